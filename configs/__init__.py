@@ -1,0 +1,1 @@
+"""Configs: plain `get_config()` files, complete and locked."""

@@ -1,0 +1,3 @@
+"""Information Landscape Approximation: choose instruction-tuning data."""
+
+__version__ = "0.1.0"

