@@ -1,0 +1,164 @@
+"""Every field, once. Other configs call this and set what differs."""
+
+import ml_collections
+from ml_collections import config_dict
+
+
+def _either(value):
+  """A field that takes more than one type, such as 'auto' or a number."""
+  return config_dict.FieldReference(value, field_type=object)
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """All fields with the values that most runs want."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0  # of every draw; draws are keyed by this and example ids
+
+  config.pool = pool = ml_collections.ConfigDict()
+  pool.source = _either(())  # one source or a tuple: see docs/guide.md
+  pool.limit = config_dict.placeholder(int)  # examples used; None: all
+  pool.max_reject_fraction = 0.1  # of the records read; above it: exit 2
+  pool.dev_examples = 1000  # held out for the dev loss, never candidates
+  pool.shard_examples = 8192  # examples of a shard file, the unit of resume
+  pool.fields = fields = ml_collections.ConfigDict()  # dotted; '': detect
+  fields.prompt = ""  # such as 'problem'
+  fields.input = ""  # more of the prompt, such as 'instances.0.input'
+  fields.response = ""  # such as 'instances.0.output'
+  fields.system = ""  # the system text
+  fields.tools = ""  # descriptions of tools, shown to the model
+  fields.history = ""  # earlier turns, as pairs
+  fields.conversation = ""  # a list of turns
+  fields.labels = ""  # a list of strings, or a count; '': K = 1
+  fields.domain = ""  # a string, or a list whose first counts; '': the map
+  # {glob of source names: fields as above that differ there}
+  pool.overrides = _either({})
+
+  config.tokens = tokens = ml_collections.ConfigDict()
+  tokens.max_tokens = 2048  # prompt and response together
+  tokens.overflow = "reject"  # or 'truncate_prompt': what is longer
+
+  config.model = model = ml_collections.ConfigDict()
+  model.path = config_dict.placeholder(str)  # folder or name; or 'scratch'
+  model.dtype = "float32"  # of compute; weights and losses are float32
+  model.scratch = scratch = ml_collections.ConfigDict()  # for 'scratch' only
+  scratch.source = "docstrings:" + ",".join(_GENERAL_PROSE)
+  scratch.vocab = 4096  # byte-level BPE trained on the pool
+  scratch.layers = 4
+  scratch.width = 128  # of the residual stream
+  scratch.heads = 4
+  scratch.kv_heads = 2
+  scratch.mlp_width = 384
+  scratch.epochs = 2.0  # over scratch.source
+  scratch.learning_rate = 3e-3
+
+  config.encoder = encoder = ml_collections.ConfigDict()
+  encoder.path = config_dict.placeholder(str)  # folder, name, 'lsa' or 'base'
+  encoder.dtype = "float32"  # of compute
+  encoder.max_tokens = 256  # of the prompt; longer prompts are cut
+  encoder.batch_tokens = 2048  # per device, padding included
+  encoder.lsa_width = 128  # columns of the 'lsa' embeddings
+
+  config.mesh = mesh = ml_collections.ConfigDict()
+  mesh.data = config_dict.placeholder(int)  # None: all devices that are left
+  mesh.fsdp = 1  # weights and examples sharded
+  mesh.tensor = 1  # layers sharded
+
+  config.train = train = ml_collections.ConfigDict()  # shared by all training
+  train.batch_tokens = 16384  # of an optimizer step, over all devices
+  train.warmup_fraction = 0.03  # of the steps
+  train.weight_decay = 0.0
+  train.clip_norm = 1.0  # global gradient norm
+  train.checkpoint_steps = 500  # between Orbax checkpoints
+
+  config.score = score = ml_collections.ConfigDict()
+  score.reference_examples = 5000  # of R, the random reference subset
+  score.reference_seeds = (0,)  # depth is the mean over these
+  score.exclude_reference = True  # R can not be selected
+  score.epochs = 1.0  # of the fine-tune on R
+  score.learning_rate = 1e-5
+  score.batch_tokens = 4096  # per device, padding included
+
+  config.landscape = landscape = ml_collections.ConfigDict()
+  landscape.projection = "tsne"  # or 'pca', 'random'
+  landscape.perplexity = 30.0  # of t-SNE
+  landscape.iterations = 750  # of t-SNE
+  landscape.fit_examples = 10000  # that t-SNE fits; the rest are placed
+  landscape.cells = "grid"  # over the map, or 'kmeans' on the embeddings
+  landscape.grid = _either("auto")  # cells a side; 'auto': as the budget bears
+  landscape.clusters = config_dict.placeholder(int)  # None: as the budget bears
+  landscape.depth = "ila"  # Equation 5; or 'ila_length'
+  landscape.domain_blocks = 8  # map blocks a side, where no domain is given
+
+  config.select = select = ml_collections.ConfigDict()
+  select.strategy = "ila"
+  select.budget = 5000.0  # in units of select.unit
+  select.unit = "examples"  # or 'tokens' (of responses), 'fraction'
+  select.trim_quantile = 0.5  # of the depths in a cell, for 'trim'
+  select.compare = ("random", "longest", "depth_only", "coverage_only")
+
+  config.finetune = finetune = ml_collections.ConfigDict()
+  finetune.epochs = 3.0
+  finetune.learning_rate = 1e-5
+  finetune.compare = ("random",)  # tuned at equal examples, equal tokens
+
+  config.scaling = scaling = ml_collections.ConfigDict()
+  scaling.subsets = 36  # M of Section 2.7; 0: the stage trains nothing
+  scaling.held_out = 6  # more subsets, not built from coverage and depth
+  scaling.sizes = (500, 1000, 2000, 4000)  # examples of a subset
+  scaling.min_cell_share = 0.1  # of the cells that a subset may use
+  scaling.depth_band = 0.34  # width of the band of relative depths
+  scaling.resamples = 2000  # of the bootstrap, and of the permutations
+  return config
+
+
+# Python documentation that no pool of numeric packages holds.
+_GENERAL_PROSE = (
+  "absl",
+  "argparse",
+  "ast",
+  "asyncio",
+  "collections",
+  "concurrent",
+  "configparser",
+  "csv",
+  "ctypes",
+  "datetime",
+  "decimal",
+  "difflib",
+  "email",
+  "flax",
+  "fractions",
+  "functools",
+  "html",
+  "http",
+  "importlib",
+  "inspect",
+  "ipaddress",
+  "jinja2",
+  "json",
+  "logging",
+  "multiprocessing",
+  "orbax",
+  "pathlib",
+  "pickle",
+  "random",
+  "re",
+  "shutil",
+  "socket",
+  "sqlite3",
+  "statistics",
+  "string",
+  "subprocess",
+  "tarfile",
+  "tempfile",
+  "tensorflow_datasets",
+  "textwrap",
+  "threading",
+  "tokenize",
+  "typing",
+  "unittest",
+  "urllib",
+  "uuid",
+  "xml",
+  "zipfile",
+)

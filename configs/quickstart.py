@@ -1,0 +1,43 @@
+"""The whole pipeline on one laptop, offline, in a few minutes.
+
+Pool: the docstrings of the installed numeric packages. Base: a small Llama
+trained on the spot on the standard library's docstrings, so that the pool is
+new to it. Everything is small on purpose; the code is that of a pod.
+
+Command: python -m ila_jax --config configs/quickstart.py --workdir runs/first
+Hardware: 2 CPU cores. Time: not measured. Expect: not measured.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """A pool of docstrings, a base from scratch, LSA embeddings."""
+  config = common.get_config()
+  config.pool.source = (
+    "docstrings:jax,matplotlib,numpy,optax,pandas,pyarrow,scipy,sklearn,"
+    "statsmodels"
+  )
+  config.pool.limit = 5000
+  config.pool.max_reject_fraction = 0.5
+  config.pool.dev_examples = 300
+  config.pool.shard_examples = 2048
+  config.tokens.max_tokens = 512
+  config.tokens.overflow = "truncate_prompt"
+  config.model.path = "scratch"
+  config.encoder.path = "lsa"
+  config.train.batch_tokens = 4096
+  config.score.reference_examples = 500
+  config.score.epochs = 2.0
+  config.score.learning_rate = 1e-3
+  config.landscape.fit_examples = 5000
+  config.select.budget = 0.1
+  config.select.unit = "fraction"
+  config.finetune.learning_rate = 1e-3
+  config.scaling.subsets = 12
+  config.scaling.held_out = 3
+  config.scaling.sizes = (100, 200, 400)
+  config.lock()
+  return config

@@ -1,0 +1,8 @@
+"""`python -m ila_jax`."""
+
+import sys
+
+from ila_jax import main
+
+if __name__ == "__main__":
+  sys.exit(main.main())

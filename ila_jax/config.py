@@ -1,0 +1,260 @@
+"""The ConfigDict becomes frozen dataclasses here, and goes no further.
+
+Every field is checked by type against these classes, then its value
+(`config_checks`), before anything is read, compiled or written. What each
+field means stands beside its value in `configs/`.
+"""
+
+import dataclasses
+import typing
+from typing import Any
+
+import ml_collections
+
+from ila_jax import config_checks, errors
+
+STAGES = (
+  "pool",
+  "embed",
+  "score",
+  "landscape",
+  "select",
+  "finetune",
+  "scaling",
+  "report",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pool:
+  """Where the records come from, and which fields of them mean what."""
+
+  source: str | tuple[str, ...]
+  limit: int | None
+  max_reject_fraction: float
+  dev_examples: int
+  shard_examples: int
+  fields: dict[str, str]
+  overrides: dict[str, dict[str, str]]
+
+  @property
+  def sources(self) -> tuple[str, ...]:
+    """The sources, also when there is only one."""
+    return (self.source,) if isinstance(self.source, str) else self.source
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tokens:
+  """How long an example may be."""
+
+  max_tokens: int
+  overflow: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scratch:
+  """The small base model made on the spot when model.path is 'scratch'."""
+
+  source: str
+  vocab: int
+  layers: int
+  width: int
+  heads: int
+  kv_heads: int
+  mlp_width: int
+  epochs: float
+  learning_rate: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+  """The base causal language model."""
+
+  path: str | None
+  dtype: str
+  scratch: Scratch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoder:
+  """The sentence encoder of the map."""
+
+  path: str | None
+  dtype: str
+  max_tokens: int
+  batch_tokens: int
+  lsa_width: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mesh:
+  """How the devices are arranged."""
+
+  data: int | None
+  fsdp: int
+  tensor: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+  """What the reference, the check and the laboratory train with."""
+
+  batch_tokens: int
+  warmup_fraction: float
+  weight_decay: float
+  clip_norm: float
+  checkpoint_steps: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Score:
+  """Losses under the base and the reference-tuned model."""
+
+  reference_examples: int
+  reference_seeds: tuple[int, ...]
+  exclude_reference: bool
+  epochs: float
+  learning_rate: float
+  batch_tokens: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Landscape:
+  """The map, its cells, and depth."""
+
+  projection: str
+  perplexity: float
+  iterations: int
+  fit_examples: int
+  cells: str
+  grid: int | str
+  clusters: int | None
+  depth: str
+  domain_blocks: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Select:
+  """Which examples, and how many."""
+
+  strategy: str
+  budget: float
+  unit: str
+  trim_quantile: float
+  compare: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finetune:
+  """The check: the base tuned on the selection and on its rivals."""
+
+  epochs: float
+  learning_rate: float
+  compare: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scaling:
+  """The laboratory of many small subsets."""
+
+  subsets: int
+  held_out: int
+  sizes: tuple[int, ...]
+  min_cell_share: float
+  depth_band: float
+  resamples: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+  """One run, whole and checked."""
+
+  seed: int
+  pool: Pool
+  tokens: Tokens
+  model: Model
+  encoder: Encoder
+  mesh: Mesh
+  train: Train
+  score: Score
+  landscape: Landscape
+  select: Select
+  finetune: Finetune
+  scaling: Scaling
+
+  def section(self, *names: str) -> dict[str, Any]:
+    """The named sections as plain values: what a stage was made from.
+
+    >>> import configs.quickstart
+    >>> parse(configs.quickstart.get_config()).section("tokens")
+    {'tokens': {'max_tokens': 512, 'overflow': 'truncate_prompt'}}
+    """
+    whole = dataclasses.asdict(self)
+    return {name: whole[name] for name in names}
+
+
+def parse(config: ml_collections.ConfigDict) -> Config:
+  """Turns a ConfigDict into a checked `Config`.
+
+  Raises:
+    errors.InputError: a field is missing, unknown, of another type, or holds
+      a value that is not allowed; the message names it.
+  """
+  parsed = _build(Config, config.to_dict(), "config")
+  config_checks.check(parsed)
+  return parsed
+
+
+def _build(cls: type, values: dict[str, Any], name: str) -> Any:
+  hints = typing.get_type_hints(cls)
+  for key in values.keys() - hints.keys():
+    raise errors.InputError(
+      f"{name}.{key} is not a field; {name} has: {', '.join(sorted(hints))}."
+    )
+  for key in hints.keys() - values.keys():
+    raise errors.InputError(
+      f"{name}.{key} is missing. Start from configs/common.py, which holds "
+      "every field."
+    )
+  return cls(
+    **{
+      key: _convert(hint, values[key], f"{name}.{key}")
+      for key, hint in hints.items()
+    }
+  )
+
+
+def _convert(hint: Any, value: Any, name: str) -> Any:
+  if dataclasses.is_dataclass(hint):
+    if not isinstance(value, dict):
+      raise errors.InputError(f"{name} is {value!r}; it must be a section.")
+    return _build(hint, value, name)
+  if isinstance(value, list):
+    value = tuple(value)
+  if hint is float and type(value) is int:
+    value = float(value)
+  if not _fits(hint, value):
+    allowed = getattr(hint, "__name__", None) if hint in _PLAIN else str(hint)
+    raise errors.InputError(
+      f"{name} is {value!r}, of type {type(value).__name__}; allowed: "
+      f"{allowed}."
+    )
+  return value
+
+
+_PLAIN = (str, int, float, bool)
+
+
+def _fits(hint: Any, value: Any) -> bool:
+  """Whether a value has a type: plain, `a | b`, tuple[x, ...], dict[k, v]."""
+  origin, args = typing.get_origin(hint), typing.get_args(hint)
+  if origin is tuple:
+    return isinstance(value, tuple) and all(_fits(args[0], v) for v in value)
+  if origin is dict:
+    return isinstance(value, dict) and all(
+      _fits(args[0], k) and _fits(args[1], v) for k, v in value.items()
+    )
+  if args:
+    return any(_fits(arg, value) for arg in args)
+  # bool is an int in Python, and `seed=True` is a mistake.
+  return type(value) is hint

@@ -1,0 +1,148 @@
+"""What the values of a config may be, field by field and together."""
+
+from typing import Any
+
+from ila_jax import depth, errors, projection, selection, tokens
+
+
+def check(config: Any) -> None:
+  """Checks the values of an `ila_jax.config.Config` and how they go together.
+
+  Raises:
+    errors.InputError: names the field, its value, and what is allowed.
+  """
+  _check_choices(config)
+  _check_numbers(config)
+  _check_across(config)
+
+
+def _check_choices(config: Any) -> None:
+  from_registry = {
+    "select.strategy": selection.STRATEGIES,
+    "landscape.depth": depth.DEPTHS,
+    "landscape.projection": projection.PROJECTIONS,
+    "landscape.cells": ("grid", "kmeans"),
+    "select.unit": selection.UNITS,
+    "tokens.overflow": tokens.OVERFLOWS,
+    "model.dtype": ("float32", "bfloat16"),
+    "encoder.dtype": ("float32", "bfloat16"),
+  }
+  for name, allowed in from_registry.items():
+    _require_in(name, _field(config, name), allowed)
+  for name in ("select.compare", "finetune.compare"):
+    for strategy in _field(config, name):
+      _require_in(name, strategy, selection.STRATEGIES)
+
+
+def _require_in(name: str, value: Any, allowed: Any) -> None:
+  if value not in allowed:
+    raise errors.InputError(
+      f"config.{name} is {value!r}; allowed: {', '.join(allowed)}."
+    )
+
+
+# (field, smallest value, whether the smallest itself is allowed)
+_LOWER_BOUNDS = (
+  ("seed", 0, True),
+  ("pool.limit", 1, True),
+  ("pool.max_reject_fraction", 0, True),
+  ("pool.dev_examples", 1, True),
+  ("pool.shard_examples", 1, True),
+  ("tokens.max_tokens", 8, True),
+  ("encoder.max_tokens", 4, True),
+  ("encoder.batch_tokens", 1, True),
+  ("encoder.lsa_width", 2, True),
+  ("mesh.data", 1, True),
+  ("mesh.fsdp", 1, True),
+  ("mesh.tensor", 1, True),
+  ("train.batch_tokens", 1, True),
+  ("train.warmup_fraction", 0, True),
+  ("train.weight_decay", 0, True),
+  ("train.clip_norm", 0, False),
+  ("train.checkpoint_steps", 1, True),
+  ("score.reference_examples", 1, True),
+  ("score.epochs", 0, False),
+  ("score.learning_rate", 0, False),
+  ("score.batch_tokens", 1, True),
+  ("landscape.perplexity", 1, False),
+  ("landscape.iterations", 1, True),
+  ("landscape.fit_examples", 4, True),
+  ("landscape.clusters", 1, True),
+  ("landscape.domain_blocks", 1, True),
+  ("select.budget", 0, False),
+  ("select.trim_quantile", 0, True),
+  ("finetune.epochs", 0, False),
+  ("finetune.learning_rate", 0, False),
+  ("scaling.subsets", 0, True),
+  ("scaling.held_out", 0, True),
+  ("scaling.min_cell_share", 0, False),
+  ("scaling.depth_band", 0, False),
+  ("scaling.resamples", 100, True),
+)
+
+
+def _check_numbers(config: Any) -> None:
+  for name, low, closed in _LOWER_BOUNDS:
+    value = _field(config, name)
+    if value is None:
+      continue
+    if not (value >= low if closed else value > low):
+      raise errors.InputError(
+        f"config.{name} is {value}; allowed: a number "
+        f"{'of at least' if closed else 'above'} {low}."
+      )
+  for name in (
+    "pool.max_reject_fraction",
+    "train.warmup_fraction",
+    "select.trim_quantile",
+    "scaling.min_cell_share",
+    "scaling.depth_band",
+  ):
+    if _field(config, name) > 1:
+      raise errors.InputError(
+        f"config.{name} is {_field(config, name)}; allowed: 0 to 1."
+      )
+
+
+def _check_across(config: Any) -> None:
+  if not config.pool.sources:
+    raise errors.InputError(
+      "config.pool.source is empty. Set it to a file, a folder, "
+      "tfds:NAME/SPLIT, hf:NAME/SPLIT or docstrings:PACKAGE,..."
+    )
+  for name in ("model.path", "encoder.path"):
+    if not _field(config, name):
+      raise errors.InputError(
+        f"config.{name} is not set; it has no default. Set --config.{name} to "
+        "a Hugging Face folder or name"
+        + (", or 'lsa' or 'base'." if name == "encoder.path" else ".")
+      )
+  if not config.score.reference_seeds:
+    raise errors.InputError(
+      "config.score.reference_seeds is empty; allowed: one seed or more, "
+      "such as (0,)."
+    )
+  if config.select.unit == "fraction" and config.select.budget > 1:
+    raise errors.InputError(
+      f"config.select.budget is {config.select.budget} and config.select.unit "
+      "is 'fraction'; allowed: above 0 and up to 1. For a number of examples "
+      "set --config.select.unit=examples."
+    )
+  grid = config.landscape.grid
+  if not (grid == "auto" or (isinstance(grid, int) and grid > 0)):
+    raise errors.InputError(
+      f"config.landscape.grid is {grid!r}; allowed: 'auto' or a whole number "
+      "of at least 1."
+    )
+  if not config.scaling.sizes or min(config.scaling.sizes) < 1:
+    raise errors.InputError(
+      f"config.scaling.sizes is {config.scaling.sizes}; allowed: one or more "
+      "numbers of examples, such as (500, 1000)."
+    )
+
+
+def _field(config: Any, dotted: str) -> Any:
+  value = config
+  for part in dotted.split("."):
+    value = getattr(value, part)
+  return value

@@ -1,0 +1,197 @@
+"""Information depth: what fine-tuning taught the model about an example.
+
+Depth formulas are registered by name in `DEPTHS`. All take the response
+losses under the base model and under the reference-tuned model, as sums, and
+are linear in the latter as far as `ila` goes: with several reference seeds
+pass the mean loss, and get the mean depth.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+BINS = 10
+
+
+def ila(
+  nll_base: Float[np.ndarray, " n"],
+  nll_sft: Float[np.ndarray, " n"],
+  n_tokens: Int[np.ndarray, " n"],
+  n_labels: Int[np.ndarray, " n"],
+  domain: Int[np.ndarray, " n"],
+) -> Float[np.ndarray, " n"]:
+  """Information depth as published (paper, Equation 5).
+
+  ID = (nll(base) - nll(tuned)) / T * K. Negative where tuning made the
+  example harder to predict. It prefers short, formulaic answers; `ila_length`
+  does not.
+
+  Args:
+    nll_base: summed response loss under the base model, nats [n].
+    nll_sft: the same under the reference-tuned model, nats [n].
+    n_tokens: response tokens T, at least 1 [n].
+    n_labels: distinct labels K, at least 1 [n].
+    domain: not used by this formula [n].
+
+  Returns:
+    Nats per token times labels, float32 [n]. A loss that is NaN gives a depth
+    that is NaN, which the caller rejects with a reason.
+
+  Raises:
+    ValueError: an example without response tokens or labels.
+
+  >>> one = np.array([1])
+  >>> ila(np.array([30.0]), np.array([20.0]), 4 * one, 2 * one, 0 * one)
+  array([5.], dtype=float32)
+  """
+  _check_counts(n_tokens, n_labels)
+  gain = nll_base.astype(np.float32) - nll_sft.astype(np.float32)
+  return gain / n_tokens.astype(np.float32) * n_labels.astype(np.float32)
+
+
+def ila_std(
+  nll_sft_std: Float[np.ndarray, " n"],
+  n_tokens: Int[np.ndarray, " n"],
+  n_labels: Int[np.ndarray, " n"],
+) -> Float[np.ndarray, " n"]:
+  """Standard deviation of `ila` over reference seeds: std(nll) / T * K.
+
+  Args:
+    nll_sft_std: deviation of the tuned loss over reference seeds, nats [n].
+    n_tokens: response tokens T, at least 1 [n].
+    n_labels: distinct labels K, at least 1 [n].
+
+  Returns:
+    Nats per token times labels, float32 [n].
+
+  Raises:
+    ValueError: an example without response tokens or labels.
+
+  >>> ila_std(np.array([2.0]), np.array([4]), np.array([3]))
+  array([1.5], dtype=float32)
+  """
+  _check_counts(n_tokens, n_labels)
+  spread = nll_sft_std.astype(np.float32) / n_tokens.astype(np.float32)
+  return spread * n_labels.astype(np.float32)
+
+
+def ila_length(
+  nll_base: Float[np.ndarray, " n"],
+  nll_sft: Float[np.ndarray, " n"],
+  n_tokens: Int[np.ndarray, " n"],
+  n_labels: Int[np.ndarray, " n"],
+  domain: Int[np.ndarray, " n"],
+) -> Float[np.ndarray, " n"]:
+  """Depth ranked among examples of like length and equal domain.
+
+  The mid-rank quantile of `ila` inside a length bin; the bins are the deciles
+  of response length within the domain, and equal lengths share a bin.
+
+  Args:
+    nll_base: summed response loss under the base model, nats [n].
+    nll_sft: the same under the reference-tuned model, nats [n].
+    n_tokens: response tokens T, at least 1 [n].
+    n_labels: distinct labels K, at least 1 [n].
+    domain: domain of each example, from 0 [n].
+
+  Returns:
+    Quantiles in (0, 1), float32 [n].
+
+  Raises:
+    ValueError: an example without response tokens or labels, or a depth that
+      is NaN: it cannot be ranked.
+
+  >>> ones = np.ones(4, int)
+  >>> tokens = np.array([1, 1, 100, 100])
+  >>> gains = np.array([5.0, 6.0, 10.0, 90.0])
+  >>> ila_length(gains, 0 * gains, tokens, ones, 0 * ones)
+  array([0.25, 0.75, 0.25, 0.75], dtype=float32)
+  """
+  depth = ila(nll_base, nll_sft, n_tokens, n_labels, domain)
+  length_bin = np.floor(BINS * quantile_within(n_tokens, domain))
+  stratum = domain.astype(np.int64) * BINS + length_bin.astype(np.int64)
+  return quantile_within(depth, stratum).astype(np.float32)
+
+
+def relative_depth(
+  depth: Float[np.ndarray, " n"], domain: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+  """RID: the mid-rank quantile of depth among the examples of its domain.
+
+  (number below + half the number equal, itself among them) / size of the
+  domain, which is `scipy.stats.percentileofscore(..., kind="mean") / 100`.
+  It lies in (0, 1], strictly inside for this convention, so that its
+  logarithm exists; a domain of one example gives 0.5. Reconstructed from
+  summaries of the paper.
+
+  Args:
+    depth: any depth [n].
+    domain: domain of each example [n].
+
+  Returns:
+    float32 [n].
+
+  Raises:
+    ValueError: a depth that is NaN.
+
+  >>> relative_depth(np.array([-1.0, 3.0, 3.0, 9.0]), np.array([0, 0, 0, 1]))
+  array([0.16666667, 0.6666667 , 0.6666667 , 0.5       ], dtype=float32)
+  """
+  return quantile_within(depth, domain).astype(np.float32)
+
+
+def quantile_within(
+  values: Num[np.ndarray, " n"], group: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+  """Mid-rank quantile of each value inside its group.
+
+  Args:
+    values: what is ranked [n].
+    group: the group of each value [n].
+
+  Returns:
+    Quantiles in (0, 1), float64 [n].
+
+  Raises:
+    ValueError: a value that is NaN.
+
+  >>> quantile_within(np.array([7, 1, 7, 7]), np.array([0, 0, 0, 5]))
+  array([0.66666667, 0.16666667, 0.66666667, 0.5       ])
+  """
+  if np.isnan(values).any():
+    raise ValueError("NaN cannot be ranked; reject such examples first")
+  order = np.lexsort((values, group))
+  new_group = _is_first(group[order])
+  new_value = _is_first(values[order]) | new_group
+  group_start, group_size = _runs(new_group)
+  tie_start, tie_size = _runs(new_value)
+  quantile = np.empty(len(values))
+  quantile[order] = (tie_start - group_start + tie_size / 2) / group_size
+  return quantile
+
+
+DEPTHS: dict[str, Callable[..., np.ndarray]] = {
+  "ila": ila,
+  "ila_length": ila_length,
+}
+
+
+def _is_first(values: np.ndarray) -> np.ndarray:
+  """Whether a value differs from the one before it."""
+  differs = values[1:] != values[:-1]
+  return np.concatenate([np.ones(min(1, len(values)), bool), differs])
+
+
+def _runs(is_first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Start and size of the run that each position belongs to."""
+  starts = np.flatnonzero(is_first)
+  sizes = np.diff(np.append(starts, len(is_first)))
+  return np.repeat(starts, sizes), np.repeat(sizes, sizes)
+
+
+def _check_counts(n_tokens: np.ndarray, n_labels: np.ndarray) -> None:
+  if (n_tokens < 1).any():
+    raise ValueError("an example has no response token; reject it first")
+  if (n_labels < 1).any():
+    raise ValueError("an example has fewer than one label; K is at least 1")

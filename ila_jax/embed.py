@@ -1,0 +1,174 @@
+"""Unit-norm sentence embeddings of the prompts (Section 2.4).
+
+Three ways, by `config.encoder.path`: a BERT-family encoder folder, `base`
+(the base model's hidden states, mean over the prompt) and `lsa` (TF-IDF and
+truncated SVD), which needs no weights.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from ila_jax import batching
+from ila_jax import mesh as mesh_lib
+from ila_jax.models import encoder as encoder_lib
+
+# LSA learns its vocabulary and axes from at most this many prompts.
+LSA_FIT_EXAMPLES = 50_000
+LSA_MAX_FEATURES = 50_000
+# Words; but scripts that put no spaces between words go character by character.
+_CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_TERM = rf"(?u)[{_CJK}]|[^\W{_CJK}]+"
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _encoder_batch(
+  graphdef: nnx.GraphDef,
+  pooling: str,
+  params: PyTree,
+  tokens: Int[Array, "b t"],
+  mask: Bool[Array, "b t"],
+) -> Float[Array, "b d"]:
+  hidden = nnx.merge(graphdef, params).hidden(tokens, mask)
+  return encoder_lib.pool(hidden, mask, pooling)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decoder_batch(
+  graphdef: nnx.GraphDef,
+  params: PyTree,
+  tokens: Int[Array, "b t"],
+  mask: Bool[Array, "b t"],
+) -> Float[Array, "b d"]:
+  positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+  hidden = nnx.merge(graphdef, params).hidden(
+    tokens, positions, mask.astype(jnp.int32)
+  )
+  return encoder_lib.pool(hidden, mask, "mean")
+
+
+def encode(
+  model: nnx.Module,
+  tokens: Sequence[Int[np.ndarray, " _"]],
+  *,
+  pooling: str | None,
+  batch_tokens: int,
+  mesh: Mesh,
+  on_batch: Callable[[int], None] = lambda examples: None,
+) -> Float[np.ndarray, "n d"]:
+  """Embeds token lists under an encoder, or under a decoder by its mean.
+
+  Args:
+    model: an `Encoder`, or a `Decoder` when `pooling` is None.
+    tokens: int32 ids of each prompt, special tokens included.
+    pooling: `cls` or `mean` for an encoder; None for a decoder.
+    batch_tokens: tokens of a batch on each device, padding included.
+    mesh: the devices; a batch is split over `data` and `fsdp`.
+    on_batch: called with the number of prompts that each batch finished.
+
+  Returns:
+    Unit-norm float32 embeddings, in the order given.
+  """
+  graphdef, params = nnx.split(model)
+  if pooling is None:
+    run = functools.partial(_decoder_batch, graphdef)
+  else:
+    run = functools.partial(_encoder_batch, graphdef, pooling)
+  parts: list[tuple[np.ndarray, Array]] = []
+  embedded: list[tuple[np.ndarray, np.ndarray]] = []
+  for rows, ids, mask in _padded(tokens, batch_tokens, mesh):
+    parts.append((rows, run(params, *mesh_lib.put((ids, mask), mesh))))
+    # Two batches in flight: one runs while the host prepares the next.
+    if len(parts) > 1:
+      embedded.append(_take(*parts.pop(0), on_batch))
+  embedded += [_take(*part, on_batch) for part in parts]
+  width = embedded[0][1].shape[1] if embedded else 0
+  out = np.zeros((len(tokens), width), np.float32)
+  for rows, vectors in embedded:
+    out[rows] = vectors
+  return out
+
+
+def _take(
+  rows: np.ndarray, vectors: Array, on_batch: Callable[[int], None]
+) -> tuple[np.ndarray, np.ndarray]:
+  host = mesh_lib.fetch(vectors)[: len(rows)]
+  on_batch(len(rows))
+  return rows, host
+
+
+def _padded(
+  tokens: Sequence[np.ndarray], batch_tokens: int, mesh: Mesh
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+  shards = mesh_lib.batch_multiple(mesh)
+  plan = batching.length_batches(
+    np.array([len(ids) for ids in tokens], np.int32),
+    batch_tokens=batch_tokens * shards,
+    multiple=shards,
+  )
+  for rows, width, height in plan:
+    ids = np.zeros((height, width), np.int32)
+    mask = np.zeros((height, width), np.bool_)
+    for line, row in enumerate(rows):
+      ids[line, : len(tokens[row])] = tokens[row]
+      mask[line, : len(tokens[row])] = True
+    yield rows, ids, mask
+
+
+def fit_lsa(texts: Sequence[str], *, width: int, seed: int) -> Any:
+  """Fits TF-IDF and truncated SVD (scikit-learn) to prompts.
+
+  Words and word pairs; where the prompts have fewer terms than `width`, the
+  embeddings have as many columns as the prompts bear.
+
+  Args:
+    texts: at most `LSA_FIT_EXAMPLES` of them are used, evenly spaced.
+    width: columns of the embeddings, d.
+    seed: of the randomized SVD.
+
+  Returns:
+    A fitted scikit-learn pipeline; give it to `apply_lsa`.
+
+  >>> lsa = fit_lsa(["a red fox", "a red dog", "blue sky"], width=2, seed=0)
+  >>> apply_lsa(lsa, ["a red fox"]).shape
+  (1, 2)
+  """
+  from sklearn.decomposition import TruncatedSVD
+  from sklearn.feature_extraction.text import TfidfVectorizer
+  from sklearn.pipeline import make_pipeline
+
+  stride = -(-len(texts) // LSA_FIT_EXAMPLES)
+  sample = texts[::stride]
+  tfidf = TfidfVectorizer(
+    ngram_range=(1, 2),
+    max_features=LSA_MAX_FEATURES,
+    min_df=2 if len(sample) >= 1000 else 1,
+    sublinear_tf=True,
+    token_pattern=_TERM,
+    dtype=np.float32,
+  )
+  terms = tfidf.fit_transform(sample)
+  svd = TruncatedSVD(
+    min(width, terms.shape[0] - 1, terms.shape[1] - 1), random_state=seed
+  )
+  svd.fit(terms)
+  return make_pipeline(tfidf, svd)
+
+
+def apply_lsa(lsa: Any, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
+  """Embeds prompts with a fitted LSA: unit norm, float32.
+
+  A prompt without a known term has no direction; it gets the first axis, the
+  common theme of the pool, rather than a vector of zeros.
+  """
+  vectors = lsa.transform(texts).astype(np.float32)
+  norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+  vectors[norms[:, 0] == 0, 0] = 1.0
+  return vectors / np.where(norms == 0, 1.0, norms)

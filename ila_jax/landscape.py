@@ -1,0 +1,247 @@
+"""Cells of the map, and how much of the map a subset covers (2.4, 2.5)."""
+
+import functools
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ila_jax import errors, neighbours
+
+Corner = Float[np.ndarray, "2"]
+
+
+def bounding_box(xy: Float[Array | np.ndarray, "n 2"]) -> tuple[Corner, Corner]:
+  """The lowest and the highest x and y; (0, 0) and (1, 1) of an empty map.
+
+  >>> bounding_box(np.array([[1.0, 5.0], [2.0, 4.0]]))
+  (array([1., 4.], dtype=float32), array([2., 5.], dtype=float32))
+  """
+  if not len(xy):
+    return np.zeros(2, np.float32), np.ones(2, np.float32)
+  xy = jnp.asarray(xy, jnp.float32)
+  return np.asarray(xy.min(axis=0)), np.asarray(xy.max(axis=0))
+
+
+def grid_cells(
+  xy: Float[Array | np.ndarray, "n 2"],
+  *,
+  grid: int,
+  low: Corner | None = None,
+  high: Corner | None = None,
+) -> Int[Array, " n"]:
+  """Cell ix * grid + iy of every point, by the edge rule of numpy.histogram2d.
+
+  A cell holds its lower edges and not its upper ones, but the last of a row or
+  column holds both. Exactly the rule of real numbers, as NumPy's in float64.
+  An axis without extent is widened by 0.5 on either side, as NumPy does.
+
+  Args:
+    xy: positions, float32. Rows may be sharded; then so is the answer.
+    grid: cells per axis, 1 to 46,340.
+    low: lower corner of the box; that of the points if None.
+    high: upper corner.
+
+  Returns:
+    int32 cells below grid^2, and -1 for points outside the box (and NaN).
+
+  Raises:
+    InputError: a grid out of range.
+
+  >>> xy = np.array([[0.0, 0.0], [0.5, 0.0], [1.0, 1.0]], np.float32)
+  >>> grid_cells(xy, grid=2).tolist()
+  [0, 2, 3]
+  """
+  if not 1 <= grid <= 46_340:
+    raise errors.InputError(
+      f"config.landscape.grid is {grid}; allowed: 1 to 46340 cells per axis, or"
+      " 'auto'."
+    )
+  box = bounding_box(xy)
+  low = box[0] if low is None else low
+  high = box[1] if high is None else high
+  x_edges, y_edges = (_edges(low[a], high[a], grid) for a in (0, 1))
+  return _locate(jnp.asarray(xy, jnp.float32), x_edges, y_edges, grid)
+
+
+def domain_blocks(
+  xy: Float[Array | np.ndarray, "n 2"], *, blocks: int = 8
+) -> Int[Array, " n"]:
+  """Coarse blocks of the map, which stand in for domains (Section 2.3).
+
+  >>> xy = np.array([[0.0, 0.0], [1.0, 1.0]], np.float32)
+  >>> domain_blocks(xy).tolist()
+  [0, 63]
+  """
+  return grid_cells(xy, grid=blocks)
+
+
+def auto_grid(
+  xy: Float[Array | np.ndarray, "n 2"],
+  *,
+  max_cells: int,
+  max_grid: int = 4096,
+) -> int:
+  """The finest grid whose occupied cells do not exceed a budget (Section 2.6).
+
+  Doubling until the budget is passed, then bisection. A grid occupies at least
+  the cells of any grid that it refines, but it may occupy a few less than a
+  coarser one that it does not refine. What is promised: the answer g has
+  occupied(g) <= max_cells, and g + 1 has more (or g is `max_grid`). A grid
+  finer still may fit again by the luck of its edges; it is not sought.
+
+  Args:
+    xy: positions, float32.
+    max_cells: the budget in cells. One cell is always granted.
+    max_grid: where the search ends, for pools with fewer places than cells.
+
+  >>> xy = np.array([[0.0, 0.0], [0.1, 0.0], [1.0, 1.0]], np.float32)
+  >>> auto_grid(xy, max_cells=2), auto_grid(xy, max_cells=1)
+  (9, 1)
+  """
+  xy = jnp.asarray(xy, jnp.float32)
+  low, high = bounding_box(xy)
+  max_cells = max(max_cells, 1)
+
+  def fits(grid):
+    cell = grid_cells(xy, grid=grid, low=low, high=high)
+    return int(_count_occupied(cell, size=_padded(grid) ** 2)) <= max_cells
+
+  fine, too_fine = 1, 2
+  while too_fine <= max_grid and fits(too_fine):
+    fine, too_fine = too_fine, 2 * too_fine
+  too_fine = min(too_fine, max_grid + 1)
+  while too_fine - fine > 1:
+    middle = (fine + too_fine) // 2
+    fine, too_fine = (middle, too_fine) if fits(middle) else (fine, middle)
+  return fine
+
+
+def coverage(
+  cell: Int[Array | np.ndarray, " n"],
+  rows: Int[Array | np.ndarray, " k"],
+  *,
+  num_cells: int,
+) -> dict[str, float | int]:
+  """How much of the map some rows of the pool cover (Section 2.5).
+
+  Args:
+    cell: cell of every row of the pool; below 0: none.
+    rows: the subset.
+    num_cells: all cells, occupied or not.
+
+  Returns:
+    `pool_cells` and `occupied_cells`, the cells that the pool and the subset
+    occupy; `coverage` = occupied / pool cells; `coverage_all` = occupied / all;
+    `effective_cells` = exp(entropy of the subset over the cells). An empty
+    subset, or pool, covers 0.
+
+  >>> found = coverage(np.array([0, 0, 3]), np.array([0, 1]), num_cells=4)
+  >>> found["coverage"], found["coverage_all"], found["effective_cells"]
+  (0.5, 0.25, 1.0)
+  """
+  cell = np.asarray(cell)
+  pool_cells = len(np.unique(cell[cell >= 0]))
+  chosen = cell[np.asarray(rows)]
+  counts = np.unique(chosen[chosen >= 0], return_counts=True)[1]
+  share = counts / max(counts.sum(), 1)
+  return {
+    "pool_cells": pool_cells,
+    "occupied_cells": len(counts),
+    "coverage": len(counts) / max(pool_cells, 1),
+    "coverage_all": len(counts) / max(num_cells, 1),
+    "effective_cells": float(np.exp(-np.sum(share * np.log(share))))
+    if len(counts)
+    else 0.0,
+  }
+
+
+def coverage_curve(
+  cell: Int[Array | np.ndarray, " n"],
+  order: Int[Array | np.ndarray, " k"],
+  budgets: Int[Array | np.ndarray, " b"],
+) -> Float[np.ndarray, " b"]:
+  """Coverage of the pool's cells by every prefix order[:budget].
+
+  >>> cell, order = np.array([0, 0, 1, 2]), np.array([1, 0, 3, 2])
+  >>> coverage_curve(cell, order, np.array([0, 1, 2, 4])).round(2).tolist()
+  [0.0, 0.33, 0.33, 1.0]
+  """
+  cell = np.asarray(cell)
+  pool_cells = len(np.unique(cell[cell >= 0]))
+  cells, first = np.unique(cell[np.asarray(order)], return_index=True)
+  opened = np.searchsorted(np.sort(first[cells >= 0]), budgets, side="left")
+  return opened / max(pool_cells, 1)
+
+
+def nearest_distance(
+  x: Float[Array | np.ndarray, "n d"], rows: Int[Array | np.ndarray, " k"]
+) -> Float[Array, " n"]:
+  """Distance of every example to the nearest of a subset (Section 2.5).
+
+  Coverage without cells: min_{s in rows} |x_j - x_s|, Euclidean, 0 for the
+  subset itself, infinite if it is empty.
+
+  Args:
+    x: embeddings, float32. Rows may be sharded; then so is the answer.
+    rows: the subset.
+
+  >>> nearest_distance(np.array([[0.0], [1.0], [3.0]]), np.array([1])).tolist()
+  [1.0, 0.0, 2.0]
+  """
+  if not len(rows):
+    return jnp.full(len(x), jnp.inf)
+  x = jnp.asarray(x, jnp.float32)
+  found = neighbours.nearest(x, neighbours.take_whole(x, rows), k=1)
+  return jnp.sqrt(found.squared[:, 0])
+
+
+def distance_summary(
+  distance: Float[Array | np.ndarray, " n"],
+) -> dict[str, float]:
+  """Mean and 95th percentile (interpolated) of distances; infinite if one is.
+
+  >>> distance_summary(np.array([1.0, 0.0, 2.0]))
+  {'mean': 1.0, 'p95': 1.9}
+  """
+  distance = np.asarray(distance, np.float64)
+  if np.isinf(distance).any():
+    return {"mean": np.inf, "p95": np.inf}
+  return {
+    "mean": float(distance.mean()),
+    "p95": float(np.percentile(distance, 95)),
+  }
+
+
+def _padded(grid):
+  """Next power of two: few shapes, few compilations in a search."""
+  return 1 << (grid - 1).bit_length()
+
+
+def _edges(low, high, grid):
+  """Edges as the least float32 numbers that are not below the exact ones."""
+  low, high = float(np.float32(low)), float(np.float32(high))
+  if low == high:
+    low, high = low - 0.5, high + 0.5
+  exact = np.linspace(low, high, grid + 1)
+  edges = exact.astype(np.float32)
+  up = np.nextafter(edges, np.float32(np.inf))
+  edges = np.where(edges < exact, up, edges)
+  return np.pad(edges, (0, _padded(grid) - grid), constant_values=np.inf)
+
+
+@jax.jit
+def _locate(xy, x_edges, y_edges, grid):
+  def bin_of(values, edges):
+    index = jnp.searchsorted(edges, values, side="right").astype(jnp.int32) - 1
+    return jnp.where(values == edges[grid], grid - 1, index)
+
+  ix, iy = bin_of(xy[:, 0], x_edges), bin_of(xy[:, 1], y_edges)
+  inside = (ix >= 0) & (ix < grid) & (iy >= 0) & (iy < grid)
+  return jnp.where(inside, ix * grid + iy, -1)
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _count_occupied(cell, *, size):
+  return jnp.sum(jnp.zeros(size, bool).at[cell].set(True))

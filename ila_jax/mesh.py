@@ -1,0 +1,117 @@
+"""Devices as one mesh, and the two doors between host and device arrays.
+
+Axes: `data` (replicas of the model), `fsdp` (examples and weights are both
+sharded) and `tensor` (a layer is sharded). A batch is split over `data` and
+`fsdp`. Everything else in the package runs under `jax.jit` on arrays that
+carry their sharding, so the same code runs on one CPU and on a pod.
+"""
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from ila_jax import errors
+
+AXES = ("data", "fsdp", "tensor")
+BATCH = PartitionSpec(("data", "fsdp"))
+REPLICATED = PartitionSpec()
+
+
+def make(data: int | None = None, fsdp: int = 1, tensor: int = 1) -> Mesh:
+  """Arranges all devices of all hosts as a mesh (`data`, `fsdp`, `tensor`).
+
+  Args:
+    data: devices along `data`; None takes all that the other axes leave.
+    fsdp: devices along `fsdp`.
+    tensor: devices along `tensor`.
+
+  Raises:
+    errors.InputError: the axes do not multiply to the number of devices.
+
+  >>> make().axis_names
+  ('data', 'fsdp', 'tensor')
+  """
+  devices = jax.device_count()
+  if data is None:
+    data = max(devices // (fsdp * tensor), 1)
+  if data * fsdp * tensor != devices:
+    raise errors.InputError(
+      f"config.mesh asks for data={data} × fsdp={fsdp} × tensor={tensor} = "
+      f"{data * fsdp * tensor} devices, but there are {devices}. Choose axes "
+      f"whose product is {devices}, or leave config.mesh.data at None."
+    )
+  return jax.make_mesh(
+    (data, fsdp, tensor), AXES, axis_types=(AxisType.Auto,) * len(AXES)
+  )
+
+
+def batch_multiple(mesh: Mesh) -> int:
+  """The number of shards of a batch: rows must be a multiple of it."""
+  return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def put(tree: PyTree, mesh: Mesh, spec: PartitionSpec = BATCH) -> PyTree:
+  """Places host arrays, equal on every host, on the mesh under one spec.
+
+  >>> put(np.arange(8), make()).shape
+  (8,)
+  """
+  sharding = NamedSharding(mesh, spec)
+
+  def place(array):
+    array = np.asarray(array)
+    return jax.make_array_from_callback(
+      array.shape, sharding, lambda index: array[index]
+    )
+
+  return jax.tree.map(place, tree)
+
+
+def put_rows(array: np.ndarray, mesh: Mesh) -> jax.Array:
+  """Shards rows over all batch shards; the last row is repeated to fill up.
+
+  >>> put_rows(np.zeros((9, 2)), make()).shape[0] % batch_multiple(make())
+  0
+  """
+  missing = -len(array) % batch_multiple(mesh)
+  if missing:
+    array = np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+  return put(array, mesh)
+
+
+def fetch(tree: PyTree) -> PyTree:
+  """Brings device arrays whole to every host, as NumPy arrays.
+
+  >>> fetch(put(np.arange(8), make())).sum()
+  np.int64(28)
+  """
+
+  def gather(array):
+    if getattr(array, "is_fully_addressable", True):
+      return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+  return jax.tree.map(gather, tree)
+
+
+def fetch_module(module: nnx.Module) -> nnx.Module:
+  """The same module with its weights on the host, whole.
+
+  Every host must call it: a sharded weight is gathered from all of them.
+  """
+  graphdef, state = nnx.split(module)
+  return nnx.merge(graphdef, fetch(state))
+
+
+def is_writer() -> bool:
+  """Whether this process writes the artifacts (the first host of a pod)."""
+  return jax.process_index() == 0
+
+
+def barrier(name: str) -> None:
+  """Waits until every host is here, so that all see what the first wrote."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)

@@ -1,0 +1,124 @@
+"""What a run says while it runs, and the account of what it cost."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from ila_jax import mesh
+
+T = TypeVar("T")
+
+# Where there is no terminal to redraw: when the first plain line comes, and
+# how long the next ones wait.
+_FIRST_SECONDS = 2.0
+_PLAIN_SECONDS = 10.0
+
+
+def say(message: str) -> None:
+  """Writes one line to stderr, on the first host only."""
+  if mesh.is_writer():
+    print(message, file=sys.stderr, flush=True)
+
+
+def progress(
+  items: Iterable[T], *, desc: str, unit: str, total: int | None = None
+) -> Iterator[T]:
+  """Passes the items on and says how far it is: a bar or plain lines.
+
+  >>> list(progress([1, 2, 3], desc="count", unit="steps"))
+  [1, 2, 3]
+  """
+  if total is None and hasattr(items, "__len__"):
+    total = len(items)
+  with counter(total, desc=desc, unit=unit) as advance:
+    for item in items:
+      yield item
+      advance(1)
+
+
+@contextlib.contextmanager
+def counter(
+  total: int | None, *, desc: str, unit: str
+) -> Iterator[Callable[[int], None]]:
+  """Yields `advance(n)`: a bar on a terminal, a plain line now and then else.
+
+  Nothing is said of what takes less than two seconds.
+
+  >>> with counter(3, desc="count", unit="steps") as advance:
+  ...   advance(3)
+  """
+  if not mesh.is_writer():
+    yield lambda n: None
+  elif sys.stderr.isatty():
+    import tqdm
+
+    with tqdm.tqdm(total=total, desc=desc, unit=f" {unit}", delay=2) as bar:
+      yield bar.update
+  else:
+    lines = _PlainLines(total, desc, unit)
+    yield lines.advance
+    lines.finish()
+
+
+class _PlainLines:
+  """Progress where there is no terminal to redraw: a log file, a notebook."""
+
+  def __init__(self, total: int | None, desc: str, unit: str) -> None:
+    self._total, self._desc, self._unit = total, desc, unit
+    self._begin = self._said = time.monotonic()
+    self._done = 0
+
+  def advance(self, n: int) -> None:
+    """Counts, and speaks when the last line is old enough."""
+    self._done += n
+    now = time.monotonic()
+    wait = _FIRST_SECONDS if self._said == self._begin else _PLAIN_SECONDS
+    if now - self._said >= wait:
+      self._said = now
+      self._say(now - self._begin)
+
+  def finish(self) -> None:
+    """Says what it came to, if it took a while."""
+    seconds = time.monotonic() - self._begin
+    if seconds >= _FIRST_SECONDS:
+      self._total = None
+      self._say(seconds)
+
+  def _say(self, seconds: float) -> None:
+    of_total = f"/{self._total}" if self._total else ""
+    line = f"  {self._desc}: {self._done}{of_total} {self._unit}"
+    line += f" in {seconds:.0f} s"
+    if self._total and 0 < self._done < self._total:
+      left = (self._total - self._done) * seconds / self._done
+      line += f", about {left:.0f} s left"
+    say(line)
+
+
+class Account:
+  """Seconds, FLOPs and tokens of one stage, added up as it runs.
+
+  >>> account = Account()
+  >>> account.add(flops=2.0, tokens=3)
+  >>> account.totals()["tokens"]
+  3
+  """
+
+  def __init__(self) -> None:
+    self._begin = time.monotonic()
+    self._flops = 0.0
+    self._tokens = 0
+
+  def add(self, *, flops: float = 0.0, tokens: int = 0) -> None:
+    """Adds the FLOPs of the matrix products and the useful tokens."""
+    self._flops += float(flops)
+    self._tokens += int(tokens)
+
+  def totals(self) -> dict[str, float | int]:
+    """Seconds since the start, FLOPs and tokens."""
+    return {
+      "seconds": round(time.monotonic() - self._begin, 3),
+      "flops": self._flops,
+      "tokens": self._tokens,
+    }

@@ -1,0 +1,160 @@
+"""Parts that the decoder and the encoder are made of: pure functions."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+# Queries whose scores against all keys are held at one time.
+_QUERY_BLOCK = 256
+
+
+@functools.partial(jax.jit, static_argnames=("shapes", "std", "dtype"))
+def draw(
+  key: Array, shapes: tuple[tuple[int, ...], ...], *, std: float, dtype: str
+) -> list[Array]:
+  """Arrays of normal numbers; one draw for all, for each takes a compilation.
+
+  >>> key = jax.random.key(0)
+  >>> [x.shape for x in draw(key, ((2, 3), (4,)), std=0.1, dtype="float32")]
+  [(2, 3), (4,)]
+  """
+  ends = np.cumsum([math.prod(shape) for shape in shapes])
+  flat = std * jax.random.normal(key, (ends[-1],))
+  parts = jnp.split(flat.astype(dtype), ends[:-1])
+  return [x.reshape(y) for x, y in zip(parts, shapes, strict=True)]
+
+
+def dot(
+  spec: str, x: Array, y: Array, *, dtype: Any = None
+) -> Float[Array, "..."]:
+  """`jnp.einsum` of x and y in the dtype of x, summed in float32.
+
+  A float32 model multiplies in float32 on every device: accelerators would
+  round to fewer bits by default.
+
+  Args:
+    spec: einsum subscripts.
+    x: activations; their dtype is the compute dtype.
+    y: activations or weights, cast to that dtype.
+    dtype: of the result; the compute dtype where None.
+
+  >>> dot("ij,jk->ik", jnp.ones((2, 3)), jnp.ones((3, 4))).shape
+  (2, 4)
+  """
+  precision = jax.lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
+  product = jnp.einsum(
+    spec,
+    x,
+    y.astype(x.dtype),
+    precision=precision,
+    preferred_element_type=jnp.float32,
+  )
+  return product.astype(dtype or x.dtype)
+
+
+def rms_norm(
+  x: Float[Array, "b t d"], scale: Float[Array, " d"], *, eps: float
+) -> Float[Array, "b t d"]:
+  """Divides by the root mean square (in float32) and scales.
+
+  >>> rms_norm(jnp.full((1, 1, 2), 3.0), jnp.ones(2), eps=0.0).tolist()
+  [[[1.0, 1.0]]]
+  """
+  y = x.astype(jnp.float32)
+  y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + eps)
+  return y.astype(x.dtype) * scale.astype(x.dtype)[None, None, :]
+
+
+def rotary_angles(
+  positions: Int[Array, "b t"], *, head_dim: int, theta: float
+) -> Float[Array, "b t f"]:
+  """Rotary angles, position · theta^(-2i / head_dim), in float32.
+
+  >>> rotary_angles(jnp.array([[0, 1]]), head_dim=4, theta=100.0).tolist()
+  [[[0.0, 0.0], [1.0, 0.10000000149011612]]]
+  """
+  exponent = np.arange(0, head_dim, 2) / head_dim
+  frequency = (theta**-exponent).astype(np.float32)
+  return positions[..., None].astype(jnp.float32) * frequency[None, None, :]
+
+
+def rotate(
+  x: Float[Array, "b t h e"], angles: Float[Array, "b t f"]
+) -> Float[Array, "b t h e"]:
+  """Turns the pairs (i, i + e / 2) of each head by their angles.
+
+  >>> x = jnp.array([[[[1.0, 0.0]]]])
+  >>> rotate(x, jnp.full((1, 1, 1), jnp.pi / 2)).round(3).tolist()
+  [[[[-0.0, 1.0]]]]
+  """
+  cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]
+  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  turned = (first * cos - second * sin, second * cos + first * sin)
+  return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+def attention(
+  query: Float[Array, "b t h e"],
+  key: Float[Array, "b t k e"],
+  value: Float[Array, "b t k e"],
+  segment_ids: Int[Array, "b t"],
+) -> Float[Array, "b t f"]:
+  """Causal attention inside each segment, softmax(q·k / sqrt(e))·v.
+
+  A block of queries at a time meets all keys, so that memory grows with t and
+  not with its square. The backward pass computes the scores again.
+
+  Args:
+    query: h heads of width e.
+    key: k heads; each serves h / k query heads.
+    value: k heads.
+    segment_ids: tokens see only tokens of their own segment.
+
+  Returns:
+    What was seen, heads side by side (f = h * e).
+
+  >>> x = jnp.ones((1, 4, 2, 8))
+  >>> attention(x, x, x, jnp.ones((1, 4), jnp.int32)).shape
+  (1, 4, 16)
+  """
+  b, t, h, e = query.shape
+  kv_heads = key.shape[2]
+  size = min(_QUERY_BLOCK, t)
+  count = -(-t // size)
+
+  def split(x: Array) -> Array:
+    tail = ((0, 0), (0, count * size - t)) + ((0, 0),) * (x.ndim - 2)
+    x = jnp.pad(x, tail).reshape(x.shape[0], count, size, *x.shape[2:])
+    return jnp.moveaxis(x, 1, 0)
+
+  @jax.checkpoint
+  def attend(block: tuple[Array, Array, Array]) -> Array:
+    part, segments, places = block
+    causal = places[0, :, None] >= jnp.arange(t)[None]
+    same = segments[:, :, None] == segment_ids[:, None, :]
+    return _attend(part, key, value, same & causal[None])
+
+  query = query.reshape(b, t, kv_heads, h // kv_heads, e)
+  places = jnp.arange(t)[None]
+  blocks = (split(query), split(segment_ids), split(places))
+  seen = jnp.moveaxis(jax.lax.map(attend, blocks), 0, 1)
+  return seen.reshape(b, count * size, h * e)[:, :t]
+
+
+def _attend(
+  query: Float[Array, "b q k g e"],
+  key: Float[Array, "b s k e"],
+  value: Float[Array, "b s k e"],
+  visible: Bool[Array, "b q s"],
+) -> Float[Array, "b q k g e"]:
+  scores = dot("bqkge,bske->bkgqs", query, key, dtype=jnp.float32)
+  scores = scores / math.sqrt(query.shape[-1])
+  # Finite, so that a query that sees nothing (padding) has no NaN.
+  scores = jnp.where(visible[:, None, None], scores, -1e30)
+  weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
+  return dot("bkgqs,bske->bqkge", weights, value)

@@ -1,0 +1,243 @@
+"""Sorting a pool cell by cell: the jitted mechanics below every strategy.
+
+Depths are compared as integers of the same order: bits compare alike on every
+device, where floats differ in what becomes of subnormal numbers, and -0.0
+ties with 0.0. Everything fits int32, so that TPUs need no 64-bit mode.
+"""
+
+import functools
+
+import jax
+import numpy as np
+from jax import lax
+from jax import numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+_LAST = np.iinfo(np.int32).max
+_FIRST = np.iinfo(np.int32).min
+
+
+def total_order(
+  cell: Int[Array | np.ndarray, " n"],
+  depth: Float[Array | np.ndarray, " n"],
+  id_rank: Int[Array | np.ndarray, " n"],
+  candidate: Bool[Array | np.ndarray, " n"],
+) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
+  """The total order of ILA (design, Section 2.6), by two jitted sorts.
+
+  In a cell the deepest first; round r takes the r-th of every cell; inside a
+  round the deeper first; ties go to the lower id. The inputs may be sharded
+  over devices, the answer is the same.
+
+  Args:
+    cell: cell of each row [n].
+    depth: float32, finite where `candidate` [n].
+    id_rank: distinct; the tie-break [n].
+    candidate: rows to order; the others are left out [n].
+
+  Returns:
+    Rows best first and the round of each, from 1, int32 [m], where m counts
+    the candidates.
+
+  Raises:
+    ValueError: the depth of a candidate is not finite.
+
+  >>> order, turn = total_order(
+  ...   np.array([0, 0, 1]), np.array([5.0, 9.0, 1.0]), np.arange(3),
+  ...   np.ones(3, bool))
+  >>> order, turn
+  (array([1, 2, 0], dtype=int32), array([1, 1, 2], dtype=int32))
+  """
+  require_finite(depth, candidate)
+  m = int(candidate.sum())
+  order, turn = _total_order(cell, depth, id_rank, candidate)
+  return np.asarray(order)[:m], np.asarray(turn)[:m]
+
+
+def cell_argmax(
+  cell: Int[Array | np.ndarray, " n"],
+  depth: Float[Array | np.ndarray, " n"],
+  id_rank: Int[Array | np.ndarray, " n"],
+  candidate: Bool[Array | np.ndarray, " n"],
+  *,
+  num_cells: int,
+) -> Int[np.ndarray, " c"]:
+  """The deepest candidate of every cell: round 1 of ILA, without a sort.
+
+  Two segment reductions in int32, the greatest depth and then the lowest id
+  among those that have it, and one scatter back to rows.
+
+  Args:
+    cell: cell of each row, in [0, num_cells) where `candidate` [n].
+    depth: float32, finite where `candidate` [n].
+    id_rank: distinct; the tie-break [n].
+    candidate: rows that may win [n].
+    num_cells: c.
+
+  Returns:
+    The winning row of each cell, -1 where it has no candidate, int32 [c].
+
+  Raises:
+    ValueError: the depth of a candidate is not finite.
+
+  >>> cell_argmax(np.array([0, 0, 2]), np.array([5.0, 9.0, 1.0]),
+  ...   np.arange(3), np.ones(3, bool), num_cells=3)
+  array([ 1, -1,  2], dtype=int32)
+  """
+  require_finite(depth, candidate)
+  return np.asarray(_cell_argmax(cell, depth, id_rank, candidate, num_cells))
+
+
+@jax.jit
+def place_in_cell(
+  cell: Int[Array, " n"],
+  keys: tuple[Shaped[Array, " n"], ...],
+  id_rank: Int[Array, " n"],
+  candidate: Bool[Array, " n"],
+) -> Int[Array, " n"]:
+  """How many candidates of its cell come before each row.
+
+  Args:
+    cell: cell of each row [n].
+    keys: what a cell is sorted by, ascending; the first key decides [n].
+    id_rank: distinct; the last key [n].
+    candidate: rows that count; the others get no meaningful place [n].
+
+  Returns:
+    Places from 0, int32 [n].
+
+  >>> depth = np.array([5.0, 9.0, 1.0])
+  >>> place_in_cell(np.array([0, 0, 1]), (-depth,), np.arange(3),
+  ...   np.ones(3, bool)).tolist()
+  [1, 0, 0]
+  """
+  cell = jnp.where(candidate, cell, _LAST)
+  rows = _sort((cell, *map(_sortable, keys), id_rank))
+  position = jnp.arange(len(cell), dtype=jnp.int32)
+  cell = cell[rows]
+  is_first = cell != jnp.roll(cell, 1)
+  cell_start = lax.cummax(jnp.where(is_first, position, 0))
+  return position.at[rows].set(position - cell_start, unique_indices=True)
+
+
+@jax.jit
+def sort_rows(
+  keys: tuple[Shaped[Array, " n"], ...],
+  id_rank: Int[Array, " n"],
+  candidate: Bool[Array, " n"],
+) -> Int[Array, " n"]:
+  """Rows in ascending order of the keys, those that are no candidates last.
+
+  Args:
+    keys: the first key decides [n].
+    id_rank: distinct; the last key [n].
+    candidate: rows to order [n].
+
+  Returns:
+    Rows, int32 [n].
+
+  >>> sort_rows((np.array([7, 3, 3]),), np.array([0, 2, 1]),
+  ...   np.ones(3, bool)).tolist()
+  [2, 1, 0]
+  """
+  return _sort((~candidate, *map(_sortable, keys), id_rank))
+
+
+def reaches_quantile(
+  cell: Int[np.ndarray, " n"],
+  depth: Float[np.ndarray, " n"],
+  id_rank: Int[np.ndarray, " n"],
+  candidate: Bool[np.ndarray, " n"],
+  *,
+  quantile: float,
+) -> Bool[np.ndarray, " n"]:
+  """Whether the depth of a row is at or above a quantile of its own cell.
+
+  The quantile is one of the depths, the next one up where it falls between
+  two (`numpy.quantile(..., method="higher")`).
+
+  Args:
+    cell: cell of each row, from 0 [n].
+    depth: float32, finite where `candidate` [n].
+    id_rank: distinct [n].
+    candidate: rows that count [n].
+    quantile: in [0, 1].
+
+  Returns:
+    bool [n], False for rows that are no candidates.
+
+  >>> depth = np.array([1.0, 2.0, 3.0, 0.0], np.float32)
+  >>> reaches_quantile(np.array([0, 0, 0, 1]), depth, np.arange(4),
+  ...   np.ones(4, bool), quantile=0.5)
+  array([False,  True,  True,  True])
+  """
+  num_cells = cell.max(initial=-1) + 1
+  place = np.asarray(place_in_cell(cell, (-depth,), id_rank, candidate))
+  size = np.bincount(cell[candidate], minlength=num_cells)
+  # The place, from the deepest down, of the smallest depth that is not below.
+  last = size - 1 - np.ceil(quantile * (size - 1)).astype(np.int64)
+  at_threshold = candidate & (place == last[cell])
+  threshold = np.full(num_cells, np.inf, np.float32)
+  threshold[cell[at_threshold]] = depth[at_threshold]
+  return candidate & (depth >= threshold[cell])
+
+
+def require_finite(
+  depth: Float[Array | np.ndarray, " n"],
+  candidate: Bool[Array | np.ndarray, " n"],
+) -> None:
+  """Raises a ValueError when the depth of a candidate is NaN or infinite.
+
+  >>> require_finite(np.array([np.nan, 1.0]), np.array([False, True]))
+  """
+  bad = int((candidate & ~jnp.isfinite(depth)).sum())
+  if bad:
+    raise ValueError(
+      f"the depth of {bad} candidates is not finite; reject them first"
+    )
+
+
+@jax.jit
+def _total_order(
+  cell: Int[Array, " n"],
+  depth: Float[Array, " n"],
+  id_rank: Int[Array, " n"],
+  candidate: Bool[Array, " n"],
+) -> tuple[Int[Array, " n"], Int[Array, " n"]]:
+  place = place_in_cell(cell, (-depth,), id_rank, candidate)
+  order = sort_rows((place, -depth), id_rank, candidate)
+  return order, place[order] + 1
+
+
+@functools.partial(jax.jit, static_argnames="num_cells")
+def _cell_argmax(
+  cell: Int[Array, " n"],
+  depth: Float[Array, " n"],
+  id_rank: Int[Array, " n"],
+  candidate: Bool[Array, " n"],
+  num_cells: int,
+) -> Int[Array, " c"]:
+  # Rows that cannot win go to one cell more, which is cut off at the end.
+  cell = jnp.where(candidate, cell, num_cells)
+  height = _sortable(depth)
+  best = jnp.full(num_cells + 1, _FIRST).at[cell].max(height)
+  rank = jnp.where(height == best[cell], id_rank, _LAST)
+  winner = jnp.full(num_cells + 1, _LAST).at[cell].min(rank)
+  row = jnp.where(rank == winner[cell], jnp.arange(len(cell)), -1)
+  return jnp.full(num_cells + 1, -1).at[cell].max(row)[:num_cells]
+
+
+def _sort(keys: tuple[Shaped[Array, " n"], ...]) -> Int[Array, " n"]:
+  """Rows by ascending keys. The last key, an id, decides every tie."""
+  rows = jnp.arange(len(keys[0]), dtype=jnp.int32)
+  *_, rows = lax.sort((*keys, rows), num_keys=len(keys), is_stable=False)
+  return rows
+
+
+def _sortable(x: Shaped[Array, " n"]) -> Int[Array, " n"]:
+  """Integers in the order of `x`; -0.0 equals 0.0."""
+  if not jnp.issubdtype(x.dtype, jnp.floating):
+    return x.astype(jnp.int32)
+  bits = lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
+  # A negative float is a sign bit and a magnitude: its place is -magnitude.
+  return jnp.where(bits < 0, _FIRST - bits, bits)

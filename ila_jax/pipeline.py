@@ -1,0 +1,146 @@
+"""The eight stages in their order, run on a folder: the whole of ILA.
+
+From a notebook, as from the command line:
+
+    config = config_lib.parse(configs.quickstart.get_config())
+    pipeline.run(config, "runs/first")
+"""
+
+import datetime
+import importlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from etils import epath
+
+import ila_jax
+from ila_jax import artifacts, errors, metrics
+from ila_jax import config as config_lib
+from ila_jax import mesh as mesh_lib
+from ila_jax.stages import base
+
+MANIFEST = "manifest.json"
+_VERSIONS_OF = ("jax", "jaxlib", "flax", "optax", "transformers", "numpy")
+
+# Stage names are the user's; modules are named after what they make, for a
+# module called `select` would shadow the standard library's.
+_MODULES = {
+  "pool": "pool",
+  "embed": "embedding",
+  "score": "scoring",
+  "landscape": "landscape",
+  "select": "selection",
+  "finetune": "finetuning",
+  "scaling": "scaling",
+  "report": "report",
+}
+
+
+def run(
+  config: config_lib.Config,
+  workdir: str | os.PathLike[str],
+  *,
+  stages: Sequence[str] = config_lib.STAGES,
+  redo: str | None = None,
+) -> None:
+  """Runs stages in their order; finished ones are skipped, others resume.
+
+  Args:
+    config: from `config.parse`.
+    workdir: folder of the artifacts, local or gs://; made if absent.
+    stages: names of the stages to run.
+    redo: a stage that is removed first, with all after it.
+
+  Raises:
+    errors.InputError: an unknown stage, a folder that another run made, or
+      whatever is wrong with the pool, the models or the numbers.
+  """
+  for name in (*stages, *([redo] if redo else [])):
+    if name not in config_lib.STAGES:
+      raise errors.InputError(
+        f"--stages or --redo names {name!r}; allowed: "
+        f"{', '.join(config_lib.STAGES)}."
+      )
+  workdir = epath.Path(workdir)
+  mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+  _claim(workdir)
+  if redo:
+    _remove_from(workdir, redo)
+  with jax.set_mesh(mesh):
+    for name in config_lib.STAGES:
+      if name in stages:
+        metrics.say(f"[{name}]")
+        stage = importlib.import_module(f"ila_jax.stages.{_MODULES[name]}")
+        stage.run(config, workdir, mesh)
+        _write_manifest(config, workdir)
+
+
+def _claim(workdir: epath.Path) -> None:
+  """Refuses a folder that is something else's, and makes a missing one."""
+  if workdir.exists() and not workdir.is_dir():
+    raise errors.InputError(
+      f"--workdir is {workdir}, which is a file; give a folder."
+    )
+  manifest = workdir / MANIFEST
+  if workdir.exists() and any(workdir.iterdir()) and not manifest.exists():
+    raise errors.InputError(
+      f"--workdir is {workdir}, which holds files and no {MANIFEST}: it is "
+      "not a folder of ila_jax. Give an empty or new folder; nothing was "
+      "changed."
+    )
+  mesh_lib.barrier("workdir looked at")
+  if mesh_lib.is_writer() and not manifest.exists():
+    workdir.mkdir(parents=True, exist_ok=True)
+    artifacts.write_json(manifest, {"ila_jax": ila_jax.__version__})
+  mesh_lib.barrier("workdir claimed")
+
+
+def _remove_from(workdir: epath.Path, redo: str) -> None:
+  first = config_lib.STAGES.index(redo)
+  if mesh_lib.is_writer():
+    gone = list(config_lib.STAGES[first:])
+    if "score" in gone:
+      gone.append(base.FOLDER)
+    for name in gone:
+      if (workdir / name).exists():
+        (workdir / name).rmtree()
+  mesh_lib.barrier("old stages removed")
+
+
+def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:
+  records = {}
+  for name in (*config_lib.STAGES, base.FOLDER):
+    path = workdir / name / artifacts.RECORD
+    if path.exists():
+      record = artifacts.read_json(path)
+      records[name] = {k: v for k, v in record.items() if k != "inputs"}
+  manifest: dict[str, Any] = {
+    "ila_jax": ila_jax.__version__,
+    "written": datetime.datetime.now(datetime.UTC).isoformat(
+      timespec="seconds"
+    ),
+    "config": config.section(*config.__dataclass_fields__),
+    "seeds": {
+      "seed": config.seed,
+      "reference_seeds": list(config.score.reference_seeds),
+    },
+    "pool_fingerprint": records.get("pool", {}).get("output"),
+    "device_kind": jax.devices()[0].device_kind,
+    "device_count": jax.device_count(),
+    "process_count": jax.process_count(),
+    "mesh": {
+      "data": config.mesh.data,
+      "fsdp": config.mesh.fsdp,
+      "tensor": config.mesh.tensor,
+    },
+    "versions": {
+      "python": platform.python_version(),
+      **{name: importlib.metadata.version(name) for name in _VERSIONS_OF},
+    },
+    "stages": records,
+  }
+  artifacts.write_json(workdir / MANIFEST, manifest)

@@ -1,0 +1,244 @@
+"""The report: one self-contained HTML page and its figures as PNG.
+
+`render` turns a `ReportData` into file contents; writing them is the stage's.
+"""
+
+import base64
+import dataclasses
+import importlib.resources
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ila_jax import figures, look
+
+# Chosen responses whose mean length differs by more than this factor from the
+# pool's are a different kind of data, and n examples a different budget.
+LENGTH_RATIO = 1.5
+
+Number = float | int | np.number | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportData:
+  """All that the page shows; None where the stage that makes it did not run.
+
+  Row numbers index the n rows of the pool's arrays.
+  """
+
+  title: str
+  config: dict[str, Any]  # nested; shown as dotted fields
+  headline: list[str]  # sentences: what was found
+  warnings: list[str] = dataclasses.field(default_factory=list)
+  n_tokens: Int[np.ndarray, " n"] | None = None  # response tokens
+  xy: Float[np.ndarray, "n 2"] | None = None
+  cell: Int[np.ndarray, " n"] | None = None
+  grid: dict[str, Any] | None = None  # what the cells are, in words
+  depth: Float[np.ndarray, " n"] | None = None
+  depth_label: str = "information depth (nats per token)"
+  relative_depth: Float[np.ndarray, " n"] | None = None
+  selected: Int[np.ndarray, " k"] | None = None  # rows in rank order
+  reference: Int[np.ndarray, " r"] | None = None  # rows
+  coverage_curves: dict[str, tuple[np.ndarray, np.ndarray]] | None = None
+  # The strategy that was used comes first; a value may be None: strategy,
+  # pool_cells, all_cells, effective_cells, mean_distance, p95_distance,
+  # n_examples, n_tokens
+  coverage_table: list[dict[str, Any]] | None = None
+  training: dict[str, list[dict[str, Any]]] | None = None  # step, loss
+  # name (repeated per seed), micro, macro, n_examples, n_tokens
+  evaluations: list[dict[str, Any]] | None = None
+  runs: list[dict[str, Any]] | None = None  # as scaling.fit_law takes them
+  fits: dict[str, Any] | None = None  # as scaling.fit_law returns it
+  rejects: dict[str, int] | None = None  # reason -> records
+  # stage, seconds, flops, bytes, tokens; a value may be None
+  costs: list[dict[str, Any]] | None = None
+  examples: list[dict[str, Any]] | None = None  # rank, id, depth, prompt, ...
+
+
+def render(data: ReportData) -> dict[str, bytes]:
+  """File name -> content: index.html and the PNGs, which it also holds.
+
+  >>> files = render(ReportData(title="x", config={}, headline=["Nothing."]))
+  >>> list(files)
+  ['index.html']
+  """
+  files = {
+    f"{name}.png": look.png(figure) for name, figure in draw(data).items()
+  }
+  return files | {"index.html": page(data, files).encode()}
+
+
+def draw(data: ReportData) -> dict[str, Any]:
+  """Figure name -> matplotlib Figure, for whatever the data holds.
+
+  >>> draw(ReportData(title="x", config={}, headline=[]))
+  {}
+  """
+  made = {}
+  label = data.depth_label
+  scored = data.depth is not None and data.selected is not None
+  if scored and data.xy is not None and len(data.xy):
+    reference = np.zeros(0, np.int64)
+    if data.reference is not None:
+      reference = data.reference
+    made["map"] = figures.landscape(
+      data.xy, data.depth, data.selected, reference, depth_label=label
+    )
+    if data.cell is not None:
+      made["depth_per_cell"] = figures.depth_per_cell(
+        data.xy, data.cell, data.depth, data.selected, depth_label=label
+      )
+  if scored and data.n_tokens is not None and len(data.selected):
+    made["lengths"] = figures.lengths(
+      data.n_tokens, data.depth, data.selected, depth_label=label
+    )
+  if data.coverage_curves and data.selected is not None:
+    made["coverage"] = figures.coverage(
+      data.coverage_curves, budget=len(data.selected)
+    )
+  if data.training:
+    made["training"] = figures.training(data.training)
+  if data.evaluations:
+    made["evaluation"] = figures.evaluation(data.evaluations)
+  if data.fits and data.fits["fitted"]:
+    made["regression"] = figures.regression(data.fits)
+  return made
+
+
+def page(data: ReportData, images: dict[str, bytes]) -> str:
+  """The HTML page; every text of the pool in it is escaped.
+
+  >>> "&lt;b&gt;" in page(ReportData(title="<b>", config={}, headline=[]), {})
+  True
+  """
+  import jinja2
+
+  environment = jinja2.Environment(
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  environment.filters |= {
+    "count": count,
+    "fixed": fixed,
+    "si": si,
+    "duration": duration,
+    "percent": percent,
+  }
+  template = importlib.resources.files("ila_jax").joinpath("report.html.j2")
+  warning = None
+  if data.n_tokens is not None and data.selected is not None:
+    warning = length_warning(data.n_tokens, data.selected)
+  return environment.from_string(template.read_text("utf-8")).render(
+    data=data,
+    warnings=[*data.warnings, *([warning] if warning else [])],
+    images={
+      name.removesuffix(".png"): {
+        "data": base64.b64encode(content).decode(),
+        "width": _css_width(content),
+      }
+      for name, content in images.items()
+    },
+    settings=list(_dotted(data.config)),
+  )
+
+
+def _css_width(png):
+  """Width in CSS pixels (1/96 inch), so that type is as large as drawn."""
+  pixels = int.from_bytes(png[16:20])  # of the IHDR chunk
+  return round(pixels * 96 / look.DPI)
+
+
+def length_warning(
+  n_tokens: Int[np.ndarray, " n"], selected: Int[np.ndarray, " k"]
+) -> str | None:
+  """A sentence where the chosen are much shorter or longer than the pool.
+
+  >>> length_warning(np.array([10, 10, 100, 80]), np.array([0, 1]))[:52]
+  'Chosen responses are 5.0 times shorter than the pool'
+  >>> length_warning(np.array([10, 10, 12]), np.array([0, 1]))
+  """
+  if len(selected) == 0:
+    return None
+  pool = float(np.mean(n_tokens, dtype=np.float64))
+  chosen = float(np.mean(n_tokens[selected], dtype=np.float64))
+  ratio = max(pool, chosen) / min(pool, chosen)
+  if ratio <= LENGTH_RATIO:
+    return None
+  side = "shorter" if chosen < pool else "longer"
+  return (
+    f"Chosen responses are {ratio:.1f} times {side} than the pool's (mean "
+    f"{chosen:.0f} tokens against {pool:.0f}): compare at equal tokens, not "
+    "at equal examples, or use config.landscape.depth=ila_length."
+  )
+
+
+def _dotted(config, prefix=""):
+  """Yields (dotted field, value)."""
+  for name, value in config.items():
+    if isinstance(value, dict) and value:
+      yield from _dotted(value, f"{prefix}{name}.")
+    else:
+      yield f"{prefix}{name}", value
+
+
+def count(value: Number) -> str:
+  """A whole number with its thousands apart; – where there is none.
+
+  >>> count(12345), count(None)
+  ('12,345', '–')
+  """
+  return "–" if value is None else f"{value:,.0f}"
+
+
+def fixed(value: Number, digits: int = 3) -> str:
+  """A number with so many decimals, and a true minus sign.
+
+  >>> fixed(-0.12345), fixed(None)
+  ('−0.123', '–')
+  """
+  return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def percent(value: Number) -> str:
+  """A share as a percentage.
+
+  >>> percent(0.1234)
+  '12.3 %'
+  """
+  return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def si(value: Number, unit: str = "") -> str:
+  """A number with three digits and its SI prefix.
+
+  >>> si(3.42e13, "FLOP"), si(950.0), si(0), si(999_999, "B")
+  ('34.2 TFLOP', '950', '0', '1.00 MB')
+  """
+  if value is None:
+    return "–"
+  if value < 1000:
+    return f"{value:.3g} {unit}".strip()
+  prefixes = "kMGTPEZY"
+  power = min(int(np.log10(value * 1.0005) // 3), len(prefixes))
+  scaled = value / 1000.0**power
+  digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
+  return f"{scaled:.{digits}f} {prefixes[power - 1]}{unit}"
+
+
+def duration(seconds: Number) -> str:
+  """Seconds in the units that one would say.
+
+  >>> duration(0.42), duration(75), duration(7322)
+  ('0.4 s', '1 min 15 s', '2 h 02 min')
+  """
+  if seconds is None:
+    return "–"
+  if seconds < 59.95:
+    return f"{seconds:.1f} s"
+  minutes, rest = divmod(round(seconds), 60)
+  if minutes < 60:
+    return f"{minutes} min {rest:02d} s"
+  return f"{minutes // 60} h {minutes % 60:02d} min"

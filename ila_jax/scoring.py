@@ -1,0 +1,141 @@
+"""Response loss of every example under one model, sharded over the mesh.
+
+    nll_j = − Σ_{t in response} log p(token_t | all before)      (Section 2.1)
+
+a *sum* in float32, beside the number of response tokens: whoever wants a mean
+divides once, at the end.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from ila_jax import batching, losses
+from ila_jax import mesh as mesh_lib
+from ila_jax.models import decoder as decoder_lib
+
+# Positions whose logits exist at one time; bounds memory at vocabulary 152k.
+CHUNK_TOKENS = 1024
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def batch_nll(
+  graphdef: nnx.GraphDef, params: PyTree, batch: dict[str, Array]
+) -> Float[Array, " b"]:
+  """The response loss, in nats, of each row of a batch; 0 for empty rows."""
+  decoder = nnx.merge(graphdef, params)
+  hidden = decoder.hidden(
+    batch["tokens"], batch["positions"], batch["segment_ids"]
+  )
+  nll = losses.token_nll(
+    hidden,
+    decoder.head_weights(),
+    batch["tokens"],
+    batch["targets"],
+    chunk_tokens=CHUNK_TOKENS,
+  )
+  return nll.sum(axis=1)
+
+
+def example_nll(
+  decoder: decoder_lib.Decoder,
+  tokens: Sequence[Int[np.ndarray, " _"]],
+  is_response: Sequence[Bool[np.ndarray, " _"]],
+  *,
+  batch_tokens: int,
+  mesh: Mesh,
+  on_batch: Callable[[int], None] = lambda examples: None,
+) -> Float[np.ndarray, " n"]:
+  """Scores examples of any lengths: nll_j in nats, a float32 sum each.
+
+  Examples are sorted by length into a bounded number of shapes, so that
+  little is spent on padding and little on compiling.
+
+  Args:
+    decoder: the model; its parameters stay where they lie.
+    tokens: int32 ids of each example, prompt and response.
+    is_response: which of them are response, so to be predicted.
+    batch_tokens: tokens of a batch on each device, padding included.
+    mesh: the devices; a batch is split over `data` and `fsdp`.
+    on_batch: called with the number of examples that each batch finished.
+
+  Returns:
+    The response loss of each example, in the order given.
+
+  See `models.weights.load_decoder` for a model to call it with, and
+  `tests/scoring_test.py` for its witnesses.
+  """
+  graphdef, params = nnx.split(decoder)
+  nll = np.zeros(len(tokens), np.float32)
+  pending = None
+  for rows, batch in batches(
+    tokens, is_response, batch_tokens=batch_tokens, mesh=mesh
+  ):
+    scored = batch_nll(graphdef, params, mesh_lib.put(batch, mesh))
+    # The device works on this batch while the host reads the one before.
+    if pending is not None:
+      _collect(nll, *pending, on_batch)
+    pending = rows, scored
+  if pending is not None:
+    _collect(nll, *pending, on_batch)
+  return nll
+
+
+def _collect(
+  nll: np.ndarray,
+  rows: np.ndarray,
+  scored: Array,
+  on_batch: Callable[[int], None],
+) -> None:
+  nll[rows] = mesh_lib.fetch(scored)[: len(rows)]
+  on_batch(len(rows))
+
+
+def batches(
+  tokens: Sequence[np.ndarray],
+  is_response: Sequence[np.ndarray],
+  *,
+  batch_tokens: int,
+  mesh: Mesh,
+):
+  """Yields (rows, host batch) by length bucket; see `batching`."""
+  shards = mesh_lib.batch_multiple(mesh)
+  plan = batching.length_batches(
+    np.array([len(ids) for ids in tokens], np.int32),
+    batch_tokens=batch_tokens * shards,
+    multiple=shards,
+  )
+  for rows, width, height in plan:
+    yield (
+      rows,
+      batching.collate(
+        [tokens[row] for row in rows],
+        [is_response[row] for row in rows],
+        width=width,
+        rows=height,
+      ),
+    )
+
+
+def flops(
+  config: decoder_lib.DecoderConfig,
+  tokens: Sequence[Int[np.ndarray, " _"]],
+  is_response: Sequence[Bool[np.ndarray, " _"]],
+) -> int:
+  """FLOPs of one forward pass over these examples, padding not counted.
+
+  Counted from the shapes of the matrix products, see `decoder.flops`; a token
+  attends to itself and to all before it in its example.
+  """
+  lengths = np.array([len(ids) for ids in tokens], np.int64)
+  return decoder_lib.flops(
+    config,
+    tokens=int(lengths.sum()),
+    attended=int((lengths * (lengths + 1) // 2).sum()),
+    response_tokens=int(sum(mask.sum() for mask in is_response)),
+  )

@@ -1,0 +1,111 @@
+"""The pool's text and tokens on disk: numbered shards of the used examples.
+
+`pool/records-00000.parquet` and on: row, id, record (JSON text as read),
+prompt (text of everything before the last response), tokens, is_response.
+A shard is what a stage does between two chances to be killed.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from etils import epath
+from jaxtyping import Int
+
+from ila_jax import artifacts, trainset
+
+SCHEMA = pa.schema(
+  {
+    "row": pa.int64(),
+    "id": pa.string(),
+    "record": pa.string(),
+    "prompt": pa.string(),
+    "response": pa.string(),
+    "tokens": pa.list_(pa.int32()),
+    "is_response": pa.list_(pa.bool_()),
+  }
+)
+# Rows of a Parquet row group: what is read to get at one example.
+_GROUP_ROWS = 512
+
+
+def path(
+  workdir: epath.PathLike, stage: str, name: str, shard: int
+) -> epath.Path:
+  """The file of one shard: `WORKDIR/STAGE/NAME-00000.parquet`."""
+  return epath.Path(workdir) / stage / f"{name}-{shard:05d}.parquet"
+
+
+def count(workdir: epath.PathLike) -> int:
+  """The number of record shards of the pool."""
+  folder = epath.Path(workdir) / "pool"
+  return len(list(folder.glob("records-*.parquet")))
+
+
+def write_records(workdir: epath.PathLike, shard: int, table: pa.Table) -> None:
+  """Writes one shard of `SCHEMA`."""
+  target = path(workdir, "pool", "records", shard)
+  with artifacts.atomic(target) as temporary, temporary.open("wb") as file:
+    pq.write_table(table, file, compression="zstd", row_group_size=_GROUP_ROWS)
+
+
+def read_records(
+  workdir: epath.PathLike, shard: int, columns: Sequence[str]
+) -> pa.Table:
+  """Reads some columns of one shard."""
+  with path(workdir, "pool", "records", shard).open("rb") as file:
+    return pq.read_table(file, columns=list(columns))
+
+
+def tokens_of(table: pa.Table) -> trainset.TokenSet:
+  """The token columns of a table as lists of arrays, without copies."""
+  return trainset.TokenSet(
+    _lists(table.column("tokens")), _lists(table.column("is_response"))
+  )
+
+
+def _lists(column: pa.ChunkedArray) -> list[np.ndarray]:
+  lists = column.combine_chunks()
+  if isinstance(lists, pa.ChunkedArray):
+    lists = pa.concat_arrays(lists.chunks)
+  offsets = lists.offsets.to_numpy()
+  values = lists.values.to_numpy(zero_copy_only=False)
+  return [values[begin:end] for begin, end in itertools.pairwise(offsets)]
+
+
+def gather(
+  workdir: epath.PathLike,
+  rows: Int[np.ndarray, " k"],
+  columns: Sequence[str],
+) -> pa.Table:
+  """Reads chosen rows of the pool, in the order asked for.
+
+  Only the chosen rows are held, and one shard.
+
+  Args:
+    workdir: folder of the run.
+    rows: row numbers of the pool, in any order.
+    columns: of `SCHEMA`.
+  """
+  parts, found = [], []
+  for table in iterate(workdir, ["row", *columns]):
+    in_shard = table.column("row").to_numpy()
+    chosen = np.flatnonzero(np.isin(in_shard, rows))
+    if chosen.size:
+      parts.append(table.take(chosen))
+      found.append(in_shard[chosen])
+  if not parts:
+    return SCHEMA.empty_table().select(list(columns))
+  order = np.argsort(np.concatenate(found))
+  place = np.searchsorted(np.concatenate(found)[order], rows)
+  return pa.concat_tables(parts).take(order[place]).select(list(columns))
+
+
+def iterate(
+  workdir: epath.PathLike, columns: Sequence[str]
+) -> Iterator[pa.Table]:
+  """Reads shard after shard."""
+  for shard in range(count(workdir)):
+    yield read_records(workdir, shard, columns)

@@ -1,0 +1,162 @@
+"""Stage `finetune`: the base tuned on the selection and on its rivals."""
+
+import dataclasses
+
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import artifacts, evaluate, metrics, selection, shards, trainset
+from ila_jax import config as config_lib
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.stages import base, training
+from ila_jax.stages import selection as selection_stage
+
+EVALUATIONS = "evaluations.jsonl"
+# The model tuned on the selection, as a Hugging Face folder.
+MODEL = "model"
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  """One subset to tune on: the selection, or a rival at an equal budget."""
+
+  name: str
+  strategy: str
+  equal: str  # "selection", "examples" or "tokens"
+  rows: np.ndarray
+
+
+def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+  """Writes `finetune/evaluations.jsonl`, `metrics.jsonl` and `model/`.
+
+  Every rival is tuned twice: on as many examples as the selection has, and on
+  as many response tokens; micro and macro dev loss of each (Section 2.8).
+
+  Raises:
+    errors.InputError: a loss that is not finite, or a full disk.
+  """
+  stage = artifacts.Stage(
+    workdir,
+    "finetune",
+    {
+      "config": config.section("model", "finetune", "train"),
+      "select": artifacts.output(workdir, "select"),
+      "seed": config.seed,
+    },
+  )
+  if stage.open():
+    return
+  decoder = base.load(config, workdir, mesh)
+  dev = dev_set(workdir)
+  done = artifacts.read_jsonl(stage.folder / EVALUATIONS)
+  if not done:
+    _evaluate(config, mesh, stage, decoder, dev, {"name": "base"})
+  names = {evaluation["name"] for evaluation in done}
+  arms = _arms(config, workdir)
+  for arm in arms:
+    if arm.name not in names:
+      _tune(config, workdir, mesh, stage, decoder, dev, arm)
+  _merge_metrics(stage.folder, [arm.name for arm in arms])
+  stage.finish()
+
+
+def dev_set(workdir: epath.Path) -> trainset.TokenSet:
+  """The held-out examples."""
+  index = artifacts.read_table(
+    epath.Path(workdir) / "pool/index.parquet", ["row", "split"]
+  )
+  rows = index["row"][index["split"] == "dev"]
+  return shards.tokens_of(
+    shards.gather(workdir, rows, ["tokens", "is_response"])
+  )
+
+
+def _arms(config: config_lib.Config, workdir: epath.Path) -> list[Arm]:
+  pool = selection_stage.load(config, workdir)
+  strategy = config.select.strategy
+  chosen = selection_stage.rank(config, pool, strategy)
+  k = selection_stage.cut(config, pool, chosen)
+  arms = [Arm(strategy, strategy, "selection", pool.row[chosen.order[:k]])]
+  n_tokens = pool.candidates.n_tokens
+  tokens = int(n_tokens[chosen.order[:k]].sum(dtype=np.int64))
+  for rival in config.finetune.compare:
+    order = selection_stage.rank(config, pool, rival).order
+    fitting = selection.budget_prefix(
+      order, n_tokens, budget=tokens, unit="tokens"
+    )
+    for equal, size in (("examples", k), ("tokens", fitting)):
+      name = f"{rival}-equal-{equal}"
+      arms.append(Arm(name, rival, equal, pool.row[order[:size]]))
+  return arms
+
+
+def _tune(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  stage: artifacts.Stage,
+  decoder: decoder_lib.Decoder,
+  dev: trainset.TokenSet,
+  arm: Arm,
+) -> None:
+  table = shards.gather(workdir, arm.rows, ["tokens", "is_response"])
+  data = shards.tokens_of(table)
+  tuned = training.fit(
+    decoder,
+    data,
+    config=config,
+    name=arm.name,
+    epochs=config.finetune.epochs,
+    learning_rate=config.finetune.learning_rate,
+    seed=config.seed,
+    mesh=mesh,
+    folder=stage.folder,
+    account=stage.account,
+  )
+  if arm.equal == "selection":
+    tokenizer = base.tokenizer(config, workdir)
+    training.save(stage.folder / MODEL, tuned, tokenizer)
+  _evaluate(
+    config,
+    mesh,
+    stage,
+    tuned,
+    dev,
+    {
+      "name": arm.name,
+      "strategy": arm.strategy,
+      "equal": arm.equal,
+      "train_examples": len(data),
+      "train_tokens": int(sum(mask.sum() for mask in data.is_response)),
+    },
+  )
+  if arm.equal != "selection":
+    training.drop_checkpoints(stage.folder, arm.name)
+
+
+def _evaluate(
+  config: config_lib.Config,
+  mesh: Mesh,
+  stage: artifacts.Stage,
+  decoder: decoder_lib.Decoder,
+  dev: trainset.TokenSet,
+  labels: dict,
+) -> None:
+  found = evaluate.evaluate(
+    decoder, dev, batch_tokens=config.score.batch_tokens, mesh=mesh
+  )
+  artifacts.append_jsonl(stage.folder / EVALUATIONS, labels | found)
+  metrics.say(
+    f"  {labels['name']}: dev loss {found['micro']:.4f} nats a token, "
+    f"{found['macro']:.4f} by example"
+  )
+
+
+def _merge_metrics(folder: epath.Path, names: list[str]) -> None:
+  lines = [
+    {"name": name} | step
+    for name in names
+    for step in artifacts.read_jsonl(folder / f"metrics-{name}.jsonl")
+  ]
+  artifacts.write_jsonl(folder / "metrics.jsonl", lines)

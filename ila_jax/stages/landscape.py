@@ -1,0 +1,191 @@
+"""Stage `landscape`: the map, its cells, depth and relative depth."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import (
+  artifacts,
+  clusters,
+  depth,
+  draws,
+  landscape,
+  metrics,
+  projection,
+)
+from ila_jax import config as config_lib
+from ila_jax.stages import embedding
+
+# What the map and its cells are, for the report.
+MAP = "map.json"
+
+
+def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+  """Writes `landscape/cells.parquet`, and `map.json`, which says what they are.
+
+  The domain of an example is its own, or else a coarse block of the map.
+
+  Raises:
+    errors.InputError: settings that the pool cannot bear.
+  """
+  del mesh
+  cells_from_budget = config.landscape.grid == "auto" or (
+    config.landscape.cells == "kmeans" and config.landscape.clusters is None
+  )
+  stage = artifacts.Stage(
+    workdir,
+    "landscape",
+    {
+      "config": config.section("landscape"),
+      "budget": [config.select.budget, config.select.unit]
+      if cells_from_budget
+      else None,
+      "embed": artifacts.output(workdir, "embed"),
+      "score": artifacts.output(workdir, "score"),
+      "seed": config.seed,
+    },
+  )
+  if stage.open():
+    return
+  scores = artifacts.read_table(workdir / "score/scores.parquet")
+  index = artifacts.read_table(workdir / "pool/index.parquet")
+  row = scores["row"]
+  embeddings = embedding.load(workdir)[row]
+  found = _project(config, embeddings, scores["id"])
+  xy = np.asarray(found.xy)
+  max_cells = _budget_examples(config, scores["n_tokens"])
+  if config.landscape.cells == "kmeans":
+    cell, cells = _clusters(config, embeddings, scores["id"], max_cells)
+  else:
+    cell, cells = _grid(config, xy, max_cells)
+  domain = _domains(config, index["domain"][row], xy)
+  deep = depth.DEPTHS[config.landscape.depth](
+    scores["nll_base"],
+    scores["nll_sft"],
+    scores["n_tokens"],
+    index["n_labels"][row],
+    domain,
+  )
+  relative = depth.relative_depth(deep, domain)
+  artifacts.write_table(
+    stage.folder / "cells.parquet",
+    {
+      "row": row,
+      "id": scores["id"],
+      "x": xy[:, 0],
+      "y": xy[:, 1],
+      "cell": cell,
+      "depth": deep,
+      "relative_depth": relative,
+      "domain": domain,
+    },
+  )
+  artifacts.write_json(stage.folder / MAP, cells | {"notes": found.notes})
+  metrics.say(
+    f"  {cells['description']}: {len(np.unique(cell)):,} occupied; depth "
+    f"{np.median(deep):.3f} in the median, below 0 for {(deep < 0).mean():.1%}"
+  )
+  stage.finish()
+
+
+def _project(
+  config: config_lib.Config, embeddings: np.ndarray, ids: np.ndarray
+) -> projection.Projection:
+  """The map, fitted on rows drawn by id, in the order of their ids."""
+  settings = config.landscape
+  name = settings.projection
+  total = settings.iterations if name == "tsne" else None
+  with metrics.counter(total, desc=name, unit="steps") as advance:
+    done = 0
+
+    def on_progress(iterations: int, kl: float) -> None:
+      nonlocal done
+      advance(iterations - done)
+      done = iterations
+
+    return projection.project(
+      embeddings,
+      name=name,
+      fit_rows=_fit_rows(config, ids),
+      key=jax.random.key(config.seed),
+      options=projection.Options(
+        perplexity=settings.perplexity,
+        iterations=settings.iterations,
+        on_progress=on_progress,
+      ),
+    )
+
+
+def _fit_rows(config: config_lib.Config, ids: np.ndarray) -> np.ndarray:
+  count = min(config.landscape.fit_examples, len(ids))
+  drawn = draws.draw(
+    ids,
+    count=count,
+    seed=config.seed,
+    purpose="fit the map",
+    allowed=np.ones(len(ids), np.bool_),
+  )
+  rows = np.flatnonzero(drawn)
+  return rows[np.argsort(ids[rows])]
+
+
+def _budget_examples(config: config_lib.Config, n_tokens: np.ndarray) -> int:
+  """About how many examples the budget pays for."""
+  budget = config.select.budget
+  if config.select.unit == "fraction":
+    budget = budget * len(n_tokens)
+  elif config.select.unit == "tokens":
+    budget = budget / max(n_tokens.mean(), 1)
+  return int(np.clip(budget, 1, len(n_tokens)))
+
+
+def _clusters(
+  config: config_lib.Config,
+  embeddings: np.ndarray,
+  ids: np.ndarray,
+  max_cells: int,
+) -> tuple[np.ndarray, dict[str, Any]]:
+  """k-means cells, and what they are; found in the order of the ids."""
+  count = config.landscape.clusters or max_cells
+  by_id = np.argsort(ids)
+  found = clusters.kmeans(
+    embeddings[by_id], clusters=count, key=jax.random.key(config.seed)
+  )
+  cell = np.empty(len(ids), np.int32)
+  cell[by_id] = np.asarray(found.cell)
+  return cell, {
+    "description": f"{count} k-means cells of the embeddings",
+    "num_cells": count,
+    "grid": None,
+  }
+
+
+def _grid(
+  config: config_lib.Config, xy: np.ndarray, max_cells: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+  """Cells of a uniform grid, and what they are."""
+  grid = config.landscape.grid
+  if grid == "auto":
+    grid = landscape.auto_grid(xy, max_cells=max_cells)
+  cell = np.asarray(landscape.grid_cells(xy, grid=grid))
+  return cell, {
+    "description": f"a {grid} × {grid} grid over {config.landscape.projection}",
+    "num_cells": grid**2,
+    "grid": grid,
+  }
+
+
+def _domains(
+  config: config_lib.Config, names: np.ndarray, xy: np.ndarray
+) -> np.ndarray:
+  """Numbers of the pool's domains; of map blocks where it names none."""
+  blocks = np.asarray(
+    landscape.domain_blocks(xy, blocks=config.landscape.domain_blocks)
+  )
+  own = np.char.add("own ", names)
+  block = np.char.add("block ", blocks.astype(np.str_))
+  labels = np.where(names == "", block, own)
+  return np.unique(labels, return_inverse=True)[1].astype(np.int32)

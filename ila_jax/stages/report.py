@@ -1,0 +1,215 @@
+"""Stage `report`: what the other stages found, on one page and in PNGs."""
+
+from typing import Any
+
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import artifacts, metrics, report, shards
+from ila_jax import config as config_lib
+from ila_jax.stages import finetuning, scaling
+from ila_jax.stages import scoring as scoring_stage
+
+# Chosen examples that the page shows, the first and the last in rank.
+_SHOWN = 12
+
+
+def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+  """Writes `report/index.html` and its figures, from the artifacts alone.
+
+  Stages that have not run are said to be missing, on the page.
+  """
+  del mesh
+  stage = artifacts.Stage(
+    workdir,
+    "report",
+    {"stages": dict(_outputs(workdir))},
+  )
+  if stage.open():
+    metrics.say(f"  {stage.folder / 'index.html'}")
+    return
+  data = gather(config, workdir)
+  for name, content in report.render(data).items():
+    artifacts.write_bytes(stage.folder / name, content)
+  stage.finish()
+  for sentence in data.headline:
+    metrics.say(f"  {sentence}")
+  metrics.say(f"  the report: {stage.folder / 'index.html'}")
+  selected = epath.Path(workdir) / "select/selected.jsonl"
+  if selected.exists():
+    metrics.say(f"  the selection: {selected}")
+  model = epath.Path(workdir) / "finetune" / finetuning.MODEL
+  if model.exists():
+    metrics.say(f"  the fine-tuned model: {model}")
+
+
+def _outputs(workdir: epath.Path):
+  """What each finished stage made."""
+  for name in config_lib.STAGES[:-1]:
+    path = epath.Path(workdir) / name / artifacts.RECORD
+    record = artifacts.read_json(path) if path.exists() else {"done": False}
+    yield name, record["output"] if record["done"] else None
+
+
+def gather(config: config_lib.Config, workdir: epath.Path) -> report.ReportData:
+  """Reads the artifacts of a run into what the page shows."""
+  workdir = epath.Path(workdir)
+  done = {name for name, output in _outputs(workdir) if output}
+  records = {
+    name: artifacts.read_json(workdir / name / artifacts.RECORD)
+    for name in config_lib.STAGES
+    if name in done
+  }
+  parts: dict[str, Any] = {}
+  if "pool" in done:
+    parts["rejects"] = records["pool"]["reasons"]
+  if "landscape" in done:
+    parts |= _landscape(config, workdir)
+  if "select" in done:
+    parts |= _selection(workdir, parts)
+  if "finetune" in done:
+    parts |= _finetune(workdir)
+  if "scaling" in done:
+    parts["runs"] = artifacts.read_jsonl(workdir / "scaling" / scaling.RUNS)
+    parts["fits"] = artifacts.read_json(workdir / "scaling" / scaling.FITS)
+  return report.ReportData(
+    title="Information landscape of " + ", ".join(config.pool.sources),
+    config=config.section(*config.__dataclass_fields__),
+    headline=_headline(config, records, parts),
+    warnings=_warnings(records),
+    costs=[
+      {
+        "stage": name,
+        **{key: record[key] for key in ("seconds", "flops", "bytes", "tokens")},
+      }
+      for name, record in records.items()
+    ],
+    **parts,
+  )
+
+
+def _landscape(
+  config: config_lib.Config, workdir: epath.Path
+) -> dict[str, Any]:
+  cells = artifacts.read_table(workdir / "landscape/cells.parquet")
+  index = artifacts.read_table(
+    workdir / "pool/index.parquet", ["n_response_tokens"]
+  )
+  reference = scoring_stage.reference_rows(workdir)
+  return {
+    "n_tokens": index["n_response_tokens"][cells["row"]],
+    "xy": np.stack([cells["x"], cells["y"]], axis=1),
+    "cell": cells["cell"],
+    "grid": artifacts.read_json(workdir / "landscape/map.json"),
+    "depth": cells["depth"],
+    "depth_label": f"depth: {config.landscape.depth}",
+    "relative_depth": cells["relative_depth"],
+    "reference": np.flatnonzero(np.isin(cells["row"], reference)),
+  }
+
+
+def _selection(workdir: epath.Path, parts: dict[str, Any]) -> dict[str, Any]:
+  ranking = artifacts.read_table(workdir / "select/ranking.parquet")
+  k = artifacts.read_json(workdir / "select" / artifacts.RECORD)["selected"]
+  cells = artifacts.read_table(
+    workdir / "landscape/cells.parquet", ["row", "id"]
+  )
+  rows = ranking["row"][:k]
+  coverage = artifacts.read_json(workdir / "select/coverage.json")
+  return {
+    "selected": np.searchsorted(cells["row"], rows),
+    "coverage_curves": {
+      name: (np.array(curve["budgets"]), np.array(curve["coverage"]))
+      for name, curve in coverage["curves"].items()
+    },
+    "coverage_table": coverage["table"],
+    "examples": _examples(workdir, ranking, k),
+  }
+
+
+def _examples(
+  workdir: epath.Path, ranking: dict[str, np.ndarray], k: int
+) -> list[dict[str, Any]]:
+  shown = np.unique(np.r_[: min(_SHOWN, k), max(k - _SHOWN, 0) : k])
+  text = shards.gather(
+    workdir, ranking["row"][shown], ["prompt", "response"]
+  ).to_pylist()
+  return [
+    {
+      "rank": int(ranking["rank"][place]),
+      "id": str(ranking["id"][place]),
+      "depth": float(ranking["depth"][place]),
+      **both,
+    }
+    for place, both in zip(shown, text, strict=True)
+  ]
+
+
+def _finetune(workdir: epath.Path) -> dict[str, Any]:
+  history: dict[str, list[dict[str, Any]]] = {}
+  for line in artifacts.read_jsonl(workdir / "finetune/metrics.jsonl"):
+    history.setdefault(line["name"], []).append(line)
+  return {
+    "training": history,
+    "evaluations": artifacts.read_jsonl(
+      workdir / "finetune" / finetuning.EVALUATIONS
+    ),
+  }
+
+
+def _headline(
+  config: config_lib.Config,
+  records: dict[str, dict[str, Any]],
+  parts: dict[str, Any],
+) -> list[str]:
+  """What was found, in sentences with their numbers."""
+  lines = []
+  if "pool" in records:
+    found = records["pool"]
+    lines.append(
+      f"Of {found['read']:,} records {found['used']:,} are usable and "
+      f"{found['rejected']:,} are not."
+    )
+  if "coverage_table" in parts:
+    ours, *rivals = parts["coverage_table"]
+    line = (
+      f"{config.select.strategy} chose {ours['n_examples']:,} examples with "
+      f"{ours['n_tokens']:,} response tokens; they occupy "
+      f"{ours['pool_cells']:.1%} of the pool's cells"
+    )
+    random = [row for row in rivals if row["strategy"] == "random"]
+    if random:
+      line += f", as many random ones {random[0]['pool_cells']:.1%}"
+    lines.append(line + ".")
+  if "evaluations" in parts:
+    losses = ", ".join(
+      f"{found['name']} {found['micro']:.4f}" for found in parts["evaluations"]
+    )
+    lines.append(f"Dev loss in nats a token: {losses}.")
+  if parts.get("fits", {}).get("fitted"):
+    fits = parts["fits"]
+    loo = "undefined" if fits["loo_r2"] is None else f"{fits['loo_r2']:.2f}"
+    lines.append(
+      f"Coverage and depth explain log dev loss over {fits['runs']} subsets "
+      f"with R² {fits['r2']:.2f}, leave-one-out {loo}."
+    )
+  return lines
+
+
+def _warnings(records: dict[str, dict[str, Any]]) -> list[str]:
+  pool = records.get("pool")
+  if pool is None:
+    return []
+  warnings = []
+  if not pool["with_labels"]:
+    warnings.append(
+      "No record has labels (config.pool.fields.labels): K = 1 for all, so "
+      "depth is loss reduction alone."
+    )
+  elif pool["with_labels"] < pool["used"]:
+    warnings.append(
+      f"{pool['used'] - pool['with_labels']:,} examples have no labels: K = 1 "
+      "for them, which favours the labelled ones."
+    )
+  return warnings

@@ -1,0 +1,122 @@
+"""Stage `scaling`: many small subsets, and the law fitted to them."""
+
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import artifacts, evaluate, metrics, scaling, shards, subsets
+from ila_jax import config as config_lib
+from ila_jax.stages import base, finetuning, training
+from ila_jax.stages import selection as selection_stage
+
+RUNS = "runs.jsonl"
+FITS = "fits.json"
+
+
+def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+  """Writes `scaling/runs.jsonl`, a line a subset, and `fits.json` (2.7).
+
+  A killed run goes on after the last subset that was written.
+
+  Raises:
+    errors.InputError: subsets larger than the pool, or a loss that is not
+      finite.
+  """
+  stage = artifacts.Stage(
+    workdir,
+    "scaling",
+    {
+      "config": config.section("model", "finetune", "scaling", "train"),
+      "landscape": artifacts.output(workdir, "landscape"),
+      "exclude_reference": config.score.exclude_reference,
+      "seed": config.seed,
+    },
+  )
+  if stage.open():
+    return
+  runs = stage.folder / RUNS
+  done = {line["name"] for line in artifacts.read_jsonl(runs)}
+  if config.scaling.subsets:
+    pool = selection_stage.load(config, workdir)
+    designed = _design(config, pool)
+    decoder = base.load(config, workdir, mesh)
+    dev = finetuning.dev_set(workdir)
+    todo = [subset for subset in designed if subset.name not in done]
+    for subset in metrics.progress(todo, desc="scaling", unit="subsets"):
+      table = shards.gather(
+        workdir, pool.row[subset.rows], ["tokens", "is_response"]
+      )
+      tuned = training.fit(
+        decoder,
+        shards.tokens_of(table),
+        config=config,
+        name=subset.name,
+        epochs=config.finetune.epochs,
+        learning_rate=config.finetune.learning_rate,
+        seed=config.seed,
+        mesh=mesh,
+        folder=None,
+        account=stage.account,
+      )
+      found = evaluate.evaluate(
+        tuned, dev, batch_tokens=config.score.batch_tokens, mesh=mesh
+      )
+      artifacts.append_jsonl(runs, _line(pool, subset, found))
+  lines = artifacts.read_jsonl(runs)
+  fits = scaling.fit_law(
+    lines, resamples=config.scaling.resamples, seed=config.seed
+  )
+  artifacts.write_json(stage.folder / FITS, fits)
+  _say(fits)
+  stage.finish(subsets=len(lines))
+
+
+def _design(
+  config: config_lib.Config, pool: selection_stage.ScoredPool
+) -> list[subsets.Subset]:
+  candidates = pool.candidates
+  return subsets.design(
+    cell=candidates.cell,
+    relative_depth=candidates.relative_depth,
+    n_tokens=candidates.n_tokens,
+    domain=candidates.domain,
+    uniform=candidates.uniform,
+    candidate=candidates.candidate,
+    subsets=config.scaling.subsets,
+    held_out=config.scaling.held_out,
+    sizes=config.scaling.sizes,
+    min_cell_share=config.scaling.min_cell_share,
+    depth_band=config.scaling.depth_band,
+    seed=config.seed,
+  )
+
+
+def _line(
+  pool: selection_stage.ScoredPool,
+  subset: subsets.Subset,
+  found: evaluate.Evaluation,
+) -> dict:
+  return {
+    "name": subset.name,
+    "kind": subset.kind,
+    "in_design": subset.in_design,
+    "levels": subset.levels,
+    "loss": found["micro"],
+    "loss_macro": found["macro"],
+    **subsets.measure(
+      subset.rows,
+      cell=pool.candidates.cell,
+      relative_depth=pool.candidates.relative_depth,
+      n_tokens=pool.candidates.n_tokens,
+    ),
+  }
+
+
+def _say(fits: dict) -> None:
+  if fits["fitted"]:
+    metrics.say(
+      f"  log dev loss by log coverage and log depth over {fits['runs']} "
+      f"subsets: R² {fits['r2']:.2f}, leave-one-out "
+      + (f"{fits['loo_r2']:.2f}" if fits["loo_r2"] is not None else "undefined")
+    )
+  else:
+    metrics.say(f"  the law was not fitted: {fits['reason']}")

@@ -1,0 +1,228 @@
+"""Stage `score`: response losses under the base and the tuned models."""
+
+import numpy as np
+import pyarrow as pa
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import artifacts, draws, metrics, scoring, shards
+from ila_jax import config as config_lib
+from ila_jax import mesh as mesh_lib
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import weights
+from ila_jax.stages import base, training
+
+
+def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+  """Writes `score/scores.parquet`, `reference.parquet` and the tuned models.
+
+  θ1 is the base tuned on a random reference subset R (Section 2.2), once for
+  each of config.score.reference_seeds; `nll_sft` is the mean over them and
+  `nll_sft_std` their sample deviation, null where there is one seed.
+
+  Raises:
+    errors.InputError: R is larger than the pool, or no base can be loaded.
+  """
+  stage = artifacts.Stage(
+    workdir,
+    "score",
+    {
+      "config": config.section("model", "score", "train"),
+      "pool": artifacts.output(workdir, "pool"),
+      "seed": config.seed,
+    },
+  )
+  if stage.open():
+    return
+  index = artifacts.read_table(workdir / "pool/index.parquet")
+  references = _references(config, index)
+  _write_references(stage.folder, index, references)
+  decoder = base.load(config, workdir, mesh)
+  _say_cost(config, index, decoder)
+  nll_base = _score(config, workdir, mesh, stage, "base", decoder)
+  tuned = [
+    _score_tuned(config, workdir, mesh, stage, decoder, seed, reference)
+    for seed, reference in references.items()
+  ]
+  _write_scores(stage.folder, index, nll_base, np.stack(tuned))
+  stage.finish(
+    reference_examples={
+      str(seed): int(rows.sum()) for seed, rows in references.items()
+    }
+  )
+
+
+def _references(
+  config: config_lib.Config, index: dict[str, np.ndarray]
+) -> dict[int, np.ndarray]:
+  """The rows of R for each seed: whole prompts, never of the dev split."""
+  return {
+    seed: draws.draw(
+      index["prompt_id"],
+      count=config.score.reference_examples,
+      seed=seed,
+      purpose="reference",
+      allowed=index["split"] == "pool",
+    )
+    for seed in config.score.reference_seeds
+  }
+
+
+def _write_references(
+  folder: epath.Path,
+  index: dict[str, np.ndarray],
+  references: dict[int, np.ndarray],
+) -> None:
+  seeds, rows = [], []
+  for seed, drawn in references.items():
+    found = np.flatnonzero(drawn)
+    rows.append(found)
+    seeds.append(np.full(len(found), seed))
+  row = np.concatenate(rows)
+  artifacts.write_table(
+    folder / "reference.parquet",
+    {"seed": np.concatenate(seeds), "row": row, "id": index["id"][row]},
+  )
+
+
+def reference_rows(workdir: epath.Path) -> np.ndarray:
+  """Rows of the pool that are in R under any seed, ascending."""
+  table = artifacts.read_table(workdir / "score/reference.parquet", ["row"])
+  return np.unique(table["row"])
+
+
+def _say_cost(
+  config: config_lib.Config,
+  index: dict[str, np.ndarray],
+  decoder: decoder_lib.Decoder,
+) -> None:
+  prompt, response = index["n_prompt_tokens"], index["n_response_tokens"]
+  lengths = (prompt + response).astype(np.int64)
+  forward = decoder_lib.flops(
+    decoder.config,
+    tokens=int(lengths.sum()),
+    attended=int((lengths * (lengths + 1) // 2).sum()),
+    response_tokens=int(response.sum()),
+  )
+  passes = 1 + len(config.score.reference_seeds)
+  metrics.say(
+    f"  {len(lengths):,} examples, {lengths.sum():,} tokens, "
+    f"{decoder_lib.count_parameters(decoder.config):,} weights: {passes} "
+    f"passes of {forward:.2e} FLOPs"
+  )
+
+
+def _score_tuned(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  stage: artifacts.Stage,
+  decoder: decoder_lib.Decoder,
+  seed: int,
+  reference: np.ndarray,
+) -> np.ndarray:
+  """Tunes the base on R, or loads the tuned one; keeps it; scores with it."""
+  name = f"reference-{seed}"
+  folder = stage.folder / name
+  if (folder / "model.safetensors").exists():
+    tuned = weights.load_decoder(
+      str(folder), dtype=config.model.dtype, mesh=mesh
+    )[1]
+  else:
+    table = shards.gather(
+      workdir, np.flatnonzero(reference), ["tokens", "is_response"]
+    )
+    tuned = training.fit(
+      decoder,
+      shards.tokens_of(table),
+      config=config,
+      name=name,
+      epochs=config.score.epochs,
+      learning_rate=config.score.learning_rate,
+      seed=seed,
+      mesh=mesh,
+      folder=stage.folder,
+      account=stage.account,
+    )
+    training.save(folder, tuned, base.tokenizer(config, workdir))
+  training.drop_checkpoints(stage.folder, name)
+  return _score(config, workdir, mesh, stage, f"sft-{seed}", tuned)
+
+
+def _score(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  stage: artifacts.Stage,
+  name: str,
+  decoder: decoder_lib.Decoder,
+) -> np.ndarray:
+  """The loss of every example, shard by shard; a shard on disk is kept."""
+  parts = []
+  total = artifacts.read_json(workdir / "pool" / artifacts.RECORD)["used"]
+  with metrics.counter(total, desc=name, unit="examples") as advance:
+    for shard in range(shards.count(workdir)):
+      target = shards.path(workdir, "score", name, shard)
+      if target.exists():
+        parts.append(artifacts.read_table(target)["nll"])
+        advance(len(parts[-1]))
+        continue
+      table = shards.read_records(
+        workdir, shard, ["row", "tokens", "is_response"]
+      )
+      data = shards.tokens_of(table)
+      nll = scoring.example_nll(
+        decoder,
+        data.tokens,
+        data.is_response,
+        batch_tokens=config.score.batch_tokens,
+        mesh=mesh,
+        on_batch=advance,
+      )
+      artifacts.write_table(
+        target, {"row": table.column("row").to_numpy(), "nll": nll}
+      )
+      stage.account.add(
+        flops=scoring.flops(decoder.config, data.tokens, data.is_response),
+        tokens=int(data.lengths.sum()),
+      )
+      parts.append(nll)
+  mesh_lib.barrier(f"{name} scored")
+  return np.concatenate(parts)
+
+
+def _write_scores(
+  folder: epath.Path,
+  index: dict[str, np.ndarray],
+  nll_base: np.ndarray,
+  nll_sft: np.ndarray,
+) -> None:
+  """Sets aside what has no finite loss, by name, and writes the others."""
+  finite = np.isfinite(nll_base) & np.isfinite(nll_sft).all(axis=0)
+  artifacts.write_jsonl(
+    folder / "rejects.jsonl",
+    (
+      {
+        "row": int(row),
+        "id": str(index["id"][row]),
+        "reason": "loss is not finite",
+        "detail": f"base {nll_base[row]}, tuned {nll_sft[:, row].tolist()}",
+      }
+      for row in np.flatnonzero(~finite)
+    ),
+  )
+  if len(nll_sft) > 1:
+    std = nll_sft[:, finite].std(axis=0, ddof=1)
+  else:
+    std = pa.nulls(int(finite.sum()), pa.float32())
+  artifacts.write_table(
+    folder / "scores.parquet",
+    {
+      "row": index["row"][finite],
+      "id": index["id"][finite],
+      "nll_base": nll_base[finite],
+      "nll_sft": nll_sft[:, finite].mean(axis=0),
+      "nll_sft_std": std,
+      "n_tokens": index["n_response_tokens"][finite],
+    },
+  )

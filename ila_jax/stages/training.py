@@ -1,0 +1,90 @@
+"""One training run as the stages use it: progress, files, account."""
+
+from typing import Any
+
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import artifacts, metrics, scoring, train, trainset
+from ila_jax import config as config_lib
+from ila_jax import mesh as mesh_lib
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import weights
+
+
+def fit(
+  decoder: decoder_lib.Decoder,
+  data: trainset.TokenSet,
+  *,
+  config: config_lib.Config,
+  name: str,
+  epochs: float,
+  learning_rate: float,
+  seed: int,
+  mesh: Mesh,
+  folder: epath.Path | None,
+  account: metrics.Account | None = None,
+) -> decoder_lib.Decoder:
+  """Trains with the settings of config.train; resumes what was killed.
+
+  Checkpoints go to `FOLDER/checkpoints-NAME`, the history of all steps to
+  `FOLDER/metrics-NAME.jsonl`; neither is kept where `folder` is None. Call
+  `drop_checkpoints` when the result is safe.
+
+  Raises:
+    errors.InputError: as `train.train`.
+  """
+  with metrics.counter(None, desc=f"train {name}", unit="steps") as advance:
+    decoder, history = train.train(
+      decoder,
+      data,
+      epochs=epochs,
+      learning_rate=learning_rate,
+      batch_tokens=config.train.batch_tokens,
+      width=config.tokens.max_tokens,
+      seed=seed,
+      mesh=mesh,
+      warmup_fraction=config.train.warmup_fraction,
+      weight_decay=config.train.weight_decay,
+      clip_norm=config.train.clip_norm,
+      checkpoint_dir=folder and folder / f"checkpoints-{name}",
+      checkpoint_steps=config.train.checkpoint_steps,
+      on_step=lambda step: advance(1),
+    )
+  if folder is not None:
+    artifacts.write_jsonl(folder / f"metrics-{name}.jsonl", history)
+  if account is not None:
+    # A backward pass costs twice a forward pass.
+    flops = (
+      3 * epochs * scoring.flops(decoder.config, data.tokens, data.is_response)
+    )
+    account.add(flops=flops, tokens=int(epochs * data.lengths.sum()))
+  return decoder
+
+
+def drop_checkpoints(folder: epath.Path, name: str) -> None:
+  """Removes the checkpoints of a run whose result is kept elsewhere."""
+  mesh_lib.barrier(f"{name} kept")
+  path = folder / f"checkpoints-{name}"
+  if mesh_lib.is_writer() and path.exists():
+    path.rmtree()
+
+
+def save(
+  folder: epath.Path, decoder: decoder_lib.Decoder, tokenizer: Any
+) -> None:
+  """Writes a Hugging Face folder that transformers loads, tokenizer and all.
+
+  The weights come last: a folder that has them is whole.
+  """
+  decoder = mesh_lib.fetch_module(decoder)
+  if mesh_lib.is_writer():
+    tokenizer.save_pretrained(folder)
+    weights.save_decoder(
+      folder,
+      decoder.config,
+      decoder,
+      bos_token_id=tokenizer.bos_token_id,
+      eos_token_id=tokenizer.eos_token_id,
+    )
+  mesh_lib.barrier(f"{folder} saved")

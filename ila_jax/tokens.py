@@ -1,0 +1,274 @@
+"""From turns to tokens, and which of them are response (Section 2.1).
+
+A conversation is rendered once (`templates`) and tokenized once; a token is
+response if any of its characters is part of what the model must produce.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int32
+
+from ila_jax import errors, records, templates
+
+OVERFLOWS = ("reject", "truncate_prompt")
+_BOS, _END, _PAD = "<|bos|>", "<|end|>", "<|pad|>"
+_BYTES = 256
+_BATCH_EXAMPLES = 1024
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoded:
+  """A tokenized example.
+
+  Attributes:
+    ids: int32 tokens, prompt and response.
+    is_response: True where the model must produce the token; never the first.
+    truncated: whether tokens of the prompt were cut.
+  """
+
+  ids: Int32[np.ndarray, " t"]
+  is_response: Bool[np.ndarray, " t"]
+  truncated: bool
+
+
+def load_tokenizer(path: str | os.PathLike[str]) -> Any:
+  """Loads a fast tokenizer from a folder or by its Hugging Face name.
+
+  Raises:
+    errors.InputError: no tokenizer there, one without a vocabulary, a broken
+      file, or one that would have to run code of its own.
+
+  >>> load_tokenizer("/no/such/folder")
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: no tokenizer can be loaded from ...
+  """
+  import transformers
+
+  path = os.fspath(path)
+  advice = "give a folder with tokenizer.json, or a model's Hugging Face name."
+  try:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+      path, trust_remote_code=False
+    )
+  # A broken file may raise anything, a bare Exception from Rust included.
+  except Exception as error:
+    found = str(error).strip().partition("\n")[0]
+    raise errors.InputError(
+      f"no tokenizer can be loaded from {path!r} ({found}); {advice}"
+    ) from error
+  if not tokenizer.is_fast:
+    raise errors.InputError(
+      f"the tokenizer of {path!r} has no fast version (tokenizer.json), so "
+      f"it does not say which characters a token stands for; {advice}"
+    )
+  if set(tokenizer.get_vocab()) <= templates.control_tokens(tokenizer):
+    raise errors.InputError(
+      f"{path!r} has a model's config but no tokenizer's vocabulary; {advice}"
+    )
+  return tokenizer
+
+
+def train_bpe(
+  texts: Iterable[str], *, vocab_size: int, folder: str | os.PathLike[str]
+) -> None:
+  """Trains a byte-level BPE tokenizer and saves it for `load_tokenizer`.
+
+  Any Unicode text survives encoding and decoding. It begins texts with
+  `<|bos|>`, ends turns with `<|end|>`, and has no chat template. The same
+  texts, in any order, give the same tokenizer.
+
+  Args:
+    texts: may stream; read once.
+    vocab_size: entries at most, the 256 bytes and 3 control tokens included.
+    folder: made if absent.
+
+  Raises:
+    errors.InputError: no room in `vocab_size` for the bytes.
+
+  >>> import tempfile
+  >>> folder = tempfile.mkdtemp()
+  >>> train_bpe(["to be or not to be"] * 2, vocab_size=262, folder=folder)
+  >>> tokenizer = load_tokenizer(folder)
+  >>> tokenizer.decode(tokenizer.encode("naïve 你好")), len(tokenizer)
+  ('naïve 你好', 262)
+  """
+  import tokenizers
+  import transformers
+  from tokenizers import decoders, models, pre_tokenizers, trainers
+
+  control = [_BOS, _END, _PAD]
+  if vocab_size < _BYTES + len(control):
+    raise errors.InputError(
+      f"the vocabulary is to have {vocab_size} entries; allowed: at least "
+      f"{_BYTES + len(control)}, the bytes and the control tokens."
+    )
+  bpe = tokenizers.Tokenizer(models.BPE())
+  bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+  bpe.decoder = decoders.ByteLevel()
+  trainer = trainers.BpeTrainer(
+    vocab_size=vocab_size,
+    initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    special_tokens=control,
+    show_progress=False,
+  )
+  bpe.train_from_iterator(texts, trainer)
+  transformers.PreTrainedTokenizerFast(
+    tokenizer_object=bpe,
+    bos_token=_BOS,
+    eos_token=_END,
+    pad_token=_PAD,
+    clean_up_tokenization_spaces=False,
+  ).save_pretrained(os.fspath(folder))
+
+
+def encode(
+  turns: Sequence[records.Turn],
+  tokenizer: Any,
+  *,
+  max_tokens: int,
+  overflow: str = "reject",
+) -> Encoded:
+  """One conversation by `encode_many`.
+
+  Raises:
+    records.Reject: with a reason, when it cannot be used.
+    errors.InputError: an unknown `overflow`, or an unusable chat template.
+  """
+  (encoded,) = encode_many(
+    [turns], tokenizer, max_tokens=max_tokens, overflow=overflow
+  )
+  if isinstance(encoded, records.Reject):
+    raise encoded
+  return encoded
+
+
+def encode_many(
+  conversations: Sequence[Sequence[records.Turn]],
+  tokenizer: Any,
+  *,
+  max_tokens: int,
+  overflow: str = "reject",
+) -> list[Encoded | records.Reject]:
+  """Renders, tokenizes and marks conversations, many at a time.
+
+  A token is response if its characters overlap a span of `templates.render`;
+  where several tokens make up one character, each of them has it. What is
+  longer than `max_tokens` is refused, or loses the oldest tokens before its
+  first answer: never BOS, never an answer, and at least one token stays, for
+  the first token of a text cannot be predicted.
+
+  Args:
+    conversations: the turns of each.
+    tokenizer: from `load_tokenizer`.
+    max_tokens: tokens of an example at most.
+    overflow: `reject` or `truncate_prompt`.
+
+  Returns:
+    For each conversation its tokens, or the reason why it has none.
+
+  Raises:
+    errors.InputError: an unknown `overflow`, or an unusable chat template.
+
+  >>> import tempfile
+  >>> folder = tempfile.mkdtemp()
+  >>> train_bpe(["some text"], vocab_size=259, folder=folder)
+  >>> tokenizer = load_tokenizer(folder)
+  >>> turns = [records.Turn("user", "1 + 1?"), records.Turn("assistant", "2")]
+  >>> kept, refused = encode_many([turns, turns * 9], tokenizer, max_tokens=300)
+  >>> tokenizer.decode(kept.ids[kept.is_response]), refused.reason
+  ('2<|end|>', 'longer than max_tokens')
+  """
+  if overflow not in OVERFLOWS:
+    raise errors.InputError(
+      f"config.tokens.overflow is {overflow!r}; allowed: "
+      f"{', '.join(OVERFLOWS)}."
+    )
+  bos_id = tokenizer.bos_token_id
+  encoded: list[Encoded | records.Reject] = []
+  for start in range(0, len(conversations), _BATCH_EXAMPLES):
+    batch = conversations[start : start + _BATCH_EXAMPLES]
+    for marked in _mark_batch(batch, tokenizer):
+      if not isinstance(marked, records.Reject):
+        marked = _fit(*marked, bos_id, max_tokens, overflow)
+      encoded.append(marked)
+  return encoded
+
+
+def _mark_batch(
+  conversations: Sequence[Sequence[records.Turn]], tokenizer: Any
+) -> Iterator[tuple[np.ndarray, np.ndarray] | records.Reject]:
+  """Yields (ids, is_response) of each conversation, or its Reject."""
+  rendered = [_try_render(turns, tokenizer) for turns in conversations]
+  texts = [r[0] for r in rendered if not isinstance(r, records.Reject)]
+  encodings = iter(
+    _backend(tokenizer).encode_batch(texts, add_special_tokens=False)
+  )
+  for result in rendered:
+    if isinstance(result, records.Reject):
+      yield result
+      continue
+    encoding = next(encodings)
+    begins, ends = np.array(encoding.offsets, np.int32).reshape(-1, 2).T
+    is_response = np.zeros(len(begins), np.bool_)
+    for begin, end in result[1]:
+      is_response |= (begins < end) & (ends > begin)
+    is_response[:1] = False
+    yield np.array(encoding.ids, np.int32), is_response
+
+
+def _try_render(
+  turns: Sequence[records.Turn], tokenizer: Any
+) -> tuple[str, list[tuple[int, int]]] | records.Reject:
+  try:
+    text, spans = templates.render(turns, tokenizer)
+    text.encode()
+  except records.Reject as reject:
+    return reject
+  except UnicodeEncodeError as error:
+    return records.Reject("text is not Unicode", str(error))
+  return text, spans
+
+
+@functools.lru_cache(maxsize=8)
+def _backend(tokenizer: Any) -> Any:
+  """A copy of the tokenizer's core that neither pads, cuts, nor trims offsets.
+
+  Byte-level tokenizers may be set to leave spaces out of the characters that
+  they say a token stands for.
+  """
+  import tokenizers
+  from tokenizers import processors
+
+  backend = tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+  backend.no_padding()
+  backend.no_truncation()
+  backend.post_processor = processors.ByteLevel(trim_offsets=False)
+  return backend
+
+
+def _fit(
+  ids: np.ndarray,
+  is_response: np.ndarray,
+  bos_id: int | None,
+  max_tokens: int,
+  overflow: str,
+) -> Encoded | records.Reject:
+  if not is_response.any():
+    return records.Reject("no response token")
+  if len(ids) <= max_tokens:
+    return Encoded(ids, is_response, truncated=False)
+  lengths = f"{len(ids)} tokens, {max_tokens} allowed"
+  if overflow == "reject":
+    return records.Reject("longer than max_tokens", lengths)
+  first = int(is_response.argmax())
+  room = max_tokens - (len(ids) - first)
+  if room < 1:
+    return records.Reject("answers longer than max_tokens", lengths)
+  head = 1 if ids[0] == bos_id else 0
+  kept = np.r_[:head, first - room + head : len(ids)]
+  return Encoded(ids[kept], is_response[kept], truncated=True)

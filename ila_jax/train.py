@@ -1,0 +1,310 @@
+"""One function that trains: the base, the reference model and the check.
+
+The batch is a function of (data, seed, step) and the learning rate of the
+step, so a run that was killed and resumed equals one that was not, to the bit.
+Every step has one shape and one compiled program, whatever the run's length.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, PyTree
+
+from ila_jax import checkpoint, errors, losses, optim, trainset
+from ila_jax import mesh as mesh_lib
+from ila_jax.models import decoder as decoder_lib
+
+# Positions whose logits exist at one time.
+CHUNK_TOKENS = 1024
+
+Metrics = dict[str, float | int]
+
+
+def train(
+  decoder: decoder_lib.Decoder,
+  data: trainset.TokenSet,
+  *,
+  learning_rate: float,
+  batch_tokens: int,
+  width: int,
+  seed: int,
+  mesh: Mesh,
+  epochs: float | int | None = None,
+  total_steps: int | None = None,
+  warmup_fraction: float = 0.03,
+  weight_decay: float = 0.0,
+  clip_norm: float = 1.0,
+  checkpoint_dir: str | os.PathLike[str] | None = None,
+  checkpoint_steps: int = 500,
+  on_step: Callable[[Metrics], None] = lambda metrics: None,
+) -> tuple[decoder_lib.Decoder, list[Metrics]]:
+  """Minimises the mean loss of the target tokens, all parameters at once.
+
+  Per step, L = Σ nll / (number of targets in the batch) (Section 2.1), with
+  AdamW in float32 under a warm-up and cosine schedule. Examples are packed
+  into rows of `width` tokens without seeing each other.
+
+  Args:
+    decoder: where training starts; left as it is.
+    data: what is learned.
+    learning_rate: the highest of the schedule.
+    batch_tokens: tokens a step, padding included; at least one row.
+    width: tokens a row; no example may be longer.
+    seed: of the order of the examples.
+    mesh: a batch is split over `data` and `fsdp`, parameters by the table of
+      `models.decoder`; the mesh does not change the result but by rounding.
+    epochs: passes over the data; 0.5 is half of it. Give this or total_steps.
+    total_steps: number of steps, over as many epochs as that takes.
+    warmup_fraction: share of the steps before the highest learning rate.
+    weight_decay: AdamW's; norms and biases have none.
+    clip_norm: largest global norm of the gradient.
+    checkpoint_dir: local or remote folder of this run alone; it resumes from
+      what is there. None keeps nothing.
+    checkpoint_steps: steps between checkpoints; the last step has one too.
+    on_step: called with each step's metrics, one step late so that the device
+      never waits: step (from 1), total_steps, loss (nats per target token),
+      grad_norm (before clipping), learning_rate, tokens (targets). After a
+      resume the steps since the checkpoint come again.
+
+  Returns:
+    The trained decoder, its parameters placed on the mesh, and the metrics of
+    all steps from the first, those before a resume included.
+
+  Raises:
+    errors.InputError: no data, an example too long or without a target, a
+      loss that is not finite, or checkpoints of another run or on a full disk.
+
+  >>> config = decoder_lib.DecoderConfig(
+  ...   vocab=32,
+  ...   layers=1,
+  ...   width=8,
+  ...   heads=2,
+  ...   kv_heads=1,
+  ...   head_dim=4,
+  ...   mlp_width=16,
+  ... )
+  >>> base = decoder_lib.Decoder(config, rngs=nnx.Rngs(0))
+  >>> text = trainset.TokenSet.of_text([np.arange(9, dtype=np.int32)] * 8)
+  >>> tuned, history = train(
+  ...   base, text, total_steps=20, learning_rate=0.1, batch_tokens=64,
+  ...   width=16, seed=0, mesh=mesh_lib.make(),
+  ... )
+  >>> history[-1]["loss"] < history[0]["loss"] / 2
+  True
+  """
+  trainset.check(data, width=width)
+  rows = max(batch_tokens // width, 1)
+  steps = trainset.plan(
+    data.lengths,
+    width=width,
+    rows=rows,
+    seed=seed,
+    epochs=epochs,
+    total_steps=total_steps,
+  )
+  rates = _rates(learning_rate, warmup_fraction, len(steps))
+  optimizer = optim.adamw(weight_decay=weight_decay, clip_norm=clip_norm)
+  graphdef, params = nnx.split(decoder)
+  params = nnx.to_pure_dict(params)
+  recipe = [learning_rate, warmup_fraction, weight_decay, clip_norm]
+  recipe += [len(steps), width, rows, seed, repr(decoder.config)]
+  with (
+    jax.set_mesh(mesh),
+    _open(checkpoint_dir, params, data, recipe) as checkpoints,
+  ):
+    state, history = _begin(params, optimizer, mesh, checkpoints)
+
+    def report(metrics: PyTree) -> None:
+      history.append(_read(metrics, len(history), rates))
+      on_step(history[-1])
+
+    pending = None
+    for step in range(len(history), len(steps)):
+      batch = trainset.batch(
+        data, steps[step], width=width, rows=rows, mesh=mesh
+      )
+      state, metrics = train_step(
+        graphdef, optimizer, mesh, state, batch, rates[step]
+      )
+      # The host reads a step while the device works on the next one.
+      if pending is not None:
+        report(pending)
+      pending = metrics
+      is_last = step + 1 == len(steps)
+      if is_last or (checkpoints and (step + 1) % checkpoint_steps == 0):
+        report(pending)
+        pending = None
+        if checkpoints:
+          checkpoints.save(step + 1, state, {"history": history})
+  return nnx.merge(graphdef, _as(state["params"], params)), history
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
+def train_step(
+  graphdef: nnx.GraphDef,
+  optimizer: optax.GradientTransformationExtraArgs,
+  mesh: Mesh,
+  state: PyTree,
+  batch: dict[str, Array],
+  learning_rate: Float[Array, ""],
+) -> tuple[PyTree, dict[str, Array]]:
+  """One update; compiled once for a model, an optimizer and a batch shape.
+
+  Args:
+    graphdef: structure of the decoder.
+    optimizer: from `optim.adamw`, whose rate comes per update.
+    mesh: the state stays sharded on it as it came.
+    state: `params` and `optimizer`, float32; donated.
+    batch: tokens, positions, segment_ids, targets, each [b, t].
+    learning_rate: float32; not a part of the program.
+
+  Returns:
+    The new state, and loss (nats per target), grad_norm (before clipping) and
+    tokens (number of targets), all before the update.
+  """
+
+  def mean_loss(params: PyTree) -> tuple[Array, Array]:
+    decoder = nnx.merge(graphdef, params)
+    hidden = decoder.hidden(
+      batch["tokens"], batch["positions"], batch["segment_ids"]
+    )
+    nll = losses.token_nll(
+      hidden,
+      decoder.head_weights(),
+      batch["tokens"],
+      batch["targets"],
+      chunk_tokens=CHUNK_TOKENS,
+    )
+    count = batch["targets"].sum()
+    return nll.sum() / count, count
+
+  (loss, count), grads = jax.value_and_grad(mean_loss, has_aux=True)(
+    state["params"]
+  )
+  updates, moments = optimizer.update(
+    grads, state["optimizer"], state["params"], learning_rate=learning_rate
+  )
+  new = {
+    "params": optax.apply_updates(state["params"], updates),
+    "optimizer": moments,
+  }
+  # Shardings that drift from step to step would compile the step again.
+  new = jax.lax.with_sharding_constraint(new, decoder_lib.shardings(new, mesh))
+  grad_norm = optax.tree.norm(grads)
+  return new, {"loss": loss, "grad_norm": grad_norm, "tokens": count}
+
+
+def _rates(
+  learning_rate: float, warmup_fraction: float, total_steps: int
+) -> Float[np.ndarray, " s"]:
+  """The schedule as a table on the host, so that no step waits for it."""
+  rate = optim.schedule(
+    learning_rate=learning_rate,
+    warmup_fraction=warmup_fraction,
+    total_steps=total_steps,
+  )
+  # A few lengths for all runs: every new one would be compiled again.
+  padded = -(-total_steps // 1024) * 1024
+  return np.asarray(rate(np.arange(padded)), np.float32)[:total_steps]
+
+
+def _begin(
+  params: PyTree,
+  optimizer: optax.GradientTransformationExtraArgs,
+  mesh: Mesh,
+  checkpoints: checkpoint.Checkpoints | None,
+) -> tuple[PyTree, list[Metrics]]:
+  """The state of the newest checkpoint, or of step 0, and the history."""
+  shapes = jax.eval_shape(functools.partial(_first_state, optimizer), params)
+  shardings = decoder_lib.shardings(shapes, mesh)
+  if checkpoints and checkpoints.latest() is not None:
+    like = jax.tree.map(
+      lambda s, sharding: jax.ShapeDtypeStruct(
+        s.shape, s.dtype, sharding=sharding
+      ),
+      shapes,
+      shardings,
+    )
+    state, record = checkpoints.restore(like)
+    return state, record["history"]
+  params = jax.device_put(params, shardings["params"])
+  first = jax.jit(_first_state, static_argnums=0, out_shardings=shardings)
+  return first(optimizer, params), []
+
+
+def _first_state(
+  optimizer: optax.GradientTransformationExtraArgs, params: PyTree
+) -> PyTree:
+  # Copies: the caller's decoder must outlive the donation of the state.
+  params = jax.tree.map(lambda p: jnp.array(p, jnp.float32), params)
+  return {"params": params, "optimizer": optimizer.init(params)}
+
+
+def _read(
+  metrics: PyTree, step: int, rates: Float[np.ndarray, " s"]
+) -> Metrics:
+  """Brings one step's metrics to the host; `step` counts from 0."""
+  values = {name: v.item() for name, v in mesh_lib.fetch(metrics).items()}
+  rate = float(rates[step])
+  for name in ("loss", "grad_norm"):
+    if not np.isfinite(values[name]):
+      raise errors.InputError(
+        f"training: {name} is {values[name]} at step {step + 1} of "
+        f"{len(rates)}, at learning rate {rate:.3g}; allowed: a finite "
+        "number. Lower the learning rate (config.finetune.learning_rate, "
+        "config.score.learning_rate or config.model.scratch.learning_rate) or "
+        "config.train.clip_norm."
+      )
+  return {
+    "step": step + 1,
+    "total_steps": len(rates),
+    "learning_rate": rate,
+    **values,
+  }
+
+
+def _open(
+  folder: str | os.PathLike[str] | None,
+  params: PyTree,
+  data: trainset.TokenSet,
+  recipe: list[Any],
+) -> contextlib.AbstractContextManager:
+  if folder is None:
+    return contextlib.nullcontext()
+  fingerprint = _fingerprint(params, data, recipe)
+  return checkpoint.Checkpoints(folder, fingerprint=fingerprint)
+
+
+def _fingerprint(
+  params: PyTree, data: trainset.TokenSet, recipe: list[Any]
+) -> str:
+  """A hash of the recipe, the data and a slice of every parameter.
+
+  Training moves every parameter, so a slice tells two models apart, and it
+  does not bring the weights of a large one to the host.
+  """
+  digest = hashlib.sha256(json.dumps(recipe).encode())
+  for ids, mask in zip(data.tokens, data.is_response, strict=True):
+    digest.update(len(ids).to_bytes(8, "little"))
+    digest.update(np.asarray(ids, np.int32).tobytes())
+    digest.update(np.packbits(mask).tobytes())
+  for leaf in jax.tree.leaves(params):
+    corner = leaf[(0,) * (leaf.ndim - 1)][:64]
+    digest.update(mesh_lib.fetch(corner).tobytes())
+  return digest.hexdigest()[:16]
+
+
+def _as(trained: PyTree, params: PyTree) -> PyTree:
+  """Trained parameters in the dtype that the decoder held them in."""
+  return jax.tree.map(lambda t, p: t.astype(p.dtype), trained, params)

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# One machine with one or more NVIDIA GPUs:
+#   bash launch/gpu.sh [--dry-run] --config configs/ila.py --workdir DIR ...
+# Installs JAX's CUDA wheels into .venv once, then runs on all GPUs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+run=
+if [ "${1:-}" = --dry-run ]; then
+  run=echo
+  shift
+fi
+if [ $# -eq 0 ]; then
+  sed -n '2,4s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+if [ -z "$run" ]; then
+  command -v nvidia-smi >/dev/null || {
+    echo "launch/gpu.sh: no nvidia-smi on PATH: this machine has no NVIDIA" \
+      "GPU. Use python -m ila_jax for a CPU, launch/tpu_pod.sh for TPUs." >&2
+    exit 2
+  }
+  source launch/venv.sh
+  ensure_venv
+fi
+.venv/bin/python -c 'import jax_cuda13_plugin' 2>/dev/null ||
+  $run .venv/bin/python -m pip install --quiet 'jax[cuda13]'
+$run .venv/bin/python -m ila_jax "$@"

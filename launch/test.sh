@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# All tests on a fresh machine: bash launch/test.sh [pytest arguments]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source launch/venv.sh
+ensure_venv test
+
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+exec .venv/bin/python -m pytest "$@"

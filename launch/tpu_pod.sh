@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# A TPU slice, from the machine where you run gcloud:
+#   TPU=my-slice ZONE=us-east5-a bash launch/tpu_pod.sh [--dry-run] \
+#     --config configs/qwen2_7b.py --workdir gs://BUCKET/runs/first ...
+# Copies this checkout to every host, installs JAX for TPU there, and runs the
+# same command on all of them. Run it again after a preemption: it resumes.
+# Environment: TPU (name), ZONE, PROJECT (optional: gcloud's own).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+dry=
+if [ "${1:-}" = --dry-run ]; then
+  dry=yes
+  shift
+fi
+if [ $# -eq 0 ]; then
+  sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+for name in TPU ZONE; do
+  if [ -z "${!name:-}" ]; then
+    echo "launch/tpu_pod.sh: $name is not set; set $name=... before the" \
+      "command (gcloud compute tpus tpu-vm list)." >&2
+    exit 2
+  fi
+done
+case " $* " in
+  *" --workdir gs://"* | *" --workdir=gs://"*) ;;
+  *)
+    echo "launch/tpu_pod.sh: --workdir must be a gs:// folder: the hosts of a" \
+      "slice share no disk." >&2
+    exit 2
+    ;;
+esac
+
+where=(--zone "$ZONE" ${PROJECT:+--project "$PROJECT"})
+call() {
+  if [ -n "$dry" ]; then
+    printf '%q ' "$@"
+    echo
+  else
+    "$@"
+  fi
+}
+
+archive="$(mktemp -d)/ila_jax.tar.gz"
+trap 'rm -rf "$(dirname "$archive")"' EXIT
+call git archive --format=tar.gz -o "$archive" HEAD
+call gcloud compute tpus tpu-vm scp "$archive" "$TPU:ila_jax.tar.gz" \
+  --worker=all "${where[@]}"
+arguments="$(printf '%q ' "$@")"
+call gcloud compute tpus tpu-vm ssh "$TPU" --worker=all "${where[@]}" --command "
+set -e
+mkdir -p ila_jax && tar -xzf ila_jax.tar.gz -C ila_jax && cd ila_jax
+source launch/venv.sh && ensure_venv
+.venv/bin/python -m pip install --quiet 'jax[tpu]'
+.venv/bin/python -m ila_jax --distributed $arguments"

@@ -1,0 +1,47 @@
+"""Packaging; requirements.txt is the only list of dependencies."""
+
+import pathlib
+
+import setuptools
+
+_HERE = pathlib.Path(__file__).parent
+
+
+def _requirements() -> list[str]:
+  lines = (_HERE / "requirements.txt").read_text().splitlines()
+  wanted = (line.split("#")[0].strip() for line in lines)
+  return [line for line in wanted if line]
+
+
+def _version() -> str:
+  text = (_HERE / "ila_jax" / "__init__.py").read_text()
+  return text.split('__version__ = "')[1].split('"')[0]
+
+
+setuptools.setup(
+  name="ila_jax",
+  version=_version(),
+  description="Choose instruction-tuning data by coverage and depth, in JAX.",
+  long_description=(_HERE / "README.md").read_text(),
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  python_requires=">=3.11",
+  packages=setuptools.find_packages(include=["ila_jax", "ila_jax.*"]),
+  package_data={"ila_jax": ["*.j2"]},
+  install_requires=_requirements(),
+  extras_require={
+    "hf": ["datasets>=3.0"],
+    # torch is the numerical reference of the tests, never imported elsewhere;
+    # this exact version, for others bring gigabytes of CUDA along.
+    "test": [
+      "beartype>=0.19",
+      "ipykernel>=6.29",
+      "nbclient>=0.10",
+      "nbformat>=5.10",
+      "pandas>=2.2",
+      "pytest>=8.2",
+      "ruff>=0.8",
+      "torch==2.13.0",
+    ],
+  },
+)

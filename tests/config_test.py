@@ -1,0 +1,129 @@
+"""Every config loads; every wrong value is refused by name."""
+
+import importlib
+import itertools
+import pathlib
+
+import ml_collections
+import pytest
+
+from configs import common, quickstart
+from ila_jax import config as config_lib
+from ila_jax import errors
+
+_FOLDER = pathlib.Path(common.__file__).parent
+NAMES = sorted(
+  path.stem
+  for path in _FOLDER.glob("*.py")
+  if path.stem not in ("__init__", "common")
+)
+# What the general configs leave to the command line.
+_USERS = {
+  "pool.source": "pool.jsonl",
+  "model.path": "model",
+  "encoder.path": "encoder",
+}
+
+
+def _load(name: str) -> ml_collections.ConfigDict:
+  config = importlib.import_module(f"configs.{name}").get_config()
+  assert config.is_locked
+  for field, value in _USERS.items():
+    section, leaf = field.split(".")
+    if not config[section][leaf]:
+      config[section][leaf] = value
+  return config
+
+
+def _with(**fields) -> ml_collections.ConfigDict:
+  config = quickstart.get_config()
+  config.update_from_flattened_dict(
+    {name.replace("__", "."): value for name, value in fields.items()}
+  )
+  return config
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_loads_and_is_valid(name):
+  config_lib.parse(_load(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sweeps_give_valid_configs(name):
+  module = importlib.import_module(f"configs.{name}")
+  sweeps = [
+    getattr(module, sweep)
+    for sweep in dir(module)
+    if sweep.startswith("sweep_")
+  ]
+  for point in itertools.chain.from_iterable(sweep() for sweep in sweeps):
+    config = _load(name)
+    config.update_from_flattened_dict(point)
+    config_lib.parse(config)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstring_tells_the_command(name):
+  text = importlib.import_module(f"configs.{name}").__doc__
+  assert f"configs/{name}.py" in text
+  assert "easured" in text or "seconds" in text or "minutes" in text
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("select__budget", -5.0, r"config.select.budget is -5.0; allowed: .* 0"),
+    ("select__budget", 2.0, "'fraction'; allowed: above 0 and up to 1"),
+    ("select__strategy", "best", r"'best'; allowed: ila, trim, random"),
+    ("select__unit", "bytes", "'bytes'; allowed: examples, tokens, fraction"),
+    ("select__compare", ("ila", "nope"), "config.select.compare is 'nope'"),
+    ("landscape__depth", "deep", "config.landscape.depth is 'deep'"),
+    ("landscape__projection", "umap", "'umap'; allowed: .*pca"),
+    ("landscape__grid", "many", "'many'; allowed: 'auto' or a whole number"),
+    ("landscape__grid", 0, "config.landscape.grid is 0"),
+    ("pool__source", (), "config.pool.source is empty"),
+    ("pool__max_reject_fraction", 1.5, "1.5; allowed: 0 to 1"),
+    ("pool__limit", 0, "config.pool.limit is 0"),
+    ("model__path", None, "config.model.path is not set"),
+    ("encoder__path", "", "config.encoder.path is not set.*'lsa' or 'base'"),
+    ("score__reference_seeds", (), "reference_seeds is empty"),
+    ("score__learning_rate", 0.0, "allowed: a number above 0"),
+    ("tokens__overflow", "cut", "'cut'; allowed: reject, truncate_prompt"),
+    ("model__dtype", "float16", "'float16'; allowed: float32, bfloat16"),
+    ("scaling__sizes", (), "config.scaling.sizes"),
+    ("seed", -1, "config.seed is -1"),
+  ],
+)
+def test_wrong_values_are_named(field, value, message):
+  with pytest.raises(errors.InputError, match=message):
+    config_lib.parse(_with(**{field: value}))
+
+
+def test_missing_and_unknown_fields_are_named():
+  config = ml_collections.ConfigDict(quickstart.get_config().to_dict())
+  del config["select"]["unit"]
+  with pytest.raises(errors.InputError, match=r"config.select.unit is missing"):
+    config_lib.parse(config)
+  config = ml_collections.ConfigDict(quickstart.get_config().to_dict())
+  config.select.extra = 1
+  with pytest.raises(errors.InputError, match=r"config.select.extra is not a"):
+    config_lib.parse(config)
+
+
+def test_types_are_checked():
+  config = ml_collections.ConfigDict(quickstart.get_config().to_dict())
+  config.score.reference_seeds = ("a",)
+  with pytest.raises(errors.InputError, match=r"reference_seeds is .*'a'"):
+    config_lib.parse(config)
+  config = ml_collections.ConfigDict(quickstart.get_config().to_dict())
+  config.unlock()
+  config["seed"] = True
+  with pytest.raises(errors.InputError, match=r"config.seed is True, of type"):
+    config_lib.parse(config)
+
+
+def test_one_source_or_several():
+  one = config_lib.parse(_with(pool__source="a.jsonl"))
+  several = config_lib.parse(_with(pool__source=("a.jsonl", "b.jsonl")))
+  assert one.pool.sources == ("a.jsonl",)
+  assert several.pool.sources == ("a.jsonl", "b.jsonl")

@@ -1,0 +1,352 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ila_jax import errors, losses
+from ila_jax import mesh as mesh_lib
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import layers, weights
+from tests import torch_models
+
+LENGTHS = (7, 1, 12, 2)
+TINY = decoder_lib.DecoderConfig(
+  vocab=32,
+  layers=2,
+  width=16,
+  heads=4,
+  kv_heads=2,
+  head_dim=4,
+  mlp_width=24,
+  qkv_bias=True,
+  tied=False,
+)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run(graphdef, state, tokens, positions, segment_ids, targets):
+  """All logits, and the losses by the way that never makes them."""
+  model = nnx.merge(graphdef, state)
+  hidden = model.hidden(tokens, positions, segment_ids)
+  logits = layers.dot("btd,vd->btv", hidden, model.head_weights())
+  return logits, losses.token_nll(
+    hidden, model.head_weights(), tokens, targets, chunk_tokens=16
+  )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _value_and_grad(graphdef, state, *rows):
+  return jax.value_and_grad(lambda s: _run(graphdef, s, *rows)[1].sum())(state)
+
+
+def _examples(vocab, lengths=LENGTHS, seed=0):
+  rng = np.random.default_rng(seed)
+  examples = [rng.integers(0, vocab, n).astype(np.int32) for n in lengths]
+  targets = [rng.random(n) < 0.6 for n in lengths]
+  return examples, targets
+
+
+def _padded(examples, targets, width):
+  """One example a row; what stands in the padding must not matter."""
+  rows = len(examples)
+  tokens = np.full((rows, width), 3, np.int32)
+  segments = np.zeros((rows, width), np.int32)
+  wanted = np.zeros((rows, width), bool)
+  for row, (example, target) in enumerate(zip(examples, targets, strict=True)):
+    tokens[row, : len(example)] = example
+    segments[row, : len(example)] = 1
+    wanted[row, : len(example)] = target
+    wanted[row, 0] = False
+  positions = np.tile(np.arange(width, dtype=np.int32), (rows, 1))
+  return _arrays(tokens, positions, segments, wanted)
+
+
+def _arrays(*rows):
+  return tuple(map(jnp.asarray, rows))
+
+
+def _packed(examples, targets, width):
+  """All examples in one row."""
+  tokens = np.full((1, width), 3, np.int32)
+  positions, segments = np.zeros((2, 1, width), np.int32)
+  wanted, start = np.zeros((1, width), bool), 0
+  for number, (example, target) in enumerate(
+    zip(examples, targets, strict=True), start=1
+  ):
+    end = start + len(example)
+    tokens[0, start:end] = example
+    positions[0, start:end] = np.arange(len(example))
+    segments[0, start:end] = number
+    wanted[0, start + 1 : end] = target[1:]
+    start = end
+  return _arrays(tokens, positions, segments, wanted)
+
+
+@pytest.fixture(scope="module", params=list(torch_models.FAMILIES))
+def pair(request, tmp_path_factory):
+  theirs = torch_models.make_decoder(request.param)
+  folder = torch_models.save(theirs, tmp_path_factory.mktemp("model"))
+  config, ours = weights.load_decoder(folder)
+  return theirs, config, ours
+
+
+def test_logits_and_losses_equal_torch_padded_and_packed(pair):
+  theirs, config, ours = pair
+  examples, targets = _examples(config.vocab)
+  targets[3][:] = True
+  rows = _packed(examples, targets, 32)
+  logits, nll = _run(*nnx.split(ours), *_padded(examples, targets, 16))
+  packed_logits, packed_nll = _run(*nnx.split(ours), *rows)
+  packed_sum, count = losses.example_nll(
+    packed_nll, rows[3], rows[2], num_segments=4
+  )
+  start = 0
+  for row, (example, target) in enumerate(zip(examples, targets, strict=True)):
+    n = len(example)
+    want = torch_models.torch_logits(theirs, example[None])[0]
+    # Logits that were all small would be equal to anything.
+    assert want.std() > 0.5
+    np.testing.assert_allclose(logits[row, :n], want, atol=1e-4)
+    part = packed_logits[0, start : start + n]
+    np.testing.assert_allclose(part, want, atol=1e-4)
+    start += n
+    want = torch_models.torch_nll(theirs, example, target)
+    np.testing.assert_allclose(nll[row].sum(), want, rtol=1e-5)
+    np.testing.assert_allclose(packed_sum[0, row], want, rtol=1e-5)
+    assert count[0, row] == target[1:].sum()
+
+
+def test_long_rows_equal_torch(tmp_path):
+  theirs = torch_models.make_decoder("llama_gqa")
+  config, ours = weights.load_decoder(torch_models.save(theirs, tmp_path))
+  # Longer than one block of queries, and no multiple of it.
+  (example,), targets = _examples(config.vocab, lengths=(300,))
+  got, _ = _run(*nnx.split(ours), *_padded([example], targets, 300))
+  want = torch_models.torch_logits(theirs, example[None])
+  np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def _dense_attention(query, key, value, segment_ids):
+  """All scores at once, head by head, in NumPy's float64."""
+  _, t, h, e = query.shape
+  group = h // key.shape[2]
+  seen = np.zeros(query.shape)
+  for row in range(len(query)):
+    same = segment_ids[row][:, None] == segment_ids[row][None]
+    visible = same & np.tri(t, dtype=bool)
+    for head in range(h):
+      q = np.float64(query[row, :, head])
+      scores = q @ np.float64(key[row, :, head // group]).T / np.sqrt(e)
+      weights = np.exp(np.where(visible, scores, -np.inf))
+      weights /= weights.sum(axis=1, keepdims=True)
+      seen[row, :, head] = weights @ np.float64(value[row, :, head // group])
+  return seen.reshape(*seen.shape[:2], -1)
+
+
+@pytest.mark.parametrize("block", [1, 5, 12, 100])
+def test_attention_in_blocks_equals_dense_numpy(monkeypatch, block):
+  rng = np.random.default_rng(0)
+  query = rng.normal(size=(2, 12, 4, 6)).astype(np.float32)
+  key, value = rng.normal(size=(2, 2, 12, 2, 6)).astype(np.float32)
+  segments = np.sort(rng.integers(0, 4, (2, 12)), axis=1)[:, ::-1].copy()
+  rows = _arrays(query, key, value, segments.astype(np.int32))
+  monkeypatch.setattr(layers, "_QUERY_BLOCK", block)
+  got, pull = jax.vjp(lambda *x: layers.attention(*x, rows[3]), *rows[:3])
+  want = _dense_attention(query, key, value, segments)
+  np.testing.assert_allclose(got, want, atol=1e-5)
+  for grad in pull(got):
+    assert np.isfinite(grad).all()
+
+
+def test_the_future_and_other_segments_are_not_seen():
+  model = nnx.split(decoder_lib.Decoder(TINY, rngs=nnx.Rngs(0)))
+  tokens, *rows = _packed(*_examples(TINY.vocab), 32)
+  before, _ = _run(*model, tokens, *rows)
+  tokens = tokens.at[0, 10].set((tokens[0, 10] + 1) % TINY.vocab)
+  after, _ = _run(*model, tokens, *rows)
+  changed = np.abs(np.asarray(after - before)).max(axis=-1)[0] > 0
+  # Token 10 is in the third example, which ends before 20.
+  assert changed.tolist() == [10 <= place < 20 for place in range(32)]
+
+
+def test_rows_of_padding_have_no_loss_and_no_gradient():
+  model = nnx.split(decoder_lib.Decoder(TINY, rngs=nnx.Rngs(0)))
+  empty = [jnp.zeros((8, 16), jnp.int32)] * 3
+  value, grads = _value_and_grad(*model, *empty, jnp.zeros((8, 16), bool))
+  assert value == 0
+  for leaf in jax.tree.leaves(grads):
+    np.testing.assert_array_equal(leaf, 0)
+
+
+def test_stories_has_its_known_loss_and_tells_the_story(shared):
+  transformers = pytest.importorskip("transformers")
+  folder = shared / "models" / "stories260K"
+  tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+  _, model = weights.load_decoder(folder)
+  text = (
+    "Once upon a time, there was a little girl named Lily. She loved to play "
+    "outside in the park."
+  )
+  ids = np.array(tokenizer(text).input_ids, np.int32)
+  assert len(ids) == 32 and ids[0] == tokenizer.bos_token_id
+  rows = _padded([ids], [np.ones(32, bool)], 40)
+  _, nll = _run(*nnx.split(model), *rows)
+  assert abs(float(nll.sum()) / 31 - 0.1804) < 5e-5
+
+  tokens = np.array(rows[0])
+  tokens[0, 1:] = 0
+  for place in range(1, 32):
+    logits, _ = _run(*nnx.split(model), jnp.asarray(tokens), *rows[1:])
+    tokens[0, place] = int(logits[0, place - 1].argmax())
+  told = tokenizer.decode(tokens[0, :32], skip_special_tokens=True)
+  assert told.startswith(text[:60])
+
+
+def _eight_rows():
+  lengths = (5, 16, 9, 3, 1, 7, 8, 2)
+  return _padded(*_examples(TINY.vocab, lengths=lengths), 16)
+
+
+def _assert_near(got, want):
+  np.testing.assert_allclose(got[0], want[0], rtol=1e-6)
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
+    got[1],
+    want[1],
+  )
+
+
+def test_eight_devices_equal_one():
+  graphdef, state = nnx.split(decoder_lib.Decoder(TINY, rngs=nnx.Rngs(0)))
+  want = _value_and_grad(graphdef, state, *_eight_rows())
+  mesh = mesh_lib.make(2, 2, 2)
+  placed = jax.device_put(state, decoder_lib.shardings(state, mesh))
+  with jax.set_mesh(mesh):
+    rows = mesh_lib.put(_eight_rows(), mesh)
+    got = _value_and_grad(graphdef, placed, *rows)
+  assert got[0].sharding.num_devices == 8
+  _assert_near(got, want)
+
+
+def test_recomputation_changes_no_gradient():
+  plain, again = (
+    _value_and_grad(
+      *nnx.split(decoder_lib.Decoder(config, rngs=nnx.Rngs(0))), *_eight_rows()
+    )
+    for config in (TINY, dataclasses.replace(TINY, remat=True))
+  )
+  # The structures differ by what is static: the config.
+  _assert_near(*((v, jax.tree.leaves(g)) for v, g in (again, plain)))
+
+
+def test_shardings_split_what_the_mesh_divides():
+  mesh = mesh_lib.make(2, 2, 2)
+  config = dataclasses.replace(TINY, vocab=33)
+  placed = decoder_lib.shardings(nnx.state(decoder_lib.abstract(config)), mesh)
+  specs = {k: tuple(v) for k, v in _specs(placed).items()}
+  assert specs["blocks/query"] == (None, "fsdp", "tensor")
+  assert specs["blocks/down"] == (None, "tensor", "fsdp")
+  assert specs["blocks/mlp_norm"] == ()
+  # 33 rows of vocabulary do not split in two.
+  assert specs["embedding"] == specs["output_head"] == (None, "fsdp")
+
+
+def _specs(placed):
+  leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(placed))
+  name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+  return {name(path): leaf.spec for path, leaf in leaves}
+
+
+def test_optimizer_state_is_placed_like_its_weights():
+  optax = pytest.importorskip("optax")
+  mesh = mesh_lib.make(2, 2, 2)
+  state = nnx.state(decoder_lib.Decoder(TINY, rngs=nnx.Rngs(0)))
+  moments = decoder_lib.shardings(optax.adam(1.0).init(state), mesh)
+  assert moments[0].mu == decoder_lib.shardings(state, mesh)
+  assert tuple(moments[0].count.spec) == ()
+
+
+def test_bfloat16_is_near_float32_and_sums_in_float32():
+  model = decoder_lib.Decoder(TINY, rngs=nnx.Rngs(0))
+  half = decoder_lib.Decoder(
+    dataclasses.replace(TINY, dtype="bfloat16"), rngs=nnx.Rngs(0)
+  )
+  rows = _padded(*_examples(TINY.vocab), 16)
+  hidden = jax.eval_shape(half.hidden, *rows[:3])
+  assert hidden.dtype == jnp.bfloat16
+  _, near = _run(*nnx.split(half), *rows)
+  _, exact = _run(*nnx.split(model), *rows)
+  assert near.dtype == jnp.float32
+  np.testing.assert_allclose(near, exact, atol=0.02)
+  assert np.abs(np.asarray(near - exact)).max() > 0
+
+
+def test_memory_does_not_grow_with_the_square_of_t():
+  config = dataclasses.replace(TINY, heads=8, kv_heads=8)
+  graphdef, state = nnx.split(decoder_lib.abstract(config))
+  t = 2048
+  row = jax.ShapeDtypeStruct((1, t), jnp.int32)
+
+  def total(state, *rows):
+    return nnx.merge(graphdef, state).hidden(*rows).sum()
+
+  compiled = jax.jit(jax.grad(total)).lower(state, row, row, row).compile()
+  scores = 4 * config.heads * t * t
+  assert compiled.memory_analysis().temp_size_in_bytes < scores
+
+
+def test_count_of_parameters_equals_torch(pair):
+  theirs, config, _ = pair
+  want = sum(weight.numel() for weight in theirs.parameters())
+  assert decoder_lib.count_parameters(config) == want
+
+
+def test_flops_equal_torchs_count(pair):
+  torch = pytest.importorskip("torch")
+  flop_counter = pytest.importorskip("torch.utils.flop_counter")
+  theirs, config, _ = pair
+  theirs.set_attn_implementation("eager")
+  b, t = 2, 9
+  with flop_counter.FlopCounterMode(display=False) as counter:
+    theirs(torch.zeros((b, t), dtype=torch.int64))
+  ours = decoder_lib.flops(
+    config, tokens=b * t, attended=b * t * t, response_tokens=b * t
+  )
+  assert counter.get_total_flops() == ours
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("vocab", 0, "decoder vocab is 0; allowed: 1 or more"),
+    ("kv_heads", 3, "kv_heads is 3; allowed: a divisor of heads, which is 4"),
+    ("head_dim", 5, "head_dim is 5; allowed: an even number"),
+  ],
+)
+def test_sizes_that_do_not_fit_are_refused(field, value, message):
+  with pytest.raises(errors.InputError, match=message):
+    dataclasses.replace(TINY, **{field: value})
+
+
+@pytest.mark.parametrize(
+  ("sizes", "published"),
+  [
+    (
+      {"vocab": 151936, "layers": 28, "width": 1536, "heads": 12}
+      | {"kv_heads": 2, "mlp_width": 8960, "tied": True},
+      1_543_714_304,  # Qwen2-1.5B
+    ),
+    (
+      {"vocab": 128256, "layers": 80, "width": 8192, "heads": 64}
+      | {"kv_heads": 8, "mlp_width": 28672, "qkv_bias": False},
+      70_553_706_496,  # Llama-3-70B
+    ),
+  ],
+)
+def test_large_models_are_counted_without_their_weights(sizes, published):
+  config = dataclasses.replace(TINY, head_dim=128, **sizes)
+  assert decoder_lib.count_parameters(config) == published

@@ -1,0 +1,64 @@
+"""Reads real pools and prints what became of their records.
+
+python -m tests.real_pools FOLDER
+"""
+
+import collections
+import gzip
+import json
+import pathlib
+import sys
+import time
+
+from ila_jax import pool, sources
+
+# The two shapes that no name gives away, and a category that is a label.
+OVERRIDES = {
+  "math_train_prompts": {
+    "prompt": "problem",
+    "response": "answer",
+    "domain": "type",
+  },
+  "self_instruct_seeds": {
+    "prompt": "instruction",
+    "input": "instances.0.input",
+    "response": "instances.0.output",
+  },
+  "dolly*": {"labels": "category", "domain": "category"},
+}
+
+
+def main(folder: pathlib.Path) -> None:
+  """Prints a table, and as the last line the counts as JSON."""
+  rejected = collections.defaultdict(collections.Counter)
+
+  def reject(item: pool.Rejected) -> None:
+    rejected[item.source][item.reason] += 1
+
+  start = time.process_time()
+  examples = list(pool.read([str(folder)], rejects=reject, overrides=OVERRIDES))
+  seconds = time.process_time() - start
+  used = collections.Counter(example.source for example in examples)
+  n_read = used.total() + sum(c.total() for c in rejected.values())
+  for source in sorted(used.keys() | rejected.keys()):
+    print(f"{source:24} used {used[source]:6} rejected {rejected[source]}")
+  print(f"{n_read} records, {n_read / seconds:.0f} a second of one core")
+  texts: dict[str, list[bytes]] = {}
+  for path in sorted(folder.glob("*.jsonl.gz")):
+    with gzip.open(path) as stream:
+      texts[str(path)] = stream.readlines()
+  counted = {
+    "lines": {sources.source_name(p): len(t) for p, t in texts.items()},
+    "used": used,
+    "rejected": {source: count for source, count in rejected.items() if count},
+    "unequal": sum(
+      texts[example.file][example.line - 1].strip()
+      != example.record_json.encode()
+      for example in examples
+    ),
+  }
+  print(json.dumps(counted))
+
+
+if __name__ == "__main__":
+  main(pathlib.Path(sys.argv[1]))

@@ -1,0 +1,358 @@
+import json
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+from flax import nnx
+
+from ila_jax import errors
+from ila_jax import mesh as mesh_lib
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import foreign, weights
+from tests import torch_models
+
+CONFIG = decoder_lib.DecoderConfig(
+  vocab=31,
+  layers=2,
+  width=16,
+  heads=4,
+  kv_heads=2,
+  head_dim=6,
+  mlp_width=24,
+  qkv_bias=True,
+  tied=False,
+  rope_theta=5e4,
+)
+
+
+def _decoder(config=CONFIG, seed=0):
+  """A decoder whose norms and biases are random too."""
+  graphdef, state = nnx.split(decoder_lib.Decoder(config, rngs=nnx.Rngs(seed)))
+  rng = np.random.default_rng(seed)
+  state = jax.tree.map(
+    lambda x: jnp.asarray(rng.normal(size=x.shape) / 4 + 0.5, x.dtype), state
+  )
+  return nnx.merge(graphdef, state)
+
+
+def _assert_same(ours, theirs):
+  ours, theirs = nnx.state(ours), nnx.state(theirs)
+  assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+  for x, y in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
+    assert x.dtype == y.dtype
+    np.testing.assert_array_equal(x, y)
+
+
+@pytest.fixture
+def folder(tmp_path):
+  weights.save_decoder(tmp_path / "model", CONFIG, _decoder())
+  return tmp_path / "model"
+
+
+def _edit(folder: pathlib.Path, **fields) -> None:
+  file = folder / "config.json"
+  file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def _rewrite(folder: pathlib.Path, change) -> None:
+  file = folder / "model.safetensors"
+  tensors = safetensors.numpy.load_file(file)
+  change(tensors)
+  safetensors.numpy.save_file(tensors, file)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+def test_torch_reads_what_is_saved_and_we_read_it_back(tmp_path, tied, bias):
+  torch = pytest.importorskip("torch")
+  transformers = pytest.importorskip("transformers")
+  config = decoder_lib.DecoderConfig(
+    **{**vars(CONFIG), "tied": tied, "qkv_bias": bias}
+  )
+  ours = _decoder(config)
+  weights.save_decoder(tmp_path, config, ours, bos_token_id=1, eos_token_id=2)
+  theirs, report = transformers.AutoModelForCausalLM.from_pretrained(
+    tmp_path, output_loading_info=True
+  )
+  assert not report["missing_keys"] and not report["unexpected_keys"]
+  assert theirs.config.model_type == ("qwen2" if bias else "llama")
+  assert (theirs.config.bos_token_id, theirs.config.eos_token_id) == (1, 2)
+  assert theirs.dtype == torch.float32
+  tokens = np.random.default_rng(0).integers(0, config.vocab, (2, 9))
+  tokens = tokens.astype(np.int32)
+  positions = np.tile(np.arange(9, dtype=np.int32), (2, 1))
+  rows = map(jnp.asarray, (tokens, positions, np.ones_like(tokens)))
+  want = torch_models.torch_logits(theirs.eval(), tokens)
+  np.testing.assert_allclose(ours.logits(*rows), want, atol=1e-4)
+
+  read, again = weights.load_decoder(tmp_path)
+  assert read == config
+  _assert_same(again, ours)
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_half_precision_files_are_cast_as_asked(folder, name):
+  half = ml_dtypes.bfloat16 if name == "bfloat16" else np.float16
+  whole = safetensors.numpy.load_file(folder / "model.safetensors")
+  _rewrite(
+    folder, lambda t: t.update({k: v.astype(half) for k, v in t.items()})
+  )
+  _, model = weights.load_decoder(folder)
+  want = whole["model.embed_tokens.weight"].astype(half).astype(np.float32)
+  np.testing.assert_array_equal(model.embedding[...], want)
+  config, model = weights.load_decoder(
+    folder, dtype="bfloat16", param_dtype="bfloat16"
+  )
+  leaves = jax.tree.leaves(nnx.state(model))
+  assert {leaf.dtype for leaf in leaves} == {jnp.dtype("bfloat16")}
+  weights.save_decoder(folder, config, model)
+  _assert_same(weights.load_decoder(folder, param_dtype="bfloat16")[1], model)
+
+
+def test_files_in_several_parts(tmp_path):
+  theirs = torch_models.make_decoder("llama_gqa")
+  theirs.save_pretrained(tmp_path / "whole")
+  theirs.save_pretrained(tmp_path / "parts", max_shard_size="40KB")
+  parts = sorted((tmp_path / "parts").glob("*.safetensors"))
+  assert len(parts) > 2
+  _, whole = weights.load_decoder(tmp_path / "whole")
+  _assert_same(weights.load_decoder(tmp_path / "parts")[1], whole)
+  parts[1].unlink()
+  with pytest.raises(errors.InputError, match=rf"{parts[1].name} cannot be re"):
+    weights.load_decoder(tmp_path / "parts")
+
+
+def test_weights_land_on_the_mesh_in_parts(folder):
+  mesh = mesh_lib.make(2, 2, 2)
+  _, whole = weights.load_decoder(folder)
+  _, split = weights.load_decoder(folder, mesh=mesh)
+  _assert_same(split, whole)
+  query = split.blocks.query[...]
+  assert query.sharding.num_devices == 8
+  # fsdp and tensor each cut in two; data repeats.
+  assert query.addressable_shards[0].data.size == query.size // 4
+  # What lies on a mesh is saved whole.
+  weights.save_decoder(folder / "again", CONFIG, split)
+  _assert_same(weights.load_decoder(folder / "again")[1], whole)
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"model_type": "mamba"}, "model_type is 'mamba'; allowed: 'llama' or 'q"),
+    ({"model_type": None}, "model_type is None; allowed: 'llama' or 'qwen2'"),
+    ({"hidden_act": "gelu"}, "hidden_act is 'gelu'; allowed: 'silu'"),
+    ({"use_sliding_window": True}, "use_sliding_window is True; allowed: Fals"),
+    ({"layer_types": ["sliding_attention"] * 2}, "layer_types is .*'full_att"),
+    ({"attention_bias": True}, "attention_bias is True; allowed: False"),
+    ({"mlp_bias": True}, "mlp_bias is True; allowed: False"),
+    (
+      {"rope_scaling": {"type": "linear", "factor": 2.0}},
+      "rope_scaling.rope_type is 'linear'; allowed: 'default'",
+    ),
+    (
+      {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}},
+      "rope_parameters.rope_type is 'llama3'; allowed: 'default'",
+    ),
+    ({"rope_scaling": "yarn"}, "rope_scaling is 'yarn'; allowed: an object"),
+    ({"rope_theta": "big"}, "rope_theta is 'big'; allowed: a number above 0"),
+    ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5; allowed:"),
+    ({"quantization_config": {"bits": 4}}, "quantization_config is .* None"),
+    ({"vocab_size": None}, "vocab_size is None; allowed: a number above 0"),
+    ({"num_hidden_layers": -1}, "num_hidden_layers is -1; allowed: a number"),
+    ({"hidden_size": True}, "hidden_size is True; allowed: a number above 0"),
+    ({"head_dim": 5}, "head_dim is 5; allowed: an even number"),
+    ({"tie_word_embeddings": "yes"}, "tie_word_embeddings is 'yes'; allowed: "),
+  ],
+)
+def test_what_is_not_implemented_is_refused(folder, fields, message):
+  _edit(folder, **fields)
+  with pytest.raises(errors.InputError, match=message):
+    weights.load_decoder(folder)
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {"rope_theta": None, "rope_parameters": {"rope_theta": 5e4}},
+    {"rope_scaling": {"rope_type": "default"}},
+    {"torch_dtype": "bfloat16", "dtype": None},
+    {"use_sliding_window": False, "sliding_window": 4096},
+  ],
+)
+def test_other_spellings_are_understood(folder, fields):
+  _edit(folder, **fields)
+  assert weights.load_decoder(folder)[0] == CONFIG
+
+
+def test_fields_that_older_files_lack(folder):
+  _edit(
+    folder,
+    rope_theta=None,
+    num_key_value_heads=None,
+    head_dim=None,
+    tie_word_embeddings=None,
+  )
+  config = foreign.decoder_config(
+    folder, dtype="float32", param_dtype="float32", remat=False
+  )
+  assert (config.rope_theta, config.kv_heads, config.head_dim) == (1e4, 4, 4)
+  assert not config.tied
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    (
+      lambda t: t.pop("model.layers.1.mlp.up_proj.weight"),
+      "model.layers.1.mlp.up_proj.weight is missing",
+    ),
+    (lambda t: t.pop("lm_head.weight"), "lm_head.weight is missing"),
+    (
+      lambda t: t.update({"model.layers.2.x": np.zeros(1)}),
+      "model.layers.2.x is not known",
+    ),
+    (
+      lambda t: t.update({"model.norm.weight": np.zeros(17, np.float32)}),
+      r"model.norm.weight is of shape \(17,\), not \(16,\)",
+    ),
+    (
+      lambda t: t.update({"model.norm.weight": np.zeros(16, np.int8)}),
+      "model.norm.weight holds I8, not floats",
+    ),
+  ],
+)
+def test_weights_that_do_not_belong_are_refused(folder, change, message):
+  _rewrite(folder, change)
+  with pytest.raises(errors.InputError, match=message):
+    weights.load_decoder(folder)
+
+
+def test_constants_beside_the_weights_are_let_be(folder):
+  name = "model.layers.0.self_attn.rotary_emb.inv_freq"
+  _rewrite(folder, lambda t: t.update({name: np.zeros(3, np.float32)}))
+  _assert_same(weights.load_decoder(folder)[1], _decoder())
+
+
+def test_folders_that_hold_no_model(folder, tmp_path):
+  file = folder / "model.safetensors"
+  content = file.read_bytes()
+  file.write_bytes(content[: len(content) // 2])
+  with pytest.raises(errors.InputError, match="cannot be read as safetensors"):
+    weights.load_decoder(folder)
+  file.rename(folder / "pytorch_model.bin")
+  with pytest.raises(errors.InputError, match=r"_model.* is a pickle"):
+    weights.load_decoder(folder)
+  (folder / "config.json").write_text("[1")
+  with pytest.raises(errors.InputError, match="cannot be read as JSON"):
+    weights.load_decoder(folder)
+  (folder / "config.json").write_text("[1]")
+  with pytest.raises(errors.InputError, match=r"config.json is no JSON dict"):
+    weights.load_decoder(folder)
+  (folder / "config.json").unlink()
+  with pytest.raises(errors.InputError, match=r"config.json cannot be read"):
+    weights.load_decoder(folder)
+  for missing in (tmp_path / "none", "./none", "a/b/c"):
+    with pytest.raises(errors.InputError, match="does not exist"):
+      weights.load_decoder(missing)
+
+
+def test_a_name_goes_to_the_hub(monkeypatch, folder):
+  hub = pytest.importorskip("huggingface_hub")
+  asked = {}
+
+  def download(name, *, allow_patterns):
+    asked[name] = allow_patterns
+    if name == "ours/gone":
+      raise hub.errors.LocalEntryNotFoundError("no connection")
+    return str(folder)
+
+  monkeypatch.setattr(hub, "snapshot_download", download)
+  assert weights.load_decoder("ours/model-1.5B")[0] == CONFIG
+  # Neither code nor pickles are fetched.
+  for pattern in asked["ours/model-1.5B"]:
+    assert not pathlib.PurePath("modeling.py").match(pattern)
+    assert not pathlib.PurePath("pytorch_model.bin").match(pattern)
+  with pytest.raises(errors.InputError, match=r"ours/gone .*\(no connection\)"):
+    weights.load_decoder("ours/gone")
+
+
+def test_encoders_of_other_makes_are_refused(tmp_path):
+  torch_models.save(torch_models.make_encoder(), tmp_path)
+  config = (tmp_path / "config.json").read_text()
+  for fields, message in (
+    ({"model_type": "t5"}, "model_type is 't5'; allowed: 'bert'"),
+    ({"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new'; allowed: 'gelu'"),
+    ({"position_embedding_type": "relative_key"}, "position_embedding_type is"),
+    ({"is_decoder": True}, "is_decoder is True; allowed: False"),
+  ):
+    _edit(tmp_path, **fields)
+    with pytest.raises(errors.InputError, match=message):
+      weights.load_encoder(tmp_path)
+    (tmp_path / "config.json").write_text(config)
+
+
+def test_encoder_inside_a_larger_model(tmp_path):
+  transformers = pytest.importorskip("transformers")
+  bert = torch_models.make_encoder()
+  torch_models.save(bert, tmp_path / "bare")
+  masked = transformers.BertForMaskedLM(bert.config)
+  missing = masked.bert.load_state_dict(bert.state_dict(), strict=False)
+  assert not missing.missing_keys
+  torch_models.save(masked, tmp_path / "masked")
+  _, _, bare = weights.load_encoder(tmp_path / "bare")
+  _assert_same(weights.load_encoder(tmp_path / "masked")[2], bare)
+
+
+@pytest.mark.parametrize(
+  ("values", "want"),
+  [
+    ({"pooling_mode_cls_token": True, "include_prompt": True}, "cls"),
+    (
+      {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True},
+      "mean",
+    ),
+    ({"pooling_mode": "mean", "include_prompt": True}, "mean"),
+    (None, "cls"),
+  ],
+)
+def test_pooling_of_sentence_transformers(tmp_path, values, want):
+  if values is not None:
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(values))
+  assert foreign.pooling(tmp_path) == want
+
+
+@pytest.mark.parametrize(
+  "values",
+  [
+    {"pooling_mode_max_tokens": True},
+    {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
+    {"pooling_mode": "lasttoken"},
+    {},
+  ],
+)
+def test_other_poolings_are_refused(tmp_path, values):
+  (tmp_path / "1_Pooling").mkdir()
+  (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(values))
+  with pytest.raises(
+    errors.InputError, match=r"the pooling is .*; allowed: cls"
+  ):
+    foreign.pooling(tmp_path)
+
+
+def test_layers_after_the_pooling_are_refused(tmp_path, minilm):
+  shutil.copy(minilm / "modules.json", tmp_path)
+  assert foreign.pooling(tmp_path) == "cls"
+  modules = json.loads((tmp_path / "modules.json").read_text())
+  modules.append({"idx": 3, "type": "sentence_transformers.models.Dense"})
+  (tmp_path / "modules.json").write_text(json.dumps(modules))
+  with pytest.raises(
+    errors.InputError, match="type is 'Dense'; allowed: Trans"
+  ):
+    foreign.pooling(tmp_path)
