@@ -191,11 +191,14 @@ class Stage:
     return record is not None and record["done"]
 
   def _inspect(self) -> dict[str, Any] | None:
-    if self._record.exists():
+    held = set(self.folder.iterdir()) if self.folder.exists() else set()
+    if held == {self._record} and not read_json(self._record)["done"]:
+      return None  # Claimed by a run that made nothing: free to be claimed.
+    if self._record in held:
       record = read_json(self._record)
       self._refuse_other_run(record["inputs"])
       return record
-    if self.folder.exists() and any(self.folder.iterdir()):
+    if held:
       raise errors.InputError(
         f"--workdir: {self.folder} holds files that no run of ila_jax "
         f"recorded (there is no {RECORD}). Use another --workdir; nothing "

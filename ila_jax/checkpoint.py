@@ -82,7 +82,8 @@ class Checkpoints:
           state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(run)
         ),
       )
-    except OSError as error:
+    # TensorStore tells of a full disk by ValueError.
+    except (OSError, ValueError) as error:
       raise self._unwritable(error) from error
 
   def restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
@@ -104,7 +105,8 @@ class Checkpoints:
         self.latest(),
         args=ocp.args.Composite(state=ocp.args.StandardRestore(like)),
       )
-    except (OSError, ValueError, KeyError) as error:
+    # Orbax raises a plain Exception where TensorStore cannot read.
+    except Exception as error:
       raise self._damaged(error) from error
     return restored.state, self._record
 
@@ -141,16 +143,18 @@ class Checkpoints:
   def _damaged(self, error: Exception) -> errors.InputError:
     return errors.InputError(
       f"{self.folder / str(self.latest())} is not a whole checkpoint of "
-      f"ila_jax ({_first_line(error)}). Remove that folder to go on from the "
+      f"ila_jax ({_short(error)}). Remove that folder to go on from the "
       "one before it, or use another --workdir; nothing was changed."
     )
 
   def _unwritable(self, error: Exception) -> errors.InputError:
     return errors.InputError(
-      f"{self.folder} cannot be written ({_first_line(error)}). Free space "
+      f"{self.folder} cannot be written ({_short(error)}). Free space "
       "there, or choose another --workdir; whole checkpoints were kept."
     )
 
 
-def _first_line(error: Exception) -> str:
-  return str(error).strip().split("\n")[0][:200]
+def _short(error: Exception) -> str:
+  """The first line; what went wrong stands at the ends of a long one."""
+  line = str(error).strip().split("\n")[0]
+  return line if len(line) < 200 else f"{line[:80]} ... {line[-100:]}"

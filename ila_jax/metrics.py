@@ -110,7 +110,7 @@ class Account:
     self._flops = 0.0
     self._tokens = 0
 
-  def add(self, *, flops: float = 0.0, tokens: int = 0) -> None:
+  def add(self, *, flops: float | int = 0, tokens: int = 0) -> None:
     """Adds the FLOPs of the matrix products and the useful tokens."""
     self._flops += float(flops)
     self._tokens += int(tokens)

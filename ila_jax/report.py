@@ -11,11 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from ila_jax import figures, look
-
-# Chosen responses whose mean length differs by more than this factor from the
-# pool's are a different kind of data, and n examples a different budget.
-LENGTH_RATIO = 1.5
+from ila_jax import figures, look, selection
 
 Number = float | int | np.number | None
 
@@ -162,16 +158,16 @@ def length_warning(
   """
   if len(selected) == 0:
     return None
-  pool = float(np.mean(n_tokens, dtype=np.float64))
-  chosen = float(np.mean(n_tokens[selected], dtype=np.float64))
-  ratio = max(pool, chosen) / min(pool, chosen)
-  if ratio <= LENGTH_RATIO:
+  profile = selection.length_profile(n_tokens, selected)
+  if not profile["warning"]:
     return None
-  side = "shorter" if chosen < pool else "longer"
+  ratio = profile["ratio"]
+  side = "shorter" if ratio < 1 else "longer"
   return (
-    f"Chosen responses are {ratio:.1f} times {side} than the pool's (mean "
-    f"{chosen:.0f} tokens against {pool:.0f}): compare at equal tokens, not "
-    "at equal examples, or use config.landscape.depth=ila_length."
+    f"Chosen responses are {max(ratio, 1 / ratio):.1f} times {side} than the "
+    f"pool's (mean {profile['selected_mean']:.0f} tokens against "
+    f"{profile['pool_mean']:.0f}): compare at equal tokens, not at equal "
+    "examples, or use config.landscape.depth=ila_length."
   )
 
 

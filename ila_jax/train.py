@@ -118,7 +118,7 @@ def train(
   graphdef, params = nnx.split(decoder)
   params = nnx.to_pure_dict(params)
   recipe = [learning_rate, warmup_fraction, weight_decay, clip_norm]
-  recipe += [len(steps), width, rows, seed, repr(decoder.config)]
+  recipe += [epochs, total_steps, width, rows, seed, repr(decoder.config)]
   with (
     jax.set_mesh(mesh),
     _open(checkpoint_dir, params, data, recipe) as checkpoints,

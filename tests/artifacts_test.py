@@ -69,6 +69,14 @@ def test_stage_of_another_run_is_refused_and_kept(tmp_path):
   assert (tmp_path / "pool/data").read_text() == "precious"
 
 
+def test_a_claim_that_made_nothing_binds_nobody(tmp_path):
+  artifacts.Stage(tmp_path, "select", {"budget": 9}).open()
+  later = artifacts.Stage(tmp_path, "select", {"budget": 5})
+  assert not later.open()
+  later.finish()
+  assert later.open()
+
+
 def test_folder_without_a_record_is_refused(tmp_path):
   (tmp_path / "pool").mkdir()
   (tmp_path / "pool/mine.txt").write_text("precious")

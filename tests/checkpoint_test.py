@@ -1,5 +1,7 @@
 """Checkpoints come back to the bit, and belong to one run."""
 
+import resource
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,29 +89,51 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
   assert _files(tmp_path) == before
 
 
-def test_arrays_of_another_shape_or_cut_short_are_refused(tmp_path):
+@pytest.mark.parametrize("damage", ["another shape", "cut short"])
+def test_arrays_that_do_not_fit_are_refused(tmp_path, damage):
+  # One array: where several are read at once, Orbax complains of the others.
+  state = {"w": jnp.arange(4000.0)}
   with checkpoint.Checkpoints(tmp_path, fingerprint="a") as ours:
-    ours.save(1, _state(1), {})
-  wrong = _state(0)
-  wrong["layers"][0]["w"] = jnp.zeros((16, 4))
+    ours.save(1, state, {})
+  if damage == "another shape":
+    state = {"w": jnp.zeros((4000, 2))}
+  else:
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:10])
+  before = _files(tmp_path)
   with (
     checkpoint.Checkpoints(tmp_path, fingerprint="a") as ours,
     pytest.raises(errors.InputError, match="not a whole checkpoint"),
   ):
-    ours.restore(wrong)
-  largest = max(
-    (p for p in tmp_path.rglob("*") if p.is_file()),
-    key=lambda p: p.stat().st_size,
-  )
-  largest.write_bytes(largest.read_bytes()[:10])
-  with (
-    pytest.raises(errors.InputError, match="not a whole checkpoint"),
-    checkpoint.Checkpoints(tmp_path, fingerprint="a") as ours,
-  ):
-    ours.restore(_state(0))
+    ours.restore(state)
+  assert _files(tmp_path) == before
 
 
 def test_an_unwritable_folder_is_the_users_to_mend(tmp_path):
   (tmp_path / "file").write_text("in the way")
   with pytest.raises(errors.InputError, match="cannot be written"):
     checkpoint.Checkpoints(tmp_path / "file" / "run", fingerprint="a")
+
+
+def test_a_full_disk_is_told_and_whole_checkpoints_stay(tmp_path):
+  with checkpoint.Checkpoints(tmp_path, fingerprint="a") as ours:
+    ours.save(1, _state(1), {})
+  # The system refuses files above 100 kB, as it would on a full disk.
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+  large = {"w": jax.random.normal(jax.random.key(0), (300, 1000))}
+  try:
+    with (
+      pytest.raises(
+        errors.InputError,
+        match=r"cannot be written.*File too large.*Free space",
+      ),
+      checkpoint.Checkpoints(tmp_path, fingerprint="a") as ours,
+    ):
+      ours.save(2, large, {})
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  with checkpoint.Checkpoints(tmp_path, fingerprint="a") as ours:
+    assert ours.latest() == 1
+    _assert_same(ours.restore(_state(0))[0], _state(1))

@@ -190,6 +190,19 @@ def test_other_spellings_are_understood(folder, fields):
   assert weights.load_decoder(folder)[0] == CONFIG
 
 
+def test_a_published_config(shared):
+  config = foreign.decoder_config(
+    shared / "models" / "qwen2",
+    dtype="bfloat16",
+    param_dtype="float32",
+    remat=True,
+  )
+  # Qwen2-1.5B.
+  assert decoder_lib.count_parameters(config) == 1_543_714_304
+  assert (config.rope_theta, config.norm_eps) == (1e6, 1e-6)
+  assert config.tied and config.qkv_bias and config.remat
+
+
 def test_fields_that_older_files_lack(folder):
   _edit(
     folder,

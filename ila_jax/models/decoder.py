@@ -56,12 +56,13 @@ class DecoderConfig:
     param_dtype: of the weights as they are held.
     remat: recompute each block in the backward pass, to save memory.
 
-  >>> DecoderConfig(
-  ...   vocab=32, layers=2, width=8,
-  ...   heads=3, kv_heads=2, head_dim=4, mlp_width=16,
-  ... )
+  Raises:
+    errors.InputError: sizes below 1, or that do not fit each other.
+
+  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
+  >>> DecoderConfig(**sizes, head_dim=5, mlp_width=16)
   Traceback (most recent call last):
-  ila_jax.errors.InputError: decoder kv_heads is 2; allowed: a divisor of ...
+  ila_jax.errors.InputError: decoder head_dim is 5; allowed: an even number...
   """
 
   vocab: int
@@ -143,10 +144,8 @@ class Decoder(nnx.Module):
   Weights that take no weight decay have `norm` or `bias` in their name (the
   number of axes does not tell, for layers are stacked).
 
-  >>> config = DecoderConfig(
-  ...   vocab=32, layers=2, width=8,
-  ...   heads=2, kv_heads=1, head_dim=4, mlp_width=16,
-  ... )
+  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
+  >>> config = DecoderConfig(**sizes, head_dim=4, mlp_width=16)
   >>> model = Decoder(config, rngs=nnx.Rngs(0))
   >>> tokens = jnp.array([[1, 5, 9]])
   >>> positions, segments = jnp.array([[0, 1, 2]]), jnp.array([[1, 1, 1]])
@@ -187,15 +186,15 @@ class Decoder(nnx.Module):
     """
     config = self.config
     # Whole rows where the tokens are looked up; only the vocabulary is split.
-    table = _constrain(self.embedding[...], "tensor", None)
-    x = _constrain(table[tokens].astype(config.dtype), _BATCH)
+    table = layers.constrain(self.embedding[...], "tensor", None)
+    x = layers.constrain(table[tokens].astype(config.dtype), _BATCH)
     angles = layers.rotary_angles(
       positions, head_dim=config.head_dim, theta=config.rope_theta
     )
 
     def body(x: Array, weights: dict[str, Array]) -> tuple[Array, None]:
       x = _block(x, weights, angles, segment_ids, config)
-      return _constrain(x, _BATCH), None
+      return layers.constrain(x, _BATCH), None
 
     weights = nnx.to_pure_dict(nnx.state(self.blocks))
     body = jax.checkpoint(body) if config.remat else body
@@ -249,15 +248,6 @@ def _project(
   return out.reshape(*out.shape[:2], -1, head_dim)
 
 
-def _constrain(
-  x: Float[Array, "..."], *axes: str | tuple[str, ...] | None
-) -> Float[Array, "..."]:
-  """Says how x is split, where a mesh is set (`jax.set_mesh`)."""
-  if "fsdp" not in jax.sharding.get_abstract_mesh().axis_names:
-    return x
-  return jax.lax.with_sharding_constraint(x, PartitionSpec(*axes))
-
-
 def shardings(tree: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
   """Shardings of weights, or of what is kept beside them by an optimizer.
 
@@ -269,10 +259,8 @@ def shardings(tree: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
     The same tree of `NamedSharding` by `SHARDING_RULES`. An axis whose size
     the mesh does not divide is not split.
 
-  >>> config = DecoderConfig(
-  ...   vocab=32, layers=2, width=8,
-  ...   heads=2, kv_heads=1, head_dim=4, mlp_width=16,
-  ... )
+  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
+  >>> config = DecoderConfig(**sizes, head_dim=4, mlp_width=16)
   >>> mesh = jax.make_mesh((1, 1, 1), ("data", "fsdp", "tensor"))
   >>> state = nnx.state(abstract(config))
   >>> shardings(state, mesh)["embedding"].get_value().spec
@@ -282,11 +270,7 @@ def shardings(tree: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
   def place(path: Any, leaf: Any) -> NamedSharding:
     name = jax.tree_util.keystr(path, simple=True, separator="/")
     spec = next(s for rule, s in SHARDING_RULES if re.search(rule, name))
-    axes = (
-      axis if axis and size % mesh.shape[axis] == 0 else None
-      for axis, size in zip(spec, leaf.shape, strict=False)
-    )
-    return NamedSharding(mesh, PartitionSpec(*axes))
+    return NamedSharding(mesh, layers.fit(spec, leaf.shape, mesh.shape))
 
   return jax.tree_util.tree_map_with_path(place, tree)
 
@@ -294,10 +278,8 @@ def shardings(tree: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
 def abstract(config: DecoderConfig) -> Decoder:
   """A decoder with shapes in the place of weights; `nnx.split` takes it.
 
-  >>> config = DecoderConfig(
-  ...   vocab=32, layers=2, width=8,
-  ...   heads=2, kv_heads=1, head_dim=4, mlp_width=16,
-  ... )
+  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
+  >>> config = DecoderConfig(**sizes, head_dim=4, mlp_width=16)
   >>> abstract(config).blocks.query.shape
   (2, 8, 8)
   """
@@ -307,11 +289,8 @@ def abstract(config: DecoderConfig) -> Decoder:
 def count_parameters(config: DecoderConfig) -> int:
   """Number of weights; a tied table counts once.
 
-  >>> config = DecoderConfig(
-  ...   vocab=32, layers=2, width=8,
-  ...   heads=2, kv_heads=1, head_dim=4, mlp_width=16,
-  ... )
-  >>> count_parameters(config)
+  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
+  >>> count_parameters(DecoderConfig(**sizes, head_dim=4, mlp_width=16))
   1448
   """
   leaves = jax.tree.leaves(nnx.state(abstract(config)))
@@ -337,10 +316,8 @@ def flops(
     2·tokens·(weights of the blocks) + 4·attended·heads·head_dim·layers
     + 2·response_tokens·v·d. A backward pass costs twice as much again.
 
-  >>> config = DecoderConfig(
-  ...   vocab=32, layers=2, width=8,
-  ...   heads=2, kv_heads=1, head_dim=4, mlp_width=16,
-  ... )
+  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
+  >>> config = DecoderConfig(**sizes, head_dim=4, mlp_width=16)
   >>> flops(config, tokens=1, attended=1, response_tokens=1)
   2880
   """

@@ -2,11 +2,13 @@
 
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 # Queries whose scores against all keys are held at one time.
@@ -55,6 +57,46 @@ def dot(
     preferred_element_type=jnp.float32,
   )
   return product.astype(dtype or x.dtype)
+
+
+def constrain(
+  x: Float[Array, "..."], *axes: str | tuple[str, ...] | None
+) -> Float[Array, "..."]:
+  """Says how x is split over the axes of the mesh that `jax.set_mesh` set.
+
+  Without such a mesh it says nothing.
+
+  >>> constrain(jnp.ones((2, 3)), ("data", "fsdp")).shape
+  (2, 3)
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if "fsdp" not in mesh.axis_names:
+    return x
+  spec = fit(PartitionSpec(*axes), x.shape, mesh.shape)
+  return jax.lax.with_sharding_constraint(x, spec)
+
+
+def fit(
+  spec: PartitionSpec, shape: tuple[int, ...], sizes: Mapping[str, int]
+) -> PartitionSpec:
+  """Leaves out what does not fit: devices that do not divide an axis.
+
+  Args:
+    spec: axes of the mesh by axis of the array.
+    shape: of the array; may have fewer axes than the spec.
+    sizes: devices along each axis of the mesh.
+
+  >>> fit(PartitionSpec("tensor", ("data", "fsdp")), (33, 8),
+  ...     {"data": 2, "fsdp": 2, "tensor": 2})
+  P(None, ('data', 'fsdp'))
+  """
+
+  def divides(axes: Any, size: int) -> bool:
+    names = (axes,) if isinstance(axes, str) else axes or ()
+    return size % math.prod(sizes[name] for name in names) == 0
+
+  pairs = zip(spec, shape, strict=False)
+  return PartitionSpec(*(a if divides(a, n) else None for a, n in pairs))
 
 
 def rms_norm(

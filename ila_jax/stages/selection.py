@@ -8,7 +8,15 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, landscape, metrics, selection, shards
+from ila_jax import (
+  artifacts,
+  errors,
+  landscape,
+  metrics,
+  report,
+  selection,
+  shards,
+)
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.stages import embedding
@@ -52,6 +60,12 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   pool = load(config, workdir)
   ranking = rank(config, pool, config.select.strategy)
   k = cut(config, pool, ranking)
+  if not k:
+    raise errors.InputError(
+      f"config.select.budget is {config.select.budget:g} "
+      f"{config.select.unit}, which does not pay for the first example of "
+      f"{config.select.strategy}. Raise it."
+    )
   chosen = ranking.order[:k]
   _write_ranking(stage.folder, pool, ranking)
   artifacts.write_lines(
@@ -67,11 +81,9 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     f"{pool.candidates.n_tokens[chosen].sum():,} response tokens, "
     f"{ours['pool_cells']:.1%} of the pool's cells"
   )
-  if profile["warning"]:
-    metrics.say(
-      f"  warning: the chosen responses are {profile['ratio']:.2f} times as "
-      "long as the pool's; see the report, and landscape.depth=ila_length"
-    )
+  warning = report.length_warning(pool.candidates.n_tokens, chosen)
+  if warning:
+    metrics.say(f"  warning: {warning}")
   stage.finish(selected=k)
 
 

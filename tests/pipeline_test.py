@@ -1,0 +1,261 @@
+"""The eight stages together: the contract, resuming, refusing."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from ila_jax import artifacts, errors, pipeline
+from tests import tiny
+
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
+
+CONTRACT = {
+  "pool/index.parquet": {
+    *("row", "id", "source", "n_prompt_tokens", "n_response_tokens"),
+    *("n_labels", "domain"),
+  },
+  "score/scores.parquet": {
+    *("row", "id", "nll_base", "nll_sft", "nll_sft_std", "n_tokens"),
+  },
+  "landscape/cells.parquet": {
+    *("row", "id", "x", "y", "cell", "depth", "relative_depth"),
+  },
+  "select/ranking.parquet": {"row", "id", "rank", "cell", "round", "depth"},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  """One whole run on a file of records: (config, workdir, records)."""
+  folder = tmp_path_factory.mktemp("run")
+  rows = tiny.records(240)
+  rows[7]["output"] = ""  # a reject
+  rows[9] = rows[8]  # a duplicate
+  config = tiny.config(
+    tiny.write(folder / "pool.jsonl", rows), pool__fields__labels="tags"
+  )
+  pipeline.run(config, folder / "work")
+  return config, folder / "work", rows
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_tables_have_their_columns(run, name):
+  _, workdir, _ = run
+  assert CONTRACT[name] <= set(artifacts.read_table(workdir / name))
+
+
+def test_used_and_rejected_are_all_that_was_read(run):
+  _, workdir, rows = run
+  index = artifacts.read_table(workdir / "pool/index.parquet")
+  rejects = artifacts.read_jsonl(workdir / "pool/rejects.jsonl")
+  assert len(index["id"]) + len(rejects) == len(rows)
+  assert [(r["line"], r["reason"]) for r in rejects] == [
+    (8, "empty response"),
+    (10, "duplicate"),
+  ]
+
+
+def test_selected_records_are_equal_to_what_was_read(run):
+  _, workdir, rows = run
+  ranking = artifacts.read_table(workdir / "select/ranking.parquet")
+  selected = artifacts.read_jsonl(workdir / "select/selected.jsonl")
+  # Rows of the pool skip the two rejects, lines 8 and 10.
+  usable = [row for i, row in enumerate(rows) if i not in (7, 9)]
+  assert selected
+  assert selected == [usable[r] for r in ranking["row"][: len(selected)]]
+
+
+def test_dev_reference_and_selection_are_disjoint(run):
+  _, workdir, _ = run
+  index = artifacts.read_table(workdir / "pool/index.parquet")
+  reference = artifacts.read_table(workdir / "score/reference.parquet")
+  ranking = artifacts.read_table(workdir / "select/ranking.parquet")
+  prompts = {
+    "dev": set(index["prompt_id"][index["split"] == "dev"]),
+    "reference": set(index["prompt_id"][reference["row"]]),
+    "ranked": set(index["prompt_id"][ranking["row"]]),
+  }
+  assert not prompts["dev"] & prompts["reference"]
+  assert not prompts["dev"] & prompts["ranked"]
+  assert not prompts["reference"] & prompts["ranked"]
+  assert sum(map(len, prompts.values())) == len(set(index["prompt_id"]))
+
+
+def test_depth_is_equation_5(run):
+  _, workdir, rows = run
+  scores = artifacts.read_table(workdir / "score/scores.parquet")
+  cells = artifacts.read_table(workdir / "landscape/cells.parquet")
+  index = artifacts.read_table(workdir / "pool/index.parquet")
+  gain = scores["nll_base"] - scores["nll_sft"]
+  usable = [row for i, row in enumerate(rows) if i not in (7, 9)]
+  labels = np.array([max(len(set(row["tags"])), 1) for row in usable])
+  np.testing.assert_array_equal(index["n_labels"], labels)
+  np.testing.assert_allclose(
+    cells["depth"], gain / scores["n_tokens"] * labels, rtol=1e-5
+  )
+
+
+def test_two_reference_seeds_give_a_mean_and_a_deviation(run):
+  _, workdir, _ = run
+  scores = artifacts.read_table(workdir / "score/scores.parquet")
+  parts = [
+    np.concatenate(
+      [
+        artifacts.read_table(path)["nll"]
+        for path in sorted((workdir / "score").glob(f"sft-{seed}-*.parquet"))
+      ]
+    )
+    for seed in (0, 1)
+  ]
+  np.testing.assert_allclose(
+    scores["nll_sft"], np.mean(parts, axis=0), rtol=1e-6
+  )
+  np.testing.assert_allclose(
+    scores["nll_sft_std"], np.std(parts, axis=0, ddof=1), rtol=1e-4, atol=1e-6
+  )
+
+
+def test_manifest_tells_what_was_run(run):
+  config, workdir, _ = run
+  manifest = artifacts.read_json(workdir / "manifest.json")
+  assert manifest["config"]["select"]["budget"] == config.select.budget
+  assert manifest["pool_fingerprint"] == artifacts.output(workdir, "pool")
+  for name in ("pool", "embed", "score", "landscape", "select", "finetune"):
+    stage = manifest["stages"][name]
+    assert stage["done"]
+    assert stage["seconds"] > 0
+    assert stage["bytes"] > 0
+  assert manifest["stages"]["score"]["flops"] > 0
+
+
+def test_finetuned_model_loads_in_torch_transformers(run):
+  transformers = pytest.importorskip("transformers")
+  _, workdir, _ = run
+  model = transformers.AutoModelForCausalLM.from_pretrained(
+    workdir / "finetune/model"
+  )
+  assert model.config.vocab_size == 400
+
+
+def test_report_is_one_page_with_escaped_text(run):
+  _, workdir, _ = run
+  page = (workdir / "report/index.html").read_text()
+  assert "<b>" not in page
+  assert "&lt;b&gt;" in page
+  assert (workdir / "report/map.png").stat().st_size > 10_000
+
+
+def test_a_finished_run_is_skipped(run):
+  config, workdir, _ = run
+  before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*.parquet")}
+  pipeline.run(config, workdir)
+  after = {p: p.stat().st_mtime_ns for p in workdir.rglob("*.parquet")}
+  assert before == after
+
+
+def test_another_budget_is_refused_and_redo_replaces(run, tmp_path):
+  _, workdir, _ = run
+  config = tiny.config(
+    workdir.parent / "pool.jsonl",
+    pool__fields__labels="tags",
+    select__strategy="depth_only",
+  )
+  kept = (workdir / "select/selected.jsonl").read_bytes()
+  with pytest.raises(errors.InputError, match=r"select.strategy was 'ila' and"):
+    pipeline.run(config, workdir, stages=["select"])
+  assert (workdir / "select/selected.jsonl").read_bytes() == kept
+  copy = tmp_path / "copy"
+  subprocess.run(["cp", "-r", workdir, copy], check=True)
+  pipeline.run(config, copy, stages=["select"], redo="select")
+  assert (copy / "select/selected.jsonl").read_bytes() != kept
+  assert not (copy / "finetune").exists()
+
+
+def test_order_of_reading_changes_nothing(run, tmp_path):
+  """A permuted pool with the same scores selects the same records."""
+  _, workdir, rows = run
+  order = np.random.default_rng(0).permutation(len(rows))
+  permuted = tiny.config(
+    tiny.write(tmp_path / "pool.jsonl", [rows[i] for i in order]),
+    pool__fields__labels="tags",
+  )
+  pipeline.run(permuted, tmp_path / "work", stages=["pool", "embed"])
+  ids = {}
+  for name in (workdir, tmp_path / "work"):
+    index = artifacts.read_table(name / "pool/index.parquet")
+    ids[name] = {
+      split: set(index["id"][index["split"] == split])
+      for split in ("dev", "pool")
+    }
+  assert ids[workdir] == ids[tmp_path / "work"]
+
+
+def _command(workdir: pathlib.Path, *flags: str) -> list[str]:
+  overrides = tiny.config_dict("docstrings:email,logging").to_dict()
+  del overrides["pool"]["overrides"]
+  flat = []
+
+  def walk(prefix, value):
+    for key, item in value.items():
+      if isinstance(item, dict):
+        walk(f"{prefix}.{key}", item)
+      elif item is not None and item != "":
+        flat.append(f"--{prefix}.{key}={item}")
+
+  walk("config", overrides)
+  return [
+    *(sys.executable, "-m", "ila_jax", "--config=configs/quickstart.py"),
+    *(f"--workdir={workdir}", *flat, *flags),
+  ]
+
+
+def test_killed_and_resumed_equals_uninterrupted(tmp_path):
+  """Kill -9 in the middle of scoring; the files come out equal to the bit."""
+  environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+  stages = "--stages=pool,embed,score"
+
+  def start(workdir):
+    with (tmp_path / "log").open("a") as log:
+      return subprocess.Popen(
+        _command(workdir, stages), cwd=CHECKOUT, env=environment, stderr=log
+      )
+
+  def wait(process):
+    assert process.wait(timeout=300) == 0, (tmp_path / "log").read_text()
+
+  wait(start(tmp_path / "whole"))
+  killed = start(tmp_path / "killed")
+  first_shard = tmp_path / "killed/score/base-00000.parquet"
+  deadline = time.monotonic() + 300
+  while not first_shard.exists() and killed.poll() is None:
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+  killed.send_signal(signal.SIGKILL)
+  killed.wait()
+  written = first_shard.stat().st_mtime_ns
+  assert not (tmp_path / "killed/score/scores.parquet").exists()
+  wait(start(tmp_path / "killed"))
+  assert first_shard.stat().st_mtime_ns == written  # no shard is done twice
+  for name in ("scores.parquet", "reference.parquet"):
+    assert (tmp_path / "whole/score" / name).read_bytes() == (
+      tmp_path / "killed/score" / name
+    ).read_bytes()
+
+
+def test_command_line_refuses_with_exit_2(tmp_path):
+  done = subprocess.run(
+    _command(tmp_path / "work", "--stages=pool,nothing"),
+    cwd=CHECKOUT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 2
+  assert done.stderr.count("\n") == 1
+  assert "names 'nothing'; allowed: pool, embed, score" in done.stderr
