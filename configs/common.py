@@ -48,7 +48,7 @@ def get_config() -> ml_collections.ConfigDict:
   scratch.heads = 4
   scratch.kv_heads = 2
   scratch.mlp_width = 384
-  scratch.epochs = 2.0  # over scratch.source
+  scratch.epochs = 1.0  # over scratch.source
   scratch.learning_rate = 3e-3
 
   config.encoder = encoder = ml_collections.ConfigDict()

@@ -70,7 +70,7 @@ def records(count: int) -> list[dict[str, Any]]:
   )
   return [
     {
-      "instruction": f"{verbs[i % 6]} <b>{things[i // 6 % 6]}</b> in {i} words.",
+      "instruction": f"{verbs[i % 6]} <b>{things[i // 6 % 6]}</b>, case {i}.",
       "input": "" if i % 3 else f"Case {i}",
       "output": " ".join(f"word{(i * k) % 17}" for k in range(1, 4 + i % 13)),
       "weight": 10**20 + i,
