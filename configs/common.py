@@ -151,7 +151,6 @@ _GENERAL_PROSE = (
   "subprocess",
   "tarfile",
   "tempfile",
-  "tensorflow_datasets",
   "textwrap",
   "threading",
   "tokenize",

@@ -20,13 +20,18 @@ def get_config() -> ml_collections.ConfigDict:
     "docstrings:jax,matplotlib,numpy,optax,pandas,pyarrow,scipy,sklearn,"
     "statsmodels"
   )
-  config.pool.limit = 5000
+  config.pool.limit = 4000
   config.pool.max_reject_fraction = 0.5
   config.pool.dev_examples = 300
   config.pool.shard_examples = 2048
   config.tokens.max_tokens = 512
   config.tokens.overflow = "truncate_prompt"
   config.model.path = "scratch"
+  config.model.scratch.layers = 3
+  config.model.scratch.width = 96
+  config.model.scratch.heads = 3
+  config.model.scratch.kv_heads = 1
+  config.model.scratch.mlp_width = 256
   config.encoder.path = "lsa"
   config.train.batch_tokens = 4096
   config.score.reference_examples = 500
@@ -35,9 +40,11 @@ def get_config() -> ml_collections.ConfigDict:
   config.landscape.fit_examples = 5000
   config.select.budget = 0.1
   config.select.unit = "fraction"
+  config.finetune.epochs = 2.0
   config.finetune.learning_rate = 1e-3
-  config.scaling.subsets = 12
+  config.scaling.subsets = 8
   config.scaling.held_out = 3
-  config.scaling.sizes = (100, 200, 400)
+  # One size: with several, coverage would stand in for size in the law.
+  config.scaling.sizes = (150,)
   config.lock()
   return config

@@ -41,21 +41,27 @@ def progress(
 @contextlib.contextmanager
 def counter(
   total: int | None, *, desc: str, unit: str
-) -> Iterator[Callable[[int], None]]:
+) -> Iterator[Callable[..., None]]:
   """Yields `advance(n)`: a bar on a terminal, a plain line now and then else.
 
-  Nothing is said of what takes less than two seconds.
+  Nothing is said of what takes less than two seconds. `advance(n, total=...)`
+  tells a total that is known only by then.
 
   >>> with counter(3, desc="count", unit="steps") as advance:
   ...   advance(3)
   """
   if not mesh.is_writer():
-    yield lambda n: None
+    yield lambda n, total=None: None
   elif sys.stderr.isatty():
     import tqdm
 
     with tqdm.tqdm(total=total, desc=desc, unit=f" {unit}", delay=2) as bar:
-      yield bar.update
+
+      def advance(n: int, total: int | None = None) -> None:
+        bar.total = total or bar.total
+        bar.update(n)
+
+      yield advance
   else:
     lines = _PlainLines(total, desc, unit)
     yield lines.advance
@@ -70,8 +76,9 @@ class _PlainLines:
     self._begin = self._said = time.monotonic()
     self._done = 0
 
-  def advance(self, n: int) -> None:
+  def advance(self, n: int, total: int | None = None) -> None:
     """Counts, and speaks when the last line is old enough."""
+    self._total = total or self._total
     self._done += n
     now = time.monotonic()
     wait = _FIRST_SECONDS if self._said == self._begin else _PLAIN_SECONDS

@@ -49,7 +49,7 @@ def fit(
       clip_norm=config.train.clip_norm,
       checkpoint_dir=folder and folder / f"checkpoints-{name}",
       checkpoint_steps=config.train.checkpoint_steps,
-      on_step=lambda step: advance(1),
+      on_step=lambda step: advance(1, total=step["total_steps"]),
     )
   if folder is not None:
     artifacts.write_jsonl(folder / f"metrics-{name}.jsonl", history)

@@ -1,0 +1,47 @@
+"""Real pools on a machine without an accelerator: a small base from scratch.
+
+The base has 0.4 million weights and is trained on Python's documentation, so
+depth says how this pool differs from that, not what a 7B model would learn:
+for trying pools, maps and strategies. Two of the public pools that it knows by
+name need their fields told: MATH has its prompt in `problem`, the Self-Instruct
+seeds have theirs in a nested list.
+
+Command: python -m ila_jax --config configs/laptop.py --workdir DIR \
+  --config.pool.source=POOL --config.encoder.path=ENCODER
+Hardware: 2 CPU cores. Measured times and numbers: docs/results.md.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Any pool; encoder.path is yours to set, to a MiniLM folder or 'lsa'."""
+  config = common.get_config()
+  config.pool.overrides = {
+    "math*": {"prompt": "problem", "response": "answer", "domain": "type"},
+    "self_instruct*": {
+      "prompt": "instruction",
+      "input": "instances.0.input",
+      "response": "instances.0.output",
+    },
+    "dolly*": {"domain": "category"},
+  }
+  config.tokens.max_tokens = 512
+  config.tokens.overflow = "truncate_prompt"
+  config.model.path = "scratch"
+  config.model.scratch.layers = 2
+  config.model.scratch.width = 64
+  config.model.scratch.heads = 2
+  config.model.scratch.kv_heads = 1
+  config.model.scratch.mlp_width = 192
+  config.train.batch_tokens = 8192
+  config.score.reference_examples = 2000
+  config.score.learning_rate = 1e-3
+  config.finetune.epochs = 1.0
+  config.finetune.learning_rate = 1e-3
+  config.scaling.subsets = 0
+  config.scaling.held_out = 0
+  config.lock()
+  return config

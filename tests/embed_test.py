@@ -1,0 +1,91 @@
+"""Embeddings against torch and scikit-learn, in any batch."""
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from ila_jax import embed, mesh
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import weights
+
+SENTENCES = [
+  "Give three tips for staying healthy.",
+  "给出三个保持健康的秘诀。",
+  "How do I start running?",
+  "Write a C++ program that calculates the area of a rectangle, given its "
+  "width and height, and explain every line of it to a beginner.",
+  "Hi",
+]
+
+
+def test_minilm_in_batches_equals_torch_alone(minilm):
+  torch = pytest.importorskip("torch")
+  transformers = pytest.importorskip("transformers")
+  tokenizer = transformers.AutoTokenizer.from_pretrained(minilm)
+  theirs = transformers.AutoModel.from_pretrained(minilm).eval()
+  _, pooling, ours = weights.load_encoder(minilm)
+  ids = [np.array(i, np.int32) for i in tokenizer(SENTENCES)["input_ids"]]
+  found = embed.encode(
+    ours, ids, pooling=pooling, batch_tokens=32, mesh=mesh.make()
+  )
+  for row, sentence in zip(found, SENTENCES, strict=True):
+    with torch.no_grad():
+      hidden = theirs(**tokenizer(sentence, return_tensors="pt"))[0][0]
+    wanted = hidden.mean(0).numpy()
+    cosine = row @ wanted / np.linalg.norm(wanted)
+    assert cosine > 0.99999
+  np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-6)
+
+
+def test_decoder_embeddings_ignore_padding():
+  config = decoder_lib.DecoderConfig(
+    vocab=32, layers=2, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=32
+  )
+  model = decoder_lib.Decoder(config, rngs=nnx.Rngs(0))
+  rng = np.random.default_rng(0)
+  ids = [rng.integers(0, 32, n).astype(np.int32) for n in (3, 30, 7, 1)]
+  together = embed.encode(
+    model, ids, pooling=None, batch_tokens=512, mesh=mesh.make()
+  )
+  for row, alone in zip(together, ids, strict=True):
+    found = embed.encode(
+      model, [alone], pooling=None, batch_tokens=16, mesh=mesh.make()
+    )
+    np.testing.assert_allclose(row, found[0], atol=1e-6)
+
+
+def test_no_prompts():
+  config = decoder_lib.DecoderConfig(
+    vocab=32, layers=1, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=32
+  )
+  model = decoder_lib.Decoder(config, rngs=nnx.Rngs(0))
+  found = embed.encode(
+    model, [], pooling=None, batch_tokens=16, mesh=mesh.make()
+  )
+  assert len(found) == 0
+
+
+def test_lsa_is_the_singular_value_decomposition_of_tfidf():
+  """Cosines in full rank are those of the TF-IDF rows themselves."""
+  texts = ["a red fox", "a red dog", "the blue sky", "sky and sea", "fox sea"]
+  lsa = embed.fit_lsa(texts, width=4, seed=0)
+  found = embed.apply_lsa(lsa, texts)
+  np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+  tfidf = lsa[0].transform(texts).toarray()
+  # Rank 4 of 5: nearly all of the inner products is there.
+  left = np.abs(found @ found.T - tfidf @ tfidf.T)
+  assert left.max() < 0.3
+  assert np.abs(found @ found.T)[0, 1] > np.abs(found @ found.T)[0, 2] + 0.2
+
+
+def test_lsa_reads_scripts_without_spaces():
+  texts = ["两只猫在树上", "两只狗在树下", "blue sky", "grey sea"]
+  found = embed.apply_lsa(embed.fit_lsa(texts, width=3, seed=0), texts)
+  near = found @ found.T
+  assert near[0, 1] > near[0, 2] + 0.2
+
+
+def test_a_prompt_without_a_known_term_gets_a_direction():
+  lsa = embed.fit_lsa(["a fox", "a dog", "the sea"], width=2, seed=0)
+  found = embed.apply_lsa(lsa, ["zzz"])
+  np.testing.assert_array_equal(found, [[1.0, 0.0]])
