@@ -42,7 +42,8 @@ class ReportData:
   # n_examples, n_tokens
   coverage_table: list[dict[str, Any]] | None = None
   training: dict[str, list[dict[str, Any]]] | None = None  # step, loss
-  # name (repeated per seed), micro, macro, n_examples, n_tokens
+  # name (repeated per seed), micro, macro, n_examples, n_tokens; also
+  # train_examples and train_tokens where the model was tuned
   evaluations: list[dict[str, Any]] | None = None
   runs: list[dict[str, Any]] | None = None  # as scaling.fit_law takes them
   fits: dict[str, Any] | None = None  # as scaling.fit_law returns it

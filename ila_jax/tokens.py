@@ -7,13 +7,15 @@ response if any of its characters is part of what the model must produce.
 import dataclasses
 import functools
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 from jaxtyping import Bool, Int32
 
-from ila_jax import errors, records, templates
+from ila_jax import artifacts, errors, records, templates
 
 OVERFLOWS = ("reject", "truncate_prompt")
 _BOS, _END, _PAD = "<|bos|>", "<|end|>", "<|pad|>"
@@ -117,13 +119,41 @@ def train_bpe(
     show_progress=False,
   )
   bpe.train_from_iterator(texts, trainer)
-  transformers.PreTrainedTokenizerFast(
+  tokenizer = transformers.PreTrainedTokenizerFast(
     tokenizer_object=bpe,
     bos_token=_BOS,
     eos_token=_END,
     pad_token=_PAD,
     clean_up_tokenization_spaces=False,
-  ).save_pretrained(os.fspath(folder))
+  )
+  save(tokenizer, folder)
+
+
+def save(tokenizer: Any, folder: epath.PathLike) -> None:
+  """Writes a tokenizer's files, each whole; `tokenizer.json` comes last.
+
+  Args:
+    tokenizer: from `load_tokenizer`.
+    folder: local or gs://; made if absent.
+
+  Raises:
+    errors.InputError: the disk is full or cannot be written.
+  """
+  with tempfile.TemporaryDirectory() as local:
+    try:
+      tokenizer.save_pretrained(local)
+    # The Rust core reports a full disk as a bare Exception.
+    except Exception as error:
+      raise errors.InputError(
+        f"the tokenizer for {folder} cannot be written to {local} ({error}). "
+        "Free space there, or set TMPDIR to another folder."
+      ) from error
+    files = sorted(
+      epath.Path(local).iterdir(),
+      key=lambda path: path.name == "tokenizer.json",
+    )
+    for path in files:
+      artifacts.write_bytes(epath.Path(folder) / path.name, path.read_bytes())
 
 
 def encode(

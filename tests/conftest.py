@@ -1,11 +1,14 @@
 """One strict session: 8 devices, checked shapes, no silent broadcasts."""
 
+import os
 import pathlib
 
 import jax
 import jaxtyping
 import pytest
 
+# torch on all cores starves XLA on them: its tests are small.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # The hook must be in place before the package is first imported.

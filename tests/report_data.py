@@ -7,6 +7,10 @@ from ila_jax import report, scaling
 SCRIPT = "<script>alert('pool')</script>"
 
 
+# What a tuned model was tuned on.
+_TUNED = {"train_examples": 500, "train_tokens": 41500}
+
+
 def report_data(n=5000, *, seed=0, **changes):
   """A mixture of blobs whose short answers are deep, as in real pools."""
   rng = np.random.default_rng(seed)
@@ -82,6 +86,7 @@ def report_data(n=5000, *, seed=0, **changes):
         "macro": macro,
         "n_examples": 400,
         "n_tokens": 31022,
+        **({} if name == "base" else _TUNED),
       }
       for name, micro, macro in (
         ("base", 3.412, 3.655),

@@ -105,7 +105,8 @@ def test_numbers_of_the_page_are_those_of_the_data(files, data):
   row = data.coverage_table[1]
   assert f"{row['strategy']} {row['n_examples']} {row['n_tokens']:,}" in text
   assert "duplicate of an earlier record 611 empty response 28" in text
-  assert "ila 3.0820 3.2600 400 31,022" in text
+  assert "ila 500 41,500 3.0820 3.2600" in text
+  assert "On 400 held-out examples with 31,022 response tokens" in text
   assert "score 2 min 51 s 34.0 TFLOP 220 kB 612,311" in text
   assert f"the law 18 {data.fits['r2']:.3f}" in text
   assert "select.strategy ila" in text

@@ -18,6 +18,7 @@ from ila_jax import (
 )
 from ila_jax import config as config_lib
 from ila_jax.stages import embedding
+from ila_jax.stages import scoring as scoring_stage
 
 # What the map and its cells are, for the report.
 MAP = "map.json"
@@ -45,6 +46,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
       else None,
       "embed": artifacts.output(workdir, "embed"),
       "score": artifacts.output(workdir, "score"),
+      "exclude_reference": config.score.exclude_reference,
       "seed": config.seed,
     },
   )
@@ -56,20 +58,14 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   embeddings = embedding.load(workdir)[row]
   found = _project(config, embeddings, scores["id"])
   xy = np.asarray(found.xy)
-  max_cells = _budget_examples(config, scores["n_tokens"])
+  free = scoring_stage.candidates(config, workdir, row)
+  max_cells = _budget_examples(config, scores["n_tokens"][free])
   if config.landscape.cells == "kmeans":
     cell, cells = _clusters(config, embeddings, scores["id"], max_cells)
   else:
     cell, cells = _grid(config, xy, max_cells)
   domain = _domains(config, index["domain"][row], xy)
-  deep = depth.DEPTHS[config.landscape.depth](
-    scores["nll_base"],
-    scores["nll_sft"],
-    scores["n_tokens"],
-    index["n_labels"][row],
-    domain,
-  )
-  relative = depth.relative_depth(deep, domain)
+  deep = _depths(config, scores, index["n_labels"][row], domain)
   artifacts.write_table(
     stage.folder / "cells.parquet",
     {
@@ -79,13 +75,16 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
       "y": xy[:, 1],
       "cell": cell,
       "depth": deep,
-      "relative_depth": relative,
+      "relative_depth": depth.relative_depth(deep, domain),
       "domain": domain,
     },
   )
-  artifacts.write_json(stage.folder / MAP, cells | {"notes": found.notes})
+  occupied = len(np.unique(cell))
+  artifacts.write_json(
+    stage.folder / MAP, cells | {"occupied": occupied, "notes": found.notes}
+  )
   metrics.say(
-    f"  {cells['description']}: {len(np.unique(cell)):,} occupied; depth "
+    f"  {cells['description']}: {occupied:,} occupied; depth "
     f"{np.median(deep):.3f} in the median, below 0 for {(deep < 0).mean():.1%}"
   )
   stage.finish()
@@ -133,7 +132,7 @@ def _fit_rows(config: config_lib.Config, ids: np.ndarray) -> np.ndarray:
 
 
 def _budget_examples(config: config_lib.Config, n_tokens: np.ndarray) -> int:
-  """About how many examples the budget pays for."""
+  """About how many of the candidates the budget pays for."""
   budget = config.select.budget
   if config.select.unit == "fraction":
     budget = budget * len(n_tokens)
@@ -176,6 +175,17 @@ def _grid(
     "num_cells": grid**2,
     "grid": grid,
   }
+
+
+def _depths(
+  config: config_lib.Config,
+  scores: dict[str, np.ndarray],
+  n_labels: np.ndarray,
+  domain: np.ndarray,
+) -> np.ndarray:
+  formula = depth.DEPTHS[config.landscape.depth]
+  losses = scores["nll_base"], scores["nll_sft"]
+  return formula(*losses, scores["n_tokens"], n_labels, domain)
 
 
 def _domains(

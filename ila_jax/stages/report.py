@@ -8,9 +8,13 @@ from jax.sharding import Mesh
 
 from ila_jax import artifacts, metrics, report, shards
 from ila_jax import config as config_lib
-from ila_jax.stages import finetuning, scaling
+from ila_jax.stages import finetuning, landscape, scaling
 from ila_jax.stages import scoring as scoring_stage
 
+_DEPTH_LABELS = {
+  "ila": "information depth (nats per token)",
+  "ila_length": "depth among answers of like length (quantile)",
+}
 # Chosen examples that the page shows, the first and the last in rank.
 _SHOWN = 12
 
@@ -67,14 +71,14 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> report.ReportData:
   if "landscape" in done:
     parts |= _landscape(config, workdir)
   if "select" in done:
-    parts |= _selection(workdir, parts)
+    parts |= _selection(workdir)
   if "finetune" in done:
     parts |= _finetune(workdir)
   if "scaling" in done:
     parts["runs"] = artifacts.read_jsonl(workdir / "scaling" / scaling.RUNS)
     parts["fits"] = artifacts.read_json(workdir / "scaling" / scaling.FITS)
   return report.ReportData(
-    title="Information landscape of " + ", ".join(config.pool.sources),
+    title=_title(config.pool.sources),
     config=config.section(*config.__dataclass_fields__),
     headline=_headline(config, records, parts),
     warnings=_warnings(records),
@@ -101,15 +105,43 @@ def _landscape(
     "n_tokens": index["n_response_tokens"][cells["row"]],
     "xy": np.stack([cells["x"], cells["y"]], axis=1),
     "cell": cells["cell"],
-    "grid": artifacts.read_json(workdir / "landscape/map.json"),
+    "grid": _cells(workdir),
     "depth": cells["depth"],
-    "depth_label": f"depth: {config.landscape.depth}",
+    "depth_label": _DEPTH_LABELS.get(
+      config.landscape.depth, f"depth: {config.landscape.depth}"
+    ),
     "relative_depth": cells["relative_depth"],
     "reference": np.flatnonzero(np.isin(cells["row"], reference)),
   }
 
 
-def _selection(workdir: epath.Path, parts: dict[str, Any]) -> dict[str, Any]:
+def _cells(workdir: epath.Path) -> dict[str, Any]:
+  """What the map and its cells are, name by name, as the page says it."""
+  cells = artifacts.read_json(workdir / "landscape" / landscape.MAP)
+  notes = {name: f"{value:.4g}" for name, value in cells["notes"].items()}
+  return {
+    "cells": cells["description"],
+    "cells in all": cells["num_cells"],
+    "occupied": cells["occupied"],
+    **notes,
+  }
+
+
+def _title(sources: tuple[str, ...]) -> str:
+  """The page's title: short, whatever the sources are called."""
+  source = sources[0]
+  if source.startswith("docstrings:"):
+    packages = source.partition(":")[2].split(",")
+    name = f"the docstrings of {len(packages)} packages"
+    if len(packages) == 1:
+      name = f"the docstrings of {packages[0]}"
+  else:
+    name = epath.Path(source).name or source
+  more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+  return f"The information landscape of {name}{more}"
+
+
+def _selection(workdir: epath.Path) -> dict[str, Any]:
   ranking = artifacts.read_table(workdir / "select/ranking.parquet")
   k = artifacts.read_json(workdir / "select" / artifacts.RECORD)["selected"]
   cells = artifacts.read_table(

@@ -87,8 +87,20 @@ def _write_references(
 
 def reference_rows(workdir: epath.Path) -> np.ndarray:
   """Rows of the pool that are in R under any seed, ascending."""
-  table = artifacts.read_table(workdir / "score/reference.parquet", ["row"])
+  path = epath.Path(workdir) / "score/reference.parquet"
+  table = artifacts.read_table(path, ["row"])
   return np.unique(table["row"])
+
+
+def candidates(
+  config: config_lib.Config, workdir: epath.Path, row: np.ndarray
+) -> np.ndarray:
+  """Which of these rows of the pool may be selected: no dev, no reference."""
+  index = artifacts.read_table(workdir / "pool/index.parquet", ["split"])
+  free = index["split"][row] == "pool"
+  if config.score.exclude_reference:
+    free &= ~np.isin(row, reference_rows(workdir))
+  return free
 
 
 def _say_cost(

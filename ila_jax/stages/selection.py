@@ -92,12 +92,9 @@ def load(config: config_lib.Config, workdir: epath.Path) -> ScoredPool:
   workdir = epath.Path(workdir)
   cells = artifacts.read_table(workdir / "landscape/cells.parquet")
   index = artifacts.read_table(
-    workdir / "pool/index.parquet", ["row", "split", "n_response_tokens"]
+    workdir / "pool/index.parquet", ["n_response_tokens"]
   )
   row = cells["row"]
-  candidate = index["split"][row] == "pool"
-  if config.score.exclude_reference:
-    candidate &= ~np.isin(row, scoring_stage.reference_rows(workdir))
   return ScoredPool(
     row=row,
     ids=cells["id"],
@@ -109,7 +106,7 @@ def load(config: config_lib.Config, workdir: epath.Path) -> ScoredPool:
       relative_depth=cells["relative_depth"],
       n_tokens=index["n_response_tokens"][row],
       domain=cells["domain"],
-      candidate=candidate,
+      candidate=scoring_stage.candidates(config, workdir, row),
       seed=config.seed,
     ),
   )

@@ -5,7 +5,7 @@ from typing import Any
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, metrics, scoring, train, trainset
+from ila_jax import artifacts, metrics, scoring, tokens, train, trainset
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import decoder as decoder_lib
@@ -78,8 +78,8 @@ def save(
   The weights come last: a folder that has them is whole.
   """
   decoder = mesh_lib.fetch_module(decoder)
+  tokens.save(tokenizer, folder)
   if mesh_lib.is_writer():
-    tokenizer.save_pretrained(folder)
     weights.save_decoder(
       folder,
       decoder.config,
