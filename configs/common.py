@@ -111,6 +111,26 @@ def get_config() -> ml_collections.ConfigDict:
   return config
 
 
+def paper(model_path: str) -> ml_collections.ConfigDict:
+  """What the paper's base models share: labels, encoder, bfloat16, a mesh.
+
+  Budgets, learning rates and batch sizes are ours; the paper's are not all
+  printed.
+  """
+  config = get_config()
+  config.pool.fields.labels = "label.ability_en"  # of Infinity-Instruct
+  config.model.path = model_path
+  config.model.dtype = "bfloat16"
+  config.encoder.path = "BAAI/bge-base-en-v1.5"
+  config.encoder.dtype = "bfloat16"
+  config.encoder.max_tokens = 512
+  config.encoder.batch_tokens = 65536
+  config.score.batch_tokens = 32768
+  config.score.reference_seeds = (0, 1, 2)
+  config.train.batch_tokens = 131072
+  return config
+
+
 # Python documentation that no pool of numeric packages holds.
 _GENERAL_PROSE = (
   "absl",

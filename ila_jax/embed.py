@@ -6,18 +6,16 @@ truncated SVD), which needs no weights.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
-from ila_jax import batching
-from ila_jax import mesh as mesh_lib
+from ila_jax import forward
 from ila_jax.models import encoder as encoder_lib
 
 # LSA learns its vocabulary and axes from at most this many prompts.
@@ -33,25 +31,21 @@ def _encoder_batch(
   graphdef: nnx.GraphDef,
   pooling: str,
   params: PyTree,
-  tokens: Int[Array, "b t"],
-  mask: Bool[Array, "b t"],
+  batch: dict[str, Array],
 ) -> Float[Array, "b d"]:
-  hidden = nnx.merge(graphdef, params).hidden(tokens, mask)
+  mask = batch["segment_ids"] > 0
+  hidden = nnx.merge(graphdef, params).hidden(batch["tokens"], mask)
   return encoder_lib.pool(hidden, mask, pooling)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _decoder_batch(
-  graphdef: nnx.GraphDef,
-  params: PyTree,
-  tokens: Int[Array, "b t"],
-  mask: Bool[Array, "b t"],
+  graphdef: nnx.GraphDef, params: PyTree, batch: dict[str, Array]
 ) -> Float[Array, "b d"]:
-  positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
   hidden = nnx.merge(graphdef, params).hidden(
-    tokens, positions, mask.astype(jnp.int32)
+    batch["tokens"], batch["positions"], batch["segment_ids"]
   )
-  return encoder_lib.pool(hidden, mask, "mean")
+  return encoder_lib.pool(hidden, batch["segment_ids"] > 0, "mean")
 
 
 def encode(
@@ -78,48 +72,20 @@ def encode(
   """
   graphdef, params = nnx.split(model)
   if pooling is None:
-    run = functools.partial(_decoder_batch, graphdef)
+    step = functools.partial(_decoder_batch, graphdef, params)
   else:
-    run = functools.partial(_encoder_batch, graphdef, pooling)
-  parts: list[tuple[np.ndarray, Array]] = []
-  embedded: list[tuple[np.ndarray, np.ndarray]] = []
-  for rows, ids, mask in _padded(tokens, batch_tokens, mesh):
-    parts.append((rows, run(params, *mesh_lib.put((ids, mask), mesh))))
-    # Two batches in flight: one runs while the host prepares the next.
-    if len(parts) > 1:
-      embedded.append(_take(*parts.pop(0), on_batch))
-  embedded += [_take(*part, on_batch) for part in parts]
-  width = embedded[0][1].shape[1] if embedded else 0
-  out = np.zeros((len(tokens), width), np.float32)
-  for rows, vectors in embedded:
-    out[rows] = vectors
-  return out
-
-
-def _take(
-  rows: np.ndarray, vectors: Array, on_batch: Callable[[int], None]
-) -> tuple[np.ndarray, np.ndarray]:
-  host = mesh_lib.fetch(vectors)[: len(rows)]
-  on_batch(len(rows))
-  return rows, host
-
-
-def _padded(
-  tokens: Sequence[np.ndarray], batch_tokens: int, mesh: Mesh
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-  shards = mesh_lib.batch_multiple(mesh)
-  plan = batching.length_batches(
-    np.array([len(ids) for ids in tokens], np.int32),
-    batch_tokens=batch_tokens * shards,
-    multiple=shards,
-  )
-  for rows, width, height in plan:
-    ids = np.zeros((height, width), np.int32)
-    mask = np.zeros((height, width), np.bool_)
-    for line, row in enumerate(rows):
-      ids[line, : len(tokens[row])] = tokens[row]
-      mask[line, : len(tokens[row])] = True
-    yield rows, ids, mask
+    step = functools.partial(_encoder_batch, graphdef, pooling, params)
+  embedded = np.zeros((len(tokens), model.config.width), np.float32)
+  for rows, vectors in forward.over_examples(
+    step,
+    tokens,
+    [np.zeros(len(ids), np.bool_) for ids in tokens],
+    batch_tokens=batch_tokens,
+    mesh=mesh,
+    on_batch=on_batch,
+  ):
+    embedded[rows] = vectors
+  return embedded
 
 
 def fit_lsa(texts: Sequence[str], *, width: int, seed: int) -> Any:

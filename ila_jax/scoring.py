@@ -15,8 +15,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ila_jax import batching, losses
-from ila_jax import mesh as mesh_lib
+from ila_jax import forward, losses
 from ila_jax.models import decoder as decoder_lib
 
 # Positions whose logits exist at one time; bounds memory at vocabulary 152k.
@@ -72,54 +71,16 @@ def example_nll(
   """
   graphdef, params = nnx.split(decoder)
   nll = np.zeros(len(tokens), np.float32)
-  pending = None
-  for rows, batch in batches(
-    tokens, is_response, batch_tokens=batch_tokens, mesh=mesh
+  for rows, scored in forward.over_examples(
+    lambda batch: batch_nll(graphdef, params, batch),
+    tokens,
+    is_response,
+    batch_tokens=batch_tokens,
+    mesh=mesh,
+    on_batch=on_batch,
   ):
-    scored = batch_nll(graphdef, params, mesh_lib.put(batch, mesh))
-    # The device works on this batch while the host reads the one before.
-    if pending is not None:
-      _collect(nll, *pending, on_batch)
-    pending = rows, scored
-  if pending is not None:
-    _collect(nll, *pending, on_batch)
+    nll[rows] = scored
   return nll
-
-
-def _collect(
-  nll: np.ndarray,
-  rows: np.ndarray,
-  scored: Array,
-  on_batch: Callable[[int], None],
-) -> None:
-  nll[rows] = mesh_lib.fetch(scored)[: len(rows)]
-  on_batch(len(rows))
-
-
-def batches(
-  tokens: Sequence[np.ndarray],
-  is_response: Sequence[np.ndarray],
-  *,
-  batch_tokens: int,
-  mesh: Mesh,
-):
-  """Yields (rows, host batch) by length bucket; see `batching`."""
-  shards = mesh_lib.batch_multiple(mesh)
-  plan = batching.length_batches(
-    np.array([len(ids) for ids in tokens], np.int32),
-    batch_tokens=batch_tokens * shards,
-    multiple=shards,
-  )
-  for rows, width, height in plan:
-    yield (
-      rows,
-      batching.collate(
-        [tokens[row] for row in rows],
-        [is_response[row] for row in rows],
-        width=width,
-        rows=height,
-      ),
-    )
 
 
 def flops(

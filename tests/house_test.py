@@ -17,7 +17,7 @@ ORDER = (
   *("templates", "tokens", "batching"),
   *("models.layers", "models.decoder", "models.encoder"),
   *("models.foreign", "models.weights"),
-  *("losses", "embed", "scoring"),
+  *("losses", "forward", "embed", "scoring"),
   *("depth", "neighbours", "tsne", "projection", "landscape", "clusters"),
   *("ordering", "selection"),
   *("optim", "checkpoint", "trainset", "train", "evaluate"),
