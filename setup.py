@@ -30,6 +30,7 @@ setuptools.setup(
   package_data={"ila_jax": ["*.j2"]},
   install_requires=_requirements(),
   extras_require={
+    "gcs": ["etils[epath-gcs]>=1.7"],
     "hf": ["datasets>=3.0"],
     # torch is the numerical reference of the tests, never imported elsewhere;
     # this exact version, for others bring gigabytes of CUDA along.
@@ -42,6 +43,7 @@ setuptools.setup(
       "pytest>=8.2",
       "ruff>=0.8",
       "torch==2.13.0",
+      "zstandard>=0.22",
     ],
   },
 )

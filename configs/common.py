@@ -16,7 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.pool = pool = ml_collections.ConfigDict()
   pool.source = _either(())  # one source or a tuple: see docs/guide.md
-  pool.limit = config_dict.placeholder(int)  # examples used; None: all
+  pool.limit = config_dict.placeholder(int)  # usable records read; None: all
   pool.max_reject_fraction = 0.1  # of the records read; above it: exit 2
   pool.dev_examples = 1000  # held out for the dev loss, never candidates
   pool.shard_examples = 8192  # examples of a shard file, the unit of resume

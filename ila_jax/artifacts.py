@@ -1,17 +1,14 @@
-"""Files that are whole or absent, and stages that know what made them.
+"""Files that are whole or absent: JSON, JSON lines, Parquet, arrays.
 
-Every file is written under a temporary name and renamed when it is whole.
-Every stage folder holds `stage.json`: the inputs that made it (config fields,
-fingerprints of the parents), whether it is done, and what it cost. A stage
-whose record matches its inputs is skipped or resumed; one that does not match
-belongs to another run, and is refused.
+Every file is written under a temporary name and renamed when it is whole, by
+the first host only; all hosts read.
 """
 
 import contextlib
-import hashlib
 import io
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -20,9 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from etils import epath
 
-from ila_jax import errors, mesh, metrics
-
-RECORD = "stage.json"
+from ila_jax import errors, mesh
 
 
 @contextlib.contextmanager
@@ -74,7 +69,7 @@ def write_lines(path: epath.PathLike, lines: Iterable[str]) -> None:
   """Writes lines of text, each with its own end, as they come, atomically."""
   if not mesh.is_writer():
     return
-  with atomic(path) as temporary, temporary.open("w") as file:
+  with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
     for line in lines:
       file.write(line)
 
@@ -99,7 +94,8 @@ def write_jsonl(path: epath.PathLike, records: Iterable[Any]) -> None:
 
 def append_jsonl(path: epath.PathLike, record: Any) -> None:
   """Adds one line, by writing the file anew: for files of few lines."""
-  write_jsonl(path, [*read_jsonl(path), record])
+  if mesh.is_writer():
+    write_jsonl(path, [*read_jsonl(path), record])
 
 
 def read_jsonl(path: epath.PathLike) -> list[Any]:
@@ -107,7 +103,7 @@ def read_jsonl(path: epath.PathLike) -> list[Any]:
   path = epath.Path(path)
   if not path.exists():
     return []
-  with path.open() as file:
+  with path.open(encoding="utf-8") as file:
     return [json.loads(line) for line in file]
 
 
@@ -125,9 +121,19 @@ def write_table(
 def read_table(
   path: epath.PathLike, columns: list[str] | None = None
 ) -> dict[str, np.ndarray]:
-  """Reads a Parquet file as NumPy columns (strings as `str` arrays)."""
+  """Reads a Parquet file as NumPy columns (strings as `str` arrays).
+
+  Raises:
+    errors.InputError: the file is damaged.
+  """
   with epath.Path(path).open("rb") as file:
-    table = pq.read_table(file, columns=columns)
+    try:
+      table = pq.read_table(file, columns=columns)
+    except pa.ArrowException as error:
+      raise errors.InputError(
+        f"{path} is damaged ({str(error).splitlines()[0]}). Make its stage "
+        "anew with --redo, or use another --workdir."
+      ) from error
   return {name: _column(table.column(name)) for name in table.column_names}
 
 
@@ -150,121 +156,14 @@ def read_array(path: epath.PathLike) -> np.ndarray:
     return np.load(file, allow_pickle=False)
 
 
-def fingerprint(value: Any) -> str:
-  """A short hash of a JSON value: equal values have equal fingerprints.
-
-  >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
-  True
-  """
-  text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-class Stage:
-  """One stage's folder and record, from `open` to `finish`.
-
-  Attributes:
-    folder: where the stage writes.
-    account: seconds, FLOPs and tokens, added up while it runs.
-  """
-
-  def __init__(
-    self, workdir: epath.PathLike, name: str, inputs: dict[str, Any]
-  ):
-    self.name = name
-    self.folder = epath.Path(workdir) / name
-    self.account = metrics.Account()
-    self._inputs = json.loads(json.dumps(inputs))
-    self._record = self.folder / RECORD
-
-  def open(self) -> bool:
-    """Returns whether the stage is done; otherwise claims its folder.
-
-    Raises:
-      errors.InputError: the folder was made from other inputs.
-    """
-    record = self._inspect()
-    # Every host has looked before the first one writes.
-    mesh.barrier(f"{self.name} inspected")
-    if record is None:
-      self._write(done=False, extra={})
-    return record is not None and record["done"]
-
-  def _inspect(self) -> dict[str, Any] | None:
-    held = set(self.folder.iterdir()) if self.folder.exists() else set()
-    if held == {self._record} and not read_json(self._record)["done"]:
-      return None  # Claimed by a run that made nothing: free to be claimed.
-    if self._record in held:
-      record = read_json(self._record)
-      self._refuse_other_run(record["inputs"])
-      return record
-    if held:
-      raise errors.InputError(
-        f"--workdir: {self.folder} holds files that no run of ila_jax "
-        f"recorded (there is no {RECORD}). Use another --workdir; nothing "
-        "was changed."
-      )
-    return None
-
-  def finish(self, output: str | None = None, **extra: Any) -> None:
-    """Marks the stage done; `output` is the fingerprint of what it made."""
-    mesh.barrier(f"{self.name} written")
-    totals = self.account.totals() | {"bytes": _bytes_in(self.folder)}
-    output = output or fingerprint(self._inputs)
-    self._write(done=True, extra={"output": output, **totals, **extra})
-    mesh.barrier(f"{self.name} recorded")
-
-  def _write(self, *, done: bool, extra: dict[str, Any]) -> None:
-    write_json(
-      self._record,
-      {"stage": self.name, "done": done, "inputs": self._inputs, **extra},
-    )
-
-  def _refuse_other_run(self, found: dict[str, Any]) -> None:
-    changed = list(_differences(found, self._inputs))
-    if not changed:
-      return
-    what = "; ".join(
-      f"{name} was {old!r} and is now {new!r}" for name, old, new in changed[:3]
-    )
-    more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
-    raise errors.InputError(
-      f"--workdir: {self.folder} was made by another run: {what}{more}. Use "
-      f"another --workdir, or add --redo={self.name} to replace this stage "
-      "and those after it; nothing was changed."
-    )
-
-
-def _bytes_in(folder: epath.Path) -> int:
-  return sum(
-    _bytes_in(path) if path.is_dir() else path.stat().length
-    for path in folder.iterdir()
-  )
-
-
-def _differences(
-  old: Any, new: Any, name: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-  """Yields (dotted name, old, new) where two JSON values differ."""
-  if isinstance(old, dict) and isinstance(new, dict):
-    for key in sorted(old.keys() | new.keys()):
-      dotted = f"{name}.{key}" if name else key
-      yield from _differences(old.get(key), new.get(key), dotted)
-  elif old != new:
-    yield name, old, new
-
-
-def output(workdir: epath.PathLike, stage: str) -> str:
-  """The fingerprint of what a finished stage made, for its children.
-
-  Raises:
-    errors.InputError: the stage has not been run to its end.
-  """
-  path = epath.Path(workdir) / stage / RECORD
-  record = read_json(path) if path.exists() else {"done": False}
-  if not record["done"]:
-    raise errors.InputError(
-      f"--stages: stage {stage!r} is needed and has not finished in "
-      f"{workdir}. Add it to --stages, or leave --stages out to run all."
-    )
-  return record["output"]
+@contextlib.contextmanager
+def local(folder: epath.PathLike) -> Iterator[str]:
+  """Yields a local folder: this one, or a copy of one on gs://."""
+  if "://" not in str(folder):
+    yield os.fspath(folder)
+    return
+  with tempfile.TemporaryDirectory() as copy:
+    for path in epath.Path(folder).iterdir():
+      if not path.is_dir():
+        path.copy(epath.Path(copy) / path.name)
+    yield copy

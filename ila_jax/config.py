@@ -23,6 +23,13 @@ STAGES = (
   "scaling",
   "report",
 )
+# Fields that change how fast a run is, or what is let pass, and no artifact.
+_CHANGES_NOTHING = {
+  "pool.max_reject_fraction",
+  "encoder.batch_tokens",
+  "score.batch_tokens",
+  "train.checkpoint_steps",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -182,15 +189,26 @@ class Config:
   finetune: Finetune
   scaling: Scaling
 
+  def plain(self) -> dict[str, Any]:
+    """All fields, as nested dicts of plain values."""
+    return dataclasses.asdict(self)
+
   def section(self, *names: str) -> dict[str, Any]:
-    """The named sections as plain values: what a stage was made from.
+    """What a stage is made from: sections without what changes only speed.
 
     >>> import configs.quickstart
     >>> parse(configs.quickstart.get_config()).section("tokens")
     {'tokens': {'max_tokens': 512, 'overflow': 'truncate_prompt'}}
     """
-    whole = dataclasses.asdict(self)
-    return {name: whole[name] for name in names}
+    whole = self.plain()
+    return {
+      name: {
+        field: value
+        for field, value in whole[name].items()
+        if f"{name}.{field}" not in _CHANGES_NOTHING
+      }
+      for name in names
+    }
 
 
 def parse(config: ml_collections.ConfigDict) -> Config:

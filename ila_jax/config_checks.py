@@ -75,6 +75,14 @@ _LOWER_BOUNDS = (
   ("finetune.learning_rate", 0, False),
   ("scaling.subsets", 0, True),
   ("scaling.held_out", 0, True),
+  ("model.scratch.vocab", 259, True),
+  ("model.scratch.layers", 1, True),
+  ("model.scratch.width", 1, True),
+  ("model.scratch.heads", 1, True),
+  ("model.scratch.kv_heads", 1, True),
+  ("model.scratch.mlp_width", 1, True),
+  ("model.scratch.epochs", 0, False),
+  ("model.scratch.learning_rate", 0, False),
   ("scaling.min_cell_share", 0, False),
   ("scaling.depth_band", 0, False),
   ("scaling.resamples", 100, True),
@@ -117,10 +125,18 @@ def _check_across(config: Any) -> None:
         "a Hugging Face folder or name"
         + (", or 'lsa' or 'base'." if name == "encoder.path" else ".")
       )
-  if not config.score.reference_seeds:
+  seeds = config.score.reference_seeds
+  if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
     raise errors.InputError(
-      "config.score.reference_seeds is empty; allowed: one seed or more, "
-      "such as (0,)."
+      f"config.score.reference_seeds is {seeds}; allowed: one number or more, "
+      "none below 0 and none twice, such as (0, 1, 2)."
+    )
+  scratch = config.model.scratch
+  if scratch.width % (2 * scratch.heads) or scratch.heads % scratch.kv_heads:
+    raise errors.InputError(
+      f"config.model.scratch has width {scratch.width}, heads {scratch.heads} "
+      f"and kv_heads {scratch.kv_heads}; allowed: a width that twice the heads "
+      "divide, and heads that kv_heads divide."
     )
   if config.select.unit == "fraction" and config.select.budget > 1:
     raise errors.InputError(

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 BINS = 10
+BIN_EXAMPLES = 10
 
 
 def ila(
@@ -86,7 +87,8 @@ def ila_length(
   """Depth ranked among examples of like length and equal domain.
 
   The mid-rank quantile of `ila` inside a length bin; the bins are the deciles
-  of response length within the domain, and equal lengths share a bin.
+  of response length within the domain, and equal lengths share a bin. A domain
+  of fewer than 10 examples a bin has fewer bins.
 
   Args:
     nll_base: summed response loss under the base model, nats [n].
@@ -102,14 +104,17 @@ def ila_length(
     ValueError: an example without response tokens or labels, or a depth that
       is NaN: it cannot be ranked.
 
-  >>> ones = np.ones(4, int)
-  >>> tokens = np.array([1, 1, 100, 100])
-  >>> gains = np.array([5.0, 6.0, 10.0, 90.0])
-  >>> ila_length(gains, 0 * gains, tokens, ones, 0 * ones)
-  array([0.25, 0.75, 0.25, 0.75], dtype=float32)
+  >>> ones = np.ones(20, int)
+  >>> tokens = np.repeat([1, 100], 10)
+  >>> gains = np.arange(20.0)
+  >>> found = ila_length(gains, 0 * gains, tokens, ones, 0 * ones)
+  >>> found[[0, 9, 10, 19]]
+  array([0.05, 0.95, 0.05, 0.95], dtype=float32)
   """
   depth = ila(nll_base, nll_sft, n_tokens, n_labels, domain)
-  length_bin = np.floor(BINS * quantile_within(n_tokens, domain))
+  _, number, size = np.unique(domain, return_inverse=True, return_counts=True)
+  bins = np.clip(size[number] // BIN_EXAMPLES, 1, BINS)
+  length_bin = np.floor(bins * quantile_within(n_tokens, domain))
   stratum = domain.astype(np.int64) * BINS + length_bin.astype(np.int64)
   return quantile_within(depth, stratum).astype(np.float32)
 

@@ -9,10 +9,12 @@ the same version of the package.
 
 import ast
 import hashlib
+import importlib.metadata
 import importlib.util
 import inspect
 import json
 import pathlib
+import platform
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -255,3 +257,18 @@ def read(packages: Sequence[str]) -> Iterator[records.RawRecord]:
     return hashlib.blake2b(f"{name}:{raw.line}".encode()).digest()
 
   yield from sorted(found, key=key)
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+  """The version of each package; Python's own for the standard library's.
+
+  >>> versions(["json"]) == {"json": platform.python_version()}
+  True
+  """
+  distributions = importlib.metadata.packages_distributions()
+  return {
+    name: importlib.metadata.version(distributions[name][0])
+    if name in distributions
+    else platform.python_version()
+    for name in packages
+  }

@@ -15,7 +15,8 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PyTree
 
-from ila_jax import forward
+from ila_jax import errors, forward
+from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
 
 # LSA learns its vocabulary and axes from at most this many prompts.
@@ -88,6 +89,24 @@ def encode(
   return embedded
 
 
+def flops(
+  config: encoder_lib.EncoderConfig | decoder_lib.DecoderConfig,
+  lengths: Sequence[int],
+) -> int:
+  """FLOPs of embedding texts of so many tokens; padding is not counted.
+
+  See `encoder.flops` and `decoder.flops`, whose head is not needed here.
+  """
+  if isinstance(config, encoder_lib.EncoderConfig):
+    return encoder_lib.flops(config, lengths)
+  return decoder_lib.flops(
+    config,
+    tokens=sum(lengths),
+    attended=sum(t * (t + 1) // 2 for t in lengths),
+    response_tokens=0,
+  )
+
+
 def fit_lsa(texts: Sequence[str], *, width: int, seed: int) -> Any:
   """Fits TF-IDF and truncated SVD (scikit-learn) to prompts.
 
@@ -95,12 +114,15 @@ def fit_lsa(texts: Sequence[str], *, width: int, seed: int) -> Any:
   embeddings have as many columns as the prompts bear.
 
   Args:
-    texts: at most `LSA_FIT_EXAMPLES` of them are used, evenly spaced.
+    texts: prompts; `LSA_FIT_EXAMPLES` are plenty.
     width: columns of the embeddings, d.
     seed: of the randomized SVD.
 
   Returns:
     A fitted scikit-learn pipeline; give it to `apply_lsa`.
+
+  Raises:
+    errors.InputError: fewer than two different terms or two prompts.
 
   >>> lsa = fit_lsa(["a red fox", "a red dog", "blue sky"], width=2, seed=0)
   >>> apply_lsa(lsa, ["a red fox"]).shape
@@ -110,22 +132,33 @@ def fit_lsa(texts: Sequence[str], *, width: int, seed: int) -> Any:
   from sklearn.feature_extraction.text import TfidfVectorizer
   from sklearn.pipeline import make_pipeline
 
-  stride = -(-len(texts) // LSA_FIT_EXAMPLES)
-  sample = texts[::stride]
   tfidf = TfidfVectorizer(
     ngram_range=(1, 2),
     max_features=LSA_MAX_FEATURES,
-    min_df=2 if len(sample) >= 1000 else 1,
+    min_df=2 if len(texts) >= 1000 else 1,
     sublinear_tf=True,
     token_pattern=_TERM,
     dtype=np.float32,
   )
-  terms = tfidf.fit_transform(sample)
+  try:
+    terms = tfidf.fit_transform(texts)
+  except ValueError as error:  # No prompt has a word.
+    raise _too_little(len(texts), 0) from error
+  if min(terms.shape) < 2:
+    raise _too_little(*terms.shape)
   svd = TruncatedSVD(
     min(width, terms.shape[0] - 1, terms.shape[1] - 1), random_state=seed
   )
   svd.fit(terms)
   return make_pipeline(tfidf, svd)
+
+
+def _too_little(prompts: int, terms: int) -> errors.InputError:
+  return errors.InputError(
+    f"config.encoder.path is 'lsa', and the pool has {prompts} prompts with "
+    f"{terms} different terms; allowed: 2 or more of each. Give a larger "
+    "config.pool.source, or an encoder's folder."
+  )
 
 
 def apply_lsa(lsa: Any, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:

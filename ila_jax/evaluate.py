@@ -1,5 +1,7 @@
 """Held-out loss of a model: per token and per example."""
 
+from collections.abc import Callable
+
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
@@ -16,6 +18,7 @@ def evaluate(
   *,
   batch_tokens: int,
   mesh: Mesh,
+  on_batch: Callable[[int], None] = lambda examples: None,
 ) -> Evaluation:
   """The loss of a model on examples that it was not trained on.
 
@@ -25,6 +28,7 @@ def evaluate(
     batch_tokens: tokens of a batch on each device, padding included; changes
       nothing but the speed.
     mesh: a batch is split over `data` and `fsdp`.
+    on_batch: called with the number of examples that each batch finished.
 
   Returns:
     See `summarise`.

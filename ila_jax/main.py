@@ -1,7 +1,7 @@
 """Flags to config to stages. Short, so that all logic is importable."""
 
+import errno
 import sys
-from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import config_flags
@@ -23,28 +23,52 @@ _REDO = flags.DEFINE_string(
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed", False, "Join the other hosts of a pod or a Slurm job first."
 )
-# A locked ConfigDict reports an unknown field as an AttributeError.
-_FLAG_ERRORS = (flags.Error, AttributeError, KeyError, TypeError, ValueError)
+# What the system says of a disk or a folder that is the user's to mend.
+_MENDABLE = frozenset(
+  (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ENOSPC,
+    errno.EPERM,
+    errno.EROFS,
+  )
+)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command line; returns the exit status: 0, or 2 for bad input."""
+def main() -> int:
+  """Runs the command line; returns the exit status: 0, or 2 for bad input.
+
+  Whatever else goes wrong is a bug, and is left to be seen.
+  """
   try:
-    _run(list(argv if argv is not None else sys.argv))
+    _run(sys.argv)
   except errors.InputError as error:
-    print(f"ila_jax: {error}", file=sys.stderr)
-    return 2
+    return _refuse(str(error))
   except OSError as error:
-    if error.filename is None and error.errno is None:
+    if error.errno not in _MENDABLE:
       raise
-    print(
-      f"ila_jax: {error.strerror}: {error.filename or 'the disk'}. Nothing "
-      "that was whole is lost: mend it and run the same command again, which "
-      "goes on from here.",
-      file=sys.stderr,
+    return _refuse(
+      f"{error.strerror}: {error.filename or 'the disk'}. Nothing that was "
+      "whole is lost: mend it and run the same command again, which goes on "
+      "from here."
     )
-    return 2
+  except RuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    return _refuse(
+      f"the device's memory is full ({str(error).splitlines()[0][:200]}). "
+      "Lower --config.score.batch_tokens, --config.encoder.batch_tokens or "
+      "--config.train.batch_tokens, or shard the weights with "
+      "--config.mesh.fsdp; the same command goes on from here."
+    )
   return 0
+
+
+def _refuse(message: str) -> int:
+  print(f"ila_jax: {message}", file=sys.stderr)
+  return 2
 
 
 def _run(argv: list[str]) -> None:
@@ -68,20 +92,14 @@ def _parse_flags(argv: list[str]) -> None:
   try:
     rest = flags.FLAGS(argv)
     missing = [flag.name for flag in (_CONFIG, _WORKDIR) if flag.value is None]
-  except (
-    flags.Error,
-    AttributeError,
-    KeyError,
-    TypeError,
-    ValueError,
-  ) as error:
-    # A locked ConfigDict reports an unknown field as an AttributeError.
+  # A locked ConfigDict reports an unknown field as an AttributeError, and the
+  # config file is the user's program: it may raise anything.
+  except Exception as error:
     raise errors.InputError(
-      f"command line: {error}. See configs/common.py for every field, and "
-      "python -m ila_jax --help for the flags."
+      f"command line or config file: {type(error).__name__}: {error}. See "
+      "configs/common.py for every field, and python -m ila_jax --help for "
+      "the flags; run from the folder that holds configs/."
     ) from error
-  except OSError as error:
-    raise errors.InputError(f"--config: {error}.") from error
   if missing:
     raise errors.InputError(
       f"--{missing[0]} is not set. Example: python -m ila_jax --config "

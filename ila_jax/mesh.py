@@ -111,6 +111,18 @@ def is_writer() -> bool:
   return jax.process_index() == 0
 
 
+def agree(flags: list[bool]) -> list[bool]:
+  """What the first host says, on every host.
+
+  >>> agree([True, False])
+  [True, False]
+  """
+  if jax.process_count() == 1:
+    return flags
+  said = multihost_utils.broadcast_one_to_all(np.array(flags))
+  return np.asarray(said).astype(np.bool_).tolist()
+
+
 def barrier(name: str) -> None:
   """Waits until every host is here, so that all see what the first wrote."""
   if jax.process_count() > 1:

@@ -122,6 +122,10 @@ class Account:
     self._flops += float(flops)
     self._tokens += int(tokens)
 
+  def exclude(self, *, seconds: float) -> None:
+    """Takes out time that is accounted elsewhere."""
+    self._begin += seconds
+
   def totals(self) -> dict[str, float | int]:
     """Seconds since the start, FLOPs and tokens."""
     return {

@@ -18,7 +18,7 @@ import jax
 from etils import epath
 
 import ila_jax
-from ila_jax import artifacts, errors, metrics
+from ila_jax import artifacts, errors, metrics, provenance
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.stages import base
@@ -37,6 +37,20 @@ _MODULES = {
   "finetune": "finetuning",
   "scaling": "scaling",
   "report": "report",
+}
+
+
+# What each stage is made from. The report reads them all, and is never
+# refused: it is made anew whenever one of them changed.
+_MADE_FROM = {
+  "pool": (),
+  "embed": ("pool",),
+  "score": ("pool",),
+  "landscape": ("embed", "score"),
+  "select": ("landscape",),
+  "finetune": ("select",),
+  "scaling": ("landscape",),
+  "report": (),
 }
 
 
@@ -69,7 +83,7 @@ def run(
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   _claim(workdir)
   if redo:
-    _remove_from(workdir, redo)
+    _remove(workdir, redo)
   with jax.set_mesh(mesh):
     for name in config_lib.STAGES:
       if name in stages:
@@ -86,7 +100,7 @@ def _claim(workdir: epath.Path) -> None:
       f"--workdir is {workdir}, which is a file; give a folder."
     )
   manifest = workdir / MANIFEST
-  if workdir.exists() and any(workdir.iterdir()) and not manifest.exists():
+  if provenance.visible(workdir) and not manifest.exists():
     raise errors.InputError(
       f"--workdir is {workdir}, which holds files and no {MANIFEST}: it is "
       "not a folder of ila_jax. Give an empty or new folder; nothing was "
@@ -94,19 +108,29 @@ def _claim(workdir: epath.Path) -> None:
     )
   mesh_lib.barrier("workdir looked at")
   if mesh_lib.is_writer() and not manifest.exists():
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+      workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise errors.InputError(
+        f"--workdir is {workdir}, which cannot be made ({error.strerror}). "
+        "Give a folder that you may write."
+      ) from error
     artifacts.write_json(manifest, {"ila_jax": ila_jax.__version__})
   mesh_lib.barrier("workdir claimed")
 
 
-def _remove_from(workdir: epath.Path, redo: str) -> None:
-  first = config_lib.STAGES.index(redo)
+def _remove(workdir: epath.Path, redo: str) -> None:
+  """Removes a stage and what was made from it, the last of them first.
+
+  So a kill leaves no child whose parent is gone.
+  """
+  gone = {redo}
+  for name in config_lib.STAGES:
+    if gone & set(_MADE_FROM[name]):
+      gone.add(name)
   if mesh_lib.is_writer():
-    gone = list(config_lib.STAGES[first:])
-    if "score" in gone:
-      gone.append(base.FOLDER)
-    for name in gone:
-      if (workdir / name).exists():
+    for name in reversed(config_lib.STAGES):
+      if name in gone and (workdir / name).exists():
         (workdir / name).rmtree()
   mesh_lib.barrier("old stages removed")
 
@@ -114,16 +138,16 @@ def _remove_from(workdir: epath.Path, redo: str) -> None:
 def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:
   records = {}
   for name in (*config_lib.STAGES, base.FOLDER):
-    path = workdir / name / artifacts.RECORD
+    path = workdir / name / provenance.RECORD
     if path.exists():
       record = artifacts.read_json(path)
-      records[name] = {k: v for k, v in record.items() if k != "inputs"}
+      records[name] = record
   manifest: dict[str, Any] = {
     "ila_jax": ila_jax.__version__,
     "written": datetime.datetime.now(datetime.UTC).isoformat(
       timespec="seconds"
     ),
-    "config": config.section(*config.__dataclass_fields__),
+    "config": config.plain(),
     "seeds": {
       "seed": config.seed,
       "reference_seeds": list(config.score.reference_seeds),

@@ -1,6 +1,6 @@
 """The pool: usable examples of all sources, with stable ids and no duplicates.
 
-Records stream: what is held of each is the 8 bytes of its id. Whatever is not
+Records stream: what is held of each is a number, the id. Whatever is not
 used is a reject with file, line and reason, so that used + rejected = read.
 """
 

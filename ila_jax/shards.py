@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
     "is_response": pa.list_(pa.bool_()),
   }
 )
-# Rows of a Parquet row group: what is read to get at one example.
+# Rows of a Parquet row group.
 _GROUP_ROWS = 512
 
 

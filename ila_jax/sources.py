@@ -17,7 +17,7 @@ import pyarrow as pa
 from etils import epath
 from pyarrow import parquet
 
-from ila_jax import docstrings, errors, jsontext, records
+from ila_jax import docstrings, errors, jsontext, provenance, records
 
 _SUFFIX = re.compile(
   r"\.(?P<format>json|jsonl|ndjson)(\.(?P<packed>gz|zst))?$"
@@ -74,6 +74,29 @@ def open_source(
       raise _missing(spec, f"cannot be opened ({error})") from error
     for path in paths:
       yield from _file_records(path)
+
+
+def signature(spec: str) -> dict[str, Any] | None:
+  """Tells whether a source is what it was; None where only its name can.
+
+  Files, folders and globs: each file's size and a hash of both its ends.
+  Docstrings: the versions of the packages, and Python's for its own modules.
+
+  Raises:
+    InputError: nothing there to read.
+
+  >>> list(signature("docstrings:json"))
+  ['json']
+  """
+  kind, colon, name = spec.partition(":")
+  if colon and kind == "docstrings":
+    return docstrings.versions([n.strip() for n in name.split(",")])
+  if colon and kind in ("tfds", "hf"):
+    return None
+  signed: dict[str, Any] = {}
+  for path in _files(spec):
+    signed |= provenance.signature(path) or {}
+  return signed
 
 
 def source_name(path: str) -> str:

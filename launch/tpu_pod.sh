@@ -53,5 +53,5 @@ call gcloud compute tpus tpu-vm ssh "$TPU" --worker=all "${where[@]}" --command 
 set -e
 mkdir -p ila_jax && tar -xzf ila_jax.tar.gz -C ila_jax && cd ila_jax
 source launch/venv.sh && ensure_venv
-.venv/bin/python -m pip install --quiet 'jax[tpu]'
+.venv/bin/python -m pip install --quiet 'jax[tpu]' 'etils[epath-gcs]'
 .venv/bin/python -m ila_jax --distributed $arguments"

@@ -31,7 +31,7 @@ ensure_venv() {
     .venv/bin/python -c '' 2>/dev/null; then
     return
   fi
-  echo "Installing into .venv (once; about two minutes) ..." >&2
+  echo "Installing into .venv (once; this takes minutes) ..." >&2
   [ -x .venv/bin/python ] && .venv/bin/python -c '' 2>/dev/null ||
     "$python" -m venv --clear .venv || return
   .venv/bin/python -m pip install --quiet --disable-pip-version-check \

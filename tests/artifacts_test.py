@@ -1,4 +1,4 @@
-"""Whole or absent; skipped, resumed or refused."""
+"""Whole or absent."""
 
 import numpy as np
 import pytest
@@ -42,47 +42,6 @@ def test_a_lone_surrogate_is_written_escaped(tmp_path):
   assert artifacts.read_jsonl(tmp_path / "x.jsonl") == [
     {"a": "\ud800", "b": "ü"}
   ]
-
-
-def test_stage_is_claimed_resumed_and_skipped(tmp_path):
-  def stage():
-    return artifacts.Stage(tmp_path, "pool", {"config": {"limit": 5}})
-
-  assert not stage().open()
-  with pytest.raises(errors.InputError, match="has not finished"):
-    artifacts.output(tmp_path, "pool")
-  assert not stage().open()  # resumes
-  stage().finish(output="abc")
-  assert stage().open()
-  assert artifacts.output(tmp_path, "pool") == "abc"
-
-
-def test_stage_of_another_run_is_refused_and_kept(tmp_path):
-  first = artifacts.Stage(tmp_path, "pool", {"config": {"limit": 5, "x": 1}})
-  first.open()
-  (tmp_path / "pool/data").write_text("precious")
-  other = artifacts.Stage(tmp_path, "pool", {"config": {"limit": 6, "x": 1}})
-  with pytest.raises(
-    errors.InputError, match=r"config.limit was 5 and is now 6.*--redo=pool"
-  ):
-    other.open()
-  assert (tmp_path / "pool/data").read_text() == "precious"
-
-
-def test_a_claim_that_made_nothing_binds_nobody(tmp_path):
-  artifacts.Stage(tmp_path, "select", {"budget": 9}).open()
-  later = artifacts.Stage(tmp_path, "select", {"budget": 5})
-  assert not later.open()
-  later.finish()
-  assert later.open()
-
-
-def test_folder_without_a_record_is_refused(tmp_path):
-  (tmp_path / "pool").mkdir()
-  (tmp_path / "pool/mine.txt").write_text("precious")
-  with pytest.raises(errors.InputError, match="that no run of ila_jax"):
-    artifacts.Stage(tmp_path, "pool", {}).open()
-  assert (tmp_path / "pool/mine.txt").read_text() == "precious"
 
 
 def test_damaged_json_is_named(tmp_path):

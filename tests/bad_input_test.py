@@ -4,12 +4,14 @@ import concurrent.futures
 import gzip
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 
 import pytest
+from flax import nnx
 
+from ila_jax import tokens
+from ila_jax.models import decoder, weights
 from tests import tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
@@ -32,10 +34,28 @@ def _make_files(folder: pathlib.Path) -> None:
   (folder / "file").write_text("I am a file.")
   (folder / "theirs").mkdir()
   (folder / "theirs/thesis.txt").write_text("precious")
-  shutil.copytree(folder / "empty", folder / "no_weights")
-  (folder / "no_weights/config.json").write_text(
-    json.dumps({"model_type": "llama", "vocab_size": 9})
-  )
+  for name, sizes in (
+    ("no_weights", None),
+    ("other_shape", {"hidden_size": 12}),
+  ):
+    texts = ("".join(good) for _ in range(2))
+    tokens.train_bpe(texts, vocab_size=300, folder=folder / name)
+    config = decoder.DecoderConfig(
+      vocab=300,
+      layers=1,
+      width=8,
+      heads=2,
+      kv_heads=1,
+      head_dim=4,
+      mlp_width=16,
+    )
+    model = decoder.Decoder(config, rngs=nnx.Rngs(0))
+    weights.save_decoder(folder / name, config, model)
+    if sizes is None:
+      (folder / name / "model.safetensors").unlink()
+    else:
+      path = folder / name / "config.json"
+      path.write_text(json.dumps(json.loads(path.read_text()) | sizes))
 
 
 # name -> (flags after --workdir, what the message must hold)
@@ -51,14 +71,22 @@ CASES = {
   ),
   "budget above the pool": (
     ["--config.select.unit=examples", "--config.select.budget=5000"],
-    "config.select.budget asks for 5000",
+    "config.select.budget asks for 5,000",
   ),
   "negative budget": (["--config.select.budget=-1"], "budget is -1"),
   "unknown strategy": (["--config.select.strategy=best"], "allowed: ila, trim"),
   "unknown stage": (["--stages=pool,bake"], "names 'bake'; allowed: pool"),
   "unknown field": (["--config.select.size=3"], "size"),
   "wrong type": (["--config.select.budget=many"], "many"),
-  "no weights": (["--config.model.path={}/no_weights"], "no_weights"),
+  "no weights": (
+    ["--config.model.path={}/no_weights", "--stages=pool,embed,score"],
+    "no_weights has no weights; allowed: model.safetensors",
+  ),
+  "weights of another shape": (
+    ["--config.model.path={}/other_shape", "--stages=pool,embed,score"],
+    "other_shape",
+  ),
+  "a broken config file": (["--config={}/file"], "config file"),
   "a file as workdir": (["--workdir={}/file"], "which is a file"),
   "unwritable": (["--workdir=/proc/ila_jax"], "/proc/ila_jax"),
   "another's folder": (["--workdir={}/theirs"], "no manifest.json"),

@@ -153,3 +153,23 @@ def test_eight_devices_equal_one():
   got = _embed(*static[:2], state, *mesh_lib.put(rows, mesh))[1]
   assert got.sharding.num_devices == 8
   np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_flops_equal_torchs_count():
+  torch = pytest.importorskip("torch")
+  flop_counter = pytest.importorskip("torch.utils.flop_counter")
+  theirs = torch_models.make_encoder()
+  theirs.config._attn_implementation = "eager"
+  with flop_counter.FlopCounterMode(display=False) as counter, torch.no_grad():
+    theirs(torch.zeros((1, 17), dtype=torch.long))
+  config = encoder_lib.EncoderConfig(
+    vocab=theirs.config.vocab_size,
+    layers=theirs.config.num_hidden_layers,
+    width=theirs.config.hidden_size,
+    heads=theirs.config.num_attention_heads,
+    mlp_width=theirs.config.intermediate_size,
+    max_positions=theirs.config.max_position_embeddings,
+  )
+  # torch counts BERT's pooler too, which sentence embeddings do not use.
+  pooler = 2 * config.width**2
+  assert counter.get_total_flops() == encoder_lib.flops(config, [17]) + pooler

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from ila_jax import artifacts, errors, pipeline
+from ila_jax import artifacts, errors, pipeline, provenance
 from tests import tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
@@ -125,7 +125,7 @@ def test_manifest_tells_what_was_run(run):
   config, workdir, _ = run
   manifest = artifacts.read_json(workdir / "manifest.json")
   assert manifest["config"]["select"]["budget"] == config.select.budget
-  assert manifest["pool_fingerprint"] == artifacts.output(workdir, "pool")
+  assert manifest["pool_fingerprint"] == provenance.output(workdir, "pool")
   for name in ("pool", "embed", "score", "landscape", "select", "finetune"):
     stage = manifest["stages"][name]
     assert stage["done"]

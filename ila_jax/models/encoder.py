@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -229,3 +230,25 @@ def _norm(
   y = y * jax.lax.rsqrt((y * y).mean(axis=-1, keepdims=True) + eps)
   scale, bias = (w.astype(jnp.float32)[None, None, :] for w in (scale, bias))
   return (y * scale + bias).astype(x.dtype)
+
+
+def flops(config: EncoderConfig, lengths: Sequence[int]) -> int:
+  """FLOPs of the matrix products of a forward pass (a product-sum is 2).
+
+  Per layer 2·t·(4·d² + 2·d·mlp) + 4·t²·d, for a text of t tokens; padding is
+  not counted.
+
+  Args:
+    config: sizes.
+    lengths: tokens of each text.
+
+  >>> config = EncoderConfig(
+  ...   vocab=32, layers=1, width=8, heads=2, mlp_width=16, max_positions=16
+  ... )
+  >>> flops(config, [1, 2])
+  3232
+  """
+  block = config.width * (4 * config.width + 2 * config.mlp_width)
+  tokens = sum(int(t) for t in lengths)
+  pairs = sum(int(t) ** 2 for t in lengths)
+  return config.layers * (2 * tokens * block + 4 * pairs * config.width)

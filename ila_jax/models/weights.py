@@ -189,10 +189,11 @@ def save_decoder(
     for layer, tensor in enumerate(stacked):
       name = _DECODER_NAMES[path].format(layer)
       tensors[name] = np.ascontiguousarray(_turn(path, tensor))
-  content = safetensors.numpy.save(tensors, metadata={"format": "pt"})
-  artifacts.write_bytes(folder / "model.safetensors", content)
   ids = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
   artifacts.write_json(folder / "config.json", foreign.to_foreign(config) | ids)
+  # The weights come last: a folder that has them is whole.
+  content = safetensors.numpy.save(tensors, metadata={"format": "pt"})
+  artifacts.write_bytes(folder / "model.safetensors", content)
 
 
 def _flat(state: PyTree) -> dict[str, Any]:

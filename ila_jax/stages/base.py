@@ -8,7 +8,16 @@ from etils import epath
 from flax import nnx
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, metrics, pool, tokens, trainset
+from ila_jax import (
+  artifacts,
+  errors,
+  metrics,
+  pool,
+  provenance,
+  sources,
+  tokens,
+  trainset,
+)
 from ila_jax import config as config_lib
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import weights
@@ -28,13 +37,15 @@ def tokenizer(config: config_lib.Config, workdir: epath.Path) -> Any:
     errors.InputError: the folder has no tokenizer.
   """
   if config.model.path != SCRATCH:
-    return tokens.load_tokenizer(config.model.path)
+    with artifacts.local(config.model.path) as here:
+      return tokens.load_tokenizer(here)
   folder = epath.Path(workdir) / "pool" / "tokenizer"
   if not (folder / "tokenizer.json").exists():
     vocab = config.model.scratch.vocab
     metrics.say(f"  training a tokenizer of {vocab:,} entries on the pool")
     tokens.train_bpe(_pool_texts(config), vocab_size=vocab, folder=folder)
-  return tokens.load_tokenizer(folder)
+  with artifacts.local(folder) as here:
+    return tokens.load_tokenizer(here)
 
 
 def _pool_texts(config: config_lib.Config) -> Iterator[str]:
@@ -49,37 +60,85 @@ def _pool_texts(config: config_lib.Config) -> Iterator[str]:
     yield from (turn.text for turn in example.turns)
 
 
+def signature(config: config_lib.Config) -> dict[str, Any] | None:
+  """Tells whether the base's files are what they were; None for a name."""
+  if config.model.path == SCRATCH:
+    return sources.signature(config.model.scratch.source)
+  return provenance.signature(config.model.path)
+
+
 def load(
-  config: config_lib.Config, workdir: epath.Path, mesh: Mesh
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  account: metrics.Account | None = None,
 ) -> decoder_lib.Decoder:
   """The base on the mesh; a scratch base is trained first, once.
 
+  Args:
+    config: the run.
+    workdir: its folder.
+    mesh: the devices.
+    account: of the stage that asks; what training a base takes is taken out.
+
   Raises:
-    errors.InputError: no weights there, or weights of another shape.
+    errors.InputError: no weights there, weights of another shape, or a base
+      that cannot read the pool's tokens.
   """
-  path = config.model.path
-  if path == SCRATCH:
-    path = epath.Path(workdir) / FOLDER
-    stage = artifacts.Stage(
-      workdir,
-      FOLDER,
-      {
-        "config": config.section("model", "tokens", "train"),
-        "pool": artifacts.output(workdir, "pool"),
-        "seed": config.seed,
-      },
+  decoder = _load(config, workdir, mesh, account or metrics.Account())
+  counts = artifacts.read_json(epath.Path(workdir) / "pool" / "counts.json")
+  if counts["largest_token"] >= decoder.config.vocab:
+    raise errors.InputError(
+      f"config.model.path is {config.model.path}: its tokenizer makes token "
+      f"{counts['largest_token']}, and its weights know "
+      f"{decoder.config.vocab} tokens, from 0. Use the tokenizer that belongs "
+      "to the weights."
     )
-    if not stage.open():
-      _train_scratch(config, workdir, mesh, stage)
-      stage.finish()
-  return weights.load_decoder(path, dtype=config.model.dtype, mesh=mesh)[1]
+  if counts["longest"] > decoder.config.max_positions:
+    raise errors.InputError(
+      f"config.tokens.max_tokens is {config.tokens.max_tokens}, and the "
+      f"longest example has {counts['longest']} tokens, but the model of "
+      f"config.model.path was made for {decoder.config.max_positions}. Set "
+      f"--config.tokens.max_tokens={decoder.config.max_positions} or less, "
+      "in a new --workdir or with --redo=pool."
+    )
+  return decoder
+
+
+def _load(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  account: metrics.Account,
+) -> decoder_lib.Decoder:
+  if config.model.path != SCRATCH:
+    with artifacts.local(config.model.path) as folder:
+      return weights.load_decoder(folder, dtype=config.model.dtype, mesh=mesh)[
+        1
+      ]
+  stage = provenance.Stage(
+    workdir,
+    FOLDER,
+    {
+      "config": config.section("model", "tokens", "train"),
+      "pool": provenance.output(workdir, "pool"),
+      "source": signature(config),
+      "seed": config.seed,
+    },
+  )
+  # All stages that use it have config.model in their inputs, and were asked.
+  if not stage.open(replace="all"):
+    _train_scratch(config, workdir, mesh, stage)
+    stage.finish()
+    account.exclude(seconds=stage.account.totals()["seconds"])
+  return training.load(stage.folder, config=config, mesh=mesh)
 
 
 def _train_scratch(
   config: config_lib.Config,
   workdir: epath.Path,
   mesh: Mesh,
-  stage: artifacts.Stage,
+  stage: provenance.Stage,
 ) -> None:
   """Trains a small decoder on text that is not the pool's, and saves it."""
   scratch = config.model.scratch
@@ -88,9 +147,9 @@ def _train_scratch(
     "\n\n".join(turn.text for turn in example.turns) + tokenize.eos_token
     for example in pool.read((scratch.source,), rejects=lambda reject: None)
   ]
-  ids = tokenize(texts, truncation=True, max_length=config.tokens.max_tokens)
+  width = config.tokens.max_tokens
   data = trainset.TokenSet.of_text(
-    [np.array(i, np.int32) for i in ids["input_ids"]]
+    [np.array(ids[:width], np.int32) for ids in tokenize(texts)["input_ids"]]
   )
   sizes = decoder_lib.DecoderConfig(
     vocab=len(tokenize),

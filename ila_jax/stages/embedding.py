@@ -1,12 +1,13 @@
 """Stage `embed`: a unit-norm embedding of every prompt, shard by shard."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, embed, errors, metrics, shards
+from ila_jax import artifacts, embed, metrics, provenance, shards, tokens
 from ila_jax import config as config_lib
 from ila_jax.models import weights
 from ila_jax.stages import base
@@ -20,19 +21,20 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   Raises:
     errors.InputError: the encoder cannot be loaded.
   """
-  stage = artifacts.Stage(
+  stage = provenance.Stage(
     workdir,
     "embed",
     {
       "config": config.section("encoder")
       | (config.section("model") if config.encoder.path == "base" else {}),
-      "pool": artifacts.output(workdir, "pool"),
+      "encoder": _signature(config),
+      "pool": provenance.output(workdir, "pool"),
       "seed": config.seed,
     },
   )
   if stage.open():
     return
-  embedder = _embedder(config, workdir, mesh)
+  embedder = _embedder(config, workdir, mesh, stage.account)
   total = len(
     artifacts.read_table(workdir / "pool/index.parquet", ["row"])["row"]
   )
@@ -48,37 +50,55 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   stage.finish()
 
 
-def load(workdir: epath.Path) -> np.ndarray:
-  """All embeddings of the pool, float32 [n, d]."""
-  folder = epath.Path(workdir) / "embed"
-  parts = [
-    artifacts.read_array(path)
-    for path in sorted(folder.glob("embeddings-*.npy"))
-  ]
-  return np.concatenate(parts)
+def load(workdir: epath.Path, rows: np.ndarray) -> np.ndarray:
+  """Embeddings of these rows of the pool, ascending, float32 [n, d]."""
+  found, start = None, 0
+  for path in sorted((epath.Path(workdir) / "embed").glob("*.npy")):
+    part = artifacts.read_array(path)
+    if found is None:
+      found = np.empty((len(rows), part.shape[1]), np.float32)
+    begin, end = np.searchsorted(rows, [start, start + len(part)])
+    found[begin:end] = part[rows[begin:end] - start]
+    start += len(part)
+  return found
+
+
+def _signature(config: config_lib.Config) -> dict[str, Any] | None:
+  if config.encoder.path == "lsa":
+    return None
+  if config.encoder.path == "base":
+    return base.signature(config)
+  return provenance.signature(config.encoder.path)
 
 
 def _embedder(
-  config: config_lib.Config, workdir: epath.Path, mesh: Mesh
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  account: metrics.Account,
 ) -> Embedder:
   if config.encoder.path == "lsa":
     return _lsa(config, workdir)
-  from ila_jax import tokens
-
   if config.encoder.path == "base":
-    model = base.load(config, workdir, mesh)
+    model = base.load(config, workdir, mesh, account)
     tokenizer = base.tokenizer(config, workdir)
     pooling = None
   else:
-    _, pooling, model = weights.load_encoder(
-      config.encoder.path, dtype=config.encoder.dtype
-    )
-    tokenizer = tokens.load_tokenizer(config.encoder.path)
+    with artifacts.local(config.encoder.path) as here:
+      _, pooling, model = weights.load_encoder(
+        here, dtype=config.encoder.dtype, mesh=mesh
+      )
+      tokenizer = tokens.load_tokenizer(here)
+    metrics.say(f"  the encoder pools by {pooling}")
 
   def encode(texts, advance):
     ids = tokenizer(
       texts, truncation=True, max_length=config.encoder.max_tokens
     )["input_ids"]
+    account.add(
+      flops=embed.flops(model.config, [len(i) for i in ids]),
+      tokens=sum(len(i) for i in ids),
+    )
     return embed.encode(
       model,
       [np.array(i, np.int32) for i in ids],
@@ -92,17 +112,16 @@ def _embedder(
 
 
 def _lsa(config: config_lib.Config, workdir: epath.Path) -> Embedder:
-  prompts = [
-    prompt
-    for table in shards.iterate(workdir, ["prompt"])
-    for prompt in table.column("prompt").to_pylist()
-  ]
-  if len(prompts) < 3:
-    raise errors.InputError(
-      f"config.encoder.path is 'lsa', which needs at least 3 prompts, and the "
-      f"pool has {len(prompts)}. Give a larger config.pool.source."
-    )
-  lsa = embed.fit_lsa(prompts, width=config.encoder.lsa_width, seed=config.seed)
+  total = artifacts.read_json(workdir / "pool" / provenance.RECORD)["used"]
+  stride = -(-total // embed.LSA_FIT_EXAMPLES)
+  sample, seen = [], 0
+  for table in shards.iterate(workdir, ["prompt"]):
+    column = table.column("prompt")
+    chosen = np.arange(-seen % stride, len(column), stride)
+    sample += column.take(chosen).to_pylist()
+    seen += len(column)
+  metrics.say(f"  fitting LSA to {len(sample):,} prompts")
+  lsa = embed.fit_lsa(sample, width=config.encoder.lsa_width, seed=config.seed)
 
   def apply(texts, advance):
     vectors = embed.apply_lsa(lsa, texts)

@@ -6,7 +6,15 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, evaluate, metrics, selection, shards, trainset
+from ila_jax import (
+  artifacts,
+  evaluate,
+  metrics,
+  provenance,
+  selection,
+  shards,
+  trainset,
+)
 from ila_jax import config as config_lib
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.stages import base, training
@@ -36,18 +44,19 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   Raises:
     errors.InputError: a loss that is not finite, or a full disk.
   """
-  stage = artifacts.Stage(
+  stage = provenance.Stage(
     workdir,
     "finetune",
     {
       "config": config.section("model", "finetune", "train"),
-      "select": artifacts.output(workdir, "select"),
+      "model": base.signature(config),
+      "select": provenance.output(workdir, "select"),
       "seed": config.seed,
     },
   )
   if stage.open():
     return
-  decoder = base.load(config, workdir, mesh)
+  decoder = base.load(config, workdir, mesh, stage.account)
   dev = dev_set(workdir)
   done = artifacts.read_jsonl(stage.folder / EVALUATIONS)
   if not done:
@@ -57,6 +66,8 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   for arm in arms:
     if arm.name not in names:
       _tune(config, workdir, mesh, stage, decoder, dev, arm)
+    if arm.equal != "selection":
+      training.drop_checkpoints(stage.folder, arm.name)
   _merge_metrics(stage.folder, [arm.name for arm in arms])
   stage.finish()
 
@@ -87,6 +98,9 @@ def _arms(config: config_lib.Config, workdir: epath.Path) -> list[Arm]:
     )
     for equal, size in (("examples", k), ("tokens", fitting)):
       name = f"{rival}-equal-{equal}"
+      if not size:
+        metrics.say(f"  {name}: left out, its first example costs more")
+        continue
       arms.append(Arm(name, rival, equal, pool.row[order[:size]]))
   return arms
 
@@ -95,7 +109,7 @@ def _tune(
   config: config_lib.Config,
   workdir: epath.Path,
   mesh: Mesh,
-  stage: artifacts.Stage,
+  stage: provenance.Stage,
   decoder: decoder_lib.Decoder,
   dev: trainset.TokenSet,
   arm: Arm,
@@ -131,21 +145,24 @@ def _tune(
       "train_tokens": int(sum(mask.sum() for mask in data.is_response)),
     },
   )
-  if arm.equal != "selection":
-    training.drop_checkpoints(stage.folder, arm.name)
 
 
 def _evaluate(
   config: config_lib.Config,
   mesh: Mesh,
-  stage: artifacts.Stage,
+  stage: provenance.Stage,
   decoder: decoder_lib.Decoder,
   dev: trainset.TokenSet,
   labels: dict,
 ) -> None:
-  found = evaluate.evaluate(
-    decoder, dev, batch_tokens=config.score.batch_tokens, mesh=mesh
-  )
+  with metrics.counter(len(dev), desc="dev loss", unit="examples") as advance:
+    found = evaluate.evaluate(
+      decoder,
+      dev,
+      batch_tokens=config.score.batch_tokens,
+      mesh=mesh,
+      on_batch=advance,
+    )
   artifacts.append_jsonl(stage.folder / EVALUATIONS, labels | found)
   metrics.say(
     f"  {labels['name']}: dev loss {found['micro']:.4f} nats a token, "

@@ -15,6 +15,7 @@ from ila_jax import (
   landscape,
   metrics,
   projection,
+  provenance,
 )
 from ila_jax import config as config_lib
 from ila_jax.stages import embedding
@@ -22,6 +23,8 @@ from ila_jax.stages import scoring as scoring_stage
 
 # What the map and its cells are, for the report.
 MAP = "map.json"
+# Domains below this are merged into blocks of the map.
+_MIN_DOMAIN_EXAMPLES = 50
 
 
 def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
@@ -36,7 +39,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   cells_from_budget = config.landscape.grid == "auto" or (
     config.landscape.cells == "kmeans" and config.landscape.clusters is None
   )
-  stage = artifacts.Stage(
+  stage = provenance.Stage(
     workdir,
     "landscape",
     {
@@ -44,8 +47,8 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
       "budget": [config.select.budget, config.select.unit]
       if cells_from_budget
       else None,
-      "embed": artifacts.output(workdir, "embed"),
-      "score": artifacts.output(workdir, "score"),
+      "embed": provenance.output(workdir, "embed"),
+      "score": provenance.output(workdir, "score"),
       "exclude_reference": config.score.exclude_reference,
       "seed": config.seed,
     },
@@ -55,7 +58,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   scores = artifacts.read_table(workdir / "score/scores.parquet")
   index = artifacts.read_table(workdir / "pool/index.parquet")
   row = scores["row"]
-  embeddings = embedding.load(workdir)[row]
+  embeddings = embedding.load(workdir, row)
   found = _project(config, embeddings, scores["id"])
   xy = np.asarray(found.xy)
   free = scoring_stage.candidates(config, workdir, row)
@@ -75,6 +78,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
       "y": xy[:, 1],
       "cell": cell,
       "depth": deep,
+      "depth_std": _depth_std(config, scores, index["n_labels"][row]),
       "relative_depth": depth.relative_depth(deep, domain),
       "domain": domain,
     },
@@ -149,6 +153,7 @@ def _clusters(
 ) -> tuple[np.ndarray, dict[str, Any]]:
   """k-means cells, and what they are; found in the order of the ids."""
   count = config.landscape.clusters or max_cells
+  metrics.say(f"  k-means with {count:,} clusters")
   by_id = np.argsort(ids)
   found = clusters.kmeans(
     embeddings[by_id], clusters=count, key=jax.random.key(config.seed)
@@ -188,14 +193,29 @@ def _depths(
   return formula(*losses, scores["n_tokens"], n_labels, domain)
 
 
+def _depth_std(
+  config: config_lib.Config,
+  scores: dict[str, np.ndarray],
+  n_labels: np.ndarray,
+) -> np.ndarray:
+  """Deviation of Equation 5 over the reference seeds; NaN of one seed."""
+  if config.landscape.depth != "ila":
+    return np.full(len(n_labels), np.nan, np.float32)
+  return depth.ila_std(scores["nll_sft_std"], scores["n_tokens"], n_labels)
+
+
 def _domains(
   config: config_lib.Config, names: np.ndarray, xy: np.ndarray
 ) -> np.ndarray:
-  """Numbers of the pool's domains; of map blocks where it names none."""
+  """Numbers of the pool's domains, and of map blocks for the rest.
+
+  A domain of few examples gives no quantile to speak of: its examples count to
+  their block of the map, like those that name no domain.
+  """
   blocks = np.asarray(
     landscape.domain_blocks(xy, blocks=config.landscape.domain_blocks)
   )
-  own = np.char.add("own ", names)
-  block = np.char.add("block ", blocks.astype(np.str_))
-  labels = np.where(names == "", block, own)
+  _, number, size = np.unique(names, return_inverse=True, return_counts=True)
+  own = (names != "") & (size[number] >= _MIN_DOMAIN_EXAMPLES)
+  labels = np.where(own, number, -1 - blocks)
   return np.unique(labels, return_inverse=True)[1].astype(np.int32)

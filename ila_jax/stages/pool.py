@@ -1,8 +1,6 @@
 """Stage `pool`: records become tokenized examples with ids, or rejects."""
 
 import collections
-import hashlib
-import importlib.metadata
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -18,8 +16,10 @@ from ila_jax import (
   errors,
   metrics,
   pool,
+  provenance,
   records,
   shards,
+  sources,
   tokens,
 )
 from ila_jax import config as config_lib
@@ -28,8 +28,9 @@ from ila_jax.stages import base
 
 INDEX = "index.parquet"
 REJECTS = "rejects.jsonl"
-# Bytes at each end of a source file that tell whether it is still the same.
-_SIGNATURE_BYTES = 65536
+COUNTS = "counts.json"
+# A domain is a label; columns of text have the width of their widest.
+_DOMAIN_CHARACTERS = 100
 # Examples that are tokenized in one call, by all threads.
 _TOKENIZE_EXAMPLES = 1024
 
@@ -45,65 +46,47 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
       pool too small for the dev split, the reference or the budget.
   """
   del mesh
-  stage = artifacts.Stage(
-    workdir,
-    "pool",
-    {
-      "config": config.section("pool", "tokens"),
-      "tokenizer": _tokenizer_inputs(config),
-      "sources": [_signature(source) for source in config.pool.sources],
-      "seed": config.seed,
-    },
-  )
-  if stage.open():
+  stage = provenance.Stage(workdir, "pool", _inputs(config, workdir))
+  # A pool that never became whole is quickly read again from its start.
+  if stage.open(replace="unfinished"):
     return
   if mesh_lib.is_writer():
     _read_and_write(config, workdir, stage)
   mesh_lib.barrier("pool read")
-  index = artifacts.read_table(stage.folder / INDEX, ["id"])
-  counts = artifacts.read_json(stage.folder / "counts.json")
+  counts = artifacts.read_json(stage.folder / COUNTS)
+  ids = artifacts.read_table(stage.folder / INDEX, ["id"])["id"]
   stage.account.add(tokens=counts["tokens"])
-  stage.finish(
-    output=artifacts.fingerprint(index["id"].tolist()),
-    read=counts["read"],
-    used=counts["used"],
-    rejected=counts["rejected"],
-    with_labels=counts["with_labels"],
-    with_domain=counts["with_domain"],
-    reasons=counts["reasons"],
-  )
+  stage.finish(output=[_inputs(config, workdir), ids.tolist()], **counts)
 
 
-def _tokenizer_inputs(config: config_lib.Config) -> dict[str, Any]:
+def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
+  """What a pool is made from; sources that moved away count as they were."""
+  tokenizer: dict[str, Any] = {"path": config.model.path}
   if config.model.path == base.SCRATCH:
-    return {"scratch_vocab": config.model.scratch.vocab}
-  return {"path": config.model.path}
-
-
-def _signature(source: str) -> dict[str, Any]:
-  """What tells whether a source is what it was: sizes, both ends, versions."""
-  if source.startswith("docstrings:"):
-    names = source.partition(":")[2].split(",")
-    packages = importlib.metadata.packages_distributions()
-    return {
-      name: importlib.metadata.version(packages[name][0])
-      for name in (n.strip() for n in names)
-      if name in packages
-    } | {"source": source}
-  path = epath.Path(source)
-  if not path.exists() or path.is_dir():
-    return {"source": source}
-  size = path.stat().length
-  with path.open("rb") as file:
-    head = file.read(_SIGNATURE_BYTES)
-    file.seek(max(size - _SIGNATURE_BYTES, 0))
-    ends = hashlib.sha256(head + file.read()).hexdigest()[:16]
-  return {"source": source, "bytes": size, "ends": ends}
+    tokenizer["vocab"] = config.model.scratch.vocab
+  made = provenance.Stage(workdir, "pool", {}).recorded_inputs()
+  signatures = {}
+  if mesh_lib.is_writer():  # The others may not see the first host's files.
+    for source in config.pool.sources:
+      try:
+        signatures[source] = sources.signature(source)
+      except errors.InputError:
+        if source not in made.get("sources", {}):
+          raise
+        signatures[source] = made["sources"][source]
+  return {
+    "config": config.section("pool", "tokens"),
+    "tokenizer": tokenizer,
+    "sources": signatures,
+    "seed": config.seed,
+  }
 
 
 def _read_and_write(
-  config: config_lib.Config, workdir: epath.Path, stage: artifacts.Stage
+  config: config_lib.Config, workdir: epath.Path, stage: provenance.Stage
 ) -> None:
+  for left in stage.folder.glob("records-*.parquet"):
+    left.unlink()  # Of a reading that was killed; there may be fewer now.
   tokenizer = base.tokenizer(config, workdir)
   columns: dict[str, list] = collections.defaultdict(list)
   labelled = 0
@@ -121,13 +104,13 @@ def _read_and_write(
         _add_to_index(columns, example, encoded)
         labelled += example.has_labels
   # The rejects are on disk by now, also when they end the run here.
-  _say_rejects(stage.folder, rejects, len(columns["id"]))
+  _say_rejects(stage.folder, rejects, columns["truncated"])
   rejects.check(n_used=len(columns["id"]))
   index = _index(config, columns)
   artifacts.write_table(stage.folder / INDEX, index)
   used = len(index["id"])
   artifacts.write_json(
-    stage.folder / "counts.json",
+    stage.folder / COUNTS,
     {
       "read": used + rejects.reasons.total(),
       "used": used,
@@ -135,6 +118,14 @@ def _read_and_write(
       "reasons": dict(rejects.reasons.most_common()),
       "with_labels": labelled,
       "with_domain": sum(bool(domain) for domain in columns["domain"]),
+      "truncated": sum(columns["truncated"]),
+      "longest": max(
+        int(p + r)
+        for p, r in zip(
+          columns["n_prompt_tokens"], columns["n_response_tokens"], strict=True
+        )
+      ),
+      "largest_token": max(columns["largest_token"]),
       "tokens": int(
         index["n_prompt_tokens"].sum() + index["n_response_tokens"].sum()
       ),
@@ -230,8 +221,9 @@ def _add_to_index(
   columns["n_prompt_tokens"].append(len(encoded.ids) - n_response)
   columns["n_response_tokens"].append(n_response)
   columns["n_labels"].append(example.n_labels)
-  columns["domain"].append(example.domain)
+  columns["domain"].append(example.domain[:_DOMAIN_CHARACTERS])
   columns["truncated"].append(encoded.truncated)
+  columns["largest_token"].append(int(encoded.ids.max()))
 
 
 def _index(
@@ -243,8 +235,9 @@ def _index(
   index = {"row": np.arange(n)} | {
     name: np.array(values, np.int32 if name in integers else None)
     for name, values in columns.items()
+    if name != "largest_token"
   }
-  _check_size(config, n)
+  _check_size(config, index["n_response_tokens"])
   dev = draws.draw(
     index["prompt_id"],
     count=config.pool.dev_examples,
@@ -256,27 +249,38 @@ def _index(
   return index
 
 
-def _check_size(config: config_lib.Config, n: int) -> None:
+def _check_size(config: config_lib.Config, n_tokens: np.ndarray) -> None:
   """What is set apart and what is chosen must fit, before hours of scoring."""
+  n = len(n_tokens)
   reference = config.score.reference_examples
-  apart = config.pool.dev_examples + reference
-  free = n - apart
-  wanted = 1
+  if config.score.exclude_reference:
+    reference *= len(config.score.reference_seeds)
+  free = n - config.pool.dev_examples - reference
+  wanted = {"config.select.budget": 1.0}
   if config.select.unit == "examples":
-    wanted = config.select.budget
-  if free < wanted:
-    raise errors.InputError(
-      f"the pool has {n} usable examples; config.pool.dev_examples "
-      f"({config.pool.dev_examples}) and config.score.reference_examples "
-      f"({reference}) leave {max(free, 0)}, and config.select.budget asks for "
-      f"{wanted:g}. Lower these, or give a larger config.pool.source."
-    )
+    wanted["config.select.budget"] = config.select.budget
+  elif config.select.unit == "tokens":
+    # In examples of mean length, for the message; the cut itself is exact.
+    wanted["config.select.budget"] = config.select.budget / n_tokens.mean()
+  if config.scaling.subsets + config.scaling.held_out:
+    wanted["config.scaling.sizes"] = float(max(config.scaling.sizes))
+  for field, examples in wanted.items():
+    if free < examples:
+      raise errors.InputError(
+        f"the pool has {n:,} usable examples; config.pool.dev_examples "
+        f"({config.pool.dev_examples:,}) and the reference sets "
+        f"({reference:,} by config.score.reference_examples and "
+        f"reference_seeds) leave {max(free, 0):,}, and {field} asks for "
+        f"{examples:,.0f}. Lower these, or give a larger config.pool.source."
+      )
 
 
 def _say_rejects(
-  folder: epath.Path, rejects: pool.RejectCounter, used: int
+  folder: epath.Path, rejects: pool.RejectCounter, truncated: list[bool]
 ) -> None:
-  total = rejects.reasons.total()
+  total, used = rejects.reasons.total(), len(truncated)
   line = f"  read {used + total:,}, used {used:,}, rejected {total:,}"
   reasons = ", ".join(f"{n:,} {r}" for r, n in rejects.reasons.most_common(3))
   metrics.say(line + (f" ({reasons}; see {folder / REJECTS})" if total else ""))
+  if any(truncated):
+    metrics.say(f"  the prompts of {sum(truncated):,} examples were cut")

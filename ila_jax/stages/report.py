@@ -6,9 +6,9 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, metrics, report, shards
+from ila_jax import artifacts, metrics, provenance, report, shards
 from ila_jax import config as config_lib
-from ila_jax.stages import finetuning, landscape, scaling
+from ila_jax.stages import base, finetuning, landscape, scaling
 from ila_jax.stages import scoring as scoring_stage
 
 _DEPTH_LABELS = {
@@ -25,33 +25,32 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   Stages that have not run are said to be missing, on the page.
   """
   del mesh
-  stage = artifacts.Stage(
+  stage = provenance.Stage(
     workdir,
     "report",
     {"stages": dict(_outputs(workdir))},
   )
-  if stage.open():
-    metrics.say(f"  {stage.folder / 'index.html'}")
-    return
+  done = stage.open(replace="all")
   data = gather(config, workdir)
-  for name, content in report.render(data).items():
-    artifacts.write_bytes(stage.folder / name, content)
-  stage.finish()
+  if not done:
+    for name, content in report.render(data).items():
+      artifacts.write_bytes(stage.folder / name, content)
+    stage.finish()
   for sentence in data.headline:
     metrics.say(f"  {sentence}")
   metrics.say(f"  the report: {stage.folder / 'index.html'}")
-  selected = epath.Path(workdir) / "select/selected.jsonl"
-  if selected.exists():
-    metrics.say(f"  the selection: {selected}")
-  model = epath.Path(workdir) / "finetune" / finetuning.MODEL
-  if model.exists():
-    metrics.say(f"  the fine-tuned model: {model}")
+  for what, path in (
+    ("selection", "select/selected.jsonl"),
+    ("fine-tuned model", f"finetune/{finetuning.MODEL}"),
+  ):
+    if (epath.Path(workdir) / path).exists():
+      metrics.say(f"  the {what}: {epath.Path(workdir) / path}")
 
 
 def _outputs(workdir: epath.Path):
   """What each finished stage made."""
   for name in config_lib.STAGES[:-1]:
-    path = epath.Path(workdir) / name / artifacts.RECORD
+    path = epath.Path(workdir) / name / provenance.RECORD
     record = artifacts.read_json(path) if path.exists() else {"done": False}
     yield name, record["output"] if record["done"] else None
 
@@ -61,13 +60,17 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> report.ReportData:
   workdir = epath.Path(workdir)
   done = {name for name, output in _outputs(workdir) if output}
   records = {
-    name: artifacts.read_json(workdir / name / artifacts.RECORD)
-    for name in config_lib.STAGES
-    if name in done
+    name: artifacts.read_json(workdir / name / provenance.RECORD)
+    for name in (*config_lib.STAGES, base.FOLDER)
+    if name in done or (workdir / name / provenance.RECORD).exists()
   }
+  records = {name: r for name, r in records.items() if r["done"]}
   parts: dict[str, Any] = {}
   if "pool" in done:
-    parts["rejects"] = records["pool"]["reasons"]
+    parts["rejects"] = dict(records["pool"]["reasons"])
+    lost = records.get("score", {}).get("not_finite")
+    if lost:
+      parts["rejects"]["loss is not finite"] = lost
   if "landscape" in done:
     parts |= _landscape(config, workdir)
   if "select" in done:
@@ -79,15 +82,16 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> report.ReportData:
     parts["fits"] = artifacts.read_json(workdir / "scaling" / scaling.FITS)
   return report.ReportData(
     title=_title(config.pool.sources),
-    config=config.section(*config.__dataclass_fields__),
+    config=config.plain(),
     headline=_headline(config, records, parts),
     warnings=_warnings(records),
     costs=[
       {
-        "stage": name,
+        "stage": "the base" if name == base.FOLDER else name,
         **{key: record[key] for key in ("seconds", "flops", "bytes", "tokens")},
       }
       for name, record in records.items()
+      if name != "report"
     ],
     **parts,
   )
@@ -143,7 +147,7 @@ def _title(sources: tuple[str, ...]) -> str:
 
 def _selection(workdir: epath.Path) -> dict[str, Any]:
   ranking = artifacts.read_table(workdir / "select/ranking.parquet")
-  k = artifacts.read_json(workdir / "select" / artifacts.RECORD)["selected"]
+  k = artifacts.read_json(workdir / "select" / provenance.RECORD)["selected"]
   cells = artifacts.read_table(
     workdir / "landscape/cells.parquet", ["row", "id"]
   )
@@ -243,5 +247,10 @@ def _warnings(records: dict[str, dict[str, Any]]) -> list[str]:
     warnings.append(
       f"{pool['used'] - pool['with_labels']:,} examples have no labels: K = 1 "
       "for them, which favours the labelled ones."
+    )
+  if pool["truncated"]:
+    warnings.append(
+      f"The prompts of {pool['truncated']:,} examples were cut to fit "
+      "config.tokens.max_tokens."
     )
   return warnings

@@ -3,8 +3,17 @@
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, evaluate, metrics, scaling, shards, subsets
+from ila_jax import (
+  artifacts,
+  evaluate,
+  metrics,
+  provenance,
+  scaling,
+  shards,
+  subsets,
+)
 from ila_jax import config as config_lib
+from ila_jax import mesh as mesh_lib
 from ila_jax.stages import base, finetuning, training
 from ila_jax.stages import selection as selection_stage
 
@@ -21,12 +30,14 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     errors.InputError: subsets larger than the pool, or a loss that is not
       finite.
   """
-  stage = artifacts.Stage(
+  stage = provenance.Stage(
     workdir,
     "scaling",
     {
-      "config": config.section("model", "finetune", "scaling", "train"),
-      "landscape": artifacts.output(workdir, "landscape"),
+      "config": config.section("model", "scaling", "train"),
+      "finetune": [config.finetune.epochs, config.finetune.learning_rate],
+      "model": base.signature(config),
+      "landscape": provenance.output(workdir, "landscape"),
       "exclude_reference": config.score.exclude_reference,
       "seed": config.seed,
     },
@@ -35,10 +46,10 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     return
   runs = stage.folder / RUNS
   done = {line["name"] for line in artifacts.read_jsonl(runs)}
-  if config.scaling.subsets:
+  if config.scaling.subsets + config.scaling.held_out:
     pool = selection_stage.load(config, workdir)
     designed = _design(config, pool)
-    decoder = base.load(config, workdir, mesh)
+    decoder = base.load(config, workdir, mesh, stage.account)
     dev = finetuning.dev_set(workdir)
     todo = [subset for subset in designed if subset.name not in done]
     for subset in metrics.progress(todo, desc="scaling", unit="subsets"):
@@ -61,6 +72,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
         tuned, dev, batch_tokens=config.score.batch_tokens, mesh=mesh
       )
       artifacts.append_jsonl(runs, _line(pool, subset, found))
+  mesh_lib.barrier("subsets trained")
   lines = artifacts.read_jsonl(runs)
   fits = scaling.fit_law(
     lines, resamples=config.scaling.resamples, seed=config.seed

@@ -5,11 +5,18 @@ import pyarrow as pa
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, draws, metrics, scoring, shards
+from ila_jax import (
+  artifacts,
+  draws,
+  errors,
+  metrics,
+  provenance,
+  scoring,
+  shards,
+)
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.models import weights
 from ila_jax.stages import base, training
 
 
@@ -23,12 +30,13 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   Raises:
     errors.InputError: R is larger than the pool, or no base can be loaded.
   """
-  stage = artifacts.Stage(
+  stage = provenance.Stage(
     workdir,
     "score",
     {
       "config": config.section("model", "score", "train"),
-      "pool": artifacts.output(workdir, "pool"),
+      "model": base.signature(config),
+      "pool": provenance.output(workdir, "pool"),
       "seed": config.seed,
     },
   )
@@ -37,18 +45,19 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   index = artifacts.read_table(workdir / "pool/index.parquet")
   references = _references(config, index)
   _write_references(stage.folder, index, references)
-  decoder = base.load(config, workdir, mesh)
+  decoder = base.load(config, workdir, mesh, stage.account)
   _say_cost(config, index, decoder)
   nll_base = _score(config, workdir, mesh, stage, "base", decoder)
   tuned = [
     _score_tuned(config, workdir, mesh, stage, decoder, seed, reference)
     for seed, reference in references.items()
   ]
-  _write_scores(stage.folder, index, nll_base, np.stack(tuned))
+  lost = _write_scores(config, stage.folder, index, nll_base, np.stack(tuned))
   stage.finish(
+    not_finite=lost,
     reference_examples={
       str(seed): int(rows.sum()) for seed, rows in references.items()
-    }
+    },
   )
 
 
@@ -128,7 +137,7 @@ def _score_tuned(
   config: config_lib.Config,
   workdir: epath.Path,
   mesh: Mesh,
-  stage: artifacts.Stage,
+  stage: provenance.Stage,
   decoder: decoder_lib.Decoder,
   seed: int,
   reference: np.ndarray,
@@ -137,9 +146,7 @@ def _score_tuned(
   name = f"reference-{seed}"
   folder = stage.folder / name
   if (folder / "model.safetensors").exists():
-    tuned = weights.load_decoder(
-      str(folder), dtype=config.model.dtype, mesh=mesh
-    )[1]
+    tuned = training.load(folder, config=config, mesh=mesh)
   else:
     table = shards.gather(
       workdir, np.flatnonzero(reference), ["tokens", "is_response"]
@@ -165,13 +172,13 @@ def _score(
   config: config_lib.Config,
   workdir: epath.Path,
   mesh: Mesh,
-  stage: artifacts.Stage,
+  stage: provenance.Stage,
   name: str,
   decoder: decoder_lib.Decoder,
 ) -> np.ndarray:
   """The loss of every example, shard by shard; a shard on disk is kept."""
   parts = []
-  total = artifacts.read_json(workdir / "pool" / artifacts.RECORD)["used"]
+  total = artifacts.read_json(workdir / "pool" / provenance.RECORD)["used"]
   with metrics.counter(total, desc=name, unit="examples") as advance:
     for shard in range(shards.count(workdir)):
       target = shards.path(workdir, "score", name, shard)
@@ -204,13 +211,23 @@ def _score(
 
 
 def _write_scores(
+  config: config_lib.Config,
   folder: epath.Path,
   index: dict[str, np.ndarray],
   nll_base: np.ndarray,
   nll_sft: np.ndarray,
-) -> None:
+) -> int:
   """Sets aside what has no finite loss, by name, and writes the others."""
   finite = np.isfinite(nll_base) & np.isfinite(nll_sft).all(axis=0)
+  lost = int((~finite).sum())
+  if lost > config.pool.max_reject_fraction * len(finite):
+    raise errors.InputError(
+      f"{lost:,} of {len(finite):,} examples have a loss that is not finite "
+      f"(base {int((~np.isfinite(nll_base)).sum()):,}); allowed by "
+      f"config.pool.max_reject_fraction: {config.pool.max_reject_fraction:g}. "
+      "If the base's are, config.model.path or config.model.dtype is wrong; "
+      "else lower config.score.learning_rate."
+    )
   artifacts.write_jsonl(
     folder / "rejects.jsonl",
     (
@@ -238,3 +255,4 @@ def _write_scores(
       "n_tokens": index["n_response_tokens"][finite],
     },
   )
+  return lost

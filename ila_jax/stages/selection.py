@@ -13,6 +13,7 @@ from ila_jax import (
   errors,
   landscape,
   metrics,
+  provenance,
   report,
   selection,
   shards,
@@ -26,7 +27,7 @@ from ila_jax.stages import scoring as scoring_stage
 # Budgets at which the coverage curves are drawn.
 _CURVE_POINTS = 40
 # Rows whose text is held while the selection is written.
-_WRITE_ROWS = 20_000
+_WRITE_ROWS = 200_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,16 +46,15 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   Raises:
     errors.InputError: the budget is above what the pool has.
   """
-  stage = artifacts.Stage(
-    workdir,
-    "select",
-    {
-      "config": config.section("select"),
-      "exclude_reference": config.score.exclude_reference,
-      "landscape": artifacts.output(workdir, "landscape"),
-      "seed": config.seed,
-    },
-  )
+  settings = config.section("select")["select"]
+  compare = settings.pop("compare")
+  inputs = {
+    "config": {"select": settings},
+    "exclude_reference": config.score.exclude_reference,
+    "landscape": provenance.output(workdir, "landscape"),
+    "seed": config.seed,
+  }
+  stage = provenance.Stage(workdir, "select", inputs | {"compare": compare})
   if stage.open():
     return
   pool = load(config, workdir)
@@ -73,7 +73,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   )
   profile = selection.length_profile(pool.candidates.n_tokens, chosen)
   artifacts.write_json(stage.folder / "lengths.json", profile)
-  coverage = _compare(config, workdir, mesh, pool, k)
+  coverage = _compare(config, workdir, mesh, pool)
   artifacts.write_json(stage.folder / "coverage.json", coverage)
   ours = coverage["table"][0]
   metrics.say(
@@ -84,7 +84,8 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   warning = report.length_warning(pool.candidates.n_tokens, chosen)
   if warning:
     metrics.say(f"  warning: {warning}")
-  stage.finish(selected=k)
+  # What it is compared with is no part of the selection.
+  stage.finish(output=inputs, selected=k)
 
 
 def load(config: config_lib.Config, workdir: epath.Path) -> ScoredPool:
@@ -164,12 +165,11 @@ def _compare(
   workdir: epath.Path,
   mesh: Mesh,
   pool: ScoredPool,
-  k: int,
 ) -> dict[str, Any]:
-  """Coverage of the strategy and of its rivals, with and without cells."""
+  """Coverage of the strategy and its rivals, each cut at the same budget."""
   cell = pool.candidates.cell
   cells = artifacts.read_json(workdir / "landscape" / landscape_stage.MAP)
-  embeddings = mesh_lib.put_rows(embedding.load(workdir)[pool.row], mesh)
+  embeddings = mesh_lib.put_rows(embedding.load(workdir, pool.row), mesh)
   total = int(pool.candidates.candidate.sum())
   budgets = np.unique(np.geomspace(1, total, _CURVE_POINTS).astype(np.int64))
   table, curves = [], {}
@@ -177,7 +177,8 @@ def _compare(
   for strategy in metrics.progress(
     list(strategies), desc="coverage", unit="strategies"
   ):
-    order = rank(config, pool, strategy).order
+    ranking = rank(config, pool, strategy)
+    order, k = ranking.order, cut(config, pool, ranking)
     found = landscape.coverage(cell, order[:k], num_cells=cells["num_cells"])
     distance = mesh_lib.fetch(landscape.nearest_distance(embeddings, order[:k]))
     summary = landscape.distance_summary(distance[: len(cell)])

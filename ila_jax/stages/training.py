@@ -70,6 +70,14 @@ def drop_checkpoints(folder: epath.Path, name: str) -> None:
     path.rmtree()
 
 
+def load(
+  folder: epath.Path, *, config: config_lib.Config, mesh: Mesh
+) -> decoder_lib.Decoder:
+  """Reads back what `save` wrote, local or gs://, onto the mesh."""
+  with artifacts.local(folder) as here:
+    return weights.load_decoder(here, dtype=config.model.dtype, mesh=mesh)[1]
+
+
 def save(
   folder: epath.Path, decoder: decoder_lib.Decoder, tokenizer: Any
 ) -> None:

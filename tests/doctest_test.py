@@ -1,0 +1,20 @@
+"""The examples in docstrings are run, and public functions have one."""
+
+import doctest
+import importlib
+
+import pytest
+
+from tests import house_test
+
+_OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+_SHELL = ("stages.", "pipeline", "main", "__main__")
+
+
+@pytest.mark.parametrize(
+  "name", [n for n in house_test.ORDER if not n.startswith(_SHELL)]
+)
+def test_examples_of(name):
+  module = importlib.import_module(f"ila_jax.{name}")
+  found = doctest.testmod(module, optionflags=_OPTIONS)
+  assert found.failed == 0

@@ -1,0 +1,86 @@
+"""Skipped, resumed or refused, by what a stage was made from."""
+
+import pytest
+
+from ila_jax import errors, provenance
+
+
+def test_stage_is_claimed_resumed_and_skipped(tmp_path):
+  def stage():
+    return provenance.Stage(tmp_path, "pool", {"config": {"limit": 5}})
+
+  assert not stage().open()
+  with pytest.raises(errors.InputError, match="has not finished"):
+    provenance.output(tmp_path, "pool")
+  assert not stage().open()  # resumes
+  stage().finish(output="abc", used=7)
+  assert stage().open()
+  made = provenance.output(tmp_path, "pool")
+  assert made == provenance.fingerprint(["abc"])
+
+
+def test_stage_of_another_run_is_refused_and_kept(tmp_path):
+  first = provenance.Stage(tmp_path, "pool", {"config": {"limit": 5, "x": 1}})
+  first.open()
+  (tmp_path / "pool/data").write_text("precious")
+  other = provenance.Stage(tmp_path, "pool", {"config": {"limit": 6, "x": 1}})
+  with pytest.raises(
+    errors.InputError, match=r"config.limit was 5 and is now 6.*--redo=pool"
+  ):
+    other.open()
+  assert (tmp_path / "pool/data").read_text() == "precious"
+
+
+def test_a_claim_that_made_nothing_binds_nobody(tmp_path):
+  provenance.Stage(tmp_path, "select", {"budget": 9}).open()
+  later = provenance.Stage(tmp_path, "select", {"budget": 5})
+  assert not later.open()
+  later.finish()
+  assert later.open()
+
+
+def test_folder_without_a_record_is_refused(tmp_path):
+  (tmp_path / "pool").mkdir()
+  (tmp_path / "pool/mine.txt").write_text("precious")
+  with pytest.raises(errors.InputError, match="that no run of ila_jax"):
+    provenance.Stage(tmp_path, "pool", {}).open()
+  assert (tmp_path / "pool/mine.txt").read_text() == "precious"
+
+
+def test_what_a_killed_writer_left_is_no_content(tmp_path):
+  (tmp_path / "pool").mkdir()
+  (tmp_path / "pool/.stage.json.123.tmp").write_text("{")
+  stage = provenance.Stage(tmp_path, "pool", {})
+  assert not stage.open()
+  stage.finish()
+  assert stage.open()
+
+
+@pytest.mark.parametrize("replace", ["unfinished", "all"])
+def test_an_unfinished_stage_may_be_replaced(tmp_path, replace):
+  provenance.Stage(tmp_path, "pool", {"limit": 5}).open()
+  (tmp_path / "pool/half").write_text("half")
+  other = provenance.Stage(tmp_path, "pool", {"limit": 6})
+  with pytest.raises(errors.InputError, match="limit was 5"):
+    other.open()
+  assert not other.open(replace=replace)
+  assert not (tmp_path / "pool/half").exists()
+
+
+def test_a_finished_stage_is_replaced_only_where_all_may_be(tmp_path):
+  first = provenance.Stage(tmp_path, "report", {"limit": 5})
+  first.open()
+  first.finish()
+  other = provenance.Stage(tmp_path, "report", {"limit": 6})
+  with pytest.raises(errors.InputError, match="limit was 5"):
+    other.open(replace="unfinished")
+  assert not other.open(replace="all")
+
+
+def test_signatures_tell_files_apart(tmp_path):
+  (tmp_path / "a").write_text("one")
+  before = provenance.signature(tmp_path)
+  assert provenance.signature(tmp_path) == before
+  (tmp_path / "a").write_text("two")
+  assert provenance.signature(tmp_path) != before
+  assert provenance.signature(tmp_path / "absent") is None
