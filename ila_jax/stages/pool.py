@@ -256,23 +256,20 @@ def _check_size(config: config_lib.Config, n_tokens: np.ndarray) -> None:
   if config.score.exclude_reference:
     reference *= len(config.score.reference_seeds)
   free = n - config.pool.dev_examples - reference
-  wanted = {"config.select.budget": 1.0}
+  wanted = 1.0
   if config.select.unit == "examples":
-    wanted["config.select.budget"] = config.select.budget
+    wanted = config.select.budget
   elif config.select.unit == "tokens":
-    # In examples of mean length, for the message; the cut itself is exact.
-    wanted["config.select.budget"] = config.select.budget / n_tokens.mean()
-  if config.scaling.subsets + config.scaling.held_out:
-    wanted["config.scaling.sizes"] = float(max(config.scaling.sizes))
-  for field, examples in wanted.items():
-    if free < examples:
-      raise errors.InputError(
-        f"the pool has {n:,} usable examples; config.pool.dev_examples "
-        f"({config.pool.dev_examples:,}) and the reference sets "
-        f"({reference:,} by config.score.reference_examples and "
-        f"reference_seeds) leave {max(free, 0):,}, and {field} asks for "
-        f"{examples:,.0f}. Lower these, or give a larger config.pool.source."
-      )
+    # In examples of mean length; the cut itself is exact.
+    wanted = config.select.budget / n_tokens.mean()
+  if free < wanted:
+    raise errors.InputError(
+      f"the pool has {n:,} usable examples; config.pool.dev_examples "
+      f"({config.pool.dev_examples:,}) and the reference sets ({reference:,} "
+      "by config.score.reference_examples and reference_seeds) leave "
+      f"{max(free, 0):,}, and config.select.budget asks for {wanted:,.0f}. "
+      "Lower these, or give a larger config.pool.source."
+    )
 
 
 def _say_rejects(

@@ -44,42 +44,58 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   )
   if stage.open():
     return
-  runs = stage.folder / RUNS
-  done = {line["name"] for line in artifacts.read_jsonl(runs)}
   if config.scaling.subsets + config.scaling.held_out:
     pool = selection_stage.load(config, workdir)
-    designed = _design(config, pool)
-    decoder = base.load(config, workdir, mesh, stage.account)
-    dev = finetuning.dev_set(workdir)
-    todo = [subset for subset in designed if subset.name not in done]
-    for subset in metrics.progress(todo, desc="scaling", unit="subsets"):
-      table = shards.gather(
-        workdir, pool.row[subset.rows], ["tokens", "is_response"]
+    if max(config.scaling.sizes) <= pool.candidates.candidate.sum():
+      _train(config, workdir, mesh, stage, pool)
+    else:
+      metrics.say(
+        f"  config.scaling.sizes is {config.scaling.sizes}, beyond the "
+        f"{pool.candidates.candidate.sum():,} candidates: nothing is trained"
       )
-      tuned = training.fit(
-        decoder,
-        shards.tokens_of(table),
-        config=config,
-        name=subset.name,
-        epochs=config.finetune.epochs,
-        learning_rate=config.finetune.learning_rate,
-        seed=config.seed,
-        mesh=mesh,
-        folder=None,
-        account=stage.account,
-      )
-      found = evaluate.evaluate(
-        tuned, dev, batch_tokens=config.score.batch_tokens, mesh=mesh
-      )
-      artifacts.append_jsonl(runs, _line(pool, subset, found))
   mesh_lib.barrier("subsets trained")
-  lines = artifacts.read_jsonl(runs)
+  lines = artifacts.read_jsonl(stage.folder / RUNS)
   fits = scaling.fit_law(
     lines, resamples=config.scaling.resamples, seed=config.seed
   )
   artifacts.write_json(stage.folder / FITS, fits)
   _say(fits)
   stage.finish(subsets=len(lines))
+
+
+def _train(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  stage: provenance.Stage,
+  pool: selection_stage.ScoredPool,
+) -> None:
+  """Trains and evaluates the subsets that have no line yet."""
+  runs = stage.folder / RUNS
+  done = {line["name"] for line in artifacts.read_jsonl(runs)}
+  todo = [s for s in _design(config, pool) if s.name not in done]
+  decoder = base.load(config, workdir, mesh, stage.account)
+  dev = finetuning.dev_set(workdir)
+  for subset in metrics.progress(todo, desc="scaling", unit="subsets"):
+    table = shards.gather(
+      workdir, pool.row[subset.rows], ["tokens", "is_response"]
+    )
+    tuned = training.fit(
+      decoder,
+      shards.tokens_of(table),
+      config=config,
+      name=subset.name,
+      epochs=config.finetune.epochs,
+      learning_rate=config.finetune.learning_rate,
+      seed=config.seed,
+      mesh=mesh,
+      folder=None,
+      account=stage.account,
+    )
+    found = evaluate.evaluate(
+      tuned, dev, batch_tokens=config.score.batch_tokens, mesh=mesh
+    )
+    artifacts.append_jsonl(runs, _line(pool, subset, found))
 
 
 def _design(
