@@ -82,6 +82,10 @@ class Checkpoints:
           state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(run)
         ),
       )
+      if jax.default_backend() == "cpu":
+        # A host copy of a CPU array may be the array itself, and the caller
+        # donates it to the next step: only on disk is it safe.
+        self._manager.wait_until_finished()
     # TensorStore tells of a full disk by ValueError.
     except (OSError, ValueError) as error:
       raise self._unwritable(error) from error
