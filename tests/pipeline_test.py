@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -177,23 +178,71 @@ def test_another_budget_is_refused_and_redo_replaces(run, tmp_path):
   assert not (copy / "finetune").exists()
 
 
-def test_order_of_reading_changes_nothing(run, tmp_path):
-  """A permuted pool with the same scores selects the same records."""
+def test_draws_do_not_depend_on_the_order_of_reading(run, tmp_path):
   _, workdir, rows = run
   order = np.random.default_rng(0).permutation(len(rows))
   permuted = tiny.config(
     tiny.write(tmp_path / "pool.jsonl", [rows[i] for i in order]),
     pool__fields__labels="tags",
   )
-  pipeline.run(permuted, tmp_path / "work", stages=["pool", "embed"])
-  ids = {}
-  for name in (workdir, tmp_path / "work"):
-    index = artifacts.read_table(name / "pool/index.parquet")
-    ids[name] = {
-      split: set(index["id"][index["split"] == split])
-      for split in ("dev", "pool")
-    }
-  assert ids[workdir] == ids[tmp_path / "work"]
+  pipeline.run(permuted, tmp_path / "work", stages=["pool"])
+  dev = []
+  for folder in (workdir, tmp_path / "work"):
+    index = artifacts.read_table(folder / "pool/index.parquet")
+    dev.append(set(index["id"][index["split"] == "dev"]))
+  assert dev[0] == dev[1]
+  assert len(dev[0]) == 20
+
+
+# One of two hosts with four devices each, on one folder.
+_HOST = """
+import sys
+import jax
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+address, host, source, workdir = sys.argv[1:]
+jax.distributed.initialize(address, num_processes=2, process_id=int(host))
+from ila_jax import pipeline
+from tests import tiny
+pipeline.run(
+  tiny.config(source, pool__fields__labels="tags", mesh__fsdp=2),
+  workdir,
+  stages=["pool", "embed", "score", "landscape", "select", "finetune"],
+)
+"""
+
+
+def test_two_hosts_equal_one(run, tmp_path):
+  _, alone, _ = run
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  together = tmp_path / "work"
+  source = alone.parent / "pool.jsonl"
+  with (tmp_path / "log").open("w") as log:
+    hosts = [
+      subprocess.Popen(
+        [
+          *(sys.executable, "-c", _HOST, address, str(host)),
+          *(str(source), str(together)),
+        ],
+        cwd=CHECKOUT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        stdout=log,
+        stderr=log,
+      )
+      for host in range(2)
+    ]
+    codes = [host.wait(timeout=400) for host in hosts]
+  assert codes == [0, 0], (tmp_path / "log").read_text()
+  ours, theirs = (
+    artifacts.read_table(folder / "score/scores.parquet")
+    for folder in (together, alone)
+  )
+  np.testing.assert_array_equal(ours["id"], theirs["id"])
+  for name in ("nll_base", "nll_sft"):
+    np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3)
+  assert artifacts.read_jsonl(together / "finetune/evaluations.jsonl")
 
 
 def _command(workdir: pathlib.Path, *flags: str) -> list[str]:
