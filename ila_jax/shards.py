@@ -82,25 +82,25 @@ def gather(
 ) -> pa.Table:
   """Reads chosen rows of the pool, in the order asked for.
 
-  Only the chosen rows are held, and one shard.
+  Only the chosen rows are held, and one shard; shards without a chosen row are
+  not opened.
 
   Args:
     workdir: folder of the run.
-    rows: row numbers of the pool, in any order.
+    rows: row numbers of the pool, in any order, each once.
     columns: of `SCHEMA`.
   """
-  parts, found = [], []
-  for table in iterate(workdir, ["row", *columns]):
-    in_shard = table.column("row").to_numpy()
-    chosen = np.flatnonzero(np.isin(in_shard, rows))
-    if chosen.size:
-      parts.append(table.take(chosen))
-      found.append(in_shard[chosen])
-  if not parts:
+  if not len(rows):
     return SCHEMA.empty_table().select(list(columns))
-  order = np.argsort(np.concatenate(found))
-  place = np.searchsorted(np.concatenate(found)[order], rows)
-  return pa.concat_tables(parts).take(order[place]).select(list(columns))
+  # All shards have as many rows as the first, but for the last.
+  size = read_records(workdir, 0, ["row"]).num_rows
+  by_row = np.sort(rows)
+  parts = []
+  for shard in np.unique(by_row // size):
+    chosen = by_row[by_row // size == shard] - shard * size
+    table = read_records(workdir, int(shard), columns)
+    parts.append(table.take(chosen))
+  return pa.concat_tables(parts).take(np.searchsorted(by_row, rows))
 
 
 def iterate(

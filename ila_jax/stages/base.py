@@ -134,6 +134,16 @@ def _load(
   return training.load(stage.folder, config=config, mesh=mesh)
 
 
+def _prose(source: str) -> Iterator[pool.Example]:
+  try:
+    yield from pool.read((source,), rejects=lambda reject: None)
+  except errors.InputError as error:
+    said = str(error).replace("config.pool.source", "that source")
+    raise errors.InputError(
+      f"config.model.scratch.source is {source!r}: {said}"
+    ) from error
+
+
 def _train_scratch(
   config: config_lib.Config,
   workdir: epath.Path,
@@ -145,7 +155,7 @@ def _train_scratch(
   tokenize = tokenizer(config, workdir)
   texts = [
     "\n\n".join(turn.text for turn in example.turns) + tokenize.eos_token
-    for example in pool.read((scratch.source,), rejects=lambda reject: None)
+    for example in _prose(scratch.source)
   ]
   width = config.tokens.max_tokens
   data = trainset.TokenSet.of_text(

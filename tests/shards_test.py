@@ -1,0 +1,62 @@
+"""Rows come back as they went in, in any order, from few shards."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ila_jax import shards
+
+SIZES = (4, 4, 3)
+
+
+@pytest.fixture
+def workdir(tmp_path):
+  """Three shards of a pool of eleven."""
+  row = 0
+  for shard, size in enumerate(SIZES):
+    rows = np.arange(row, row + size)
+    row += size
+    table = pa.table(
+      {
+        "row": rows,
+        "id": [f"id{r}" for r in rows],
+        "record": [f"record {r}" for r in rows],
+        "prompt": [f"prompt {r}" for r in rows],
+        "response": [f"response {r}" for r in rows],
+        "tokens": [list(range(r + 1)) for r in rows],
+        "is_response": [[False] * r + [True] for r in rows],
+      },
+      schema=shards.SCHEMA,
+    )
+    shards.write_records(tmp_path, shard, table)
+  return tmp_path
+
+
+@pytest.mark.parametrize(
+  "rows", [[], [0], [10], [3, 4], [9, 0, 5, 4], list(range(10, -1, -1))]
+)
+def test_gather_keeps_the_order_asked_for(workdir, rows):
+  table = shards.gather(workdir, np.array(rows, int), ["id", "tokens"])
+  assert table.column_names == ["id", "tokens"]
+  assert table["id"].to_pylist() == [f"id{r}" for r in rows]
+  data = (
+    shards.tokens_of(
+      shards.gather(workdir, np.array(rows, int), ["tokens", "is_response"])
+    )
+    if rows
+    else ()
+  )
+  for r, ids in zip(rows, data.tokens if rows else (), strict=True):
+    np.testing.assert_array_equal(ids, np.arange(r + 1))
+
+
+def test_shards_without_a_chosen_row_are_not_opened(workdir):
+  shards.path(workdir, "pool", "records", 1).unlink()
+  table = shards.gather(workdir, np.array([10, 0]), ["record"])
+  assert table["record"].to_pylist() == ["record 10", "record 0"]
+
+
+def test_iterate_reads_all(workdir):
+  rows = [t["row"].to_pylist() for t in shards.iterate(workdir, ["row"])]
+  assert rows == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
+  assert shards.count(workdir) == 3
