@@ -74,7 +74,7 @@ class _PlainLines:
   def __init__(self, total: int | None, desc: str, unit: str) -> None:
     self._total, self._desc, self._unit = total, desc, unit
     self._begin = self._said = time.monotonic()
-    self._done = 0
+    self._done = self._said_done = 0
 
   def advance(self, n: int, total: int | None = None) -> None:
     """Counts, and speaks when the last line is old enough."""
@@ -89,11 +89,12 @@ class _PlainLines:
   def finish(self) -> None:
     """Says what it came to, if it took a while."""
     seconds = time.monotonic() - self._begin
-    if seconds >= _FIRST_SECONDS:
+    if seconds >= _FIRST_SECONDS and self._said_done < self._done:
       self._total = None
       self._say(seconds)
 
   def _say(self, seconds: float) -> None:
+    self._said_done = self._done
     of_total = f"/{self._total}" if self._total else ""
     line = f"  {self._desc}: {self._done}{of_total} {self._unit}"
     line += f" in {seconds:.0f} s"

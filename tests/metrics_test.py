@@ -24,7 +24,18 @@ def test_slow_work_speaks(capsys, monkeypatch):
   assert lines == [
     "  score: 20/40 examples in 3 s, about 3 s left",
     "  score: 40/40 examples in 20 s",
-    "  score: 40 examples in 21 s",
+  ]
+
+
+def test_what_was_not_said_is_said_at_the_end(capsys, monkeypatch):
+  clock = iter([0.0, 3.0, 4.0, 5.0])
+  monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+  with metrics.counter(None, desc="train", unit="steps") as advance:
+    advance(1, total=2)
+    advance(1, total=2)
+  assert capsys.readouterr().err.splitlines() == [
+    "  train: 1/2 steps in 3 s, about 3 s left",
+    "  train: 2 steps in 5 s",
   ]
 
 
