@@ -26,6 +26,7 @@ FAMILIES = {
 
 def make_decoder(family: str):
   """A torch causal language model whose every weight is random."""
+  pytest.importorskip("torch")
   transformers = pytest.importorskip("transformers")
   kind, options = FAMILIES[family]
   options = dict(options)
@@ -46,6 +47,7 @@ def make_decoder(family: str):
 
 def make_encoder():
   """A torch BERT whose every weight is random."""
+  pytest.importorskip("torch")
   transformers = pytest.importorskip("transformers")
   return _randomize(
     transformers.BertModel(
