@@ -118,6 +118,12 @@ def _check_across(config: Any) -> None:
       "config.pool.source is empty. Set it to a file, a folder, "
       "tfds:NAME/SPLIT, hf:NAME/SPLIT or docstrings:PACKAGE,..."
     )
+  for seed in (config.seed, *config.score.reference_seeds):
+    if seed >= 2**32:
+      raise errors.InputError(
+        f"config.seed or config.score.reference_seeds is {seed}; allowed: "
+        f"below 2³², which is {2**32}."
+      )
   for name in ("model.path", "encoder.path"):
     if not _field(config, name):
       raise errors.InputError(

@@ -1,4 +1,7 @@
-"""Flags to config to stages. Short, so that all logic is importable."""
+"""Runs ILA: python -m ila_jax --config CONFIG.py --workdir DIR [flags].
+
+Any field of configs/common.py is set with --config.SECTION.FIELD=VALUE.
+"""
 
 import errno
 import sys
@@ -42,6 +45,9 @@ def main() -> int:
 
   Whatever else goes wrong is a bug, and is left to be seen.
   """
+  if {"--help", "-h", "--helpfull"} & set(sys.argv):
+    print(__doc__ + flags.FLAGS.module_help(sys.modules[__name__]))
+    return 0
   try:
     _run(sys.argv)
   except errors.InputError as error:
@@ -91,6 +97,9 @@ def _run(argv: list[str]) -> None:
 def _parse_flags(argv: list[str]) -> None:
   try:
     rest = flags.FLAGS(argv)
+    # A config file that cannot be loaded tells so when it is first looked at.
+    if _CONFIG.value is not None:
+      _CONFIG.value.to_dict()
     missing = [flag.name for flag in (_CONFIG, _WORKDIR) if flag.value is None]
   # A locked ConfigDict reports an unknown field as an AttributeError, and the
   # config file is the user's program: it may raise anything.

@@ -24,7 +24,12 @@ from ila_jax import mesh as mesh_lib
 from ila_jax.stages import base
 
 MANIFEST = "manifest.json"
-_VERSIONS_OF = ("jax", "jaxlib", "flax", "optax", "transformers", "numpy")
+# Where --redo keeps what it replaces, until the new one is whole.
+_OLD = ".old"
+_VERSIONS_OF = (
+  *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
+  *("transformers", "tokenizers", "pyarrow", "scikit-learn"),
+)
 
 # Stage names are the user's; modules are named after what they make, for a
 # module called `select` would shadow the standard library's.
@@ -83,18 +88,44 @@ def run(
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   _claim(workdir)
   if redo:
-    _remove(workdir, redo)
-  with jax.set_mesh(mesh):
-    for name in config_lib.STAGES:
-      if name in stages:
-        metrics.say(f"[{name}]")
-        stage = importlib.import_module(f"ila_jax.stages.{_MODULES[name]}")
-        stage.run(config, workdir, mesh)
-        _write_manifest(config, workdir)
+    _set_aside(workdir, redo)
+  try:
+    with jax.set_mesh(mesh):
+      for name in config_lib.STAGES:
+        if name in stages:
+          _run_stage(config, workdir, mesh, name)
+  except errors.InputError:
+    if redo and not _record(workdir, redo).get("done"):
+      _put_back(workdir)
+    raise
+  if mesh_lib.is_writer() and (workdir / _OLD).exists():
+    (workdir / _OLD).rmtree()
+
+
+def _run_stage(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: jax.sharding.Mesh,
+  name: str,
+) -> None:
+  metrics.say(f"[{name}]")
+  before = _record(workdir, name)
+  stage = importlib.import_module(f"ila_jax.stages.{_MODULES[name]}")
+  stage.run(config, workdir, mesh)
+  # A run that only skipped has nothing to tell, and maybe other flags.
+  if _record(workdir, name) != before:
+    _write_manifest(config, workdir)
 
 
 def _claim(workdir: epath.Path) -> None:
   """Refuses a folder that is something else's, and makes a missing one."""
+  try:
+    workdir.exists()
+  except ImportError as error:
+    raise errors.InputError(
+      f"--workdir is {workdir}, and gcsfs, which reads such paths, is not "
+      "installed: pip install 'etils[epath-gcs]', or give a local folder."
+    ) from error
   if workdir.exists() and not workdir.is_dir():
     raise errors.InputError(
       f"--workdir is {workdir}, which is a file; give a folder."
@@ -119,29 +150,48 @@ def _claim(workdir: epath.Path) -> None:
   mesh_lib.barrier("workdir claimed")
 
 
-def _remove(workdir: epath.Path, redo: str) -> None:
-  """Removes a stage and what was made from it, the last of them first.
+def _set_aside(workdir: epath.Path, redo: str) -> None:
+  """Moves a stage and what was made from it out of the way, the last first.
 
-  So a kill leaves no child whose parent is gone.
+  They go for good when the run has ended well, and come back when the stage
+  could not be made anew. What a killed attempt left is thrown away: the whole
+  one was set aside before.
   """
   gone = {redo}
   for name in config_lib.STAGES:
     if gone & set(_MADE_FROM[name]):
       gone.add(name)
   if mesh_lib.is_writer():
+    (workdir / _OLD).mkdir(exist_ok=True)
     for name in reversed(config_lib.STAGES):
-      if name in gone and (workdir / name).exists():
+      if name not in gone or not (workdir / name).exists():
+        continue
+      if (workdir / _OLD / name).exists():
         (workdir / name).rmtree()
-  mesh_lib.barrier("old stages removed")
+      else:
+        (workdir / name).rename(workdir / _OLD / name)
+  mesh_lib.barrier("old stages set aside")
+
+
+def _put_back(workdir: epath.Path) -> None:
+  """Undoes `_set_aside`."""
+  if mesh_lib.is_writer():
+    for old in (workdir / _OLD).iterdir():
+      if (workdir / old.name).exists():
+        (workdir / old.name).rmtree()
+      old.rename(workdir / old.name)
+    (workdir / _OLD).rmtree()
+
+
+def _record(workdir: epath.Path, name: str) -> dict[str, Any]:
+  path = workdir / name / provenance.RECORD
+  return artifacts.read_json(path) if path.exists() else {}
 
 
 def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:
-  records = {}
-  for name in (*config_lib.STAGES, base.FOLDER):
-    path = workdir / name / provenance.RECORD
-    if path.exists():
-      record = artifacts.read_json(path)
-      records[name] = record
+  names = (*config_lib.STAGES, base.FOLDER)
+  records = {name: _record(workdir, name) for name in names}
+  records = {name: record for name, record in records.items() if record}
   manifest: dict[str, Any] = {
     "ila_jax": ila_jax.__version__,
     "written": datetime.datetime.now(datetime.UTC).isoformat(

@@ -2,14 +2,15 @@
 # The whole pipeline on this machine, offline once installed:
 #   bash launch/quickstart.sh [WORKDIR] [--config.pool.source=PATH ...]
 set -euo pipefail
-cd "$(dirname "$0")/.."
-source launch/venv.sh
-ensure_venv
+root="$(cd "$(dirname "$0")/.." && pwd)"
+source "$root/launch/venv.sh"
+(cd "$root" && ensure_venv)
 
-workdir=runs/quickstart
+workdir="$root/runs/quickstart"
 if [ $# -gt 0 ] && [ "${1#--}" = "$1" ]; then
   workdir="$1"
   shift
 fi
-exec .venv/bin/python -m ila_jax --config configs/quickstart.py \
-  --workdir "$workdir" "$@"
+# Run where the caller is, so that relative paths mean what they say.
+PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$root/.venv/bin/python" \
+  -m ila_jax --config "$root/configs/quickstart.py" --workdir "$workdir" "$@"

@@ -90,6 +90,9 @@ CASES = {
   "a file as workdir": (["--workdir={}/file"], "which is a file"),
   "unwritable": (["--workdir=/proc/ila_jax"], "/proc/ila_jax"),
   "another's folder": (["--workdir={}/theirs"], "no manifest.json"),
+  "no such config": (["--config=configs/typo.py"], "configs/typo.py"),
+  "a seed too large": (["--config.seed=5000000000"], "below 2³²"),
+  "gs without gcsfs": (["--workdir=gs://bucket/run"], "gcsfs"),
   "stray argument": (["quickly"], "'quickly' is no flag"),
 }
 

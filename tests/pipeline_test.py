@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -177,6 +178,40 @@ def test_another_budget_is_refused_and_redo_replaces(run, tmp_path):
   pipeline.run(config, copy, stages=["select"], redo="select")
   assert (copy / "select/selected.jsonl").read_bytes() != kept
   assert not (copy / "finetune").exists()
+
+
+@pytest.mark.parametrize(
+  ("redo", "change", "message"),
+  [
+    ("pool", {"pool__source": "typo.jsonl"}, "no such file"),
+    ("landscape", {"landscape__grid": 100_000}, "landscape.grid is 100000"),
+    ("select", {"select__budget": 0.5}, "landscape was made by another run"),
+  ],
+)
+def test_a_redo_that_fails_destroys_nothing(run, redo, change, message):
+  _, workdir, _ = run
+  source = change.get("pool__source", workdir.parent / "pool.jsonl")
+  fields = {k: v for k, v in change.items() if k != "pool__source"}
+  config = tiny.config(source, pool__fields__labels="tags", **fields)
+  before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
+  with pytest.raises(errors.InputError, match=message):
+    pipeline.run(config, workdir, redo=redo)
+  after = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
+  assert before == after
+
+
+def test_a_report_made_early_is_made_anew(run, tmp_path):
+  config, workdir, _ = run
+  copy = tmp_path / "copy"
+  subprocess.run(["cp", "-r", workdir, copy], check=True)
+  for name in ("finetune", "scaling", "report"):
+    shutil.rmtree(copy / name)
+  pipeline.run(config, copy, stages=["report"])
+  early = (copy / "report/index.html").read_text()
+  assert "Not run." in early
+  shutil.copytree(workdir / "finetune", copy / "finetune")
+  pipeline.run(config, copy, stages=["report"])
+  assert (copy / "report/index.html").read_text() != early
 
 
 def test_draws_do_not_depend_on_the_order_of_reading(run, tmp_path):

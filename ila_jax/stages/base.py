@@ -42,10 +42,21 @@ def tokenizer(config: config_lib.Config, workdir: epath.Path) -> Any:
   folder = epath.Path(workdir) / "pool" / "tokenizer"
   if not (folder / "tokenizer.json").exists():
     vocab = config.model.scratch.vocab
-    metrics.say(f"  training a tokenizer of {vocab:,} entries on the pool")
+    metrics.say(
+      f"  training a tokenizer on the pool, of up to {vocab:,} entries"
+    )
     tokens.train_bpe(_pool_texts(config), vocab_size=vocab, folder=folder)
   with artifacts.local(folder) as here:
     return tokens.load_tokenizer(here)
+
+
+def say_overshoot(field: str, drawn: np.ndarray, count: int) -> None:
+  """Says so where many records share a prompt, and are drawn together."""
+  if drawn.sum() > 1.1 * count + 10:
+    metrics.say(
+      f"  warning: {field} is {count:,}, and {drawn.sum():,} were drawn: many "
+      "records share a prompt, which is never split"
+    )
 
 
 def _pool_texts(config: config_lib.Config) -> Iterator[str]:

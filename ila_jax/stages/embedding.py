@@ -26,7 +26,11 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     "embed",
     {
       "config": config.section("encoder")
-      | (config.section("model") if config.encoder.path == "base" else {}),
+      | (
+        config.section("model", "tokens", "train")
+        if config.encoder.path == "base"
+        else {}
+      ),
       "encoder": _signature(config),
       "pool": provenance.output(workdir, "pool"),
       "seed": config.seed,

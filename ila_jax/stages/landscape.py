@@ -39,14 +39,13 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   cells_from_budget = config.landscape.grid == "auto" or (
     config.landscape.cells == "kmeans" and config.landscape.clusters is None
   )
+  budget = {"budget": config.select.budget, "unit": config.select.unit}
   stage = provenance.Stage(
     workdir,
     "landscape",
     {
-      "config": config.section("landscape"),
-      "budget": [config.select.budget, config.select.unit]
-      if cells_from_budget
-      else None,
+      "config": config.section("landscape")
+      | ({"select": budget} if cells_from_budget else {}),
       "embed": provenance.output(workdir, "embed"),
       "score": provenance.output(workdir, "score"),
       "exclude_reference": config.score.exclude_reference,

@@ -89,6 +89,7 @@ def _read_and_write(
     left.unlink()  # Of a reading that was killed; there may be fewer now.
   tokenizer = base.tokenizer(config, workdir)
   columns: dict[str, list] = collections.defaultdict(list)
+  read: collections.Counter[str] = collections.Counter()
   labelled = 0
   with (
     artifacts.atomic(stage.folder / REJECTS) as temporary,
@@ -98,13 +99,19 @@ def _read_and_write(
       lambda rejected: file.write(artifacts.json_line(rejected._asdict())),
       max_reject_fraction=config.pool.max_reject_fraction,
     )
-    for shard, kept in enumerate(_shards(config, tokenizer, rejects)):
+    for shard, kept in enumerate(_shards(config, tokenizer, rejects, read)):
       _write_shard(workdir, shard, len(columns["id"]), kept)
       for example, encoded in kept:
         _add_to_index(columns, example, encoded)
         labelled += example.has_labels
   # The rejects are on disk by now, also when they end the run here.
   _say_rejects(stage.folder, rejects, columns["truncated"])
+  limited = read["examples"] == config.pool.limit
+  if limited:
+    metrics.say(
+      f"  stopped at config.pool.limit, {config.pool.limit:,}: what follows in "
+      "the sources was not read"
+    )
   rejects.check(n_used=len(columns["id"]))
   index = _index(config, columns)
   artifacts.write_table(stage.folder / INDEX, index)
@@ -118,6 +125,7 @@ def _read_and_write(
       "reasons": dict(rejects.reasons.most_common()),
       "with_labels": labelled,
       "with_domain": sum(bool(domain) for domain in columns["domain"]),
+      "limited": limited,
       "truncated": sum(columns["truncated"]),
       "longest": max(
         int(p + r)
@@ -134,9 +142,12 @@ def _read_and_write(
 
 
 def _shards(
-  config: config_lib.Config, tokenizer: Any, rejects: pool.RejectCounter
+  config: config_lib.Config,
+  tokenizer: Any,
+  rejects: pool.RejectCounter,
+  read: collections.Counter[str],
 ) -> Iterator[list[tuple[pool.Example, tokens.Encoded]]]:
-  """Yields the usable examples, a shard at a time."""
+  """Yields the usable examples, a shard at a time; counts what was read."""
   examples = metrics.progress(
     pool.read(
       config.pool.sources,
@@ -152,6 +163,7 @@ def _shards(
   pending: list[tuple[pool.Example, tokens.Encoded]] = []
   size = config.pool.shard_examples
   while batch := tuple(itertools.islice(examples, _TOKENIZE_EXAMPLES)):
+    read["examples"] += len(batch)
     pending += _tokenized(config, tokenizer, rejects, batch)
     while len(pending) >= size:
       yield pending[:size]
@@ -245,6 +257,7 @@ def _index(
     purpose="dev",
     allowed=np.ones(n, np.bool_),
   )
+  base.say_overshoot("config.pool.dev_examples", dev, config.pool.dev_examples)
   index["split"] = np.where(dev, "dev", "pool")
   return index
 
@@ -259,6 +272,8 @@ def _check_size(config: config_lib.Config, n_tokens: np.ndarray) -> None:
   wanted = 1.0
   if config.select.unit == "examples":
     wanted = config.select.budget
+  elif config.select.unit == "fraction":
+    wanted = 0.5 / config.select.budget  # which rounds to one example
   elif config.select.unit == "tokens":
     # In examples of mean length; the cut itself is exact.
     wanted = config.select.budget / n_tokens.mean()

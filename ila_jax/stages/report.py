@@ -210,13 +210,13 @@ def _headline(
   if "coverage_table" in parts:
     ours, *rivals = parts["coverage_table"]
     line = (
-      f"{config.select.strategy} chose {ours['n_examples']:,} examples with "
+      f"{ours['strategy']} chose {ours['n_examples']:,} examples with "
       f"{ours['n_tokens']:,} response tokens; they occupy "
       f"{ours['pool_cells']:.1%} of the pool's cells"
     )
     random = [row for row in rivals if row["strategy"] == "random"]
     if random:
-      line += f", as many random ones {random[0]['pool_cells']:.1%}"
+      line += f", random ones at the same budget {random[0]['pool_cells']:.1%}"
     lines.append(line + ".")
   if "evaluations" in parts:
     losses = ", ".join(
@@ -247,6 +247,11 @@ def _warnings(records: dict[str, dict[str, Any]]) -> list[str]:
     warnings.append(
       f"{pool['used'] - pool['with_labels']:,} examples have no labels: K = 1 "
       "for them, which favours the labelled ones."
+    )
+  if pool["limited"]:
+    warnings.append(
+      "Reading stopped at config.pool.limit; what follows in the sources was "
+      "not read."
     )
   if pool["truncated"]:
     warnings.append(

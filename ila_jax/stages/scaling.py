@@ -58,6 +58,8 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   fits = scaling.fit_law(
     lines, resamples=config.scaling.resamples, seed=config.seed
   )
+  if not config.scaling.subsets + config.scaling.held_out:
+    fits["reason"] = "switched off (config.scaling.subsets is 0)"
   artifacts.write_json(stage.folder / FITS, fits)
   _say(fits)
   stage.finish(subsets=len(lines))

@@ -194,6 +194,7 @@ def _compare(
         "p95_distance": summary["p95"],
       }
     )
+    budgets = np.union1d(budgets, [k])
     curves[strategy] = {
       "budgets": budgets.tolist(),
       "coverage": landscape.coverage_curve(cell, order, budgets).tolist(),
