@@ -200,6 +200,23 @@ def test_a_redo_that_fails_destroys_nothing(run, redo, change, message):
   assert before == after
 
 
+@pytest.mark.parametrize(
+  ("count", "message"),
+  [("largest_token", "tokenizer makes token"), ("longest", "was made for 256")],
+)
+def test_a_base_that_cannot_read_the_pool_is_refused(
+  run, tmp_path, count, message
+):
+  config, workdir, _ = run
+  copy = tmp_path / "copy"
+  subprocess.run(["cp", "-r", workdir, copy], check=True)
+  counts = artifacts.read_json(copy / "pool/counts.json")
+  artifacts.write_json(copy / "pool/counts.json", counts | {count: 10**6})
+  with pytest.raises(errors.InputError, match=message):
+    pipeline.run(config, copy, redo="score")
+  assert (copy / "score/scores.parquet").exists()
+
+
 def test_a_report_made_early_is_made_anew(run, tmp_path):
   config, workdir, _ = run
   copy = tmp_path / "copy"
