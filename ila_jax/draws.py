@@ -36,6 +36,22 @@ def keyed_uniform(
   return (np.frombuffer(digests, ">u8") >> np.uint64(11)) / 2.0**53
 
 
+def overshoot(drawn: Bool[np.ndarray, " n"], *, count: int) -> str | None:
+  """A sentence where whole groups made a draw much larger than was asked.
+
+  >>> overshoot(np.ones(30, bool), count=3)
+  '3 asked for and 30 drawn: many records share a prompt, which is never split'
+  >>> overshoot(np.ones(3, bool), count=3)
+  """
+  found = int(drawn.sum())
+  if found <= 1.1 * count + 10:
+    return None
+  return (
+    f"{count:,} asked for and {found:,} drawn: many records share a prompt, "
+    "which is never split"
+  )
+
+
 def draw(
   groups: Shaped[np.ndarray, " n"],
   *,

@@ -87,6 +87,9 @@ def run(
   workdir = epath.Path(workdir)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   _claim(workdir)
+  begun = any((workdir / n).exists() for n in _set_aside_names(workdir))
+  if not mesh_lib.agree([begun])[0]:
+    _put_back(workdir)  # A --redo was killed before it had begun anything.
   if redo:
     _set_aside(workdir, redo)
   try:
@@ -98,8 +101,7 @@ def run(
     if redo and not _record(workdir, redo).get("done"):
       _put_back(workdir)
     raise
-  if mesh_lib.is_writer() and (workdir / _OLD).exists():
-    (workdir / _OLD).rmtree()
+  _throw_away(workdir)
 
 
 def _run_stage(
@@ -173,13 +175,27 @@ def _set_aside(workdir: epath.Path, redo: str) -> None:
   mesh_lib.barrier("old stages set aside")
 
 
+def _set_aside_names(workdir: epath.Path) -> list[str]:
+  """The stages that are set aside, in their order."""
+  return [n for n in config_lib.STAGES if (workdir / _OLD / n).exists()]
+
+
 def _put_back(workdir: epath.Path) -> None:
   """Undoes `_set_aside`."""
   if mesh_lib.is_writer():
-    for old in (workdir / _OLD).iterdir():
-      if (workdir / old.name).exists():
-        (workdir / old.name).rmtree()
-      old.rename(workdir / old.name)
+    for name in _set_aside_names(workdir):
+      if (workdir / name).exists():
+        (workdir / name).rmtree()
+      (workdir / _OLD / name).rename(workdir / name)
+    if (workdir / _OLD).exists():
+      (workdir / _OLD).rmtree()
+  mesh_lib.barrier("old stages put back")
+
+
+def _throw_away(workdir: epath.Path) -> None:
+  """Lets go of what was set aside, once the first of it is made anew."""
+  names = _set_aside_names(workdir)
+  if mesh_lib.is_writer() and names and _record(workdir, names[0]).get("done"):
     (workdir / _OLD).rmtree()
 
 

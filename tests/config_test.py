@@ -45,7 +45,10 @@ def _with(**fields) -> ml_collections.ConfigDict:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_config_loads_and_is_valid(name):
-  config_lib.parse(_load(name))
+  config = _load(name)
+  parsed = config_lib.parse(config).plain()
+  # Nothing is lost, added or changed on the way to the dataclasses.
+  assert parsed == config.to_dict()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,7 +62,10 @@ def test_sweeps_give_valid_configs(name):
   for point in itertools.chain.from_iterable(sweep() for sweep in sweeps):
     config = _load(name)
     config.update_from_flattened_dict(point)
-    config_lib.parse(config)
+    parsed = config_lib.parse(config).plain()
+    for field, value in point.items():
+      section, leaf = field.split(".")
+      assert parsed[section][leaf] == value
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from etils import epath
 
 from ila_jax import artifacts, errors, pipeline, provenance
 from tests import tiny
@@ -198,6 +199,18 @@ def test_a_redo_that_fails_destroys_nothing(run, redo, change, message):
     pipeline.run(config, workdir, redo=redo)
   after = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
   assert before == after
+
+
+def test_a_redo_killed_before_it_began_is_undone(run, tmp_path):
+  config, workdir, _ = run
+  copy = tmp_path / "copy"
+  subprocess.run(["cp", "-r", workdir, copy], check=True)
+  pipeline._set_aside(epath.Path(copy), "score")
+  assert not (copy / "score").exists()
+  pipeline.run(config, copy)  # All is there again, and is skipped.
+  for name in ("score/scores.parquet", "select/selected.jsonl"):
+    assert (copy / name).read_bytes() == (workdir / name).read_bytes()
+  assert not (copy / ".old").exists()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ def report_data(n=5000, *, seed=0, **changes):
   edges = [np.linspace(v.min(), v.max(), g + 1)[1:-1] for v in xy.T]
   ix, iy = (np.digitize(v, e) for v, e in zip(xy.T, edges, strict=True))
   cell = (ix * g + iy).astype(np.int32)
-  rank = np.argsort(np.argsort(depth)).astype(np.float32)
   reference = rng.choice(n, n // 20, replace=False)
   order = {
     "ila": _ila(cell, depth, np.isin(np.arange(n), reference)),
@@ -52,7 +51,6 @@ def report_data(n=5000, *, seed=0, **changes):
     "cell": cell,
     "grid": {"cells": f"grid {g}×{g}", "occupied": occupied},
     "depth": depth,
-    "relative_depth": ((rank + 0.5) / n).astype(np.float32),
     "n_tokens": n_tokens,
     "selected": order["ila"][: n // 10],
     "reference": reference,

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from ila_jax import figures, look, report, scaling
+from ila_jax import depth, figures, look, report, scaling
 from tests.report_data import SCRIPT, report_data
 
 PNGS = {
@@ -157,7 +157,6 @@ def test_tiny_pools_are_drawn(n, chosen):
     xy=rng.normal(0, 1, (n, 2)).astype(np.float32),
     cell=np.arange(n, dtype=np.int32) // 2,
     depth=rng.normal(0, 1, n).astype(np.float32),
-    relative_depth=rng.random(n).astype(np.float32),
     n_tokens=rng.integers(1, 9, n).astype(np.int32),
     selected=np.arange(chosen),
     reference=np.arange(0),
@@ -220,7 +219,8 @@ def test_median_depth_of_the_cell(data):
 
 def test_only_signed_depth_has_a_zero():
   signed = report_data(300, **ONLY_THE_MAP)
-  ranks = report_data(300, **ONLY_THE_MAP, depth=signed.relative_depth)
+  quantiles = depth.relative_depth(signed.depth, np.zeros(300, np.int32))
+  ranks = report_data(300, **ONLY_THE_MAP, depth=quantiles)
   lines = [
     len(report.draw(data)["depth_per_cell"].axes[1].lines)
     for data in (signed, ranks)

@@ -50,15 +50,6 @@ def tokenizer(config: config_lib.Config, workdir: epath.Path) -> Any:
     return tokens.load_tokenizer(here)
 
 
-def say_overshoot(field: str, drawn: np.ndarray, count: int) -> None:
-  """Says so where many records share a prompt, and are drawn together."""
-  if drawn.sum() > 1.1 * count + 10:
-    metrics.say(
-      f"  warning: {field} is {count:,}, and {drawn.sum():,} were drawn: many "
-      "records share a prompt, which is never split"
-    )
-
-
 def _pool_texts(config: config_lib.Config) -> Iterator[str]:
   examples = pool.read(
     config.pool.sources,
@@ -82,7 +73,7 @@ def load(
   config: config_lib.Config,
   workdir: epath.Path,
   mesh: Mesh,
-  account: metrics.Account | None = None,
+  account: metrics.Account,
 ) -> decoder_lib.Decoder:
   """The base on the mesh; a scratch base is trained first, once.
 
@@ -96,7 +87,7 @@ def load(
     errors.InputError: no weights there, weights of another shape, or a base
       that cannot read the pool's tokens.
   """
-  decoder = _load(config, workdir, mesh, account or metrics.Account())
+  decoder = _load(config, workdir, mesh, account)
   counts = artifacts.read_json(epath.Path(workdir) / "pool" / "counts.json")
   if counts["largest_token"] >= decoder.config.vocab:
     raise errors.InputError(

@@ -46,7 +46,8 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
       pool too small for the dev split, the reference or the budget.
   """
   del mesh
-  stage = provenance.Stage(workdir, "pool", _inputs(config, workdir))
+  inputs = _inputs(config, workdir)
+  stage = provenance.Stage(workdir, "pool", inputs)
   # A pool that never became whole is quickly read again from its start.
   if stage.open(replace="unfinished"):
     return
@@ -56,7 +57,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   counts = artifacts.read_json(stage.folder / COUNTS)
   ids = artifacts.read_table(stage.folder / INDEX, ["id"])["id"]
   stage.account.add(tokens=counts["tokens"])
-  stage.finish(output=[_inputs(config, workdir), ids.tolist()], **counts)
+  stage.finish(output=[inputs, ids.tolist()], **counts)
 
 
 def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def _read_and_write(
   labelled = 0
   with (
     artifacts.atomic(stage.folder / REJECTS) as temporary,
-    temporary.open("w") as file,
+    temporary.open("w", encoding="utf-8") as file,
   ):
     rejects = pool.RejectCounter(
       lambda rejected: file.write(artifacts.json_line(rejected._asdict())),
@@ -257,7 +258,9 @@ def _index(
     purpose="dev",
     allowed=np.ones(n, np.bool_),
   )
-  base.say_overshoot("config.pool.dev_examples", dev, config.pool.dev_examples)
+  warning = draws.overshoot(dev, count=config.pool.dev_examples)
+  if warning:
+    metrics.say(f"  warning: config.pool.dev_examples: {warning}")
   index["split"] = np.where(dev, "dev", "pool")
   return index
 

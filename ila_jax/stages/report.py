@@ -114,7 +114,6 @@ def _landscape(
     "depth_label": _DEPTH_LABELS.get(
       config.landscape.depth, f"depth: {config.landscape.depth}"
     ),
-    "relative_depth": cells["relative_depth"],
     "reference": np.flatnonzero(np.isin(cells["row"], reference)),
   }
 

@@ -45,8 +45,9 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   index = artifacts.read_table(workdir / "pool/index.parquet")
   references = _references(config, index)
   for drawn in references.values():
-    count = config.score.reference_examples
-    base.say_overshoot("config.score.reference_examples", drawn, count)
+    warning = draws.overshoot(drawn, count=config.score.reference_examples)
+    if warning:
+      metrics.say(f"  warning: config.score.reference_examples: {warning}")
   _write_references(stage.folder, index, references)
   decoder = base.load(config, workdir, mesh, stage.account)
   _say_cost(config, index, decoder)

@@ -36,7 +36,6 @@ class ScoredPool:
 
   row: np.ndarray
   ids: np.ndarray
-  xy: np.ndarray
   candidates: selection.Candidates
 
 
@@ -71,8 +70,6 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   artifacts.write_lines(
     stage.folder / "selected.jsonl", _records(workdir, pool.row[chosen])
   )
-  profile = selection.length_profile(pool.candidates.n_tokens, chosen)
-  artifacts.write_json(stage.folder / "lengths.json", profile)
   coverage = _compare(config, workdir, mesh, pool)
   artifacts.write_json(stage.folder / "coverage.json", coverage)
   ours = coverage["table"][0]
@@ -99,7 +96,6 @@ def load(config: config_lib.Config, workdir: epath.Path) -> ScoredPool:
   return ScoredPool(
     row=row,
     ids=cells["id"],
-    xy=np.stack([cells["x"], cells["y"]], axis=1),
     candidates=selection.candidates(
       cells["id"],
       cell=cells["cell"],

@@ -23,7 +23,7 @@ def fit(
   seed: int,
   mesh: Mesh,
   folder: epath.Path | None,
-  account: metrics.Account | None = None,
+  account: metrics.Account,
 ) -> decoder_lib.Decoder:
   """Trains with the settings of config.train; resumes what was killed.
 
@@ -53,12 +53,11 @@ def fit(
     )
   if folder is not None:
     artifacts.write_jsonl(folder / f"metrics-{name}.jsonl", history)
-  if account is not None:
-    # A backward pass costs twice a forward pass.
-    flops = (
-      3 * epochs * scoring.flops(decoder.config, data.tokens, data.is_response)
-    )
-    account.add(flops=flops, tokens=int(epochs * data.lengths.sum()))
+  # A backward pass costs twice a forward pass.
+  forward = scoring.flops(decoder.config, data.tokens, data.is_response)
+  account.add(
+    flops=3 * epochs * forward, tokens=int(epochs * data.lengths.sum())
+  )
   return decoder
 
 
