@@ -16,7 +16,6 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PyTree
 
 from ila_jax import errors, forward
-from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
 
 # LSA learns its vocabulary and axes from at most this many prompts.
@@ -87,24 +86,6 @@ def encode(
   ):
     embedded[rows] = vectors
   return embedded
-
-
-def flops(
-  config: encoder_lib.EncoderConfig | decoder_lib.DecoderConfig,
-  lengths: Sequence[int],
-) -> int:
-  """FLOPs of embedding texts of so many tokens; padding is not counted.
-
-  See `encoder.flops` and `decoder.flops`, whose head is not needed here.
-  """
-  if isinstance(config, encoder_lib.EncoderConfig):
-    return encoder_lib.flops(config, lengths)
-  return decoder_lib.flops(
-    config,
-    tokens=sum(lengths),
-    attended=sum(t * (t + 1) // 2 for t in lengths),
-    response_tokens=0,
-  )
 
 
 def fit_lsa(texts: Sequence[str], *, width: int, seed: int) -> Any:

@@ -8,6 +8,8 @@ from jaxtyping import Array, Bool, Int, Shaped
 
 from ila_jax import batching
 from ila_jax import mesh as mesh_lib
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import encoder as encoder_lib
 
 
 def over_examples(
@@ -71,3 +73,33 @@ def _collect(
   host = mesh_lib.fetch(made)[: len(rows)]
   on_batch(len(rows))
   return rows, host
+
+
+def flops(
+  config: decoder_lib.DecoderConfig | encoder_lib.EncoderConfig,
+  lengths: Int[np.ndarray, " n"],
+  *,
+  response_tokens: int = 0,
+) -> int:
+  """FLOPs of one forward pass over texts of these lengths, without padding.
+
+  Counted from the shapes of the matrix products, see `decoder.flops` and
+  `encoder.flops`. In a decoder a token attends to itself and to all before it
+  in its text; its head runs on the response tokens alone.
+
+  >>> config = decoder_lib.DecoderConfig(
+  ...   vocab=32, layers=2, width=8, heads=2, kv_heads=2, head_dim=4,
+  ...   mlp_width=32,
+  ... )
+  >>> flops(config, np.array([1]), response_tokens=1)
+  4672
+  """
+  if isinstance(config, encoder_lib.EncoderConfig):
+    return encoder_lib.flops(config, lengths.tolist())
+  lengths = lengths.astype(np.int64)
+  return decoder_lib.flops(
+    config,
+    tokens=int(lengths.sum()),
+    attended=int((lengths * (lengths + 1) // 2).sum()),
+    response_tokens=response_tokens,
+  )

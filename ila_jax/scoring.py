@@ -81,22 +81,3 @@ def example_nll(
   ):
     nll[rows] = scored
   return nll
-
-
-def flops(
-  config: decoder_lib.DecoderConfig,
-  tokens: Sequence[Int[np.ndarray, " _"]],
-  is_response: Sequence[Bool[np.ndarray, " _"]],
-) -> int:
-  """FLOPs of one forward pass over these examples, padding not counted.
-
-  Counted from the shapes of the matrix products, see `decoder.flops`; a token
-  attends to itself and to all before it in its example.
-  """
-  lengths = np.array([len(ids) for ids in tokens], np.int64)
-  return decoder_lib.flops(
-    config,
-    tokens=int(lengths.sum()),
-    attended=int((lengths * (lengths + 1) // 2).sum()),
-    response_tokens=int(sum(mask.sum() for mask in is_response)),
-  )

@@ -38,6 +38,11 @@ class TokenSet:
     """Tokens of each example."""
     return np.array([len(ids) for ids in self.tokens], np.int32)
 
+  @property
+  def response_tokens(self) -> int:
+    """Tokens to be predicted, over all examples."""
+    return int(sum(mask.sum() for mask in self.is_response))
+
   @classmethod
   def of_text(cls, tokens: Sequence[Int[np.ndarray, " _"]]) -> "TokenSet":
     """Plain text, for pre-training: all tokens but the first are targets."""

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from ila_jax import mesh, scoring
+from ila_jax import forward, mesh, scoring
 from ila_jax.models import weights
 from tests import torch_models
 
@@ -96,7 +96,6 @@ def test_no_examples(pair):
 
 def test_flops_are_those_of_the_matrix_products(pair):
   config = pair[1].config
-  tokens, is_response = [np.zeros(3, np.int32)], [np.array([False, True, True])]
   queries, keys = (
     config.heads * config.head_dim,
     config.kv_heads * config.head_dim,
@@ -104,4 +103,5 @@ def test_flops_are_those_of_the_matrix_products(pair):
   block = config.width * (2 * queries + 2 * keys + 3 * config.mlp_width)
   by_hand = config.layers * (2 * 3 * block + 4 * (1 + 2 + 3) * queries)
   by_hand += 2 * 2 * config.vocab * config.width
-  assert scoring.flops(config, tokens, is_response) == by_hand
+  found = forward.flops(config, np.array([3]), response_tokens=2)
+  assert found == by_hand

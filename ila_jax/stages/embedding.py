@@ -7,7 +7,15 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, embed, metrics, provenance, shards, tokens
+from ila_jax import (
+  artifacts,
+  embed,
+  forward,
+  metrics,
+  provenance,
+  shards,
+  tokens,
+)
 from ila_jax import config as config_lib
 from ila_jax.models import weights
 from ila_jax.stages import base
@@ -99,9 +107,9 @@ def _embedder(
     ids = tokenizer(
       texts, truncation=True, max_length=config.encoder.max_tokens
     )["input_ids"]
+    lengths = np.array([len(i) for i in ids], np.int32)
     account.add(
-      flops=embed.flops(model.config, [len(i) for i in ids]),
-      tokens=sum(len(i) for i in ids),
+      flops=forward.flops(model.config, lengths), tokens=int(lengths.sum())
     )
     return embed.encode(
       model,

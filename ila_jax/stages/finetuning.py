@@ -142,7 +142,7 @@ def _tune(
       "strategy": arm.strategy,
       "equal": arm.equal,
       "train_examples": len(data),
-      "train_tokens": int(sum(mask.sum() for mask in data.is_response)),
+      "train_tokens": data.response_tokens,
     },
   )
 

@@ -9,6 +9,7 @@ from ila_jax import (
   artifacts,
   draws,
   errors,
+  forward,
   metrics,
   provenance,
   scoring,
@@ -121,19 +122,16 @@ def _say_cost(
   index: dict[str, np.ndarray],
   decoder: decoder_lib.Decoder,
 ) -> None:
-  prompt, response = index["n_prompt_tokens"], index["n_response_tokens"]
-  lengths = (prompt + response).astype(np.int64)
-  forward = decoder_lib.flops(
-    decoder.config,
-    tokens=int(lengths.sum()),
-    attended=int((lengths * (lengths + 1) // 2).sum()),
-    response_tokens=int(response.sum()),
+  response = index["n_response_tokens"]
+  lengths = index["n_prompt_tokens"] + response
+  cost = forward.flops(
+    decoder.config, lengths, response_tokens=int(response.sum())
   )
   passes = 1 + len(config.score.reference_seeds)
   metrics.say(
     f"  {len(lengths):,} examples, {lengths.sum():,} tokens, "
     f"{decoder_lib.count_parameters(decoder.config):,} weights: {passes} "
-    f"passes of {forward:.2e} FLOPs"
+    f"passes of {cost:.2e} FLOPs"
   )
 
 
@@ -206,7 +204,9 @@ def _score(
         target, {"row": table.column("row").to_numpy(), "nll": nll}
       )
       stage.account.add(
-        flops=scoring.flops(decoder.config, data.tokens, data.is_response),
+        flops=forward.flops(
+          decoder.config, data.lengths, response_tokens=data.response_tokens
+        ),
         tokens=int(data.lengths.sum()),
       )
       parts.append(nll)

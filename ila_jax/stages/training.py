@@ -5,7 +5,7 @@ from typing import Any
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, metrics, scoring, tokens, train, trainset
+from ila_jax import artifacts, forward, metrics, tokens, train, trainset
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import decoder as decoder_lib
@@ -54,10 +54,10 @@ def fit(
   if folder is not None:
     artifacts.write_jsonl(folder / f"metrics-{name}.jsonl", history)
   # A backward pass costs twice a forward pass.
-  forward = scoring.flops(decoder.config, data.tokens, data.is_response)
-  account.add(
-    flops=3 * epochs * forward, tokens=int(epochs * data.lengths.sum())
+  cost = forward.flops(
+    decoder.config, data.lengths, response_tokens=data.response_tokens
   )
+  account.add(flops=3 * epochs * cost, tokens=int(epochs * data.lengths.sum()))
   return decoder
 
 
