@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Int, Shaped
 
 from ila_jax import batching
 from ila_jax import mesh as mesh_lib
+from ila_jax.models import architecture
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
 
@@ -83,7 +84,7 @@ def flops(
 ) -> int:
   """FLOPs of one forward pass over texts of these lengths, without padding.
 
-  Counted from the shapes of the matrix products, see `decoder.flops` and
+  Counted from the shapes of the matrix products, see `architecture.flops` and
   `encoder.flops`. In a decoder a token attends to itself and to all before it
   in its text; its head runs on the response tokens alone.
 
@@ -97,7 +98,7 @@ def flops(
   if isinstance(config, encoder_lib.EncoderConfig):
     return encoder_lib.flops(config, lengths.tolist())
   lengths = lengths.astype(np.int64)
-  return decoder_lib.flops(
+  return architecture.flops(
     config,
     tokens=int(lengths.sum()),
     attended=int((lengths * (lengths + 1) // 2).sum()),

@@ -9,8 +9,8 @@ from flax import nnx
 
 from ila_jax import errors, losses
 from ila_jax import mesh as mesh_lib
+from ila_jax.models import architecture, attention, layers, weights
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.models import layers, weights
 from tests import torch_models
 
 LENGTHS = (7, 1, 12, 2)
@@ -147,7 +147,7 @@ def test_attention_in_blocks_equals_dense_numpy(monkeypatch):
   rows = tuple(map(jnp.asarray, (query, key, value)))
 
   def total(rows, segments):
-    seen = layers.attention(*rows, segments)
+    seen = attention.attend(*rows, segments)
     return (seen**2).sum(), seen
 
   run = jax.value_and_grad(total, has_aux=True)
@@ -155,7 +155,7 @@ def test_attention_in_blocks_equals_dense_numpy(monkeypatch):
   dense = _dense_attention(query, key, value, segments)
   np.testing.assert_allclose(whole, dense, atol=1e-5)
   # Blocks that do not divide t end in queries that see nothing.
-  monkeypatch.setattr(layers, "_QUERY_BLOCK", 5)
+  monkeypatch.setattr(attention, "_QUERY_BLOCK", 5)
   # A new function, for the block is no part of what jit remembers.
   (_, seen), got = jax.jit(lambda *x: run(*x))(rows, jnp.asarray(segments))
   np.testing.assert_allclose(seen, dense, atol=1e-5)
@@ -309,7 +309,7 @@ def test_flops_equal_torchs_count(pair):
   b, t = 2, 9
   with flop_counter.FlopCounterMode(display=False) as counter:
     theirs(torch.zeros((b, t), dtype=torch.int64))
-  ours = decoder_lib.flops(
+  ours = architecture.flops(
     config, tokens=b * t, attended=b * t * t, response_tokens=b * t
   )
   assert counter.get_total_flops() == ours

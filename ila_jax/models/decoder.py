@@ -4,19 +4,17 @@ The weights of all layers are stacked on a leading axis, so that one scan runs
 them: the program's size and its compile time do not grow with the depth.
 """
 
-import dataclasses
+import functools
 import math
-import re
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
-from ila_jax import errors
-from ila_jax.models import layers
+from ila_jax.models import attention, layers
+from ila_jax.models.architecture import DecoderConfig
 
 _INITIAL_STD = 0.02
 
@@ -33,72 +31,6 @@ SHARDING_RULES = (
   (r"\bblocks/(output|down)\b", PartitionSpec(None, "tensor", "fsdp")),
   (r"", PartitionSpec()),
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class DecoderConfig:
-  """Sizes of a decoder, and how it computes.
-
-  Attributes:
-    vocab: number of tokens v.
-    layers: number of blocks.
-    width: width of the residual stream d.
-    heads: query heads of a block.
-    kv_heads: key and value heads; divides `heads`.
-    head_dim: width of a head; even, for the rotation works on pairs.
-    mlp_width: hidden width of the gated MLP.
-    rope_theta: base of the rotary frequencies.
-    norm_eps: added to the mean square in RMS norms.
-    qkv_bias: Qwen2 adds biases to query, key and value; Llama does not.
-    tied: whether the output head is the embedding table.
-    max_positions: positions that the model was made for.
-    dtype: of activations and matrix products; softmax and norms are float32.
-    param_dtype: of the weights as they are held.
-    remat: recompute each block in the backward pass, to save memory.
-
-  Raises:
-    errors.InputError: sizes below 1, or that do not fit each other.
-
-  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
-  >>> DecoderConfig(**sizes, head_dim=5, mlp_width=16)
-  Traceback (most recent call last):
-  ila_jax.errors.InputError: decoder head_dim is 5; allowed: an even number...
-  """
-
-  vocab: int
-  layers: int
-  width: int
-  heads: int
-  kv_heads: int
-  head_dim: int
-  mlp_width: int
-  rope_theta: float = 10000.0
-  norm_eps: float = 1e-5
-  qkv_bias: bool = False
-  tied: bool = True
-  max_positions: int = 2048
-  dtype: str = "float32"
-  param_dtype: str = "float32"
-  remat: bool = False
-
-  def __post_init__(self) -> None:
-    """Checks that the sizes fit each other."""
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      if field.type is int and value < 1:
-        raise errors.InputError(
-          f"decoder {field.name} is {value}; allowed: 1 or more."
-        )
-    if self.heads % self.kv_heads:
-      raise errors.InputError(
-        f"decoder kv_heads is {self.kv_heads}; allowed: a divisor of heads, "
-        f"which is {self.heads}."
-      )
-    if self.head_dim % 2:
-      raise errors.InputError(
-        f"decoder head_dim is {self.head_dim}; allowed: an even number, for "
-        "rotary positions turn pairs."
-      )
 
 
 class Blocks(nnx.Module):
@@ -173,6 +105,7 @@ class Decoder(nnx.Module):
     tokens: Int[Array, "b t"],
     positions: Int[Array, "b t"],
     segment_ids: Int[Array, "b t"],
+    adapters: PyTree | None = None,
   ) -> Float[Array, "b t d"]:
     """Final hidden states; what stands at i has seen its segment up to i.
 
@@ -180,6 +113,9 @@ class Decoder(nnx.Module):
       tokens: token ids.
       positions: place of each token in its own example, from 0.
       segment_ids: 0 for padding, 1 and up for the examples packed in a row.
+      adapters: low-rank updates of matrices, by their name: `a` [layer, m, in,
+        r] and `b` [layer, m, r, out]; row i of the batch is under adapter
+        i mod m.
 
     Returns:
       Normed hidden states in the compute dtype; undefined at padding.
@@ -192,11 +128,11 @@ class Decoder(nnx.Module):
       positions, head_dim=config.head_dim, theta=config.rope_theta
     )
 
-    def body(x: Array, weights: dict[str, Array]) -> tuple[Array, None]:
-      x = _block(x, weights, angles, segment_ids, config)
+    def body(x: Array, layer: PyTree) -> tuple[Array, None]:
+      x = _block(x, *layer, angles, segment_ids, config)
       return layers.constrain(x, _BATCH), None
 
-    weights = nnx.to_pure_dict(nnx.state(self.blocks))
+    weights = (nnx.to_pure_dict(nnx.state(self.blocks)), adapters or {})
     body = jax.checkpoint(body) if config.remat else body
     x, _ = jax.lax.scan(body, x, weights)
     return layers.rms_norm(x, self.final_norm[...], eps=config.norm_eps)
@@ -219,33 +155,44 @@ class Decoder(nnx.Module):
 def _block(
   x: Float[Array, "b t d"],
   weights: dict[str, Array],
+  adapters: PyTree,
   angles: Float[Array, "b t e"],
   segment_ids: Int[Array, "b t"],
   config: DecoderConfig,
 ) -> Float[Array, "b t d"]:
   """One layer: attention, then the gated MLP, each on a normed input."""
   y = layers.rms_norm(x, weights["attention_norm"], eps=config.norm_eps)
+  linear = functools.partial(_linear, weights=weights, adapters=adapters)
   query, key, value = (
-    _project(y, weights, name, config.head_dim)
+    linear(y, name).reshape(*y.shape[:2], -1, config.head_dim)
     for name in ("query", "key", "value")
   )
-  seen = layers.attention(
+  seen = attention.attend(
     layers.rotate(query, angles), layers.rotate(key, angles), value, segment_ids
   )
-  x = x + layers.dot("btf,fd->btd", seen, weights["output"])
+  x = x + linear(seen, "output")
   y = layers.rms_norm(x, weights["mlp_norm"], eps=config.norm_eps)
-  gate = jax.nn.silu(layers.dot("btd,df->btf", y, weights["gate"]))
-  up = layers.dot("btd,df->btf", y, weights["up"])
-  return x + layers.dot("btf,fd->btd", gate * up, weights["down"])
+  gate = jax.nn.silu(linear(y, "gate"))
+  return x + linear(gate * linear(y, "up"), "down")
 
 
-def _project(
-  y: Float[Array, "b t d"], weights: dict[str, Array], name: str, head_dim: int
-) -> Float[Array, "b t h e"]:
-  out = layers.dot("btd,df->btf", y, weights[name])
+def _linear(
+  x: Float[Array, "b t d"],
+  name: str,
+  *,
+  weights: dict[str, Array],
+  adapters: PyTree,
+) -> Float[Array, "b t f"]:
+  """x·W + bias, and x·A·B of the adapter that each row is under."""
+  out = layers.dot("btd,df->btf", x, weights[name])
   if f"{name}_bias" in weights:
     out = out + weights[f"{name}_bias"].astype(out.dtype)[None, None, :]
-  return out.reshape(*out.shape[:2], -1, head_dim)
+  if name in adapters:
+    a, b = adapters[name]["a"], adapters[name]["b"]
+    each = x.reshape(-1, len(a), *x.shape[1:])
+    low = layers.dot("xmtd,mdr->xmtr", each, a)
+    out = out + layers.dot("xmtr,mrf->xmtf", low, b).reshape(out.shape)
+  return out
 
 
 def shardings(tree: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
@@ -266,13 +213,7 @@ def shardings(tree: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
   >>> shardings(state, mesh)["embedding"].get_value().spec
   P('tensor', 'fsdp')
   """
-
-  def place(path: Any, leaf: Any) -> NamedSharding:
-    name = jax.tree_util.keystr(path, simple=True, separator="/")
-    spec = next(s for rule, s in SHARDING_RULES if re.search(rule, name))
-    return NamedSharding(mesh, layers.fit(spec, leaf.shape, mesh.shape))
-
-  return jax.tree_util.tree_map_with_path(place, tree)
+  return layers.place(tree, mesh, SHARDING_RULES)
 
 
 def abstract(config: DecoderConfig) -> Decoder:
@@ -295,35 +236,3 @@ def count_parameters(config: DecoderConfig) -> int:
   """
   leaves = jax.tree.leaves(nnx.state(abstract(config)))
   return sum(math.prod(leaf.shape) for leaf in leaves)
-
-
-def flops(
-  config: DecoderConfig,
-  *,
-  tokens: int,
-  attended: int,
-  response_tokens: int,
-) -> int:
-  """FLOPs of the matrix products of a forward pass (a product-sum is 2).
-
-  Args:
-    config: sizes.
-    tokens: tokens that pass the blocks.
-    attended: pairs of a query and a key that it sees, over all tokens.
-    response_tokens: tokens whose logits are computed.
-
-  Returns:
-    2·tokens·(weights of the blocks) + 4·attended·heads·head_dim·layers
-    + 2·response_tokens·v·d. A backward pass costs twice as much again.
-
-  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
-  >>> config = DecoderConfig(**sizes, head_dim=4, mlp_width=16)
-  >>> flops(config, tokens=1, attended=1, response_tokens=1)
-  2880
-  """
-  queries = config.heads * config.head_dim
-  keys = config.kv_heads * config.head_dim
-  block = config.width * (2 * queries + 2 * keys + 3 * config.mlp_width)
-  per_layer = 2 * tokens * block + 4 * attended * queries
-  head = 2 * response_tokens * config.vocab * config.width
-  return config.layers * per_layer + head

@@ -2,17 +2,15 @@
 
 import functools
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
-from jaxtyping import Array, Bool, Float, Int
-
-# Queries whose scores against all keys are held at one time.
-_QUERY_BLOCK = 256
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, PyTree
 
 
 @functools.partial(jax.jit, static_argnames=("shapes", "std", "dtype"))
@@ -99,6 +97,37 @@ def fit(
   return PartitionSpec(*(a if divides(a, n) else None for a, n in pairs))
 
 
+def place(
+  tree: PyTree,
+  mesh: jax.sharding.Mesh,
+  rules: Sequence[tuple[str, PartitionSpec]],
+) -> PyTree:
+  """Shardings of arrays by their path: the first pattern found in it decides.
+
+  Args:
+    tree: arrays, or their shapes.
+    mesh: the devices.
+    rules: (pattern, spec); `fit` leaves out what a mesh does not divide.
+
+  Returns:
+    The same tree of `NamedSharding`.
+
+  >>> mesh = jax.make_mesh((1,), ("fsdp",))
+  >>> rules = (("query", PartitionSpec("fsdp")), ("", PartitionSpec()))
+  >>> place({"query": jnp.ones(2), "norm": jnp.ones(2)}, mesh, rules)[
+  ...   "query"
+  ... ].spec
+  P('fsdp',)
+  """
+
+  def one(path: Any, leaf: Any) -> NamedSharding:
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    spec = next(s for rule, s in rules if re.search(rule, name))
+    return NamedSharding(mesh, fit(spec, leaf.shape, mesh.shape))
+
+  return jax.tree_util.tree_map_with_path(one, tree)
+
+
 def rms_norm(
   x: Float[Array, "b t d"], scale: Float[Array, " d"], *, eps: float
 ) -> Float[Array, "b t d"]:
@@ -138,65 +167,3 @@ def rotate(
   first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   turned = (first * cos - second * sin, second * cos + first * sin)
   return jnp.concatenate(turned, axis=-1).astype(x.dtype)
-
-
-def attention(
-  query: Float[Array, "b t h e"],
-  key: Float[Array, "b t k e"],
-  value: Float[Array, "b t k e"],
-  segment_ids: Int[Array, "b t"],
-) -> Float[Array, "b t f"]:
-  """Causal attention inside each segment, softmax(q·k / sqrt(e))·v.
-
-  A block of queries at a time meets all keys, so that memory grows with t and
-  not with its square. The backward pass computes the scores again.
-
-  Args:
-    query: h heads of width e.
-    key: k heads; each serves h / k query heads.
-    value: k heads.
-    segment_ids: tokens see only tokens of their own segment.
-
-  Returns:
-    What was seen, heads side by side (f = h * e).
-
-  >>> x = jnp.ones((1, 4, 2, 8))
-  >>> attention(x, x, x, jnp.ones((1, 4), jnp.int32)).shape
-  (1, 4, 16)
-  """
-  b, t, h, e = query.shape
-  kv_heads = key.shape[2]
-  size = min(_QUERY_BLOCK, t)
-  count = -(-t // size)
-
-  def split(x: Array) -> Array:
-    tail = ((0, 0), (0, count * size - t)) + ((0, 0),) * (x.ndim - 2)
-    x = jnp.pad(x, tail).reshape(x.shape[0], count, size, *x.shape[2:])
-    return jnp.moveaxis(x, 1, 0)
-
-  @jax.checkpoint
-  def attend(block: tuple[Array, Array, Array]) -> Array:
-    part, segments, places = block
-    causal = places[0, :, None] >= jnp.arange(t)[None]
-    same = segments[:, :, None] == segment_ids[:, None, :]
-    return _attend(part, key, value, same & causal[None])
-
-  query = query.reshape(b, t, kv_heads, h // kv_heads, e)
-  places = jnp.arange(t)[None]
-  blocks = (split(query), split(segment_ids), split(places))
-  seen = jnp.moveaxis(jax.lax.map(attend, blocks), 0, 1)
-  return seen.reshape(b, count * size, h * e)[:, :t]
-
-
-def _attend(
-  query: Float[Array, "b q k g e"],
-  key: Float[Array, "b s k e"],
-  value: Float[Array, "b s k e"],
-  visible: Bool[Array, "b q s"],
-) -> Float[Array, "b q k g e"]:
-  scores = dot("bqkge,bske->bkgqs", query, key, dtype=jnp.float32)
-  scores = scores / math.sqrt(query.shape[-1])
-  # Finite, so that a query that sees nothing (padding) has no NaN.
-  scores = jnp.where(visible[:, None, None], scores, -1e30)
-  weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
-  return dot("bkgqs,bske->bqkge", weights, value)

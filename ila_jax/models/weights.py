@@ -1,4 +1,4 @@
-"""Weights from and to Hugging Face folders: the one file with foreign names.
+"""Weights from and to Hugging Face folders.
 
 Only safetensors are read: a pickle runs code, and is refused.
 """
@@ -23,48 +23,7 @@ from ila_jax import mesh as mesh_lib
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
 from ila_jax.models import foreign
-
-# Our name -> their name ({} is the layer). Matrices, which they keep as
-# (out, in), are transposed; tables and vectors are kept as they are.
-_DECODER_NAMES = {
-  "embedding": "model.embed_tokens.weight",
-  "final_norm": "model.norm.weight",
-  "output_head": "lm_head.weight",
-  "blocks/attention_norm": "model.layers.{}.input_layernorm.weight",
-  "blocks/query": "model.layers.{}.self_attn.q_proj.weight",
-  "blocks/key": "model.layers.{}.self_attn.k_proj.weight",
-  "blocks/value": "model.layers.{}.self_attn.v_proj.weight",
-  "blocks/output": "model.layers.{}.self_attn.o_proj.weight",
-  "blocks/query_bias": "model.layers.{}.self_attn.q_proj.bias",
-  "blocks/key_bias": "model.layers.{}.self_attn.k_proj.bias",
-  "blocks/value_bias": "model.layers.{}.self_attn.v_proj.bias",
-  "blocks/mlp_norm": "model.layers.{}.post_attention_layernorm.weight",
-  "blocks/gate": "model.layers.{}.mlp.gate_proj.weight",
-  "blocks/up": "model.layers.{}.mlp.up_proj.weight",
-  "blocks/down": "model.layers.{}.mlp.down_proj.weight",
-}
-_ENCODER_NAMES = {
-  "embedding": "embeddings.word_embeddings.weight",
-  "position_embedding": "embeddings.position_embeddings.weight",
-  "type_embedding": "embeddings.token_type_embeddings.weight",
-  "norm": "embeddings.LayerNorm.weight",
-  "norm_bias": "embeddings.LayerNorm.bias",
-} | {
-  f"blocks/{ours}{suffix}": f"encoder.layer.{{}}.{theirs}.{kind}"
-  for ours, theirs in (
-    ("query", "attention.self.query"),
-    ("key", "attention.self.key"),
-    ("value", "attention.self.value"),
-    ("output", "attention.output.dense"),
-    ("attention_norm", "attention.output.LayerNorm"),
-    ("up", "intermediate.dense"),
-    ("down", "output.dense"),
-    ("mlp_norm", "output.LayerNorm"),
-  )
-  for suffix, kind in (("", "weight"), ("_bias", "bias"))
-}
-# What folders may hold beside the weights: constants, and heads we do not use.
-_IGNORED = ("rotary_emb.inv_freq", "position_ids", "pooler.", "cls.")
+from ila_jax.models import names as names_lib
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -105,9 +64,11 @@ def load_decoder(
   )
   graphdef, shapes = nnx.split(decoder_lib.abstract(config))
   targets = decoder_lib.shardings(shapes, mesh) if mesh else None
-  ignored = (*_IGNORED, "lm_head.") if config.tied else _IGNORED
+  ignored = (
+    (*names_lib.IGNORED, "lm_head.") if config.tied else names_lib.IGNORED
+  )
   state = _read_state(
-    folder, shapes, _DECODER_NAMES, ignored=ignored, shardings=targets
+    folder, shapes, names_lib.DECODER, ignored=ignored, shardings=targets
   )
   return config, nnx.merge(graphdef, state)
 
@@ -146,7 +107,11 @@ def load_encoder(
     whole = NamedSharding(mesh, PartitionSpec())
     targets = jax.tree.map(lambda _: whole, shapes)
   state = _read_state(
-    folder, shapes, _ENCODER_NAMES, ignored=_IGNORED, shardings=targets
+    folder,
+    shapes,
+    names_lib.ENCODER,
+    ignored=names_lib.IGNORED,
+    shardings=targets,
   )
   return config, pooling, nnx.merge(graphdef, state)
 
@@ -187,7 +152,7 @@ def save_decoder(
     array = mesh_lib.fetch(leaf)
     stacked = array if path.startswith("blocks/") else array[None]
     for layer, tensor in enumerate(stacked):
-      name = _DECODER_NAMES[path].format(layer)
+      name = names_lib.DECODER[path].format(layer)
       tensors[name] = np.ascontiguousarray(_turn(path, tensor))
   ids = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
   artifacts.write_json(folder / "config.json", foreign.to_foreign(config) | ids)
