@@ -39,7 +39,8 @@ def evaluate(
 
   >>> from flax import nnx
   >>> from ila_jax import mesh
-  >>> config = decoder_lib.DecoderConfig(
+  >>> from ila_jax.models import architecture
+  >>> config = architecture.DecoderConfig(
   ...   vocab=32,
   ...   layers=1,
   ...   width=8,

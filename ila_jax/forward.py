@@ -9,7 +9,6 @@ from jaxtyping import Array, Bool, Int, Shaped
 from ila_jax import batching
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture
-from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
 
 
@@ -77,7 +76,7 @@ def _collect(
 
 
 def flops(
-  config: decoder_lib.DecoderConfig | encoder_lib.EncoderConfig,
+  config: architecture.DecoderConfig | encoder_lib.EncoderConfig,
   lengths: Int[np.ndarray, " n"],
   *,
   response_tokens: int = 0,
@@ -88,7 +87,7 @@ def flops(
   `encoder.flops`. In a decoder a token attends to itself and to all before it
   in its text; its head runs on the response tokens alone.
 
-  >>> config = decoder_lib.DecoderConfig(
+  >>> config = architecture.DecoderConfig(
   ...   vocab=32, layers=2, width=8, heads=2, kv_heads=2, head_dim=4,
   ...   mlp_width=32,
   ... )

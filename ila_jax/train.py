@@ -85,7 +85,8 @@ def train(
     errors.InputError: no data, an example too long or without a target, a
       loss that is not finite, or checkpoints of another run or on a full disk.
 
-  >>> config = decoder_lib.DecoderConfig(
+  >>> from ila_jax.models import architecture
+  >>> config = architecture.DecoderConfig(
   ...   vocab=32,
   ...   layers=1,
   ...   width=8,

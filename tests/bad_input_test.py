@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from ila_jax import tokens
-from ila_jax.models import decoder, weights
+from ila_jax.models import architecture, decoder, weights
 from tests import tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
@@ -40,7 +40,7 @@ def _make_files(folder: pathlib.Path) -> None:
   ):
     texts = ("".join(good) for _ in range(2))
     tokens.train_bpe(texts, vocab_size=300, folder=folder / name)
-    config = decoder.DecoderConfig(
+    config = architecture.DecoderConfig(
       vocab=300,
       layers=1,
       width=8,

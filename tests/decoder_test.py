@@ -14,7 +14,7 @@ from ila_jax.models import decoder as decoder_lib
 from tests import torch_models
 
 LENGTHS = (7, 1, 12, 2)
-TINY = decoder_lib.DecoderConfig(
+TINY = architecture.DecoderConfig(
   vocab=32,
   layers=2,
   width=16,

@@ -5,8 +5,8 @@ import pytest
 from flax import nnx
 
 from ila_jax import embed, mesh
+from ila_jax.models import architecture, weights
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.models import weights
 
 SENTENCES = [
   "Give three tips for staying healthy.",
@@ -38,7 +38,7 @@ def test_minilm_in_batches_equals_torch_alone(minilm):
 
 
 def test_decoder_embeddings_ignore_padding():
-  config = decoder_lib.DecoderConfig(
+  config = architecture.DecoderConfig(
     vocab=32, layers=2, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=32
   )
   model = decoder_lib.Decoder(config, rngs=nnx.Rngs(0))
@@ -55,7 +55,7 @@ def test_decoder_embeddings_ignore_padding():
 
 
 def test_no_prompts():
-  config = decoder_lib.DecoderConfig(
+  config = architecture.DecoderConfig(
     vocab=32, layers=1, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=32
   )
   model = decoder_lib.Decoder(config, rngs=nnx.Rngs(0))

@@ -9,9 +9,10 @@ from flax import nnx
 
 from ila_jax import errors, evaluate, trainset
 from ila_jax import mesh as mesh_lib
+from ila_jax.models import architecture
 from ila_jax.models import decoder as decoder_lib
 
-_CONFIG = decoder_lib.DecoderConfig(
+_CONFIG = architecture.DecoderConfig(
   vocab=32, layers=1, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=16
 )
 

@@ -14,10 +14,10 @@ from jax.sharding import AxisType, Mesh
 
 from ila_jax import errors, evaluate, optim, train, trainset
 from ila_jax import mesh as mesh_lib
+from ila_jax.models import architecture, weights
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.models import weights
 
-_CONFIG = decoder_lib.DecoderConfig(
+_CONFIG = architecture.DecoderConfig(
   vocab=48,
   layers=2,
   width=16,
@@ -235,7 +235,7 @@ from flax import nnx
 from ila_jax import mesh, train, trainset
 from ila_jax.models import decoder
 
-config = decoder.DecoderConfig(
+config = architecture.DecoderConfig(
   vocab=48, layers=1, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=16
 )
 text = trainset.TokenSet.of_text(

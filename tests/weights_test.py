@@ -12,11 +12,11 @@ from flax import nnx
 
 from ila_jax import errors
 from ila_jax import mesh as mesh_lib
+from ila_jax.models import architecture, foreign, weights
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.models import foreign, weights
 from tests import torch_models
 
-CONFIG = decoder_lib.DecoderConfig(
+CONFIG = architecture.DecoderConfig(
   vocab=31,
   layers=2,
   width=16,
@@ -71,7 +71,7 @@ def _rewrite(folder: pathlib.Path, change) -> None:
 def test_torch_reads_what_is_saved_and_we_read_it_back(tmp_path, tied, bias):
   torch = pytest.importorskip("torch")
   transformers = pytest.importorskip("transformers")
-  config = decoder_lib.DecoderConfig(
+  config = architecture.DecoderConfig(
     **{**vars(CONFIG), "tied": tied, "qkv_bias": bias}
   )
   ours = _decoder(config)

@@ -13,8 +13,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
-from ila_jax.models import attention, layers
-from ila_jax.models.architecture import DecoderConfig
+from ila_jax.models import architecture, attention, layers
 
 _INITIAL_STD = 0.02
 
@@ -36,7 +35,9 @@ SHARDING_RULES = (
 class Blocks(nnx.Module):
   """The weights of all layers; the leading axis of each is the layer."""
 
-  def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs) -> None:
+  def __init__(
+    self, config: architecture.DecoderConfig, *, rngs: nnx.Rngs
+  ) -> None:
     """Draws the matrices; norms and biases start as if absent."""
     stack, width, mlp = config.layers, config.width, config.mlp_width
     queries = config.heads * config.head_dim
@@ -77,7 +78,7 @@ class Decoder(nnx.Module):
   number of axes does not tell, for layers are stacked).
 
   >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
-  >>> config = DecoderConfig(**sizes, head_dim=4, mlp_width=16)
+  >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
   >>> model = Decoder(config, rngs=nnx.Rngs(0))
   >>> tokens = jnp.array([[1, 5, 9]])
   >>> positions, segments = jnp.array([[0, 1, 2]]), jnp.array([[1, 1, 1]])
@@ -85,7 +86,9 @@ class Decoder(nnx.Module):
   (1, 3, 8)
   """
 
-  def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs) -> None:
+  def __init__(
+    self, config: architecture.DecoderConfig, *, rngs: nnx.Rngs
+  ) -> None:
     """Draws the weights; runs under `nnx.eval_shape` too."""
     self.config = config
     tables = ((config.vocab, config.width),) * (1 if config.tied else 2)
@@ -158,7 +161,7 @@ def _block(
   adapters: PyTree,
   angles: Float[Array, "b t e"],
   segment_ids: Int[Array, "b t"],
-  config: DecoderConfig,
+  config: architecture.DecoderConfig,
 ) -> Float[Array, "b t d"]:
   """One layer: attention, then the gated MLP, each on a normed input."""
   y = layers.rms_norm(x, weights["attention_norm"], eps=config.norm_eps)
@@ -207,7 +210,7 @@ def shardings(tree: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
     the mesh does not divide is not split.
 
   >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
-  >>> config = DecoderConfig(**sizes, head_dim=4, mlp_width=16)
+  >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
   >>> mesh = jax.make_mesh((1, 1, 1), ("data", "fsdp", "tensor"))
   >>> state = nnx.state(abstract(config))
   >>> shardings(state, mesh)["embedding"].get_value().spec
@@ -216,22 +219,23 @@ def shardings(tree: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
   return layers.place(tree, mesh, SHARDING_RULES)
 
 
-def abstract(config: DecoderConfig) -> Decoder:
+def abstract(config: architecture.DecoderConfig) -> Decoder:
   """A decoder with shapes in the place of weights; `nnx.split` takes it.
 
   >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
-  >>> config = DecoderConfig(**sizes, head_dim=4, mlp_width=16)
+  >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
   >>> abstract(config).blocks.query.shape
   (2, 8, 8)
   """
   return nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
 
 
-def count_parameters(config: DecoderConfig) -> int:
+def count_parameters(config: architecture.DecoderConfig) -> int:
   """Number of weights; a tied table counts once.
 
   >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
-  >>> count_parameters(DecoderConfig(**sizes, head_dim=4, mlp_width=16))
+  >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
+  >>> count_parameters(config)
   1448
   """
   leaves = jax.tree.leaves(nnx.state(abstract(config)))

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from ila_jax import errors
-from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import architecture
 from ila_jax.models import encoder as encoder_lib
 
 _FILES = ("*.json", "*.safetensors", "1_Pooling/*", "*.txt", "*.model")
@@ -108,7 +108,7 @@ class _Fields:
 
 def decoder_config(
   folder: pathlib.Path, *, dtype: str, param_dtype: str, remat: bool
-) -> decoder_lib.DecoderConfig:
+) -> architecture.DecoderConfig:
   """Sizes of a Llama or Qwen2 decoder, from config.json."""
   raw = _Fields(folder)
   family = raw.get("model_type")
@@ -122,7 +122,7 @@ def decoder_config(
     raise raw.reject("layer_types", raw.get("layer_types"), "'full_attention'")
   heads = raw.integer("num_attention_heads")
   width = raw.integer("hidden_size")
-  return decoder_lib.DecoderConfig(
+  return architecture.DecoderConfig(
     vocab=raw.integer("vocab_size"),
     layers=raw.integer("num_hidden_layers"),
     width=width,
@@ -208,10 +208,10 @@ def pooling(folder: pathlib.Path) -> str:
   return modes[0]
 
 
-def to_foreign(config: decoder_lib.DecoderConfig) -> dict[str, Any]:
+def to_foreign(config: architecture.DecoderConfig) -> dict[str, Any]:
   """What config.json says of a decoder of ours.
 
-  >>> config = decoder_lib.DecoderConfig(
+  >>> config = architecture.DecoderConfig(
   ...   vocab=32, layers=2, width=8,
   ...   heads=2, kv_heads=1, head_dim=4, mlp_width=16,
   ... )

@@ -20,9 +20,9 @@ from jaxtyping import PyTree
 
 from ila_jax import artifacts, errors
 from ila_jax import mesh as mesh_lib
+from ila_jax.models import architecture, foreign
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
-from ila_jax.models import foreign
 from ila_jax.models import names as names_lib
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -35,7 +35,7 @@ def load_decoder(
   param_dtype: str = "float32",
   remat: bool = False,
   mesh: Mesh | None = None,
-) -> tuple[decoder_lib.DecoderConfig, decoder_lib.Decoder]:
+) -> tuple[architecture.DecoderConfig, decoder_lib.Decoder]:
   """Reads a causal language model of the Llama or Qwen2 family.
 
   Args:
@@ -118,7 +118,7 @@ def load_encoder(
 
 def save_decoder(
   folder: str | os.PathLike[str],
-  config: decoder_lib.DecoderConfig,
+  config: architecture.DecoderConfig,
   decoder: decoder_lib.Decoder,
   *,
   bos_token_id: int | None = None,
@@ -136,7 +136,7 @@ def save_decoder(
     eos_token_id: likewise.
 
   >>> import tempfile
-  >>> config = decoder_lib.DecoderConfig(
+  >>> config = architecture.DecoderConfig(
   ...   vocab=32, layers=2, width=8,
   ...   heads=2, kv_heads=1, head_dim=4, mlp_width=16,
   ... )

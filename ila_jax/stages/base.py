@@ -19,8 +19,8 @@ from ila_jax import (
   trainset,
 )
 from ila_jax import config as config_lib
+from ila_jax.models import architecture, weights
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.models import weights
 from ila_jax.stages import training
 
 SCRATCH = "scratch"
@@ -163,7 +163,7 @@ def _train_scratch(
   data = trainset.TokenSet.of_text(
     [np.array(ids[:width], np.int32) for ids in tokenize(texts)["input_ids"]]
   )
-  sizes = decoder_lib.DecoderConfig(
+  sizes = architecture.DecoderConfig(
     vocab=len(tokenize),
     layers=scratch.layers,
     width=scratch.width,
