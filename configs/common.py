@@ -39,7 +39,8 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.model = model = ml_collections.ConfigDict()
   model.path = config_dict.placeholder(str)  # folder or name; or 'scratch'
-  model.dtype = "float32"  # of compute; weights and losses are float32
+  model.dtype = "float32"  # of compute and of the weights; losses are float32
+  model.attention = "auto"  # by platform; 'blocked', 'plain', 'cudnn', 'splash'
   model.scratch = scratch = ml_collections.ConfigDict()  # for 'scratch' only
   scratch.source = "docstrings:" + ",".join(_GENERAL_PROSE)
   scratch.vocab = 4096  # byte-level BPE trained on the pool
@@ -54,8 +55,11 @@ def get_config() -> ml_collections.ConfigDict:
   config.encoder = encoder = ml_collections.ConfigDict()
   encoder.path = config_dict.placeholder(str)  # folder, name, 'lsa' or 'base'
   encoder.dtype = "float32"  # of compute
+  encoder.attention = "auto"  # as model.attention
+  encoder.prefix = ""  # before every prompt; E5 wants 'query: '
   encoder.max_tokens = 256  # of the prompt; longer prompts are cut
   encoder.batch_tokens = 2048  # per device, padding included
+  encoder.layout = "auto"  # by platform; 'buckets', 'pack'
   encoder.lsa_width = 128  # columns of the 'lsa' embeddings
 
   config.mesh = mesh = ml_collections.ConfigDict()
@@ -69,6 +73,14 @@ def get_config() -> ml_collections.ConfigDict:
   train.weight_decay = 0.0
   train.clip_norm = 1.0  # global gradient norm
   train.checkpoint_steps = 500  # between Orbax checkpoints
+  train.remat = False  # compute blocks again in the backward pass
+  train.method = "full"  # or 'lora': adapters, all scored in one pass
+  train.lora_rank = 16
+  train.lora_alpha = 32.0  # updates are scaled by alpha / rank
+  train.lora_targets = (
+    *("query", "key", "value", "output"),
+    *("gate", "up", "down"),
+  )
 
   config.score = score = ml_collections.ConfigDict()
   score.reference_examples = 5000  # of R, the random reference subset
@@ -76,7 +88,8 @@ def get_config() -> ml_collections.ConfigDict:
   score.exclude_reference = True  # R can not be selected
   score.epochs = 1.0  # of the fine-tune on R
   score.learning_rate = 1e-5
-  score.batch_tokens = 4096  # per device, padding included
+  score.batch_tokens = 2048  # per device, padding included
+  score.layout = "auto"  # by platform; 'buckets', 'pack'
 
   config.landscape = landscape = ml_collections.ConfigDict()
   landscape.projection = "tsne"  # or 'pca', 'random'
@@ -128,6 +141,7 @@ def paper(model_path: str) -> ml_collections.ConfigDict:
   config.score.batch_tokens = 32768
   config.score.reference_seeds = (0, 1, 2)
   config.train.batch_tokens = 131072
+  config.train.remat = True
   return config
 
 

@@ -27,7 +27,12 @@ STAGES = (
 _CHANGES_NOTHING = {
   "pool.max_reject_fraction",
   "encoder.batch_tokens",
+  "encoder.layout",
+  "encoder.attention",
   "score.batch_tokens",
+  "score.layout",
+  "model.attention",
+  "train.remat",
   "train.checkpoint_steps",
 }
 
@@ -79,6 +84,7 @@ class Model:
 
   path: str | None
   dtype: str
+  attention: str
   scratch: Scratch
 
 
@@ -88,8 +94,11 @@ class Encoder:
 
   path: str | None
   dtype: str
+  attention: str
+  prefix: str
   max_tokens: int
   batch_tokens: int
+  layout: str
   lsa_width: int
 
 
@@ -111,6 +120,11 @@ class Train:
   weight_decay: float
   clip_norm: float
   checkpoint_steps: int
+  remat: bool
+  method: str
+  lora_rank: int
+  lora_alpha: float
+  lora_targets: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,6 +137,7 @@ class Score:
   epochs: float
   learning_rate: float
   batch_tokens: int
+  layout: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ila_jax import depth, errors, projection, selection, tokens
+from ila_jax import depth, errors, layouts, projection, selection, tokens
 
 
 def check(config: Any) -> None:
@@ -26,6 +26,9 @@ def _check_choices(config: Any) -> None:
     "tokens.overflow": tokens.OVERFLOWS,
     "model.dtype": ("float32", "bfloat16"),
     "encoder.dtype": ("float32", "bfloat16"),
+    "score.layout": layouts.LAYOUTS,
+    "encoder.layout": layouts.LAYOUTS,
+    "train.method": ("full", "lora"),
   }
   for name, allowed in from_registry.items():
     _require_in(name, _field(config, name), allowed)
@@ -60,6 +63,8 @@ _LOWER_BOUNDS = (
   ("train.weight_decay", 0, True),
   ("train.clip_norm", 0, False),
   ("train.checkpoint_steps", 1, True),
+  ("train.lora_rank", 1, True),
+  ("train.lora_alpha", 0, False),
   ("score.reference_examples", 1, True),
   ("score.epochs", 0, False),
   ("score.learning_rate", 0, False),

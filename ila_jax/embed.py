@@ -15,7 +15,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PyTree
 
-from ila_jax import errors, forward
+from ila_jax import batching, errors, forward, layouts
 from ila_jax.models import encoder as encoder_lib
 
 # LSA learns its vocabulary and axes from at most this many prompts.
@@ -32,20 +32,20 @@ def _encoder_batch(
   pooling: str,
   params: PyTree,
   batch: dict[str, Array],
-) -> Float[Array, "b d"]:
+) -> Float[Array, "b s d"]:
   mask = batch["segment_ids"] > 0
   hidden = nnx.merge(graphdef, params).hidden(batch["tokens"], mask)
-  return encoder_lib.pool(hidden, mask, pooling)
+  return encoder_lib.pool(hidden, mask, pooling)[:, None]
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _decoder_batch(
   graphdef: nnx.GraphDef, params: PyTree, batch: dict[str, Array]
-) -> Float[Array, "b d"]:
+) -> Float[Array, "b s d"]:
   hidden = nnx.merge(graphdef, params).hidden(
     batch["tokens"], batch["positions"], batch["segment_ids"]
   )
-  return encoder_lib.pool(hidden, batch["segment_ids"] > 0, "mean")
+  return encoder_lib.pool(hidden, batch["segment_ids"] > 0, "mean")[:, None]
 
 
 def encode(
@@ -53,9 +53,9 @@ def encode(
   tokens: Sequence[Int[np.ndarray, " _"]],
   *,
   pooling: str | None,
-  batch_tokens: int,
+  layout: layouts.Layout,
   mesh: Mesh,
-  on_batch: Callable[[int], None] = lambda examples: None,
+  on_batch: Callable[[batching.Batch], None] = lambda batch: None,
 ) -> Float[np.ndarray, "n d"]:
   """Embeds token lists under an encoder, or under a decoder by its mean.
 
@@ -63,9 +63,9 @@ def encode(
     model: an `Encoder`, or a `Decoder` when `pooling` is None.
     tokens: int32 ids of each prompt, special tokens included.
     pooling: `cls` or `mean` for an encoder; None for a decoder.
-    batch_tokens: tokens of a batch on each device, padding included.
+    layout: of the pool that the prompts are from.
     mesh: the devices; a batch is split over `data` and `fsdp`.
-    on_batch: called with the number of prompts that each batch finished.
+    on_batch: called with each batch when it is finished.
 
   Returns:
     Unit-norm float32 embeddings, in the order given.
@@ -80,7 +80,7 @@ def encode(
     step,
     tokens,
     [np.zeros(len(ids), np.bool_) for ids in tokens],
-    batch_tokens=batch_tokens,
+    layout=layout,
     mesh=mesh,
     on_batch=on_batch,
   ):

@@ -6,7 +6,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from ila_jax import errors, scoring, trainset
+from ila_jax import batching, errors, layouts, scoring, trainset
 from ila_jax.models import decoder as decoder_lib
 
 Evaluation = dict[str, float | int]
@@ -16,19 +16,18 @@ def evaluate(
   decoder: decoder_lib.Decoder,
   data: trainset.TokenSet,
   *,
-  batch_tokens: int,
+  layout: layouts.Layout,
   mesh: Mesh,
-  on_batch: Callable[[int], None] = lambda examples: None,
+  on_batch: Callable[[batching.Batch], None] = lambda batch: None,
 ) -> Evaluation:
   """The loss of a model on examples that it was not trained on.
 
   Args:
     decoder: the model.
     data: the examples; each has a target.
-    batch_tokens: tokens of a batch on each device, padding included; changes
-      nothing but the speed.
+    layout: of the examples; changes nothing but the speed.
     mesh: a batch is split over `data` and `fsdp`.
-    on_batch: called with the number of examples that each batch finished.
+    on_batch: called with each batch when it is finished.
 
   Returns:
     See `summarise`.
@@ -51,7 +50,8 @@ def evaluate(
   ... )
   >>> model = decoder_lib.Decoder(config, rngs=nnx.Rngs(0))  # uniform: log 32
   >>> text = trainset.TokenSet.of_text([np.arange(9, dtype=np.int32)] * 2)
-  >>> found = evaluate(model, text, batch_tokens=64, mesh=mesh.make())
+  >>> layout = layouts.choose(text.lengths, batch_tokens=64)
+  >>> found = evaluate(model, text, layout=layout, mesh=mesh.make())
   >>> found["n_tokens"], abs(found["micro"] - 3.466) < 0.2
   (16, True)
   """
@@ -59,9 +59,10 @@ def evaluate(
     decoder,
     data.tokens,
     data.is_response,
-    batch_tokens=batch_tokens,
+    layout=layout,
     mesh=mesh,
-  )
+    on_batch=on_batch,
+  )[:, 0]
   # Nothing predicts the first token.
   n_tokens = np.array([mask[1:].sum() for mask in data.is_response], np.int32)
   return summarise(nll, n_tokens)

@@ -1,12 +1,13 @@
 """One compiled function over examples of any lengths, batch after batch."""
 
+import collections
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Int, Shaped
 
-from ila_jax import batching
+from ila_jax import batching, layouts, prefetch
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture
 from ila_jax.models import encoder as encoder_lib
@@ -17,62 +18,66 @@ def over_examples(
   tokens: Sequence[Int[np.ndarray, " _"]],
   is_response: Sequence[Bool[np.ndarray, " _"]],
   *,
-  batch_tokens: int,
+  layout: layouts.Layout,
   mesh: Mesh,
-  on_batch: Callable[[int], None] = lambda examples: None,
+  on_batch: Callable[[batching.Batch], None] = lambda batch: None,
 ) -> Iterator[tuple[Int[np.ndarray, " r"], Shaped[np.ndarray, "r ..."]]]:
-  """Yields (rows, what `step` made of them), in batches of like length.
+  """Yields (examples, what `step` made of them), a batch at a time.
 
-  The device works on a batch while the host reads the one before. A bounded
-  number of shapes is compiled (`batching.length_batches`).
+  A thread lays out and copies the next batches, the device works on one, and
+  the host reads the one before. As many shapes are compiled as the layout has
+  widths.
 
   Args:
     step: from a batch of `batching.collate`, sharded over the mesh, to an array
-      whose first axis is that of the batch.
+      [row, segment, ...].
     tokens: int32 ids of each example.
     is_response: which of them the model must produce.
-    batch_tokens: tokens of a batch on each device, padding included.
+    layout: of the pool that the examples are from.
     mesh: a batch is split over `data` and `fsdp`.
-    on_batch: called with the number of examples that each batch finished.
+    on_batch: called with each batch when it is finished.
 
   >>> ids = [np.arange(n, dtype=np.int32) for n in (3, 2)]
   >>> masks = [np.zeros(len(i), bool) for i in ids]
   >>> lengths = np.zeros(2, int)
-  >>> for rows, found in over_examples(
-  ...   lambda batch: (batch["segment_ids"] > 0).sum(axis=1), ids, masks,
-  ...   batch_tokens=64, mesh=mesh_lib.make(),
+  >>> for examples, found in over_examples(
+  ...   lambda batch: (batch["segment_ids"] > 0).sum(axis=1, keepdims=True),
+  ...   ids, masks, mesh=mesh_lib.make(),
+  ...   layout=layouts.choose(np.array([3, 2]), batch_tokens=64),
   ... ):
-  ...   lengths[rows] = found
+  ...   lengths[examples] = found
   >>> lengths.tolist()
   [3, 2]
   """
-  shards = mesh_lib.batch_multiple(mesh)
-  plan = batching.length_batches(
+  plan = layouts.plan(
     np.array([len(ids) for ids in tokens], np.int32),
-    batch_tokens=batch_tokens * shards,
-    multiple=shards,
+    layout,
+    multiple=mesh_lib.batch_multiple(mesh),
   )
-  pending: list[tuple[np.ndarray, Array]] = []
-  for rows, width, height in plan:
-    batch = batching.collate(
-      [tokens[row] for row in rows],
-      [is_response[row] for row in rows],
-      width=width,
-      rows=height,
-    )
-    pending.append((rows, step(mesh_lib.put(batch, mesh))))
+  laid_out = (
+    (batch, mesh_lib.put(batching.collate(tokens, is_response, batch), mesh))
+    for batch in plan
+  )
+  pending: collections.deque[tuple[batching.Batch, Array]] = collections.deque()
+  for batch, arrays in prefetch.ahead(laid_out):
+    pending.append((batch, step(arrays)))
     if len(pending) > 1:
-      yield _collect(*pending.pop(0), on_batch)
-  for rows, made in pending:
-    yield _collect(rows, made, on_batch)
+      yield _collect(*pending.popleft(), on_batch)
+  while pending:
+    yield _collect(*pending.popleft(), on_batch)
 
 
 def _collect(
-  rows: np.ndarray, made: Array, on_batch: Callable[[int], None]
+  batch: batching.Batch,
+  made: Array,
+  on_batch: Callable[[batching.Batch], None],
 ) -> tuple[np.ndarray, np.ndarray]:
-  host = mesh_lib.fetch(made)[: len(rows)]
-  on_batch(len(rows))
-  return rows, host
+  host = mesh_lib.fetch(made)
+  counts = [len(row) for row in batch.rows]
+  row = np.repeat(np.arange(len(counts)), counts)
+  segment = np.concatenate([np.arange(count) for count in counts])
+  on_batch(batch)
+  return batch.examples, host[row, segment]
 
 
 def flops(

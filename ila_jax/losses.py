@@ -13,7 +13,7 @@ def token_nll(
   tokens: Int[Array, "b t"],
   target_mask: Bool[Array, "b t"],
   *,
-  chunk_tokens: int,
+  chunk_tokens: int = 1024,
 ) -> Float[Array, "b t"]:
   """Loss of each target, -log p(token_i | all before); Section 2.1.
 

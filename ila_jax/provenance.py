@@ -106,6 +106,7 @@ class Stage:
       record = artifacts.read_json(self._record)
       changed = list(_differences(record["inputs"], self._inputs))
       if not changed:
+        self.account.go_on(record.get("spent", {}))
         return record["done"]
       unfinished = not record["done"]
       empty = unfinished and held == {self._record}
@@ -123,17 +124,27 @@ class Stage:
     self._write(done=False, extra={})
     return False
 
-  def finish(self, output: Any = None, **extra: Any) -> None:
+  def keep(self) -> None:
+    """Notes what was spent so far, for the account of a resumed run."""
+    if mesh.is_writer():
+      self._write(done=False, extra={"spent": self.account.totals()})
+
+  def finish(
+    self, output: Any = None, *, matrix_rate: float | None = None, **extra: Any
+  ) -> None:
     """Marks the stage done.
 
     Args:
       output: a JSON value that tells what was made, where the inputs alone do
         not; its children are made from its fingerprint.
+      matrix_rate: FLOP/s of the devices that worked for it.
       **extra: JSON values for the manifest.
     """
     mesh.barrier(f"{self.name} written")
     if mesh.is_writer():
-      totals = self.account.totals() | {"bytes": _bytes_in(self.folder)}
+      totals = self.account.totals(matrix_rate) | {
+        "bytes": _bytes_in(self.folder)
+      }
       made = fingerprint([self._inputs if output is None else output])
       self._write(done=True, extra={"output": made, **totals, **extra})
     mesh.barrier(f"{self.name} recorded")

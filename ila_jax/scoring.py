@@ -10,35 +10,50 @@ import functools
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ila_jax import forward, losses
+from ila_jax import batching, forward, layouts, losses
 from ila_jax.models import decoder as decoder_lib
 
-# Positions whose logits exist at one time; bounds memory at vocabulary 152k.
-CHUNK_TOKENS = 1024
 
-
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def batch_nll(
-  graphdef: nnx.GraphDef, params: PyTree, batch: dict[str, Array]
-) -> Float[Array, " b"]:
-  """The response loss, in nats, of each row of a batch; 0 for empty rows."""
+  graphdef: nnx.GraphDef,
+  segments: int,
+  params: PyTree,
+  adapters: PyTree | None,
+  batch: dict[str, Array],
+) -> Float[Array, "b s m"]:
+  """The response loss, in nats, of each example of a batch under each model.
+
+  Args:
+    graphdef: structure of the decoder.
+    segments: s, the examples that a row has room for.
+    params: weights of the decoder.
+    adapters: m of them, stacked (`models.lora.stack`): each is a model, and
+      the weights are read once for all. None is the decoder alone, m = 1.
+    batch: of `batching.collate`.
+
+  Returns:
+    float32 sums; 0 where a row has fewer examples.
+  """
   decoder = nnx.merge(graphdef, params)
+  models = jax.tree.leaves(adapters)[0].shape[1] if adapters else 1
+  batch = jax.tree.map(lambda x: jnp.repeat(x, models, axis=0), batch)
   hidden = decoder.hidden(
-    batch["tokens"], batch["positions"], batch["segment_ids"]
+    batch["tokens"], batch["positions"], batch["segment_ids"], adapters
   )
   nll = losses.token_nll(
-    hidden,
-    decoder.head_weights(),
-    batch["tokens"],
-    batch["targets"],
-    chunk_tokens=CHUNK_TOKENS,
+    hidden, decoder.head_weights(), batch["tokens"], batch["targets"]
   )
-  return nll.sum(axis=1)
+  total, _ = losses.example_nll(
+    nll, batch["targets"], batch["segment_ids"], num_segments=segments
+  )
+  return jnp.moveaxis(total.reshape(-1, models, segments), 1, 2)
 
 
 def example_nll(
@@ -46,38 +61,40 @@ def example_nll(
   tokens: Sequence[Int[np.ndarray, " _"]],
   is_response: Sequence[Bool[np.ndarray, " _"]],
   *,
-  batch_tokens: int,
+  layout: layouts.Layout,
   mesh: Mesh,
-  on_batch: Callable[[int], None] = lambda examples: None,
-) -> Float[np.ndarray, " n"]:
+  adapters: PyTree | None = None,
+  on_batch: Callable[[batching.Batch], None] = lambda batch: None,
+) -> Float[np.ndarray, "n m"]:
   """Scores examples of any lengths: nll_j in nats, a float32 sum each.
-
-  Examples are sorted by length into a bounded number of shapes, so that
-  little is spent on padding and little on compiling.
 
   Args:
     decoder: the model; its parameters stay where they lie.
     tokens: int32 ids of each example, prompt and response.
     is_response: which of them are response, so to be predicted.
-    batch_tokens: tokens of a batch on each device, padding included.
+    layout: of the pool that the examples are from; m models take m times its
+      tokens a batch.
     mesh: the devices; a batch is split over `data` and `fsdp`.
-    on_batch: called with the number of examples that each batch finished.
+    adapters: m low-rank models, scored in one pass (`models.lora.stack`);
+      None is the decoder alone, m = 1.
+    on_batch: called with each batch when it is finished.
 
   Returns:
-    The response loss of each example, in the order given.
+    The response loss of each example under each model, in the order given.
 
   See `models.weights.load_decoder` for a model to call it with, and
   `tests/scoring_test.py` for its witnesses.
   """
   graphdef, params = nnx.split(decoder)
-  nll = np.zeros(len(tokens), np.float32)
-  for rows, scored in forward.over_examples(
-    lambda batch: batch_nll(graphdef, params, batch),
+  models = jax.tree.leaves(adapters)[0].shape[1] if adapters else 1
+  nll = np.zeros((len(tokens), models), np.float32)
+  for examples, scored in forward.over_examples(
+    lambda batch: batch_nll(graphdef, layout.segments, params, adapters, batch),
     tokens,
     is_response,
-    batch_tokens=batch_tokens,
+    layout=layout,
     mesh=mesh,
     on_batch=on_batch,
   ):
-    nll[rows] = scored
+    nll[examples] = scored
   return nll

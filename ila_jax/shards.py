@@ -75,6 +75,17 @@ def _lists(column: pa.ChunkedArray) -> list[np.ndarray]:
   return [values[begin:end] for begin, end in itertools.pairwise(offsets)]
 
 
+def lengths(workdir: epath.PathLike) -> Int[np.ndarray, " n"]:
+  """Tokens of every example of the pool, prompt and response together."""
+  index = artifacts.read_table(
+    epath.Path(workdir) / "pool" / "index.parquet",
+    ["n_prompt_tokens", "n_response_tokens"],
+  )
+  return (index["n_prompt_tokens"] + index["n_response_tokens"]).astype(
+    np.int32
+  )
+
+
 def gather(
   workdir: epath.PathLike,
   rows: Int[np.ndarray, " k"],

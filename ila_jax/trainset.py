@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Int
 
-from ila_jax import batching, errors
+from ila_jax import batching, errors, layouts
 from ila_jax import mesh as mesh_lib
 
 # The examples of a row, by index; a step trains on several rows.
@@ -129,7 +129,7 @@ def plan(
   for epoch in itertools.count():
     order = np.random.default_rng((seed, epoch)).permutation(n)
     order = order[: int(min(n, examples_left))]
-    packed += batching.pack(lengths, width=width, order=order)
+    packed += layouts.pack(lengths, width=width, order=order)
     examples_left -= len(order)
     if examples_left <= 0 or len(packed) >= rows_left:
       break
@@ -153,11 +153,8 @@ def batch(
   ((8, 4), [0, 1, 2, 0])
   """
   multiple = mesh_lib.batch_multiple(mesh)
-  arrays = batching.collate_packed(
-    data.tokens,
-    data.is_response,
-    packed=step,
-    width=width,
-    rows=-(-rows // multiple) * multiple,
+  height = -(-rows // multiple) * multiple
+  arrays = batching.collate(
+    data.tokens, data.is_response, batching.Batch(step, width, height)
   )
   return mesh_lib.put(arrays, mesh)

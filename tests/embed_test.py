@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ila_jax import embed, mesh
+from ila_jax import embed, layouts, mesh
 from ila_jax.models import architecture, weights
 from ila_jax.models import decoder as decoder_lib
 
@@ -18,6 +18,10 @@ SENTENCES = [
 ]
 
 
+def _layout(batch_tokens):
+  return layouts.Layout((16, 64, 512), batch_tokens, packed=False)
+
+
 def test_minilm_in_batches_equals_torch_alone(minilm):
   torch = pytest.importorskip("torch")
   transformers = pytest.importorskip("transformers")
@@ -26,7 +30,7 @@ def test_minilm_in_batches_equals_torch_alone(minilm):
   _, pooling, ours = weights.load_encoder(minilm)
   ids = [np.array(i, np.int32) for i in tokenizer(SENTENCES)["input_ids"]]
   found = embed.encode(
-    ours, ids, pooling=pooling, batch_tokens=32, mesh=mesh.make()
+    ours, ids, pooling=pooling, layout=_layout(32), mesh=mesh.make()
   )
   for row, sentence in zip(found, SENTENCES, strict=True):
     with torch.no_grad():
@@ -45,11 +49,11 @@ def test_decoder_embeddings_ignore_padding():
   rng = np.random.default_rng(0)
   ids = [rng.integers(0, 32, n).astype(np.int32) for n in (3, 30, 7, 1)]
   together = embed.encode(
-    model, ids, pooling=None, batch_tokens=512, mesh=mesh.make()
+    model, ids, pooling=None, layout=_layout(512), mesh=mesh.make()
   )
   for row, alone in zip(together, ids, strict=True):
     found = embed.encode(
-      model, [alone], pooling=None, batch_tokens=16, mesh=mesh.make()
+      model, [alone], pooling=None, layout=_layout(16), mesh=mesh.make()
     )
     np.testing.assert_allclose(row, found[0], atol=1e-6)
 
@@ -60,7 +64,7 @@ def test_no_prompts():
   )
   model = decoder_lib.Decoder(config, rngs=nnx.Rngs(0))
   found = embed.encode(
-    model, [], pooling=None, batch_tokens=16, mesh=mesh.make()
+    model, [], pooling=None, layout=_layout(16), mesh=mesh.make()
   )
   assert len(found) == 0
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ila_jax import errors, evaluate, trainset
+from ila_jax import errors, evaluate, layouts, trainset
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture
 from ila_jax.models import decoder as decoder_lib
@@ -53,11 +53,15 @@ def _alone(decoder, data) -> tuple[list[float], list[int]]:
   return totals, counts
 
 
+def _layout(data, batch_tokens):
+  return layouts.choose(data.lengths, batch_tokens=batch_tokens)
+
+
 @pytest.mark.parametrize("batch_tokens", [1, 64])
 def test_batches_and_padding_change_nothing(decoder, data, batch_tokens):
   totals, counts = _alone(decoder, data)
   found = evaluate.evaluate(
-    decoder, data, batch_tokens=batch_tokens, mesh=mesh_lib.make()
+    decoder, data, layout=_layout(data, batch_tokens), mesh=mesh_lib.make()
   )
   assert found["n_examples"] == 9
   assert found["n_tokens"] == sum(counts)
@@ -70,7 +74,7 @@ def test_batches_and_padding_change_nothing(decoder, data, batch_tokens):
 
 def test_the_order_of_examples_changes_nothing(decoder, data):
   rows = [3, 1, 8, 0, 2, 7, 4, 6, 5]
-  fields = {"batch_tokens": 64, "mesh": mesh_lib.make()}
+  fields = {"layout": _layout(data, 64), "mesh": mesh_lib.make()}
   found = evaluate.evaluate(decoder, data.subset(rows), **fields)
   wanted = evaluate.evaluate(decoder, data, **fields)
   for name in wanted:
@@ -109,9 +113,7 @@ def test_what_has_no_mean_is_refused(nll, n_tokens, message):
 
 def test_an_empty_set_is_refused(decoder):
   with pytest.raises(errors.InputError, match="no held-out examples"):
+    nothing = trainset.TokenSet([], [])
     evaluate.evaluate(
-      decoder,
-      trainset.TokenSet([], []),
-      batch_tokens=64,
-      mesh=mesh_lib.make(),
+      decoder, nothing, layout=_layout(nothing, 64), mesh=mesh_lib.make()
     )

@@ -14,7 +14,8 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 ORDER = (
   *("errors", "mesh", "metrics", "artifacts", "provenance", "draws"),
   *("jsontext", "records", "turns", "docstrings", "sources", "pool"),
-  *("templates", "tokens", "batching"),
+  *("templates", "tokens", "batching", "layouts", "prefetch"),
+  "hardware",
   *(
     "models.layers",
     "models.attention",

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType, Mesh
 
-from ila_jax import errors, evaluate, optim, train, trainset
+from ila_jax import errors, evaluate, layouts, optim, train, trainset
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture, weights
 from ila_jax.models import decoder as decoder_lib
@@ -162,7 +162,10 @@ def test_packed_loss_is_the_loss_of_examples_alone():
   _, history = _train(data, epochs=1)
   assert len(history) == 1
   wanted = evaluate.evaluate(
-    _decoder(), data, batch_tokens=64, mesh=_one_device()
+    _decoder(),
+    data,
+    layout=layouts.choose(data.lengths, batch_tokens=64),
+    mesh=_one_device(),
   )
   assert history[0]["tokens"] == wanted["n_tokens"]
   np.testing.assert_allclose(history[0]["loss"], wanted["micro"], rtol=1e-5)

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from ila_jax import (
   artifacts,
   errors,
+  hardware,
   metrics,
   pool,
   provenance,
@@ -131,7 +132,7 @@ def _load(
   # All stages that use it have config.model in their inputs, and were asked.
   if not stage.open(replace="all"):
     _train_scratch(config, workdir, mesh, stage)
-    stage.finish()
+    stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.model.dtype))
     account.exclude(seconds=stage.account.totals()["seconds"])
   return training.load(stage.folder, config=config, mesh=mesh)
 

@@ -1,6 +1,6 @@
 """Stage `embed`: a unit-norm embedding of every prompt, shard by shard."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,13 @@ from jax.sharding import Mesh
 
 from ila_jax import (
   artifacts,
+  batching,
   embed,
   forward,
+  hardware,
+  layouts,
   metrics,
+  prefetch,
   provenance,
   shards,
   tokens,
@@ -20,7 +24,9 @@ from ila_jax import config as config_lib
 from ila_jax.models import weights
 from ila_jax.stages import base
 
-Embedder = Callable[[Sequence[str], Callable[[int], None]], np.ndarray]
+# The widths of batches are chosen by so many shards, so many prompts of each.
+_SAMPLE_SHARDS = 16
+_SAMPLE_PROMPTS = 512
 
 
 def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
@@ -46,20 +52,12 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   )
   if stage.open():
     return
-  embedder = _embedder(config, workdir, mesh, stage.account)
-  total = len(
-    artifacts.read_table(workdir / "pool/index.parquet", ["row"])["row"]
-  )
-  with metrics.counter(total, desc="embed", unit="prompts") as advance:
-    for shard in range(shards.count(workdir)):
-      target = stage.folder / f"embeddings-{shard:05d}.npy"
-      table = shards.read_records(workdir, shard, ["prompt"])
-      if target.exists():
-        advance(table.num_rows)
-        continue
-      vectors = embedder(table.column("prompt").to_pylist(), advance)
-      artifacts.write_array(target, vectors)
-  stage.finish()
+  if config.encoder.path == "lsa":
+    _run_lsa(config, workdir, stage)
+    stage.finish()
+  else:
+    _run_model(config, workdir, mesh, stage)
+    stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.encoder.dtype))
 
 
 def load(workdir: epath.Path, rows: np.ndarray) -> np.ndarray:
@@ -83,48 +81,107 @@ def _signature(config: config_lib.Config) -> dict[str, Any] | None:
   return provenance.signature(config.encoder.path)
 
 
-def _embedder(
+def _run_model(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  stage: provenance.Stage,
+) -> None:
+  """Embeds by an encoder, or by the base; a thread tokenizes ahead."""
+  model, pooling, tokenizer = _load(config, workdir, mesh, stage.account)
+
+  def tokenize(texts: list[str]) -> list[np.ndarray]:
+    ids = tokenizer(
+      [config.encoder.prefix + text for text in texts],
+      truncation=True,
+      max_length=config.encoder.max_tokens,
+    )["input_ids"]
+    return [np.array(i, np.int32) for i in ids]
+
+  layout = layouts.choose(
+    _sample_lengths(config, workdir, tokenize),
+    batch_tokens=config.encoder.batch_tokens,
+    kind=config.encoder.layout,
+  )
+  todo = (
+    (target, rows, None if target.exists() else tokenize(texts))
+    for target, rows, texts in _todo(workdir)
+  )
+  total = len(shards.lengths(workdir))
+  with metrics.counter(total, desc="embed", unit="prompts") as advance:
+
+    def count(batch: batching.Batch) -> None:
+      advance(len(batch.examples))
+      stage.account.add(cells=batch.cells)
+
+    for target, rows, ids in prefetch.ahead(todo, depth=1):
+      if ids is None:
+        advance(rows)
+        continue
+      vectors = embed.encode(
+        model, ids, pooling=pooling, layout=layout, mesh=mesh, on_batch=count
+      )
+      artifacts.write_array(target, vectors)
+      lengths = np.array([len(i) for i in ids], np.int32)
+      stage.account.add(
+        flops=forward.flops(model.config, lengths), tokens=int(lengths.sum())
+      )
+      stage.keep()
+
+
+def _todo(
+  workdir: epath.Path,
+) -> Iterator[tuple[epath.Path, int, list[str]]]:
+  """Each shard's file, number of rows and prompts."""
+  for shard in range(shards.count(workdir)):
+    target = workdir / "embed" / f"embeddings-{shard:05d}.npy"
+    table = shards.read_records(workdir, shard, ["prompt"])
+    yield target, table.num_rows, table.column("prompt").to_pylist()
+
+
+def _load(
   config: config_lib.Config,
   workdir: epath.Path,
   mesh: Mesh,
   account: metrics.Account,
-) -> Embedder:
-  if config.encoder.path == "lsa":
-    return _lsa(config, workdir)
+) -> tuple[Any, str | None, Any]:
+  """(model, pooling, tokenizer); the base has no pooling of its own."""
   if config.encoder.path == "base":
     model = base.load(config, workdir, mesh, account)
-    tokenizer = base.tokenizer(config, workdir)
-    pooling = None
-  else:
-    with artifacts.local(config.encoder.path) as here:
-      _, pooling, model = weights.load_encoder(
-        here, dtype=config.encoder.dtype, mesh=mesh
-      )
-      tokenizer = tokens.load_tokenizer(here)
+    return model, None, base.tokenizer(config, workdir)
+  with artifacts.local(config.encoder.path) as here:
+    _, pooling, model = weights.load_encoder(
+      here, dtype=config.encoder.dtype, mesh=mesh
+    )
     metrics.say(f"  the encoder pools by {pooling}")
-
-  def encode(texts, advance):
-    ids = tokenizer(
-      texts, truncation=True, max_length=config.encoder.max_tokens
-    )["input_ids"]
-    lengths = np.array([len(i) for i in ids], np.int32)
-    account.add(
-      flops=forward.flops(model.config, lengths), tokens=int(lengths.sum())
-    )
-    return embed.encode(
-      model,
-      [np.array(i, np.int32) for i in ids],
-      pooling=pooling,
-      batch_tokens=config.encoder.batch_tokens,
-      mesh=mesh,
-      on_batch=advance,
-    )
-
-  return encode
+    return model, pooling, tokens.load_tokenizer(here)
 
 
-def _lsa(config: config_lib.Config, workdir: epath.Path) -> Embedder:
-  total = artifacts.read_json(workdir / "pool" / provenance.RECORD)["used"]
+def _sample_lengths(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  tokenize: Callable[[list[str]], list[np.ndarray]],
+) -> np.ndarray:
+  """Lengths of some prompts of every part of the pool, and the longest."""
+  total = shards.count(workdir)
+  lengths = []
+  for shard in np.unique(np.linspace(0, total - 1, _SAMPLE_SHARDS).astype(int)):
+    column = shards.read_records(workdir, int(shard), ["prompt"])["prompt"]
+    step = -(-len(column) // _SAMPLE_PROMPTS)
+    ids = tokenize(column.to_pylist()[::step])
+    lengths += [len(i) for i in ids]
+  # Each stands for as many of the pool; one that was not seen may be longer.
+  share = max(len(shards.lengths(workdir)) // len(lengths), 1)
+  return np.append(
+    np.repeat(np.array(lengths, np.int32), share), config.encoder.max_tokens
+  )
+
+
+def _run_lsa(
+  config: config_lib.Config, workdir: epath.Path, stage: provenance.Stage
+) -> None:
+  """Embeds by TF-IDF and truncated SVD, fitted to prompts of all shards."""
+  total = len(shards.lengths(workdir))
   stride = -(-total // embed.LSA_FIT_EXAMPLES)
   sample, seen = [], 0
   for table in shards.iterate(workdir, ["prompt"]):
@@ -134,10 +191,8 @@ def _lsa(config: config_lib.Config, workdir: epath.Path) -> Embedder:
     seen += len(column)
   metrics.say(f"  fitting LSA to {len(sample):,} prompts")
   lsa = embed.fit_lsa(sample, width=config.encoder.lsa_width, seed=config.seed)
-
-  def apply(texts, advance):
-    vectors = embed.apply_lsa(lsa, texts)
-    advance(len(texts))
-    return vectors
-
-  return apply
+  with metrics.counter(total, desc="embed", unit="prompts") as advance:
+    for target, rows, texts in _todo(workdir):
+      if not target.exists():
+        artifacts.write_array(target, embed.apply_lsa(lsa, texts))
+      advance(rows)

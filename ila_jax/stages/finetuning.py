@@ -9,6 +9,8 @@ from jax.sharding import Mesh
 from ila_jax import (
   artifacts,
   evaluate,
+  hardware,
+  layouts,
   metrics,
   provenance,
   selection,
@@ -69,7 +71,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     if arm.equal != "selection":
       training.drop_checkpoints(stage.folder, arm.name)
   _merge_metrics(stage.folder, [arm.name for arm in arms])
-  stage.finish()
+  stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.model.dtype))
 
 
 def dev_set(workdir: epath.Path) -> trainset.TokenSet:
@@ -80,6 +82,17 @@ def dev_set(workdir: epath.Path) -> trainset.TokenSet:
   rows = index["row"][index["split"] == "dev"]
   return shards.tokens_of(
     shards.gather(workdir, rows, ["tokens", "is_response"])
+  )
+
+
+def dev_layout(
+  config: config_lib.Config, dev: trainset.TokenSet
+) -> layouts.Layout:
+  """How the held-out examples are batched."""
+  return layouts.choose(
+    dev.lengths,
+    batch_tokens=config.score.batch_tokens,
+    kind=config.score.layout,
   )
 
 
@@ -159,11 +172,12 @@ def _evaluate(
     found = evaluate.evaluate(
       decoder,
       dev,
-      batch_tokens=config.score.batch_tokens,
+      layout=dev_layout(config, dev),
       mesh=mesh,
-      on_batch=advance,
+      on_batch=lambda batch: advance(len(batch.examples)),
     )
   artifacts.append_jsonl(stage.folder / EVALUATIONS, labels | found)
+  stage.keep()
   metrics.say(
     f"  {labels['name']}: dev loss {found['micro']:.4f} nats a token, "
     f"{found['macro']:.4f} by example"

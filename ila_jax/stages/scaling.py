@@ -6,6 +6,7 @@ from jax.sharding import Mesh
 from ila_jax import (
   artifacts,
   evaluate,
+  hardware,
   metrics,
   provenance,
   scaling,
@@ -62,7 +63,10 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     fits["reason"] = "switched off (config.scaling.subsets is 0)"
   artifacts.write_json(stage.folder / FITS, fits)
   _say(fits)
-  stage.finish(subsets=len(lines))
+  stage.finish(
+    matrix_rate=hardware.matrix_rate(mesh, config.model.dtype),
+    subsets=len(lines),
+  )
 
 
 def _train(
@@ -78,6 +82,7 @@ def _train(
   todo = [s for s in _design(config, pool) if s.name not in done]
   decoder = base.load(config, workdir, mesh, stage.account)
   dev = finetuning.dev_set(workdir)
+  layout = finetuning.dev_layout(config, dev)
   for subset in metrics.progress(todo, desc="scaling", unit="subsets"):
     table = shards.gather(
       workdir, pool.row[subset.rows], ["tokens", "is_response"]
@@ -94,10 +99,9 @@ def _train(
       folder=None,
       account=stage.account,
     )
-    found = evaluate.evaluate(
-      tuned, dev, batch_tokens=config.score.batch_tokens, mesh=mesh
-    )
+    found = evaluate.evaluate(tuned, dev, layout=layout, mesh=mesh)
     artifacts.append_jsonl(runs, _line(pool, subset, found))
+    stage.keep()
 
 
 def _design(

@@ -1,5 +1,7 @@
 """Stage `score`: response losses under the base and the tuned models."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 from etils import epath
@@ -7,13 +9,18 @@ from jax.sharding import Mesh
 
 from ila_jax import (
   artifacts,
+  batching,
   draws,
   errors,
   forward,
+  hardware,
+  layouts,
   metrics,
+  prefetch,
   provenance,
   scoring,
   shards,
+  trainset,
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
@@ -59,6 +66,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   ]
   lost = _write_scores(config, stage.folder, index, nll_base, np.stack(tuned))
   stage.finish(
+    matrix_rate=hardware.matrix_rate(mesh, config.model.dtype),
     not_finite=lost,
     reference_examples={
       str(seed): int(rows.sum()) for seed, rows in references.items()
@@ -179,39 +187,54 @@ def _score(
   decoder: decoder_lib.Decoder,
 ) -> np.ndarray:
   """The loss of every example, shard by shard; a shard on disk is kept."""
+  lengths = shards.lengths(workdir)
+  layout = layouts.choose(
+    lengths, batch_tokens=config.score.batch_tokens, kind=config.score.layout
+  )
   parts = []
-  total = artifacts.read_json(workdir / "pool" / provenance.RECORD)["used"]
-  with metrics.counter(total, desc=name, unit="examples") as advance:
-    for shard in range(shards.count(workdir)):
-      target = shards.path(workdir, "score", name, shard)
-      if target.exists():
+  with metrics.counter(len(lengths), desc=name, unit="examples") as advance:
+
+    def count(batch: batching.Batch) -> None:
+      advance(len(batch.examples))
+      stage.account.add(cells=batch.cells)
+
+    for target, row, data in prefetch.ahead(_todo(workdir, name), depth=1):
+      if data is None:
         parts.append(artifacts.read_table(target)["nll"])
-        advance(len(parts[-1]))
+        advance(len(row))
         continue
-      table = shards.read_records(
-        workdir, shard, ["row", "tokens", "is_response"]
-      )
-      data = shards.tokens_of(table)
       nll = scoring.example_nll(
         decoder,
         data.tokens,
         data.is_response,
-        batch_tokens=config.score.batch_tokens,
+        layout=layout,
         mesh=mesh,
-        on_batch=advance,
-      )
-      artifacts.write_table(
-        target, {"row": table.column("row").to_numpy(), "nll": nll}
-      )
+        on_batch=count,
+      )[:, 0]
+      artifacts.write_table(target, {"row": row, "nll": nll})
       stage.account.add(
         flops=forward.flops(
           decoder.config, data.lengths, response_tokens=data.response_tokens
         ),
         tokens=int(data.lengths.sum()),
       )
+      stage.keep()
       parts.append(nll)
   mesh_lib.barrier(f"{name} scored")
   return np.concatenate(parts)
+
+
+def _todo(
+  workdir: epath.Path, name: str
+) -> Iterator[tuple[epath.Path, np.ndarray, trainset.TokenSet | None]]:
+  """Each shard's file, rows and tokens; no tokens where the file is there."""
+  for shard in range(shards.count(workdir)):
+    target = shards.path(workdir, "score", name, shard)
+    done = target.exists()
+    columns = ["row"] if done else ["row", "tokens", "is_response"]
+    table = shards.read_records(workdir, shard, columns)
+    row = table.column("row").to_numpy()
+    yield target, row, None if done else shards.tokens_of(table)
 
 
 def _write_scores(

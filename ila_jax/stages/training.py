@@ -34,6 +34,7 @@ def fit(
   Raises:
     errors.InputError: as `train.train`.
   """
+  width = config.tokens.max_tokens
   with metrics.counter(None, desc=f"train {name}", unit="steps") as advance:
     decoder, history = train.train(
       decoder,
@@ -41,7 +42,7 @@ def fit(
       epochs=epochs,
       learning_rate=learning_rate,
       batch_tokens=config.train.batch_tokens,
-      width=config.tokens.max_tokens,
+      width=width,
       seed=seed,
       mesh=mesh,
       warmup_fraction=config.train.warmup_fraction,
@@ -57,7 +58,11 @@ def fit(
   cost = forward.flops(
     decoder.config, data.lengths, response_tokens=data.response_tokens
   )
-  account.add(flops=3 * epochs * cost, tokens=int(epochs * data.lengths.sum()))
+  account.add(
+    flops=3 * epochs * cost,
+    tokens=int(epochs * data.lengths.sum()),
+    cells=len(history) * max(config.train.batch_tokens // width, 1) * width,
+  )
   return decoder
 
 
