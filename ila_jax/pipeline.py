@@ -18,12 +18,14 @@ import jax
 from etils import epath
 
 import ila_jax
-from ila_jax import artifacts, errors, metrics, provenance
+from ila_jax import artifacts, errors, hardware, metrics, provenance
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.stages import base
 
 MANIFEST = "manifest.json"
+# Programs compiled for this run's shapes; may be removed at any time.
+COMPILED = "compiled"
 # Where --redo keeps what it replaces, until the new one is whole.
 _OLD = ".old"
 _VERSIONS_OF = (
@@ -93,7 +95,7 @@ def run(
   if redo:
     _set_aside(workdir, redo)
   try:
-    with jax.set_mesh(mesh):
+    with jax.set_mesh(mesh), hardware.keep_compiled(workdir / COMPILED):
       for name in config_lib.STAGES:
         if name in stages:
           _run_stage(config, workdir, mesh, name)

@@ -16,6 +16,13 @@ from ila_jax import figures, look, selection
 Number = float | int | np.number | None
 
 
+# What the cost table tells of a stage, as its record has it.
+COSTS = (
+  *("seconds", "flops", "utilisation", "matrix_rate"),
+  *("tokens", "tokens_per_second", "padding", "bytes"),
+)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportData:
   """All that the page shows; None where the stage that makes it did not run.
@@ -47,7 +54,7 @@ class ReportData:
   runs: list[dict[str, Any]] | None = None  # as scaling.fit_law takes them
   fits: dict[str, Any] | None = None  # as scaling.fit_law returns it
   rejects: dict[str, int] | None = None  # reason -> records
-  # stage, seconds, flops, bytes, tokens; a value may be None
+  # stage, and `COSTS`; a value may be None
   costs: list[dict[str, Any]] | None = None
   examples: list[dict[str, Any]] | None = None  # rank, id, depth, prompt, ...
 

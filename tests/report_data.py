@@ -96,7 +96,18 @@ def report_data(n=5000, *, seed=0, **changes):
     "fits": scaling.fit_law(_runs(rng)),
     "rejects": {"empty response": 28, "duplicate of an earlier record": 611},
     "costs": [
-      {"stage": s, "seconds": t, "flops": f, "bytes": b, "tokens": k}
+      dict.fromkeys(report.COSTS)
+      | {"stage": s, "seconds": t, "flops": f, "bytes": b, "tokens": k}
+      | (
+        {
+          "tokens_per_second": k / t,
+          "padding": 0.041,
+          "utilisation": f / t / 2.1e11,
+          "matrix_rate": 2.1e11,
+        }
+        if k
+        else {}
+      )
       for s, t, f, b, k in (
         ("pool", 12.3, None, 4.1e6, None),
         ("embed", 3.9, None, 5.1e6, None),

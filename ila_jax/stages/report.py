@@ -88,7 +88,7 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> report.ReportData:
     costs=[
       {
         "stage": "the base" if name == base.FOLDER else name,
-        **{key: record[key] for key in ("seconds", "flops", "bytes", "tokens")},
+        **{key: record.get(key) for key in report.COSTS},
       }
       for name, record in records.items()
       if name != "report"
