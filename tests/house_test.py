@@ -17,6 +17,7 @@ ORDER = (
   *("templates", "tokens", "batching"),
   *(
     "models.layers",
+    "models.kernels",
     "models.attention",
     "models.architecture",
     "models.decoder",
