@@ -9,7 +9,7 @@ from flax import nnx
 
 from ila_jax import errors, losses
 from ila_jax import mesh as mesh_lib
-from ila_jax.models import architecture, attention, layers, weights
+from ila_jax.models import architecture, layers, weights
 from ila_jax.models import decoder as decoder_lib
 from tests import torch_models
 
@@ -120,47 +120,6 @@ def test_long_rows_equal_torch(tmp_path):
   got, _ = _run(*nnx.split(ours), *rows)
   want = torch_models.torch_logits(theirs, example[None])
   np.testing.assert_allclose(got, want, atol=1e-4)
-
-
-def _dense_attention(query, key, value, segment_ids):
-  """All scores at once, head by head, in NumPy's float64."""
-  _, t, h, e = query.shape
-  group = h // key.shape[2]
-  seen = np.zeros(query.shape)
-  for row in range(len(query)):
-    same = segment_ids[row][:, None] == segment_ids[row][None]
-    visible = same & np.tri(t, dtype=bool)
-    for head in range(h):
-      q = np.float64(query[row, :, head])
-      scores = q @ np.float64(key[row, :, head // group]).T / np.sqrt(e)
-      weights = np.exp(np.where(visible, scores, -np.inf))
-      weights /= weights.sum(axis=1, keepdims=True)
-      seen[row, :, head] = weights @ np.float64(value[row, :, head // group])
-  return seen.reshape(*seen.shape[:2], -1)
-
-
-def test_attention_in_blocks_equals_dense_numpy(monkeypatch):
-  rng = np.random.default_rng(0)
-  query = rng.normal(size=(2, 12, 4, 6)).astype(np.float32)
-  key, value = rng.normal(size=(2, 2, 12, 2, 6)).astype(np.float32)
-  segments = np.sort(rng.integers(1, 4, (2, 12)), axis=1).astype(np.int32)
-  rows = tuple(map(jnp.asarray, (query, key, value)))
-
-  def total(rows, segments):
-    seen = attention.attend(*rows, segments)
-    return (seen**2).sum(), seen
-
-  run = jax.value_and_grad(total, has_aux=True)
-  (_, whole), want = jax.jit(run)(rows, jnp.asarray(segments))
-  dense = _dense_attention(query, key, value, segments)
-  np.testing.assert_allclose(whole, dense, atol=1e-5)
-  # Blocks that do not divide t end in queries that see nothing.
-  monkeypatch.setattr(attention, "_QUERY_BLOCK", 5)
-  # A new function, for the block is no part of what jit remembers.
-  (_, seen), got = jax.jit(lambda *x: run(*x))(rows, jnp.asarray(segments))
-  np.testing.assert_allclose(seen, dense, atol=1e-5)
-  for ours, theirs in zip(got, want, strict=True):
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_the_future_and_other_segments_are_not_seen():

@@ -18,6 +18,7 @@ ORDER = (
   "hardware",
   *(
     "models.layers",
+    "models.kernels",
     "models.attention",
     "models.architecture",
     "models.decoder",

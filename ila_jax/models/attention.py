@@ -1,15 +1,72 @@
-"""Attention: one function, several kernels."""
+"""Attention: one function, several kernels.
+
+`plain` holds all scores at once and is the reference; `blocked` holds a block
+of them and is XLA on any device; `cudnn` (NVIDIA) and `splash` (TPU) are the
+fused kernels of those devices. `choose` says which one a platform takes.
+"""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from ila_jax.models import layers
+from ila_jax import errors
+from ila_jax.models import kernels
 
-# Queries whose scores against all keys are held at one time.
-_QUERY_BLOCK = 256
+_RUN = {
+  "blocked": kernels.blocked,
+  "plain": kernels.plain,
+  "cudnn": kernels.on_each_device(kernels.cudnn),
+  "splash": kernels.on_each_device(kernels.splash),
+}
+KERNELS = tuple(_RUN)
+
+# The kernel of each platform, where it can do what is asked.
+_FUSED = {"gpu": "cudnn", "tpu": "splash"}
+
+
+def choose(
+  kernel: str,
+  *,
+  platform: str | None = None,
+  dtype: Any = "float32",
+  head_dim: int = 64,
+  softcap: float | None = None,
+) -> str:
+  """The kernel that "auto" is on a platform; checks one that has a name.
+
+  Args:
+    kernel: "auto" or one of `KERNELS`.
+    platform: "cpu", "gpu" or "tpu"; None asks JAX.
+    dtype: compute dtype of the model.
+    head_dim: width of a head.
+    softcap: of the scores, if any.
+
+  Returns:
+    One of `KERNELS`; "auto" is the platform's fused kernel where it can do
+    what is asked, and else "blocked".
+
+  Raises:
+    errors.InputError: no such kernel, or it cannot do what is asked.
+
+  >>> choose("auto", platform="cpu")
+  'blocked'
+  >>> choose("auto", platform="gpu", dtype="bfloat16", head_dim=128)
+  'cudnn'
+  """
+  platform = platform or jax.default_backend()
+  asked = {"dtype": dtype, "head_dim": head_dim, "softcap": softcap}
+  if kernel == "auto":
+    fused = _FUSED.get(platform, "blocked")
+    return "blocked" if _refusal(fused, platform, **asked) else fused
+  _check(kernel, platform, **asked)
+  if kernel == "cudnn" and platform != "gpu":
+    _refuse(kernel, f"runs on GPUs only, and this platform is {platform!r}")
+  if kernel == "splash" and platform == "gpu":
+    _refuse(kernel, "runs on TPUs only, and this platform is 'gpu'")
+  return kernel
 
 
 def attend(
@@ -17,58 +74,96 @@ def attend(
   key: Float[Array, "b t k e"],
   value: Float[Array, "b t k e"],
   segment_ids: Int[Array, "b t"],
+  *,
+  kernel: str = "blocked",
+  scale: float | None = None,
+  softcap: float | None = None,
+  window: int | None = None,
+  causal: bool = True,
 ) -> Float[Array, "b t f"]:
-  """Causal attention inside each segment, softmax(q·k / sqrt(e))·v.
+  """Attention inside each segment, softmax(cap(scale · q·k))·v.
 
-  A block of queries at a time meets all keys, so that memory grows with t and
-  not with its square. The backward pass computes the scores again.
+  Scores and softmax are float32. Only `plain` holds them all at once; the
+  other kernels compute them again in the backward pass.
 
   Args:
     query: h heads of width e.
-    key: k heads; each serves h / k query heads.
+    key: k heads; each serves h / k query heads, and none is repeated.
     value: k heads.
-    segment_ids: tokens see only tokens of their own segment.
+    segment_ids: tokens see only tokens of their own segment; 0 is padding,
+      where the result is finite and means nothing.
+    kernel: one of `KERNELS`.
+    scale: of the scores; None is 1 / sqrt(e).
+    softcap: if given, scores s become softcap · tanh(s / softcap).
+    window: if given, a token sees itself and the window - 1 before it.
+    causal: whether a token sees only itself and what is before it.
 
   Returns:
-    What was seen, heads side by side (f = h * e).
+    What was seen, heads side by side (f = h · e).
+
+  Raises:
+    errors.InputError: the kernel cannot do what is asked.
 
   >>> x = jnp.ones((1, 4, 2, 8))
   >>> attend(x, x, x, jnp.ones((1, 4), jnp.int32)).shape
   (1, 4, 16)
   """
+  if window is not None and not causal:
+    raise ValueError("a window looks back: it needs causal=True")
   b, t, h, e = query.shape
-  kv_heads = key.shape[2]
-  size = min(_QUERY_BLOCK, t)
-  count = -(-t // size)
-
-  def split(x: Array) -> Array:
-    tail = ((0, 0), (0, count * size - t)) + ((0, 0),) * (x.ndim - 2)
-    x = jnp.pad(x, tail).reshape(x.shape[0], count, size, *x.shape[2:])
-    return jnp.moveaxis(x, 1, 0)
-
-  @jax.checkpoint
-  def block_of(block: tuple[Array, Array, Array]) -> Array:
-    part, segments, places = block
-    causal = places[0, :, None] >= jnp.arange(t)[None]
-    same = segments[:, :, None] == segment_ids[:, None, :]
-    return _attend(part, key, value, same & causal[None])
-
-  query = query.reshape(b, t, kv_heads, h // kv_heads, e)
-  places = jnp.arange(t)[None]
-  blocks = (split(query), split(segment_ids), split(places))
-  seen = jnp.moveaxis(jax.lax.map(block_of, blocks), 0, 1)
-  return seen.reshape(b, count * size, h * e)[:, :t]
+  _check(
+    kernel,
+    jax.default_backend(),
+    dtype=query.dtype,
+    head_dim=e,
+    softcap=softcap,
+  )
+  seen = _RUN[kernel](
+    query,
+    key,
+    value,
+    segment_ids,
+    scale=1 / math.sqrt(e) if scale is None else scale,
+    softcap=softcap,
+    # A window as long as the row hides nothing.
+    window=None if window is None or window >= t else window,
+    causal=causal,
+  )
+  return seen.reshape(b, t, h * e)
 
 
-def _attend(
-  query: Float[Array, "b q k g e"],
-  key: Float[Array, "b s k e"],
-  value: Float[Array, "b s k e"],
-  visible: Bool[Array, "b q s"],
-) -> Float[Array, "b q k g e"]:
-  scores = layers.dot("bqkge,bske->bkgqs", query, key, dtype=jnp.float32)
-  scores = scores / math.sqrt(query.shape[-1])
-  # Finite, so that a query that sees nothing (padding) has no NaN.
-  scores = jnp.where(visible[:, None, None], scores, -1e30)
-  weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
-  return layers.dot("bkgqs,bske->bqkge", weights, value)
+def _refusal(
+  kernel: str,
+  platform: str,
+  *,
+  dtype: Any,
+  head_dim: int,
+  softcap: float | None,
+) -> str | None:
+  """What keeps a kernel from doing what is asked, if anything does."""
+  # Off TPUs splash attention is interpreted, which multiplies in full.
+  halves = kernel == "cudnn" or (kernel == "splash" and platform == "tpu")
+  if halves and jnp.dtype(dtype) not in (jnp.bfloat16, jnp.float16):
+    return f"multiplies in bfloat16, and the model in {jnp.dtype(dtype)}"
+  if kernel == "cudnn" and softcap is not None:
+    return f"has no soft cap of scores, and the model's is {softcap}"
+  if kernel == "cudnn" and (head_dim > 128 or head_dim % 8):
+    return f"takes heads of a multiple of 8 up to 128, not {head_dim}"
+  return None
+
+
+def _check(kernel: str, platform: str, **asked: Any) -> None:
+  if kernel not in KERNELS:
+    raise errors.InputError(
+      f"config.model.attention is {kernel!r}; allowed: 'auto', "
+      f"{', '.join(map(repr, KERNELS))}."
+    )
+  if reason := _refusal(kernel, platform, **asked):
+    _refuse(kernel, reason)
+
+
+def _refuse(kernel: str, reason: str) -> None:
+  raise errors.InputError(
+    f"config.model.attention is {kernel!r}, which {reason}. Set it to "
+    "'blocked', which can do all, or to 'auto'."
+  )
