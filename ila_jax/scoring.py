@@ -18,9 +18,6 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from ila_jax import forward, losses
 from ila_jax.models import decoder as decoder_lib
 
-# Positions whose logits exist at one time; bounds memory at vocabulary 152k.
-CHUNK_TOKENS = 1024
-
 
 @functools.partial(jax.jit, static_argnums=0)
 def batch_nll(
@@ -36,7 +33,6 @@ def batch_nll(
     decoder.head_weights(),
     batch["tokens"],
     batch["targets"],
-    chunk_tokens=CHUNK_TOKENS,
   )
   return nll.sum(axis=1)
 
