@@ -18,8 +18,6 @@ _ACCELERATOR_BLOCK = (1024, 8192)
 
 
 class _Plan(NamedTuple):
-  """What the compiled loss is made for."""
-
   softcap: float | None
   chunk_tokens: int
   chunk_vocab: int
@@ -54,7 +52,8 @@ def token_nll(
       first of a row, so it is never a target.
     softcap: logits are softcap · tanh(logits / softcap), as in Gemma 2.
     chunk_tokens: targets of a block; None for what suits the platform.
-    chunk_vocab: most of the vocabulary in a block; None likewise.
+    chunk_vocab: tokens of the vocabulary in a block, at most (but for whole
+      tiles of 128); None likewise.
 
   Returns:
     float32 losses in nats, 0 where there is no target.
@@ -184,8 +183,8 @@ def _local_gradient(
     for_states = jax.lax.psum(for_states, vocab)
   if rows:
     for_head = jax.lax.psum(for_head, rows)
-  for_states = for_states.reshape(hidden.shape).astype(hidden.dtype)
-  return for_states, for_head.astype(head.dtype)
+  for_states = for_states.reshape(hidden.shape)
+  return for_states.astype(hidden.dtype), for_head.astype(head.dtype)
 
 
 def _first(head: Float[Array, "v d"], vocab: str | None) -> Array | int:
@@ -232,10 +231,8 @@ def _log_sum_exp(
     return higher, total, chosen
 
   zeros = jnp.zeros(labels.shape, jnp.float32)
-  blocks = _blocks(head, plan)[0]
-  most, total, chosen = jax.lax.fori_loop(
-    0, blocks, block, (zeros - jnp.inf, zeros, zeros)
-  )
+  start, blocks = (zeros - jnp.inf, zeros, zeros), _blocks(head, plan)[0]
+  most, total, chosen = jax.lax.fori_loop(0, blocks, block, start)
   lse = most + jnp.log(total)
   # A soft cap would hide an infinite state.
   finite = jnp.isfinite(states).all(axis=1)
@@ -273,12 +270,10 @@ def _chunk_gradient(
 
 def _blocks(head: Float[Array, "v d"], plan: _Plan) -> tuple[int, int]:
   """Number and width of the blocks: even ones, so that little overlaps."""
-  vocab = len(head)
-  blocks = -(-vocab // plan.chunk_vocab)
-  width = -(-vocab // blocks)
-  # Whole tiles of an accelerator, where blocks are as wide as that.
-  width = -(-width // 128) * 128 if width > 128 else width
-  return -(-vocab // width), min(width, vocab)
+  blocks = -(-len(head) // plan.chunk_vocab)
+  tile = min(128, plan.chunk_vocab)  # of an accelerator
+  width = min(-(-len(head) // blocks // tile) * tile, len(head))
+  return -(-len(head) // width), width
 
 
 def _logits(
