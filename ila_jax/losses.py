@@ -1,10 +1,26 @@
-"""Masked token loss without a full logit matrix (2.1)."""
+"""Masked token loss without a logit matrix, forward or backward (2.1)."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from ila_jax.models import layers
+
+# The block of float32 logits that exists at one time, (tokens, vocabulary).
+# On CPU it has to stay in cache; an accelerator wants work for all its cores.
+_CPU_BLOCK = (128, 4096)
+_ACCELERATOR_BLOCK = (1024, 8192)
+
+
+class _Plan(NamedTuple):
+  softcap: float | None
+  chunk_tokens: int
+  chunk_vocab: int
 
 
 def token_nll(
@@ -13,71 +29,271 @@ def token_nll(
   tokens: Int[Array, "b t"],
   target_mask: Bool[Array, "b t"],
   *,
-  chunk_tokens: int = 1024,
+  softcap: float | None = None,
+  chunk_tokens: int | None = None,
+  chunk_vocab: int | None = None,
 ) -> Float[Array, "b t"]:
   """Loss of each target, -log p(token_i | all before); Section 2.1.
 
-  Targets are brought to the front of their row and met a chunk at a time:
-  logits exist for one chunk only, in both passes, and a chunk without targets
-  costs nothing. Prompt and padding never reach the head.
+  As in Cut Cross-Entropy (Wijmans et al. 2024, arXiv:2411.09009) a block of
+  logits is made, folded into a running log-sum-exp, and forgotten; the
+  gradient makes it again. Prompt and padding never reach the head: each device
+  gathers its own targets and takes as many chunks as they fill.
+
+  Under `jax.set_mesh` rows stay on the devices of `data` and `fsdp`, and the
+  vocabulary is split over `tensor`.
 
   Args:
-    hidden: final hidden states; position i - 1 predicts token i.
+    hidden: final hidden states; position i - 1 predicts token i. A target
+      behind a state that is not finite has a loss that is not finite.
     head: output head.
     tokens: token ids.
     target_mask: True where a token is to be predicted. Nothing predicts the
       first of a row, so it is never a target.
-    chunk_tokens: logits held at one time, in tokens of the whole batch.
+    softcap: logits are softcap · tanh(logits / softcap), as in Gemma 2.
+    chunk_tokens: targets of a block; None for what suits the platform.
+    chunk_vocab: tokens of the vocabulary in a block, at most (but for whole
+      tiles of 128); None likewise.
 
   Returns:
     float32 losses in nats, 0 where there is no target.
 
   >>> hidden, head = jnp.zeros((1, 3, 4)), jnp.zeros((8, 4))
   >>> tokens, targets = jnp.array([[1, 2, 3]]), jnp.array([[False, True, True]])
-  >>> token_nll(hidden, head, tokens, targets, chunk_tokens=2).round(4).tolist()
+  >>> token_nll(hidden, head, tokens, targets).round(4).tolist()
   [[0.0, 2.0794..., 2.0794...]]
   """
-  b, t = tokens.shape
-  width = min(max(chunk_tokens // max(b, 1), 1), t)
-  chunks = -(-t // width)
-  target_mask = target_mask.at[:, 0].set(False)
-  order = jnp.argsort(~target_mask, axis=1, stable=True)
+  on_cpu = jax.default_backend() == "cpu"
+  block = _CPU_BLOCK if on_cpu else _ACCELERATOR_BLOCK
+  plan = _Plan(softcap, chunk_tokens or block[0], chunk_vocab or block[1])
+  # From here on everything stands where the state stands that predicts it.
+  ahead = functools.partial(jnp.roll, shift=-1, axis=1)
+  labels, is_target = ahead(tokens), ahead(target_mask.at[:, 0].set(False))
+  return jnp.roll(_nll(hidden, head, labels, is_target, plan), 1, axis=1)
 
-  def split(x: Array) -> Array:
-    tail = ((0, 0), (0, chunks * width - t)) + ((0, 0),) * (x.ndim - 2)
-    x = jnp.pad(x, tail).reshape(b, chunks, width, *x.shape[2:])
-    return jnp.moveaxis(x, 1, 0)
 
-  previous = jnp.maximum(order - 1, 0)
-  inputs = (
-    split(jnp.take_along_axis(hidden, previous[..., None], axis=1)),
-    split(jnp.take_along_axis(tokens, order, axis=1)),
-    split(jnp.take_along_axis(target_mask, order, axis=1)),
+def _nll_forward(
+  hidden: Float[Array, "b t d"],
+  head: Float[Array, "v d"],
+  labels: Int[Array, "b t"],
+  is_target: Bool[Array, "b t"],
+  plan: _Plan,
+) -> tuple[Array, tuple[Array, ...]]:
+  rows, vocab = _axes(labels.shape[0], head.shape[0])
+  local = functools.partial(_local_nll, plan=plan, vocab=vocab)
+  run = _on_mesh(local, (rows, vocab, rows, rows), (rows, rows))
+  nll, lse = run(hidden, head, labels, is_target)
+  return nll, (hidden, head, labels, is_target, lse)
+
+
+def _nll_backward(
+  plan: _Plan, saved: tuple[Array, ...], gradient: Float[Array, "b t"]
+) -> tuple[Array, Array, None, None]:
+  hidden, head, labels, is_target, lse = saved
+  rows, vocab = _axes(labels.shape[0], head.shape[0])
+  local = functools.partial(_local_gradient, plan=plan, rows=rows, vocab=vocab)
+  run = _on_mesh(local, (rows, vocab, rows, rows, rows), (rows, vocab))
+  # What has no gradient need not be computed, and must not spoil a sum.
+  gradient = jnp.where(is_target, gradient, 0.0)
+  return *run(hidden, head, labels, lse, gradient), None, None
+
+
+_nll = jax.custom_vjp(lambda *x: _nll_forward(*x)[0], nondiff_argnums=(4,))
+_nll.defvjp(_nll_forward, _nll_backward)
+
+
+def _axes(batch: int, vocab: int) -> tuple[tuple[str, ...] | None, str | None]:
+  """Axes of the mesh that split the batch and the vocabulary, if any do."""
+  sizes = jax.sharding.get_abstract_mesh().shape
+  if "fsdp" not in sizes:
+    return None, None
+  spec = PartitionSpec(("data", "fsdp"), "tensor")
+  return tuple(layers.fit(spec, (batch, vocab), sizes))
+
+
+def _on_mesh(
+  function: Callable, inputs: tuple[Any, ...], outputs: tuple[Any, ...]
+) -> Callable:
+  """The function on each device's part; each array is split on axis 0."""
+  if "fsdp" not in jax.sharding.get_abstract_mesh().axis_names:
+    return function
+  return jax.shard_map(
+    function,
+    in_specs=tuple(map(PartitionSpec, inputs)),
+    out_specs=tuple(map(PartitionSpec, outputs)),
+    check_vma=False,
   )
 
-  @jax.checkpoint
-  def chunk_nll(chunk: tuple[Array, Array, Array]) -> Array:
-    return jax.lax.cond(
-      chunk[2].any(),
-      lambda: _nll(*chunk, head),
-      lambda: jnp.zeros((b, width), jnp.float32),
-    )
 
-  nll = jnp.moveaxis(jax.lax.map(chunk_nll, inputs), 0, 1).reshape(b, -1)
-  place = jnp.argsort(order, axis=1)
-  return jnp.take_along_axis(nll[:, :t], place, axis=1)
-
-
-def _nll(
-  hidden: Float[Array, "b c d"],
-  tokens: Int[Array, "b c"],
-  target_mask: Bool[Array, "b c"],
+def _local_nll(
+  hidden: Float[Array, "b t d"],
   head: Float[Array, "v d"],
-) -> Float[Array, "b c"]:
-  logits = layers.dot("bcd,vd->bcv", hidden, head, dtype=jnp.float32)
-  chosen = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
-  nll = jax.nn.logsumexp(logits, axis=-1) - chosen
-  return jnp.where(target_mask, nll, 0.0)
+  labels: Int[Array, "b t"],
+  is_target: Bool[Array, "b t"],
+  *,
+  plan: _Plan,
+  vocab: str | None,
+) -> tuple[Float[Array, "b t"], Float[Array, "b t"]]:
+  """Losses, and the log-sum-exp of all logits, of one device's rows."""
+  states = hidden.reshape(-1, hidden.shape[-1])
+  labels = (labels - _first(head, vocab)).reshape(-1)
+  chunks, places = _chunks(is_target.reshape(-1), plan.chunk_tokens)
+
+  def chunk(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+    at = places[i]
+    found = _log_sum_exp(_take(states, at), _take(labels, at), head, plan)
+    return jax.tree.map(lambda x, y: _put(x, at, y), sums, found)
+
+  nothing = jnp.zeros(labels.shape, jnp.float32)
+  lse, chosen = jax.lax.fori_loop(0, chunks, chunk, (nothing, nothing))
+  if vocab:
+    most = jax.lax.pmax(lse, vocab)
+    lse = most + jnp.log(jax.lax.psum(jnp.exp(lse - most), vocab))
+    chosen = jax.lax.psum(chosen, vocab)
+  lse, chosen = (x.reshape(is_target.shape) for x in (lse, chosen))
+  return jnp.where(is_target, lse - chosen, 0.0), lse
+
+
+def _local_gradient(
+  hidden: Float[Array, "b t d"],
+  head: Float[Array, "v d"],
+  labels: Int[Array, "b t"],
+  lse: Float[Array, "b t"],
+  gradient: Float[Array, "b t"],
+  *,
+  plan: _Plan,
+  rows: tuple[str, ...] | None,
+  vocab: str | None,
+) -> tuple[Float[Array, "b t d"], Float[Array, "v d"]]:
+  """Gradients for one device's rows and part of the head, all rows in it."""
+  states = hidden.reshape(-1, hidden.shape[-1])
+  labels = (labels - _first(head, vocab)).reshape(-1)
+  lse, gradient = lse.reshape(-1), gradient.reshape(-1)
+  chunks, places = _chunks(gradient != 0, plan.chunk_tokens)
+
+  def chunk(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+    at = places[i]
+    taken = (_take(x, at) for x in (states, labels, lse, gradient))
+    for_states, for_head = _chunk_gradient(*taken, head, sums[1], plan)
+    return _put(sums[0], at, for_states), for_head
+
+  nothing = tuple(jnp.zeros(x.shape, jnp.float32) for x in (states, head))
+  for_states, for_head = jax.lax.fori_loop(0, chunks, chunk, nothing)
+  if vocab:
+    for_states = jax.lax.psum(for_states, vocab)
+  if rows:
+    for_head = jax.lax.psum(for_head, rows)
+  for_states = for_states.reshape(hidden.shape)
+  return for_states.astype(hidden.dtype), for_head.astype(head.dtype)
+
+
+def _first(head: Float[Array, "v d"], vocab: str | None) -> Array | int:
+  """The token of the first row of this device's part of the head."""
+  return jax.lax.axis_index(vocab) * len(head) if vocab else 0
+
+
+def _chunks(
+  is_target: Bool[Array, " p"], chunk_tokens: int
+) -> tuple[Int[Array, ""], Int[Array, "chunks c"]]:
+  """How many chunks have targets, and their places; p where there is none."""
+  size = len(is_target)
+  width = min(chunk_tokens, size)
+  padded = -(-size // width) * width
+  (places,) = jnp.nonzero(is_target, size=padded, fill_value=size)
+  return -(-is_target.sum() // width), places.reshape(-1, width)
+
+
+def _take(x: Array, places: Int[Array, " c"]) -> Array:
+  return x.at[places].get(mode="fill", fill_value=0)
+
+
+def _put(x: Array, places: Int[Array, " c"], y: Array) -> Array:
+  return x.at[places].set(y, mode="drop")
+
+
+def _log_sum_exp(
+  states: Float[Array, "c d"],
+  labels: Int[Array, " c"],
+  head: Float[Array, "v d"],
+  plan: _Plan,
+) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+  """Log-sum-exp over the vocabulary, and the logit of the label."""
+
+  def block(i: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
+    most, total, chosen = sums
+    _, columns, is_new, logits = _logits(states, head, i, plan)
+    logits = jnp.where(is_new, logits, -jnp.inf)
+    higher = jnp.maximum(most, logits.max(axis=1))
+    total *= jnp.exp(most - higher)
+    total += jnp.exp(logits - higher[:, None]).sum(axis=1)
+    is_label = (columns == labels[:, None]) & is_new
+    chosen += jnp.where(is_label, logits, 0.0).sum(axis=1)
+    return higher, total, chosen
+
+  zeros = jnp.zeros(labels.shape, jnp.float32)
+  start, blocks = (zeros - jnp.inf, zeros, zeros), _blocks(head, plan)[0]
+  most, total, chosen = jax.lax.fori_loop(0, blocks, block, start)
+  lse = most + jnp.log(total)
+  # A soft cap would hide an infinite state.
+  finite = jnp.isfinite(states).all(axis=1)
+  return jnp.where(finite, lse, jnp.nan), chosen
+
+
+def _chunk_gradient(
+  states: Float[Array, "c d"],
+  labels: Int[Array, " c"],
+  lse: Float[Array, " c"],
+  gradient: Float[Array, " c"],
+  head: Float[Array, "v d"],
+  for_head: Float[Array, "v d"],
+  plan: _Plan,
+) -> tuple[Float[Array, "c d"], Float[Array, "v d"]]:
+  """Gradient for the states, and that for the head with theirs added."""
+
+  def block(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+    for_states, for_head = sums
+    part, columns, is_new, logits = _logits(states, head, i, plan)
+    slope = jnp.exp(logits - lse[:, None]) - (columns == labels[:, None])
+    if plan.softcap:
+      slope *= 1 - (logits / plan.softcap) ** 2
+    slope = jnp.where(is_new, slope * gradient[:, None], 0.0)
+    slope = slope.astype(states.dtype)
+    for_states += layers.dot("cw,wd->cd", slope, part, dtype=jnp.float32)
+    more = layers.dot("cw,cd->wd", slope, states, dtype=jnp.float32)
+    place = (columns[0, 0], 0)
+    old = jax.lax.dynamic_slice(for_head, place, more.shape)
+    return for_states, jax.lax.dynamic_update_slice(for_head, old + more, place)
+
+  start = (jnp.zeros(states.shape, jnp.float32), for_head)
+  return jax.lax.fori_loop(0, _blocks(head, plan)[0], block, start)
+
+
+def _blocks(head: Float[Array, "v d"], plan: _Plan) -> tuple[int, int]:
+  """Number and width of the blocks: even ones, so that little overlaps."""
+  blocks = -(-len(head) // plan.chunk_vocab)
+  tile = min(128, plan.chunk_vocab)  # of an accelerator
+  width = min(-(-len(head) // blocks // tile) * tile, len(head))
+  return -(-len(head) // width), width
+
+
+def _logits(
+  states: Float[Array, "c d"],
+  head: Float[Array, "v d"],
+  i: Int[Array, ""],
+  plan: _Plan,
+) -> tuple[Array, Int[Array, "1 w"], Bool[Array, "1 w"], Float[Array, "c w"]]:
+  """Block i of the head, its columns, which are new, and its logits.
+
+  The last block ends where the head ends, over columns of the one before.
+  """
+  width = _blocks(head, plan)[1]
+  start = jnp.minimum(i * width, len(head) - width)
+  part = jax.lax.dynamic_slice_in_dim(head, start, width)
+  columns = start + jnp.arange(width)[None]
+  logits = layers.dot("cd,wd->cw", states, part, dtype=jnp.float32)
+  if plan.softcap:
+    logits = plan.softcap * jnp.tanh(logits / plan.softcap)
+  return part, columns, columns >= i * width, logits
 
 
 def example_nll(
@@ -106,8 +322,9 @@ def example_nll(
   >>> total.tolist(), count.tolist()
   ([[1.0, 2.0]], [[1, 1]])
   """
-  segments = jnp.arange(1, num_segments + 1)
-  counts = segment_ids[..., None] == segments[None, None, :]
-  counts = counts & target_mask[..., None]
-  total = jnp.where(counts, nll[..., None].astype(jnp.float32), 0.0)
-  return total.sum(axis=1), counts.sum(axis=1, dtype=jnp.int32)
+  # Nothing of size b × t × s, and a loss that is not finite stays where it is.
+  places = jnp.where(target_mask, segment_ids, 0)
+  add = functools.partial(jax.ops.segment_sum, num_segments=num_segments + 1)
+  total = jax.vmap(add)(nll.astype(jnp.float32), places)
+  count = jax.vmap(add)(target_mask.astype(jnp.int32), places)
+  return total[:, 1:], count[:, 1:]

@@ -25,9 +25,6 @@ from ila_jax import checkpoint, errors, losses, optim, trainset
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import decoder as decoder_lib
 
-# Positions whose logits exist at one time.
-CHUNK_TOKENS = 1024
-
 Metrics = dict[str, float | int]
 
 
@@ -185,7 +182,6 @@ def train_step(
       decoder.head_weights(),
       batch["tokens"],
       batch["targets"],
-      chunk_tokens=CHUNK_TOKENS,
     )
     count = batch["targets"].sum()
     return nll.sum() / count, count
