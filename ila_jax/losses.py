@@ -14,6 +14,7 @@ def token_nll(
   target_mask: Bool[Array, "b t"],
   *,
   chunk_tokens: int,
+  softcap: float | None = None,
 ) -> Float[Array, "b t"]:
   """Loss of each target, -log p(token_i | all before); Section 2.1.
 
@@ -28,6 +29,7 @@ def token_nll(
     target_mask: True where a token is to be predicted. Nothing predicts the
       first of a row, so it is never a target.
     chunk_tokens: logits held at one time, in tokens of the whole batch.
+    softcap: bound of the logits.
 
   Returns:
     float32 losses in nats, 0 where there is no target.
@@ -59,7 +61,7 @@ def token_nll(
   def chunk_nll(chunk: tuple[Array, Array, Array]) -> Array:
     return jax.lax.cond(
       chunk[2].any(),
-      lambda: _nll(*chunk, head),
+      lambda: _nll(*chunk, head, softcap),
       lambda: jnp.zeros((b, width), jnp.float32),
     )
 
@@ -73,8 +75,10 @@ def _nll(
   tokens: Int[Array, "b c"],
   target_mask: Bool[Array, "b c"],
   head: Float[Array, "v d"],
+  softcap: float | None,
 ) -> Float[Array, "b c"]:
   logits = layers.dot("bcd,vd->bcv", hidden, head, dtype=jnp.float32)
+  logits = layers.softcap(logits, softcap)
   chosen = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
   nll = jax.nn.logsumexp(logits, axis=-1) - chosen
   return jnp.where(target_mask, nll, 0.0)

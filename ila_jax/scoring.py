@@ -37,6 +37,7 @@ def batch_nll(
     batch["tokens"],
     batch["targets"],
     chunk_tokens=CHUNK_TOKENS,
+    softcap=decoder.config.final_softcap,
   )
   return nll.sum(axis=1)
 

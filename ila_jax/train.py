@@ -186,6 +186,7 @@ def train_step(
       batch["tokens"],
       batch["targets"],
       chunk_tokens=CHUNK_TOKENS,
+      softcap=decoder.config.final_softcap,
     )
     count = batch["targets"].sum()
     return nll.sum() / count, count

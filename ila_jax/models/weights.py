@@ -68,7 +68,11 @@ def load_decoder(
     (*names_lib.IGNORED, "lm_head.") if config.tied else names_lib.IGNORED
   )
   state = _read_state(
-    folder, shapes, names_lib.DECODER, ignored=ignored, shardings=targets
+    folder,
+    shapes,
+    names_lib.decoder(config),
+    ignored=ignored,
+    shardings=targets,
   )
   return config, nnx.merge(graphdef, state)
 
@@ -110,7 +114,7 @@ def load_encoder(
     folder,
     shapes,
     names_lib.ENCODER,
-    ignored=names_lib.IGNORED,
+    ignored=names_lib.ENCODER_IGNORED,
     shardings=targets,
   )
   return config, pooling, nnx.merge(graphdef, state)
@@ -152,7 +156,7 @@ def save_decoder(
     array = mesh_lib.fetch(leaf)
     stacked = array if path.startswith("blocks/") else array[None]
     for layer, tensor in enumerate(stacked):
-      name = names_lib.DECODER[path].format(layer)
+      name = names_lib.decoder(config)[path].format(layer)
       tensors[name] = np.ascontiguousarray(_turn(path, tensor))
   ids = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
   artifacts.write_json(folder / "config.json", foreign.to_foreign(config) | ids)
@@ -217,7 +221,7 @@ def _open_tensors(
         "or cut short. Fetch it again."
       ) from error
     for name in opened.keys():  # noqa: SIM118
-      ours = name.removeprefix("bert.")
+      ours = names_lib.plain(name)
       if not any(ours.startswith(i) or ours.endswith(i) for i in ignored):
         found[ours] = opened.get_slice(name)
   return found
