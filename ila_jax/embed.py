@@ -33,9 +33,9 @@ def _encoder_batch(
   params: PyTree,
   batch: dict[str, Array],
 ) -> Float[Array, "b d"]:
-  mask = batch["segment_ids"] > 0
-  hidden = nnx.merge(graphdef, params).hidden(batch["tokens"], mask)
-  return encoder_lib.pool(hidden, mask, pooling)
+  rows = batch["segment_ids"], batch["positions"]
+  hidden = nnx.merge(graphdef, params).hidden(batch["tokens"], *rows[::-1])
+  return encoder_lib.pool(hidden, *rows, pooling, num_segments=1)[:, 0]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -45,7 +45,8 @@ def _decoder_batch(
   hidden = nnx.merge(graphdef, params).hidden(
     batch["tokens"], batch["positions"], batch["segment_ids"]
   )
-  return encoder_lib.pool(hidden, batch["segment_ids"] > 0, "mean")
+  rows = batch["segment_ids"], batch["positions"]
+  return encoder_lib.pool(hidden, *rows, "mean", num_segments=1)[:, 0]
 
 
 def encode(
@@ -74,6 +75,8 @@ def encode(
   if pooling is None:
     step = functools.partial(_decoder_batch, graphdef, params)
   else:
+    longest = max(map(len, tokens), default=0)
+    encoder_lib.check_length(model.config, longest)
     step = functools.partial(_encoder_batch, graphdef, pooling, params)
   embedded = np.zeros((len(tokens), model.config.width), np.float32)
   for rows, vectors in forward.over_examples(

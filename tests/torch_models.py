@@ -45,15 +45,14 @@ def make_decoder(family: str):
   return randomize(model_class(config))
 
 
-def make_encoder():
-  """A torch BERT whose every weight is random."""
-  pytest.importorskip("torch")
+def make_encoder(model_type: str = "bert", **fields):
+  """A torch BERT or RoBERTa whose every weight is random."""
   transformers = pytest.importorskip("transformers")
-  return randomize(
-    transformers.BertModel(
-      transformers.BertConfig(**SIZES | {"pad_token_id": 0})
-    )
+  padding = {"pad_token_id": 0 if model_type == "bert" else 1}
+  config = transformers.AutoConfig.for_model(
+    model_type, **SIZES | padding | fields
   )
+  return randomize(transformers.AutoModel.from_config(config))
 
 
 def randomize(model):

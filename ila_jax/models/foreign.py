@@ -15,6 +15,7 @@ from ila_jax.models import architecture, families, fields
 from ila_jax.models import encoder as encoder_lib
 
 _FILES = ("*.json", "*.safetensors", "1_Pooling/*", "*.txt", "*.model")
+_ENCODERS = ("bert", "roberta", "xlm-roberta")
 _POOLINGS = {
   "pooling_mode_cls_token": "cls",
   "pooling_mode_mean_tokens": "mean",
@@ -89,25 +90,51 @@ def decoder_config(
 def encoder_config(
   folder: pathlib.Path, *, dtype: str
 ) -> encoder_lib.EncoderConfig:
-  """Sizes of a BERT encoder, from config.json."""
+  """Sizes of a BERT, RoBERTa or XLM-RoBERTa encoder, from config.json."""
   raw = _fields(folder)
-  if raw.get("model_type") != "bert":
-    raise raw.reject("model_type", raw.get("model_type"), "'bert'")
+  family = raw.get("model_type")
+  if family not in _ENCODERS:
+    known = " or ".join(map(repr, _ENCODERS))
+    raise raw.reject("model_type", family, known)
   raw.only("quantization_config", None)
   raw.only("hidden_act", "gelu")
   raw.only("position_embedding_type", "absolute")
   raw.only("is_decoder", False)
+  # RoBERTa counts positions from the row after that of its padding token.
+  offset = 0
+  if family != "bert":
+    offset = raw.integer("pad_token_id", 1, least=0) + 1
+  rows = raw.integer("max_position_embeddings", least=offset + 1)
   return encoder_lib.EncoderConfig(
     vocab=raw.integer("vocab_size"),
     layers=raw.integer("num_hidden_layers"),
     width=raw.integer("hidden_size"),
     heads=raw.integer("num_attention_heads"),
     mlp_width=raw.integer("intermediate_size"),
-    max_positions=raw.integer("max_position_embeddings"),
+    max_positions=rows - offset,
+    position_offset=offset,
     token_types=raw.integer("type_vocab_size"),
     norm_eps=raw.number("layer_norm_eps"),
     dtype=dtype,
   )
+
+
+def max_tokens(folder: pathlib.Path) -> int | None:
+  """Longest text that an encoder was tuned for; None where nobody noted it.
+
+  From sentence-transformers' `sentence_bert_config.json`; special tokens
+  count. The model's own positions may allow more.
+
+  >>> max_tokens(pathlib.Path("nowhere"))
+  """
+  file = folder / "sentence_bert_config.json"
+  if not file.exists():
+    return None
+  raw = fields.Fields(file, read_json(file, dict))
+  # Lower case is the tokenizer's business; this would be a second one.
+  raw.only("do_lower_case", False)
+  name = "max_seq_length"
+  return None if raw.get(name) is None else raw.integer(name)
 
 
 def pooling(folder: pathlib.Path) -> str:
