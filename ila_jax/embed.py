@@ -26,33 +26,27 @@ _CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _TERM = rf"(?u)[{_CJK}]|[^\W{_CJK}]+"
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _encoder_batch(
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _batch_embeddings(
   graphdef: nnx.GraphDef,
   pooling: str,
+  segments: int,
   params: PyTree,
   batch: dict[str, Array],
 ) -> Float[Array, "b s d"]:
-  mask = batch["segment_ids"] > 0
-  hidden = nnx.merge(graphdef, params).hidden(batch["tokens"], mask)
-  return encoder_lib.pool(hidden, mask, pooling)[:, None]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _decoder_batch(
-  graphdef: nnx.GraphDef, params: PyTree, batch: dict[str, Array]
-) -> Float[Array, "b s d"]:
-  hidden = nnx.merge(graphdef, params).hidden(
-    batch["tokens"], batch["positions"], batch["segment_ids"]
+  positions, segment_ids = batch["positions"], batch["segment_ids"]
+  model = nnx.merge(graphdef, params)
+  hidden = model.hidden(batch["tokens"], positions, segment_ids)
+  return encoder_lib.pool(
+    hidden, segment_ids, positions, pooling, num_segments=segments
   )
-  return encoder_lib.pool(hidden, batch["segment_ids"] > 0, "mean")[:, None]
 
 
 def encode(
   model: nnx.Module,
   tokens: Sequence[Int[np.ndarray, " _"]],
   *,
-  pooling: str | None,
+  pooling: str = "mean",
   layout: layouts.Layout,
   mesh: Mesh,
   on_batch: Callable[[batching.Batch], None] = lambda batch: None,
@@ -60,9 +54,9 @@ def encode(
   """Embeds token lists under an encoder, or under a decoder by its mean.
 
   Args:
-    model: an `Encoder`, or a `Decoder` when `pooling` is None.
+    model: an `Encoder` or a `Decoder`.
     tokens: int32 ids of each prompt, special tokens included.
-    pooling: `cls` or `mean` for an encoder; None for a decoder.
+    pooling: `cls` or `mean`, as the encoder was made for.
     layout: of the pool that the prompts are from.
     mesh: the devices; a batch is split over `data` and `fsdp`.
     on_batch: called with each batch when it is finished.
@@ -71,10 +65,9 @@ def encode(
     Unit-norm float32 embeddings, in the order given.
   """
   graphdef, params = nnx.split(model)
-  if pooling is None:
-    step = functools.partial(_decoder_batch, graphdef, params)
-  else:
-    step = functools.partial(_encoder_batch, graphdef, pooling, params)
+  step = functools.partial(
+    _batch_embeddings, graphdef, pooling, layout.segments, params
+  )
   embedded = np.zeros((len(tokens), model.config.width), np.float32)
   for rows, vectors in forward.over_examples(
     step,

@@ -48,7 +48,11 @@ def batch_nll(
     batch["tokens"], batch["positions"], batch["segment_ids"], adapters
   )
   nll = losses.token_nll(
-    hidden, decoder.head_weights(), batch["tokens"], batch["targets"]
+    hidden,
+    decoder.head_weights(),
+    batch["tokens"],
+    batch["targets"],
+    softcap=decoder.config.final_softcap,
   )
   total, _ = losses.example_nll(
     nll, batch["targets"], batch["segment_ids"], num_segments=segments

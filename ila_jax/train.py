@@ -182,6 +182,7 @@ def train_step(
       decoder.head_weights(),
       batch["tokens"],
       batch["targets"],
+      softcap=decoder.config.final_softcap,
     )
     count = batch["targets"].sum()
     return nll.sum() / count, count

@@ -11,7 +11,7 @@ from ila_jax import errors, losses
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture, layers, weights
 from ila_jax.models import decoder as decoder_lib
-from tests import torch_models
+from tests import packed, torch_models
 
 LENGTHS = (7, 1, 12, 2)
 TINY = architecture.DecoderConfig(
@@ -51,28 +51,12 @@ def _examples(vocab):
   return examples, targets
 
 
-def _batch(rows, *, width):
-  """Rows of examples, packed; what stands in the padding must not matter."""
-  shape = (len(rows), width)
-  tokens = np.full(shape, 3, np.int32)
-  positions, segments = np.zeros((2, *shape), np.int32)
-  wanted = np.zeros(shape, bool)
-  for row, examples in enumerate(rows):
-    start = 0
-    for number, (example, target) in enumerate(examples, start=1):
-      end = start + len(example)
-      tokens[row, start:end] = example
-      positions[row, start:end] = np.arange(len(example))
-      segments[row, start:end] = number
-      wanted[row, start + 1 : end] = target[1:]
-      start = end
-  return tuple(map(jnp.asarray, (tokens, positions, segments, wanted)))
-
-
 def _eight_rows(vocab=32):
   """Four rows of one example, one row of all four, three rows of none."""
   pairs = list(zip(*_examples(vocab), strict=True))
-  return _batch([*([pair] for pair in pairs), pairs, [], [], []], width=32)
+  return packed.batch(
+    [*([pair] for pair in pairs), pairs, [], [], []], width=32
+  )
 
 
 @functools.cache
@@ -116,7 +100,7 @@ def test_long_rows_equal_torch(tmp_path):
   # Longer than one block of queries, and no multiple of it.
   rng = np.random.default_rng(0)
   example = rng.integers(0, config.vocab, 300).astype(np.int32)
-  rows = _batch([[(example, np.ones(300, bool))]], width=300)
+  rows = packed.batch([[(example, np.ones(300, bool))]], width=300)
   got, _ = _run(*nnx.split(ours), *rows)
   want = torch_models.torch_logits(theirs, example[None])
   np.testing.assert_allclose(got, want, atol=1e-4)
@@ -135,7 +119,7 @@ def test_the_future_and_other_segments_are_not_seen():
 
 
 def test_rows_of_padding_have_no_loss_and_no_gradient():
-  rows = _batch([[]] * 8, width=32)
+  rows = packed.batch([[]] * 8, width=32)
   value, grads = _value_and_grad(*_tiny(), *rows)
   assert value == 0
   for leaf in jax.tree.leaves(grads):
@@ -153,7 +137,7 @@ def test_stories_has_its_known_loss_and_tells_the_story(shared):
   )
   ids = np.array(tokenizer(text).input_ids, np.int32)
   assert len(ids) == 32 and ids[0] == tokenizer.bos_token_id
-  rows = _batch([[(ids, np.ones(32, bool))]], width=40)
+  rows = packed.batch([[(ids, np.ones(32, bool))]], width=40)
   _, nll = _run(*nnx.split(model), *rows)
   assert abs(float(nll.sum()) / 31 - 0.1804) < 5e-5
 

@@ -49,11 +49,11 @@ def test_decoder_embeddings_ignore_padding():
   rng = np.random.default_rng(0)
   ids = [rng.integers(0, 32, n).astype(np.int32) for n in (3, 30, 7, 1)]
   together = embed.encode(
-    model, ids, pooling=None, layout=_layout(512), mesh=mesh.make()
+    model, ids, pooling="mean", layout=_layout(512), mesh=mesh.make()
   )
   for row, alone in zip(together, ids, strict=True):
     found = embed.encode(
-      model, [alone], pooling=None, layout=_layout(16), mesh=mesh.make()
+      model, [alone], pooling="mean", layout=_layout(16), mesh=mesh.make()
     )
     np.testing.assert_allclose(row, found[0], atol=1e-6)
 
@@ -64,7 +64,7 @@ def test_no_prompts():
   )
   model = decoder_lib.Decoder(config, rngs=nnx.Rngs(0))
   found = embed.encode(
-    model, [], pooling=None, layout=_layout(16), mesh=mesh.make()
+    model, [], pooling="mean", layout=_layout(16), mesh=mesh.make()
   )
   assert len(found) == 0
 

@@ -42,21 +42,20 @@ def make_decoder(family: str):
     rope_parameters={"rope_type": "default", "rope_theta": theta},
     rms_norm_eps=1e-5,
   )
-  return _randomize(model_class(config))
+  return randomize(model_class(config))
 
 
-def make_encoder():
-  """A torch BERT whose every weight is random."""
-  pytest.importorskip("torch")
+def make_encoder(model_type: str = "bert", **fields):
+  """A torch BERT or RoBERTa whose every weight is random."""
   transformers = pytest.importorskip("transformers")
-  return _randomize(
-    transformers.BertModel(
-      transformers.BertConfig(**SIZES | {"pad_token_id": 0})
-    )
+  padding = {"pad_token_id": 0 if model_type == "bert" else 1}
+  config = transformers.AutoConfig.for_model(
+    model_type, **SIZES | padding | fields
   )
+  return randomize(transformers.AutoModel.from_config(config))
 
 
-def _randomize(model):
+def randomize(model):
   """Weights at which norms, biases and positions all matter."""
   torch = pytest.importorskip("torch")
   generator = torch.Generator().manual_seed(0)
@@ -69,6 +68,18 @@ def _randomize(model):
         fan_in = weight.shape[1] if "embed" not in name else 1
         weight.copy_(noise / fan_in**0.5)
   return model.eval()
+
+
+def causal(model_type: str, **fields):
+  """A torch causal language model of any family, at small random weights."""
+  transformers = pytest.importorskip("transformers")
+  sizes = SIZES | {"num_key_value_heads": 2, "head_dim": 12} | fields
+  config = transformers.AutoConfig.for_model(model_type, **sizes)
+  return randomize(
+    transformers.AutoModelForCausalLM.from_config(
+      config, attn_implementation="eager"
+    )
+  )
 
 
 def save(model, folder: pathlib.Path) -> pathlib.Path:

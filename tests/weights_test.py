@@ -12,7 +12,7 @@ from flax import nnx
 
 from ila_jax import errors
 from ila_jax import mesh as mesh_lib
-from ila_jax.models import architecture, foreign, weights
+from ila_jax.models import architecture, foreign, rotary, weights
 from ila_jax.models import decoder as decoder_lib
 from tests import torch_models
 
@@ -26,7 +26,7 @@ CONFIG = architecture.DecoderConfig(
   mlp_width=24,
   qkv_bias=True,
   tied=False,
-  rope_theta=5e4,
+  rope=rotary.Rope(theta=5e4),
 )
 
 
@@ -144,28 +144,27 @@ def test_weights_land_on_the_mesh_in_parts(folder):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    ({"model_type": "mamba"}, "model_type is 'mamba'; allowed: 'llama' or 'q"),
-    ({"model_type": None}, "model_type is None; allowed: 'llama' or 'qwen2'"),
+    ({"model_type": "mamba"}, "model_type is 'mamba'; allowed: 'llama' or 'm"),
+    ({"model_type": None}, "model_type is None; allowed: 'llama' or 'mistral"),
     ({"hidden_act": "gelu"}, "hidden_act is 'gelu'; allowed: 'silu'"),
-    ({"use_sliding_window": True}, "use_sliding_window is True; allowed: Fals"),
     ({"layer_types": ["sliding_attention"] * 2}, "layer_types is .*'full_att"),
     ({"attention_bias": True}, "attention_bias is True; allowed: False"),
     ({"mlp_bias": True}, "mlp_bias is True; allowed: False"),
     (
-      {"rope_scaling": {"type": "linear", "factor": 2.0}},
-      "rope_scaling.rope_type is 'linear'; allowed: 'default'",
+      {"rope_scaling": {"type": "longrope", "factor": 2.0}},
+      "rope_scaling.rope_type is 'longrope'; allowed: 'default' or 'linear'",
     ),
     (
       {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}},
-      "rope_parameters.rope_type is 'llama3'; allowed: 'default'",
+      "rope_parameters.factor is None; allowed: a number above 0",
     ),
     ({"rope_scaling": "yarn"}, "rope_scaling is 'yarn'; allowed: an object"),
     ({"rope_theta": "big"}, "rope_theta is 'big'; allowed: a number above 0"),
     ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5; allowed:"),
     ({"quantization_config": {"bits": 4}}, "quantization_config is .* None"),
-    ({"vocab_size": None}, "vocab_size is None; allowed: a number above 0"),
-    ({"num_hidden_layers": -1}, "num_hidden_layers is -1; allowed: a number"),
-    ({"hidden_size": True}, "hidden_size is True; allowed: a number above 0"),
+    ({"vocab_size": None}, "vocab_size is None; allowed: a whole number, 1"),
+    ({"num_hidden_layers": -1}, "num_hidden_layers is -1; allowed: a whole n"),
+    ({"hidden_size": True}, "hidden_size is True; allowed: a whole number"),
     ({"head_dim": 5}, "head_dim is 5; allowed: an even number"),
     ({"tie_word_embeddings": "yes"}, "tie_word_embeddings is 'yes'; allowed: "),
   ],
@@ -199,7 +198,7 @@ def test_a_published_config(shared):
   )
   # Qwen2-1.5B.
   assert decoder_lib.count_parameters(config) == 1_543_714_304
-  assert (config.rope_theta, config.norm_eps) == (1e6, 1e-6)
+  assert (config.rope.theta, config.norm_eps) == (1e6, 1e-6)
   assert config.tied and config.qkv_bias and config.remat
 
 
@@ -214,7 +213,7 @@ def test_fields_that_older_files_lack(folder):
   config = foreign.decoder_config(
     folder, dtype="float32", param_dtype="float32", remat=False
   )
-  assert (config.rope_theta, config.kv_heads, config.head_dim) == (1e4, 4, 4)
+  assert (config.rope.theta, config.kv_heads, config.head_dim) == (1e4, 4, 4)
   assert not config.tied
 
 

@@ -1,4 +1,4 @@
-"""A decoder of the Llama and Qwen2 families in Flax NNX.
+"""A decoder of the Llama, Mistral, Qwen and Gemma families in Flax NNX.
 
 The weights of all layers are stacked on a leading axis, so that one scan runs
 them: the program's size and its compile time do not grow with the depth.
@@ -11,14 +11,19 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ila_jax.models import architecture, attention, layers
+from ila_jax.models import architecture, attention, layers, rotary
 
 _INITIAL_STD = 0.02
 
 # Axes of the mesh that split a batch.
 _BATCH = ("data", "fsdp")
+
+_ACTIVATIONS = {
+  "silu": jax.nn.silu,
+  "gelu_pytorch_tanh": functools.partial(jax.nn.gelu, approximate=True),
+}
 
 # Where a weight lives: the first pattern found in its path decides.
 SHARDING_RULES = (
@@ -63,12 +68,29 @@ class Blocks(nnx.Module):
       scale = 1 / math.sqrt(2 * stack) if branch else 1.0
       setattr(self, name, nnx.Param(matrix * scale))
     dtype = jnp.dtype(config.param_dtype)
-    if config.qkv_bias:
-      for name in ("query", "key", "value"):
-        bias = jnp.zeros((stack, shapes[name][-1]), dtype)
-        setattr(self, f"{name}_bias", nnx.Param(bias))
-    self.attention_norm = nnx.Param(jnp.ones((stack, width), dtype))
-    self.mlp_norm = nnx.Param(jnp.ones((stack, width), dtype))
+    biased = {
+      ("query", "key", "value"): config.qkv_bias,
+      ("output",): config.output_bias,
+      ("gate", "up", "down"): config.mlp_bias,
+    }
+    for name in (n for names, there in biased.items() if there for n in names):
+      bias = jnp.zeros((stack, shapes[name][-1]), dtype)
+      setattr(self, f"{name}_bias", nnx.Param(bias))
+    norms = {"attention_norm": width, "mlp_norm": width}
+    if config.sandwich_norms:
+      norms |= {"attention_out_norm": width, "mlp_out_norm": width}
+    if config.qk_norm:
+      norms |= {"query_norm": config.head_dim, "key_norm": config.head_dim}
+    for name, size in norms.items():
+      setattr(self, name, nnx.Param(_norm_weights((stack, size), config)))
+
+
+def _norm_weights(
+  shape: tuple[int, ...], config: architecture.DecoderConfig
+) -> Float[Array, "..."]:
+  """Weights at which a norm does not scale."""
+  start = 0.0 if config.norm_plus_one else 1.0
+  return jnp.full(shape, start, config.param_dtype)
 
 
 class Decoder(nnx.Module):
@@ -97,9 +119,7 @@ class Decoder(nnx.Module):
     )
     self.embedding = nnx.Param(embedding)
     self.blocks = Blocks(config, rngs=rngs)
-    self.final_norm = nnx.Param(
-      jnp.ones((config.width,), jnp.dtype(config.param_dtype))
-    )
+    self.final_norm = nnx.Param(_norm_weights((config.width,), config))
     if head:
       self.output_head = nnx.Param(head[0])
 
@@ -126,19 +146,27 @@ class Decoder(nnx.Module):
     config = self.config
     # Whole rows where the tokens are looked up; only the vocabulary is split.
     table = layers.constrain(self.embedding[...], "tensor", None)
-    x = layers.constrain(table[tokens].astype(config.dtype), _BATCH)
-    angles = layers.rotary_angles(
-      positions, head_dim=config.head_dim, theta=config.rope_theta
+    x = table[tokens].astype(config.dtype)
+    x = x * jnp.asarray(config.embedding_scale, config.dtype)
+    x = layers.constrain(x, _BATCH)
+    turns, local_turns = (
+      rotary.table(positions, rope=rope, head_dim=config.head_dim)
+      for rope in (config.rope, config.local_rope or config.rope)
     )
 
     def body(x: Array, layer: PyTree) -> tuple[Array, None]:
-      x = _block(x, *layer, angles, segment_ids, config)
+      weights, adapters, is_local = layer
+      own = turns
+      if config.local_rope:
+        own = jnp.where(is_local, local_turns, turns)
+      x = _block(x, weights, adapters, is_local, own, segment_ids, config)
       return layers.constrain(x, _BATCH), None
 
-    weights = (nnx.to_pure_dict(nnx.state(self.blocks)), adapters or {})
+    weights = nnx.to_pure_dict(nnx.state(self.blocks))
     body = jax.checkpoint(body) if config.remat else body
-    x, _ = jax.lax.scan(body, x, weights)
-    return layers.rms_norm(x, self.final_norm[...], eps=config.norm_eps)
+    layer = (weights, adapters or {}, jnp.array(config.local))
+    x, _ = jax.lax.scan(body, x, layer)
+    return _norm(x, self.final_norm[...], config)
 
   def head_weights(self) -> Float[Array, "v d"]:
     """The output head; the embedding table itself where they are tied."""
@@ -152,31 +180,73 @@ class Decoder(nnx.Module):
   ) -> Float[Array, "b t v"]:
     """All logits in float32: for tests and for text, not for losses."""
     x = self.hidden(tokens, positions, segment_ids)
-    return layers.dot("btd,vd->btv", x, self.head_weights(), dtype=jnp.float32)
+    logits = layers.dot(
+      "btd,vd->btv", x, self.head_weights(), dtype=jnp.float32
+    )
+    return layers.softcap(logits, self.config.final_softcap)
 
 
 def _block(
   x: Float[Array, "b t d"],
   weights: dict[str, Array],
   adapters: PyTree,
-  angles: Float[Array, "b t e"],
+  is_local: Bool[Array, ""],
+  turns: Float[Array, "b t 2 f"],
   segment_ids: Int[Array, "b t"],
   config: architecture.DecoderConfig,
 ) -> Float[Array, "b t d"]:
   """One layer: attention, then the gated MLP, each on a normed input."""
-  y = layers.rms_norm(x, weights["attention_norm"], eps=config.norm_eps)
   linear = functools.partial(_linear, weights=weights, adapters=adapters)
+
+  def norm(x: Array, name: str) -> Array:
+    # A norm that the family does not have is no norm.
+    return _norm(x, weights[name], config) if name in weights else x
+
+  y = norm(x, "attention_norm")
   query, key, value = (
     linear(y, name).reshape(*y.shape[:2], -1, config.head_dim)
     for name in ("query", "key", "value")
   )
-  seen = attention.attend(
-    layers.rotate(query, angles), layers.rotate(key, angles), value, segment_ids
+  query = rotary.rotate(norm(query, "query_norm"), turns)
+  key = rotary.rotate(norm(key, "key_norm"), turns)
+  seen = _attend(query, key, value, segment_ids, is_local, config)
+  x = x + norm(linear(seen, "output"), "attention_out_norm")
+  y = norm(x, "mlp_norm")
+  hidden = _ACTIVATIONS[config.activation](linear(y, "gate")) * linear(y, "up")
+  return x + norm(linear(hidden, "down"), "mlp_out_norm")
+
+
+def _attend(
+  query: Float[Array, "b t h e"],
+  key: Float[Array, "b t k e"],
+  value: Float[Array, "b t k e"],
+  segment_ids: Int[Array, "b t"],
+  is_local: Bool[Array, ""],
+  config: architecture.DecoderConfig,
+) -> Float[Array, "b t f"]:
+  """Attention to the window or to all, as the layer is local or not."""
+  attend = functools.partial(
+    attention.attend,
+    *(query, key, value, segment_ids),
+    kernel=config.attention,
+    scale=config.attention_scale,
+    softcap=config.attention_softcap,
   )
-  x = x + linear(seen, "output")
-  y = layers.rms_norm(x, weights["mlp_norm"], eps=config.norm_eps)
-  gate = jax.nn.silu(linear(y, "gate"))
-  return x + linear(gate * linear(y, "up"), "down")
+  # A window that holds the whole row hides nothing.
+  if not any(config.local) or config.window >= query.shape[1]:
+    return attend()
+  near = functools.partial(attend, window=config.window)
+  return near() if all(config.local) else jax.lax.cond(is_local, near, attend)
+
+
+def _norm(
+  x: Float[Array, "... d"],
+  scale: Float[Array, " d"],
+  config: architecture.DecoderConfig,
+) -> Float[Array, "... d"]:
+  return layers.rms_norm(
+    x, scale, eps=config.norm_eps, plus_one=config.norm_plus_one
+  )
 
 
 def _linear(

@@ -1,20 +1,31 @@
-"""A sentence encoder of the BERT family in Flax NNX (Section 2.4)."""
+"""A sentence encoder, BERT or XLM-RoBERTa, in Flax NNX (Section 2.4)."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, Int, PyTree
 
 from ila_jax import errors
-from ila_jax.models import layers
+from ila_jax.models import attention, layers
 
 _INITIAL_STD = 0.02
 
 POOLINGS = ("cls", "mean")
+
+# Axes of the mesh that split a batch.
+_BATCH = ("data", "fsdp")
+
+# Where a weight lives: the first pattern found in its path decides.
+SHARDING_RULES = (
+  (r"\bembedding\b", PartitionSpec("tensor", "fsdp")),
+  (r"\bblocks/(query|key|value|up)\b", PartitionSpec(None, "fsdp", "tensor")),
+  (r"\bblocks/(output|down)\b", PartitionSpec(None, "tensor", "fsdp")),
+  (r"", PartitionSpec()),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +38,15 @@ class EncoderConfig:
     width: width of the residual stream d, and of the embedding.
     heads: attention heads; divides `width`.
     mlp_width: hidden width of the MLP.
-    max_positions: longest input, in tokens.
+    max_positions: longest text, in tokens.
+    position_offset: rows of the position table before that of the first token
+      (XLM-RoBERTa has 2).
     token_types: rows of the token type table; row 0 is used.
     norm_eps: added to the variance in layer norms.
     dtype: of activations and matrix products; softmax, norms and pooling are
       float32.
     param_dtype: of the weights as they are held.
+    attention: kernel of the attention, one of `attention.KERNELS`.
 
   >>> EncoderConfig(
   ...   vocab=32, layers=2, width=8, heads=3, mlp_width=16, max_positions=16
@@ -47,18 +61,21 @@ class EncoderConfig:
   heads: int
   mlp_width: int
   max_positions: int
+  position_offset: int = 0
   token_types: int = 2
   norm_eps: float = 1e-12
   dtype: str = "float32"
   param_dtype: str = "float32"
+  attention: str = "blocked"
 
   def __post_init__(self) -> None:
     """Checks that the sizes fit each other."""
     for field in dataclasses.fields(self):
       value = getattr(self, field.name)
-      if field.type is int and value < 1:
+      least = 0 if field.name == "position_offset" else 1
+      if field.type is int and value < least:
         raise errors.InputError(
-          f"encoder {field.name} is {value}; allowed: 1 or more."
+          f"encoder {field.name} is {value}; allowed: {least} or more."
         )
     if self.width % self.heads:
       raise errors.InputError(
@@ -99,15 +116,18 @@ class Encoder(nnx.Module):
   ...   vocab=32, layers=2, width=8, heads=2, mlp_width=16, max_positions=16
   ... )
   >>> model = Encoder(config, rngs=nnx.Rngs(0))
-  >>> tokens, mask = jnp.array([[1, 5, 0]]), jnp.array([[True, True, False]])
-  >>> pool(model.hidden(tokens, mask), mask, "mean").shape
-  (1, 8)
+  >>> tokens = jnp.array([[1, 5, 9]])
+  >>> positions, segments = jnp.array([[0, 1, 0]]), jnp.array([[1, 1, 2]])
+  >>> hidden = model.hidden(tokens, positions, segments)
+  >>> pool(hidden, segments, positions, "mean", num_segments=2).shape
+  (1, 2, 8)
   """
 
   def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs) -> None:
     """Draws the weights; runs under `nnx.eval_shape` too."""
     self.config = config
-    tables = (config.vocab, config.max_positions, config.token_types)
+    places = config.max_positions + config.position_offset
+    tables = (config.vocab, places, config.token_types)
     drawn = layers.draw(
       rngs.params(),
       tuple((rows, config.width) for rows in tables),
@@ -123,62 +143,101 @@ class Encoder(nnx.Module):
     self.blocks = Blocks(config, rngs=rngs)
 
   def hidden(
-    self, tokens: Int[Array, "b t"], mask: Bool[Array, "b t"]
+    self,
+    tokens: Int[Array, "b t"],
+    positions: Int[Array, "b t"],
+    segment_ids: Int[Array, "b t"],
   ) -> Float[Array, "b t d"]:
-    """Final hidden states; every token sees all tokens under the mask.
+    """Final hidden states; every token sees all tokens of its own text.
 
     Args:
       tokens: token ids, special tokens included.
-      mask: True for tokens, False for padding.
+      positions: place of each token in its own text, from 0.
+      segment_ids: 0 for padding, 1 and up for the texts packed in a row.
 
     Returns:
-      Hidden states in the compute dtype; undefined at padding.
-
-    Raises:
-      errors.InputError: t is above `max_positions`.
+      Hidden states in the compute dtype; undefined at padding, and NaN in a
+      row with a text that is too long (see `check_length`).
     """
-    config, t = self.config, tokens.shape[1]
-    if t > config.max_positions:
-      raise errors.InputError(
-        f"an input of the encoder has {t} tokens; allowed: at most "
-        f"{config.max_positions}. Set --config.encoder.max_tokens="
-        f"{config.max_positions} or less."
-      )
-    x = self.embedding[...][tokens] + self.position_embedding[...][None, :t]
+    config = self.config
+    # Whole rows where the tokens are looked up; only the vocabulary is split.
+    table = layers.constrain(self.embedding[...], "tensor", None)
+    places = jnp.where(segment_ids > 0, positions, 0) + config.position_offset
+    place = self.position_embedding[...].at[places]
+    x = table[tokens] + place.get(mode="fill", fill_value=jnp.nan)
     x = (x + self.type_embedding[...][None, :1]).astype(config.dtype)
     x = _norm(x, self.norm[...], self.norm_bias[...], eps=config.norm_eps)
+    x = layers.constrain(x, _BATCH)
 
     def body(x: Array, weights: dict[str, Array]) -> tuple[Array, None]:
-      return _block(x, weights, mask, config), None
+      x = _block(x, weights, segment_ids, config)
+      return layers.constrain(x, _BATCH), None
 
     weights = nnx.to_pure_dict(nnx.state(self.blocks))
     return jax.lax.scan(body, x, weights)[0]
 
 
+def check_length(config: EncoderConfig, longest: int) -> None:
+  """Refuses texts that are longer than the encoder was made for.
+
+  >>> config = EncoderConfig(
+  ...   vocab=32, layers=2, width=8, heads=2, mlp_width=16, max_positions=16
+  ... )
+  >>> check_length(config, 17)
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: an input of the encoder has 17 tokens; allowed: ...
+  """
+  if longest > config.max_positions:
+    raise errors.InputError(
+      f"an input of the encoder has {longest} tokens; allowed: at most "
+      f"{config.max_positions}. Set --config.encoder.max_tokens="
+      f"{config.max_positions} or less."
+    )
+
+
 def pool(
-  hidden: Float[Array, "b t d"], mask: Bool[Array, "b t"], kind: str
-) -> Float[Array, "b d"]:
-  """Sentence embeddings from hidden states: unit norm, float32.
+  hidden: Float[Array, "b t d"],
+  segment_ids: Int[Array, "b t"],
+  positions: Int[Array, "b t"],
+  kind: str,
+  *,
+  num_segments: int,
+) -> Float[Array, "b s d"]:
+  """Embeddings of the texts packed in each row: unit norm, float32.
 
   Args:
     hidden: hidden states.
-    mask: True for tokens, False for padding.
-    kind: `cls`, the first token (BGE), or `mean` over the mask (MiniLM, E5).
+    segment_ids: 0 for padding, 1 to `num_segments` for texts.
+    positions: place of each token in its own text, from 0.
+    kind: `cls`, the first token (BGE), or `mean` over the text (MiniLM, E5).
+    num_segments: texts in the fullest row.
 
   Returns:
-    Unit-norm rows; zeros where a row has no tokens.
+    Column s is segment s + 1; zeros where a row has fewer.
+
+  Raises:
+    errors.InputError: another kind.
 
   >>> hidden = jnp.array([[[3.0, 4.0], [9.0, 9.0]]])
-  >>> pool(hidden, jnp.array([[True, False]]), "mean").round(3).tolist()
-  [[0.6000..., 0.8000...]]
+  >>> segments, positions = jnp.array([[1, 0]]), jnp.array([[0, 0]])
+  >>> pool(hidden, segments, positions, "mean", num_segments=1).tolist()
+  [[[0.6..., 0.8...]]]
   """
   if kind not in POOLINGS:
     raise errors.InputError(
       f"pooling is {kind!r}; allowed: {', '.join(POOLINGS)}."
     )
-  hidden = jnp.where(mask[..., None], hidden.astype(jnp.float32), 0.0)
-  # The norm that follows makes the mean and the sum the same.
-  pooled = hidden[:, 0] if kind == "cls" else hidden.sum(axis=1)
+  texts = jnp.arange(1, num_segments + 1)
+  member = segment_ids[..., None] == texts[None, None, :]
+  if kind == "cls":
+    member &= (positions == 0)[..., None]
+    first = jnp.argmax(member, axis=1)[..., None]
+    pooled = jnp.take_along_axis(hidden, first, axis=1).astype(jnp.float32)
+    pooled = jnp.where(member.any(axis=1)[..., None], pooled, 0.0)
+  else:
+    # The norm that follows makes the mean and the sum the same.
+    member = member.astype(jnp.float32)
+    pooled = layers.dot("bts,btd->bsd", member, hidden)
   norm = jnp.linalg.norm(pooled, axis=-1, keepdims=True)
   return pooled / jnp.where(norm == 0, 1.0, norm)
 
@@ -186,7 +245,7 @@ def pool(
 def _block(
   x: Float[Array, "b t d"],
   weights: dict[str, Array],
-  mask: Bool[Array, "b t"],
+  segment_ids: Int[Array, "b t"],
   config: EncoderConfig,
 ) -> Float[Array, "b t d"]:
   """One layer: attention, norm, MLP, norm."""
@@ -195,12 +254,9 @@ def _block(
     _linear(x, weights, name).reshape(*x.shape[:2], config.heads, -1)
     for name in ("query", "key", "value")
   )
-  scores = layers.dot("bqhe,bshe->bhqs", query, key, dtype=jnp.float32)
-  scores = scores / math.sqrt(query.shape[-1])
-  # Finite, so that a row without tokens has no NaN.
-  scores = jnp.where(mask[:, None, None, :], scores, -1e30)
-  seen = jax.nn.softmax(scores, axis=-1).astype(x.dtype)
-  seen = layers.dot("bhqs,bshe->bqhe", seen, value).reshape(x.shape)
+  seen = attention.attend(
+    *(query, key, value, segment_ids), kernel=config.attention, causal=False
+  )
   x = x + _linear(seen, weights, "output")
   x = _norm(
     x, weights["attention_norm"], weights["attention_norm_bias"], eps=eps
@@ -230,6 +286,24 @@ def _norm(
   y = y * jax.lax.rsqrt((y * y).mean(axis=-1, keepdims=True) + eps)
   scale, bias = (w.astype(jnp.float32)[None, None, :] for w in (scale, bias))
   return (y * scale + bias).astype(x.dtype)
+
+
+def shardings(tree: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
+  """Shardings of an encoder's weights by `SHARDING_RULES`, as a decoder's.
+
+  >>> config = EncoderConfig(
+  ...   vocab=32, layers=2, width=8, heads=2, mlp_width=16, max_positions=16
+  ... )
+  >>> mesh = jax.make_mesh((1, 1, 1), ("data", "fsdp", "tensor"))
+  >>> shardings(nnx.state(abstract(config)), mesh)["embedding"].get_value().spec
+  P('tensor', 'fsdp')
+  """
+  return layers.place(tree, mesh, SHARDING_RULES)
+
+
+def abstract(config: EncoderConfig) -> Encoder:
+  """An encoder with shapes in the place of weights; see `shardings`."""
+  return nnx.eval_shape(lambda: Encoder(config, rngs=nnx.Rngs(0)))
 
 
 def flops(config: EncoderConfig, lengths: Sequence[int]) -> int:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 
 @functools.partial(jax.jit, static_argnames=("shapes", "std", "dtype"))
@@ -129,41 +129,36 @@ def place(
 
 
 def rms_norm(
-  x: Float[Array, "b t d"], scale: Float[Array, " d"], *, eps: float
-) -> Float[Array, "b t d"]:
+  x: Float[Array, "... d"],
+  scale: Float[Array, " d"],
+  *,
+  eps: float,
+  plus_one: bool = False,
+) -> Float[Array, "... d"]:
   """Divides by the root mean square (in float32) and scales.
+
+  Args:
+    x: activations; the mean is over the last axis.
+    scale: of each channel.
+    eps: added to the mean square.
+    plus_one: scale by 1 + `scale`, in float32 (Gemma); else by `scale`, in the
+      dtype of x (Llama).
 
   >>> rms_norm(jnp.full((1, 1, 2), 3.0), jnp.ones(2), eps=0.0).tolist()
   [[[1.0, 1.0]]]
   """
   y = x.astype(jnp.float32)
   y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + eps)
-  return y.astype(x.dtype) * scale.astype(x.dtype)[None, None, :]
+  scale = jnp.expand_dims(scale, tuple(range(x.ndim - 1)))
+  if plus_one:
+    return (y * (1 + scale.astype(jnp.float32))).astype(x.dtype)
+  return y.astype(x.dtype) * scale.astype(x.dtype)
 
 
-def rotary_angles(
-  positions: Int[Array, "b t"], *, head_dim: int, theta: float
-) -> Float[Array, "b t f"]:
-  """Rotary angles, position · theta^(-2i / head_dim), in float32.
+def softcap(x: Float[Array, "..."], cap: float | None) -> Float[Array, "..."]:
+  """Bounds x to ±cap by cap · tanh(x / cap) (Gemma 2); x where None.
 
-  >>> rotary_angles(jnp.array([[0, 1]]), head_dim=4, theta=100.0).tolist()
-  [[[0.0, 0.0], [1.0, 0.10000000149011612]]]
+  >>> softcap(jnp.array([0.0, 1e9]), 5.0).tolist()
+  [0.0, 5.0]
   """
-  exponent = np.arange(0, head_dim, 2) / head_dim
-  frequency = (theta**-exponent).astype(np.float32)
-  return positions[..., None].astype(jnp.float32) * frequency[None, None, :]
-
-
-def rotate(
-  x: Float[Array, "b t h e"], angles: Float[Array, "b t f"]
-) -> Float[Array, "b t h e"]:
-  """Turns the pairs (i, i + e / 2) of each head by their angles.
-
-  >>> x = jnp.array([[[[1.0, 0.0]]]])
-  >>> rotate(x, jnp.full((1, 1, 1), jnp.pi / 2)).round(3).tolist()
-  [[[[-0.0, 1.0]]]]
-  """
-  cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]
-  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-  turned = (first * cos - second * sin, second * cos + first * sin)
-  return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+  return x if cap is None else cap * jnp.tanh(x / cap)

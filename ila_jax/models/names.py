@@ -1,23 +1,39 @@
 """What Hugging Face files call our weights: the one file with foreign names."""
 
+from ila_jax.models import architecture
+
 # Our name -> their name ({} is the layer). Matrices, which they keep as
 # (out, in), are transposed; tables and vectors are kept as they are.
 DECODER = {
   "embedding": "model.embed_tokens.weight",
   "final_norm": "model.norm.weight",
   "output_head": "lm_head.weight",
-  "blocks/attention_norm": "model.layers.{}.input_layernorm.weight",
-  "blocks/query": "model.layers.{}.self_attn.q_proj.weight",
-  "blocks/key": "model.layers.{}.self_attn.k_proj.weight",
-  "blocks/value": "model.layers.{}.self_attn.v_proj.weight",
-  "blocks/output": "model.layers.{}.self_attn.o_proj.weight",
-  "blocks/query_bias": "model.layers.{}.self_attn.q_proj.bias",
-  "blocks/key_bias": "model.layers.{}.self_attn.k_proj.bias",
-  "blocks/value_bias": "model.layers.{}.self_attn.v_proj.bias",
-  "blocks/mlp_norm": "model.layers.{}.post_attention_layernorm.weight",
-  "blocks/gate": "model.layers.{}.mlp.gate_proj.weight",
-  "blocks/up": "model.layers.{}.mlp.up_proj.weight",
-  "blocks/down": "model.layers.{}.mlp.down_proj.weight",
+} | {
+  f"blocks/{ours}{suffix}": f"model.layers.{{}}.{theirs}.{kind}"
+  for ours, theirs in (
+    ("attention_norm", "input_layernorm"),
+    ("query", "self_attn.q_proj"),
+    ("key", "self_attn.k_proj"),
+    ("value", "self_attn.v_proj"),
+    ("output", "self_attn.o_proj"),
+    ("query_norm", "self_attn.q_norm"),
+    ("key_norm", "self_attn.k_norm"),
+    ("mlp_norm", "post_attention_layernorm"),
+    ("gate", "mlp.gate_proj"),
+    ("up", "mlp.up_proj"),
+    ("down", "mlp.down_proj"),
+  )
+  for suffix, kind in (("", "weight"), ("_bias", "bias"))
+  if not (suffix and ours.endswith("norm"))
+}
+# Where branches are normed on both sides, a name of Llama's is another norm.
+_SANDWICH = {
+  f"blocks/{ours}": f"model.layers.{{}}.{theirs}_layernorm.weight"
+  for ours, theirs in (
+    ("attention_out_norm", "post_attention"),
+    ("mlp_norm", "pre_feedforward"),
+    ("mlp_out_norm", "post_feedforward"),
+  )
 }
 ENCODER = {
   "embedding": "embeddings.word_embeddings.weight",
@@ -39,5 +55,43 @@ ENCODER = {
   )
   for suffix, kind in (("", "weight"), ("_bias", "bias"))
 }
-# What folders may hold beside the weights: constants, and heads we do not use.
-IGNORED = ("rotary_emb.inv_freq", "position_ids", "pooler.", "cls.")
+# What folders may hold beside the weights: constants, heads that we do not
+# use, and the eyes of models that see.
+IGNORED = (
+  *("rotary_emb.inv_freq", "position_ids", "pooler.", "cls."),
+  *("vision_tower.", "multi_modal_projector."),
+)
+ENCODER_IGNORED = (*IGNORED, "lm_head.")
+# The same model may stand inside a larger one.
+_PREFIXES = {
+  "bert.": "",
+  "roberta.": "",
+  "language_model.model.": "model.",
+  "language_model.lm_head.": "lm_head.",
+  "model.language_model.": "model.",
+  "model.vision_tower.": "vision_tower.",
+  "model.multi_modal_projector.": "multi_modal_projector.",
+}
+
+
+def decoder(config: architecture.DecoderConfig) -> dict[str, str]:
+  """Their name of each weight that a decoder may have.
+
+  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
+  >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
+  >>> decoder(config)["blocks/mlp_norm"].format(1)
+  'model.layers.1.post_attention_layernorm.weight'
+  """
+  return DECODER | (_SANDWICH if config.sandwich_norms else {})
+
+
+def plain(name: str) -> str:
+  """A name in a file, without that of a larger model around it.
+
+  >>> plain("language_model.model.norm.weight"), plain("bert.pooler.dense.bias")
+  ('model.norm.weight', 'pooler.dense.bias')
+  """
+  for prefix, ours in _PREFIXES.items():
+    if name.startswith(prefix):
+      return ours + name.removeprefix(prefix)
+  return name

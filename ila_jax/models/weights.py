@@ -15,7 +15,7 @@ import safetensors
 import safetensors.numpy
 from etils import epath
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import PyTree
 
 from ila_jax import artifacts, errors
@@ -36,7 +36,7 @@ def load_decoder(
   remat: bool = False,
   mesh: Mesh | None = None,
 ) -> tuple[architecture.DecoderConfig, decoder_lib.Decoder]:
-  """Reads a causal language model of the Llama or Qwen2 family.
+  """Reads a causal language model of one of `families`.
 
   Args:
     folder: Hugging Face folder, or a name on the Hub.
@@ -68,7 +68,11 @@ def load_decoder(
     (*names_lib.IGNORED, "lm_head.") if config.tied else names_lib.IGNORED
   )
   state = _read_state(
-    folder, shapes, names_lib.DECODER, ignored=ignored, shardings=targets
+    folder,
+    shapes,
+    names_lib.decoder(config),
+    ignored=ignored,
+    shardings=targets,
   )
   return config, nnx.merge(graphdef, state)
 
@@ -79,12 +83,12 @@ def load_encoder(
   dtype: str = "float32",
   mesh: Mesh | None = None,
 ) -> tuple[encoder_lib.EncoderConfig, str, encoder_lib.Encoder]:
-  """Reads a sentence encoder of the BERT family.
+  """Reads a sentence encoder, BERT or XLM-RoBERTa.
 
   Args:
     folder: Hugging Face or sentence-transformers folder, or a name on the Hub.
     dtype: compute dtype.
-    mesh: every device of it gets the whole encoder.
+    mesh: puts each weight where `encoder.shardings` says.
 
   Returns:
     (config, pooling, encoder); the pooling is what sentence-transformers'
@@ -100,17 +104,13 @@ def load_encoder(
   folder = foreign.find(folder)
   config = foreign.encoder_config(folder, dtype=dtype)
   pooling = foreign.pooling(folder)
-  model = nnx.eval_shape(lambda: encoder_lib.Encoder(config, rngs=nnx.Rngs(0)))
-  graphdef, shapes = nnx.split(model)
-  targets = None
-  if mesh:
-    whole = NamedSharding(mesh, PartitionSpec())
-    targets = jax.tree.map(lambda _: whole, shapes)
+  graphdef, shapes = nnx.split(encoder_lib.abstract(config))
+  targets = encoder_lib.shardings(shapes, mesh) if mesh else None
   state = _read_state(
     folder,
     shapes,
     names_lib.ENCODER,
-    ignored=names_lib.IGNORED,
+    ignored=names_lib.ENCODER_IGNORED,
     shardings=targets,
   )
   return config, pooling, nnx.merge(graphdef, state)
@@ -152,7 +152,7 @@ def save_decoder(
     array = mesh_lib.fetch(leaf)
     stacked = array if path.startswith("blocks/") else array[None]
     for layer, tensor in enumerate(stacked):
-      name = names_lib.DECODER[path].format(layer)
+      name = names_lib.decoder(config)[path].format(layer)
       tensors[name] = np.ascontiguousarray(_turn(path, tensor))
   ids = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
   artifacts.write_json(folder / "config.json", foreign.to_foreign(config) | ids)
@@ -217,7 +217,7 @@ def _open_tensors(
         "or cut short. Fetch it again."
       ) from error
     for name in opened.keys():  # noqa: SIM118
-      ours = name.removeprefix("bert.")
+      ours = names_lib.plain(name)
       if not any(ours.startswith(i) or ours.endswith(i) for i in ignored):
         found[ours] = opened.get_slice(name)
   return found

@@ -144,11 +144,11 @@ def _load(
   workdir: epath.Path,
   mesh: Mesh,
   account: metrics.Account,
-) -> tuple[Any, str | None, Any]:
-  """(model, pooling, tokenizer); the base has no pooling of its own."""
+) -> tuple[Any, str, Any]:
+  """(model, pooling, tokenizer); the base is pooled by its mean."""
   if config.encoder.path == "base":
     model = base.load(config, workdir, mesh, account)
-    return model, None, base.tokenizer(config, workdir)
+    return model, "mean", base.tokenizer(config, workdir)
   with artifacts.local(config.encoder.path) as here:
     _, pooling, model = weights.load_encoder(
       here, dtype=config.encoder.dtype, mesh=mesh

@@ -1,0 +1,75 @@
+"""The fields of a config.json, checked as they are read.
+
+What is not implemented is refused by name, never read as something else.
+"""
+
+import pathlib
+from typing import Any
+
+from ila_jax import errors
+
+
+class Fields:
+  """An object of a JSON file. A field that is null is as if absent.
+
+  >>> fields = Fields("config.json", {"layers": 2, "bias": None})
+  >>> fields.integer("layers"), fields.only("bias", False, True)
+  (2, False)
+  >>> fields.integer("width")
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: config.json: width is None; allowed: a whole num...
+  """
+
+  def __init__(
+    self, file: str | pathlib.Path, values: dict[str, Any], prefix: str = ""
+  ) -> None:
+    self.file = file
+    self.values = values
+    self.prefix = prefix
+
+  def get(self, name: str, default: Any = None) -> Any:
+    """The value, whatever it is."""
+    value = self.values.get(name)
+    return default if value is None else value
+
+  def inner(self, name: str, default: Any = None) -> "Fields":
+    """The object within the object."""
+    value = self.get(name, default)
+    if not isinstance(value, dict):
+      raise self.reject(name, value, "an object")
+    return Fields(self.file, value, f"{self.prefix}{name}.")
+
+  def reject(self, name: str, value: Any, allowed: str) -> errors.InputError:
+    """The error that names the field, its value and what is allowed."""
+    return errors.InputError(
+      f"{self.file}: {self.prefix}{name} is {value!r}; allowed: {allowed}. Use "
+      "a model that has it so; others are not implemented."
+    )
+
+  def only(self, name: str, *allowed: Any) -> Any:
+    """A field that may have these values; the first is the format's default."""
+    value = self.get(name, allowed[0])
+    if value not in allowed:
+      raise self.reject(name, value, " or ".join(map(repr, allowed)))
+    return value
+
+  def integer(
+    self, name: str, default: int | None = None, *, least: int = 1
+  ) -> int:
+    """A whole number of `least` or more."""
+    value = self.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+      raise self.reject(name, value, f"a whole number, {least} or more")
+    return value
+
+  def number(self, name: str, default: float | None = None) -> float:
+    """A number above 0."""
+    value = self.get(name, default)
+    kinds = (int, float)
+    if not isinstance(value, kinds) or isinstance(value, bool) or value <= 0:
+      raise self.reject(name, value, "a number above 0")
+    return float(value)
+
+  def maybe(self, name: str) -> float | None:
+    """A number above 0, or None."""
+    return None if self.get(name) is None else self.number(name)
