@@ -12,7 +12,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 
 # Reading order. A module imports only from modules that stand before it.
 ORDER = (
-  *("errors", "mesh", "metrics", "artifacts", "provenance", "draws"),
+  *("errors", "mesh", "metrics", "artifacts", "provenance", "hub", "draws"),
   *("jsontext", "records", "turns", "docstrings", "sources", "pool"),
   *("templates", "tokens", "batching"),
   *(
@@ -22,7 +22,8 @@ ORDER = (
     "models.decoder",
     "models.encoder",
   ),
-  *("models.names", "models.foreign", "models.weights"),
+  *("models.names", "models.foreign", "models.storage", "models.placement"),
+  "models.weights",
   *("losses", "forward", "embed", "scoring"),
   *("depth", "neighbours", "tsne", "projection", "landscape", "clusters"),
   *("ordering", "selection"),

@@ -275,24 +275,14 @@ def test_folders_that_hold_no_model(folder, tmp_path):
       weights.load_decoder(missing)
 
 
-def test_a_name_goes_to_the_hub(monkeypatch, folder):
+def test_a_name_is_a_folder_of_the_hub(monkeypatch, folder):
   hub = pytest.importorskip("huggingface_hub")
-  asked = {}
-
-  def download(name, *, allow_patterns):
-    asked[name] = allow_patterns
-    if name == "ours/gone":
-      raise hub.errors.LocalEntryNotFoundError("no connection")
-    return str(folder)
-
-  monkeypatch.setattr(hub, "snapshot_download", download)
-  assert weights.load_decoder("ours/model-1.5B")[0] == CONFIG
-  # Neither code nor pickles are fetched.
-  for pattern in asked["ours/model-1.5B"]:
-    assert not pathlib.PurePath("modeling.py").match(pattern)
-    assert not pathlib.PurePath("pytorch_model.bin").match(pattern)
-  with pytest.raises(errors.InputError, match=r"ours/gone .*\(no connection\)"):
-    weights.load_decoder("ours/gone")
+  folder.rename(folder.parent / "model-1.5B")
+  monkeypatch.setattr(
+    hub, "snapshot_download", lambda name, **_: str(folder.parent / name)
+  )
+  for name in ("model-1.5B", "hf:model-1.5B@main"):
+    assert weights.load_decoder(name)[0] == CONFIG
 
 
 def test_encoders_of_other_makes_are_refused(tmp_path):
