@@ -44,6 +44,20 @@ def write_bytes(path: epath.PathLike, content: bytes) -> None:
       temporary.write_bytes(content)
 
 
+def write_chunks(path: epath.PathLike, chunks: Iterable[bytes]) -> None:
+  """Writes a file piece by piece, atomically, on the first host only.
+
+  Every host goes through the pieces: to make one may take them all.
+  """
+  if not mesh.is_writer():
+    for _ in chunks:
+      pass
+    return
+  with atomic(path) as temporary, temporary.open("wb") as file:
+    for chunk in chunks:
+      file.write(chunk)
+
+
 def write_json(path: epath.PathLike, value: Any) -> None:
   """Writes one JSON value, indented, atomically."""
   text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

@@ -8,7 +8,6 @@ carry their sharding, so the same code runs on one CPU and on a pod.
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
@@ -95,15 +94,6 @@ def fetch(tree: PyTree) -> PyTree:
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
   return jax.tree.map(gather, tree)
-
-
-def fetch_module(module: nnx.Module) -> nnx.Module:
-  """The same module with its weights on the host, whole.
-
-  Every host must call it: a sharded weight is gathered from all of them.
-  """
-  graphdef, state = nnx.split(module)
-  return nnx.merge(graphdef, fetch(state))
 
 
 def is_writer() -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Bool, Int32
 
-from ila_jax import artifacts, errors, records, templates
+from ila_jax import artifacts, errors, hub, records, templates
 
 OVERFLOWS = ("reject", "truncate_prompt")
 _BOS, _END, _PAD = "<|bos|>", "<|end|>", "<|pad|>"
@@ -39,7 +39,7 @@ class Encoded:
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Any:
-  """Loads a fast tokenizer from a folder or by its Hugging Face name.
+  """Loads a fast tokenizer from a folder or by a name that `hub.find` knows.
 
   Raises:
     errors.InputError: no tokenizer there, one without a vocabulary, a broken
@@ -55,7 +55,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Any:
   advice = "give a folder with tokenizer.json, or a model's Hugging Face name."
   try:
     tokenizer = transformers.AutoTokenizer.from_pretrained(
-      path, trust_remote_code=False
+      hub.find(path, with_weights=False), trust_remote_code=False
     )
   # A broken file may raise anything, a bare Exception from Rust included.
   except Exception as error:

@@ -12,7 +12,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 
 # Reading order. A module imports only from modules that stand before it.
 ORDER = (
-  *("errors", "mesh", "metrics", "artifacts", "provenance", "draws"),
+  *("errors", "mesh", "metrics", "artifacts", "provenance", "hub", "draws"),
   *("jsontext", "records", "turns", "docstrings", "sources", "pool"),
   *("templates", "tokens", "batching", "layouts", "prefetch"),
   "hardware",
@@ -26,7 +26,7 @@ ORDER = (
     "models.encoder",
   ),
   *("models.names", "models.fields", "models.ropes", "models.families"),
-  *("models.foreign", "models.weights"),
+  *("models.foreign", "models.storage", "models.placement", "models.weights"),
   *("losses", "forward", "embed", "scoring"),
   *("depth", "neighbours", "tsne", "projection", "landscape", "clusters"),
   *("ordering", "selection"),

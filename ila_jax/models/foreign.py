@@ -1,53 +1,23 @@
-"""Hugging Face folders: where they are, and what their JSON files mean.
+"""What the JSON files of Hugging Face folders mean.
 
 What is not implemented is refused by name, never read as something else.
 """
 
 import dataclasses
 import json
-import os
 import pathlib
-import re
 from typing import Any
 
 from ila_jax import errors
 from ila_jax.models import architecture, families, fields
 from ila_jax.models import encoder as encoder_lib
 
-_FILES = ("*.json", "*.safetensors", "1_Pooling/*", "*.txt", "*.model")
 _ENCODERS = ("bert", "roberta", "xlm-roberta")
 _POOLINGS = {
   "pooling_mode_cls_token": "cls",
   "pooling_mode_mean_tokens": "mean",
 }
 _SENTENCE_MODULES = ("Transformer", "Pooling", "Normalize")
-
-
-def find(folder: str | os.PathLike[str]) -> pathlib.Path:
-  """The local folder of a model, fetched from the Hub if it is a name.
-
-  >>> find("./nowhere")
-  Traceback (most recent call last):
-  ila_jax.errors.InputError: the model folder ./nowhere does not exist; give ...
-  """
-  path = pathlib.Path(folder)
-  if path.is_dir():
-    return path
-  hint = "give a Hugging Face folder, or a name on the Hub."
-  if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", str(folder)):
-    raise errors.InputError(f"the model folder {folder} does not exist; {hint}")
-  import huggingface_hub
-
-  try:
-    return pathlib.Path(
-      huggingface_hub.snapshot_download(str(folder), allow_patterns=_FILES)
-    )
-  except (OSError, ValueError, RuntimeError) as error:
-    reason = str(error).strip().split("\n")[0]
-    raise errors.InputError(
-      f"{folder} is no folder here, and the Hub did not give it ({reason}); "
-      f"{hint}"
-    ) from error
 
 
 def read_json(file: pathlib.Path, kind: type) -> Any:

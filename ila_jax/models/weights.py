@@ -1,31 +1,29 @@
-"""Weights from and to Hugging Face folders.
+"""Weights from and to Hugging Face folders, a tensor at a time.
 
-Only safetensors are read: a pickle runs code, and is refused.
+A device is given the slices that it holds and nothing else, and what is read
+goes to its place before more is read: a host needs room for a few tensors,
+however large the model is.
 """
 
 import contextlib
+import functools
 import os
 import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 from etils import epath
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
-from jaxtyping import PyTree
+from jax.sharding import Mesh
+from jaxtyping import Array, PyTree
 
-from ila_jax import artifacts, errors
+from ila_jax import artifacts, errors, hub
 from ila_jax import mesh as mesh_lib
-from ila_jax.models import architecture, foreign
+from ila_jax.models import architecture, foreign, placement, storage
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
 from ila_jax.models import names as names_lib
-
-_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def load_decoder(
@@ -39,7 +37,7 @@ def load_decoder(
   """Reads a causal language model of one of `families`.
 
   Args:
-    folder: Hugging Face folder, or a name on the Hub.
+    folder: Hugging Face folder, or a name that `hub.find` knows.
     dtype: compute dtype.
     param_dtype: dtype of the weights, whatever they are in the files.
     remat: recompute blocks in the backward pass.
@@ -58,7 +56,7 @@ def load_decoder(
   Traceback (most recent call last):
   ila_jax.errors.InputError: the model folder ./nowhere does not exist; give ...
   """
-  folder = foreign.find(folder)
+  folder = hub.find(folder)
   config = foreign.decoder_config(
     folder, dtype=dtype, param_dtype=param_dtype, remat=remat
   )
@@ -86,7 +84,7 @@ def load_encoder(
   """Reads a sentence encoder, BERT or XLM-RoBERTa.
 
   Args:
-    folder: Hugging Face or sentence-transformers folder, or a name on the Hub.
+    folder: Hugging Face or sentence-transformers folder, or such a name.
     dtype: compute dtype.
     mesh: puts each weight where `encoder.shardings` says.
 
@@ -101,7 +99,7 @@ def load_encoder(
   Traceback (most recent call last):
   ila_jax.errors.InputError: the model folder ./nowhere does not exist; give ...
   """
-  folder = foreign.find(folder)
+  folder = hub.find(folder)
   config = foreign.encoder_config(folder, dtype=dtype)
   pooling = foreign.pooling(folder)
   graphdef, shapes = nnx.split(encoder_lib.abstract(config))
@@ -123,17 +121,21 @@ def save_decoder(
   *,
   bos_token_id: int | None = None,
   eos_token_id: int | None = None,
+  max_shard_bytes: int = 5_000_000_000,
 ) -> None:
-  """Writes config.json and model.safetensors as transformers reads them.
+  """Writes config.json and safetensors as transformers reads them.
 
-  The tokenizer is not written; save it into the same folder.
+  The tokenizer is not written; save it into the same folder. Every host must
+  call it, for what is sharded is gathered from all; the first one writes.
 
   Args:
-    folder: made if absent; each file is replaced when it is whole.
+    folder: made if absent; each file is replaced when it is whole, and the
+      one that makes the folder whole comes last.
     config: its sizes.
     decoder: what to write, in its `param_dtype`.
     bos_token_id: for those who generate with the model.
     eos_token_id: likewise.
+    max_shard_bytes: a larger model is written as several files and an index.
 
   >>> import tempfile
   >>> config = architecture.DecoderConfig(
@@ -147,18 +149,10 @@ def save_decoder(
   True
   """
   folder = epath.Path(folder)
-  tensors = {}
-  for path, leaf in _flat(nnx.state(decoder)).items():
-    array = mesh_lib.fetch(leaf)
-    stacked = array if path.startswith("blocks/") else array[None]
-    for layer, tensor in enumerate(stacked):
-      name = names_lib.decoder(config)[path].format(layer)
-      tensors[name] = np.ascontiguousarray(_turn(path, tensor))
   ids = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
   artifacts.write_json(folder / "config.json", foreign.to_foreign(config) | ids)
-  # The weights come last: a folder that has them is whole.
-  content = safetensors.numpy.save(tensors, metadata={"format": "pt"})
-  artifacts.write_bytes(folder / "model.safetensors", content)
+  tensors = _tensors(nnx.state(decoder), names_lib.decoder(config))
+  storage.save(folder, tensors, max_shard_bytes=max_shard_bytes)
 
 
 def _flat(state: PyTree) -> dict[str, Any]:
@@ -170,9 +164,27 @@ def _flat(state: PyTree) -> dict[str, Any]:
   }
 
 
-def _turn(path: str, tensor: np.ndarray) -> np.ndarray:
-  """Between our (in, out) matrices and their (out, in); its own inverse."""
-  return tensor.T if path.startswith("blocks/") else tensor
+def _stacked(path: str) -> bool:
+  """Whether the files hold a tensor a layer, and matrices as (out, in)."""
+  return path.startswith("blocks/")
+
+
+def _tensors(state: PyTree, names: dict[str, str]) -> list[storage.Tensor]:
+  """What the files hold of a model, to be fetched one by one."""
+  tensors = []
+  for path, leaf in _flat(state).items():
+    for layer in range(leaf.shape[0] if _stacked(path) else 1):
+      fetch = functools.partial(_fetch, leaf, layer if _stacked(path) else None)
+      shape = leaf.shape[:0:-1] if _stacked(path) else leaf.shape
+      name = names[path].format(layer)
+      tensors.append(storage.Tensor(name, shape, leaf.dtype, fetch))
+  return tensors
+
+
+def _fetch(array: Array, layer: int | None) -> np.ndarray:
+  return mesh_lib.fetch(
+    array if layer is None else placement.layer_of(array, layer)
+  )
 
 
 def _read_state(
@@ -183,61 +195,35 @@ def _read_state(
   ignored: tuple[str, ...],
   shardings: PyTree | None,
 ) -> PyTree:
-  """Fills the shapes with what the files hold, one weight at a time."""
+  """Fills the shapes with what the files hold, one weight at a time.
+
+  Args:
+    folder: of the files.
+    shapes: state of a model, with shapes in the place of weights.
+    names: our path -> their name, where {} is the layer.
+    ignored: beginnings and ends of the names of tensors that are let be.
+    shardings: as shapes; None for the default device.
+  """
   wanted = _flat(shapes)
   places = _flat(shardings) if shardings else dict.fromkeys(wanted)
   with contextlib.ExitStack() as stack:
-    found = _open_tensors(folder, stack, ignored)
+    found = {}
+    for name, tensor in storage.open_tensors(folder, stack).items():
+      name = names_lib.plain(name)
+      if not any(name.startswith(i) or name.endswith(i) for i in ignored):
+        found[name] = tensor
     _check_tensors(folder, found, wanted, names)
-    arrays = {
-      path: _read_weight(found, path, names[path], leaf, places[path])
-      for path, leaf in wanted.items()
-    }
-  nested: dict[str, Any] = {"blocks": {}}
-  for path, array in arrays.items():
-    *outer, name = path.split("/")
-    (nested[outer[0]] if outer else nested)[name] = array
+    nested: dict[str, Any] = {"blocks": {}}
+    for path, leaf in wanted.items():
+      *outer, name = path.split("/")
+      if _stacked(path):
+        tensors = [found[names[path].format(i)] for i in range(leaf.shape[0])]
+        array = placement.read_stack(tensors, leaf, places[path])
+      else:
+        array = placement.read_table(found[names[path]], leaf, places[path])
+      (nested[outer[0]] if outer else nested)[name] = array
   nnx.replace_by_pure_dict(shapes, nested)
   return shapes
-
-
-def _open_tensors(
-  folder: pathlib.Path, stack: contextlib.ExitStack, ignored: tuple[str, ...]
-) -> dict[str, Any]:
-  """Lazy slices of all tensors in a folder's safetensors, by their name."""
-  found = {}
-  for file in _safetensors_files(folder):
-    try:
-      opened = stack.enter_context(
-        safetensors.safe_open(file, framework="numpy")
-      )
-    except (OSError, safetensors.SafetensorError) as error:
-      raise errors.InputError(
-        f"{file} cannot be read as safetensors ({error}); it may be missing "
-        "or cut short. Fetch it again."
-      ) from error
-    for name in opened.keys():  # noqa: SIM118
-      ours = names_lib.plain(name)
-      if not any(ours.startswith(i) or ours.endswith(i) for i in ignored):
-        found[ours] = opened.get_slice(name)
-  return found
-
-
-def _safetensors_files(folder: pathlib.Path) -> list[pathlib.Path]:
-  index = folder / "model.safetensors.index.json"
-  if index.exists():
-    names = set(foreign.read_json(index, dict).get("weight_map", {}).values())
-    return [folder / pathlib.PurePath(name).name for name in sorted(names)]
-  file = folder / "model.safetensors"
-  if file.exists():
-    return [file]
-  pickles = sorted(path.name for path in folder.glob("*.bin"))
-  hint = f" ({pickles[0]} is a pickle, and is never read)" if pickles else ""
-  raise errors.InputError(
-    f"{folder} has no weights{hint}; allowed: model.safetensors, or "
-    "model.safetensors.index.json and its files. Download the whole model, "
-    "or convert it to safetensors."
-  )
 
 
 def _check_tensors(
@@ -249,7 +235,7 @@ def _check_tensors(
   """Compares names, shapes and types before anything is read."""
   shapes = {}
   for path, leaf in wanted.items():
-    blocks = path.startswith("blocks/")
+    blocks = _stacked(path)
     for layer in range(leaf.shape[0] if blocks else 1):
       shape = leaf.shape[:0:-1] if blocks else leaf.shape
       shapes[names[path].format(layer)] = tuple(shape)
@@ -259,7 +245,7 @@ def _check_tensors(
     shape = tuple(found[name].get_shape())
     if shape != shapes[name]:
       problems.append(f"{name} is of shape {shape}, not {shapes[name]}")
-    if found[name].get_dtype() not in _FLOATS:
+    if found[name].get_dtype() not in storage.FLOATS:
       problems.append(f"{name} holds {found[name].get_dtype()}, not floats")
   if problems:
     more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
@@ -268,20 +254,3 @@ def _check_tensors(
       f"{'; '.join(sorted(problems)[:3])}{more}. Use a folder whose "
       "config.json and safetensors belong together."
     )
-
-
-def _read_weight(
-  found: dict[str, Any],
-  path: str,
-  name: str,
-  leaf: Any,
-  sharding: NamedSharding | None,
-) -> jax.Array:
-  host = np.empty(leaf.shape, leaf.dtype)
-  for layer, part in enumerate(host if path.startswith("blocks/") else [host]):
-    part[...] = _turn(path, found[name.format(layer)][...]).astype(leaf.dtype)
-  if sharding is None:
-    return jnp.asarray(host)
-  return jax.make_array_from_callback(
-    host.shape, sharding, lambda index: host[index]
-  )

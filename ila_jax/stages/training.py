@@ -89,14 +89,12 @@ def save(
 
   The weights come last: a folder that has them is whole.
   """
-  decoder = mesh_lib.fetch_module(decoder)
   tokens.save(tokenizer, folder)
-  if mesh_lib.is_writer():
-    weights.save_decoder(
-      folder,
-      decoder.config,
-      decoder,
-      bos_token_id=tokenizer.bos_token_id,
-      eos_token_id=tokenizer.eos_token_id,
-    )
+  weights.save_decoder(
+    folder,
+    decoder.config,
+    decoder,
+    bos_token_id=tokenizer.bos_token_id,
+    eos_token_id=tokenizer.eos_token_id,
+  )
   mesh_lib.barrier(f"{folder} saved")

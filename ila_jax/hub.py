@@ -1,0 +1,81 @@
+"""Model folders: here, or fetched by name from the Hugging Face Hub."""
+
+import os
+import pathlib
+import re
+
+from ila_jax import errors
+
+# What a tokenizer and a config.json are kept in.
+_SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "1_Pooling/*")
+_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
+# Folders below hold copies in other formats; a `*` of theirs matches slashes.
+_IGNORED = ("[!1]*/*", "consolidated*")
+_NAME = re.compile(
+  r"(?:hf:)?(?P<name>[\w-][\w.-]*(?:/[\w-][\w.-]*)?)(?:@(?P<revision>[\w./-]+))?"
+)
+
+
+def find(
+  path: str | os.PathLike[str], *, with_weights: bool = True
+) -> pathlib.Path:
+  """The local folder of a model, fetched from the Hub if it is a name.
+
+  Args:
+    path: a folder, or a name `org/name`, `hf:org/name` or
+      `hf:org/name@revision`. A folder goes before a name of the same spelling
+      without `hf:`.
+    with_weights: False fetches config and tokenizer only.
+
+  Returns:
+    The folder; for a name, its snapshot in the cache of huggingface_hub,
+    which is also what is used without a network.
+
+  Raises:
+    errors.InputError: no such folder, or the Hub and the cache do not have it.
+
+  >>> find("./nowhere")
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: the model folder ./nowhere does not exist; give ...
+  """
+  if os.path.isdir(path):
+    return pathlib.Path(path)
+  allowed = "give a Hugging Face folder, or a name on the Hub (hf:ORG/NAME)."
+  match = _NAME.fullmatch(os.fspath(path))
+  if not match:
+    raise errors.InputError(
+      f"the model folder {path} does not exist; {allowed}"
+    )
+  import huggingface_hub
+
+  try:
+    folder = huggingface_hub.snapshot_download(
+      match["name"],
+      revision=match["revision"],
+      allow_patterns=[*_SMALL, *(_WEIGHTS if with_weights else ())],
+      ignore_patterns=[*_IGNORED],
+    )
+  except (OSError, ValueError, RuntimeError) as error:
+    offline = isinstance(error, huggingface_hub.errors.LocalEntryNotFoundError)
+    reason = str(error).strip().split("\n")[0]
+    raise errors.InputError(
+      f"{path} is no folder here, and "
+      + (_offline(match) if offline else f"the Hub did not give it ({reason})")
+      + f"; {allowed}"
+    ) from error
+  return pathlib.Path(folder)
+
+
+def _offline(match: re.Match[str]) -> str:
+  """What a machine without a network lacks, and how to get it there."""
+  import huggingface_hub
+
+  why = "the Hub cannot be reached"
+  if huggingface_hub.constants.HF_HUB_OFFLINE:
+    why = "HF_HUB_OFFLINE keeps this process offline"
+  revision = f" --revision {match['revision']}" if match["revision"] else ""
+  return (
+    f"{why}, and the local cache does not hold it whole. Where there is a "
+    f"network, run `hf download {match['name']}{revision} --local-dir FOLDER`, "
+    "and bring that folder here"
+  )
