@@ -41,3 +41,5 @@ ENCODER = {
 }
 # What folders may hold beside the weights: constants, and heads we do not use.
 IGNORED = ("rotary_emb.inv_freq", "position_ids", "pooler.", "cls.")
+# What peft calls the factors of a matrix that has an adapter.
+PEFT = "base_model.model.{module}.lora_{factor}.weight"
