@@ -27,7 +27,7 @@ ORDER = (
   *("losses", "forward", "embed", "scoring"),
   *("depth", "neighbours", "tsne", "projection", "landscape", "clusters"),
   *("ordering", "selection"),
-  *("optim", "checkpoint", "trainset", "train", "evaluate"),
+  *("optim", "checkpoint", "trainset", "train_step", "train", "evaluate"),
   *("subsets", "scaling", "look", "figures", "report"),
   *("config_checks", "config", "shards"),
   *("stages.training", "stages.base", "stages.pool", "stages.embedding"),

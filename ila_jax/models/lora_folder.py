@@ -4,11 +4,12 @@ import os
 import pathlib
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
 from etils import epath
+from jax.sharding import Mesh
 
 from ila_jax import artifacts, errors
 from ila_jax import mesh as mesh_lib
@@ -89,13 +90,18 @@ def save(
 
 
 def load(
-  folder: str | os.PathLike[str], config: architecture.DecoderConfig
+  folder: str | os.PathLike[str],
+  config: architecture.DecoderConfig,
+  *,
+  mesh: Mesh | None = None,
 ) -> tuple[lora_lib.LoraConfig, lora_lib.Adapter]:
   """Reads an adapter that `save` or the peft library wrote.
 
   Args:
     folder: local folder, or a name on the Hub.
     config: sizes of the decoder that it belongs to.
+    mesh: puts the factors where `lora.shardings` says; None puts them on the
+      default device.
 
   Returns:
     (its configuration, the adapter in float32).
@@ -105,36 +111,45 @@ def load(
       do not fit the decoder, or a variant of LoRA that is not implemented
       (named, with what is allowed).
 
-  >>> load("./nowhere", None)
-  Traceback (most recent call last):
-  ila_jax.errors.InputError: the model folder ./nowhere does not exist; give ...
+  >>> import tempfile
+  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
+  >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
+  >>> lora = lora_lib.LoraConfig(rank=1, alpha=2, targets=("query",))
+  >>> adapter = lora_lib.init(config, lora, jax.random.key(0))
+  >>> with tempfile.TemporaryDirectory() as folder:
+  ...   save(folder, lora, adapter, base_name="mine")
+  ...   load(folder, config)[0] == lora
+  True
   """
   folder = foreign.find(folder)
   file = folder / _CONFIG
   fields = foreign.read_json(file, dict)
   _check_fields(file, fields)
   tensors = _read_tensors(folder / _WEIGHTS)
+  targets = [t for t in lora_lib.TARGETS if _name(t, "a", 0) in tensors]
   lora = lora_lib.LoraConfig(
     rank=fields["r"],
     alpha=fields["lora_alpha"],
-    targets=tuple(t for t in lora_lib.TARGETS if _name(t, "a", 0) in tensors),
+    # Where nothing is known, all are wanted: the check tells what there is.
+    targets=tuple(targets) or lora_lib.TARGETS,
     rank_stabilized=bool(fields.get("use_rslora")),
   )
   wanted = lora_lib.shapes(config, lora)
   _check_tensors(folder / _WEIGHTS, tensors, wanted)
   adapter = {
     target: {
-      factor: jnp.stack(
+      factor: np.stack(
         [
-          jnp.asarray(tensors[_name(target, factor, layer)].T, jnp.float32)
+          tensors[_name(target, factor, layer)].T.astype(np.float32)
           for layer in range(config.layers)
         ]
       )
-      for factor in ("a", "b")
+      for factor in factors
     }
-    for target in lora.targets
+    for target, factors in wanted.items()
   }
-  return lora, adapter
+  places = lora_lib.shardings(adapter, mesh) if mesh else None
+  return lora, jax.device_put(adapter, places)
 
 
 def _module(target: str) -> str:
