@@ -218,6 +218,9 @@ def _check_tensors(
     shape = tensors[name].shape
     if shape != allowed[name]:
       problems.append(f"{name} is of shape {shape}, not {allowed[name]}")
+    # Rows of other adapters meet them too, times 0.
+    if not np.isfinite(tensors[name].astype(np.float32)).all():
+      problems.append(f"{name} holds numbers that are not finite")
   if problems:
     more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
     raise errors.InputError(
