@@ -1,5 +1,6 @@
 """Adapters against merged weights, against peft, and over devices."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -89,13 +90,13 @@ def test_base_and_tuned_in_one_pass_equal_each_alone(axes):
     adapters = jax.device_put(adapters, lora_lib.shardings(adapters, mesh))
     rows = mesh_lib.put(rows, mesh)
   stacked = lora_lib.stack(LORA, [lora_lib.zero(adapters[0]), *adapters])
-  with jax.set_mesh(mesh if axes else jax.sharding.Mesh([], ())):
+  with jax.set_mesh(mesh) if axes else contextlib.nullcontext():
     got = _real(_hidden(graphdef, state, rows, stacked))
   base, first, second = _wanted()
   # Adapters that did little would be equal to anything.
   assert min(np.abs(base - first).mean(), np.abs(first - second).mean()) > 0.1
   for place, want in enumerate((base, first, second)):
-    np.testing.assert_allclose(got[place::3], want, atol=1e-4)
+    np.testing.assert_allclose(got[place::3], want, atol=5e-5)
 
 
 def test_a_pass_with_adapters_moves_no_activations_between_devices():
@@ -117,7 +118,7 @@ def test_what_another_adapter_makes_of_a_row_does_not_matter():
   stacked = lora_lib.stack(LORA, [_adapter(1), bad])
   rows = tuple(np.repeat(x, 2, axis=0) for x in _rows())
   got = _real(_hidden(*nnx.split(_decoder()), rows, stacked))
-  np.testing.assert_allclose(got[::2], _wanted()[1], atol=1e-4)
+  np.testing.assert_allclose(got[::2], _wanted()[1], atol=5e-5)
   assert np.isnan(got[1::2]).all()
 
 
