@@ -14,16 +14,16 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Float, PyTree
 
-from ila_jax import checkpoint, errors, losses, optim, trainset
+from ila_jax import checkpoint, errors, optim, train_step, trainset
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import lora as lora_lib
 
 Metrics = dict[str, float | int]
 
@@ -45,12 +45,15 @@ def train(
   checkpoint_dir: str | os.PathLike[str] | None = None,
   checkpoint_steps: int = 500,
   on_step: Callable[[Metrics], None] = lambda metrics: None,
-) -> tuple[decoder_lib.Decoder, list[Metrics]]:
-  """Minimises the mean loss of the target tokens, all parameters at once.
+  lora: lora_lib.LoraConfig | None = None,
+) -> tuple[decoder_lib.Decoder | lora_lib.Adapter, list[Metrics]]:
+  """Minimises the mean loss of the target tokens.
 
   Per step, L = Σ nll / (number of targets in the batch) (Section 2.1), with
   AdamW in float32 under a warm-up and cosine schedule. Examples are packed
-  into rows of `width` tokens without seeing each other.
+  into rows of `width` tokens without seeing each other. Trained are all
+  parameters, or with `lora` an adapter alone: the decoder's weights are then
+  held as they are, and neither moments nor checkpoints are kept of them.
 
   Args:
     decoder: where training starts; left as it is.
@@ -58,7 +61,7 @@ def train(
     learning_rate: the highest of the schedule.
     batch_tokens: tokens a step, padding included; at least one row.
     width: tokens a row; no example may be longer.
-    seed: of the order of the examples.
+    seed: of the order of the examples, and of an adapter's first numbers.
     mesh: a batch is split over `data` and `fsdp`, parameters by the table of
       `models.decoder`; the mesh does not change the result but by rounding.
     epochs: passes over the data; 0.5 is half of it. Give this or total_steps.
@@ -73,10 +76,11 @@ def train(
       never waits: step (from 1), total_steps, loss (nats per target token),
       grad_norm (before clipping), learning_rate, tokens (targets). After a
       resume the steps since the checkpoint come again.
+    lora: adapter to train; None trains the decoder itself.
 
   Returns:
-    The trained decoder, its parameters placed on the mesh, and the metrics of
-    all steps from the first, those before a resume included.
+    The trained decoder, or with `lora` the adapter, placed on the mesh, and
+    the metrics of all steps from the first, those before a resume included.
 
   Raises:
     errors.InputError: no data, an example too long or without a target, a
@@ -113,15 +117,20 @@ def train(
   )
   rates = _rates(learning_rate, warmup_fraction, len(steps))
   optimizer = optim.adamw(weight_decay=weight_decay, clip_norm=clip_norm)
-  graphdef, params = nnx.split(decoder)
-  params = nnx.to_pure_dict(params)
-  recipe = [learning_rate, warmup_fraction, weight_decay, clip_norm]
-  recipe += [epochs, total_steps, width, rows, seed, repr(decoder.config)]
+  graphdef, base = nnx.split(decoder)
+  base = nnx.to_pure_dict(base)
+  recipe = [learning_rate, warmup_fraction, weight_decay, clip_norm, epochs]
+  recipe += [total_steps, width, rows, seed, repr(decoder.config), repr(lora)]
   with (
     jax.set_mesh(mesh),
-    _open(checkpoint_dir, params, data, recipe) as checkpoints,
+    _open(checkpoint_dir, base, data, recipe) as checkpoints,
   ):
-    state, history = _begin(params, optimizer, mesh, checkpoints)
+    if lora is None:
+      start, frozen = base, {}
+    else:
+      start = lora_lib.init(decoder.config, lora, jax.random.key(seed))
+      frozen = jax.device_put(base, decoder_lib.shardings(base, mesh))
+    state, history = _begin(start, optimizer, mesh, lora, checkpoints)
 
     def report(metrics: PyTree) -> None:
       history.append(_read(metrics, len(history), rates))
@@ -132,8 +141,8 @@ def train(
       batch = trainset.batch(
         data, steps[step], width=width, rows=rows, mesh=mesh
       )
-      state, metrics = train_step(
-        graphdef, optimizer, mesh, state, batch, rates[step]
+      state, metrics = train_step.train_step(
+        graphdef, optimizer, mesh, lora, state, frozen, batch, rates[step]
       )
       # The host reads a step while the device works on the next one.
       if pending is not None:
@@ -145,62 +154,8 @@ def train(
         pending = None
         if checkpoints:
           checkpoints.save(step + 1, state, {"history": history})
-  return nnx.merge(graphdef, _as(state["params"], params)), history
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
-def train_step(
-  graphdef: nnx.GraphDef,
-  optimizer: optax.GradientTransformationExtraArgs,
-  mesh: Mesh,
-  state: PyTree,
-  batch: dict[str, Array],
-  learning_rate: Float[Array, ""],
-) -> tuple[PyTree, dict[str, Array]]:
-  """One update; compiled once for a model, an optimizer and a batch shape.
-
-  Args:
-    graphdef: structure of the decoder.
-    optimizer: from `optim.adamw`, whose rate comes per update.
-    mesh: the state stays sharded on it as it came.
-    state: `params` and `optimizer`, float32; donated.
-    batch: tokens, positions, segment_ids, targets, each [b, t].
-    learning_rate: float32; not a part of the program.
-
-  Returns:
-    The new state, and loss (nats per target), grad_norm (before clipping) and
-    tokens (number of targets), all before the update.
-  """
-
-  def mean_loss(params: PyTree) -> tuple[Array, Array]:
-    decoder = nnx.merge(graphdef, params)
-    hidden = decoder.hidden(
-      batch["tokens"], batch["positions"], batch["segment_ids"]
-    )
-    nll = losses.token_nll(
-      hidden,
-      decoder.head_weights(),
-      batch["tokens"],
-      batch["targets"],
-      softcap=decoder.config.final_softcap,
-    )
-    count = batch["targets"].sum()
-    return nll.sum() / count, count
-
-  (loss, count), grads = jax.value_and_grad(mean_loss, has_aux=True)(
-    state["params"]
-  )
-  updates, moments = optimizer.update(
-    grads, state["optimizer"], state["params"], learning_rate=learning_rate
-  )
-  new = {
-    "params": optax.apply_updates(state["params"], updates),
-    "optimizer": moments,
-  }
-  # Shardings that drift from step to step would compile the step again.
-  new = jax.lax.with_sharding_constraint(new, decoder_lib.shardings(new, mesh))
-  grad_norm = optax.tree.norm(grads)
-  return new, {"loss": loss, "grad_norm": grad_norm, "tokens": count}
+  trained = _as(state["params"], start)
+  return nnx.merge(graphdef, trained) if lora is None else trained, history
 
 
 def _rates(
@@ -218,14 +173,16 @@ def _rates(
 
 
 def _begin(
-  params: PyTree,
+  start: PyTree,
   optimizer: optax.GradientTransformationExtraArgs,
   mesh: Mesh,
+  lora: lora_lib.LoraConfig | None,
   checkpoints: checkpoint.Checkpoints | None,
 ) -> tuple[PyTree, list[Metrics]]:
   """The state of the newest checkpoint, or of step 0, and the history."""
-  shapes = jax.eval_shape(functools.partial(_first_state, optimizer), params)
-  shardings = decoder_lib.shardings(shapes, mesh)
+  first_state = train_step.first_state
+  shapes = jax.eval_shape(functools.partial(first_state, optimizer), start)
+  shardings = train_step.shardings(shapes, mesh, lora)
   if checkpoints and checkpoints.latest() is not None:
     like = jax.tree.map(
       lambda s, sharding: jax.ShapeDtypeStruct(
@@ -236,17 +193,9 @@ def _begin(
     )
     state, record = checkpoints.restore(like)
     return state, record["history"]
-  params = jax.device_put(params, shardings["params"])
-  first = jax.jit(_first_state, static_argnums=0, out_shardings=shardings)
-  return first(optimizer, params), []
-
-
-def _first_state(
-  optimizer: optax.GradientTransformationExtraArgs, params: PyTree
-) -> PyTree:
-  # Copies: the caller's decoder must outlive the donation of the state.
-  params = jax.tree.map(lambda p: jnp.array(p, jnp.float32), params)
-  return {"params": params, "optimizer": optimizer.init(params)}
+  start = jax.device_put(start, shardings["params"])
+  first = jax.jit(first_state, static_argnums=0, out_shardings=shardings)
+  return first(optimizer, start), []
 
 
 def _read(

@@ -1,5 +1,6 @@
 """Training against torch, and against itself: killed, resumed, spread out."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -14,8 +15,9 @@ from jax.sharding import AxisType, Mesh
 
 from ila_jax import errors, evaluate, layouts, optim, train, trainset
 from ila_jax import mesh as mesh_lib
-from ila_jax.models import architecture, weights
+from ila_jax.models import architecture, lora_folder, weights
 from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import lora as lora_lib
 
 _CONFIG = architecture.DecoderConfig(
   vocab=48,
@@ -28,6 +30,7 @@ _CONFIG = architecture.DecoderConfig(
   tied=False,
   max_positions=64,
 )
+_LORA = lora_lib.LoraConfig(rank=2, alpha=4, targets=("query", "value", "down"))
 _RECIPE = {
   "learning_rate": 1e-2,
   "batch_tokens": 64,
@@ -68,8 +71,11 @@ def _train(data, decoder=None, **changes):
   return train.train(decoder or _decoder(), data, **fields)
 
 
-def _leaves(decoder) -> list[np.ndarray]:
-  return [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(decoder))]
+def _leaves(trained) -> list[np.ndarray]:
+  """Weights of a decoder, or of an adapter."""
+  is_decoder = isinstance(trained, decoder_lib.Decoder)
+  tree = nnx.state(trained) if is_decoder else trained
+  return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
 def _assert_same_bits(found, wanted) -> None:
@@ -77,21 +83,39 @@ def _assert_same_bits(found, wanted) -> None:
     np.testing.assert_array_equal(a, b)
 
 
-def test_three_steps_equal_torch(tmp_path):
+def _rival(folder, lora):
+  """Our decoder as torch has it, and peft's adapter with our numbers."""
   torch = pytest.importorskip("torch")
   torch.set_num_threads(1)  # tiny products: threads only wait for each other
   import transformers
 
+  weights.save_decoder(folder, _CONFIG, _decoder())
+  rival = transformers.LlamaForCausalLM.from_pretrained(
+    folder, attn_implementation="eager", dtype=torch.float32
+  )
+  if lora is None:
+    return rival
+  peft = pytest.importorskip("peft")
+  first = lora_lib.init(_CONFIG, lora, jax.random.key(_RECIPE["seed"]))
+  lora_folder.save(folder / "lora", lora, first, base_name=str(folder))
+  return peft.PeftModel.from_pretrained(
+    rival, folder / "lora", is_trainable=True
+  )
+
+
+# peft reads a property that transformers means to rename.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")
+@pytest.mark.parametrize("lora", [None, _LORA], ids=["full", "lora"])
+def test_steps_equal_torch(tmp_path, lora):
+  rival = _rival(tmp_path, lora)
+  torch = pytest.importorskip("torch")
   # More than half a row each: nothing is packed, as torch cannot.
   data = _data(8, low=9)
-  weights.save_decoder(tmp_path, _CONFIG, _decoder())
   # A high rate would let Adam's first, sign-like steps magnify rounding.
-  _, history = _train(data, total_steps=3, learning_rate=1e-3)
-  rival = transformers.LlamaForCausalLM.from_pretrained(
-    tmp_path, attn_implementation="eager", dtype=torch.float32
-  )
+  trained, history = _train(data, total_steps=3, learning_rate=1e-3, lora=lora)
+  parameters = {n: p for n, p in rival.named_parameters() if p.requires_grad}
   decayed = [
-    (optim.decayed({name: 0})[name], p) for name, p in rival.named_parameters()
+    (optim.decayed({name: 0})[name], p) for name, p in parameters.items()
   ]
   adamw = torch.optim.AdamW(
     [
@@ -112,7 +136,7 @@ def test_three_steps_equal_torch(tmp_path):
     loss = nll / count
     adamw.zero_grad()
     loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(rival.parameters(), 0.5)
+    norm = torch.nn.utils.clip_grad_norm_(parameters.values(), 0.5)
     for group in adamw.param_groups:
       group["lr"] = ours["learning_rate"]
     adamw.step()
@@ -120,9 +144,16 @@ def test_three_steps_equal_torch(tmp_path):
     assert ours["grad_norm"] > 0.5  # so clipping is at work
     np.testing.assert_allclose(ours["loss"], loss.item(), rtol=1e-5)
     np.testing.assert_allclose(ours["grad_norm"], norm.item(), rtol=1e-4)
+  if lora:
+    rival.save_pretrained(tmp_path / "theirs")
+    _, theirs = lora_folder.load(tmp_path / "theirs", _CONFIG)
+    for ours, want in zip(_leaves(trained), _leaves(theirs), strict=True):
+      assert ours.any()
+      np.testing.assert_allclose(ours, want, atol=2e-6)
 
 
-def test_runs_of_any_length_share_one_program(caplog):
+@pytest.mark.parametrize("lora", [None, _LORA], ids=["full", "lora"])
+def test_runs_of_any_length_share_one_program(caplog, lora):
   with jax.log_compiles():
     for n, steps in [(30, 5), (50, 9), (7, 2)]:
       # A norm that no other test clips to: nothing is compiled yet.
@@ -131,6 +162,8 @@ def test_runs_of_any_length_share_one_program(caplog):
         total_steps=steps,
         learning_rate=1e-2 / n,
         clip_norm=0.123,
+        seed=n,
+        lora=lora,
       )
   compiled = [
     record.getMessage()
@@ -171,24 +204,47 @@ def test_packed_loss_is_the_loss_of_examples_alone():
   np.testing.assert_allclose(history[0]["loss"], wanted["micro"], rtol=1e-5)
 
 
-def test_it_learns_and_leaves_the_base_alone():
+@pytest.mark.parametrize("lora", [None, _LORA], ids=["full", "lora"])
+def test_it_learns_and_leaves_the_base_alone(lora):
   base, data = _decoder(), _data(8)
-  before = _leaves(base)
-  tuned, history = _train(data, base, total_steps=60)
-  assert history[-1]["loss"] < history[0]["loss"] / 2
+  before = [leaf.copy() for leaf in _leaves(base)]
+  tuned, history = _train(data, base, total_steps=60, lora=lora)
+  assert history[-1]["loss"] < history[0]["loss"] * (0.9 if lora else 0.5)
   for a, b in zip(_leaves(base), before, strict=True):
     np.testing.assert_array_equal(a, b)
+  if lora:
+    tuned = lora_lib.merge(base, lora, tuned)
+    found = evaluate.evaluate(tuned, data, batch_tokens=64, mesh=_one_device())
+    assert found["micro"] < history[0]["loss"] * 0.9
   assert nnx.graphdef(tuned) == nnx.graphdef(base)
 
 
+def test_an_adapter_starts_from_the_seed():
+  first = [
+    # The rate of the first step moves nothing by more than itself.
+    _train(_data(4), total_steps=1, learning_rate=1e-9, seed=s, lora=_LORA)[0]
+    for s in (3, 4)
+  ]
+  for seed, adapter in zip((3, 4), first, strict=True):
+    want = lora_lib.init(_CONFIG, _LORA, jax.random.key(seed))
+    for a, b in zip(_leaves(adapter), _leaves(want), strict=True):
+      np.testing.assert_allclose(a, b, atol=1e-8)
+  assert not (first[0]["query"]["a"] == first[1]["query"]["a"]).any()
+
+
 @pytest.mark.parametrize(
-  "axes", [(8, 1, 1), (2, 2, 2)], ids=["data", "data×fsdp×tensor"]
+  ("axes", "lora"),
+  [((8, 1, 1), None), ((2, 2, 2), None), ((2, 2, 2), _LORA)],
+  ids=["data", "data×fsdp×tensor", "lora"],
 )
-def test_eight_devices_equal_one(axes):
+def test_eight_devices_equal_one(axes, lora):
   data = _data(30)
   # Four rows: less than devices.
-  alone, one = _train(data, total_steps=4)
-  spread, eight = _train(data, total_steps=4, mesh=mesh_lib.make(*axes))
+  fields = {"total_steps": 4, "lora": lora}
+  alone, one = _train(data, **fields)
+  # With an adapter, blocks are computed again too: that changes nothing.
+  decoder = _decoder(dataclasses.replace(_CONFIG, remat=lora is not None))
+  spread, eight = _train(data, decoder, mesh=mesh_lib.make(*axes), **fields)
   for name in ("loss", "grad_norm"):
     np.testing.assert_allclose(
       [m[name] for m in eight], [m[name] for m in one], rtol=1e-5
@@ -196,9 +252,11 @@ def test_eight_devices_equal_one(axes):
   for a, b in zip(_leaves(spread), _leaves(alone), strict=True):
     # Adam divides by tiny moments: relative to the step that was made.
     np.testing.assert_allclose(a, b, atol=1e-5)
-  wanted = decoder_lib.shardings(nnx.state(spread), mesh_lib.make(*axes))
+  spread = spread if lora else nnx.state(spread)
+  table = lora_lib if lora else decoder_lib
+  wanted = table.shardings(spread, mesh_lib.make(*axes))
   for leaf, sharding in zip(
-    jax.tree.leaves(nnx.state(spread)), jax.tree.leaves(wanted), strict=True
+    *map(jax.tree.leaves, (spread, wanted)), strict=True
   ):
     assert leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
 
@@ -207,16 +265,20 @@ class _Killed(Exception):
   pass
 
 
-@pytest.mark.parametrize("killed_at", [1, 4, 5, 7, 8])
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, killed_at):
+@pytest.mark.parametrize(
+  ("killed_at", "lora"),
+  [*((step, None) for step in (1, 4, 5, 7, 8)), (5, _LORA)],
+  ids=lambda value: "lora" if value == _LORA else str(value or "full"),
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, killed_at, lora):
   def kill(metrics):
     if metrics["step"] == killed_at:
       raise _Killed
 
   data = _data(30)
-  fields = {"total_steps": 8, "checkpoint_steps": 3}
+  fields = {"total_steps": 8, "checkpoint_steps": 3, "lora": lora}
   fields["checkpoint_dir"] = tmp_path / "run"
-  wanted, history = _train(data, total_steps=8)
+  wanted, history = _train(data, total_steps=8, lora=lora)
   with pytest.raises(_Killed):
     _train(data, on_step=kill, **fields)
   said = []
@@ -228,6 +290,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, killed_at):
   again, resumed = _train(data, on_step=said.clear, **fields)
   assert resumed == history
   _assert_same_bits(again, wanted)
+  if lora:
+    (kept,) = {p.read_text() for p in tmp_path.rglob("_METADATA")}
+    assert "query" in kept and "embedding" not in kept
 
 
 _SCRIPT = """
@@ -236,7 +301,7 @@ import time
 import jax, numpy as np
 from flax import nnx
 from ila_jax import mesh, train, trainset
-from ila_jax.models import decoder
+from ila_jax.models import architecture, decoder
 
 config = architecture.DecoderConfig(
   vocab=48, layers=1, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=16
@@ -285,11 +350,15 @@ def test_a_run_killed_by_the_system_resumes_to_the_bit(tmp_path):
 
 @pytest.mark.parametrize(
   "change",
-  [{"learning_rate": 2e-2}, {"seed": 4}, {"total_steps": 4}, "data", "base"],
+  [
+    *({"learning_rate": 2e-2}, {"seed": 4}, {"total_steps": 4}),
+    *({"lora": None}, {"lora": dataclasses.replace(_LORA, alpha=5)}),
+    *("data", "base"),
+  ],
   ids=str,
 )
 def test_checkpoints_of_another_run_are_refused(tmp_path, change):
-  fields = {"total_steps": 3, "checkpoint_dir": tmp_path}
+  fields = {"total_steps": 3, "checkpoint_dir": tmp_path, "lora": _LORA}
   _train(_data(30), **fields)
   before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
   data, base = _data(30), _decoder()
@@ -349,7 +418,8 @@ def test_data_that_cannot_be_trained_on_is_refused(data, message):
     _train(data, epochs=1)
 
 
-def test_weights_held_in_bfloat16_are_trained_in_float32():
+@pytest.mark.parametrize("lora", [None, _LORA], ids=["full", "lora"])
+def test_weights_held_in_bfloat16_are_trained_in_float32(lora):
   base = _decoder()
   half = nnx.clone(base)
   nnx.update(
@@ -360,7 +430,9 @@ def test_weights_held_in_bfloat16_are_trained_in_float32():
     rounded, jax.tree.map(lambda p: p.astype("float32"), nnx.state(half))
   )
   data = _data(30)
-  tuned, history = _train(data, half, total_steps=5)
-  _, wanted = _train(data, rounded, total_steps=5)
+  tuned, history = _train(data, half, total_steps=5, lora=lora)
+  _, wanted = _train(data, rounded, total_steps=5, lora=lora)
   assert history == wanted
-  assert {leaf.dtype for leaf in _leaves(tuned)} == {np.dtype("bfloat16")}
+  kept = "float32" if lora else "bfloat16"
+  assert {leaf.dtype for leaf in _leaves(tuned)} == {np.dtype(kept)}
+  assert {leaf.dtype for leaf in _leaves(half)} == {np.dtype("bfloat16")}

@@ -262,9 +262,13 @@ def _linear(
     out = out + weights[f"{name}_bias"].astype(out.dtype)[None, None, :]
   if name in adapters:
     a, b = adapters[name]["a"], adapters[name]["b"]
-    each = x.reshape(-1, len(a), *x.shape[1:])
-    low = layers.dot("xmtd,mdr->xmtr", each, a)
-    out = out + layers.dot("xmtr,mrf->xmtf", low, b).reshape(out.shape)
+    # Each row meets every adapter and keeps its own: the products are plain
+    # matrices, and the batch stays split over devices as it is.
+    low = layers.dot("btd,mdr->btmr", x, a)
+    each = jnp.arange(len(a))
+    own = jnp.arange(len(x))[:, None] % len(a) == each[None]
+    low = jnp.where(own[:, None, :, None], low, 0)
+    out = out + layers.dot("btmr,mrf->btf", low, b)
   return out
 
 

@@ -62,6 +62,8 @@ IGNORED = (
   *("vision_tower.", "multi_modal_projector."),
 )
 ENCODER_IGNORED = (*IGNORED, "lm_head.")
+# What peft calls the factors of a matrix that has an adapter.
+PEFT = "base_model.model.{module}.lora_{factor}.weight"
 # The same model may stand inside a larger one.
 _PREFIXES = {
   "bert.": "",
