@@ -1,0 +1,46 @@
+"""Each benchmark in a trial: that it runs, not how fast."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests import conftest
+
+_CHECKOUT = conftest.__file__.rpartition("/tests/")[0]
+
+
+def _trial(name):
+  done = subprocess.run(
+    [sys.executable, "-m", f"tests.benchmarks.{name}", "--tiny"],
+    capture_output=True,
+    text=True,
+    cwd=_CHECKOUT,
+  )
+  assert not done.returncode, done.stderr
+  return done.stdout, json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", ["score", "embed", "train_step"])
+def test_a_trial_ends_in_one_json_line(name, request):
+  pytest.importorskip("torch")
+  if name == "embed":
+    request.getfixturevalue("minilm")
+  printed, found = _trial(name)
+  assert list(found) == ["benchmark", "ours", "rivals", "quality", "work"]
+  assert found["benchmark"] == name
+  seconds = [found["ours"], *found["rivals"].values()]
+  assert all(isinstance(s, float) and s > 0 for s in seconds)
+  # Who is not there is named, with the package that is missing.
+  absent = [line for line in printed.splitlines() if line.startswith("skipped")]
+  assert absent == found["work"]["skipped"]
+  assert len(found["rivals"]) + len(absent) == (3 if name == "score" else 2)
+  # More threads than a test session allows are no test's to set.
+  assert found["work"]["threads"] >= 1
+  agreement = {
+    "score": lambda q: max(q["largest_relative_difference"].values()) < 1e-5,
+    "embed": lambda q: min(q["least_cosine"].values(), default=1) > 0.99999,
+    "train_step": lambda q: q["largest_difference"] < 1e-4,
+  }
+  assert agreement[name](found["quality"])
