@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, PyTree
 
 from ila_jax import batching, errors, layouts, scoring, trainset
 from ila_jax.models import decoder as decoder_lib
@@ -18,6 +18,7 @@ def evaluate(
   *,
   layout: layouts.Layout,
   mesh: Mesh,
+  adapters: PyTree | None = None,
   on_batch: Callable[[batching.Batch], None] = lambda batch: None,
 ) -> Evaluation:
   """The loss of a model on examples that it was not trained on.
@@ -27,6 +28,7 @@ def evaluate(
     data: the examples; each has a target.
     layout: of the examples; changes nothing but the speed.
     mesh: a batch is split over `data` and `fsdp`.
+    adapters: one low-rank model (`models.lora.stack`), or None.
     on_batch: called with each batch when it is finished.
 
   Returns:
@@ -61,6 +63,7 @@ def evaluate(
     data.is_response,
     layout=layout,
     mesh=mesh,
+    adapters=adapters,
     on_batch=on_batch,
   )[:, 0]
   # Nothing predicts the first token.

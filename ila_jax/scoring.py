@@ -20,6 +20,15 @@ from ila_jax import batching, forward, layouts, losses
 from ila_jax.models import decoder as decoder_lib
 
 
+def count_models(adapters: PyTree | None) -> int:
+  """m: the number of stacked adapters, or 1 for the decoder alone.
+
+  >>> count_models(None)
+  1
+  """
+  return jax.tree.leaves(adapters)[0].shape[1] if adapters else 1
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def batch_nll(
   graphdef: nnx.GraphDef,
@@ -42,7 +51,7 @@ def batch_nll(
     float32 sums; 0 where a row has fewer examples.
   """
   decoder = nnx.merge(graphdef, params)
-  models = jax.tree.leaves(adapters)[0].shape[1] if adapters else 1
+  models = count_models(adapters)
   batch = jax.tree.map(lambda x: jnp.repeat(x, models, axis=0), batch)
   hidden = decoder.hidden(
     batch["tokens"], batch["positions"], batch["segment_ids"], adapters
@@ -90,7 +99,7 @@ def example_nll(
   `tests/scoring_test.py` for its witnesses.
   """
   graphdef, params = nnx.split(decoder)
-  models = jax.tree.leaves(adapters)[0].shape[1] if adapters else 1
+  models = count_models(adapters)
   nll = np.zeros((len(tokens), models), np.float32)
   for examples, scored in forward.over_examples(
     lambda batch: batch_nll(graphdef, layout.segments, params, adapters, batch),

@@ -11,14 +11,14 @@ import safetensors.numpy
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, errors
+from ila_jax import artifacts, errors, hub
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture, foreign
 from ila_jax.models import lora as lora_lib
 from ila_jax.models import names as names_lib
 
 _CONFIG = "adapter_config.json"
-_WEIGHTS = "adapter_model.safetensors"
+WEIGHTS = "adapter_model.safetensors"
 
 # Fields of adapter_config.json that do not change what an adapter computes;
 # the modules and their shapes are read from the tensors.
@@ -86,7 +86,7 @@ def save(
   artifacts.write_json(folder / _CONFIG, fields)
   # The weights come last: a folder that has them is whole.
   content = safetensors.numpy.save(tensors, metadata={"format": "pt"})
-  artifacts.write_bytes(folder / _WEIGHTS, content)
+  artifacts.write_bytes(folder / WEIGHTS, content)
 
 
 def load(
@@ -121,11 +121,11 @@ def load(
   ...   load(folder, config)[0] == lora
   True
   """
-  folder = foreign.find(folder)
+  folder = hub.find(folder)
   file = folder / _CONFIG
   fields = foreign.read_json(file, dict)
   _check_fields(file, fields)
-  tensors = _read_tensors(folder / _WEIGHTS)
+  tensors = _read_tensors(folder / WEIGHTS)
   targets = [t for t in lora_lib.TARGETS if _name(t, "a", 0) in tensors]
   lora = lora_lib.LoraConfig(
     rank=fields["r"],
@@ -135,7 +135,7 @@ def load(
     rank_stabilized=bool(fields.get("use_rslora")),
   )
   wanted = lora_lib.shapes(config, lora)
-  _check_tensors(folder / _WEIGHTS, tensors, wanted)
+  _check_tensors(folder / WEIGHTS, tensors, wanted)
   adapter = {
     target: {
       factor: np.stack(

@@ -18,8 +18,8 @@ from etils import epath
 from ila_jax import artifacts, errors, mesh
 from ila_jax.models import foreign
 
-_WHOLE = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
+WHOLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 FLOATS = ("F64", "F32", "F16", "BF16")
 _FORMATS = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
@@ -52,17 +52,17 @@ def open_tensors(
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-  index = folder / _INDEX
+  index = folder / INDEX
   if index.exists():
     names = set(foreign.read_json(index, dict).get("weight_map", {}).values())
     return [folder / pathlib.PurePath(name).name for name in sorted(names)]
-  file = folder / _WHOLE
+  file = folder / WHOLE
   if file.exists():
     return [file]
   pickles = sorted(path.name for path in folder.glob("*.bin"))
   hint = f" ({pickles[0]} is a pickle, and is never read)" if pickles else ""
   raise errors.InputError(
-    f"{folder} has no weights{hint}; allowed: {_WHOLE}, or {_INDEX} and its "
+    f"{folder} has no weights{hint}; allowed: {WHOLE}, or {INDEX} and its "
     "files. Download the whole model, or convert it to safetensors."
   )
 
@@ -115,16 +115,16 @@ def save(
   many = len(shards)
   names = [f"model-{i + 1:05}-of-{many:05}.safetensors" for i in range(many)]
   if many == 1:
-    names = [_WHOLE]
+    names = [WHOLE]
   # A folder must not seem whole while its files are of two models.
-  _remove(folder / name for name in (_INDEX, _WHOLE)[: 2 if many > 1 else 1])
+  _remove(folder / name for name in (INDEX, WHOLE)[: 2 if many > 1 else 1])
   for name, shard in zip(names, shards, strict=True):
     artifacts.write_chunks(folder / name, _chunks(shard))
   if many > 1:
     files = {t.name: n for n, s in zip(names, shards, strict=True) for t in s}
     size = sum(tensor.nbytes for tensor in tensors)
     index = {"metadata": {"total_size": size}, "weight_map": files}
-    artifacts.write_json(folder / _INDEX, index)
+    artifacts.write_json(folder / INDEX, index)
   parts = folder.glob("model-*-of-*.safetensors")
   _remove(path for path in parts if path.name not in names)
 

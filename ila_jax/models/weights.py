@@ -6,6 +6,7 @@ however large the model is.
 """
 
 import contextlib
+import dataclasses
 import functools
 import os
 import pathlib
@@ -21,6 +22,7 @@ from jaxtyping import Array, PyTree
 from ila_jax import artifacts, errors, hub
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture, foreign, placement, storage
+from ila_jax.models import attention as attention_lib
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
 from ila_jax.models import names as names_lib
@@ -32,6 +34,7 @@ def load_decoder(
   dtype: str = "float32",
   param_dtype: str = "float32",
   remat: bool = False,
+  attention: str = "auto",
   mesh: Mesh | None = None,
 ) -> tuple[architecture.DecoderConfig, decoder_lib.Decoder]:
   """Reads a causal language model of one of `families`.
@@ -41,6 +44,7 @@ def load_decoder(
     dtype: compute dtype.
     param_dtype: dtype of the weights, whatever they are in the files.
     remat: recompute blocks in the backward pass.
+    attention: kernel, see `attention.choose`.
     mesh: puts each weight where `decoder.shardings` says, one by one, so that
       no device holds the whole; None puts all on the default device.
 
@@ -60,6 +64,13 @@ def load_decoder(
   config = foreign.decoder_config(
     folder, dtype=dtype, param_dtype=param_dtype, remat=remat
   )
+  kernel = attention_lib.choose(
+    attention,
+    dtype=dtype,
+    head_dim=config.head_dim,
+    softcap=config.attention_softcap,
+  )
+  config = dataclasses.replace(config, attention=kernel)
   graphdef, shapes = nnx.split(decoder_lib.abstract(config))
   targets = decoder_lib.shardings(shapes, mesh) if mesh else None
   ignored = (
@@ -79,6 +90,7 @@ def load_encoder(
   folder: str | os.PathLike[str],
   *,
   dtype: str = "float32",
+  attention: str = "auto",
   mesh: Mesh | None = None,
 ) -> tuple[encoder_lib.EncoderConfig, str, encoder_lib.Encoder]:
   """Reads a sentence encoder, BERT or XLM-RoBERTa.
@@ -86,6 +98,7 @@ def load_encoder(
   Args:
     folder: Hugging Face or sentence-transformers folder, or such a name.
     dtype: compute dtype.
+    attention: kernel, see `attention.choose`.
     mesh: puts each weight where `encoder.shardings` says.
 
   Returns:
@@ -101,6 +114,10 @@ def load_encoder(
   """
   folder = hub.find(folder)
   config = foreign.encoder_config(folder, dtype=dtype)
+  kernel = attention_lib.choose(
+    attention, dtype=dtype, head_dim=config.width // config.heads
+  )
+  config = dataclasses.replace(config, attention=kernel)
   pooling = foreign.pooling(folder)
   graphdef, shapes = nnx.split(encoder_lib.abstract(config))
   targets = encoder_lib.shardings(shapes, mesh) if mesh else None

@@ -20,7 +20,7 @@ from ila_jax import (
   trainset,
 )
 from ila_jax import config as config_lib
-from ila_jax.models import architecture, weights
+from ila_jax.models import architecture, attention
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.stages import training
 
@@ -116,9 +116,7 @@ def _load(
 ) -> decoder_lib.Decoder:
   if config.model.path != SCRATCH:
     with artifacts.local(config.model.path) as folder:
-      return weights.load_decoder(folder, dtype=config.model.dtype, mesh=mesh)[
-        1
-      ]
+      return training.load(epath.Path(folder), config=config, mesh=mesh).decoder
   stage = provenance.Stage(
     workdir,
     FOLDER,
@@ -134,7 +132,7 @@ def _load(
     _train_scratch(config, workdir, mesh, stage)
     stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.model.dtype))
     account.exclude(seconds=stage.account.totals()["seconds"])
-  return training.load(stage.folder, config=config, mesh=mesh)
+  return training.load(stage.folder, config=config, mesh=mesh).decoder
 
 
 def _prose(source: str) -> Iterator[pool.Example]:
@@ -174,12 +172,18 @@ def _train_scratch(
     mlp_width=scratch.mlp_width,
     max_positions=config.tokens.max_tokens,
     dtype=config.model.dtype,
+    attention=attention.choose(
+      config.model.attention,
+      dtype=config.model.dtype,
+      head_dim=scratch.width // scratch.heads,
+    ),
+    remat=config.train.remat,
   )
   metrics.say(
     f"  the base: {decoder_lib.count_parameters(sizes):,} weights, from "
     f"scratch on {data.lengths.sum():,} tokens of {scratch.source[:40]}..."
   )
-  decoder = training.fit(
+  tuned = training.fit(
     decoder_lib.Decoder(sizes, rngs=nnx.Rngs(config.seed)),
     data,
     config=config,
@@ -191,5 +195,5 @@ def _train_scratch(
     folder=stage.folder,
     account=stage.account,
   )
-  training.save(stage.folder, decoder, tokenize)
+  training.save(stage.folder, tuned, tokenize, SCRATCH)
   training.drop_checkpoints(stage.folder, "base")

@@ -62,7 +62,8 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   dev = dev_set(workdir)
   done = artifacts.read_jsonl(stage.folder / EVALUATIONS)
   if not done:
-    _evaluate(config, mesh, stage, decoder, dev, {"name": "base"})
+    untuned = training.Tuned(decoder)
+    _evaluate(config, mesh, stage, untuned, dev, {"name": "base"})
   names = {evaluation["name"] for evaluation in done}
   arms = _arms(config, workdir)
   for arm in arms:
@@ -140,10 +141,12 @@ def _tune(
     mesh=mesh,
     folder=stage.folder,
     account=stage.account,
+    recipe=training.lora(config),
   )
   if arm.equal == "selection":
     tokenizer = base.tokenizer(config, workdir)
-    training.save(stage.folder / MODEL, tuned, tokenizer)
+    path = config.model.path
+    training.save(stage.folder / MODEL, tuned, tokenizer, path)
   _evaluate(
     config,
     mesh,
@@ -164,14 +167,15 @@ def _evaluate(
   config: config_lib.Config,
   mesh: Mesh,
   stage: provenance.Stage,
-  decoder: decoder_lib.Decoder,
+  tuned: training.Tuned,
   dev: trainset.TokenSet,
   labels: dict,
 ) -> None:
   with metrics.counter(len(dev), desc="dev loss", unit="examples") as advance:
     found = evaluate.evaluate(
-      decoder,
+      tuned.decoder,
       dev,
+      adapters=tuned.adapters,
       layout=dev_layout(config, dev),
       mesh=mesh,
       on_batch=lambda batch: advance(len(batch.examples)),

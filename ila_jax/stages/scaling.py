@@ -98,8 +98,11 @@ def _train(
       mesh=mesh,
       folder=None,
       account=stage.account,
+      recipe=training.lora(config),
     )
-    found = evaluate.evaluate(tuned, dev, layout=layout, mesh=mesh)
+    found = evaluate.evaluate(
+      tuned.decoder, dev, adapters=tuned.adapters, layout=layout, mesh=mesh
+    )
     artifacts.append_jsonl(runs, _line(pool, subset, found))
     stage.keep()
 

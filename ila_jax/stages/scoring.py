@@ -25,6 +25,7 @@ from ila_jax import (
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import lora as lora_lib
 from ila_jax.stages import base, training
 
 
@@ -59,12 +60,8 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   _write_references(stage.folder, index, references)
   decoder = base.load(config, workdir, mesh, stage.account)
   _say_cost(config, index, decoder)
-  nll_base = _score(config, workdir, mesh, stage, "base", decoder)
-  tuned = [
-    _score_tuned(config, workdir, mesh, stage, decoder, seed, reference)
-    for seed, reference in references.items()
-  ]
-  lost = _write_scores(config, stage.folder, index, nll_base, np.stack(tuned))
+  nll_base, nll_sft = _losses(config, workdir, mesh, stage, decoder, references)
+  lost = _write_scores(config, stage.folder, index, nll_base, nll_sft)
   stage.finish(
     matrix_rate=hardware.matrix_rate(mesh, config.model.dtype),
     not_finite=lost,
@@ -143,7 +140,39 @@ def _say_cost(
   )
 
 
-def _score_tuned(
+def _losses(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  stage: provenance.Stage,
+  decoder: decoder_lib.Decoder,
+  references: dict[int, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Losses under the base [n] and under each tuned model [seed, n].
+
+  Adapters are scored with the base in one pass, which reads its weights once;
+  whole models one after the other, so that one at a time is held.
+  """
+  run = (config, workdir, mesh, stage)
+  if training.lora(config) is None:
+    base_nll = _score(*run, "base", decoder)
+    tuned_nll = [
+      _score(*run, f"sft-{seed}", _tuned(*run, decoder, seed, drawn).decoder)
+      for seed, drawn in references.items()
+    ]
+    return base_nll[:, 0], np.concatenate(tuned_nll, axis=1).T
+  tuned = [
+    _tuned(*run, decoder, seed, drawn) for seed, drawn in references.items()
+  ]
+  adapters = lora_lib.stack(
+    tuned[0].lora,
+    [lora_lib.zero(tuned[0].adapter), *(one.adapter for one in tuned)],
+  )
+  nll = _score(*run, "base-and-sft", decoder, adapters)
+  return nll[:, 0], nll[:, 1:].T
+
+
+def _tuned(
   config: config_lib.Config,
   workdir: epath.Path,
   mesh: Mesh,
@@ -151,31 +180,33 @@ def _score_tuned(
   decoder: decoder_lib.Decoder,
   seed: int,
   reference: np.ndarray,
-) -> np.ndarray:
-  """Tunes the base on R, or loads the tuned one; keeps it; scores with it."""
+) -> training.Tuned:
+  """The base tuned on R, or an adapter: read back where it was made before."""
   name = f"reference-{seed}"
   folder = stage.folder / name
-  if (folder / "model.safetensors").exists():
-    tuned = training.load(folder, config=config, mesh=mesh)
-  else:
-    table = shards.gather(
-      workdir, np.flatnonzero(reference), ["tokens", "is_response"]
-    )
-    tuned = training.fit(
-      decoder,
-      shards.tokens_of(table),
-      config=config,
-      name=name,
-      epochs=config.score.epochs,
-      learning_rate=config.score.learning_rate,
-      seed=seed,
-      mesh=mesh,
-      folder=stage.folder,
-      account=stage.account,
-    )
-    training.save(folder, tuned, base.tokenizer(config, workdir))
+  if training.exists(folder):
+    training.drop_checkpoints(stage.folder, name)
+    return training.load(folder, config=config, mesh=mesh, base=decoder)
+  table = shards.gather(
+    workdir, np.flatnonzero(reference), ["tokens", "is_response"]
+  )
+  tuned = training.fit(
+    decoder,
+    shards.tokens_of(table),
+    config=config,
+    name=name,
+    epochs=config.score.epochs,
+    learning_rate=config.score.learning_rate,
+    seed=seed,
+    mesh=mesh,
+    folder=stage.folder,
+    account=stage.account,
+    recipe=training.lora(config),
+  )
+  tokenizer = base.tokenizer(config, workdir)
+  training.save(folder, tuned, tokenizer, config.model.path)
   training.drop_checkpoints(stage.folder, name)
-  return _score(config, workdir, mesh, stage, f"sft-{seed}", tuned)
+  return tuned
 
 
 def _score(
@@ -185,22 +216,28 @@ def _score(
   stage: provenance.Stage,
   name: str,
   decoder: decoder_lib.Decoder,
+  adapters: lora_lib.Adapter | None = None,
 ) -> np.ndarray:
-  """The loss of every example, shard by shard; a shard on disk is kept."""
+  """Losses [n, m] of all examples, shard by shard; a shard on disk is kept."""
   lengths = shards.lengths(workdir)
+  models = scoring.count_models(adapters)
   layout = layouts.choose(
-    lengths, batch_tokens=config.score.batch_tokens, kind=config.score.layout
+    lengths,
+    batch_tokens=max(config.score.batch_tokens // models, 1),
+    kind=config.score.layout,
   )
   parts = []
   with metrics.counter(len(lengths), desc=name, unit="examples") as advance:
 
     def count(batch: batching.Batch) -> None:
       advance(len(batch.examples))
-      stage.account.add(cells=batch.cells)
+      stage.account.add(cells=models * batch.cells)
 
     for target, row, data in prefetch.ahead(_todo(workdir, name), depth=1):
       if data is None:
-        parts.append(artifacts.read_table(target)["nll"])
+        table = artifacts.read_table(target)
+        columns = [table[f"nll_{model}"] for model in range(models)]
+        parts.append(np.stack(columns, axis=1))
         advance(len(row))
         continue
       nll = scoring.example_nll(
@@ -209,14 +246,16 @@ def _score(
         data.is_response,
         layout=layout,
         mesh=mesh,
+        adapters=adapters,
         on_batch=count,
-      )[:, 0]
-      artifacts.write_table(target, {"row": row, "nll": nll})
+      )
+      columns = {f"nll_{model}": nll[:, model] for model in range(models)}
+      artifacts.write_table(target, {"row": row} | columns)
+      cost = forward.flops(
+        decoder.config, data.lengths, response_tokens=data.response_tokens
+      )
       stage.account.add(
-        flops=forward.flops(
-          decoder.config, data.lengths, response_tokens=data.response_tokens
-        ),
-        tokens=int(data.lengths.sum()),
+        flops=models * cost, tokens=models * int(data.lengths.sum())
       )
       stage.keep()
       parts.append(nll)

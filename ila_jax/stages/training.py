@@ -1,6 +1,6 @@
 """One training run as the stages use it: progress, files, account."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 from jax.sharding import Mesh
@@ -9,7 +9,41 @@ from ila_jax import artifacts, forward, metrics, tokens, train, trainset
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.models import weights
+from ila_jax.models import lora as lora_lib
+from ila_jax.models import lora_folder, storage, weights
+
+# A folder that has one of these is whole.
+_COMPLETE = (storage.WHOLE, storage.INDEX, lora_folder.WEIGHTS)
+
+
+class Tuned(NamedTuple):
+  """What training made: a decoder of its own, or an adapter beside the base.
+
+  Attributes:
+    decoder: the whole model; the base where there is an adapter.
+    lora: of the adapter, or None.
+    adapter: or None.
+  """
+
+  decoder: decoder_lib.Decoder
+  lora: lora_lib.LoraConfig | None = None
+  adapter: lora_lib.Adapter | None = None
+
+  @property
+  def adapters(self) -> lora_lib.Adapter | None:
+    """As `scoring.example_nll` takes it."""
+    return self.adapter and lora_lib.stack(self.lora, [self.adapter])
+
+
+def lora(config: config_lib.Config) -> lora_lib.LoraConfig | None:
+  """The adapter of config.train; None where the whole model is trained."""
+  if config.train.method == "full":
+    return None
+  return lora_lib.LoraConfig(
+    rank=config.train.lora_rank,
+    alpha=config.train.lora_alpha,
+    targets=config.train.lora_targets,
+  )
 
 
 def fit(
@@ -24,8 +58,11 @@ def fit(
   mesh: Mesh,
   folder: epath.Path | None,
   account: metrics.Account,
-) -> decoder_lib.Decoder:
+  recipe: lora_lib.LoraConfig | None = None,
+) -> Tuned:
   """Trains with the settings of config.train; resumes what was killed.
+
+  The whole decoder, or with a `recipe` an adapter beside it.
 
   Checkpoints go to `FOLDER/checkpoints-NAME`, the history of all steps to
   `FOLDER/metrics-NAME.jsonl`; neither is kept where `folder` is None. Call
@@ -36,7 +73,7 @@ def fit(
   """
   width = config.tokens.max_tokens
   with metrics.counter(None, desc=f"train {name}", unit="steps") as advance:
-    decoder, history = train.train(
+    trained, history = train.train(
       decoder,
       data,
       epochs=epochs,
@@ -50,20 +87,23 @@ def fit(
       clip_norm=config.train.clip_norm,
       checkpoint_dir=folder and folder / f"checkpoints-{name}",
       checkpoint_steps=config.train.checkpoint_steps,
+      lora=recipe,
       on_step=lambda step: advance(1, total=step["total_steps"]),
     )
   if folder is not None:
     artifacts.write_jsonl(folder / f"metrics-{name}.jsonl", history)
-  # A backward pass costs twice a forward pass.
   cost = forward.flops(
     decoder.config, data.lengths, response_tokens=data.response_tokens
   )
+  # A backward pass costs a forward pass for the states, and one for the weights
+  # unless they are frozen.
+  passes = 3 if recipe is None else 2
   account.add(
-    flops=3 * epochs * cost,
+    flops=passes * epochs * cost,
     tokens=int(epochs * data.lengths.sum()),
     cells=len(history) * max(config.train.batch_tokens // width, 1) * width,
   )
-  return decoder
+  return Tuned(trained) if recipe is None else Tuned(decoder, recipe, trained)
 
 
 def drop_checkpoints(folder: epath.Path, name: str) -> None:
@@ -74,27 +114,61 @@ def drop_checkpoints(folder: epath.Path, name: str) -> None:
     path.rmtree()
 
 
+def exists(folder: epath.Path) -> bool:
+  """Whether `save` has written a whole model or adapter there."""
+  return any((folder / name).exists() for name in _COMPLETE)
+
+
 def load(
-  folder: epath.Path, *, config: config_lib.Config, mesh: Mesh
-) -> decoder_lib.Decoder:
-  """Reads back what `save` wrote, local or gs://, onto the mesh."""
+  folder: epath.Path,
+  *,
+  config: config_lib.Config,
+  mesh: Mesh,
+  base: decoder_lib.Decoder | None = None,
+) -> Tuned:
+  """Reads back what `save` wrote, local or gs://, onto the mesh.
+
+  Args:
+    folder: of the model, or of an adapter beside `base`.
+    config: the run.
+    mesh: the devices.
+    base: of the adapter; None where the folder holds a whole model.
+  """
   with artifacts.local(folder) as here:
-    return weights.load_decoder(here, dtype=config.model.dtype, mesh=mesh)[1]
+    if base is not None and (folder / lora_folder.WEIGHTS).exists():
+      found = lora_folder.load(here, base.config, mesh=mesh)
+      return Tuned(base, *found)
+    _, decoder = weights.load_decoder(
+      here,
+      dtype=config.model.dtype,
+      param_dtype=config.model.dtype,
+      remat=config.train.remat,
+      attention=config.model.attention,
+      mesh=mesh,
+    )
+    return Tuned(decoder)
 
 
-def save(
-  folder: epath.Path, decoder: decoder_lib.Decoder, tokenizer: Any
-) -> None:
-  """Writes a Hugging Face folder that transformers loads, tokenizer and all.
+def save(folder: epath.Path, tuned: Tuned, tokenizer: Any, base: str) -> None:
+  """Writes a folder that transformers loads, or peft where it is an adapter.
 
   The weights come last: a folder that has them is whole.
+
+  Args:
+    folder: made if absent.
+    tuned: every host gives its part.
+    tokenizer: written beside the weights.
+    base: folder or name of the model that an adapter belongs to.
   """
   tokens.save(tokenizer, folder)
-  weights.save_decoder(
-    folder,
-    decoder.config,
-    decoder,
-    bos_token_id=tokenizer.bos_token_id,
-    eos_token_id=tokenizer.eos_token_id,
-  )
+  if tuned.adapter is not None:
+    lora_folder.save(folder, tuned.lora, tuned.adapter, base_name=base)
+  else:
+    weights.save_decoder(
+      folder,
+      tuned.decoder.config,
+      tuned.decoder,
+      bos_token_id=tokenizer.bos_token_id,
+      eos_token_id=tokenizer.eos_token_id,
+    )
   mesh_lib.barrier(f"{folder} saved")
