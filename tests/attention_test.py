@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -192,18 +193,25 @@ def test_bfloat16_stays_near(kernel, small_blocks, monkeypatch):
   assert np.sqrt((error**2).mean()) < 4e-3
 
 
+@functools.cache
+def _alone():
+  """Rows, and what is seen in them on one device."""
+  rows = _rows(b=8, t=18, h=8, k=4)
+  return rows, _ours(attention.attend, *rows)
+
+
 @pytest.mark.parametrize(
   "kernel, shape",
   [("blocked", shape) for shape in MESHES]
   + [("splash", shape) for shape in ((8, 1, 1), (1, 2, 4), (1, 1, 8))],
   ids=str,
 )
-def test_every_mesh_sees_the_same(kernel, shape, small_blocks):
-  attend = functools.partial(
-    attention.attend, kernel=kernel, window=9, softcap=1.5
-  )
-  rows = _rows(b=8, t=18, h=8, k=4)
-  alone = _ours(attend, *rows)
+def test_every_mesh_sees_the_same(kernel, shape, monkeypatch):
+  rows, alone = _alone()
+  attend = functools.partial(attention.attend, kernel=kernel)
+  # Two spans of three blocks.
+  monkeypatch.setattr(kernels, "_QUERY_BLOCK", 3)
+  monkeypatch.setattr(kernels, "_CAUSAL_SPANS", 2)
   mesh = mesh_lib.make(*shape)
   with jax.set_mesh(mesh):
     spread = _ours(attend, *mesh_lib.put(rows, mesh))
@@ -225,7 +233,7 @@ def _products(jaxpr):
       (summed, _), _ = equation.params["dimension_numbers"]
       left = equation.invars[0].aval.shape
       total += equation.outvars[0].aval.size * left[summed[0]]
-    for inner in jax.core.jaxprs_in_params(equation.params):
+    for inner in jax.extend.core.jaxprs_in_params(equation.params):
       total += times * _products(inner)
   return total
 
@@ -261,7 +269,7 @@ def test_memory_grows_with_the_length_and_not_its_square():
     compiled = run.lower(*rows[:3], rows[-1]).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
-  assert bytes_of("plain", 2048) > 3.5 * bytes_of("plain", 1024)
+  assert bytes_of("plain", 2048) > 2.9 * bytes_of("plain", 1024)
   assert bytes_of("blocked", 2048) < 2.5 * bytes_of("blocked", 1024)
   assert bytes_of("blocked", 2048) < bytes_of("plain", 2048) / 8
 
