@@ -265,17 +265,24 @@ def _placed(mesh, hidden, head, tokens, targets):
   return hidden, mesh_lib.put(head, mesh, head_spec), tokens, targets
 
 
+@functools.cache
+def _uneven(b, v):
+  """Rows of no target and of many, and what one device says of them."""
+  hidden, head, tokens, targets = _case(b, 12, d=8, v=v)
+  targets = targets.at[: b // 2].set(False).at[b - 1].set(True)
+  case = (hidden, head, tokens, targets)
+  return case, _with_gradients(
+    functools.partial(losses.token_nll, **_ON_MESH), *case
+  )
+
+
 @pytest.mark.parametrize(
   ("sizes", "b", "v"),
   [*((sizes, 8, 40) for sizes in _MESHES), ((2, 2, 2), 6, 33)],
 )
 def test_every_mesh_equals_one_device(sizes, b, v):
-  hidden, head, tokens, targets = _case(b, 12, d=8, v=v)
-  # Devices have from no to many chunks.
-  targets = targets.at[: b // 2].set(False).at[b - 1].set(True)
+  case, want = _uneven(b, v)
   nll_of = functools.partial(losses.token_nll, **_ON_MESH)
-  case = (hidden, head, tokens, targets)
-  want = _with_gradients(nll_of, *case)
   mesh = mesh_lib.make(*sizes)
   with jax.set_mesh(mesh):
     got = _with_gradients(nll_of, *_placed(mesh, *case))
