@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +10,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ila_jax import losses
+from ila_jax import errors, losses
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.models import weights
+from ila_jax.models import (
+  families,
+  fields,
+  foreign,
+  rotary,
+  weights,
+)
 from tests import packed, torch_models
 
 # Longer than the windows below, and shorter.
@@ -165,3 +172,270 @@ def test_bfloat16_is_near_float32(pair):
 def test_parameters_are_counted_as_torch_counts(pair):
   theirs, config, _ = pair
   assert decoder_lib.count_parameters(config) == theirs.num_parameters()
+
+
+SMALL = {
+  "vocab_size": 97,
+  "hidden_size": 48,
+  "intermediate_size": 80,
+  "num_hidden_layers": 6,
+  "num_attention_heads": 6,
+  "num_key_value_heads": 2,
+  "head_dim": 12,
+  "max_position_embeddings": 512,
+}
+
+
+def _read(family, **values):
+  return families.read(
+    fields.Fields("config.json", SMALL | {"model_type": family} | values)
+  )
+
+
+_LINEAR = {"rope_type": "linear", "factor": 8.0}
+
+
+@pytest.mark.parametrize(
+  ("family", "old", "new"),
+  [
+    ("llama", {"rope_theta": 5e5}, {"rope_parameters": {"rope_theta": 5e5}}),
+    (
+      "llama",
+      {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 8.0}},
+      {"rope_parameters": _LINEAR | {"rope_theta": 5e5}},
+    ),
+    (
+      "qwen2",
+      {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 4},
+      {
+        "use_sliding_window": True,
+        "sliding_window": 9,
+        "layer_types": ["full_attention"] * 4 + ["sliding_attention"] * 2,
+      },
+    ),
+    (
+      "gemma2",
+      {},
+      {"layer_types": ["sliding_attention", "full_attention"] * 3},
+    ),
+    (
+      "gemma3_text",
+      {
+        "rope_theta": 2e6,
+        "rope_local_base_freq": 20000,
+        "rope_scaling": _LINEAR,
+        "sliding_window_pattern": 3,
+      },
+      {
+        "rope_parameters": {
+          "full_attention": _LINEAR | {"rope_theta": 2e6},
+          "sliding_attention": {"rope_type": "default", "rope_theta": 2e4},
+        },
+        "layer_types": (["sliding_attention"] * 2 + ["full_attention"]) * 2,
+      },
+    ),
+  ],
+)
+def test_older_and_newer_files_say_the_same(family, old, new):
+  transformers = pytest.importorskip("transformers")
+  assert _read(family, **old) == _read(family, **new)
+  theirs = transformers.AutoConfig.for_model(family, **SMALL, **old)
+  assert _read(family, **theirs.to_dict()) == _read(family, **old)
+  assert _read(family, **old) != _read(family) or old == {}
+
+
+@pytest.mark.parametrize(
+  ("family", "values", "message"),
+  [
+    ("mamba", {}, "model_type is 'mamba'; allowed: 'llama' or 'mistral'"),
+    ("gemma3n", {}, "model_type is 'gemma3n'; allowed: "),
+    ("gemma3", {}, "text_config is None; allowed: an object"),
+    (
+      "gemma3",
+      {"text_config": {"hidden_activation": "relu"}},
+      "text_config.hidden_activation is 'relu'; allowed: 'gelu_pytorch_tanh'",
+    ),
+    (
+      "gemma3",
+      {"text_config": {"rope_scaling": {"rope_type": "proportional"}}},
+      "text_config.rope_scaling.rope_type is 'proportional'; allowed: 'def",
+    ),
+    ("gemma2", {"hidden_activation": "gelu"}, "hidden_activation is 'gelu'; "),
+    ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_att"),
+    ("gemma2", {"sliding_window": None}, "sliding_window is None; allowed: a"),
+    ("gemma3_text", {"attn_logit_softcapping": 50.0}, "attn_logit_softcappin"),
+    (
+      "gemma3_text",
+      {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}},
+      "rope_parameters.rope_theta is 10000.0; allowed: full_attention and",
+    ),
+    ("mistral", {"attention_bias": True}, "attention_bias is True; allowed: F"),
+    ("mistral", {"sliding_window": 0}, "sliding_window is 0; allowed: a whol"),
+    (
+      "mistral",
+      {"layer_types": ["full_attention"] * 6},
+      "layer_types is .*'sliding_attention'",
+    ),
+    (
+      "qwen2",
+      {"use_sliding_window": True, "layer_types": ["full_attention"]},
+      "layer_types is .* for each of 6 layers",
+    ),
+    ("qwen3", {"mlp_bias": True}, "mlp_bias is True; allowed: False"),
+    ("qwen3", {"quantization_config": {"bits": 4}}, "quantization_config is"),
+    ("qwen2", {"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5"),
+    (
+      "qwen2",
+      {"rope_scaling": {"type": "mrope", "mrope_section": [2, 2, 2]}},
+      "rope_scaling.rope_type is 'mrope'; allowed: 'default' or 'linear'",
+    ),
+    (
+      "qwen2",
+      {"rope_scaling": {"type": "default", "mrope_section": [2, 2, 2]}},
+      r"rope_scaling.mrope_section is \[2, 2, 2\]; allowed: None",
+    ),
+    (
+      "llama",
+      {"rope_parameters": {"full_attention": {"rope_theta": 1e4}}},
+      "rope_parameters.full_attention is .*; allowed: None",
+    ),
+    (
+      "llama",
+      {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
+      "rope_scaling.low_freq_factor is None; allowed: a number above 0",
+    ),
+    ("llama", {"rope_scaling": {"type": "linear"}}, "rope_scaling.factor is"),
+  ],
+)
+def test_what_is_not_implemented_is_refused_by_name(family, values, message):
+  with pytest.raises(errors.InputError, match=f"^config.json: {message}"):
+    _read(family, **values)
+
+
+def test_a_missing_field_is_what_transformers_takes_and_null_is_none():
+  transformers = pytest.importorskip("transformers")
+  for family in families.ARCHITECTURES:
+    theirs = transformers.AutoConfig.for_model(family, **SMALL).to_dict()
+    assert _read(family) == _read(family, **theirs), family
+  assert _read("mistral").window == 4096
+  assert _read("mistral", sliding_window=None).window is None
+  assert _read("gemma2").attention_softcap == 50
+  assert _read("gemma2", attn_logit_softcapping=None).attention_softcap is None
+
+
+_ROPES = {
+  "linear": {"factor": 8.0},
+  "dynamic": {"factor": 4.0},
+  "llama3": {k: v for k, v in _LLAMA3.items() if "theta" not in k},
+  "yarn": {"factor": 4.0, "original_max_position_embeddings": 32768},
+  "yarn whole": {
+    "factor": 40.0,
+    "original_max_position_embeddings": 4096,
+    "beta_fast": 16,
+    "beta_slow": 2,
+    "truncate": False,
+    "mscale": 1.0,
+    "mscale_all_dim": 0.5,
+  },
+  "yarn inferred": {"original_max_position_embeddings": 8192, "factor": None},
+  "yarn given": {"factor": 4.0, "attention_factor": 1.5, "finetuned": True},
+}
+
+
+@pytest.mark.parametrize("name", _ROPES)
+@pytest.mark.parametrize("theta", [1e4, 1e6])
+def test_frequencies_equal_torchs(name, theta):
+  transformers = pytest.importorskip("transformers")
+  from transformers import modeling_rope_utils
+
+  kind = name.split()[0]
+  scaling = _ROPES[name] | {"rope_type": kind, "rope_theta": theta}
+  sizes = SMALL | {"head_dim": 128, "max_position_embeddings": 32768}
+  theirs = transformers.LlamaConfig(**sizes, rope_parameters=dict(scaling))
+  want, factor = modeling_rope_utils.ROPE_INIT_FUNCTIONS[kind](theirs, "cpu")
+  rope = _read("llama", **sizes, rope_parameters=scaling).rope
+  found = rotary.frequencies(rope, 128)
+  np.testing.assert_allclose(found, want.numpy(), rtol=2e-6)
+  assert rope.attention_factor == factor
+  again = families.write(
+    dataclasses.replace(_read("llama", **sizes), rope=rope)
+  )
+  assert families.read(fields.Fields("config.json", again)).rope == rope
+
+
+def _renamed(folder, change):
+  """The same tensors under other names."""
+  import safetensors.numpy
+
+  file = folder / "model.safetensors"
+  tensors = safetensors.numpy.load_file(file)
+  safetensors.numpy.save_file(
+    {change(name): tensor for name, tensor in tensors.items()}, file
+  )
+  return set(tensors)
+
+
+def test_gemma3_with_eyes_is_read_without_them(tmp_path):
+  torch = pytest.importorskip("torch")
+  transformers = pytest.importorskip("transformers")
+  text = torch_models.SIZES | {
+    "num_key_value_heads": 2,
+    "head_dim": 12,
+    "sliding_window": 6,
+    "sliding_window_pattern": 2,
+    "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+  }
+  eyes = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+  }
+  config = transformers.Gemma3Config(text_config=text, vision_config=eyes)
+  config._attn_implementation = "eager"
+  theirs = torch_models.randomize(
+    transformers.Gemma3ForConditionalGeneration(config)
+  )
+  torch_models.save(theirs, tmp_path)
+  # As published: few fields, and the language model under its older name.
+  values = {"model_type": "gemma3", "text_config": text, "vision_config": eyes}
+  (tmp_path / "config.json").write_text(json.dumps(values))
+
+  def published(name):
+    name = name.removeprefix("model.")
+    ours = name.removeprefix("language_model.").removeprefix("model.")
+    inside = name.startswith("language_model.")
+    return f"language_model.model.{ours}" if inside else name
+
+  def newer(name):
+    ours = name.removeprefix("language_model.model.")
+    return f"model.language_model.{ours}" if ours != name else f"model.{name}"
+
+  ids = np.random.default_rng(0).integers(0, 97, 15).astype(np.int32)
+  with torch.no_grad():
+    want = theirs(torch.from_numpy(ids[None]).long()).logits.numpy()[0]
+  rows = packed.batch([[(ids, np.ones(15, bool))]], width=16)
+  for change in (published, newer):
+    before = _renamed(tmp_path, change)
+    assert any("vision_tower" in name for name in before)
+    config, ours = weights.load_decoder(tmp_path)
+    assert (config.local, config.rope.kind) == ((True, False, True), "linear")
+    got = _run(*nnx.split(ours), *rows)[0]
+    np.testing.assert_allclose(got[0, :15], want, atol=1e-4)
+  # It is written back as the language model that it is here.
+  assert foreign.to_foreign(config)["model_type"] == "gemma3_text"
+
+
+def test_what_no_family_has_is_not_written():
+  config = _read("qwen3")
+  for family, change, message in (
+    (None, {"activation": "gelu_pytorch_tanh", "mlp_bias": True}, "mlp_bias"),
+    ("llama", {}, "qk_norm is True; a llama file says False"),
+    ("qwen3", {"final_softcap": 30.0}, "final_softcap is 30.0; a qwen3 file"),
+    ("qwen3", {"embedding_scale": 2.0}, "embedding_scale is 2.0; a qwen3 fi"),
+  ):
+    changed = dataclasses.replace(config, family=family, **change)
+    with pytest.raises(errors.InputError, match=message):
+      families.write(changed)
