@@ -55,8 +55,10 @@ def save(
     base_name: folder or Hub name of the model that it belongs to.
 
   >>> import tempfile
+  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
+  >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
   >>> lora = lora_lib.LoraConfig(rank=1, alpha=2, targets=("query",))
-  >>> adapter = {"query": {"a": jnp.ones((2, 8, 1)), "b": jnp.ones((2, 1, 8))}}
+  >>> adapter = lora_lib.init(config, lora, jax.random.key(0))
   >>> with tempfile.TemporaryDirectory() as folder:
   ...   save(folder, lora, adapter, base_name="mine")
   ...   sorted(path.name for path in pathlib.Path(folder).iterdir())
