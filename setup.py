@@ -40,6 +40,7 @@ setuptools.setup(
       "nbclient>=0.10",
       "nbformat>=5.10",
       "pandas>=2.2",
+      "peft>=0.17",
       "pytest>=8.2",
       "ruff>=0.8",
       "torch==2.13.0",

@@ -27,13 +27,25 @@ _TERM = rf"(?u)[{_CJK}]|[^\W{_CJK}]+"
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _batch_embeddings(
+def batch_embeddings(
   graphdef: nnx.GraphDef,
   pooling: str,
   segments: int,
   params: PyTree,
   batch: dict[str, Array],
 ) -> Float[Array, "b s d"]:
+  """Embeddings of the texts of a batch: unit norm, float32.
+
+  Args:
+    graphdef: structure of an `Encoder` or a `Decoder`.
+    pooling: `cls` or `mean`.
+    segments: s, the texts that a row has room for.
+    params: weights.
+    batch: of `batching.collate`.
+
+  Returns:
+    Column s is segment s + 1; zeros where a row has fewer texts.
+  """
   positions, segment_ids = batch["positions"], batch["segment_ids"]
   model = nnx.merge(graphdef, params)
   hidden = model.hidden(batch["tokens"], positions, segment_ids)
@@ -66,7 +78,7 @@ def encode(
   """
   graphdef, params = nnx.split(model)
   step = functools.partial(
-    _batch_embeddings, graphdef, pooling, layout.segments, params
+    batch_embeddings, graphdef, pooling, layout.segments, params
   )
   embedded = np.zeros((len(tokens), model.config.width), np.float32)
   for rows, vectors in forward.over_examples(

@@ -26,6 +26,9 @@ _REDO = flags.DEFINE_string(
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed", False, "Join the other hosts of a pod or a Slurm job first."
 )
+_DRY_RUN = flags.DEFINE_bool(
+  "dry_run", False, "Print time, FLOPs and memory, and run nothing."
+)
 # What the system says of a disk or a folder that is the user's to mend.
 _MENDABLE = frozenset(
   (
@@ -86,6 +89,11 @@ def _run(argv: list[str]) -> None:
   from ila_jax import config as config_lib
   from ila_jax import pipeline
 
+  if _DRY_RUN.value:
+    from ila_jax import dry_run
+
+    dry_run.run(config_lib.parse(_CONFIG.value), _WORKDIR.value)
+    return
   pipeline.run(
     config_lib.parse(_CONFIG.value),
     _WORKDIR.value,
@@ -95,6 +103,8 @@ def _run(argv: list[str]) -> None:
 
 
 def _parse_flags(argv: list[str]) -> None:
+  # Flags of two words are read with either hyphen.
+  argv = ["--dry_run" if word == "--dry-run" else word for word in argv]
   try:
     rest = flags.FLAGS(argv)
     # A config file that cannot be loaded tells so when it is first looked at.

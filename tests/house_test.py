@@ -30,6 +30,7 @@ ORDER = (
   *("stages.training", "stages.base", "stages.pool", "stages.embedding"),
   *("stages.scoring", "stages.landscape", "stages.selection"),
   *("stages.finetuning", "stages.scaling", "stages.report"),
+  *("estimate", "pool_sample", "dry_run"),
   *("pipeline", "main", "__main__"),
 )
 HEAVY = (

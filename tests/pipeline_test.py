@@ -15,6 +15,7 @@ from etils import epath
 
 from ila_jax import (
   artifacts,
+  dry_run,
   errors,
   layouts,
   pipeline,
@@ -286,6 +287,21 @@ pipeline.run(
   stages=["pool", "embed", "score", "landscape", "select", "finetune"],
 )
 """
+
+
+def test_a_dry_run_tells_what_the_run_takes(run, tmp_path, capsys):
+  config, workdir, _ = run
+  stages = artifacts.read_json(workdir / "manifest.json")["stages"]
+  known = {c.stage: c for c in dry_run.run(config, workdir)}
+  # Without a workdir, tokens are guessed from bytes.
+  guessed = {c.stage: c for c in dry_run.run(config, tmp_path / "none")}
+  assert known.keys() == guessed.keys() == {"score", "finetune", "scaling"}
+  for name, cost in known.items():
+    assert cost.flops == pytest.approx(stages[name]["flops"], rel=0.2)
+    assert 1 / 4 < guessed[name].flops / cost.flops < 4
+    assert cost.device_bytes > 4 * 20_000
+  assert not (tmp_path / "none").exists()
+  assert "FLOP/s" in capsys.readouterr().err
 
 
 def test_adapters_are_scored_in_one_pass(run, tmp_path):

@@ -1,5 +1,6 @@
 """The base model of a run: a folder of the user's, or one made from scratch."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from ila_jax import (
   artifacts,
   errors,
   hardware,
+  hub,
   metrics,
   pool,
   provenance,
@@ -20,7 +22,7 @@ from ila_jax import (
   trainset,
 )
 from ila_jax import config as config_lib
-from ila_jax.models import architecture, attention
+from ila_jax.models import architecture, attention, foreign
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.stages import training
 
@@ -135,6 +137,53 @@ def _load(
   return training.load(stage.folder, config=config, mesh=mesh).decoder
 
 
+def sizes(config: config_lib.Config) -> architecture.DecoderConfig:
+  """Sizes of the base, without its weights.
+
+  Raises:
+    errors.InputError: a folder or a family that is not known.
+  """
+  if config.model.path == SCRATCH:
+    return _scratch_sizes(config, config.model.scratch.vocab)
+  found = foreign.decoder_config(
+    hub.find(config.model.path, with_weights=False),
+    dtype=config.model.dtype,
+    param_dtype=config.model.dtype,
+    remat=config.train.remat,
+  )
+  return dataclasses.replace(found, attention=_kernel(config, found))
+
+
+def _scratch_sizes(
+  config: config_lib.Config, vocab: int
+) -> architecture.DecoderConfig:
+  scratch = config.model.scratch
+  found = architecture.DecoderConfig(
+    vocab=vocab,
+    layers=scratch.layers,
+    width=scratch.width,
+    heads=scratch.heads,
+    kv_heads=scratch.kv_heads,
+    head_dim=scratch.width // scratch.heads,
+    mlp_width=scratch.mlp_width,
+    max_positions=config.tokens.max_tokens,
+    dtype=config.model.dtype,
+    remat=config.train.remat,
+  )
+  return dataclasses.replace(found, attention=_kernel(config, found))
+
+
+def _kernel(
+  config: config_lib.Config, sizes: architecture.DecoderConfig
+) -> str:
+  return attention.choose(
+    config.model.attention,
+    dtype=config.model.dtype,
+    head_dim=sizes.head_dim,
+    softcap=sizes.attention_softcap,
+  )
+
+
 def _prose(source: str) -> Iterator[pool.Example]:
   try:
     yield from pool.read((source,), rejects=lambda reject: None)
@@ -162,23 +211,7 @@ def _train_scratch(
   data = trainset.TokenSet.of_text(
     [np.array(ids[:width], np.int32) for ids in tokenize(texts)["input_ids"]]
   )
-  sizes = architecture.DecoderConfig(
-    vocab=len(tokenize),
-    layers=scratch.layers,
-    width=scratch.width,
-    heads=scratch.heads,
-    kv_heads=scratch.kv_heads,
-    head_dim=scratch.width // scratch.heads,
-    mlp_width=scratch.mlp_width,
-    max_positions=config.tokens.max_tokens,
-    dtype=config.model.dtype,
-    attention=attention.choose(
-      config.model.attention,
-      dtype=config.model.dtype,
-      head_dim=scratch.width // scratch.heads,
-    ),
-    remat=config.train.remat,
-  )
+  sizes = _scratch_sizes(config, len(tokenize))
   metrics.say(
     f"  the base: {decoder_lib.count_parameters(sizes):,} weights, from "
     f"scratch on {data.lengths.sum():,} tokens of {scratch.source[:40]}..."

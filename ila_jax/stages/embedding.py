@@ -13,6 +13,7 @@ from ila_jax import (
   embed,
   forward,
   hardware,
+  hub,
   layouts,
   metrics,
   prefetch,
@@ -21,7 +22,7 @@ from ila_jax import (
   tokens,
 )
 from ila_jax import config as config_lib
-from ila_jax.models import weights
+from ila_jax.models import foreign, weights
 from ila_jax.stages import base
 
 # The widths of batches are chosen by so many shards, so many prompts of each.
@@ -88,18 +89,20 @@ def _run_model(
   stage: provenance.Stage,
 ) -> None:
   """Embeds by an encoder, or by the base; a thread tokenizes ahead."""
-  model, pooling, tokenizer = _load(config, workdir, mesh, stage.account)
+  model, pooling, tokenizer, longest = _load(
+    config, workdir, mesh, stage.account
+  )
 
   def tokenize(texts: list[str]) -> list[np.ndarray]:
     ids = tokenizer(
       [config.encoder.prefix + text for text in texts],
       truncation=True,
-      max_length=config.encoder.max_tokens,
+      max_length=longest,
     )["input_ids"]
     return [np.array(i, np.int32) for i in ids]
 
   layout = layouts.choose(
-    _sample_lengths(config, workdir, tokenize),
+    _sample_lengths(workdir, tokenize, longest),
     batch_tokens=config.encoder.batch_tokens,
     kind=config.encoder.layout,
   )
@@ -144,23 +147,31 @@ def _load(
   workdir: epath.Path,
   mesh: Mesh,
   account: metrics.Account,
-) -> tuple[Any, str, Any]:
-  """(model, pooling, tokenizer); the base is pooled by its mean."""
+) -> tuple[Any, str, Any, int]:
+  """(model, pooling, tokenizer, tokens that a prompt may have)."""
+  longest = config.encoder.max_tokens
   if config.encoder.path == "base":
     model = base.load(config, workdir, mesh, account)
-    return model, "mean", base.tokenizer(config, workdir)
+    return model, "mean", base.tokenizer(config, workdir), longest
   with artifacts.local(config.encoder.path) as here:
     _, pooling, model = weights.load_encoder(
-      here, dtype=config.encoder.dtype, mesh=mesh
+      here,
+      dtype=config.encoder.dtype,
+      attention=config.encoder.attention,
+      mesh=mesh,
     )
-    metrics.say(f"  the encoder pools by {pooling}")
-    return model, pooling, tokens.load_tokenizer(here)
+    made_for = foreign.max_tokens(hub.find(here)) or model.config.max_positions
+    metrics.say(
+      f"  the encoder pools by {pooling}; it was made for {made_for} tokens"
+    )
+    longest = min(longest, made_for)
+    return model, pooling, tokens.load_tokenizer(here), longest
 
 
 def _sample_lengths(
-  config: config_lib.Config,
   workdir: epath.Path,
   tokenize: Callable[[list[str]], list[np.ndarray]],
+  longest: int,
 ) -> np.ndarray:
   """Lengths of some prompts of every part of the pool, and the longest."""
   total = shards.count(workdir)
@@ -172,9 +183,7 @@ def _sample_lengths(
     lengths += [len(i) for i in ids]
   # Each stands for as many of the pool; one that was not seen may be longer.
   share = max(len(shards.lengths(workdir)) // len(lengths), 1)
-  return np.append(
-    np.repeat(np.array(lengths, np.int32), share), config.encoder.max_tokens
-  )
+  return np.append(np.repeat(np.array(lengths, np.int32), share), longest)
 
 
 def _run_lsa(

@@ -8,9 +8,7 @@ from jax.sharding import Mesh
 
 from ila_jax import (
   artifacts,
-  evaluate,
   hardware,
-  layouts,
   metrics,
   provenance,
   selection,
@@ -83,17 +81,6 @@ def dev_set(workdir: epath.Path) -> trainset.TokenSet:
   rows = index["row"][index["split"] == "dev"]
   return shards.tokens_of(
     shards.gather(workdir, rows, ["tokens", "is_response"])
-  )
-
-
-def dev_layout(
-  config: config_lib.Config, dev: trainset.TokenSet
-) -> layouts.Layout:
-  """How the held-out examples are batched."""
-  return layouts.choose(
-    dev.lengths,
-    batch_tokens=config.score.batch_tokens,
-    kind=config.score.layout,
   )
 
 
@@ -172,13 +159,13 @@ def _evaluate(
   labels: dict,
 ) -> None:
   with metrics.counter(len(dev), desc="dev loss", unit="examples") as advance:
-    found = evaluate.evaluate(
-      tuned.decoder,
+    found = training.dev_loss(
+      tuned,
       dev,
-      adapters=tuned.adapters,
-      layout=dev_layout(config, dev),
+      config=config,
       mesh=mesh,
-      on_batch=lambda batch: advance(len(batch.examples)),
+      account=stage.account,
+      advance=advance,
     )
   artifacts.append_jsonl(stage.folder / EVALUATIONS, labels | found)
   stage.keep()

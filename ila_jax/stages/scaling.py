@@ -82,7 +82,6 @@ def _train(
   todo = [s for s in _design(config, pool) if s.name not in done]
   decoder = base.load(config, workdir, mesh, stage.account)
   dev = finetuning.dev_set(workdir)
-  layout = finetuning.dev_layout(config, dev)
   for subset in metrics.progress(todo, desc="scaling", unit="subsets"):
     table = shards.gather(
       workdir, pool.row[subset.rows], ["tokens", "is_response"]
@@ -100,8 +99,8 @@ def _train(
       account=stage.account,
       recipe=training.lora(config),
     )
-    found = evaluate.evaluate(
-      tuned.decoder, dev, adapters=tuned.adapters, layout=layout, mesh=mesh
+    found = training.dev_loss(
+      tuned, dev, config=config, mesh=mesh, account=stage.account
     )
     artifacts.append_jsonl(runs, _line(pool, subset, found))
     stage.keep()

@@ -1,11 +1,22 @@
 """One training run as the stages use it: progress, files, account."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, forward, metrics, tokens, train, trainset
+from ila_jax import (
+  artifacts,
+  batching,
+  evaluate,
+  forward,
+  layouts,
+  metrics,
+  tokens,
+  train,
+  trainset,
+)
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import decoder as decoder_lib
@@ -104,6 +115,45 @@ def fit(
     cells=len(history) * max(config.train.batch_tokens // width, 1) * width,
   )
   return Tuned(trained) if recipe is None else Tuned(decoder, recipe, trained)
+
+
+def dev_loss(
+  tuned: Tuned,
+  dev: trainset.TokenSet,
+  *,
+  config: config_lib.Config,
+  mesh: Mesh,
+  account: metrics.Account,
+  advance: Callable[[int], None] = lambda examples: None,
+) -> evaluate.Evaluation:
+  """The loss of a model on the held-out examples, see `evaluate.summarise`.
+
+  Raises:
+    errors.InputError: a loss that is not finite.
+  """
+
+  def count(batch: batching.Batch) -> None:
+    advance(len(batch.examples))
+    account.add(cells=batch.cells)
+
+  layout = layouts.choose(
+    dev.lengths,
+    batch_tokens=config.score.batch_tokens,
+    kind=config.score.layout,
+  )
+  found = evaluate.evaluate(
+    tuned.decoder,
+    dev,
+    layout=layout,
+    mesh=mesh,
+    adapters=tuned.adapters,
+    on_batch=count,
+  )
+  cost = forward.flops(
+    tuned.decoder.config, dev.lengths, response_tokens=dev.response_tokens
+  )
+  account.add(flops=cost, tokens=int(dev.lengths.sum()))
+  return found
 
 
 def drop_checkpoints(folder: epath.Path, name: str) -> None:

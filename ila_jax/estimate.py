@@ -1,0 +1,166 @@
+"""What compiled programs need: memory on each device, before weights are read.
+
+Programs are compiled for shapes on the mesh and asked for their memory. They
+stay in the cache of compiled programs, so the run itself is not slower for it.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import PyTree
+
+from ila_jax import embed, layouts, optim, scoring, train_step
+from ila_jax import mesh as mesh_lib
+from ila_jax.models import architecture
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import encoder as encoder_lib
+from ila_jax.models import lora as lora_lib
+
+
+def scoring_bytes(
+  config: architecture.DecoderConfig,
+  layout: layouts.Layout,
+  mesh: Mesh,
+  *,
+  lora: lora_lib.LoraConfig | None = None,
+  models: int = 1,
+) -> int:
+  """Bytes on each device while examples are scored: weights and the rest.
+
+  Args:
+    config: of the decoder.
+    layout: of the pool; the largest of its batches counts.
+    mesh: the devices.
+    lora: recipe of the adapters, where there are some.
+    models: m, adapters that are scored together, the zero adapter included.
+
+  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
+  >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
+  >>> layout = layouts.Layout((32,), batch_tokens=64, packed=False)
+  >>> weights = 4 * decoder_lib.count_parameters(config)
+  >>> scoring_bytes(config, layout, mesh_lib.make()) > weights
+  True
+  """
+  graphdef, params = _placed(config, mesh)
+  adapters = None
+  if lora is not None:
+    shapes = jax.eval_shape(lora_lib.init, config, lora, jax.random.key(0))
+    adapters = jax.eval_shape(
+      lambda one: lora_lib.stack(lora, [one] * models), shapes
+    )
+  return max(
+    _bytes(
+      scoring.batch_nll,
+      graphdef,
+      layout.segments,
+      params,
+      adapters,
+      _batch(width, layout.batch_tokens, mesh),
+      mesh=mesh,
+    )
+    for width in {layout.widths[0], layout.widths[-1]}
+  )
+
+
+def training_bytes(
+  config: architecture.DecoderConfig,
+  mesh: Mesh,
+  *,
+  width: int,
+  batch_tokens: int,
+  lora: lora_lib.LoraConfig | None = None,
+) -> int:
+  """Bytes on each device while a decoder, or an adapter, is trained.
+
+  Args:
+    config: of the decoder.
+    mesh: the devices.
+    width: tokens of a row.
+    batch_tokens: of a step, over all devices.
+    lora: recipe of the adapter; None trains the whole decoder.
+  """
+  graphdef, params = _placed(config, mesh)
+  params = nnx.to_pure_dict(params)
+  optimizer = optim.adamw()
+  trained, frozen = params, {}
+  if lora is not None:
+    key = jax.random.key(0)
+    trained = jax.eval_shape(lora_lib.init, config, lora, key)
+    frozen = params
+  state = jax.eval_shape(
+    lambda start: train_step.first_state(optimizer, start), trained
+  )
+  state = _on(state, train_step.shardings(state, mesh, lora))
+  return _bytes(
+    train_step.train_step,
+    graphdef,
+    optimizer,
+    mesh,
+    lora,
+    state,
+    frozen,
+    _batch(width, batch_tokens // mesh_lib.batch_multiple(mesh), mesh),
+    jax.ShapeDtypeStruct((), jnp.float32),
+    mesh=mesh,
+  )
+
+
+def embedding_bytes(
+  config: encoder_lib.EncoderConfig, layout: layouts.Layout, mesh: Mesh
+) -> int:
+  """Bytes on each device while prompts are embedded."""
+  graphdef, shapes = nnx.split(encoder_lib.abstract(config))
+  params = _on(shapes, encoder_lib.shardings(shapes, mesh))
+  return _bytes(
+    embed.batch_embeddings,
+    graphdef,
+    "mean",
+    layout.segments,
+    params,
+    _batch(layout.widths[-1], layout.batch_tokens, mesh),
+    mesh=mesh,
+  )
+
+
+def _placed(
+  config: architecture.DecoderConfig, mesh: Mesh
+) -> tuple[Any, PyTree]:
+  """A decoder's structure, and the shapes and places of its weights."""
+  graphdef, shapes = nnx.split(decoder_lib.abstract(config))
+  return graphdef, _on(shapes, decoder_lib.shardings(shapes, mesh))
+
+
+def _on(shapes: PyTree, shardings: PyTree) -> PyTree:
+  return jax.tree.map(
+    lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+    shapes,
+    shardings,
+  )
+
+
+def _batch(
+  width: int, device_tokens: int, mesh: Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  rows = max(device_tokens // width, 1) * mesh_lib.batch_multiple(mesh)
+  place = NamedSharding(mesh, mesh_lib.BATCH)
+  dtypes = dict.fromkeys(("tokens", "positions", "segment_ids"), np.int32)
+  return {
+    name: jax.ShapeDtypeStruct((rows, width), dtype, sharding=place)
+    for name, dtype in (dtypes | {"targets": np.bool_}).items()
+  }
+
+
+def _bytes(function: Any, *args: Any, mesh: Mesh) -> int:
+  """Of arguments, results and what lies between, without what is shared."""
+  with jax.set_mesh(mesh):
+    found = function.lower(*args).compile().memory_analysis()
+  return (
+    found.argument_size_in_bytes
+    + found.output_size_in_bytes
+    + found.temp_size_in_bytes
+    - found.alias_size_in_bytes
+  )
