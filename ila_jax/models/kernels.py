@@ -29,9 +29,6 @@ _CUDNN = "cudnn"
 _LANES = 128
 _SPLASH_BLOCKS = (512, 256, 128)
 
-# Segments of what is added to reach a block's size; no token has it.
-_NOBODY = -1
-
 
 def _visible(
   query_segments: Int[Array, "b q"],
@@ -106,7 +103,7 @@ def blocked(query, key, value, segment_ids, *, scale, softcap, **sight):
   size = -(-t // blocks)
   query, key, value = _group(query, key, value)
   query = _pad(query, size, axis=3)
-  queries_from = _pad(segment_ids, size, axis=1, fill=_NOBODY)
+  queries_from = _pad(segment_ids, size, axis=1)
   window = sight["window"]
   spans = _WINDOW_SPANS if window else _CAUSAL_SPANS if sight["causal"] else 1
   span = -(-blocks // spans) * size
@@ -141,11 +138,11 @@ def _split(x: Array, size: int, *, axis: int) -> Array:
   return jnp.moveaxis(x, axis, 0)
 
 
-def _pad(x: Array, multiple: int, *, axis: int, fill: int = 0) -> Array:
-  """Appends along an axis up to a multiple."""
+def _pad(x: Array, multiple: int, *, axis: int) -> Array:
+  """Appends zeros, which is padding as a segment, up to a multiple."""
   widths = [(0, 0)] * x.ndim
   widths[axis] = (0, -x.shape[axis] % multiple)
-  return jnp.pad(x, widths, constant_values=fill)
+  return jnp.pad(x, widths)
 
 
 def on_each_device(kernel: Callable[..., Array]) -> Callable[..., Array]:
@@ -179,7 +176,7 @@ def cudnn(query, key, value, segment_ids, *, scale, softcap, window, causal):
   t = query.shape[1]
   # Its backward pass wants an even number of tokens where there is a mask.
   query, key, value = (_pad(x, 2, axis=1) for x in (query, key, value))
-  segments = _pad(segment_ids, 2, axis=1, fill=_NOBODY)
+  segments = _pad(segment_ids, 2, axis=1)
   # The window is in the mask: a mask beside cuDNN's own is not always taken.
   mask = _visible(segments, segments, causal=causal, window=window)
   return jax.nn.dot_product_attention(
@@ -205,7 +202,7 @@ def splash(query, key, value, segment_ids, *, scale, softcap, window, causal):
   query, key, value = (
     jnp.swapaxes(_pad(x, _LANES, axis=3), 1, 2) for x in rows
   )
-  segments = _pad(segment_ids, _LANES, axis=1, fill=_NOBODY)
+  segments = _pad(segment_ids, _LANES, axis=1)
   square = (query.shape[2],) * 2
   if window is not None:
     mask = splash.LocalMask(square, (window - 1, 0), offset=0)
