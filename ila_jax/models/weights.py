@@ -147,12 +147,12 @@ def save_decoder(
   True
   """
   folder = epath.Path(folder)
-  tensors = {}
+  tensors, names = {}, names_lib.decoder(config)
   for path, leaf in _flat(nnx.state(decoder)).items():
     array = mesh_lib.fetch(leaf)
     stacked = array if path.startswith("blocks/") else array[None]
     for layer, tensor in enumerate(stacked):
-      name = names_lib.decoder(config)[path].format(layer)
+      name = names[path].format(layer)
       tensors[name] = np.ascontiguousarray(_turn(path, tensor))
   ids = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
   artifacts.write_json(folder / "config.json", foreign.to_foreign(config) | ids)
