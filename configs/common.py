@@ -58,7 +58,7 @@ def get_config() -> ml_collections.ConfigDict:
   encoder.attention = "auto"  # as model.attention
   encoder.prefix = ""  # before every prompt; E5 wants 'query: '
   encoder.max_tokens = 256  # of the prompt; longer prompts are cut
-  encoder.batch_tokens = 2048  # per device, padding included
+  encoder.batch_tokens = 1024  # per device, padding included
   encoder.layout = "auto"  # by platform; 'buckets', 'pack'
   encoder.lsa_width = 128  # columns of the 'lsa' embeddings
 

@@ -77,7 +77,7 @@ def run(config: config_lib.Config, workdir: epath.PathLike) -> list[Cost]:
 def _pass(
   lengths: pool_sample.Lengths,
   decoder: architecture.DecoderConfig,
-  examples: float,
+  examples: float | int,
 ) -> float:
   """FLOPs of a forward pass over so many examples like those of the pool."""
   cost = forward.flops(
@@ -93,15 +93,15 @@ def _cost(
   mesh: Mesh,
   stage: str,
   *,
-  passes: float = 0.0,
-  steps: float = 0.0,
+  passes: float | int = 0,
+  steps: float | int = 0,
   device_bytes: int,
 ) -> Cost:
   """A stage of so many FLOPs in forward passes, and in training steps."""
   dtype = config.encoder.dtype if stage == "embed" else config.model.dtype
   rate = hardware.matrix_rate(mesh, dtype)
   seconds = (passes / _FORWARD_SHARE + steps / _TRAINING_SHARE) / rate
-  return Cost(stage, passes + steps, seconds, device_bytes)
+  return Cost(stage, float(passes + steps), seconds, device_bytes)
 
 
 def _embedding(

@@ -27,7 +27,7 @@ _TOKENS_A_SEGMENT = 8
 # At most so many shapes, and so one compilation each, ...
 MAX_BUCKETS = 24
 # ... and no shape that saves less padding than compiling it costs.
-_BUCKET_TOKENS = 2048
+_BUCKET_TOKENS = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def choose(
     ValueError: another kind.
 
   >>> choose(np.array([9, 30]), batch_tokens=64, kind="buckets").widths
-  (32,)
+  (30,)
   >>> choose(np.array([9, 30]), batch_tokens=256, kind="pack").widths
   (256,)
   """
@@ -124,8 +124,8 @@ def bucket_widths(lengths: Int[np.ndarray, " n"]) -> tuple[int, ...]:
   """The widths that pad these lengths least, few enough to compile.
 
   The exact optimum by dynamic programming over the histogram of lengths: the
-  least (padding + 2,048 tokens a width), of 24 widths at most, each a multiple
-  of 8 (of more, where examples are longer than 4,096 tokens).
+  least (padding + 512 tokens a width), of 24 widths at most, each even (and a
+  multiple of more, where examples are longer than 1,024 tokens).
 
   Args:
     lengths: tokens of each example of the whole pool.
@@ -135,10 +135,10 @@ def bucket_widths(lengths: Int[np.ndarray, " n"]) -> tuple[int, ...]:
 
   >>> lengths = np.repeat([10, 100], 1000)
   >>> bucket_widths(lengths)
-  (16, 104)
+  (10, 100)
   """
   longest = max(int(lengths.max(initial=1)), 1)
-  step = 8 * -(-longest // 4096)
+  step = 2 * -(-longest // 1024)
   units = -(-longest // step)
   counts = np.bincount(-(-lengths // step), minlength=units + 1)
   width = np.arange(units + 1) * step
@@ -172,9 +172,10 @@ def length_batches(
 
   Examples are sorted by length, longest first, and cut in a cascade: a batch
   has the narrowest width that holds the longest example left, and as many rows
-  as the budget allows. So each example stands in one batch, there are at most
-  as many shapes as widths, only the last batch has empty rows, and what does
-  not fit in memory fails first.
+  as the budget allows. So each example stands in one batch, only the last has
+  empty rows, and what does not fit in memory fails first. The last batch is
+  halved as often as its examples allow: there is at most one shape more than
+  widths.
 
   Args:
     lengths: tokens of each example.
@@ -191,7 +192,7 @@ def length_batches(
 
   >>> length_batches(np.array([5, 90, 7]), batch_tokens=192, widths=(8, 96))
   [Batch(rows=[[1], [2]], width=96, height=2), \
-Batch(rows=[[0]], width=8, height=24)]
+Batch(rows=[[0]], width=8, height=1)]
   """
   longest = int(lengths.max(initial=0))
   if longest > widths[-1]:
@@ -204,8 +205,10 @@ Batch(rows=[[0]], width=8, height=24)]
     width = widths[bisect.bisect_left(widths, lengths[order[start]])]
     height = max(batch_tokens // width // multiple, 1) * multiple
     rows = order[start : start + height, None].tolist()
+    while len(rows) <= height // multiple // 2 * multiple:
+      height = height // multiple // 2 * multiple
     batches.append(batching.Batch(rows, width, height))
-    start += height
+    start += len(rows)
   return batches
 
 

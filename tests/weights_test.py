@@ -499,16 +499,37 @@ def test_encoders_of_other_makes_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(config)
 
 
-def test_encoder_inside_a_larger_model(tmp_path):
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta"])
+def test_encoder_inside_a_larger_model(tmp_path, family):
   transformers = pytest.importorskip("transformers")
-  bert = torch_models.make_encoder()
-  torch_models.save(bert, tmp_path / "bare")
-  masked = transformers.BertForMaskedLM(bert.config)
-  missing = masked.bert.load_state_dict(bert.state_dict(), strict=False)
+  alone = torch_models.make_encoder(family)
+  torch_models.save(alone, tmp_path / "bare")
+  masked = transformers.AutoModelForMaskedLM.from_config(alone.config)
+  inner = masked.bert if family == "bert" else masked.roberta
+  missing = inner.load_state_dict(alone.state_dict(), strict=False)
   assert not missing.missing_keys
   torch_models.save(masked, tmp_path / "masked")
   _, _, bare = weights.load_encoder(tmp_path / "bare")
   _assert_same(weights.load_encoder(tmp_path / "masked")[2], bare)
+
+
+def test_the_longest_text_that_sentence_transformers_noted(tmp_path, minilm):
+  assert foreign.max_tokens(tmp_path) is None
+  assert foreign.max_tokens(minilm) == 256
+  file = tmp_path / "sentence_bert_config.json"
+  for values, want in (
+    ({"max_seq_length": 512, "do_lower_case": False}, 512),
+    ({"max_seq_length": None}, None),
+  ):
+    file.write_text(json.dumps(values))
+    assert foreign.max_tokens(tmp_path) == want
+  for values, message in (
+    ({"max_seq_length": "long"}, "max_seq_length is 'long'; allowed: a whole"),
+    ({"do_lower_case": True}, "do_lower_case is True; allowed: False"),
+  ):
+    file.write_text(json.dumps(values))
+    with pytest.raises(errors.InputError, match=message):
+      foreign.max_tokens(tmp_path)
 
 
 @pytest.mark.parametrize(
