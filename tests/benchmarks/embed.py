@@ -72,9 +72,14 @@ def make_texts(model: pathlib.Path, n: int, pool: str, seed: int) -> list[str]:
 
 
 def ours(
-  folder: str, texts: list[str], *, dtype: str, batch_tokens: int
+  folder: str,
+  texts: list[str],
+  *,
+  dtype: str,
+  batch_tokens: int,
+  layout_kind: str,
 ) -> harness.Task:
-  from ila_jax import batching, embed, tokens
+  from ila_jax import embed, layouts, tokens
   from ila_jax import mesh as mesh_lib
   from ila_jax.models import encoder as encoder_lib
   from ila_jax.models import weights
@@ -89,7 +94,8 @@ def ours(
 
   given = tokenize()
   lengths = np.array([len(ids) for ids in given], np.int32)
-  plan = batching.length_batches(lengths, batch_tokens=batch_tokens)
+  layout = layouts.choose(lengths, batch_tokens=batch_tokens, kind=layout_kind)
+  plan = layouts.plan(lengths, layout)
   compilations = harness.Compilations()
 
   def task(mode: str) -> dict[str, Any]:
@@ -97,12 +103,12 @@ def ours(
       model,
       tokenize() if mode == _TEXT else given,
       pooling=pooling,
-      batch_tokens=batch_tokens,
+      layout=layout,
       mesh=mesh,
     )
     return {
       "vectors": vectors,
-      "padding": batching.padding_fraction(plan, lengths),
+      "padding": layouts.padding_fraction(plan, lengths),
       "programs": compilations.programs,
       "compile_seconds": compilations.seconds,
       "flops": encoder_lib.flops(config, lengths.tolist()),
@@ -229,7 +235,8 @@ def _unsort(vectors: np.ndarray, order: np.ndarray) -> np.ndarray:
 def main() -> None:
   flags = harness.parser("embed", rounds=3)
   flags.add_argument("--texts", type=int, default=2000)
-  flags.add_argument("--batch-tokens", type=int, default=2048, help="of ours")
+  flags.add_argument("--batch-tokens", type=int, default=1024, help="of ours")
+  flags.add_argument("--layout", default="auto", help="of ours")
   flags.add_argument(
     "--pool", default=str(_POOL), help="take the texts from this pool"
   )
@@ -297,7 +304,12 @@ def _contenders(
     harness.Contender(
       "ours",
       ours,
-      {**data, "dtype": options.dtype, "batch_tokens": options.batch_tokens},
+      {
+        **data,
+        "dtype": options.dtype,
+        "batch_tokens": options.batch_tokens,
+        "layout_kind": options.layout,
+      },
     ),
     torch_made("float32"),
     harness.Contender(

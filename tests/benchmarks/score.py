@@ -167,14 +167,24 @@ def necessary_flops(
 
 
 def ours(
-  folder: str, examples: Examples, *, dtype: str, batch_tokens: int
+  folder: str,
+  examples: Examples,
+  *,
+  dtype: str,
+  batch_tokens: int,
+  layout_kind: str,
 ) -> harness.Task:
-  from ila_jax import batching, scoring
+  from ila_jax import layouts, scoring
   from ila_jax import mesh as mesh_lib
   from ila_jax.models import weights
 
   mesh = mesh_lib.make()
-  _, decoder = weights.load_decoder(folder, dtype=dtype, mesh=mesh)
+  _, decoder = weights.load_decoder(
+    folder, dtype=dtype, param_dtype=dtype, mesh=mesh
+  )
+  lengths = examples.lengths.astype(np.int32)
+  layout = layouts.choose(lengths, batch_tokens=batch_tokens, kind=layout_kind)
+  plan = layouts.plan(lengths, layout)
   compilations = harness.Compilations()
 
   def task(mode: str) -> dict[str, Any]:
@@ -183,14 +193,12 @@ def ours(
       decoder,
       examples.tokens,
       examples.is_response,
-      batch_tokens=batch_tokens,
+      layout=layout,
       mesh=mesh,
-    )
-    lengths = examples.lengths.astype(np.int32)
-    plan = batching.length_batches(lengths, batch_tokens=batch_tokens)
+    )[:, 0]
     return {
       "nll": nll,
-      "padding": batching.padding_fraction(plan, lengths),
+      "padding": layouts.padding_fraction(plan, lengths),
       "programs": compilations.programs,
       "compile_seconds": compilations.seconds,
     }
@@ -324,7 +332,12 @@ def contenders(
     harness.Contender(
       "ours",
       ours,
-      {**data, "dtype": options.dtype, "batch_tokens": options.batch_tokens},
+      {
+        **data,
+        "dtype": options.dtype,
+        "batch_tokens": options.batch_tokens,
+        "layout_kind": options.layout,
+      },
     ),
     padded("torch pool order b16", False),
     padded("torch sorted b16", True),
@@ -340,6 +353,7 @@ def main() -> None:
   flags.add_argument("--examples", type=int, help="default by size")
   flags.add_argument("--max-tokens", type=int, default=1024)
   flags.add_argument("--batch-tokens", type=int, default=2048, help="of ours")
+  flags.add_argument("--layout", default="auto", help="of ours")
   flags.add_argument(
     "--pool", default="", help="take lengths from this pool, such as a file"
   )

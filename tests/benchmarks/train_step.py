@@ -47,7 +47,7 @@ def ours(
   from flax import nnx
 
   from ila_jax import mesh as mesh_lib
-  from ila_jax import optim, train
+  from ila_jax import optim, train_step
   from ila_jax.models import decoder as decoder_lib
   from ila_jax.models import weights
 
@@ -69,8 +69,8 @@ def ours(
     with jax.set_mesh(mesh):
       for step in range(steps):
         batch = mesh_lib.put(batches[step % len(batches)], mesh)
-        state, metrics = train.train_step(
-          graphdef, optimizer, mesh, state, batch, rate
+        state, metrics = train_step.train_step(
+          graphdef, optimizer, mesh, None, state, {}, batch, rate
         )
         losses.append(metrics["loss"])
     states.append(jax.block_until_ready(state))
