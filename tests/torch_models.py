@@ -47,6 +47,7 @@ def make_decoder(family: str):
 
 def make_encoder(model_type: str = "bert", **fields):
   """A torch BERT or RoBERTa whose every weight is random."""
+  pytest.importorskip("torch")
   transformers = pytest.importorskip("transformers")
   padding = {"pad_token_id": 0 if model_type == "bert" else 1}
   config = transformers.AutoConfig.for_model(
@@ -72,6 +73,7 @@ def randomize(model):
 
 def causal(model_type: str, **fields):
   """A torch causal language model of any family, at small random weights."""
+  pytest.importorskip("torch")
   transformers = pytest.importorskip("transformers")
   sizes = SIZES | {"num_key_value_heads": 2, "head_dim": 12} | fields
   config = transformers.AutoConfig.for_model(model_type, **sizes)
