@@ -148,18 +148,19 @@ def vocabulary(size: str) -> int:
 
 
 def necessary_flops(
-  folder: str, lengths: np.ndarray, *, response_tokens: int
+  config: Any, lengths: np.ndarray, *, response_tokens: int
 ) -> int:
-  """Products of a forward pass that no program can leave out."""
-  from ila_jax.models import architecture, foreign
+  """Products of a forward pass that no program can leave out.
+
+  Args:
+    config: `architecture.DecoderConfig`.
+    lengths: tokens of each example; a token sees itself and those before it.
+    response_tokens: tokens of all whose logits are needed.
+  """
+  from ila_jax.models import architecture
 
   return architecture.flops(
-    foreign.decoder_config(
-      pathlib.Path(folder),
-      dtype="float32",
-      param_dtype="float32",
-      remat=False,
-    ),
+    config,
     tokens=int(lengths.sum()),
     attended=int((lengths * (lengths + 1) // 2).sum()),
     response_tokens=response_tokens,
@@ -174,7 +175,7 @@ def ours(
   from ila_jax.models import weights
 
   mesh = mesh_lib.make()
-  _, decoder = weights.load_decoder(folder, dtype=dtype, mesh=mesh)
+  config, decoder = weights.load_decoder(folder, dtype=dtype, mesh=mesh)
   compilations = harness.Compilations()
 
   def task(mode: str) -> dict[str, Any]:
@@ -193,6 +194,9 @@ def ours(
       "padding": batching.padding_fraction(plan, lengths),
       "programs": compilations.programs,
       "compile_seconds": compilations.seconds,
+      "flops": necessary_flops(
+        config, examples.lengths, response_tokens=examples.response_tokens
+      ),
     }
 
   return task
@@ -371,9 +375,6 @@ def main() -> None:
     measured, skipped = harness.run(
       contenders(folder, examples, options), options
     )
-    flops = necessary_flops(
-      folder, examples.lengths, response_tokens=examples.response_tokens
-    )
   found = measured["ours"].found[""]
   nll = {
     name: shown.found[""]["nll"]
@@ -399,7 +400,7 @@ def main() -> None:
     tables={"": f"score {options.size} {options.family} {options.dtype}"},
     amount=int(examples.lengths.sum()),
     unit="tokens",
-    flops=flops,
+    flops=found["flops"],
     quality=quality,
     work={
       **vars(options),
