@@ -12,8 +12,10 @@ _CHECKOUT = conftest.__file__.rpartition("/tests/")[0]
 
 
 def _trial(name):
+  command = [sys.executable, "-m", f"tests.benchmarks.{name}", "--tiny"]
   done = subprocess.run(
-    [sys.executable, "-m", f"tests.benchmarks.{name}", "--tiny"],
+    # The export to ONNX takes longer than all the rest.
+    [*command, "--only=^(?!onnx)"],
     capture_output=True,
     text=True,
     cwd=_CHECKOUT,
@@ -36,8 +38,6 @@ def test_a_trial_ends_in_one_json_line(name, request):
   absent = [line for line in printed.splitlines() if line.startswith("skipped")]
   assert absent == found["work"]["skipped"]
   assert len(found["rivals"]) + len(absent) == (3 if name == "score" else 2)
-  # More threads than a test session allows are no test's to set.
-  assert found["work"]["threads"] >= 1
   agreement = {
     "score": lambda q: max(q["largest_relative_difference"].values()) < 1e-5,
     "embed": lambda q: min(q["least_cosine"].values(), default=1) > 0.99999,

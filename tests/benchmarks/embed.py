@@ -212,7 +212,7 @@ def _export(folder: str, target: str) -> str:
     dynamo=True,
     dynamic_shapes=(axes, axes),
     input_names=["input_ids", "attention_mask"],
-    output_names=["embedding"],
+    output_names=["sentence_embedding"],
     verbose=False,
   )
   return f"{target}/model.onnx"

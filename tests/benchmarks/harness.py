@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -135,16 +136,17 @@ def run(
   chosen.insert(0, Contender(MATRIX, _matrix, arguments))
   workers: dict[str, _Worker] = {}
   try:
+    # All load at the same time; nothing is timed until all are ready.
     for contender in chosen:
-      worker = _Worker(
-        contender, options.threads, fresh=not options.tiny or contender.is_ours
-      )
+      fresh = not options.tiny or contender.is_ours
+      worker = _Worker(contender, options.threads, fresh=fresh)
       workers[contender.name] = worker
-      if worker.refused:
-        skipped.append(f"skipped {contender.name}: {worker.refused}")
-        workers.pop(contender.name).close()
-      else:
-        worker.turn(modes, warm=True)
+    for name in list(workers):
+      if workers[name].refused:
+        skipped.append(f"skipped {name}: {workers[name].refused}")
+        workers.pop(name).close()
+    for worker in workers.values():
+      worker.turn(modes, warm=True)
     for turn in range(options.rounds):
       order = list(workers.values())
       # Nobody always follows the same neighbour's heat and noise.
@@ -196,7 +198,14 @@ class _Worker:
       theirs.close()
     self._name = contender.name
     self.measured = Measured({}, {}, {})
-    self.refused = self._receive()
+    if not fresh:
+      # Threads would import the same modules at the same time.
+      self.refused  # noqa: B018
+
+  @functools.cached_property
+  def refused(self) -> str:
+    """Why it cannot take part, or nothing; waits until it is ready."""
+    return self._receive()
 
   def turn(self, modes: Sequence[str], *, warm: bool) -> None:
     for mode in modes:

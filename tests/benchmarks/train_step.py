@@ -52,7 +52,12 @@ def ours(
   from ila_jax.models import weights
 
   mesh = mesh_lib.make()
-  _, decoder = weights.load_decoder(folder, dtype=dtype, mesh=mesh)
+  config, decoder = weights.load_decoder(folder, dtype=dtype, mesh=mesh)
+  flops = score.necessary_flops(
+    config,
+    np.full(len(batches[0]["tokens"]), batches[0]["tokens"].shape[1]),
+    response_tokens=int(batches[0]["targets"].sum()),
+  )
   optimizer = optim.adamw(weight_decay=0.0, clip_norm=1.0)
   graphdef, params = nnx.split(decoder)
   params = nnx.to_pure_dict(params)
@@ -78,6 +83,7 @@ def ours(
       "first_losses": [float(loss) for loss in losses[:steps]],
       "programs": compilations.programs,
       "compile_seconds": compilations.seconds,
+      "flops": 3 * flops,  # A backward pass costs two forward passes.
     }
 
   return task
@@ -152,11 +158,6 @@ def main() -> None:
     measured, skipped = harness.run(
       _contenders(folder, batches, options), options
     )
-    forward = score.necessary_flops(
-      folder,
-      np.full(options.rows, options.width),
-      response_tokens=int(batches[0]["targets"].sum()),
-    )
   found = {n: s.found[""] for n, s in measured.items() if n != harness.MATRIX}
   first = {name: found[name]["first_losses"] for name in found}
   quality = {
@@ -176,8 +177,7 @@ def main() -> None:
     tables={"": f"one step, {options.size} model, {options.dtype}"},
     amount=options.rows * options.width,
     unit="tokens",
-    # A backward pass costs two forward passes.
-    flops=3 * forward,
+    flops=found["ours"]["flops"],
     quality=quality,
     work={**vars(options), "skipped": skipped},
   )
