@@ -122,6 +122,7 @@ def _embedding(
     prompts,
     batch_tokens=config.encoder.batch_tokens,
     kind=config.encoder.layout,
+    program_tokens=forward.program_tokens(model),
   )
   flops = forward.flops(model, prompts.astype(np.int32))
   return [
@@ -149,6 +150,7 @@ def _scoring(
     (lengths.prompt + lengths.response).astype(np.int32),
     batch_tokens=max(config.score.batch_tokens // models, 1),
     kind=config.score.layout,
+    program_tokens=forward.program_tokens(decoder),
   )
   tuned = config.score.epochs * config.score.reference_examples * seeds
   device_bytes = max(

@@ -75,7 +75,13 @@ def encode(
 
   Returns:
     Unit-norm float32 embeddings, in the order given.
+
+  Raises:
+    errors.InputError: a text that is longer than the encoder's positions.
   """
+  if isinstance(model, encoder_lib.Encoder):
+    longest = max((len(ids) for ids in tokens), default=0)
+    encoder_lib.check_length(model.config, longest)
   graphdef, params = nnx.split(model)
   step = functools.partial(
     batch_embeddings, graphdef, pooling, layout.segments, params

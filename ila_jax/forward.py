@@ -80,6 +80,24 @@ def _collect(
   return batch.examples, host[row, segment]
 
 
+def program_tokens(
+  config: architecture.DecoderConfig | encoder_lib.EncoderConfig,
+) -> int:
+  """Tokens that a model passes in the time that one program takes to compile.
+
+  A compilation takes about a second, in which two cores of a CPU compute about
+  10¹¹ FLOP: of a small model that is many tokens, and of a large one few.
+
+  >>> config = architecture.DecoderConfig(
+  ...   vocab=32, layers=2, width=512, heads=8, kv_heads=8, head_dim=64,
+  ...   mlp_width=2048,
+  ... )
+  >>> program_tokens(config)
+  5874
+  """
+  return int(1e11 * 128 / flops(config, np.array([128]))) + 1
+
+
 def flops(
   config: architecture.DecoderConfig | encoder_lib.EncoderConfig,
   lengths: Int[np.ndarray, " n"],

@@ -24,10 +24,8 @@ PACK_WIDTH = 2048
 _BLOCK = 128
 # A packed row has room for one example in so many tokens.
 _TOKENS_A_SEGMENT = 8
-# At most so many shapes, and so one compilation each, ...
+# At most so many shapes, and so one compilation each.
 MAX_BUCKETS = 24
-# ... and no shape that saves less padding than compiling it costs.
-_BUCKET_TOKENS = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +49,11 @@ class Layout:
 
 
 def choose(
-  lengths: Int[np.ndarray, " n"], *, batch_tokens: int, kind: str = "auto"
+  lengths: Int[np.ndarray, " n"],
+  *,
+  batch_tokens: int,
+  kind: str = "auto",
+  program_tokens: int = 512,
 ) -> Layout:
   """The layout for a pool whose examples have these lengths.
 
@@ -59,6 +61,8 @@ def choose(
     lengths: tokens of each example of the whole pool.
     batch_tokens: tokens of a batch on each device, padding included.
     kind: `buckets`, `pack`, or `auto`, which is buckets on a CPU.
+    program_tokens: tokens that could be computed while one more shape is
+      compiled (`forward.program_tokens`); of buckets.
 
   Raises:
     ValueError: another kind.
@@ -73,7 +77,8 @@ def choose(
   if kind == "auto":
     kind = "buckets" if jax.default_backend() == "cpu" else "pack"
   if kind == "buckets":
-    return Layout(bucket_widths(lengths), batch_tokens, packed=False)
+    widths = bucket_widths(lengths, program_tokens=program_tokens)
+    return Layout(widths, batch_tokens, packed=False)
   longest = max(int(lengths.max(initial=1)), min(PACK_WIDTH, batch_tokens))
   return Layout((-(-longest // _BLOCK) * _BLOCK,), batch_tokens, packed=True)
 
@@ -120,21 +125,24 @@ def plan(
   ]
 
 
-def bucket_widths(lengths: Int[np.ndarray, " n"]) -> tuple[int, ...]:
-  """The widths that pad these lengths least, few enough to compile.
+def bucket_widths(
+  lengths: Int[np.ndarray, " n"], *, program_tokens: int
+) -> tuple[int, ...]:
+  """The widths that take the least time to compile and to pad for.
 
   The exact optimum by dynamic programming over the histogram of lengths: the
-  least (padding + 512 tokens a width), of 24 widths at most, each even (and a
+  least (padding + program_tokens a width), of 24 widths at most, each even (a
   multiple of more, where examples are longer than 1,024 tokens).
 
   Args:
     lengths: tokens of each example of the whole pool.
+    program_tokens: what a width costs, in tokens.
 
   Returns:
     Ascending widths; the last holds the longest.
 
   >>> lengths = np.repeat([10, 100], 1000)
-  >>> bucket_widths(lengths)
+  >>> bucket_widths(lengths, program_tokens=512)
   (10, 100)
   """
   longest = max(int(lengths.max(initial=1)), 1)
@@ -153,7 +161,7 @@ def bucket_widths(lengths: Int[np.ndarray, " n"]) -> tuple[int, ...]:
     ends = best[:, None] + rise
     choices.append(ends.argmin(axis=0))
     best = ends.min(axis=0)
-    totals.append(best[-1] + _BUCKET_TOKENS * len(choices))
+    totals.append(best[-1] + program_tokens * len(choices))
   end, widths = units, [units]
   for choice in reversed(choices[: int(np.argmin(totals))]):
     end = int(choice[end])

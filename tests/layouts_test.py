@@ -21,9 +21,8 @@ def padded(lengths, widths):
 @pytest.mark.parametrize("seed", range(5))
 def test_bucket_widths_are_the_best_of_all(seed, monkeypatch):
   monkeypatch.setattr(layouts, "MAX_BUCKETS", 3)
-  monkeypatch.setattr(layouts, "_BUCKET_TOKENS", 20 * seed)
   lengths = random_lengths(seed, 60, 40)
-  found = layouts.bucket_widths(lengths)
+  found = layouts.bucket_widths(lengths, program_tokens=20 * seed)
   top = -(-lengths.max() // 2) * 2
   grid = range(2, top, 2)
   costs = [
@@ -38,15 +37,17 @@ def test_bucket_widths_are_the_best_of_all(seed, monkeypatch):
 
 def test_bucket_widths_are_few_and_bounded():
   lengths = random_lengths(0, 50_000, 2048)
-  widths = layouts.bucket_widths(lengths)
+  widths = layouts.bucket_widths(lengths, program_tokens=512)
   assert len(widths) <= layouts.MAX_BUCKETS
   assert list(widths) == sorted(set(widths)) and widths[-1] == 2048
   assert padded(lengths, widths) / lengths.sum() < 1.11
   # A small pool is not worth many compilations.
-  assert len(layouts.bucket_widths(lengths[:20])) <= 3
-  assert layouts.bucket_widths(np.array([], np.int32)) == (2,)
+  assert len(layouts.bucket_widths(lengths[:20], program_tokens=512)) <= 3
+  assert layouts.bucket_widths(np.array([], np.int32), program_tokens=512) == (
+    2,
+  )
   # The table of widths stays small for long examples.
-  long = layouts.bucket_widths(np.array([3, 130_000]))
+  long = layouts.bucket_widths(np.array([3, 130_000]), program_tokens=9)
   assert long[-1] >= 130_000
 
 
@@ -95,7 +96,7 @@ def test_length_batches(n, multiple, batch_tokens):
   lengths = random_lengths(n, n)
   batches = layouts.length_batches(
     lengths,
-    widths=layouts.bucket_widths(lengths),
+    widths=layouts.bucket_widths(lengths, program_tokens=512),
     batch_tokens=batch_tokens,
     multiple=multiple,
   )

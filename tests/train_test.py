@@ -214,7 +214,12 @@ def test_it_learns_and_leaves_the_base_alone(lora):
     np.testing.assert_array_equal(a, b)
   if lora:
     tuned = lora_lib.merge(base, lora, tuned)
-    found = evaluate.evaluate(tuned, data, batch_tokens=64, mesh=_one_device())
+    found = evaluate.evaluate(
+      tuned,
+      data,
+      layout=layouts.choose(data.lengths, batch_tokens=64),
+      mesh=_one_device(),
+    )
     assert found["micro"] < history[0]["loss"] * 0.9
   assert nnx.graphdef(tuned) == nnx.graphdef(base)
 

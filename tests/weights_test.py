@@ -514,22 +514,22 @@ def test_encoder_inside_a_larger_model(tmp_path, family):
 
 
 def test_the_longest_text_that_sentence_transformers_noted(tmp_path, minilm):
-  assert foreign.max_tokens(tmp_path) is None
-  assert foreign.max_tokens(minilm) == 256
+  assert foreign.reading(tmp_path) == (None, False)
+  assert foreign.reading(minilm) == (256, False)
   file = tmp_path / "sentence_bert_config.json"
   for values, want in (
-    ({"max_seq_length": 512, "do_lower_case": False}, 512),
-    ({"max_seq_length": None}, None),
+    ({"max_seq_length": 512, "do_lower_case": True}, (512, True)),
+    ({"max_seq_length": None}, (None, False)),
   ):
     file.write_text(json.dumps(values))
-    assert foreign.max_tokens(tmp_path) == want
+    assert foreign.reading(tmp_path) == want
   for values, message in (
     ({"max_seq_length": "long"}, "max_seq_length is 'long'; allowed: a whole"),
-    ({"do_lower_case": True}, "do_lower_case is True; allowed: False"),
+    ({"do_lower_case": 3}, "do_lower_case is 3; allowed: False or True"),
   ):
     file.write_text(json.dumps(values))
     with pytest.raises(errors.InputError, match=message):
-      foreign.max_tokens(tmp_path)
+      foreign.reading(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -89,22 +89,24 @@ def encoder_config(
   )
 
 
-def max_tokens(folder: pathlib.Path) -> int | None:
-  """Longest text that an encoder was tuned for; None where nobody noted it.
+def reading(folder: pathlib.Path) -> tuple[int | None, bool]:
+  """How an encoder reads, by sentence-transformers' notes beside its weights.
 
-  From sentence-transformers' `sentence_bert_config.json`; special tokens
-  count. The model's own positions may allow more.
+  Returns:
+    (the longest text that it was tuned for, in tokens, special ones included,
+    or None where nobody noted it; whether text is lower-cased before it is
+    tokenized, as BGE's is).
 
-  >>> max_tokens(pathlib.Path("nowhere"))
+  >>> reading(pathlib.Path("nowhere"))
+  (None, False)
   """
   file = folder / "sentence_bert_config.json"
   if not file.exists():
-    return None
+    return None, False
   raw = fields.Fields(file, read_json(file, dict))
-  # Lower case is the tokenizer's business; this would be a second one.
-  raw.only("do_lower_case", False)
   name = "max_seq_length"
-  return None if raw.get(name) is None else raw.integer(name)
+  longest = None if raw.get(name) is None else raw.integer(name)
+  return longest, raw.only("do_lower_case", False, True)
 
 
 def pooling(folder: pathlib.Path) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from etils import epath
+from flax import nnx
 from jax.sharding import Mesh
 
 from ila_jax import (
@@ -24,6 +25,8 @@ from ila_jax import (
 from ila_jax import config as config_lib
 from ila_jax.models import foreign, weights
 from ila_jax.stages import base
+
+Tokenize = Callable[[list[str]], list[np.ndarray]]
 
 # The widths of batches are chosen by so many shards, so many prompts of each.
 _SAMPLE_SHARDS = 16
@@ -89,22 +92,14 @@ def _run_model(
   stage: provenance.Stage,
 ) -> None:
   """Embeds by an encoder, or by the base; a thread tokenizes ahead."""
-  model, pooling, tokenizer, longest = _load(
+  model, pooling, tokenize, longest = _load(
     config, workdir, mesh, stage.account
   )
-
-  def tokenize(texts: list[str]) -> list[np.ndarray]:
-    ids = tokenizer(
-      [config.encoder.prefix + text for text in texts],
-      truncation=True,
-      max_length=longest,
-    )["input_ids"]
-    return [np.array(i, np.int32) for i in ids]
-
   layout = layouts.choose(
     _sample_lengths(workdir, tokenize, longest),
     batch_tokens=config.encoder.batch_tokens,
     kind=config.encoder.layout,
+    program_tokens=forward.program_tokens(model.config),
   )
   todo = (
     (target, rows, None if target.exists() else tokenize(texts))
@@ -147,30 +142,43 @@ def _load(
   workdir: epath.Path,
   mesh: Mesh,
   account: metrics.Account,
-) -> tuple[Any, str, Any, int]:
-  """(model, pooling, tokenizer, tokens that a prompt may have)."""
-  longest = config.encoder.max_tokens
+) -> tuple[nnx.Module, str, Tokenize, int]:
+  """(model, pooling, tokenization, tokens that a prompt may have)."""
+  longest, lower = config.encoder.max_tokens, False
   if config.encoder.path == "base":
     model = base.load(config, workdir, mesh, account)
-    return model, "mean", base.tokenizer(config, workdir), longest
-  with artifacts.local(config.encoder.path) as here:
-    _, pooling, model = weights.load_encoder(
-      here,
-      dtype=config.encoder.dtype,
-      attention=config.encoder.attention,
-      mesh=mesh,
-    )
-    made_for = foreign.max_tokens(hub.find(here)) or model.config.max_positions
+    tokenizer, pooling = base.tokenizer(config, workdir), "mean"
+  else:
+    with artifacts.local(config.encoder.path) as here:
+      _, pooling, model = weights.load_encoder(
+        here,
+        dtype=config.encoder.dtype,
+        attention=config.encoder.attention,
+        mesh=mesh,
+      )
+      tuned_for, lower = foreign.reading(hub.find(here, with_weights=False))
+      tokenizer = tokens.load_tokenizer(here)
+    made_for = min(tuned_for or longest, model.config.max_positions)
     metrics.say(
       f"  the encoder pools by {pooling}; it was made for {made_for} tokens"
     )
     longest = min(longest, made_for)
-    return model, pooling, tokens.load_tokenizer(here), longest
+
+  def tokenize(texts: list[str]) -> list[np.ndarray]:
+    texts = [config.encoder.prefix + text for text in texts]
+    ids = tokenizer(
+      [text.lower() for text in texts] if lower else texts,
+      truncation=True,
+      max_length=longest,
+    )["input_ids"]
+    return [np.array(i, np.int32) for i in ids]
+
+  return model, pooling, tokenize, longest
 
 
 def _sample_lengths(
   workdir: epath.Path,
-  tokenize: Callable[[list[str]], list[np.ndarray]],
+  tokenize: Tokenize,
   longest: int,
 ) -> np.ndarray:
   """Lengths of some prompts of every part of the pool, and the longest."""

@@ -225,6 +225,7 @@ def _score(
     lengths,
     batch_tokens=max(config.score.batch_tokens // models, 1),
     kind=config.score.layout,
+    program_tokens=forward.program_tokens(decoder.config),
   )
   parts = []
   with metrics.counter(len(lengths), desc=name, unit="examples") as advance:

@@ -140,6 +140,7 @@ def dev_loss(
     dev.lengths,
     batch_tokens=config.score.batch_tokens,
     kind=config.score.layout,
+    program_tokens=forward.program_tokens(tuned.decoder.config),
   )
   found = evaluate.evaluate(
     tuned.decoder,
