@@ -195,7 +195,9 @@ def _training(
   if config.select.unit == "tokens":
     budget /= float(lengths.response.mean())
   elif config.select.unit == "fraction":
-    budget *= lengths.examples
+    taken = len(config.score.reference_seeds) * config.score.reference_examples
+    taken = config.pool.dev_examples + taken * config.score.exclude_reference
+    budget *= max(lengths.examples - taken, 0)
   arms = 1 + 2 * len(config.finetune.compare)
   subsets = config.scaling.subsets + config.scaling.held_out
   examples = {
