@@ -93,7 +93,7 @@ def program_tokens(
   ...   mlp_width=2048,
   ... )
   >>> program_tokens(config)
-  5874
+  5869
   """
   return int(1e11 * 128 / flops(config, np.array([128]))) + 1
 

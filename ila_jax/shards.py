@@ -15,6 +15,7 @@ from etils import epath
 from jaxtyping import Int
 
 from ila_jax import artifacts, trainset
+from ila_jax import mesh as mesh_lib
 
 SCHEMA = pa.schema(
   {
@@ -32,10 +33,19 @@ _GROUP_ROWS = 512
 
 
 def path(
-  workdir: epath.PathLike, stage: str, name: str, shard: int
+  workdir: epath.PathLike,
+  stage: str,
+  name: str,
+  shard: int,
+  suffix: str = "parquet",
 ) -> epath.Path:
   """The file of one shard: `WORKDIR/STAGE/NAME-00000.parquet`."""
-  return epath.Path(workdir) / stage / f"{name}-{shard:05d}.parquet"
+  return epath.Path(workdir) / stage / f"{name}-{shard:05d}.{suffix}"
+
+
+def done(targets: Sequence[epath.Path]) -> list[bool]:
+  """Which files a stage has written, as the first host sees it."""
+  return mesh_lib.agree([target.exists() for target in targets])
 
 
 def count(workdir: epath.PathLike) -> int:

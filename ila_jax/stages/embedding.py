@@ -102,7 +102,7 @@ def _run_model(
     program_tokens=forward.program_tokens(model.config),
   )
   todo = (
-    (target, rows, None if target.exists() else tokenize(texts))
+    (target, rows, texts and tokenize(texts))
     for target, rows, texts in _todo(workdir)
   )
   total = len(shards.lengths(workdir))
@@ -129,12 +129,19 @@ def _run_model(
 
 def _todo(
   workdir: epath.Path,
-) -> Iterator[tuple[epath.Path, int, list[str]]]:
-  """Each shard's file, number of rows and prompts."""
-  for shard in range(shards.count(workdir)):
-    target = workdir / "embed" / f"embeddings-{shard:05d}.npy"
-    table = shards.read_records(workdir, shard, ["prompt"])
-    yield target, table.num_rows, table.column("prompt").to_pylist()
+) -> Iterator[tuple[epath.Path, int, list[str] | None]]:
+  """Each shard's file, rows and prompts; no prompts where the file is there."""
+  targets = [
+    shards.path(workdir, "embed", "embeddings", shard, "npy")
+    for shard in range(shards.count(workdir))
+  ]
+  done = shards.done(targets)
+
+  def read(shard: int) -> tuple[int, list[str] | None]:
+    column = shards.read_records(workdir, shard, ["prompt"])["prompt"]
+    return len(column), None if done[shard] else column.to_pylist()
+
+  return ((target, *read(shard)) for shard, target in enumerate(targets))
 
 
 def _load(
@@ -210,6 +217,6 @@ def _run_lsa(
   lsa = embed.fit_lsa(sample, width=config.encoder.lsa_width, seed=config.seed)
   with metrics.counter(total, desc="embed", unit="prompts") as advance:
     for target, rows, texts in _todo(workdir):
-      if not target.exists():
+      if texts is not None:
         artifacts.write_array(target, embed.apply_lsa(lsa, texts))
       advance(rows)

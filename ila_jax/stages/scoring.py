@@ -184,7 +184,7 @@ def _tuned(
   """The base tuned on R, or an adapter: read back where it was made before."""
   name = f"reference-{seed}"
   folder = stage.folder / name
-  if training.exists(folder):
+  if mesh_lib.agree([training.exists(folder)])[0]:
     training.drop_checkpoints(stage.folder, name)
     return training.load(folder, config=config, mesh=mesh, base=decoder)
   table = shards.gather(
@@ -227,6 +227,7 @@ def _score(
     kind=config.score.layout,
     program_tokens=forward.program_tokens(decoder.config),
   )
+  todo = _todo(workdir, name)
   parts = []
   with metrics.counter(len(lengths), desc=name, unit="examples") as advance:
 
@@ -234,7 +235,7 @@ def _score(
       advance(len(batch.examples))
       stage.account.add(cells=models * batch.cells)
 
-    for target, row, data in prefetch.ahead(_todo(workdir, name), depth=1):
+    for target, row, data in prefetch.ahead(todo, depth=1):
       if data is None:
         table = artifacts.read_table(target)
         columns = [table[f"nll_{model}"] for model in range(models)]
@@ -268,13 +269,17 @@ def _todo(
   workdir: epath.Path, name: str
 ) -> Iterator[tuple[epath.Path, np.ndarray, trainset.TokenSet | None]]:
   """Each shard's file, rows and tokens; no tokens where the file is there."""
-  for shard in range(shards.count(workdir)):
-    target = shards.path(workdir, "score", name, shard)
-    done = target.exists()
-    columns = ["row"] if done else ["row", "tokens", "is_response"]
+  count = shards.count(workdir)
+  targets = [shards.path(workdir, "score", name, s) for s in range(count)]
+  done = shards.done(targets)
+
+  def read(shard: int) -> tuple[np.ndarray, trainset.TokenSet | None]:
+    columns = ["row"] if done[shard] else ["row", "tokens", "is_response"]
     table = shards.read_records(workdir, shard, columns)
     row = table.column("row").to_numpy()
-    yield target, row, None if done else shards.tokens_of(table)
+    return row, None if done[shard] else shards.tokens_of(table)
+
+  return ((target, *read(shard)) for shard, target in enumerate(targets))
 
 
 def _write_scores(
