@@ -75,7 +75,7 @@ def get_config() -> ml_collections.ConfigDict:
   train.checkpoint_steps = 500  # between Orbax checkpoints
   train.remat = False  # compute blocks again in the backward pass
   train.method = "full"  # or 'lora': adapters, all scored in one pass
-  train.lora_rank = 16
+  train.lora_rank = 16  # adapters want learning rates of 1e-4 and up
   train.lora_alpha = 32.0  # updates are scaled by alpha / rank
   train.lora_targets = (
     *("query", "key", "value", "output"),
@@ -134,6 +134,7 @@ def paper(model_path: str) -> ml_collections.ConfigDict:
   config.pool.fields.labels = "label.ability_en"  # of Infinity-Instruct
   config.model.path = model_path
   config.model.dtype = "bfloat16"
+  config.pool.shard_examples = 65536  # a shard fills the devices many times
   config.encoder.path = "BAAI/bge-base-en-v1.5"
   config.encoder.dtype = "bfloat16"
   config.encoder.max_tokens = 512

@@ -177,7 +177,16 @@ def local(folder: epath.PathLike) -> Iterator[str]:
     yield os.fspath(folder)
     return
   with tempfile.TemporaryDirectory() as copy:
-    for path in epath.Path(folder).iterdir():
-      if not path.is_dir():
-        path.copy(epath.Path(copy) / path.name)
+    _copy_files(epath.Path(folder), epath.Path(copy))
+    # Sentence-transformers keep their pooling in a folder below.
+    if (epath.Path(folder) / "1_Pooling").exists():
+      below = epath.Path(copy) / "1_Pooling"
+      below.mkdir()
+      _copy_files(epath.Path(folder) / "1_Pooling", below)
     yield copy
+
+
+def _copy_files(source: epath.Path, target: epath.Path) -> None:
+  for path in source.iterdir():
+    if not path.is_dir():
+      path.copy(target / path.name)

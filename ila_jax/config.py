@@ -216,6 +216,9 @@ class Config:
     {'tokens': {'max_tokens': 512, 'overflow': 'truncate_prompt'}}
     """
     whole = self.plain()
+    if self.train.method == "full":
+      train = whole["train"].items()
+      whole["train"] = {k: v for k, v in train if not k.startswith("lora_")}
     return {
       name: {
         field: value

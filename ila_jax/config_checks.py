@@ -3,6 +3,7 @@
 from typing import Any
 
 from ila_jax import depth, errors, layouts, projection, selection, tokens
+from ila_jax.models import attention, lora
 
 
 def check(config: Any) -> None:
@@ -26,15 +27,21 @@ def _check_choices(config: Any) -> None:
     "tokens.overflow": tokens.OVERFLOWS,
     "model.dtype": ("float32", "bfloat16"),
     "encoder.dtype": ("float32", "bfloat16"),
+    "model.attention": ("auto", *attention.KERNELS),
+    "encoder.attention": ("auto", *attention.KERNELS),
     "score.layout": layouts.LAYOUTS,
     "encoder.layout": layouts.LAYOUTS,
     "train.method": ("full", "lora"),
   }
   for name, allowed in from_registry.items():
     _require_in(name, _field(config, name), allowed)
-  for name in ("select.compare", "finetune.compare"):
-    for strategy in _field(config, name):
-      _require_in(name, strategy, selection.STRATEGIES)
+  for name, allowed in (
+    ("select.compare", selection.STRATEGIES),
+    ("finetune.compare", selection.STRATEGIES),
+    ("train.lora_targets", lora.TARGETS),
+  ):
+    for value in _field(config, name):
+      _require_in(name, value, allowed)
 
 
 def _require_in(name: str, value: Any, allowed: Any) -> None:
@@ -141,6 +148,12 @@ def _check_across(config: Any) -> None:
     raise errors.InputError(
       f"config.score.reference_seeds is {seeds}; allowed: one number or more, "
       "none below 0 and none twice, such as (0, 1, 2)."
+    )
+  targets = config.train.lora_targets
+  if not targets or len(set(targets)) < len(targets):
+    raise errors.InputError(
+      f"config.train.lora_targets is {targets}; allowed: one or more of "
+      f"{', '.join(lora.TARGETS)}, each once."
     )
   scratch = config.model.scratch
   if scratch.width % (2 * scratch.heads) or scratch.heads % scratch.kv_heads:

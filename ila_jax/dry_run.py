@@ -5,14 +5,15 @@ mesh. No weights are read and nothing is written.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import config as config_lib
 from ila_jax import (
+  artifacts,
   estimate,
   forward,
   hardware,
@@ -22,8 +23,9 @@ from ila_jax import (
   pool_sample,
   report,
 )
+from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
-from ila_jax.models import architecture, foreign
+from ila_jax.models import architecture, attention, foreign
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
 from ila_jax.stages import base, training
@@ -50,8 +52,18 @@ class Cost:
   device_bytes: int
 
 
-def run(config: config_lib.Config, workdir: epath.PathLike) -> list[Cost]:
+def run(
+  config: config_lib.Config,
+  workdir: epath.PathLike,
+  *,
+  stages: Sequence[str] = config_lib.STAGES,
+) -> list[Cost]:
   """Prints time, FLOPs and memory of each stage that computes, and returns it.
+
+  Args:
+    config: from `config.parse`.
+    workdir: folder of the run; its pool is used where it is there.
+    stages: names of the stages to run.
 
   Raises:
     errors.InputError: sources or models that a run would refuse as well.
@@ -65,11 +77,12 @@ def run(config: config_lib.Config, workdir: epath.PathLike) -> list[Cost]:
     f"{decoder_lib.count_parameters(decoder):,} weights"
   )
   metrics.say("  compiling, to learn the memory of each device")
-  costs = [
-    *_embedding(config, mesh, lengths, decoder),
-    _scoring(config, mesh, lengths, decoder),
-    *_training(config, mesh, lengths, decoder),
-  ]
+  costs = []
+  if "embed" in stages:
+    costs += _embedding(config, mesh, lengths, decoder)
+  if "score" in stages:
+    costs.append(_scoring(config, mesh, lengths, decoder))
+  costs += _training(config, mesh, lengths, decoder, stages)
   _print(config, mesh, costs)
   return costs
 
@@ -98,7 +111,8 @@ def _cost(
   device_bytes: int,
 ) -> Cost:
   """A stage of so many FLOPs in forward passes, and in training steps."""
-  dtype = config.encoder.dtype if stage == "embed" else config.model.dtype
+  by_encoder = stage == "embed" and config.encoder.path != "base"
+  dtype = config.encoder.dtype if by_encoder else config.model.dtype
   rate = hardware.matrix_rate(mesh, dtype)
   seconds = (passes / _FORWARD_SHARE + steps / _TRAINING_SHARE) / rate
   return Cost(stage, float(passes + steps), seconds, device_bytes)
@@ -114,10 +128,20 @@ def _embedding(
   if config.encoder.path == "lsa":
     return []
   model: architecture.DecoderConfig | encoder_lib.EncoderConfig = decoder
+  longest = config.encoder.max_tokens
   if config.encoder.path != "base":
-    folder = hub.find(config.encoder.path, with_weights=False)
-    model = foreign.encoder_config(folder, dtype=config.encoder.dtype)
-  prompts = np.minimum(lengths.prompt, config.encoder.max_tokens)
+    with artifacts.local(config.encoder.path) as here:
+      folder = hub.find(here, with_weights=False)
+      model = foreign.encoder_config(folder, dtype=config.encoder.dtype)
+      tuned_for, _ = foreign.reading(folder)
+    kernel = attention.choose(
+      config.encoder.attention,
+      dtype=config.encoder.dtype,
+      head_dim=model.width // model.heads,
+    )
+    model = dataclasses.replace(model, attention=kernel)
+    longest = min(longest, tuned_for or longest, model.max_positions)
+  prompts = np.minimum(lengths.prompt, longest)
   layout = layouts.choose(
     prompts,
     batch_tokens=config.encoder.batch_tokens,
@@ -175,13 +199,16 @@ def _steps(config: config_lib.Config) -> int:
 def _training_bytes(
   config: config_lib.Config, mesh: Mesh, decoder: architecture.DecoderConfig
 ) -> int:
-  return estimate.training_bytes(
+  """Of a step; a whole model is trained beside the base, which is kept."""
+  lora = training.lora(config)
+  found = estimate.training_bytes(
     decoder,
     mesh,
     width=config.tokens.max_tokens,
     batch_tokens=config.train.batch_tokens,
-    lora=training.lora(config),
+    lora=lora,
   )
+  return found + (0 if lora else estimate.weight_bytes(decoder, mesh))
 
 
 def _training(
@@ -189,6 +216,7 @@ def _training(
   mesh: Mesh,
   lengths: pool_sample.Lengths,
   decoder: architecture.DecoderConfig,
+  stages: Sequence[str],
 ) -> list[Cost]:
   """The check, and the laboratory of subsets, each with its dev losses."""
   budget = config.select.budget
@@ -204,6 +232,9 @@ def _training(
     "finetune": (arms + 1, arms * budget),
     "scaling": (subsets, subsets * float(np.mean(config.scaling.sizes))),
   }
+  examples = {name: examples[name] for name in examples if name in stages}
+  if not examples:
+    return []
   device_bytes = _training_bytes(config, mesh, decoder)
   return [
     _cost(

@@ -86,17 +86,15 @@ def encode(
   step = functools.partial(
     batch_embeddings, graphdef, pooling, layout.segments, params
   )
-  embedded = np.zeros((len(tokens), model.config.width), np.float32)
-  for rows, vectors in forward.over_examples(
+  return forward.map_examples(
     step,
     tokens,
     [np.zeros(len(ids), np.bool_) for ids in tokens],
+    width=model.config.width,
     layout=layout,
     mesh=mesh,
     on_batch=on_batch,
-  ):
-    embedded[rows] = vectors
-  return embedded
+  )
 
 
 def fit_lsa(texts: Sequence[str], *, width: int, seed: int) -> Any:

@@ -1,9 +1,9 @@
 """What compiled programs need: memory on each device, before weights are read.
 
-Programs are compiled for shapes on the mesh and asked for their memory. They
-stay in the cache of compiled programs, so the run itself is not slower for it.
+Programs are compiled for shapes on the mesh and asked for their memory.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -19,6 +19,21 @@ from ila_jax.models import architecture
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
 from ila_jax.models import lora as lora_lib
+
+
+def weight_bytes(config: architecture.DecoderConfig, mesh: Mesh) -> int:
+  """Bytes of a decoder's weights on each device.
+
+  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
+  >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
+  >>> weight_bytes(config, mesh_lib.make(data=jax.device_count()))
+  5792
+  """
+  _, params = _placed(config, mesh)
+  return sum(
+    math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+    for leaf in jax.tree.leaves(params)
+  )
 
 
 def scoring_bytes(
@@ -103,18 +118,23 @@ def training_bytes(
     lora,
     state,
     frozen,
-    _batch(width, batch_tokens // mesh_lib.batch_multiple(mesh), mesh),
+    _batch(width, batch_tokens, mesh, of_step=True),
     jax.ShapeDtypeStruct((), jnp.float32),
     mesh=mesh,
   )
 
 
 def embedding_bytes(
-  config: encoder_lib.EncoderConfig, layout: layouts.Layout, mesh: Mesh
+  config: encoder_lib.EncoderConfig | architecture.DecoderConfig,
+  layout: layouts.Layout,
+  mesh: Mesh,
 ) -> int:
-  """Bytes on each device while prompts are embedded."""
-  graphdef, shapes = nnx.split(encoder_lib.abstract(config))
-  params = _on(shapes, encoder_lib.shardings(shapes, mesh))
+  """Bytes on each device while prompts are embedded, by either model."""
+  if isinstance(config, encoder_lib.EncoderConfig):
+    graphdef, shapes = nnx.split(encoder_lib.abstract(config))
+    params = _on(shapes, encoder_lib.shardings(shapes, mesh))
+  else:
+    graphdef, params = _placed(config, mesh)
   return _bytes(
     embed.batch_embeddings,
     graphdef,
@@ -143,9 +163,12 @@ def _on(shapes: PyTree, shardings: PyTree) -> PyTree:
 
 
 def _batch(
-  width: int, device_tokens: int, mesh: Mesh
+  width: int, tokens: int, mesh: Mesh, *, of_step: bool = False
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  rows = max(device_tokens // width, 1) * mesh_lib.batch_multiple(mesh)
+  """Shapes of a batch of so many tokens a device, or of a step over all."""
+  multiple = mesh_lib.batch_multiple(mesh)
+  rows = max(tokens // width, 1)
+  rows = -(-rows // multiple) * multiple if of_step else rows * multiple
   place = NamedSharding(mesh, mesh_lib.BATCH)
   dtypes = dict.fromkeys(("tokens", "positions", "segment_ids"), np.int32)
   return {

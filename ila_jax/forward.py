@@ -3,9 +3,10 @@
 import collections
 from collections.abc import Callable, Iterator, Sequence
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int
 
 from ila_jax import batching, layouts, prefetch
 from ila_jax import mesh as mesh_lib
@@ -13,71 +14,82 @@ from ila_jax.models import architecture
 from ila_jax.models import encoder as encoder_lib
 
 
-def over_examples(
+def map_examples(
   step: Callable[[dict[str, Array]], Array],
   tokens: Sequence[Int[np.ndarray, " _"]],
   is_response: Sequence[Bool[np.ndarray, " _"]],
   *,
+  width: int,
   layout: layouts.Layout,
   mesh: Mesh,
   on_batch: Callable[[batching.Batch], None] = lambda batch: None,
-) -> Iterator[tuple[Int[np.ndarray, " r"], Shaped[np.ndarray, "r ..."]]]:
-  """Yields (examples, what `step` made of them), a batch at a time.
+) -> Float[np.ndarray, "n w"]:
+  """What `step` makes of each example, in the order given.
 
   A thread lays out and copies the next batches, the device works on one, and
-  the host reads the one before. As many shapes are compiled as the layout has
-  widths.
+  the host reads the one before. The shapes that are compiled are those of
+  `layouts.plan`.
 
   Args:
-    step: from a batch of `batching.collate`, sharded over the mesh, to an array
-      [row, segment, ...].
+    step: from a batch of `batching.collate`, sharded over the mesh, to a
+      float32 array [row, segment, w].
     tokens: int32 ids of each example.
     is_response: which of them the model must produce.
+    width: w, numbers that an example gets.
     layout: of the pool that the examples are from.
     mesh: a batch is split over `data` and `fsdp`.
     on_batch: called with each batch when it is finished.
 
   >>> ids = [np.arange(n, dtype=np.int32) for n in (3, 2)]
   >>> masks = [np.zeros(len(i), bool) for i in ids]
-  >>> lengths = np.zeros(2, int)
-  >>> for examples, found in over_examples(
-  ...   lambda batch: (batch["segment_ids"] > 0).sum(axis=1, keepdims=True),
-  ...   ids, masks, mesh=mesh_lib.make(),
+  >>> lengths = map_examples(
+  ...   lambda batch: (batch["segment_ids"] > 0).sum(axis=1)[:, None, None],
+  ...   ids, masks, width=1, mesh=mesh_lib.make(),
   ...   layout=layouts.choose(np.array([3, 2]), batch_tokens=64),
-  ... ):
-  ...   lengths[examples] = found
-  >>> lengths.tolist()
-  [3, 2]
+  ... )
+  >>> lengths[:, 0].tolist()
+  [3.0, 2.0]
   """
-  plan = layouts.plan(
-    np.array([len(ids) for ids in tokens], np.int32),
-    layout,
-    multiple=mesh_lib.batch_multiple(mesh),
-  )
-  laid_out = (
-    (batch, mesh_lib.put(batching.collate(tokens, is_response, batch), mesh))
-    for batch in plan
-  )
-  pending: collections.deque[tuple[batching.Batch, Array]] = collections.deque()
-  for batch, arrays in prefetch.ahead(laid_out):
-    pending.append((batch, step(arrays)))
-    if len(pending) > 1:
-      yield _collect(*pending.popleft(), on_batch)
-  while pending:
-    yield _collect(*pending.popleft(), on_batch)
+  multiple = mesh_lib.batch_multiple(mesh)
+  lengths = np.array([len(ids) for ids in tokens], np.int32)
+  plan = layouts.plan(lengths, layout, multiple=multiple)
+  found = np.zeros((len(tokens), width), np.float32)
+
+  def run(plan: Sequence[batching.Batch]) -> Iterator[batching.Batch]:
+    laid_out = (
+      (batch, mesh_lib.put(batching.collate(tokens, is_response, batch), mesh))
+      for batch in plan
+    )
+    pending: collections.deque[tuple[batching.Batch, Array]]
+    pending = collections.deque()
+    for batch, arrays in prefetch.ahead(laid_out):
+      pending.append((batch, step(arrays)))
+      if len(pending) > 1:
+        yield _collect(*pending.popleft(), found)
+    while pending:
+      yield _collect(*pending.popleft(), found)
+
+  for batch in run(plan):
+    on_batch(batch)
+  # What is not finite spoils its neighbours in a packed row (0 · NaN is NaN):
+  # only a row of its own tells whose fault it is.
+  doubtful = np.flatnonzero(~np.isfinite(found).all(axis=1))
+  if layout.packed and len(doubtful):
+    alone = [[int(example)] for example in doubtful]
+    for _ in run(layouts.batches(alone, plan[0], multiple=multiple)):
+      pass
+  return found
 
 
 def _collect(
-  batch: batching.Batch,
-  made: Array,
-  on_batch: Callable[[batching.Batch], None],
-) -> tuple[np.ndarray, np.ndarray]:
-  host = mesh_lib.fetch(made)
+  batch: batching.Batch, made: Array, found: Float[np.ndarray, "n w"]
+) -> batching.Batch:
+  """Brings what was made of a batch to the host, and each to its example."""
   counts = [len(row) for row in batch.rows]
   row = np.repeat(np.arange(len(counts)), counts)
   segment = np.concatenate([np.arange(count) for count in counts])
-  on_batch(batch)
-  return batch.examples, host[row, segment]
+  found[batch.examples] = mesh_lib.fetch(made)[row, segment]
+  return batch
 
 
 def program_tokens(
@@ -85,17 +97,20 @@ def program_tokens(
 ) -> int:
   """Tokens that a model passes in the time that one program takes to compile.
 
-  A compilation takes about a second, in which two cores of a CPU compute about
-  10¹¹ FLOP: of a small model that is many tokens, and of a large one few.
+  A compilation takes about a second, in which two cores of a CPU compute some
+  10¹¹ FLOP: of a small model that is many tokens, and of a large one few. But a
+  program serves several passes, and is kept: a twentieth is counted. An
+  accelerator computes a thousand times as much meanwhile.
 
   >>> config = architecture.DecoderConfig(
   ...   vocab=32, layers=2, width=512, heads=8, kv_heads=8, head_dim=64,
   ...   mlp_width=2048,
   ... )
   >>> program_tokens(config)
-  5869
+  294
   """
-  return int(1e11 * 128 / flops(config, np.array([128]))) + 1
+  compilation = 5e9 if jax.default_backend() == "cpu" else 5e12
+  return int(compilation * 128 / flops(config, np.array([128]))) + 1
 
 
 def flops(
@@ -108,7 +123,8 @@ def flops(
 
   Counted from the shapes of the matrix products, see `architecture.flops` and
   `encoder.flops`. In a decoder a token attends to itself and to all before it
-  in its text; its head runs on the response tokens alone.
+  in its text, or in the window of a local layer; its head runs on the response
+  tokens alone.
 
   >>> config = architecture.DecoderConfig(
   ...   vocab=32, layers=2, width=8, heads=2, kv_heads=2, head_dim=4,
@@ -120,9 +136,17 @@ def flops(
   if isinstance(config, encoder_lib.EncoderConfig):
     return encoder_lib.flops(config, lengths.tolist())
   lengths = lengths.astype(np.int64)
+  seen = {False: _pairs(lengths, None), True: _pairs(lengths, config.window)}
   return architecture.flops(
     config,
     tokens=int(lengths.sum()),
-    attended=int((lengths * (lengths + 1) // 2).sum()),
+    attended=sum(seen[is_local] for is_local in config.local),
     response_tokens=response_tokens,
   )
+
+
+def _pairs(lengths: Int[np.ndarray, " n"], window: int | None) -> int:
+  """Pairs (i, j ≤ i) in texts, with i - j below the window."""
+  outside = lengths - np.minimum(lengths, window or lengths)
+  pairs = lengths * (lengths + 1) // 2 - outside * (outside + 1) // 2
+  return int(pairs.sum())

@@ -1,8 +1,9 @@
 """Which examples stand together: batches of few shapes, with little padding.
 
 Two layouts behind one interface, `plan`: length buckets, an example a row,
-which suit a CPU; and packing, several examples a row, which suits kernels that
-skip what a segment does not see. Training packs too.
+which suit a CPU; and packing, several examples a row, which suits accelerators:
+one shape, little padding, and attention that is a small part of a large model's
+work. Training packs too.
 """
 
 import bisect
@@ -19,13 +20,15 @@ from ila_jax import batching
 LAYOUTS = ("auto", "buckets", "pack")
 
 # Tokens of a packed row, unless an example is longer.
-PACK_WIDTH = 2048
+PACK_TOKENS = 2048
 # Rows are a multiple of this, for kernels work on blocks of it.
 _BLOCK = 128
-# A packed row has room for one example in so many tokens.
-_TOKENS_A_SEGMENT = 8
+# The last batch of a shard has as few of so many parts as hold its rows.
+LAST_BATCH_PARTS = 8
+# Examples that tell how many a packed row holds.
+_SAMPLE = 10_000
 # At most so many shapes, and so one compilation each.
-MAX_BUCKETS = 24
+MAX_BUCKETS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +39,13 @@ class Layout:
     widths: tokens of a row, ascending; one width where rows are packed.
     batch_tokens: tokens of a batch on each device, padding included.
     packed: several examples a row, or one.
+    segments: examples that a row has room for.
   """
 
   widths: tuple[int, ...]
   batch_tokens: int
   packed: bool
-
-  @property
-  def segments(self) -> int:
-    """Examples that a row has room for."""
-    return self.widths[-1] // _TOKENS_A_SEGMENT if self.packed else 1
+  segments: int = 1
 
 
 def choose(
@@ -53,6 +53,7 @@ def choose(
   *,
   batch_tokens: int,
   kind: str = "auto",
+  pack_tokens: int = PACK_TOKENS,
   program_tokens: int = 512,
 ) -> Layout:
   """The layout for a pool whose examples have these lengths.
@@ -61,6 +62,7 @@ def choose(
     lengths: tokens of each example of the whole pool.
     batch_tokens: tokens of a batch on each device, padding included.
     kind: `buckets`, `pack`, or `auto`, which is buckets on a CPU.
+    pack_tokens: tokens of a packed row, unless an example is longer.
     program_tokens: tokens that could be computed while one more shape is
       compiled (`forward.program_tokens`); of buckets.
 
@@ -79,8 +81,13 @@ def choose(
   if kind == "buckets":
     widths = bucket_widths(lengths, program_tokens=program_tokens)
     return Layout(widths, batch_tokens, packed=False)
-  longest = max(int(lengths.max(initial=1)), min(PACK_WIDTH, batch_tokens))
-  return Layout((-(-longest // _BLOCK) * _BLOCK,), batch_tokens, packed=True)
+  longest = max(int(lengths.max(initial=1)), min(pack_tokens, batch_tokens))
+  width = -(-longest // _BLOCK) * _BLOCK
+  sample = lengths[:: -(-len(lengths) // _SAMPLE) or 1]
+  order = np.argsort(-sample, kind="stable")
+  rows = pack(sample, width=width, order=order)
+  segments = -(-max(map(len, rows), default=1) // 8) * 8
+  return Layout((width,), batch_tokens, packed=True, segments=segments)
 
 
 def plan(
@@ -119,10 +126,32 @@ def plan(
     order=np.argsort(-lengths, kind="stable"),
     segments=layout.segments,
   )
+  full = batching.Batch([], width, height)
+  return batches(rows, full, multiple=multiple)
+
+
+def batches(
+  rows: Sequence[Sequence[int]], full: batching.Batch, *, multiple: int = 1
+) -> list[batching.Batch]:
+  """Rows of one width in batches as high as `full`, the last one lower.
+
+  >>> full = batching.Batch([], width=4, height=16)
+  >>> [b.height for b in batches([[0]] * 19, full)]
+  [16, 4]
+  """
+  width, height = full.width, full.height
   return [
-    batching.Batch(rows[start : start + height], width, height)
+    _batch(rows[start : start + height], width, height, multiple)
     for start in range(0, len(rows), height)
   ]
+
+
+def _batch(
+  rows: Sequence[Sequence[int]], width: int, height: int, multiple: int
+) -> batching.Batch:
+  """A batch of `height` rows, or of as many parts of it as it takes."""
+  part = -(-height // multiple // LAST_BATCH_PARTS) * multiple
+  return batching.Batch(rows, width, min(height, -(-len(rows) // part) * part))
 
 
 def bucket_widths(
@@ -131,7 +160,7 @@ def bucket_widths(
   """The widths that take the least time to compile and to pad for.
 
   The exact optimum by dynamic programming over the histogram of lengths: the
-  least (padding + program_tokens a width), of 24 widths at most, each even (a
+  least (padding + program_tokens a width), of 32 widths at most, each even (a
   multiple of more, where examples are longer than 1,024 tokens).
 
   Args:
@@ -181,9 +210,8 @@ def length_batches(
   Examples are sorted by length, longest first, and cut in a cascade: a batch
   has the narrowest width that holds the longest example left, and as many rows
   as the budget allows. So each example stands in one batch, only the last has
-  empty rows, and what does not fit in memory fails first. The last batch is
-  halved as often as its examples allow: there is at most one shape more than
-  widths.
+  empty rows, and what does not fit in memory fails first. There are at most as
+  many shapes as widths, and `LAST_BATCH_PARTS` - 1 more, of last batches.
 
   Args:
     lengths: tokens of each example.
@@ -200,7 +228,7 @@ def length_batches(
 
   >>> length_batches(np.array([5, 90, 7]), batch_tokens=192, widths=(8, 96))
   [Batch(rows=[[1], [2]], width=96, height=2), \
-Batch(rows=[[0]], width=8, height=1)]
+Batch(rows=[[0]], width=8, height=3)]
   """
   longest = int(lengths.max(initial=0))
   if longest > widths[-1]:
@@ -213,9 +241,7 @@ Batch(rows=[[0]], width=8, height=1)]
     width = widths[bisect.bisect_left(widths, lengths[order[start]])]
     height = max(batch_tokens // width // multiple, 1) * multiple
     rows = order[start : start + height, None].tolist()
-    while len(rows) <= height // multiple // 2 * multiple:
-      height = height // multiple // 2 * multiple
-    batches.append(batching.Batch(rows, width, height))
+    batches.append(_batch(rows, width, height, multiple))
     start += len(rows)
   return batches
 

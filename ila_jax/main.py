@@ -68,9 +68,10 @@ def main() -> int:
       raise
     return _refuse(
       f"the device's memory is full ({str(error).splitlines()[0][:200]}). "
-      "Lower --config.score.batch_tokens, --config.encoder.batch_tokens or "
-      "--config.train.batch_tokens, or shard the weights with "
-      "--config.mesh.fsdp; the same command goes on from here."
+      "Lower --config.score.batch_tokens or --config.encoder.batch_tokens, set "
+      "--config.train.remat=True, or shard the weights with "
+      "--config.mesh.fsdp: the run goes on from here. A lower "
+      "--config.train.batch_tokens makes other models, and asks for --redo."
     )
   return 0
 
@@ -92,7 +93,11 @@ def _run(argv: list[str]) -> None:
   if _DRY_RUN.value:
     from ila_jax import dry_run
 
-    dry_run.run(config_lib.parse(_CONFIG.value), _WORKDIR.value)
+    dry_run.run(
+      config_lib.parse(_CONFIG.value),
+      _WORKDIR.value,
+      stages=_STAGES.value or config_lib.STAGES,
+    )
     return
   pipeline.run(
     config_lib.parse(_CONFIG.value),

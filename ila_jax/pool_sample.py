@@ -8,7 +8,15 @@ import numpy as np
 from etils import epath
 from jaxtyping import Int
 
-from ila_jax import artifacts, hub, metrics, pool, provenance, records, tokens
+from ila_jax import (
+  artifacts,
+  errors,
+  metrics,
+  pool,
+  provenance,
+  records,
+  tokens,
+)
 from ila_jax import config as config_lib
 from ila_jax.stages import base
 
@@ -67,7 +75,13 @@ def lengths(config: config_lib.Config, workdir: epath.Path) -> Lengths:
     unit="examples",
   )
   sample, count = _reservoir(config, examples)
-  return _tokenized(config, sample, count)
+  found = _tokenized(config, sample, count)
+  if not len(found.response):
+    raise errors.InputError(
+      f"config.pool.source has no usable example among {count:,}; allowed: one "
+      "or more. Run without --dry-run: pool/rejects.jsonl tells why."
+    )
+  return found
 
 
 def _reservoir(
@@ -99,10 +113,11 @@ def _tokenized(
     room = np.maximum(config.tokens.max_tokens - response, 1)
     how = f"{_BYTES_A_TOKEN} bytes of text taken for one"
     return Lengths(count, np.minimum(prompt, room), response, how)
-  folder = hub.find(config.model.path, with_weights=False)
+  with artifacts.local(config.model.path) as folder:
+    tokenizer = tokens.load_tokenizer(folder)
   encoded = tokens.encode_many(
     [example.turns for example in sample],
-    tokens.load_tokenizer(folder),
+    tokenizer,
     max_tokens=config.tokens.max_tokens,
     overflow=config.tokens.overflow,
   )

@@ -13,7 +13,7 @@ from typing import Any
 
 from etils import epath
 
-from ila_jax import artifacts, errors, mesh, metrics
+from ila_jax import artifacts, errors, hub, mesh, metrics
 
 RECORD = "stage.json"
 # Bytes at each end of a file that tell whether it is still the same.
@@ -37,15 +37,35 @@ def signature(path: epath.PathLike) -> dict[str, Any] | None:
     path: a file, or a folder, whose own files count.
 
   Returns:
-    {name: [bytes, hash]}; None where there is nothing (a name on a hub).
+    {name: [bytes, hash]}; None where there is nothing.
   """
   path = epath.Path(path)
   if not path.exists():
     return None
-  files = [path]
-  if path.is_dir():
-    files = sorted(p for p in path.iterdir() if not p.is_dir())
-  return {file.name: _signed(file) for file in files}
+  if not path.is_dir():
+    return {path.name: _signed(path)}
+  below = path / "1_Pooling"  # Of sentence-transformers.
+  found = [*path.iterdir(), *(below.iterdir() if below.exists() else ())]
+  files = sorted(file for file in found if not file.is_dir())
+  return {str(file.relative_to(path)): _signed(file) for file in files}
+
+
+def model_signature(path: epath.PathLike) -> dict[str, Any] | str:
+  """Tells whether a model's files, or the revision of its name, are the same.
+
+  Args:
+    path: a folder, or a name that `hub.find` knows.
+
+  Returns:
+    `signature` of the folder, or the commit that the name stands for now.
+
+  Raises:
+    errors.InputError: a name that neither the Hub nor the cache has.
+  """
+  found = signature(path)
+  if found is None:
+    return hub.find(path, with_weights=False).name
+  return found
 
 
 def _signed(file: epath.Path) -> list[Any]:

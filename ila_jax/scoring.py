@@ -100,14 +100,12 @@ def example_nll(
   """
   graphdef, params = nnx.split(decoder)
   models = count_models(adapters)
-  nll = np.zeros((len(tokens), models), np.float32)
-  for examples, scored in forward.over_examples(
+  return forward.map_examples(
     lambda batch: batch_nll(graphdef, layout.segments, params, adapters, batch),
     tokens,
     is_response,
+    width=models,
     layout=layout,
     mesh=mesh,
     on_batch=on_batch,
-  ):
-    nll[examples] = scored
-  return nll
+  )

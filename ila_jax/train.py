@@ -6,6 +6,7 @@ Every step has one shape and one compiled program, whatever the run's length.
 """
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -22,6 +23,7 @@ from jaxtyping import Float, PyTree
 
 from ila_jax import checkpoint, errors, optim, train_step, trainset
 from ila_jax import mesh as mesh_lib
+from ila_jax.models import architecture
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
 
@@ -120,7 +122,8 @@ def train(
   graphdef, base = nnx.split(decoder)
   base = nnx.to_pure_dict(base)
   recipe = [learning_rate, warmup_fraction, weight_decay, clip_norm, epochs]
-  recipe += [total_steps, width, rows, seed, repr(decoder.config), repr(lora)]
+  recipe += [total_steps, width, rows, seed, repr(lora)]
+  recipe += [_identity(decoder.config)]
   with (
     jax.set_mesh(mesh),
     _open(checkpoint_dir, base, data, recipe) as checkpoints,
@@ -231,6 +234,11 @@ def _open(
     return contextlib.nullcontext()
   fingerprint = _fingerprint(params, data, recipe)
   return checkpoint.Checkpoints(folder, fingerprint=fingerprint)
+
+
+def _identity(config: architecture.DecoderConfig) -> str:
+  """A decoder's sizes, without what changes rounding and memory alone."""
+  return repr(dataclasses.replace(config, remat=False, attention="blocked"))
 
 
 def _fingerprint(

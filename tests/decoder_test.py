@@ -253,7 +253,10 @@ def test_flops_equal_torchs_count(pair):
   with flop_counter.FlopCounterMode(display=False) as counter:
     theirs(torch.zeros((b, t), dtype=torch.int64))
   ours = architecture.flops(
-    config, tokens=b * t, attended=b * t * t, response_tokens=b * t
+    config,
+    tokens=b * t,
+    attended=config.layers * b * t * t,
+    response_tokens=b * t,
   )
   assert counter.get_total_flops() == ours
 

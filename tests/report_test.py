@@ -107,7 +107,11 @@ def test_numbers_of_the_page_are_those_of_the_data(files, data):
   assert "duplicate of an earlier record 611 empty response 28" in text
   assert "ila 500 41,500 3.0820 3.2600" in text
   assert "On 400 held-out examples with 31,022 response tokens" in text
-  assert "score 2 min 51 s 34.0 TFLOP 220 kB 612,311" in text
+  assert "stage time compute MFU tokens tokens a second padding" in text
+  # 34 TFLOP in 171.2 s at 210 GFLOP/s; 612,311 tokens in that time.
+  score = "score 2 min 51 s 34.0 TFLOP 94.6 % 612,311 3,577 4.1 % 220 kB"
+  assert score in text
+  assert "they multiply 210 GFLOP/s, measured in the run" in text
   assert f"the law 18 {data.fits['r2']:.3f}" in text
   assert "select.strategy ila" in text
   assert "no label field: K = 1" in text

@@ -137,22 +137,21 @@ def flops(
   Args:
     config: sizes.
     tokens: tokens that pass the blocks.
-    attended: pairs of a query and a key that it sees, over all tokens of one
-      layer; whoever counts only the pairs within a window may say so.
+    attended: pairs of a query and a key that it sees, over all tokens and all
+      layers.
     response_tokens: tokens whose logits are computed.
 
   Returns:
-    2·tokens·(weights of the blocks) + 4·attended·heads·head_dim·layers
+    2·tokens·(weights of the blocks) + 4·attended·heads·head_dim
     + 2·response_tokens·v·d. A backward pass costs twice as much again.
 
   >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
   >>> config = DecoderConfig(**sizes, head_dim=4, mlp_width=16)
-  >>> flops(config, tokens=1, attended=1, response_tokens=1)
+  >>> flops(config, tokens=1, attended=2, response_tokens=1)
   2880
   """
   queries = config.heads * config.head_dim
   keys = config.kv_heads * config.head_dim
   block = config.width * (2 * queries + 2 * keys + 3 * config.mlp_width)
-  per_layer = 2 * tokens * block + 4 * attended * queries
   head = 2 * response_tokens * config.vocab * config.width
-  return config.layers * per_layer + head
+  return 2 * tokens * block * config.layers + 4 * attended * queries + head

@@ -155,7 +155,8 @@ def _refusal(
 def _check(kernel: str, platform: str, **asked: Any) -> None:
   if kernel not in KERNELS:
     raise errors.InputError(
-      f"config.model.attention is {kernel!r}; allowed: 'auto', "
+      f"config.model.attention or config.encoder.attention is {kernel!r}; "
+      "allowed: 'auto', "
       f"{', '.join(map(repr, KERNELS))}."
     )
   if reason := _refusal(kernel, platform, **asked):
@@ -164,6 +165,7 @@ def _check(kernel: str, platform: str, **asked: Any) -> None:
 
 def _refuse(kernel: str, reason: str) -> None:
   raise errors.InputError(
-    f"config.model.attention is {kernel!r}, which {reason}. Set it to "
+    f"config.model.attention or config.encoder.attention is {kernel!r}, "
+    f"which {reason}. Set it to "
     "'blocked', which can do all, or to 'auto'."
   )

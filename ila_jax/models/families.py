@@ -29,7 +29,7 @@ _GEMMA = {
 # What the absence of a field means; a null is another thing.
 _DEFAULTS: dict[str, dict[str, Any]] = {
   "llama": {},
-  "mistral": {"sliding_window": 4096},
+  "mistral": {"sliding_window": 4096, "num_key_value_heads": 8},
   "qwen2": _QWEN,
   "qwen3": _QWEN | {"head_dim": 128},
   "gemma2": _GEMMA

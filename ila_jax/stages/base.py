@@ -1,6 +1,7 @@
 """The base model of a run: a folder of the user's, or one made from scratch."""
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,11 +66,29 @@ def _pool_texts(config: config_lib.Config) -> Iterator[str]:
     yield from (turn.text for turn in example.turns)
 
 
-def signature(config: config_lib.Config) -> dict[str, Any] | None:
-  """Tells whether the base's files are what they were; None for a name."""
+def signature(config: config_lib.Config) -> dict[str, Any] | str | None:
+  """Tells whether the base's files, or its revision, are what they were."""
   if config.model.path == SCRATCH:
     return sources.signature(config.model.scratch.source)
-  return provenance.signature(config.model.path)
+  return provenance.model_signature(config.model.path)
+
+
+def name(config: config_lib.Config, workdir: epath.Path) -> str:
+  """Where the base is found by who loads an adapter of it."""
+  if config.model.path == SCRATCH:
+    return os.fspath(epath.Path(workdir) / FOLDER)
+  return config.model.path
+
+
+def made_from(config: config_lib.Config) -> dict[str, Any]:
+  """The config that a base depends on: a scratch base is never an adapter."""
+  found = config.section("model", "tokens", "train")
+  found["train"] = {
+    field: value
+    for field, value in found["train"].items()
+    if field != "method" and not field.startswith("lora_")
+  }
+  return found
 
 
 def load(
@@ -123,7 +142,7 @@ def _load(
     workdir,
     FOLDER,
     {
-      "config": config.section("model", "tokens", "train"),
+      "config": made_from(config),
       "pool": provenance.output(workdir, "pool"),
       "source": signature(config),
       "seed": config.seed,
@@ -145,12 +164,13 @@ def sizes(config: config_lib.Config) -> architecture.DecoderConfig:
   """
   if config.model.path == SCRATCH:
     return _scratch_sizes(config, config.model.scratch.vocab)
-  found = foreign.decoder_config(
-    hub.find(config.model.path, with_weights=False),
-    dtype=config.model.dtype,
-    param_dtype=config.model.dtype,
-    remat=config.train.remat,
-  )
+  with artifacts.local(config.model.path) as folder:
+    found = foreign.decoder_config(
+      hub.find(folder, with_weights=False),
+      dtype=config.model.dtype,
+      param_dtype=config.model.dtype,
+      remat=config.train.remat,
+    )
   return dataclasses.replace(found, attention=_kernel(config, found))
 
 
@@ -225,8 +245,7 @@ def _train_scratch(
     learning_rate=scratch.learning_rate,
     seed=config.seed,
     mesh=mesh,
-    folder=stage.folder,
-    account=stage.account,
+    stage=stage,
   )
   training.save(stage.folder, tuned, tokenize, SCRATCH)
   training.drop_checkpoints(stage.folder, "base")

@@ -12,6 +12,7 @@ from ila_jax import (
   artifacts,
   batching,
   embed,
+  errors,
   forward,
   hardware,
   hub,
@@ -31,6 +32,9 @@ Tokenize = Callable[[list[str]], list[np.ndarray]]
 # The widths of batches are chosen by so many shards, so many prompts of each.
 _SAMPLE_SHARDS = 16
 _SAMPLE_PROMPTS = 512
+# Of a packed row: an encoder's tokens are met by all of their row, and its
+# widths are small, so that longer rows would be dear.
+_PACK_TOKENS = 512
 
 
 def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
@@ -44,11 +48,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     "embed",
     {
       "config": config.section("encoder")
-      | (
-        config.section("model", "tokens", "train")
-        if config.encoder.path == "base"
-        else {}
-      ),
+      | (base.made_from(config) if config.encoder.path == "base" else {}),
       "encoder": _signature(config),
       "pool": provenance.output(workdir, "pool"),
       "seed": config.seed,
@@ -61,7 +61,9 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     stage.finish()
   else:
     _run_model(config, workdir, mesh, stage)
-    stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.encoder.dtype))
+    by_base = config.encoder.path == "base"
+    dtype = config.model.dtype if by_base else config.encoder.dtype
+    stage.finish(matrix_rate=hardware.matrix_rate(mesh, dtype))
 
 
 def load(workdir: epath.Path, rows: np.ndarray) -> np.ndarray:
@@ -77,12 +79,12 @@ def load(workdir: epath.Path, rows: np.ndarray) -> np.ndarray:
   return found
 
 
-def _signature(config: config_lib.Config) -> dict[str, Any] | None:
+def _signature(config: config_lib.Config) -> dict[str, Any] | str | None:
   if config.encoder.path == "lsa":
     return None
   if config.encoder.path == "base":
     return base.signature(config)
-  return provenance.signature(config.encoder.path)
+  return provenance.model_signature(config.encoder.path)
 
 
 def _run_model(
@@ -99,6 +101,7 @@ def _run_model(
     _sample_lengths(workdir, tokenize, longest),
     batch_tokens=config.encoder.batch_tokens,
     kind=config.encoder.layout,
+    pack_tokens=_PACK_TOKENS,
     program_tokens=forward.program_tokens(model.config),
   )
   todo = (
@@ -119,12 +122,23 @@ def _run_model(
       vectors = embed.encode(
         model, ids, pooling=pooling, layout=layout, mesh=mesh, on_batch=count
       )
+      _check_finite(vectors, target)
       artifacts.write_array(target, vectors)
       lengths = np.array([len(i) for i in ids], np.int32)
       stage.account.add(
         flops=forward.flops(model.config, lengths), tokens=int(lengths.sum())
       )
       stage.keep()
+
+
+def _check_finite(vectors: np.ndarray, target: epath.Path) -> None:
+  bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+  if len(bad):
+    raise errors.InputError(
+      f"config.encoder.path: {len(bad):,} embeddings of {target.name} are not "
+      f"finite, the first is its row {bad[0]}; allowed: finite numbers. The "
+      "encoder's weights or config.encoder.dtype may be wrong."
+    )
 
 
 def _todo(
@@ -138,7 +152,8 @@ def _todo(
   done = shards.done(targets)
 
   def read(shard: int) -> tuple[int, list[str] | None]:
-    column = shards.read_records(workdir, shard, ["prompt"])["prompt"]
+    name = "row" if done[shard] else "prompt"
+    column = shards.read_records(workdir, shard, [name])[name]
     return len(column), None if done[shard] else column.to_pylist()
 
   return ((target, *read(shard)) for shard, target in enumerate(targets))
@@ -166,10 +181,10 @@ def _load(
       tuned_for, lower = foreign.reading(hub.find(here, with_weights=False))
       tokenizer = tokens.load_tokenizer(here)
     made_for = min(tuned_for or longest, model.config.max_positions)
-    metrics.say(
-      f"  the encoder pools by {pooling}; it was made for {made_for} tokens"
-    )
     longest = min(longest, made_for)
+    metrics.say(
+      f"  the encoder pools by {pooling}; prompts are cut at {longest} tokens"
+    )
 
   def tokenize(texts: list[str]) -> list[np.ndarray]:
     texts = [config.encoder.prefix + text for text in texts]

@@ -74,11 +74,13 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
 
 
 def dev_set(workdir: epath.Path) -> trainset.TokenSet:
-  """The held-out examples."""
-  index = artifacts.read_table(
-    epath.Path(workdir) / "pool/index.parquet", ["row", "split"]
-  )
-  rows = index["row"][index["split"] == "dev"]
+  """The held-out examples, but for those that have no finite loss."""
+  workdir = epath.Path(workdir)
+  index = artifacts.read_table(workdir / "pool/index.parquet", ["row", "split"])
+  scored = artifacts.read_table(workdir / "score/scores.parquet", ["row"])[
+    "row"
+  ]
+  rows = np.intersect1d(index["row"][index["split"] == "dev"], scored)
   return shards.tokens_of(
     shards.gather(workdir, rows, ["tokens", "is_response"])
   )
@@ -126,14 +128,13 @@ def _tune(
     learning_rate=config.finetune.learning_rate,
     seed=config.seed,
     mesh=mesh,
-    folder=stage.folder,
-    account=stage.account,
+    stage=stage,
     recipe=training.lora(config),
   )
   if arm.equal == "selection":
     tokenizer = base.tokenizer(config, workdir)
-    path = config.model.path
-    training.save(stage.folder / MODEL, tuned, tokenizer, path)
+    name = base.name(config, workdir)
+    training.save(stage.folder / MODEL, tuned, tokenizer, name)
   _evaluate(
     config,
     mesh,

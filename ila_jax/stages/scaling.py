@@ -95,8 +95,8 @@ def _train(
       learning_rate=config.finetune.learning_rate,
       seed=config.seed,
       mesh=mesh,
-      folder=None,
-      account=stage.account,
+      stage=stage,
+      keep=False,
       recipe=training.lora(config),
     )
     found = training.dev_loss(

@@ -151,7 +151,7 @@ def _losses(
   """Losses under the base [n] and under each tuned model [seed, n].
 
   Adapters are scored with the base in one pass, which reads its weights once;
-  whole models one after the other, so that one at a time is held.
+  whole models one after the other, so that the base and one more are held.
   """
   run = (config, workdir, mesh, stage)
   if training.lora(config) is None:
@@ -199,12 +199,11 @@ def _tuned(
     learning_rate=config.score.learning_rate,
     seed=seed,
     mesh=mesh,
-    folder=stage.folder,
-    account=stage.account,
+    stage=stage,
     recipe=training.lora(config),
   )
   tokenizer = base.tokenizer(config, workdir)
-  training.save(folder, tuned, tokenizer, config.model.path)
+  training.save(folder, tuned, tokenizer, base.name(config, workdir))
   training.drop_checkpoints(stage.folder, name)
   return tuned
 

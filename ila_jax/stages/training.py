@@ -13,15 +13,16 @@ from ila_jax import (
   forward,
   layouts,
   metrics,
+  provenance,
   tokens,
   train,
   trainset,
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
+from ila_jax.models import architecture, lora_folder, storage, weights
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
-from ila_jax.models import lora_folder, storage, weights
 
 # A folder that has one of these is whole.
 _COMPLETE = (storage.WHOLE, storage.INDEX, lora_folder.WEIGHTS)
@@ -67,54 +68,73 @@ def fit(
   learning_rate: float,
   seed: int,
   mesh: Mesh,
-  folder: epath.Path | None,
-  account: metrics.Account,
+  stage: provenance.Stage,
+  keep: bool = True,
   recipe: lora_lib.LoraConfig | None = None,
 ) -> Tuned:
   """Trains with the settings of config.train; resumes what was killed.
 
-  The whole decoder, or with a `recipe` an adapter beside it.
-
-  Checkpoints go to `FOLDER/checkpoints-NAME`, the history of all steps to
-  `FOLDER/metrics-NAME.jsonl`; neither is kept where `folder` is None. Call
-  `drop_checkpoints` when the result is safe.
+  The whole decoder, or with a `recipe` an adapter beside it. Checkpoints go to
+  `checkpoints-NAME` in the stage's folder, the history of all steps to
+  `metrics-NAME.jsonl`; neither where not `keep`. Call `drop_checkpoints` when
+  the result is safe.
 
   Raises:
     errors.InputError: as `train.train`.
   """
-  width = config.tokens.max_tokens
+  train_config, width = config.train, config.tokens.max_tokens
+  cost = training_flops(decoder.config, data, recipe)
+  rows = max(train_config.batch_tokens // width, 1)
   with metrics.counter(None, desc=f"train {name}", unit="steps") as advance:
+
+    def count(step: train.Metrics) -> None:
+      advance(1, total=step["total_steps"])
+      share = epochs / step["total_steps"]
+      stage.account.add(
+        flops=share * cost,
+        tokens=round(share * data.lengths.sum()),
+        cells=rows * width,
+      )
+      if keep and step["step"] % train_config.checkpoint_steps == 0:
+        stage.keep()
+
     trained, history = train.train(
       decoder,
       data,
       epochs=epochs,
       learning_rate=learning_rate,
-      batch_tokens=config.train.batch_tokens,
+      batch_tokens=train_config.batch_tokens,
       width=width,
       seed=seed,
       mesh=mesh,
-      warmup_fraction=config.train.warmup_fraction,
-      weight_decay=config.train.weight_decay,
-      clip_norm=config.train.clip_norm,
-      checkpoint_dir=folder and folder / f"checkpoints-{name}",
-      checkpoint_steps=config.train.checkpoint_steps,
+      warmup_fraction=train_config.warmup_fraction,
+      weight_decay=train_config.weight_decay,
+      clip_norm=train_config.clip_norm,
+      checkpoint_dir=stage.folder / f"checkpoints-{name}" if keep else None,
+      checkpoint_steps=train_config.checkpoint_steps,
       lora=recipe,
-      on_step=lambda step: advance(1, total=step["total_steps"]),
+      on_step=count,
     )
-  if folder is not None:
-    artifacts.write_jsonl(folder / f"metrics-{name}.jsonl", history)
-  cost = forward.flops(
-    decoder.config, data.lengths, response_tokens=data.response_tokens
-  )
-  # A backward pass costs a forward pass for the states, and one for the weights
-  # unless they are frozen.
-  passes = 3 if recipe is None else 2
-  account.add(
-    flops=passes * epochs * cost,
-    tokens=int(epochs * data.lengths.sum()),
-    cells=len(history) * max(config.train.batch_tokens // width, 1) * width,
-  )
+  if keep:
+    artifacts.write_jsonl(stage.folder / f"metrics-{name}.jsonl", history)
+    stage.keep()
   return Tuned(trained) if recipe is None else Tuned(decoder, recipe, trained)
+
+
+def training_flops(
+  config: architecture.DecoderConfig,
+  data: trainset.TokenSet,
+  recipe: lora_lib.LoraConfig | None,
+) -> int:
+  """FLOPs of the matrix products of one epoch.
+
+  A backward pass costs a forward pass for the states, and one for the weights
+  unless they are frozen.
+  """
+  cost = forward.flops(
+    config, data.lengths, response_tokens=data.response_tokens
+  )
+  return (3 if recipe is None else 2) * cost
 
 
 def dev_loss(
@@ -213,7 +233,8 @@ def save(folder: epath.Path, tuned: Tuned, tokenizer: Any, base: str) -> None:
   """
   tokens.save(tokenizer, folder)
   if tuned.adapter is not None:
-    lora_folder.save(folder, tuned.lora, tuned.adapter, base_name=base)
+    name = base.removeprefix("hf:").partition("@")[0]
+    lora_folder.save(folder, tuned.lora, tuned.adapter, base_name=name)
   else:
     weights.save_decoder(
       folder,

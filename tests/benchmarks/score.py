@@ -153,15 +153,13 @@ def necessary_flops(
   """Products of a forward pass that no program can leave out."""
   from ila_jax.models import architecture, foreign
 
+  config = foreign.decoder_config(
+    pathlib.Path(folder), dtype="float32", param_dtype="float32", remat=False
+  )
   return architecture.flops(
-    foreign.decoder_config(
-      pathlib.Path(folder),
-      dtype="float32",
-      param_dtype="float32",
-      remat=False,
-    ),
+    config,
     tokens=int(lengths.sum()),
-    attended=int((lengths * (lengths + 1) // 2).sum()),
+    attended=config.layers * int((lengths * (lengths + 1) // 2).sum()),
     response_tokens=response_tokens,
   )
 

@@ -52,9 +52,9 @@ def ours(
   from ila_jax.models import weights
 
   mesh = mesh_lib.make()
-  config, decoder = weights.load_decoder(folder, dtype=dtype, mesh=mesh)
+  _, decoder = weights.load_decoder(folder, dtype=dtype, mesh=mesh)
   flops = score.necessary_flops(
-    config,
+    folder,
     np.full(len(batches[0]["tokens"]), batches[0]["tokens"].shape[1]),
     response_tokens=int(batches[0]["targets"].sum()),
   )
