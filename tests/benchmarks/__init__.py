@@ -4,6 +4,10 @@
     python -m tests.benchmarks.score        # response loss of every example
     python -m tests.benchmarks.embed        # sentence embeddings of MiniLM
     python -m tests.benchmarks.train_step   # one AdamW step
+    python -m tests.benchmarks.loss_memory  # the loss at vocabulary 151,936
+    python -m tests.benchmarks.attention    # attention kernels
+    python -m tests.benchmarks.loading      # a checkpoint of gigabytes
+    python -m tests.benchmarks.device_score # large models; wants accelerators
 
 `--help` lists what can be chosen; `--tiny` is a trial that takes seconds and
 measures nothing. Each prints a table and, as its last line, one JSON object
