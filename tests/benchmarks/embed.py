@@ -79,7 +79,7 @@ def ours(
   batch_tokens: int,
   layout_kind: str,
 ) -> harness.Task:
-  from ila_jax import embed, layouts, tokens
+  from ila_jax import embed, forward, layouts, tokens
   from ila_jax import mesh as mesh_lib
   from ila_jax.models import encoder as encoder_lib
   from ila_jax.models import weights
@@ -94,7 +94,13 @@ def ours(
 
   given = tokenize()
   lengths = np.array([len(ids) for ids in given], np.int32)
-  layout = layouts.choose(lengths, batch_tokens=batch_tokens, kind=layout_kind)
+  layout = layouts.choose(
+    lengths,
+    batch_tokens=batch_tokens,
+    kind=layout_kind,
+    pack_tokens=512,
+    program_tokens=forward.program_tokens(config),
+  )
   plan = layouts.plan(lengths, layout)
   compilations = harness.Compilations()
 

@@ -172,7 +172,7 @@ def ours(
   batch_tokens: int,
   layout_kind: str,
 ) -> harness.Task:
-  from ila_jax import layouts, scoring
+  from ila_jax import forward, layouts, scoring
   from ila_jax import mesh as mesh_lib
   from ila_jax.models import weights
 
@@ -181,7 +181,12 @@ def ours(
     folder, dtype=dtype, param_dtype=dtype, mesh=mesh
   )
   lengths = examples.lengths.astype(np.int32)
-  layout = layouts.choose(lengths, batch_tokens=batch_tokens, kind=layout_kind)
+  layout = layouts.choose(
+    lengths,
+    batch_tokens=batch_tokens,
+    kind=layout_kind,
+    program_tokens=forward.program_tokens(decoder.config),
+  )
   plan = layouts.plan(lengths, layout)
   compilations = harness.Compilations()
 
