@@ -19,7 +19,11 @@ ARCHITECTURES = {
   "gemma2": "Gemma2ForCausalLM",
   "gemma3_text": "Gemma3ForCausalLM",
 }
-_QWEN = {"sliding_window": 4096, "max_window_layers": 28}
+_QWEN = {
+  "sliding_window": 4096,
+  "max_window_layers": 28,
+  "num_key_value_heads": 32,
+}
 _GEMMA = {
   "head_dim": 256,
   "query_pre_attn_scalar": 256,
@@ -34,6 +38,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
   "qwen3": _QWEN | {"head_dim": 128},
   "gemma2": _GEMMA
   | {
+    "num_key_value_heads": 4,
     "attn_logit_softcapping": 50.0,
     "final_logit_softcapping": 30.0,
     "sliding_window_pattern": 2,
