@@ -205,7 +205,6 @@ def test_padding_of_alpaca_is_below_5_percent(
     batches += [(batch, shard) for batch in plan]
   cells = sum(batch.cells for batch, _ in batches)
   padding = 1 - lengths.sum() / cells
-  print(kind, devices, len(layout.widths), round(padding, 4))
   assert padding < 0.05
 
 

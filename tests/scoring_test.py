@@ -1,8 +1,10 @@
 """Response losses against torch, in any batch, on any number of devices."""
 
+import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -216,6 +218,22 @@ def test_programs_are_few_however_many_shards(kind):
   # More programs than widths, or nothing was bounded.
   most = len(layout.widths) + layouts.LAST_BATCH_PARTS - 1
   assert len(layout.widths) < made <= most
+
+
+def test_full_logits_are_never_held():
+  b, t, v = 8, 512, 151_936
+  config = dataclasses.replace(_TINY, vocab=v)
+  graphdef, params = nnx.split(decoder_lib.abstract(config))
+  batch = {
+    name: jax.ShapeDtypeStruct((b, t), dtype)
+    for name, dtype in (
+      *((x, jnp.int32) for x in ("tokens", "positions", "segment_ids")),
+      ("targets", jnp.bool_),
+    )
+  }
+  lowered = scoring.batch_nll.lower(graphdef, 1, params, None, batch)
+  memory = lowered.compile().memory_analysis()
+  assert memory.temp_size_in_bytes < 0.01 * 4 * b * t * v
 
 
 def test_a_prompt_is_not_counted_and_every_batch_is_told(pair):
