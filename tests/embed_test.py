@@ -1,5 +1,8 @@
 """Embeddings against torch and scikit-learn, in any batch."""
 
+import functools
+
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -7,6 +10,7 @@ from flax import nnx
 from ila_jax import embed, layouts, mesh
 from ila_jax.models import architecture, weights
 from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import encoder as encoder_lib
 
 SENTENCES = [
   "Give three tips for staying healthy.",
@@ -56,6 +60,68 @@ def test_decoder_embeddings_ignore_padding():
       model, [alone], pooling="mean", layout=_layout(16), mesh=mesh.make()
     )
     np.testing.assert_allclose(row, found[0], atol=1e-6)
+
+
+@functools.cache
+def _encoder():
+  config = encoder_lib.EncoderConfig(
+    vocab=40, layers=1, width=16, heads=2, mlp_width=24, max_positions=64
+  )
+  encoder = encoder_lib.Encoder(config, rngs=nnx.Rngs(0))
+  nnx.update(encoder, jax.tree.map(lambda p: p * 10, nnx.state(encoder)))
+  return encoder
+
+
+def _one_device():
+  return jax.make_mesh(
+    (1, 1, 1),
+    mesh.AXES,
+    axis_types=(jax.sharding.AxisType.Auto,) * 3,
+    devices=jax.devices()[:1],
+  )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["buckets", "pack"])
+def test_one_bad_text_spoils_no_other(kind, value):
+  rng = np.random.default_rng(0)
+  lengths = np.array([9, 30, 4, 17, 25])
+  ids = [rng.integers(0, 38, n).astype(np.int32) for n in lengths]
+  ids[3][5] = 39
+  layout = layouts.choose(lengths, batch_tokens=128, kind=kind)
+  rows = layouts.plan(lengths, layout)[0].rows
+  assert max(map(len, rows)) == (5 if kind == "pack" else 1)
+  broken = nnx.clone(_encoder())
+  broken.embedding[...] = broken.embedding[...].at[39].set(value)
+  want, found = (
+    embed.encode(model, ids, pooling="mean", layout=layout, mesh=_one_device())
+    for model in (_encoder(), broken)
+  )
+  assert np.isfinite(want).all()
+  bad = ~np.isfinite(found).all(axis=1)
+  assert bad.tolist() == [False, False, False, True, False]
+  np.testing.assert_allclose(found[~bad], want[~bad], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["buckets", "pack"])
+def test_programs_are_few_however_many_shards(kind):
+  # A shard of each: more than there may be programs.
+  pool = [np.array([60, 60] * n + [6]) for n in range(1, 11)]
+  layout = layouts.choose(
+    np.concatenate(pool),
+    batch_tokens=2048,
+    kind=kind,
+    pack_tokens=128,
+    program_tokens=300,
+  )
+  before = embed.batch_embeddings._cache_size()
+  for lengths in pool:
+    ids = [np.zeros(n, np.int32) for n in lengths]
+    embed.encode(_encoder(), ids, layout=layout, mesh=_one_device())
+  made = embed.batch_embeddings._cache_size() - before
+  assert len(layout.widths) == (1 if kind == "pack" else 2)
+  most = len(layout.widths) + layouts.LAST_BATCH_PARTS - 1
+  assert len(layout.widths) < made <= most
 
 
 def test_no_prompts():

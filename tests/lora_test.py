@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 from flax import nnx
 
-from ila_jax import errors, optim
+from ila_jax import errors, optim, scoring
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture, lora_folder, weights
 from ila_jax.models import decoder as decoder_lib
@@ -110,6 +110,35 @@ def test_a_pass_with_adapters_moves_no_activations_between_devices():
     text = lowered.compile().as_text()
   for moved in ("all-gather", "all-to-all", "all-reduce", "collective-permute"):
     assert moved not in text
+
+
+def test_models_share_the_weights_they_are_scored_with():
+  config = dataclasses.replace(TINY, vocab=2000, width=64, mlp_width=256)
+  graphdef, params = nnx.split(decoder_lib.abstract(config))
+
+  def memory(models, rows):
+    adapters = [_adapter(i, config=config) for i in range(models)]
+    batch = {
+      name: jax.ShapeDtypeStruct((rows, 64), dtype)
+      for name, dtype in (
+        *((x, jnp.int32) for x in ("tokens", "positions", "segment_ids")),
+        ("targets", jnp.bool_),
+      )
+    }
+    stacked = lora_lib.stack(LORA, adapters)
+    lowered = scoring.batch_nll.lower(graphdef, 1, params, stacked, batch)
+    return lowered.compile().memory_analysis()
+
+  # As many rows in all.
+  one, four = memory(1, 16), memory(4, 4)
+  adapter = sum(x.nbytes for x in jax.tree.leaves(_adapter(0, config=config)))
+  batch = 64 * (3 * 4 + 1)
+  grown = four.argument_size_in_bytes - one.argument_size_in_bytes
+  weights = sum(4 * x.size for x in jax.tree.leaves(params))
+  assert grown == 3 * adapter - 12 * batch
+  assert one.argument_size_in_bytes == weights + adapter + 16 * batch
+  # Nor are the weights or the rows multiplied inside.
+  assert four.temp_size_in_bytes < 1.3 * one.temp_size_in_bytes
 
 
 def test_what_another_adapter_makes_of_a_row_does_not_matter():

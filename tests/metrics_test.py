@@ -39,10 +39,44 @@ def test_what_was_not_said_is_said_at_the_end(capsys, monkeypatch):
   ]
 
 
-def test_account_adds_up():
+def test_an_account_is_what_a_hand_makes_it(monkeypatch):
+  clock = iter([100.0, 104.0, 108.0])
+  monkeypatch.setattr(time, "monotonic", lambda: next(clock))
   account = metrics.Account()
-  account.add(flops=2, tokens=3)
-  account.add(flops=0.5, tokens=4)
+  account.add(flops=2e9, tokens=30, cells=50)
+  account.add(flops=0.5e9, tokens=10, cells=14)
+  assert account.totals(matrix_rate=2.5e9) == {
+    "seconds": 4.0,
+    "flops": 2.5e9,
+    "tokens": 40,
+    "cells": 64,
+    "tokens_per_second": 10.0,
+    "padding": 0.375,
+    "matrix_rate": 2.5e9,
+    "utilisation": 0.25,
+  }
+  account.exclude(seconds=3.0)
   totals = account.totals()
-  assert (totals["flops"], totals["tokens"]) == (2.5, 7)
-  assert totals["seconds"] >= 0
+  assert (totals["seconds"], totals["tokens_per_second"]) == (5.0, 8.0)
+  assert totals["matrix_rate"] is None and totals["utilisation"] is None
+
+
+def test_an_account_of_nothing_has_no_shares():
+  totals = metrics.Account().totals(matrix_rate=1e9)
+  names = ("tokens_per_second", "padding", "utilisation")
+  assert [totals[name] for name in names] == [None] * 3
+
+
+def test_an_account_goes_on_from_an_earlier_attempt(monkeypatch):
+  clock = iter([0.0, 6.0, 50.0, 52.0])
+  monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+  first = metrics.Account()
+  first.add(flops=3e9, tokens=30, cells=40)
+  spent = first.totals(matrix_rate=1e9)
+  second = metrics.Account()
+  second.go_on(spent)
+  second.add(flops=1e9, tokens=10, cells=10)
+  totals = second.totals(matrix_rate=1e9)
+  assert (totals["seconds"], totals["flops"]) == (8.0, 4e9)
+  assert (totals["tokens"], totals["cells"]) == (40, 50)
+  assert (totals["tokens_per_second"], totals["utilisation"]) == (5.0, 0.5)

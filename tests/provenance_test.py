@@ -1,8 +1,11 @@
 """Skipped, resumed or refused, by what a stage was made from."""
 
+import pathlib
+import time
+
 import pytest
 
-from ila_jax import errors, provenance
+from ila_jax import artifacts, errors, provenance
 
 
 def test_stage_is_claimed_resumed_and_skipped(tmp_path):
@@ -84,3 +87,51 @@ def test_signatures_tell_files_apart(tmp_path):
   (tmp_path / "a").write_text("two")
   assert provenance.signature(tmp_path) != before
   assert provenance.signature(tmp_path / "absent") is None
+
+
+def test_what_a_killed_run_had_spent_is_carried_on(tmp_path, monkeypatch):
+  now = [0.0]
+  monkeypatch.setattr(time, "monotonic", lambda: now[0])
+  first = provenance.Stage(tmp_path, "score", {"limit": 5})
+  assert not first.open()
+  first.account.add(flops=7e9, tokens=3, cells=4)
+  now[0] = 10.0
+  first.keep()
+  now[0] = 500.0  # It was killed, and started again much later.
+  second = provenance.Stage(tmp_path, "score", {"limit": 5})
+  assert not second.open()
+  second.account.add(flops=1e9, tokens=2, cells=2)
+  now[0] = 505.0
+  second.finish(matrix_rate=1e9)
+  record = artifacts.read_json(tmp_path / "score/stage.json")
+  assert record["done"]
+  names = ("seconds", "flops", "tokens", "cells")
+  assert [record[name] for name in names] == [15.0, 8e9, 5, 6]
+  assert record["utilisation"] == pytest.approx(8 / 15)
+
+
+def test_another_run_does_not_carry_on_what_was_spent(tmp_path):
+  first = provenance.Stage(tmp_path, "score", {"limit": 5})
+  first.open()
+  first.account.add(flops=7e9)
+  first.keep()
+  other = provenance.Stage(tmp_path, "score", {"limit": 6})
+  assert not other.open(replace="unfinished")
+  assert other.account.totals()["flops"] == 0
+
+
+def test_a_model_is_told_by_the_commit_or_by_its_files(tmp_path, monkeypatch):
+  asked = []
+
+  def find(path, *, with_weights=True):
+    asked.append((path, with_weights))
+    return pathlib.Path("/cache/models--org--m/snapshots/0a1b2c")
+
+  monkeypatch.setattr(provenance.hub, "find", find)
+  assert provenance.model_signature("hf:org/m@main") == "0a1b2c"
+  # The weights are not fetched to tell.
+  assert asked == [("hf:org/m@main", False)]
+  (tmp_path / "config.json").write_text("{}")
+  found = provenance.model_signature(tmp_path)
+  assert found == provenance.signature(tmp_path) and "config.json" in found
+  assert len(asked) == 1

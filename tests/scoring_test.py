@@ -1,21 +1,73 @@
 """Response losses against torch, in any batch, on any number of devices."""
 
+import dataclasses
+import functools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from ila_jax import forward, layouts, mesh, scoring
-from ila_jax.models import weights
+from ila_jax.models import architecture, lora, weights
+from ila_jax.models import decoder as decoder_lib
 from tests import torch_models
 
+_TINY = architecture.DecoderConfig(
+  vocab=40,
+  layers=1,
+  width=16,
+  heads=8,
+  kv_heads=4,
+  head_dim=2,
+  mlp_width=24,
+  tied=False,
+)
+_LORA = lora.LoraConfig(rank=2, alpha=4, targets=("query", "value", "down"))
 
-def _examples(count: int, seed: int = 0):
+
+@functools.cache
+def _decoder():
+  decoder = decoder_lib.Decoder(_TINY, rngs=nnx.Rngs(0))
+  # Sharper than a fresh start, so that losses differ.
+  nnx.update(decoder, jax.tree.map(lambda p: p * 10, nnx.state(decoder)))
+  return decoder
+
+
+def _adapters():
+  """Three models: the base, and two whose both factors are random."""
+  rng = np.random.default_rng(0)
+  shapes = lora.shapes(_TINY, _LORA)
+  drawn = [
+    {
+      target: {
+        name: rng.normal(size=shape).astype(np.float32)
+        for name, shape in factors.items()
+      }
+      for target, factors in shapes.items()
+    }
+    for _ in range(2)
+  ]
+  return [lora.zero(drawn[0]), *drawn]
+
+
+def _mesh(*shape):
+  return jax.make_mesh(
+    shape,
+    mesh.AXES,
+    axis_types=(jax.sharding.AxisType.Auto,) * 3,
+    devices=jax.devices()[: np.prod(shape)],
+  )
+
+
+def _examples(count: int, seed: int = 0, vocab: int = 97):
   rng = np.random.default_rng(seed)
   tokens, is_response = [], []
   for _ in range(count):
     length = int(rng.integers(2, 60))
     begin = int(rng.integers(1, length))
-    tokens.append(rng.integers(0, 97, length).astype(np.int32))
+    tokens.append(rng.integers(0, vocab, length).astype(np.int32))
     is_response.append(np.arange(length) >= begin)
   return tokens, is_response
 
@@ -62,22 +114,125 @@ def test_losses_equal_torch_one_by_one(pair, kind, batch_tokens):
   np.testing.assert_allclose(found[:, 0], wanted, rtol=1e-5)
 
 
-def test_eight_devices_equal_one(pair):
-  _, ours = pair
-  tokens, is_response = _examples(33)
-  one = jax.make_mesh(
-    (1, 1, 1),
-    mesh.AXES,
-    axis_types=(jax.sharding.AxisType.Auto,) * 3,
-    devices=jax.devices()[:1],
+@functools.cache
+def _placed(shape, kind, with_adapters):
+  """Losses as a run makes them: weights by the table, under the mesh."""
+  tokens, is_response = _examples(24, vocab=40)
+  lengths = np.array([len(ids) for ids in tokens])
+  # One width and one batch, so one program.
+  layout = layouts.choose(
+    lengths,
+    batch_tokens=2048,
+    kind=kind,
+    pack_tokens=128,
+    program_tokens=10**9,
   )
-  found = [
-    scoring.example_nll(
-      ours, tokens, is_response, layout=_layout(tokens), mesh=devices
+  graphdef, state = nnx.split(_decoder())
+  devices = _mesh(*shape)
+  adapters = None
+  with jax.set_mesh(devices):
+    state = jax.device_put(state, decoder_lib.shardings(state, devices))
+    if with_adapters:
+      adapters = jax.device_put(
+        _adapters(), lora.shardings(_adapters(), devices)
+      )
+      adapters = lora.stack(_LORA, adapters)
+    found = scoring.example_nll(
+      nnx.merge(graphdef, state),
+      tokens,
+      is_response,
+      layout=layout,
+      mesh=devices,
+      adapters=adapters,
     )
-    for devices in (one, mesh.make())
-  ]
-  np.testing.assert_allclose(*found, rtol=1e-6)
+  assert found.shape == (24, 3 if with_adapters else 1)
+  return found
+
+
+@pytest.mark.parametrize(
+  ("shape", "kind", "with_adapters"),
+  [
+    *(
+      (shape, kind, False)
+      for kind in ("buckets", "pack")
+      for shape in ((8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2), (1, 2, 2))
+    ),
+    ((2, 2, 2), "pack", True),
+  ],
+  ids=str,
+)
+def test_many_devices_equal_one(shape, kind, with_adapters):
+  want = _placed((1, 1, 1), kind, with_adapters)
+  found = _placed(shape, kind, with_adapters)
+  # Examples and models that were equal would hide a wrong order.
+  assert len(np.unique(want.round(3))) == want.size
+  np.testing.assert_allclose(found, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["buckets", "pack"])
+def test_one_bad_example_spoils_no_other(kind, value):
+  rng = np.random.default_rng(0)
+  tokens = [rng.integers(0, 38, n).astype(np.int32) for n in (9, 30, 4, 17, 25)]
+  is_response = [np.arange(len(ids)) > 1 for ids in tokens]
+  tokens[3][5] = 39
+  layout = _layout(tokens, kind, 128)
+  run = functools.partial(
+    scoring.example_nll,
+    tokens=tokens,
+    is_response=is_response,
+    layout=layout,
+    mesh=_mesh(1, 1, 1),
+  )
+  broken = nnx.clone(_decoder())
+  broken.embedding[...] = broken.embedding[...].at[39].set(value)
+  want, found = run(_decoder()), run(broken)
+  rows = layouts.plan(np.array([len(ids) for ids in tokens]), layout)[0].rows
+  assert max(map(len, rows)) == (5 if kind == "pack" else 1)
+  assert np.isfinite(want).all()
+  assert np.isfinite(found[:, 0]).tolist() == [True, True, True, False, True]
+  others = [0, 1, 2, 4]
+  np.testing.assert_allclose(found[others], want[others], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["buckets", "pack"])
+def test_programs_are_few_however_many_shards(kind):
+  # A shard of each: more than there may be programs.
+  pool = [np.array([60, 60] * n + [6]) for n in range(1, 11)]
+  layout = layouts.choose(
+    np.concatenate(pool),
+    batch_tokens=2048,
+    kind=kind,
+    pack_tokens=128,
+    program_tokens=300,
+  )
+  before = scoring.batch_nll._cache_size()
+  for lengths in pool:
+    tokens = [np.zeros(n, np.int32) for n in lengths]
+    is_response = [np.arange(n) > 0 for n in lengths]
+    scoring.example_nll(
+      _decoder(), tokens, is_response, layout=layout, mesh=_mesh(1, 1, 1)
+    )
+  made = scoring.batch_nll._cache_size() - before
+  assert len(layout.widths) == (1 if kind == "pack" else 2)
+  most = len(layout.widths) + layouts.LAST_BATCH_PARTS - 1
+  assert len(layout.widths) < made <= most
+
+
+def test_full_logits_are_never_held():
+  b, t, v = 8, 512, 151_936
+  config = dataclasses.replace(_TINY, vocab=v)
+  graphdef, params = nnx.split(decoder_lib.abstract(config))
+  batch = {
+    name: jax.ShapeDtypeStruct((b, t), dtype)
+    for name, dtype in (
+      *((x, jnp.int32) for x in ("tokens", "positions", "segment_ids")),
+      ("targets", jnp.bool_),
+    )
+  }
+  lowered = scoring.batch_nll.lower(graphdef, 1, params, None, batch)
+  memory = lowered.compile().memory_analysis()
+  assert memory.temp_size_in_bytes < 0.01 * 4 * b * t * v
 
 
 def test_a_prompt_is_not_counted_and_every_batch_is_told(pair):

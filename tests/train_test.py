@@ -1,5 +1,6 @@
 """Training against torch, and against itself: killed, resumed, spread out."""
 
+import copy
 import dataclasses
 import json
 import signal
@@ -8,16 +9,26 @@ import sys
 import textwrap
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 from jax.sharding import AxisType, Mesh
 
-from ila_jax import errors, evaluate, layouts, optim, train, trainset
+from ila_jax import (
+  errors,
+  evaluate,
+  layouts,
+  optim,
+  train,
+  train_step,
+  trainset,
+)
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture, lora_folder, weights
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
+from tests import torch_models
 
 _CONFIG = architecture.DecoderConfig(
   vocab=48,
@@ -103,16 +114,9 @@ def _rival(folder, lora):
   )
 
 
-# peft reads a property that transformers means to rename.
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")
-@pytest.mark.parametrize("lora", [None, _LORA], ids=["full", "lora"])
-def test_steps_equal_torch(tmp_path, lora):
-  rival = _rival(tmp_path, lora)
+def _torch_steps(rival, data, history):
+  """Updates torch's model as ours was, and compares what is told of each."""
   torch = pytest.importorskip("torch")
-  # More than half a row each: nothing is packed, as torch cannot.
-  data = _data(8, low=9)
-  # A high rate would let Adam's first, sign-like steps magnify rounding.
-  trained, history = _train(data, total_steps=3, learning_rate=1e-3, lora=lora)
   parameters = {n: p for n, p in rival.named_parameters() if p.requires_grad}
   decayed = [
     (optim.decayed({name: 0})[name], p) for name, p in parameters.items()
@@ -144,12 +148,109 @@ def test_steps_equal_torch(tmp_path, lora):
     assert ours["grad_norm"] > 0.5  # so clipping is at work
     np.testing.assert_allclose(ours["loss"], loss.item(), rtol=1e-5)
     np.testing.assert_allclose(ours["grad_norm"], norm.item(), rtol=1e-4)
+
+
+# peft reads a property that transformers means to rename.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")
+@pytest.mark.parametrize("lora", [None, _LORA], ids=["full", "lora"])
+def test_steps_equal_torch(tmp_path, lora):
+  rival = _rival(tmp_path, lora)
+  # More than half a row each: nothing is packed, as torch cannot.
+  data = _data(8, low=9)
+  # A high rate would let Adam's first, sign-like steps magnify rounding.
+  trained, history = _train(data, total_steps=3, learning_rate=1e-3, lora=lora)
+  _torch_steps(rival, data, history)
   if lora:
     rival.save_pretrained(tmp_path / "theirs")
     _, theirs = lora_folder.load(tmp_path / "theirs", _CONFIG)
     for ours, want in zip(_leaves(trained), _leaves(theirs), strict=True):
       assert ours.any()
       np.testing.assert_allclose(ours, want, atol=2e-6)
+
+
+@pytest.fixture(scope="module")
+def gemma(tmp_path_factory):
+  """A torch Gemma 2 whose window is shorter than the rows, and its folder."""
+  rival = torch_models.causal(
+    "gemma2",
+    num_hidden_layers=2,
+    sliding_window=4,
+    query_pre_attn_scalar=20,
+    attn_logit_softcapping=2.0,
+    final_logit_softcapping=3.0,
+    pad_token_id=96,  # torch gives it no gradient; no example holds it
+  )
+  return rival, torch_models.save(rival, tmp_path_factory.mktemp("gemma"))
+
+
+def test_steps_of_gemma_equal_torch(gemma):
+  rival, folder = gemma
+  config, decoder = weights.load_decoder(folder)
+  assert config.sandwich_norms and config.window < 9
+  assert config.local == (True, False)
+  data = _data(8, low=9)
+  trained, history = _train(data, decoder, total_steps=3, learning_rate=1e-3)
+  rival = copy.deepcopy(rival).train()
+  _torch_steps(rival, data, history)
+  rival.save_pretrained(folder.parent / "theirs")
+  theirs = weights.load_decoder(folder.parent / "theirs")[1]
+  for ours, want in zip(_leaves(trained), _leaves(theirs), strict=True):
+    np.testing.assert_allclose(ours, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_a_step_in_bfloat16_is_near_one_in_float32(gemma, family):
+  def first(dtype):
+    if family == "gemma2":
+      decoder = weights.load_decoder(gemma[1], dtype=dtype)[1]
+    else:
+      decoder = _decoder(dataclasses.replace(_CONFIG, dtype=dtype))
+    assert decoder.config.dtype == dtype
+    return _train(_data(8, low=9), decoder, total_steps=1)[1][0]
+
+  near, exact = first("bfloat16"), first("float32")
+  assert near["tokens"] == exact["tokens"]
+  for name, bound in (("loss", 0.01), ("grad_norm", 0.05)):
+    error = abs(near[name] / exact[name] - 1)
+    assert 0 < error < bound
+
+
+def test_a_step_holds_no_logits_and_few_tables():
+  b, t, d, v = 8, 512, 16, 151_936
+  config = architecture.DecoderConfig(
+    vocab=v,
+    layers=1,
+    width=d,
+    heads=2,
+    kv_heads=1,
+    head_dim=8,
+    mlp_width=32,
+  )
+  optimizer, mesh = optim.adamw(), _one_device()
+  graphdef, params = nnx.split(decoder_lib.abstract(config))
+  state = jax.eval_shape(
+    lambda params: train_step.first_state(optimizer, params), params
+  )
+  batch = {
+    name: jax.ShapeDtypeStruct((b, t), dtype)
+    for name, dtype in (
+      *((x, jnp.int32) for x in ("tokens", "positions", "segment_ids")),
+      ("targets", jnp.bool_),
+    )
+  }
+  rate = jax.ShapeDtypeStruct((), jnp.float32)
+  with jax.set_mesh(mesh):
+    lowered = train_step.train_step.lower(
+      graphdef, optimizer, mesh, None, state, {}, batch, rate
+    )
+  memory = lowered.compile().memory_analysis()
+  logits, table = 4 * b * t * v, 4 * v * d
+  # Weights and both moments come in, and go out in the same place.
+  assert 3 * table < memory.argument_size_in_bytes < 3.1 * table
+  assert memory.alias_size_in_bytes > 3 * table
+  # The gradients of the head and of the lookup, before they are added, are
+  # all that has a row for each token of the vocabulary.
+  assert memory.temp_size_in_bytes - 2 * table < 0.005 * logits
 
 
 @pytest.mark.parametrize("lora", [None, _LORA], ids=["full", "lora"])
