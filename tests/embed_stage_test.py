@@ -126,7 +126,7 @@ def test_the_base_as_encoder_equals_torch(made, tmp_path):
   assert stage["tokens"] == sum(map(len, ids))
   (cost,) = dry_run.run(config, workdir, stages=("embed",))
   # The dry run counts the template's few tokens too.
-  assert cost.flops == pytest.approx(stage["flops"], rel=0.25)
+  assert 1 < cost.flops / stage["flops"] < 2
 
 
 def test_a_shard_that_is_lost_is_made_anew(made, tmp_path):

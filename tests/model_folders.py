@@ -13,6 +13,11 @@ from tests import torch_models
 
 # Long prompts are cut at so many tokens.
 LONGEST = 24
+# Short, so that the tests are.
+_TEMPLATE = (
+  "{% for m in messages %}<|bos|>{{ m.role[:1] }}: {{ m.content }}<|end|>"
+  "{% endfor %}{% if add_generation_prompt %}<|bos|>a: {% endif %}"
+)
 
 
 def llama(
@@ -20,9 +25,12 @@ def llama(
 ) -> tuple[architecture.DecoderConfig, decoder_lib.Decoder]:
   """Writes a random Llama with a tokenizer of these texts."""
   tokens.train_bpe(texts, vocab_size=320, folder=folder)
+  tokenizer = tokens.load_tokenizer(folder)
+  tokenizer.chat_template = _TEMPLATE
+  tokenizer.save_pretrained(folder)
   config = architecture.DecoderConfig(
     vocab=320,
-    layers=2,
+    layers=1,
     width=32,
     heads=2,
     kv_heads=1,
