@@ -16,6 +16,14 @@ from tests import tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
+# As Phi-3 has it; transformers reads it too, for the tokenizer.
+_LONGROPE = {
+  "rope_type": "longrope",
+  "short_factor": [1.0, 1.0],
+  "long_factor": [2.0, 4.0],
+  "factor": 4.0,
+}
+
 
 def _line(**fields) -> str:
   return json.dumps(fields) + "\n"
@@ -41,7 +49,7 @@ def _make_files(folder: pathlib.Path) -> None:
     ("no_weights", None),
     ("other_shape", {"hidden_size": 12}),
     ("mamba", {"model_type": "mamba"}),
-    ("longrope", {"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}),
+    ("longrope", {"rope_scaling": _LONGROPE}),
   ):
     texts = ("".join(good) for _ in range(2))
     tokens.train_bpe(texts, vocab_size=300, folder=folder / name)

@@ -69,6 +69,7 @@ def _weights(folder) -> int:
 def test_only_the_stages_that_are_asked_for(folder, capsys):
   found = _costs(folder, stages=("score",))
   assert list(found) == ["score"]
+  assert found["score"].device_bytes > 4 * _weights(folder)
   printed = capsys.readouterr().err
   lines = [line.split()[0] for line in printed.splitlines() if line.strip()]
   assert lines[lines.index("stage") :][:3] == ["stage", "score", "all"]
@@ -90,7 +91,7 @@ def test_an_encoder_costs_a_pass_over_the_prompts(folder, encoder):
 
 
 def test_training_holds_the_weights_and_its_state(folder):
-  stages = ("score", "finetune", "scaling")
+  stages = ("finetune", "scaling")
   weights = 4 * _weights(folder)
   full = _costs(folder, stages=stages)
   # The base that is kept, and in float32 weights and two moments of Adam.
@@ -100,7 +101,7 @@ def test_training_holds_the_weights_and_its_state(folder):
     folder, stages=stages, train__method="lora", train__lora_rank=2
   )
   for name in stages:
-    assert 1 < adapters[name].device_bytes / weights < 2
+    assert 1 < adapters[name].device_bytes / weights < 3
   # A subset of 20 is trained on, and its model evaluated on 20: frozen weights
   # have no gradient, so that is 2 + 1 passes and not 3 + 1.
   lora, whole = adapters["scaling"].flops, full["scaling"].flops

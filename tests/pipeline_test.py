@@ -163,7 +163,7 @@ def test_the_account_of_stages_that_compute(run, name):
 
 def test_compiled_programs_are_kept(run):
   _, workdir, _ = run
-  programs = [path for path in (workdir / "compiled").iterdir()]
+  programs = (workdir / "compiled").iterdir()
   assert any(path.stat().st_size > 1000 for path in programs)
 
 
