@@ -16,6 +16,14 @@ from tests import tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
+# As Phi-3 has it; transformers reads it too, for the tokenizer.
+_LONGROPE = {
+  "rope_type": "longrope",
+  "short_factor": [1.0, 1.0],
+  "long_factor": [2.0, 4.0],
+  "factor": 4.0,
+}
+
 
 def _line(**fields) -> str:
   return json.dumps(fields) + "\n"
@@ -34,9 +42,14 @@ def _make_files(folder: pathlib.Path) -> None:
   (folder / "file").write_text("I am a file.")
   (folder / "theirs").mkdir()
   (folder / "theirs/thesis.txt").write_text("precious")
-  for name, sizes in (
+  (folder / "unusable.jsonl").write_text(_line(instruction="a", output="") * 9)
+  (folder / "t5").mkdir()
+  (folder / "t5/config.json").write_text(_line(model_type="t5"))
+  for name, changes in (
     ("no_weights", None),
     ("other_shape", {"hidden_size": 12}),
+    ("mamba", {"model_type": "mamba"}),
+    ("longrope", {"rope_scaling": _LONGROPE}),
   ):
     texts = ("".join(good) for _ in range(2))
     tokens.train_bpe(texts, vocab_size=300, folder=folder / name)
@@ -51,11 +64,11 @@ def _make_files(folder: pathlib.Path) -> None:
     )
     model = decoder.Decoder(config, rngs=nnx.Rngs(0))
     weights.save_decoder(folder / name, config, model)
-    if sizes is None:
+    if changes is None:
       (folder / name / "model.safetensors").unlink()
     else:
       path = folder / name / "config.json"
-      path.write_text(json.dumps(json.loads(path.read_text()) | sizes))
+      path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 # name -> (flags after --workdir, what the message must hold)
@@ -85,6 +98,34 @@ CASES = {
   "weights of another shape": (
     ["--config.model.path={}/other_shape", "--stages=pool,embed,score"],
     "other_shape",
+  ),
+  "an unknown family": (
+    ["--config.model.path={}/mamba", "--stages=pool,score"],
+    "mamba/config.json: model_type is 'mamba'; allowed: 'llama' or",
+  ),
+  "an unknown rope": (
+    ["--config.model.path={}/longrope", "--stages=pool,score"],
+    "longrope/config.json: rope_scaling.rope_type is 'longrope'; allowed: ",
+  ),
+  "an unknown encoder": (
+    ["--config.encoder.path={}/t5", "--stages=pool,embed"],
+    "t5/config.json: model_type is 't5'; allowed: 'bert' or",
+  ),
+  "an unknown kernel": (
+    ["--config.model.attention=flash"],
+    "config.model.attention is 'flash'; allowed: auto, blocked",
+  ),
+  "an unknown target": (
+    ["--config.train.lora_targets=('q_proj',)"],
+    "config.train.lora_targets is 'q_proj'; allowed: query, key",
+  ),
+  "a dry run of no records": (
+    ["--dry-run", "--config.pool.source={}/unusable.jsonl"],
+    "config.pool.source has no usable example",
+  ),
+  "a dry run of an unknown rope": (
+    ["--dry_run", "--config.model.path={}/longrope", "--stages=score"],
+    "rope_scaling.rope_type is 'longrope'",
   ),
   "a broken config file": (["--config={}/file"], "config file"),
   "a file as workdir": (["--workdir={}/file"], "which is a file"),
@@ -144,6 +185,27 @@ def test_nothing_was_destroyed(ended):
   assert (folder / "theirs/thesis.txt").read_text() == "precious"
   assert sorted(p.name for p in (folder / "theirs").iterdir()) == ["thesis.txt"]
   assert (folder / "file").read_text() == "I am a file."
+
+
+def test_a_dry_run_ends_well_and_makes_nothing(tmp_path):
+  tiny.write(tmp_path / "pool.jsonl", tiny.records(120))
+  done = subprocess.run(
+    [
+      *(sys.executable, "-m", "ila_jax", "--config=configs/quickstart.py"),
+      *(f"--workdir={tmp_path}/work", "--dry-run", "--stages=score"),
+      f"--config.pool.source={tmp_path}/pool.jsonl",
+      "--config.model.scratch.layers=1",
+    ],
+    cwd=CHECKOUT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  first = [line.partition(" ")[0] for line in done.stderr.splitlines()]
+  assert "score" in first
+  assert not {"embed", "finetune", "scaling"} & set(first)
+  assert [path.name for path in tmp_path.iterdir()] == ["pool.jsonl"]
 
 
 def test_a_full_disk_is_said_and_the_run_goes_on_from_there(tmp_path):

@@ -11,11 +11,10 @@ from tests import conftest
 _CHECKOUT = conftest.__file__.rpartition("/tests/")[0]
 
 
-def _trial(name):
-  command = [sys.executable, "-m", f"tests.benchmarks.{name}", "--tiny"]
+def _trial(name, *flags):
+  command = [sys.executable, "-m", f"tests.benchmarks.{name}", "--tiny", *flags]
   done = subprocess.run(
-    # The export to ONNX takes longer than all the rest.
-    [*command, "--only=^(?!onnx)"],
+    command,
     capture_output=True,
     text=True,
     cwd=_CHECKOUT,
@@ -29,7 +28,8 @@ def test_a_trial_ends_in_one_json_line(name, request):
   pytest.importorskip("torch")
   if name == "embed":
     request.getfixturevalue("minilm")
-  printed, found = _trial(name)
+  # The export to ONNX takes longer than all the rest.
+  printed, found = _trial(name, "--only=^(?!onnx)")
   assert list(found) == ["benchmark", "ours", "rivals", "quality", "work"]
   assert found["benchmark"] == name
   seconds = [found["ours"], *found["rivals"].values()]
@@ -44,3 +44,20 @@ def test_a_trial_ends_in_one_json_line(name, request):
     "train_step": lambda q: q["largest_difference"] < 1e-4,
   }
   assert agreement[name](found["quality"])
+
+
+@pytest.mark.parametrize("name", ["loss_memory", "attention", "loading"])
+def test_a_trial_of_a_part_ends_in_one_json_line(name):
+  pytest.importorskip("torch")
+  _, found = _trial(name)
+  assert list(found) == ["benchmark", "ours", "rivals", "quality", "work"]
+  assert found["benchmark"] == name
+  assert len(found["rivals"]) == 3
+  assert all(s > 0 for s in [found["ours"], *found["rivals"].values()])
+  quality = found["quality"]
+  agreement = {
+    "loss_memory": lambda: quality["max_abs_error"] < 1e-4,
+    "attention": lambda: quality["largest_difference_from_torch"] < 1e-3,
+    "loading": lambda: quality["largest_tensor_bytes"] > 0,
+  }
+  assert agreement[name]()

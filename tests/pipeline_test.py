@@ -145,7 +145,26 @@ def test_manifest_tells_what_was_run(run):
     assert stage["done"]
     assert stage["seconds"] > 0
     assert stage["bytes"] > 0
-  assert manifest["stages"]["score"]["flops"] > 0
+
+
+@pytest.mark.parametrize("name", ["score", "finetune", "scaling", "model"])
+def test_the_account_of_stages_that_compute(run, name):
+  _, workdir, _ = run
+  stage = artifacts.read_json(workdir / "manifest.json")["stages"][name]
+  assert 0 < stage["tokens"] <= stage["cells"]
+  assert 0 <= stage["padding"] == 1 - stage["tokens"] / stage["cells"] < 1
+  rate = stage["tokens"] / stage["seconds"]
+  assert stage["tokens_per_second"] == pytest.approx(rate, rel=0.01)
+  # A share of a rate that is measured on cores that others may use meanwhile.
+  share = stage["flops"] / stage["seconds"] / stage["matrix_rate"]
+  assert stage["utilisation"] == pytest.approx(share, rel=0.01)
+  assert 0 < stage["utilisation"] < 1.5
+
+
+def test_compiled_programs_are_kept(run):
+  _, workdir, _ = run
+  programs = (workdir / "compiled").iterdir()
+  assert any(path.stat().st_size > 1000 for path in programs)
 
 
 def test_finetuned_model_loads_in_torch_transformers(run):

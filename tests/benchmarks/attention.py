@@ -4,6 +4,7 @@
 and all of a row is one example (what torch's fast path needs).
 """
 
+import argparse
 import functools
 import json
 import statistics
@@ -17,6 +18,7 @@ import torch
 from ila_jax.models import attention
 
 SHAPES = ((1, 2048), (8, 256), (16, 128))
+TINY_SHAPES = ((2, 24),)
 HEADS, KV_HEADS, HEAD_DIM = 8, 2, 64
 ROUNDS = 9
 
@@ -55,7 +57,7 @@ def _torchs(arrays, *, gradients, masked):
   return with_gradients if gradients else run
 
 
-def _measure(arrays, *, gradients):
+def _measure(arrays, *, gradients, rounds):
   """Seconds and temporary bytes by name, and how far ours is from torch's."""
   build = functools.partial(_ours, arrays=arrays, gradients=gradients)
   (blocked, memory), (plain, plain_memory) = map(build, ("blocked", "plain"))
@@ -70,7 +72,7 @@ def _measure(arrays, *, gradients):
     theirs = theirs.transpose(1, 2) if gradients else theirs
     error = max(error, float(np.abs(np.asarray(ours) - theirs.numpy()).max()))
   seconds = {name: [] for name in runs}
-  for _ in range(ROUNDS):
+  for _ in range(rounds):
     for name, run in runs.items():
       start = time.perf_counter()
       run()
@@ -81,16 +83,22 @@ def _measure(arrays, *, gradients):
 
 def main():
   """Prints a table, and all numbers as one line of JSON."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--tiny", action="store_true", help="a trial, in seconds")
+  is_tiny = parser.parse_args().tiny
+  shapes, rounds = (TINY_SHAPES, 1) if is_tiny else (SHAPES, ROUNDS)
   rng = np.random.default_rng(0)
   total, worst = {}, 0.0
-  for b, t in SHAPES:
+  for b, t in shapes:
     arrays = [
       rng.normal(size=(b, t, heads, HEAD_DIM)).astype(np.float32)
       for heads in (HEADS, KV_HEADS, KV_HEADS)
     ]
     arrays.append(np.ones((b, t), np.int32))
     for gradients in (False, True):
-      medians, memory, error = _measure(arrays, gradients=gradients)
+      medians, memory, error = _measure(
+        arrays, gradients=gradients, rounds=rounds
+      )
       worst = max(worst, error)
       print(f"\n{b} × {t}, {'with gradients' if gradients else 'forward'}")
       for name, seconds in medians.items():
@@ -106,7 +114,7 @@ def main():
         "ours": ours,
         "rivals": total,
         "quality": {"largest_difference_from_torch": worst},
-        "work": {"shapes": SHAPES, "heads": HEADS, "kv_heads": KV_HEADS},
+        "work": {"shapes": shapes, "heads": HEADS, "kv_heads": KV_HEADS},
       }
     )
   )

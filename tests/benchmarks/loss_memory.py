@@ -204,7 +204,10 @@ def main() -> None:
   parser.add_argument("--width", type=int, default=256)
   parser.add_argument("--rounds", type=int, default=3)
   parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--tiny", action="store_true", help="a trial, in seconds")
   args = parser.parse_args()
+  if args.tiny:
+    args.rows, args.tokens, args.width, args.rounds = 1, 16, 8, 1
   context = multiprocessing.get_context("spawn")
   pipes, shown, workers = {}, {}, []
   for name in _CONTENDERS:

@@ -1,0 +1,111 @@
+"""What a dry run foretells, by the sizes of the models alone."""
+
+import json
+
+import pytest
+
+from ila_jax import dry_run
+from ila_jax.models import decoder as decoder_lib
+from tests import model_folders, tiny
+
+_BERT = {
+  "model_type": "bert",
+  "hidden_act": "gelu",
+  "vocab_size": 400,
+  "num_hidden_layers": 2,
+  "hidden_size": 24,
+  "num_attention_heads": 2,
+  "intermediate_size": 40,
+  "max_position_embeddings": 64,
+  "type_vocab_size": 2,
+  "layer_norm_eps": 1e-12,
+}
+# So that weights are more than what lies between them.
+_LARGER = {
+  "num_hidden_layers": 2,
+  "hidden_size": 1024,
+  "intermediate_size": 4096,
+  "num_attention_heads": 16,
+  "num_key_value_heads": 2,
+  "head_dim": 64,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  """A pool, a Llama, and what of a BERT a dry run reads: no weights."""
+  folder = tmp_path_factory.mktemp("dry_run")
+  rows = tiny.records(120)
+  tiny.write(folder / "pool.jsonl", rows)
+  model_folders.llama(folder / "llama", [row["instruction"] for row in rows])
+  (folder / "llama/model.safetensors").unlink()
+  path = folder / "llama/config.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | _LARGER))
+  (folder / "bert").mkdir()
+  (folder / "bert/config.json").write_text(json.dumps(_BERT))
+  return folder
+
+
+def _costs(folder, *, stages, **overrides):
+  """The costs by stage; a dry run must make nothing."""
+  config = tiny.config(
+    folder / "pool.jsonl",
+    model__path=str(folder / "llama"),
+    score__batch_tokens=64,
+    train__batch_tokens=256,
+    **overrides,
+  )
+  before = sorted(folder.rglob("*"))
+  found = dry_run.run(config, folder / "work", stages=stages)
+  assert sorted(folder.rglob("*")) == before
+  return {cost.stage: cost for cost in found}
+
+
+def _weights(folder) -> int:
+  config = tiny.config(folder / "pool.jsonl", model__path=str(folder / "llama"))
+  return decoder_lib.count_parameters(dry_run.base.sizes(config))
+
+
+def test_only_the_stages_that_are_asked_for(folder, capsys):
+  found = _costs(folder, stages=("score",))
+  assert list(found) == ["score"]
+  assert found["score"].device_bytes > 4 * _weights(folder)
+  printed = capsys.readouterr().err
+  lines = [line.split()[0] for line in printed.splitlines() if line.strip()]
+  assert lines[lines.index("stage") :][:3] == ["stage", "score", "all"]
+  for other in ("embed", "finetune", "scaling"):
+    assert f"\n{other}" not in printed
+
+
+@pytest.mark.parametrize("encoder", ["bert", "base"])
+def test_an_encoder_costs_a_pass_over_the_prompts(folder, encoder):
+  path = str(folder / "bert") if encoder == "bert" else "base"
+  found = _costs(folder, stages=("embed", "score"), encoder__path=path)
+  embed, score = found["embed"], found["score"]
+  assert embed.flops > 0 and embed.seconds > 0
+  if encoder == "base":
+    # Prompts alone, without a head, and once; not under three models.
+    assert embed.flops < score.flops / 3
+    assert embed.device_bytes >= 4 * _weights(folder)
+  assert "embed" not in _costs(folder, stages=("embed",), encoder__path="lsa")
+
+
+def test_training_holds_the_weights_and_its_state(folder):
+  stages = ("finetune", "scaling")
+  weights = 4 * _weights(folder)
+  full = _costs(folder, stages=stages)
+  # The base that is kept, and in float32 weights and two moments of Adam.
+  for name in stages:
+    assert 4 < full[name].device_bytes / weights < 8
+  adapters = _costs(
+    folder, stages=stages, train__method="lora", train__lora_rank=2
+  )
+  for name in stages:
+    assert 1 < adapters[name].device_bytes / weights < 3
+  # A subset of 20 is trained on, and its model evaluated on 20: frozen weights
+  # have no gradient, so that is 2 + 1 passes and not 3 + 1.
+  lora, whole = adapters["scaling"].flops, full["scaling"].flops
+  assert lora == pytest.approx(0.75 * whole, rel=1e-6)
+  split = _costs(folder, stages=("finetune",), mesh__fsdp=4, mesh__data=2)
+  assert split["finetune"].flops == full["finetune"].flops
+  assert split["finetune"].device_bytes < full["finetune"].device_bytes / 2

@@ -1,0 +1,143 @@
+"""The stage `embed` with models, from prompts on disk to vectors on disk."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from ila_jax import artifacts, dry_run, forward, pipeline, shards
+from ila_jax.models import foreign
+from tests import model_folders, tiny
+
+PREFIX = "Query: "
+SHARD = 25
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+  """(folder, torch's BERT): a pool of three shards, a Llama and a BERT."""
+  pytest.importorskip("torch")
+  folder = tmp_path_factory.mktemp("embed")
+  rows = tiny.records(60)
+  tiny.write(folder / "pool.jsonl", rows)
+  texts = [f"{row['instruction']}\n\n{row['input']}" for row in rows]
+  model_folders.llama(folder / "llama", texts)
+  theirs = model_folders.bert(folder / "bert", texts)
+  pipeline.run(_config(folder), folder / "pool", stages=["pool"])
+  assert shards.count(folder / "pool") == 3
+  return folder, theirs
+
+
+def _config(folder, **overrides):
+  return tiny.config(
+    folder / "pool.jsonl",
+    pool__dev_examples=5,
+    pool__shard_examples=SHARD,
+    score__reference_examples=5,
+    model__path=str(folder / "llama"),
+    **{"encoder__path": str(folder / "bert"), "encoder__prefix": PREFIX}
+    | overrides,
+  )
+
+
+def _embed(made, tmp_path, **overrides):
+  """(config, workdir, embeddings) of a run on the pool that is there."""
+  config = _config(made[0], **overrides)
+  workdir = tmp_path / "work"
+  if not workdir.exists():
+    shutil.copytree(made[0] / "pool", workdir)
+  pipeline.run(config, workdir, stages=["embed"])
+  files = sorted((workdir / "embed").glob("*.npy"))
+  assert len(files) == 3
+  return config, workdir, np.concatenate([np.load(file) for file in files])
+
+
+def _prompts(workdir):
+  tables = shards.iterate(workdir, ["prompt"])
+  return [text for table in tables for text in table["prompt"].to_pylist()]
+
+
+def _witness(model, token_lists):
+  """The mean of torch's hidden states of each text alone, of norm 1."""
+  import torch
+
+  means = []
+  for ids in token_lists:
+    with torch.no_grad():
+      hidden = model(torch.tensor([ids])).last_hidden_state[0]
+    means.append(hidden.mean(dim=0).numpy())
+  means = np.stack(means)
+  return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
+def _bert_tokens(folder, prompts):
+  """By hand: prefix, lower case, [CLS], as many tokens as fit, [SEP]."""
+  from transformers import AutoTokenizer
+
+  tokenizer = AutoTokenizer.from_pretrained(folder / "bert")
+  cls, sep = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
+  lists = []
+  for prompt in prompts:
+    pieces = tokenizer.tokenize((PREFIX + prompt).lower())
+    ids = tokenizer.convert_tokens_to_ids(pieces)
+    lists.append([cls, *ids[: model_folders.LONGEST - 2], sep])
+  lengths = {len(ids) for ids in lists}
+  assert min(lengths) < max(lengths) == model_folders.LONGEST
+  return lists
+
+
+@pytest.mark.parametrize("layout", ["buckets", "pack"])
+def test_an_encoder_folder_equals_torch(made, tmp_path, layout):
+  config, workdir, found = _embed(made, tmp_path, encoder__layout=layout)
+  folder, theirs = made
+  ids = _bert_tokens(folder, _prompts(workdir))
+  wanted = _witness(theirs, ids)
+  np.testing.assert_allclose(found, wanted, atol=1e-5)
+  # Vectors that were all alike would be equal to anything.
+  assert (found @ found.T).min() < 0.99
+  stage = artifacts.read_json(workdir / "manifest.json")["stages"]["embed"]
+  lengths = np.array([len(i) for i in ids])
+  sizes = foreign.encoder_config(folder / "bert", dtype="float32")
+  assert stage["tokens"] == lengths.sum()
+  assert stage["flops"] == forward.flops(sizes, lengths)
+  assert 0 <= stage["padding"] == 1 - stage["tokens"] / stage["cells"] < 1
+  # The rate is measured on cores that others may use meanwhile.
+  assert 0 < stage["utilisation"] < 1.5
+  rate = stage["tokens"] / stage["seconds"]
+  assert stage["tokens_per_second"] == pytest.approx(rate, rel=0.01)
+  # A dry run knows the lengths by the base's tokenizer, before the prefix.
+  (cost,) = dry_run.run(config, workdir, stages=("embed",))
+  assert cost.stage == "embed"
+  assert 0.5 < cost.flops / stage["flops"] < 2
+
+
+def test_the_base_as_encoder_equals_torch(made, tmp_path):
+  config, workdir, found = _embed(
+    made, tmp_path, encoder__path="base", encoder__prefix=""
+  )
+  from transformers import AutoModel, AutoTokenizer
+
+  theirs = AutoModel.from_pretrained(made[0] / "llama").eval()
+  tokenizer = AutoTokenizer.from_pretrained(made[0] / "llama")
+  ids = tokenizer(_prompts(workdir))["input_ids"]
+  np.testing.assert_allclose(found, _witness(theirs, ids), atol=1e-5)
+  assert (found @ found.T).min() < 0.99
+  stage = artifacts.read_json(workdir / "manifest.json")["stages"]["embed"]
+  assert stage["tokens"] == sum(map(len, ids))
+  (cost,) = dry_run.run(config, workdir, stages=("embed",))
+  # The dry run counts the template's few tokens too.
+  assert 1 < cost.flops / stage["flops"] < 2
+
+
+def test_a_shard_that_is_lost_is_made_anew(made, tmp_path):
+  _, workdir, whole = _embed(made, tmp_path)
+  record = artifacts.read_json(workdir / "embed/stage.json")
+  artifacts.write_json(workdir / "embed/stage.json", record | {"done": False})
+  lost = shards.path(workdir, "embed", "embeddings", 1, "npy")
+  kept = [shards.path(workdir, "embed", "embeddings", i, "npy") for i in (0, 2)]
+  lost.unlink()
+  before = [path.stat().mtime for path in kept]
+  _, _, again = _embed(made, tmp_path)
+  np.testing.assert_array_equal(again, whole)
+  assert [path.stat().mtime for path in kept] == before
+  assert artifacts.read_json(workdir / "embed/stage.json")["done"]
