@@ -18,9 +18,10 @@ import jax
 from etils import epath
 
 import ila_jax
-from ila_jax import artifacts, errors, hardware, metrics, provenance
+from ila_jax import artifacts, errors, hardware, hub, metrics, provenance
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
+from ila_jax.models import foreign
 from ila_jax.stages import base
 
 MANIFEST = "manifest.json"
@@ -86,6 +87,7 @@ def run(
         f"--stages or --redo names {name!r}; allowed: "
         f"{', '.join(config_lib.STAGES)}."
       )
+  _check_models(config)
   workdir = epath.Path(workdir)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   _claim(workdir)
@@ -104,6 +106,16 @@ def run(
       _put_back(workdir)
     raise
   _throw_away(workdir)
+
+
+def _check_models(config: config_lib.Config) -> None:
+  """Refuses a model that is not implemented before a pool is read for it."""
+  base.sizes(config)
+  if config.encoder.path not in ("lsa", "base"):
+    with artifacts.local(config.encoder.path) as here:
+      folder = hub.find(here, with_weights=False)
+      foreign.encoder_config(folder, dtype=config.encoder.dtype)
+      foreign.pooling(folder)
 
 
 def _run_stage(

@@ -84,7 +84,9 @@ def fit(
   """
   train_config, width = config.train, config.tokens.max_tokens
   cost = training_flops(decoder.config, data, recipe)
+  multiple = mesh_lib.batch_multiple(mesh)
   rows = max(train_config.batch_tokens // width, 1)
+  rows = -(-rows // multiple) * multiple
   with metrics.counter(None, desc=f"train {name}", unit="steps") as advance:
 
     def count(step: train.Metrics) -> None:
