@@ -42,6 +42,7 @@ setuptools.setup(
       "pandas>=2.2",
       "peft>=0.17",
       "pytest>=8.2",
+      "pytest-xdist>=3.6",
       "ruff>=0.8",
       "torch==2.13.0",
       "zstandard>=0.22",

@@ -7,4 +7,5 @@ ensure_venv test
 
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-exec .venv/bin/python -m pytest "$@"
+# A worker a core, but each holds eight devices and their programs.
+exec .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
