@@ -17,6 +17,13 @@ jaxtyping.install_import_hook("ila_jax", "beartype.beartype")
 _CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+  """Programs compiled for one module are of no use to the next."""
+  yield
+  jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
   """Real pools and models, kept beside the checkout by the developers."""
