@@ -25,12 +25,13 @@ from ila_jax import (
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
-from ila_jax.models import architecture, attention, foreign
+from ila_jax.models import architecture, foreign
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
-from ila_jax.stages import base, training
+from ila_jax.stages import base, embedding, training
 
-# Shares of the matrix rate that a pass and a training step usually reach.
+# Shares of the matrix rate that are assumed. docs/results.md has 0.66 and 0.33
+# for a model of ten million weights; smaller ones reach less.
 _FORWARD_SHARE = 0.5
 _TRAINING_SHARE = 0.35
 
@@ -132,20 +133,19 @@ def _embedding(
   if config.encoder.path != "base":
     with artifacts.local(config.encoder.path) as here:
       folder = hub.find(here, with_weights=False)
-      model = foreign.encoder_config(folder, dtype=config.encoder.dtype)
+      model = foreign.encoder_config(
+        folder,
+        dtype=config.encoder.dtype,
+        attention=config.encoder.attention,
+      )
       tuned_for, _ = foreign.reading(folder)
-    kernel = attention.choose(
-      config.encoder.attention,
-      dtype=config.encoder.dtype,
-      head_dim=model.width // model.heads,
-    )
-    model = dataclasses.replace(model, attention=kernel)
     longest = min(longest, tuned_for or longest, model.max_positions)
   prompts = np.minimum(lengths.prompt, longest)
   layout = layouts.choose(
     prompts,
     batch_tokens=config.encoder.batch_tokens,
     kind=config.encoder.layout,
+    pack_tokens=embedding.PACK_TOKENS,
     program_tokens=forward.program_tokens(model),
   )
   flops = forward.flops(model, prompts.astype(np.int32))
@@ -186,14 +186,10 @@ def _scoring(
     mesh,
     "score",
     passes=(1 + seeds) * _pass(lengths, decoder, lengths.examples),
-    steps=_steps(config) * _pass(lengths, decoder, tuned),
+    steps=training.passes(training.lora(config))
+    * _pass(lengths, decoder, tuned),
     device_bytes=device_bytes,
   )
-
-
-def _steps(config: config_lib.Config) -> int:
-  """Passes that a training step costs: frozen weights have no gradient."""
-  return 3 if training.lora(config) is None else 2
 
 
 def _training_bytes(
@@ -242,7 +238,7 @@ def _training(
       mesh,
       stage,
       passes=_pass(lengths, decoder, evaluations * config.pool.dev_examples),
-      steps=_steps(config)
+      steps=training.passes(training.lora(config))
       * _pass(lengths, decoder, config.finetune.epochs * tuned),
       device_bytes=device_bytes,
     )

@@ -58,7 +58,7 @@ def encode(
   model: nnx.Module,
   tokens: Sequence[Int[np.ndarray, " _"]],
   *,
-  pooling: str = "mean",
+  pooling: str,
   layout: layouts.Layout,
   mesh: Mesh,
   on_batch: Callable[[batching.Batch], None] = lambda batch: None,

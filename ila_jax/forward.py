@@ -100,7 +100,7 @@ def program_tokens(
   A compilation takes about a second, in which two cores of a CPU compute some
   10¹¹ FLOP: of a small model that is many tokens, and of a large one few. But a
   program serves several passes, and is kept: a twentieth is counted. An
-  accelerator computes a thousand times as much meanwhile.
+  accelerator is taken to compute a thousand times as much meanwhile.
 
   >>> config = architecture.DecoderConfig(
   ...   vocab=32, layers=2, width=512, heads=8, kv_heads=8, head_dim=64,

@@ -291,8 +291,7 @@ def _logits(
   part = jax.lax.dynamic_slice_in_dim(head, start, width)
   columns = start + jnp.arange(width)[None]
   logits = layers.dot("cd,wd->cw", states, part, dtype=jnp.float32)
-  if plan.softcap:
-    logits = plan.softcap * jnp.tanh(logits / plan.softcap)
+  logits = layers.softcap(logits, plan.softcap)
   return part, columns, columns >= i * width, logits
 
 

@@ -87,7 +87,7 @@ def run(
         f"--stages or --redo names {name!r}; allowed: "
         f"{', '.join(config_lib.STAGES)}."
       )
-  _check_models(config)
+  _check_models(config, stages)
   workdir = epath.Path(workdir)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   _claim(workdir)
@@ -108,10 +108,11 @@ def run(
   _throw_away(workdir)
 
 
-def _check_models(config: config_lib.Config) -> None:
+def _check_models(config: config_lib.Config, stages: Sequence[str]) -> None:
   """Refuses a model that is not implemented before a pool is read for it."""
-  base.sizes(config)
-  if config.encoder.path not in ("lsa", "base"):
+  if set(stages) & {"pool", "score", "finetune", "scaling"}:
+    base.sizes(config)
+  if "embed" in stages and config.encoder.path not in ("lsa", "base"):
     with artifacts.local(config.encoder.path) as here:
       folder = hub.find(here, with_weights=False)
       foreign.encoder_config(folder, dtype=config.encoder.dtype)

@@ -117,7 +117,9 @@ def test_programs_are_few_however_many_shards(kind):
   before = embed.batch_embeddings._cache_size()
   for lengths in pool:
     ids = [np.zeros(n, np.int32) for n in lengths]
-    embed.encode(_encoder(), ids, layout=layout, mesh=_one_device())
+    embed.encode(
+      _encoder(), ids, pooling="mean", layout=layout, mesh=_one_device()
+    )
   made = embed.batch_embeddings._cache_size() - before
   assert len(layout.widths) == (1 if kind == "pack" else 2)
   most = len(layout.widths) + layouts.LAST_BATCH_PARTS - 1

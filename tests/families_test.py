@@ -16,7 +16,6 @@ from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import (
   families,
   fields,
-  foreign,
   rotary,
   weights,
 )
@@ -432,7 +431,7 @@ def test_gemma3_with_eyes_is_read_without_them(tmp_path):
     got = _run(*nnx.split(ours), *rows)[0]
     np.testing.assert_allclose(got[0, :15], want, atol=1e-4)
   # It is written back as the language model that it is here.
-  assert foreign.to_foreign(config)["model_type"] == "gemma3_text"
+  assert families.write(config)["model_type"] == "gemma3_text"
 
 
 def test_what_no_family_has_is_not_written():

@@ -324,6 +324,18 @@ def test_a_dry_run_tells_what_the_run_takes(run, tmp_path, capsys):
   assert "FLOP/s" in capsys.readouterr().err
 
 
+def test_models_are_looked_at_where_they_are_needed(run, monkeypatch):
+  config, workdir, _ = run
+
+  def gone(config):
+    raise errors.InputError("the model is gone")
+
+  monkeypatch.setattr(pipeline.base, "sizes", gone)
+  pipeline.run(config, workdir, stages=("landscape", "select", "report"))
+  with pytest.raises(errors.InputError, match="the model is gone"):
+    pipeline.run(config, workdir, stages=("score",))
+
+
 def test_adapters_are_scored_in_one_pass(run, tmp_path):
   rows = run[2][:120]
   config = tiny.config(

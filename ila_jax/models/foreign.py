@@ -10,6 +10,7 @@ from typing import Any
 
 from ila_jax import errors
 from ila_jax.models import architecture, families, fields
+from ila_jax.models import attention as attention_lib
 from ila_jax.models import encoder as encoder_lib
 
 _ENCODERS = ("bert", "roberta", "xlm-roberta")
@@ -46,19 +47,32 @@ def _fields(folder: pathlib.Path) -> fields.Fields:
 
 
 def decoder_config(
-  folder: pathlib.Path, *, dtype: str, param_dtype: str, remat: bool
+  folder: pathlib.Path,
+  *,
+  dtype: str,
+  param_dtype: str,
+  remat: bool,
+  attention: str = "auto",
 ) -> architecture.DecoderConfig:
   """Sizes of a decoder of any of the causal families, from config.json."""
+  config = families.read(_fields(folder))
+  kernel = attention_lib.choose(
+    attention,
+    dtype=dtype,
+    head_dim=config.head_dim,
+    softcap=config.attention_softcap,
+  )
   return dataclasses.replace(
-    families.read(_fields(folder)),
+    config,
     dtype=dtype,
     param_dtype=param_dtype,
     remat=remat,
+    attention=kernel,
   )
 
 
 def encoder_config(
-  folder: pathlib.Path, *, dtype: str
+  folder: pathlib.Path, *, dtype: str, attention: str = "auto"
 ) -> encoder_lib.EncoderConfig:
   """Sizes of a BERT, RoBERTa or XLM-RoBERTa encoder, from config.json."""
   raw = _fields(folder)
@@ -75,17 +89,24 @@ def encoder_config(
   if family != "bert":
     offset = raw.integer("pad_token_id", 1, least=0) + 1
   rows = raw.integer("max_position_embeddings", least=offset + 1)
+  width, heads = (
+    raw.integer("hidden_size"),
+    raw.integer("num_attention_heads"),
+  )
   return encoder_lib.EncoderConfig(
     vocab=raw.integer("vocab_size"),
     layers=raw.integer("num_hidden_layers"),
-    width=raw.integer("hidden_size"),
-    heads=raw.integer("num_attention_heads"),
+    width=width,
+    heads=heads,
     mlp_width=raw.integer("intermediate_size"),
     max_positions=rows - offset,
     position_offset=offset,
     token_types=raw.integer("type_vocab_size"),
     norm_eps=raw.number("layer_norm_eps"),
     dtype=dtype,
+    attention=attention_lib.choose(
+      attention, dtype=dtype, head_dim=width // heads
+    ),
   )
 
 
@@ -137,8 +158,3 @@ def pooling(folder: pathlib.Path) -> str:
       f"{' or '.join(encoder_lib.POOLINGS)}. Use another encoder."
     )
   return modes[0]
-
-
-def to_foreign(config: architecture.DecoderConfig) -> dict[str, Any]:
-  """What config.json says of a decoder of ours; see `families.write`."""
-  return families.write(config)

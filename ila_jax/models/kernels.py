@@ -59,9 +59,7 @@ def _see(
   softcap: float | None,
 ) -> Float[Array, "b k g q e"]:
   scores = layers.dot("bkgqe,bkse->bkgqs", query, key, dtype=jnp.float32)
-  scores = scores * scale
-  if softcap is not None:
-    scores = softcap * jnp.tanh(scores / softcap)
+  scores = layers.softcap(scores * scale, softcap)
   # Finite, so that a query that sees nothing (padding) has no NaN.
   scores = jnp.where(visible[:, None, None], scores, -1e30)
   weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)

@@ -6,7 +6,6 @@ however large the model is.
 """
 
 import contextlib
-import dataclasses
 import functools
 import os
 import pathlib
@@ -21,8 +20,7 @@ from jaxtyping import Array, PyTree
 
 from ila_jax import artifacts, errors, hub
 from ila_jax import mesh as mesh_lib
-from ila_jax.models import architecture, foreign, placement, storage
-from ila_jax.models import attention as attention_lib
+from ila_jax.models import architecture, families, foreign, placement, storage
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
 from ila_jax.models import names as names_lib
@@ -62,15 +60,12 @@ def load_decoder(
   """
   folder = hub.find(folder)
   config = foreign.decoder_config(
-    folder, dtype=dtype, param_dtype=param_dtype, remat=remat
-  )
-  kernel = attention_lib.choose(
-    attention,
+    folder,
     dtype=dtype,
-    head_dim=config.head_dim,
-    softcap=config.attention_softcap,
+    param_dtype=param_dtype,
+    remat=remat,
+    attention=attention,
   )
-  config = dataclasses.replace(config, attention=kernel)
   graphdef, shapes = nnx.split(decoder_lib.abstract(config))
   targets = decoder_lib.shardings(shapes, mesh) if mesh else None
   ignored = (
@@ -113,11 +108,7 @@ def load_encoder(
   ila_jax.errors.InputError: the model folder ./nowhere does not exist; give ...
   """
   folder = hub.find(folder)
-  config = foreign.encoder_config(folder, dtype=dtype)
-  kernel = attention_lib.choose(
-    attention, dtype=dtype, head_dim=config.width // config.heads
-  )
-  config = dataclasses.replace(config, attention=kernel)
+  config = foreign.encoder_config(folder, dtype=dtype, attention=attention)
   pooling = foreign.pooling(folder)
   graphdef, shapes = nnx.split(encoder_lib.abstract(config))
   targets = encoder_lib.shardings(shapes, mesh) if mesh else None
@@ -167,7 +158,7 @@ def save_decoder(
   """
   folder = epath.Path(folder)
   ids = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
-  artifacts.write_json(folder / "config.json", foreign.to_foreign(config) | ids)
+  artifacts.write_json(folder / "config.json", families.write(config) | ids)
   tensors = _tensors(nnx.state(decoder), names_lib.decoder(config))
   storage.save(folder, tensors, max_shard_bytes=max_shard_bytes)
 

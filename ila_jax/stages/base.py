@@ -1,6 +1,5 @@
 """The base model of a run: a folder of the user's, or one made from scratch."""
 
-import dataclasses
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -165,42 +164,34 @@ def sizes(config: config_lib.Config) -> architecture.DecoderConfig:
   if config.model.path == SCRATCH:
     return _scratch_sizes(config, config.model.scratch.vocab)
   with artifacts.local(config.model.path) as folder:
-    found = foreign.decoder_config(
+    return foreign.decoder_config(
       hub.find(folder, with_weights=False),
       dtype=config.model.dtype,
       param_dtype=config.model.dtype,
       remat=config.train.remat,
+      attention=config.model.attention,
     )
-  return dataclasses.replace(found, attention=_kernel(config, found))
 
 
 def _scratch_sizes(
   config: config_lib.Config, vocab: int
 ) -> architecture.DecoderConfig:
   scratch = config.model.scratch
-  found = architecture.DecoderConfig(
+  head_dim = scratch.width // scratch.heads
+  return architecture.DecoderConfig(
     vocab=vocab,
     layers=scratch.layers,
     width=scratch.width,
     heads=scratch.heads,
     kv_heads=scratch.kv_heads,
-    head_dim=scratch.width // scratch.heads,
+    head_dim=head_dim,
     mlp_width=scratch.mlp_width,
     max_positions=config.tokens.max_tokens,
     dtype=config.model.dtype,
     remat=config.train.remat,
-  )
-  return dataclasses.replace(found, attention=_kernel(config, found))
-
-
-def _kernel(
-  config: config_lib.Config, sizes: architecture.DecoderConfig
-) -> str:
-  return attention.choose(
-    config.model.attention,
-    dtype=config.model.dtype,
-    head_dim=sizes.head_dim,
-    softcap=sizes.attention_softcap,
+    attention=attention.choose(
+      config.model.attention, dtype=config.model.dtype, head_dim=head_dim
+    ),
   )
 
 

@@ -34,7 +34,7 @@ _SAMPLE_SHARDS = 16
 _SAMPLE_PROMPTS = 512
 # Of a packed row: an encoder's tokens are met by all of their row, and its
 # widths are small, so that longer rows would be dear.
-_PACK_TOKENS = 512
+PACK_TOKENS = 512
 
 
 def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
@@ -101,7 +101,7 @@ def _run_model(
     _sample_lengths(workdir, tokenize, longest),
     batch_tokens=config.encoder.batch_tokens,
     kind=config.encoder.layout,
-    pack_tokens=_PACK_TOKENS,
+    pack_tokens=PACK_TOKENS,
     program_tokens=forward.program_tokens(model.config),
   )
   todo = (

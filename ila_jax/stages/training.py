@@ -128,15 +128,26 @@ def training_flops(
   data: trainset.TokenSet,
   recipe: lora_lib.LoraConfig | None,
 ) -> int:
-  """FLOPs of the matrix products of one epoch.
+  """FLOPs of one epoch: of the decoder's matrix products.
 
-  A backward pass costs a forward pass for the states, and one for the weights
-  unless they are frozen.
+  Those of an adapter itself, which are few, are not counted.
   """
   cost = forward.flops(
     config, data.lengths, response_tokens=data.response_tokens
   )
-  return (3 if recipe is None else 2) * cost
+  return passes(recipe) * cost
+
+
+def passes(recipe: lora_lib.LoraConfig | None) -> int:
+  """Forward passes that a training step costs as much as.
+
+  A backward pass costs a forward pass for the states, and one for the weights
+  unless they are frozen.
+
+  >>> passes(None)
+  3
+  """
+  return 3 if recipe is None else 2
 
 
 def dev_loss(

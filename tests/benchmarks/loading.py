@@ -37,7 +37,7 @@ _SAMPLE_SECONDS = 0.002
 def write_checkpoint(folder: pathlib.Path, *, layers: int, width: int) -> None:
   """A Llama whose weights are random bits, written a tensor at a time."""
   from ila_jax import artifacts
-  from ila_jax.models import architecture, foreign, names, storage
+  from ila_jax.models import architecture, families, names, storage
   from ila_jax.models import decoder as decoder_lib
 
   config = architecture.DecoderConfig(
@@ -67,7 +67,7 @@ def write_checkpoint(folder: pathlib.Path, *, layers: int, width: int) -> None:
       tensors.append(
         storage.Tensor(name, shape, leaf.dtype, lambda s=shape: draw(s))
       )
-  artifacts.write_json(folder / "config.json", foreign.to_foreign(config))
+  artifacts.write_json(folder / "config.json", families.write(config))
   storage.save(folder, tensors, max_shard_bytes=500_000_000)
 
 
