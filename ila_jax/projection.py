@@ -9,7 +9,7 @@ import numpy as np
 from jax import numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ila_jax import errors, neighbours, tsne
+from ila_jax import errors, neighbours, principal, tsne
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ Fitted = tuple[Map, dict[str, float]]
 def fit_pca(x: np.ndarray, key: Array, options: Options) -> Fitted:
   """Principal components: the plane that keeps most of the variance."""
   del key, options
-  mean, axes = tsne.principal_axes(x)
+  mean, axes = principal.principal_axes(x)
   captured = jnp.var(_apply_linear(x, mean, axes), axis=0).sum()
   total = jnp.var(x, axis=0).sum()
   share = jnp.where(total > 0, captured / total, 1.0)
