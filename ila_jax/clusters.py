@@ -178,7 +178,7 @@ def _assign_rows(rows, centers):
 
 
 def _nearest(rows, centers):
-  """argmin |x - m|^2 = argmax x.m - |m|^2 / 2, by blocks of centres m."""
+  """The nearest centre m, argmax x.m - |m|^2 / 2, by blocks of centres."""
   clusters, width = centers.shape
   size = min(clusters, _CENTERS)
   missing = -clusters % size

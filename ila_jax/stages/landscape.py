@@ -99,7 +99,7 @@ def _fit_map(
   """The map, fitted on rows drawn by id, in the order of their ids."""
   settings = config.landscape
   name = settings.projection
-  total = settings.iterations if name == "tsne" else None
+  total = settings.iterations if name in ("tsne", "parametric") else None
   with metrics.counter(total, desc=name, unit="steps") as advance:
     done = 0
 
