@@ -1,6 +1,6 @@
 """Who is whose neighbour, and how likely: P of t-SNE, sparse and symmetric."""
 
-import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -12,8 +12,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Complex, Float, Int
 
 from ila_jax import mesh as mesh_lib
-from ila_jax import neighbours
+from ila_jax import neighbours, row_blocks
 
+_MULTIPLE = 64
 # Pairs of a row: their sum is dense, and only that of the rows scatters.
 _WIDTH = 32
 
@@ -32,9 +33,8 @@ class Pairs(NamedTuple):
   probability: Float[Array, "r 32"]
 
 
-@functools.partial(jax.jit, static_argnames="perplexity")
 def conditional_probabilities(
-  squared: Float[Array, "n k"], *, perplexity: float
+  squared: Float[Array, "n k"], perplexity: Float[Array, ""] | float
 ) -> Float[Array, "n k"]:
   """Gaussian kernels of a given perplexity: p_j|i = exp(-b_i d_ij^2) / sum.
 
@@ -43,13 +43,13 @@ def conditional_probabilities(
   b_i does, and they share the row evenly.
 
   >>> squared = jnp.array([[1.0, 1.0, 50.0]])
-  >>> conditional_probabilities(squared, perplexity=2.0).round(3).tolist()
+  >>> conditional_probabilities(squared, 2.0).round(3).tolist()
   [[0.5, 0.5, 0.0]]
   """
   excess = squared - jnp.min(squared, axis=1, keepdims=True)
   scale = jnp.mean(excess, axis=1, keepdims=True)
   excess = excess / jnp.where(scale > 0, scale, 1.0)
-  target = jnp.log(jnp.float32(perplexity))
+  target = jnp.log(jnp.asarray(perplexity, jnp.float32))
 
   def halve(_, bounds):
     low, high = bounds
@@ -93,7 +93,9 @@ def joint_probabilities(
   x = x - x.mean(axis=0, keepdims=True)
   queries = x if mesh is None else mesh_lib.put_rows(x, mesh)
   found = neighbours.nearest(queries, x, k=k, same=True)
-  directed = conditional_probabilities(found.squared, perplexity=perplexity)
+  directed = row_blocks.apply(
+    conditional_probabilities, found.squared, np.float32(perplexity)
+  )
   directed, index = mesh_lib.fetch((directed, found.index))
   ends = np.arange(0, n * k + 1, k)
   sparse = scipy.sparse.csr_array(
@@ -114,7 +116,7 @@ def cut(joint: scipy.sparse.csr_array, *, mesh: Mesh | None = None) -> Pairs:
   ([1, 0], [[0.5, 0.0], [0.5, 0.0]])
   """
   parts = 1 if mesh is None else mesh_lib.batch_multiple(mesh)
-  size = -(-joint.shape[0] // parts)
+  size = rows_for(joint.shape[0], mesh) // parts
   found = [_part(joint, i * size, (i + 1) * size) for i in range(parts)]
   rows = max(len(part.point) for part in found)
   whole = jax.tree.map(
@@ -123,6 +125,19 @@ def cut(joint: scipy.sparse.csr_array, *, mesh: Mesh | None = None) -> Pairs:
   if mesh is None:
     return jax.tree.map(jnp.asarray, whole)
   return mesh_lib.put(whole, mesh)
+
+
+def rows_for(n: int, mesh: Mesh | None) -> int:
+  """Rows of n points and some that fill up: as many on most meshes.
+
+  A sum of another length is another sum; up to 64 devices it is the same.
+
+  >>> rows_for(65, None)
+  128
+  """
+  parts = 1 if mesh is None else mesh_lib.batch_multiple(mesh)
+  multiple = math.lcm(_MULTIPLE, parts)
+  return -(-n // multiple) * multiple
 
 
 def attraction(
@@ -149,18 +164,18 @@ def attraction(
   >>> attraction(xy, cut(joint), first=0, points=2).tolist()
   [[-0.25, 0.0], [0.25, 0.0]]
   """
-  difference, squared = differences(xy, pairs)
+  away, squared = differences(xy, pairs)
   pull = pairs.probability / (1 + squared)
-  columns = []
-  for one in difference:
-    total = jax.ops.segment_sum(
-      jnp.sum(pull * one, axis=1),
+  total = [
+    jax.ops.segment_sum(
+      jnp.sum(pull * z, axis=1),
       pairs.point - first,
       points,
       indices_are_sorted=True,
     )
-    columns += [total.real, total.imag]
-  return jnp.stack(columns[: xy.shape[1]], axis=1)
+    for z in away
+  ]
+  return coordinates(total, xy.shape[1])
 
 
 def differences(
@@ -173,17 +188,37 @@ def differences(
   >>> float(differences(xy, cut(joint))[1][0, 0])
   25.0
   """
-  squared = jnp.zeros(pairs.other.shape)
-  found = []
-  for i in range(0, xy.shape[1], 2):
-    imaginary = xy[:, i + 1] if i + 1 < xy.shape[1] else jnp.zeros(len(xy))
-    place = lax.complex(xy[:, i], imaginary)
-    own = place.at[pairs.point].get(mode="promise_in_bounds")
-    other = place.at[pairs.other].get(mode="promise_in_bounds")
-    one = own[:, None] - other
-    squared = squared + one.real**2 + one.imag**2
-    found.append(one)
-  return found, squared
+  away = [
+    place.at[pairs.point].get(mode="promise_in_bounds")[:, None]
+    - place.at[pairs.other].get(mode="promise_in_bounds")
+    for place in places(xy)
+  ]
+  return away, sum(z.real**2 + z.imag**2 for z in away)
+
+
+def places(xy: Float[Array, "n m"]) -> list[Complex[Array, " n"]]:
+  """Coordinates two by two as complex numbers; the last may be real.
+
+  >>> [z.tolist() for z in places(jnp.array([[1.0, 2.0, 3.0]]))]
+  [[(1+2j)], [(3+0j)]]
+  """
+  columns = [xy[:, i] for i in range(xy.shape[1])]
+  columns += [jnp.zeros(len(xy))] * (len(columns) % 2)
+  return [
+    lax.complex(*pair) for pair in zip(columns[::2], columns[1::2], strict=True)
+  ]
+
+
+def coordinates(
+  found: list[Complex[Array, " n"]], dimensions: int
+) -> Float[Array, "n m"]:
+  """The inverse of `places`.
+
+  >>> coordinates([jnp.array([1 + 2j]), jnp.array([3 + 0j])], 3).tolist()
+  [[1.0, 2.0, 3.0]]
+  """
+  columns = [part for z in found for part in (z.real, z.imag)]
+  return jnp.stack(columns[:dimensions], axis=1)
 
 
 def _part(joint, first, last):

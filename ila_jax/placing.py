@@ -13,10 +13,9 @@ import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Complex, Float
 
-from ila_jax import affinities, neighbours, repulsion
+from ila_jax import affinities, neighbours, repulsion, row_blocks
 
 # Nearer than this share of the distance to its k-th neighbour, a point is the
 # fitted one, embedded again.
@@ -25,7 +24,6 @@ _SAME = 1e-3
 _STARTS = 5
 _ITERATIONS = 50
 _LONGEST_STEP = 2.0
-_BLOCK_ROWS = 1024
 
 
 class _Field(NamedTuple):
@@ -71,53 +69,19 @@ def place(
   f = len(points)
   k = min(f, int(3 * perplexity) + 1)
   perplexity = float(min(perplexity, max((f - 1) / 3, 1.0)))
+  if not len(x):
+    return jnp.zeros((0, 2))
   found = neighbours.nearest(x, points, k=k)
   positions = jnp.asarray(positions, jnp.float32)
   extent = float(jnp.max(jnp.abs(positions), initial=0.0))
   # Twice as fine as for a fit, where errors of the force even out.
-  nodes = repulsion.nodes_for(2 * extent)
-  mesh, axes = neighbours.row_sharding(x)
-  return _place(
-    found, positions, perplexity=perplexity, nodes=nodes, mesh=mesh, axes=axes
-  )
+  field = _field(positions, nodes=repulsion.nodes_for(2 * extent))
+  whole = positions, field, np.float32(perplexity)
+  return row_blocks.apply(_settle, found, *whole)
 
 
-@functools.partial(
-  jax.jit, static_argnames=("perplexity", "nodes", "mesh", "axes")
-)
-def _place(found, positions, *, perplexity, nodes, mesh, axes):
-  if not found.index.size:
-    return jnp.zeros((len(found.index), 2))
-  field = _field(positions, nodes)
-
-  def settle_all(found, positions, field):
-    settle = functools.partial(
-      _settle, positions=positions, field=field, perplexity=perplexity
-    )
-    rows = len(found.index)
-    # lax.map would compile a remainder a second time.
-    blocks = -(-rows // _BLOCK_ROWS)
-    fill = functools.partial(_blocks, blocks=blocks)
-    placed = lax.map(settle, jax.tree.map(fill, found))
-    return placed.reshape(-1, 2)[:rows]
-
-  if mesh is None:
-    return settle_all(found, positions, field)
-  by_row, whole = PartitionSpec(axes), PartitionSpec()
-  return jax.shard_map(
-    settle_all, mesh=mesh, in_specs=(by_row, whole, whole), out_specs=by_row,
-    check_vma=False,
-  )(found, positions, field)  # fmt: skip
-
-
-def _blocks(array, blocks):
-  rows = -(-len(array) // blocks)
-  missing = rows * blocks - len(array)
-  array = jnp.concatenate([array, jnp.repeat(array[-1:], missing, axis=0)])
-  return array.reshape(blocks, rows, *array.shape[1:])
-
-
-def _field(positions, nodes):
+@functools.partial(jax.jit, static_argnames="nodes")
+def _field(positions, *, nodes):
   f = len(positions)
   extent = jnp.max(jnp.abs(positions))
   step = repulsion.step_for(extent, nodes=nodes)
@@ -134,9 +98,9 @@ def _field(positions, nodes):
   return _Field(kernels.spacing, force, potential, normaliser, extent)
 
 
-def _settle(found, *, positions, field, perplexity):
+def _settle(found, positions, field, perplexity):
   """Places some points, given their neighbours."""
-  p = affinities.conditional_probabilities(found.squared, perplexity=perplexity)
+  p = affinities.conditional_probabilities(found.squared, perplexity)
   there = lax.complex(positions[:, 0], positions[:, 1])[found.index]
   starts = there[:, :_STARTS]
   squared = _squared(starts[:, :, None] - there[:, None])

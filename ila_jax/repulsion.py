@@ -21,7 +21,7 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float, Int
 
-from ila_jax import neighbours
+from ila_jax import affinities
 
 # Between two nodes, in units of the map, where the kernels have length 1. The
 # force on a fitted map errs by 4 % (root mean square), as in openTSNE.
@@ -30,6 +30,7 @@ SPACING = 0.5
 NODES = (
   *(64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024),
 )
+_BLOCK_PAIRS = 2**20
 # Free nodes at either border, which the splines reach into.
 _BORDER = 3
 # Spacings come in steps, so that the kernels are transformed now and then.
@@ -65,19 +66,20 @@ def exact(
   >>> force.tolist(), kernel.tolist()
   ([[-0.25, 0.0], [0.25, 0.0]], [0.5, 0.5])
   """
-  n, m = xy.shape
-  columns = jnp.arange(n, dtype=jnp.int32)
-  moments = jnp.concatenate([jnp.ones((n, 1)), xy], axis=1)
+  columns = jnp.arange(len(xy), dtype=jnp.int32)
+  everywhere = affinities.places(xy)
 
   def one(row_and_point):
     row, point = row_and_point
-    squared = sum((xy[:, i] - point[i]) ** 2 for i in range(m))
+    away = [own - z for own, z in zip(point, everywhere, strict=True)]
+    squared = sum(z.real**2 + z.imag**2 for z in away)
     kernel = jnp.where(real & (columns != row), 1 / (1 + squared), 0.0)
-    sums = jnp.dot(kernel * kernel, moments, precision=neighbours.EXACT)
-    return point * sums[0] - sums[1:], jnp.sum(kernel)
+    force = [jnp.sum(kernel * kernel * z) for z in away]
+    return force, jnp.sum(kernel)
 
-  block = max(1, neighbours.BLOCK_FLOATS // n)
-  return lax.map(one, (rows, own), batch_size=block)
+  block = max(1, _BLOCK_PAIRS // len(xy))
+  force, kernel = lax.map(one, (rows, affinities.places(own)), batch_size=block)
+  return affinities.coordinates(force, xy.shape[1]), kernel
 
 
 def nodes_for(extent: float) -> int:

