@@ -93,6 +93,7 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.landscape = landscape = ml_collections.ConfigDict()
   landscape.projection = "tsne"  # or 'parametric', 'pca', 'random'
+  landscape.dimensions = 2  # of the map; 'pca', 'random': 2 or more
   landscape.perplexity = 30.0  # of t-SNE
   landscape.iterations = 750  # of t-SNE
   landscape.fit_examples = 10000  # that t-SNE fits; the rest are placed

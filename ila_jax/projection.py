@@ -96,12 +96,12 @@ class Kind(NamedTuple):
   Attributes:
     fit: (x, key, options) -> arrays, notes.
     place: (x, arrays) -> positions.
-    most_dimensions: that it can have.
+    plane_only: whether its maps have 2 dimensions and no more.
   """
 
   fit: Callable[..., tuple[dict[str, Array], dict[str, float]]]
   place: Callable[..., Array]
-  most_dimensions: int | None = None
+  plane_only: bool = False
 
 
 def fit(
@@ -148,7 +148,7 @@ def fit(
       f"config.landscape.projection is {name!r}; allowed:"
       f" {', '.join(PROJECTIONS)}."
     )
-  _check_dimensions(name, options.dimensions)
+  check_dimensions(name, options.dimensions)
   if not len(x):
     raise errors.InputError(
       "The map has no point to be fitted on; allowed: 1 or more. Set"
@@ -162,6 +162,23 @@ def fit(
   arrays, notes = PROJECTIONS[name].fit(x, key, options)
   notes = {"fitted": float(len(x)), **notes}
   return Map(name, x.shape[1], options.dimensions, notes, arrays)
+
+
+def check_dimensions(name: str, dimensions: int) -> None:
+  """Whether a kind of map can have so many dimensions.
+
+  Raises:
+    InputError: it can not.
+
+  >>> check_dimensions("pca", 3)
+  """
+  plane_only = PROJECTIONS[name].plane_only
+  if dimensions < 2 or (plane_only and dimensions > 2):
+    allowed = "2" if plane_only else "2 or more"
+    raise errors.InputError(
+      f"config.landscape.dimensions is {dimensions}; allowed with projection"
+      f" {name!r}: {allowed}."
+    )
 
 
 def save(found: Map, folder: epath.PathLike) -> None:
@@ -286,21 +303,11 @@ def _fit_parametric(x, key, options):
 
 
 PROJECTIONS = {
-  "parametric": Kind(_fit_parametric, parametric.place, most_dimensions=2),
+  "parametric": Kind(_fit_parametric, parametric.place, plane_only=True),
   "pca": Kind(_fit_pca, _place_linear),
   "random": Kind(_fit_random, _place_linear),
-  "tsne": Kind(_fit_tsne, _place_tsne, most_dimensions=2),
+  "tsne": Kind(_fit_tsne, _place_tsne, plane_only=True),
 }
-
-
-def _check_dimensions(name, dimensions):
-  most = PROJECTIONS[name].most_dimensions
-  if dimensions < 2 or (most is not None and dimensions > most):
-    allowed = "2 or more" if most is None else f"2 to {most}"
-    raise errors.InputError(
-      f"config.landscape.dimensions is {dimensions}; allowed with projection"
-      f" {name!r}: {allowed}."
-    )
 
 
 def _other_width(name, width, given):

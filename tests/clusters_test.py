@@ -78,6 +78,14 @@ def test_sums_do_not_depend_on_the_order_of_rows():
   np.testing.assert_array_equal(one, other)
 
 
+def test_the_fullest_sums_do_not_overflow():
+  # 2^10 - 1 rows, all but one at the upper end, where every digit is full.
+  x = np.ones((1023, 2), np.float32)
+  x[0] = -3
+  found = clusters.lloyd(x, x[:1], iterations=1)
+  np.testing.assert_allclose(found, np.full((1, 2), x.mean()), rtol=1e-6)
+
+
 def test_progress_is_told_and_ends_with_no_change():
   told = []
   clusters.kmeans(

@@ -119,7 +119,7 @@ def test_shards_and_devices_change_no_bit(name, tmp_path):
     ),
     (
       {"name": "tsne", "options": projection.Options(dimensions=3)},
-      "landscape.dimensions is 3; allowed with projection 'tsne': 2 to 2",
+      "landscape.dimensions is 3; allowed with projection 'tsne': 2.",
     ),
   ],
 )
