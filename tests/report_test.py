@@ -34,6 +34,7 @@ class _Page(html.parser.HTMLParser):
   def __init__(self, text):
     super().__init__()
     self.open, self.tags, self.texts, self.images = [], set(), [], []
+    self.links = []
     self.feed(text)
     assert not self.open
 
@@ -41,7 +42,10 @@ class _Page(html.parser.HTMLParser):
     self.tags.add(tag)
     for name, value in attrs:
       assert not name.startswith("on")
-      if name in ("src", "href"):
+      if name == "href":
+        assert value == "map.html"
+        self.links.append(value)
+      if name == "src":
         assert value.startswith("data:image/png;base64,")
         self.images.append(base64.b64decode(value.split(",", 1)[1]))
     if tag not in VOID:

@@ -25,15 +25,15 @@
   }
 
   // What the dots can be coloured by. Of names: label, colour, group of each
-  // dot and which groups lie on top. Of numbers: a scale from pale to dark.
+  // dot, which groups lie behind, and whether the first lies on top. Of numbers: a scale from pale to dark.
   const count = d3.format(",");
   const fixed = (value) => d3.format(".3f")(value);
 
-  function groups(labels, colours, groupOf, behind = []) {
+  function groups(labels, colours, groupOf, behind, stacked = false) {
     const of = Uint8Array.from({ length: n }, (_, i) => groupOf(i));
     const sizes = new Array(labels.length).fill(0);
     for (const group of of) sizes[group]++;
-    return { labels, colours, of, sizes, behind };
+    return { labels, colours, of, sizes, behind, stacked };
   }
 
   function named(names, number) {
@@ -68,7 +68,7 @@
     const shade = (k) => data.shades[Math.round((5 - k) / 5 * 63)];
     const colours = labels.map((_, k) => k < 6 ? shade(k) : GREY);
     return groups(labels, colours, (i) =>
-      round[i] ? Math.min(Math.ceil(Math.log2(round[i])), 5) : 6, [6]);
+      round[i] ? Math.min(Math.ceil(Math.log2(round[i])), 5) : 6, [6], true);
   }
 
   const modes = {};
@@ -96,7 +96,7 @@
   let image, pixels, width = 0, height = 0, ratio = 1, pending = 0;
   const bx = new Float32Array(n), by = new Float32Array(n);
   let ground = [], raised = [], tree = null, kept = -1, shown = -1;
-  const faint = packed("#dfe4e8");
+  const FAINT = packed("#dfe4e8"), PLAIN = packed("#4d5761");
 
   function packed(colour) {  // as a little-endian pixel
     const { r, g, b } = d3.rgb(colour);
@@ -106,18 +106,20 @@
   function arrange() {
     const only = byId("only").checked;
     ground = []; raised = [];
-    let matches = 0;
+    const found = [];
     for (let i = 0; i < n; i++) {
       if (only && !(state[i] & SELECTED)) continue;
-      const group = mode.of[i];
+      const group = mode.of[i], behind = mode.behind.includes(group);
       if (off.has(group)) continue;
-      const hit = query !== "" && searched[i].includes(query);
-      matches += hit;
-      const back = query !== "" ? !hit : mode.behind.includes(group);
-      (back ? ground : raised).push(i);
+      if (query !== "" && behind && searched[i].includes(query)) found.push(i);
+      else if (query === "" ? behind : !searched[i].includes(query)) {
+        ground.push(i);
+      } else raised.push(i);
     }
+    raised = found.concat(raised);
+    if (mode.stacked) raised.sort((a, b) => mode.of[b] - mode.of[a]);
     byId("found").textContent = query === "" ? "" :
-      `${count(matches)} of ${count(ground.length + raised.length)}`;
+      `${count(raised.length)} of ${count(ground.length + raised.length)}`;
     tree = null;
     repaint();
   }
@@ -128,7 +130,7 @@
     for (let v = 0; v < size; v++) {
       for (let u = 0; u < size; u++) {
         const a = u - middle, b = v - middle;
-        const wide = Math.abs(Math.abs(a) - Math.abs(b)) < size / 7 + 0.3;
+        const wide = Math.abs(Math.abs(a) - Math.abs(b)) < size / 12 + 0.15;
         if (cross ? wide : a * a + b * b <= size * size / 4 + 0.3) {
           offsets.push((v - reach) * width + u - reach);
         }
@@ -137,8 +139,9 @@
     return { offsets: Int32Array.from(offsets), reach: reach + 1 };
   }
 
+  // The fewer dots, the larger; they grow with zoom, but less than distances.
   function size(points, least) {
-    const room = 0.42 * Math.sqrt(width * height / Math.max(points, 1));
+    const room = 0.3 * Math.sqrt(width * height / Math.max(points, 1));
     const grown = Math.max(Math.min(room, 6 * ratio), least * ratio) *
       Math.pow(transform.k, 0.45);
     return Math.max(Math.round(Math.min(grown, 16 * ratio)), 1);
@@ -163,9 +166,10 @@
     if (!width || !mode) return;
     pixels.fill(0xffffffff);
     const colours = Uint32Array.from(mode.colours, packed);
-    const pale = query === "" ? colours : colours.map(() => faint);
-    draw(ground, stamp(size(ground.length, 1)), pale);
-    const across = size(ground.length + raised.length, ground.length ? 2.6 : 1);
+    const pale = query === "" ? colours : colours.map(() => FAINT);
+    const across = size(raised.length, ground.length > raised.length ? 2.6 : 1);
+    draw(ground, stamp(Math.min(size(ground.length, 1), across)), pale);
+    if (query !== "") for (const group of mode.behind) colours[group] = PLAIN;
     const marked = mode === modes.selection?.made;
     const isCross = (i) => marked && mode.of[i] === 1;
     if (marked) {
@@ -302,7 +306,8 @@
 
   function listen() {
     const map = d3.select(canvas);
-    const zoom = d3.zoom().scaleExtent([0.7, 400]).on("zoom", (event) => {
+    const zoom = d3.zoom().scaleExtent([0.7, 400]).clickDistance(4);
+    zoom.on("zoom", (event) => {
       transform = event.transform;
       repaint();
     });
