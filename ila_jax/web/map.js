@@ -130,7 +130,7 @@
     for (let v = 0; v < size; v++) {
       for (let u = 0; u < size; u++) {
         const a = u - middle, b = v - middle;
-        const wide = Math.abs(Math.abs(a) - Math.abs(b)) < size / 12 + 0.15;
+        const wide = Math.abs(Math.abs(a) - Math.abs(b)) < size / 8 + 0.1;
         if (cross ? wide : a * a + b * b <= size * size / 4 + 0.3) {
           offsets.push((v - reach) * width + u - reach);
         }
@@ -257,8 +257,7 @@
   function keep(i) {
     kept = i;
     show(i);
-    const place = i < 0 ? location.pathname : `#${data.ids[i]}`;
-    try { history.replaceState(null, "", place); } catch { /* from disk */ }
+    history.replaceState(null, "", i < 0 ? "#" : `#${data.ids[i]}`);
   }
 
   function legend() {
@@ -368,8 +367,12 @@
   resize();
   listen();
   choose(Object.keys(modes)[0]);
-  const linked = data.ids.indexOf(decodeURIComponent(location.hash.slice(1)));
-  if (linked >= 0) keep(linked);
+  const follow = () => {
+    const linked = data.ids.indexOf(location.hash.slice(1));
+    if (linked >= 0) keep(linked);
+  };
+  follow();
+  window.addEventListener("hashchange", follow);
 })().catch((error) => {
   document.getElementById("wait").textContent =
     `This browser cannot show the map: ${error.message}`;
