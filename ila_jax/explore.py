@@ -90,8 +90,8 @@ def payload(points: Points, *, depth_label: str) -> str:
   No character of it means anything to HTML. Points are sorted by id, which is
   a hash: which of two dots hides the other is chance, not the order of reading.
 
-  >>> json.loads(gzip.decompress(base64.b64decode(payload(
-  ...   _EMPTY, depth_label="depth"))))["pool"]
+  >>> text = base64.b64decode(payload(_EMPTY, depth_label="depth"))
+  >>> json.loads(gzip.decompress(text))["pool"]
   0
   """
   order = np.argsort(points.id, kind="stable")
