@@ -63,7 +63,7 @@ def choose(
 
   >>> ids = np.array(["a", "b", "c", "d"])
   >>> choose(ids, np.array([False, False, False, True]), limit=2)
-  array([1, 3])
+  array([0, 3])
   """
   if len(ids) <= limit:
     return np.arange(len(ids))
