@@ -25,6 +25,11 @@ STRATEGY_COLORS = {
   "ila": BLUE,
 }
 OTHER_COLORS = ("#7a6a4f", "#5c4b9b", "#a3b82c")
+# For names that are nothing but names, the most frequent first.
+CATEGORIES = (
+  *(BLUE, "#e69f00", "#009e73", "#cc79a7", "#56b4e9", RED),
+  *("#5c4b9b", "#7a6a4f"),
+)
 LEGEND = {"frameon": False, "fontsize": 9, "labelcolor": INK}
 WIDTH = 8.5  # inches; one width, so that type is one size on the page
 DPI = 150

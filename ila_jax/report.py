@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page and its figures as PNG.
+"""The report: a self-contained HTML page, its figures as PNG, and the map.
 
 `render` turns a `ReportData` into file contents; writing them is the stage's.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from ila_jax import figures, look, selection
+from ila_jax import explore, figures, look, selection
 
 Number = float | int | np.number | None
 
@@ -57,10 +57,11 @@ class ReportData:
   # stage, and `COSTS`; a value may be None
   costs: list[dict[str, Any]] | None = None
   examples: list[dict[str, Any]] | None = None  # rank, id, depth, prompt, ...
+  points: explore.Points | None = None  # what the map to explore shows
 
 
 def render(data: ReportData) -> dict[str, bytes]:
-  """File name -> content: index.html and the PNGs, which it also holds.
+  """File name -> content: index.html, the PNGs that it also holds, map.html.
 
   >>> files = render(ReportData(title="x", config={}, headline=["Nothing."]))
   >>> list(files)
@@ -69,7 +70,12 @@ def render(data: ReportData) -> dict[str, bytes]:
   files = {
     f"{name}.png": look.png(figure) for name, figure in draw(data).items()
   }
-  return files | {"index.html": page(data, files).encode()}
+  files["index.html"] = page(data, files).encode()
+  if data.points is not None:
+    files["map.html"] = explore.page(
+      data.points, title=data.title, depth_label=data.depth_label
+    ).encode()
+  return files
 
 
 def draw(data: ReportData) -> dict[str, Any]:

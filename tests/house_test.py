@@ -27,7 +27,7 @@ ORDER = (
   "clusters",
   *("ordering", "selection"),
   *("optim", "checkpoint", "trainset", "train_step", "train", "evaluate"),
-  *("subsets", "scaling", "look", "figures", "report"),
+  *("subsets", "scaling", "look", "figures", "explore", "report"),
   *("config_checks", "config", "shards"),
   *("stages.training", "stages.base", "stages.pool", "stages.embedding"),
   *("stages.scoring", "stages.landscape", "stages.selection"),

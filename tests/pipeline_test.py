@@ -10,6 +10,7 @@ import sys
 import time
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from etils import epath
 
@@ -17,6 +18,7 @@ from ila_jax import (
   artifacts,
   dry_run,
   errors,
+  explore,
   layouts,
   pipeline,
   provenance,
@@ -25,6 +27,7 @@ from ila_jax import (
 )
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import lora, lora_folder, weights
+from ila_jax.stages import report
 from tests import tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
@@ -183,6 +186,43 @@ def test_report_is_one_page_with_escaped_text(run):
   assert "<b>" not in page
   assert "&lt;b&gt;" in page
   assert (workdir / "report/map.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("limit", [10_000, 60])
+def test_the_map_to_explore_shows_what_the_stages_found(run, limit):
+  _, workdir, _ = run
+  points = report.points(epath.Path(workdir), selected=True, limit=limit)
+  index, records, cells, ranking = (
+    {
+      line["id"]: line
+      for path in sorted(workdir.glob(name))
+      for line in pq.read_table(path).to_pylist()
+    }
+    for name in (
+      *("pool/index.parquet", "pool/records-*.parquet"),
+      *("landscape/cells.parquet", "select/ranking.parquet"),
+    )
+  )
+  chosen = artifacts.read_json(workdir / "select/stage.json")["selected"]
+  drawn = pq.read_table(workdir / "score/reference.parquet")["id"].to_pylist()
+  kept = set(list(ranking)[:chosen]) | set(drawn)
+  assert points.pool_size == len(cells)
+  assert len(points.id) == min(len(cells), max(limit, len(kept)))
+  assert kept <= set(points.id)
+  for i, name in enumerate(points.id.tolist()):
+    line, place = cells[name], ranking.get(name, {"rank": 0, "round": 0})
+    assert points.instruction[i] == explore.brief(records[name]["prompt"])
+    assert tuple(points.xy[i]) == (line["x"], line["y"])
+    assert points.depth[i] == line["depth"]
+    assert points.relative_depth[i] == line["relative_depth"]
+    assert points.cell[i] == line["cell"]
+    assert points.n_tokens[i] == index[name]["n_response_tokens"]
+    assert points.source[i] == index[name]["source"]
+    assert points.domain[i] == index[name]["domain"]
+    assert (points.rank[i], points.round[i]) == (place["rank"], place["round"])
+    assert points.selected[i] == (0 < place["rank"] <= chosen)
+    assert points.reference[i] == (name in drawn)
+  assert (workdir / "report/map.html").stat().st_size > 300_000
 
 
 def test_a_finished_run_is_skipped(run):

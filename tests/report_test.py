@@ -1,6 +1,7 @@
 """The page and its figures: whole, escaped, true to the data, at any size."""
 
 import base64
+import dataclasses
 import html.parser
 import re
 
@@ -9,7 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from ila_jax import depth, figures, look, report, scaling
+from ila_jax import depth, explore, figures, look, report, scaling
 from tests.report_data import SCRIPT, report_data
 
 PNGS = {
@@ -34,6 +35,7 @@ class _Page(html.parser.HTMLParser):
   def __init__(self, text):
     super().__init__()
     self.open, self.tags, self.texts, self.images = [], set(), [], []
+    self.links = []
     self.feed(text)
     assert not self.open
 
@@ -41,7 +43,10 @@ class _Page(html.parser.HTMLParser):
     self.tags.add(tag)
     for name, value in attrs:
       assert not name.startswith("on")
-      if name in ("src", "href"):
+      if name == "href":
+        assert value.partition("#")[0] == "map.html"
+        self.links.append(value)
+      if name == "src":
         assert value.startswith("data:image/png;base64,")
         self.images.append(base64.b64decode(value.split(",", 1)[1]))
     if tag not in VOID:
@@ -119,6 +124,20 @@ def test_numbers_of_the_page_are_those_of_the_data(files, data):
 
 def test_equal_data_give_equal_bytes(files):
   assert report.render(report_data(3000)) == files
+
+
+def test_the_map_to_explore_and_its_links_come_with_the_points(files, data):
+  assert not _Page(files["index.html"].decode()).links
+  points = explore._EMPTY
+  found = report.render(dataclasses.replace(data, points=points))
+  links = _Page(found["index.html"].decode()).links
+  assert links == [
+    "map.html",
+    *(f"map.html#{example['id']}" for example in data.examples),
+  ]
+  assert found["map.html"].decode() == explore.page(
+    points, title=data.title, depth_label=data.depth_label
+  )
 
 
 def test_nothing_global_changes(data):
