@@ -153,6 +153,8 @@ class Landscape:
   clusters: int | None
   depth: str
   domain_blocks: int
+  duplicate_cosine: float | None
+  duplicate_search: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,6 +165,8 @@ class Select:
   budget: float
   unit: str
   trim_quantile: float
+  drop_duplicates: bool
+  exclude_near_reference: float | None
   compare: tuple[str, ...]
 
 
