@@ -39,10 +39,10 @@ def check(
   """Depth of candidates near R against those as near a placebo, by band.
 
   A candidate is near R where its cosine to R is in the band and that to the
-  placebo is below 0.9 and the band; a peer where it is the other way round. Each
-  placebo gives its own groups, which are pooled. Intervals: percentile bootstrap of the difference of the
-  two means over the examples of R and of the placebos that are nearest, since
-  what is near one of them is alike.
+  placebo is below it and below 0.9; a peer, where it is the other way round.
+  Each placebo gives groups of its own, which are pooled. Intervals: percentile
+  bootstrap of the difference of the two means over the examples of R and of
+  the placebos that are nearest, since what is near one of them is alike.
 
   Args:
     above: depth above that of like examples, from `above_like`, nats per token.

@@ -22,7 +22,7 @@ SUMMARY = "duplicates.json"
 GROUPS = "duplicates.parquet"
 PAIRS = "duplicate_pairs.parquet"
 # Prompts that are compared with the whole pool, to see what cells miss.
-_RECALL_SAMPLE = 2000
+_RECALL_SAMPLE = 4096
 _LARGEST = 5
 # Pairs for the page: the nearest, and as many next to the threshold.
 _SHOWN = 3
@@ -146,11 +146,10 @@ def _search(
 
 def _say(config: config_lib.Config, found: dict[str, Any]) -> None:
   recall = found["recall"]
-  held = recall["in_cells"] / max(recall["pairs"], 1)
   metrics.say(
     f"  {found['in_groups']:,} examples have a near-duplicate (cosine "
     f"{config.landscape.duplicate_cosine:g} and more), in {found['groups']:,} "
-    f"groups; cells and their neighbours hold {held:.1%} of "
+    f"groups; cells and their neighbours hold {recall['in_cells']:,} of "
     f"{recall['pairs']:,} such pairs of a sample"
   )
 
