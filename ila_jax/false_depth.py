@@ -164,9 +164,11 @@ def _inside(nearest, low, high):
 def _by_source(above, nearest, chosen):
   """Sum and count of the depths near each example of each subset [s, 2]."""
   subset, row = np.nonzero(chosen)
-  source = nearest.source[np.minimum(subset, len(nearest.source) - 1), row]
-  subset = subset if len(nearest.source) > 1 else 0 * subset
-  _, number = np.unique([subset, source], axis=1, return_inverse=True)
+  if len(nearest.source) == 1:  # R, beside each placebo
+    subset = 0 * subset
+  source = nearest.source[subset, row]
+  keys = subset * (nearest.source.max(initial=0) + 1) + source
+  _, number = np.unique(keys, return_inverse=True)
   sums = np.bincount(number, above[row]), np.bincount(number)
   return np.stack(sums, axis=1)
 

@@ -265,20 +265,20 @@ def test_nearest_of_is_that_of_brute_force(mesh):
   np.testing.assert_array_equal(np.isnan(cosine), ~has)
 
 
-def _planted(leak, *, seed, n=20_000, size=500, placebos=2):
+def _planted(leak, *, seed, n=6000, size=150, placebos=2):
   """Subsets drawn alike; crowded rows are deep; what is near R leaks.
 
   Every row lies near some rows of its family, and families differ in size and
   depth, so that what is near one row of a subset is alike.
   """
   rng = np.random.default_rng(seed)
-  family = rng.choice(900, n, p=rng.dirichlet(np.full(900, 2.0)))
-  shift = rng.normal(0, 0.2, 900)
-  size_of = np.bincount(family, minlength=900)
+  family = rng.choice(300, n, p=rng.dirichlet(np.ones(300)))
+  shift = rng.normal(0, 0.2, 300)
+  size_of = np.bincount(family, minlength=300)
   drawn = rng.permutation(n)[: size * (1 + placebos)].reshape(-1, size)
   source, cosine = np.empty((2, 1 + placebos, n))
   for i, rows in enumerate(drawn):
-    held = np.full(900, -1)
+    held = np.full(300, -1)
     held[family[rows]] = rows
     source[i] = held[family]
     near = 0.85 + 0.15 * rng.random(n)
@@ -287,7 +287,7 @@ def _planted(leak, *, seed, n=20_000, size=500, placebos=2):
   domain = rng.integers(5, size=n)
   n_tokens = rng.lognormal(4, 1, n).astype(int) + 1
   depth = 0.2 * domain + 1 / np.sqrt(n_tokens) + rng.normal(0, 0.3, n)
-  depth += shift[family] + 0.1 * np.log1p(size_of[family])
+  depth += shift[family] + 0.3 * np.log1p(size_of[family])
   depth += leak * (cosine[0] >= 0.9)
   free = ~np.isnan(cosine[0])
   above = false_depth.above_like(depth[free], n_tokens[free], domain[free])
@@ -308,14 +308,14 @@ def test_a_planted_leak_is_found():
 
 def test_no_leak_no_verdict_though_crowded_rows_are_deep():
   covered = []
-  for seed in range(20):
+  for seed in range(12):
     above, reference, placebos = _planted(0.0, seed=seed)
     row = false_depth.check(above, reference, placebos, seed=0)[0]
     covered.append(row["interval"][0] < 0 < row["interval"][1])
     # Beside all others those near R are deeper: the placebo is what helps.
     near = reference.cosine[0] >= 0.9
     assert above[near].mean() > above[~near].mean() + 0.02
-  assert sum(covered) >= 17
+  assert sum(covered) >= 10
   found = false_depth.check(*_planted(0.0, seed=0), seed=0)
   assert false_depth.verdict(found).startswith("No false depth")
 

@@ -133,7 +133,7 @@ def test_stages_that_did_not_run_are_said_so():
   )
   page = _Page(files["index.html"].decode())
   assert list(files) == ["index.html"] and not page.images
-  assert page.texts.count("Not run.") == 10
+  assert page.texts.count("Not run.") == 11
 
 
 def test_a_law_that_was_not_fitted_gives_its_reason():

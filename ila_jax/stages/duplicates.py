@@ -137,11 +137,26 @@ def _search(
       for place in largest
       if sizes[place] > 1
     ],
-    "recall": {"prompts": len(sample), "pairs": total, "in_cells": there},
+    "recall": {
+      "prompts": len(sample),
+      "pairs": total,
+      "in_cells": there,
+      "interval": _interval(there, total),
+    },
     "shown": _shown(cells["row"][first], prompts.rank[first], found),
   }
   _say(config, summary)
   return summary
+
+
+def _interval(count: int, total: int) -> list[float] | None:
+  """95 % interval of a share, after Wilson."""
+  from scipy import stats
+
+  if not total:
+    return None
+  found = stats.binomtest(count, total).proportion_ci(method="wilson")
+  return [float(found.low), float(found.high)]
 
 
 def _say(config: config_lib.Config, found: dict[str, Any]) -> None:

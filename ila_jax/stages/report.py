@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 from ila_jax import artifacts, metrics, provenance, report, shards
 from ila_jax import config as config_lib
-from ila_jax.stages import base, finetuning, landscape, scaling
+from ila_jax.stages import base, duplicates, finetuning, landscape, scaling
 from ila_jax.stages import scoring as scoring_stage
 
 _DEPTH_LABELS = {
@@ -17,6 +17,8 @@ _DEPTH_LABELS = {
 }
 # Chosen examples that the page shows, the first and the last in rank.
 _SHOWN = 12
+# Characters of a prompt that stands in a table.
+_PROMPT_CHARACTERS = 300
 
 
 def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
@@ -115,7 +117,22 @@ def _landscape(
       config.landscape.depth, f"depth: {config.landscape.depth}"
     ),
     "reference": np.flatnonzero(np.isin(cells["row"], reference)),
+    "duplicates": _duplicates(workdir),
   }
+
+
+def _duplicates(workdir: epath.Path) -> dict[str, Any] | None:
+  """What was found of near-duplicates, with the prompts that are shown."""
+  path = workdir / "landscape" / duplicates.SUMMARY
+  if not path.exists():
+    return None
+  found = artifacts.read_json(path)
+  groups, pairs = found.get("largest", []), found.get("shown", [])
+  named = [g["row"] for g in groups] + [row for p in pairs for row in p["rows"]]
+  rows = np.unique(np.array(named, np.int64))
+  texts = shards.gather(workdir, rows, ["prompt"])["prompt"].to_pylist()
+  clipped = (text[:_PROMPT_CHARACTERS] for text in texts)
+  return found | {"prompt_of": dict(zip(rows.tolist(), clipped, strict=True))}
 
 
 def _cells(workdir: epath.Path) -> dict[str, Any]:
