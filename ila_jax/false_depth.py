@@ -170,7 +170,9 @@ def _by_source(above, nearest, chosen):
   keys = subset * (nearest.source.max(initial=0) + 1) + source
   _, number = np.unique(keys, return_inverse=True)
   sums = np.bincount(number, above[row]), np.bincount(number)
-  return np.stack(sums, axis=1)
+  found = np.stack(sums, axis=1)
+  # Of any order of the pool the same resamples.
+  return found[np.lexsort(found.T)]
 
 
 def _resampled_means(sums, rng):

@@ -92,7 +92,8 @@ def sweep(
     # The devices are one block ahead of the host.
     if len(waiting) > 1:
       yield from _look(*waiting.popleft(), threshold)
-    on_rows(work.finishes)
+    if work.finishes:
+      on_rows(work.finishes)
   while waiting:
     yield from _look(*waiting.popleft(), threshold)
 

@@ -146,7 +146,7 @@ def _duplicates(n):
     "examples": n,
     "prompts": n - 2,
     "pairs": 41,
-    "in_groups": 60,
+    "near_another": 60,
     "groups": 25,
     "removable": 35,
     "largest": [{"row": 7, "examples": 6}],

@@ -77,7 +77,7 @@ def test_pool_text_is_escaped_and_unchanged(files, data):
   page = _Page(files["index.html"].decode())
   assert "script" not in page.tags
   shown = "".join(page.texts)
-  assert shown.count(SCRIPT) == len(data.examples)
+  assert shown.count(SCRIPT) == len(data.examples) + 2  # and near-duplicates
   for example in data.examples:
     assert example["response"] in shown
 

@@ -124,12 +124,12 @@ def _search(
   leader = near_duplicates.leaders(found, prompts.rank[first])
   group = first[leader][prompts.number]
   _write_pairs(folder, cells, first, found)
-  _write_groups(folder, cells, prompts, found, group)
+  near_another = _write_groups(folder, cells, prompts, found, group)
   sizes = np.bincount(group, minlength=len(group))
   largest = np.lexsort((prompts.rank, -sizes))[:_LARGEST]
   summary = {
     "pairs": len(found.a),
-    "in_groups": int(sizes[sizes > 1].sum()),
+    "near_another": near_another,
     "groups": int((sizes > 1).sum()),
     "removable": int(np.maximum(sizes - 1, 0).sum()),
     "largest": [
@@ -162,9 +162,9 @@ def _interval(count: int, total: int) -> list[float] | None:
 def _say(config: config_lib.Config, found: dict[str, Any]) -> None:
   recall = found["recall"]
   metrics.say(
-    f"  {found['in_groups']:,} examples have a near-duplicate (cosine "
-    f"{config.landscape.duplicate_cosine:g} and more), in {found['groups']:,} "
-    f"groups; cells and their neighbours hold {recall['in_cells']:,} of "
+    f"  {found['near_another']:,} examples have a near-duplicate (cosine "
+    f"{config.landscape.duplicate_cosine:g} and more); {found['removable']:,} "
+    f"would go with them; cells and their neighbours hold {recall['in_cells']:,} of "
     f"{recall['pairs']:,} such pairs of a sample"
   )
 
@@ -208,8 +208,8 @@ def _write_groups(
   prompts: _Prompts,
   found: near_duplicates.Pairs,
   group: np.ndarray,
-) -> None:
-  """Every row that is near another, or shares its prompt, and the nearest."""
+) -> int:
+  """Every row that is near another, or shares its prompt; and their number."""
   first = prompts.first
   places = np.arange(len(group))
   again = np.flatnonzero(first[prompts.number] != places)
@@ -232,6 +232,7 @@ def _write_groups(
       "cosine": cosine[has],
     },
   )
+  return int(has.sum())
 
 
 def _shown(
