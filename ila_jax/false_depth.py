@@ -10,7 +10,7 @@ for the leak, so that both groups lie in equally crowded parts of the map.
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 # Of the cosine to the nearest example of R. All together come first: the
 # verdict is theirs, and the bands tell how it grows.
@@ -88,6 +88,34 @@ def check(
       row["interval"] = np.quantile(drawn, [0.025, 0.975]).tolist()
     rows.append(row)
   return rows
+
+
+def own_gain(
+  above: Float[np.ndarray, " n"], of_reference: Bool[np.ndarray, " n"]
+) -> dict[str, Any]:
+  """Depth of R itself above that of the others: what its like gain at most.
+
+  R is drawn at random, so that the difference is what having seen an example
+  does. Interval: 1.96 standard errors of the two means.
+
+  Args:
+    above: as for `check`.
+    of_reference: which are of R.
+
+  Returns:
+    examples, gain (nats per token) and interval (95 %); None of fewer than two.
+
+  >>> seen = np.arange(400) % 4 == 0
+  >>> own_gain(0.5 * seen, seen)
+  {'examples': 100, 'gain': 0.5, 'interval': [0.5, 0.5]}
+  """
+  both = above[of_reference], above[~of_reference]
+  found: dict[str, Any] = {"examples": len(both[0])}
+  if min(map(len, both)) < 2:
+    return found | {"gain": None, "interval": None}
+  gain = float(both[0].mean() - both[1].mean())
+  width = 1.96 * float(np.sqrt(sum(v.var(ddof=1) / len(v) for v in both)))
+  return found | {"gain": gain, "interval": [gain - width, gain + width]}
 
 
 def verdict(rows: list[dict[str, Any]]) -> str:

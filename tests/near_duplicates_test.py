@@ -5,6 +5,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.sparse import csgraph, csr_array
 
 from ila_jax import (
@@ -318,6 +319,20 @@ def test_no_leak_no_verdict_though_crowded_rows_are_deep():
   assert sum(covered) >= 10
   found = false_depth.check(*_planted(0.0, seed=0), seed=0)
   assert false_depth.verdict(found).startswith("No false depth")
+
+
+def test_the_gain_of_the_reference_itself_is_that_of_its_means():
+  rng = np.random.default_rng(0)
+  seen = rng.random(5000) < 0.1
+  above = rng.normal(0, 0.3, 5000) + 0.05 * seen
+  found = false_depth.own_gain(above, seen)
+  welch = stats.ttest_ind(above[seen], above[~seen], equal_var=False)
+  interval = welch.confidence_interval(0.95)
+  assert found["gain"] == pytest.approx(
+    above[seen].mean() - above[~seen].mean()
+  )
+  assert found["interval"] == pytest.approx(list(interval), abs=1e-3)
+  assert false_depth.own_gain(above, 0 * seen > 0)["gain"] is None
 
 
 def test_like_examples_have_the_same_domain_and_length():

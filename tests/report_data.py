@@ -158,7 +158,11 @@ def _duplicates(n):
     },
     "shown": [{"rows": [7, 9], "cosine": 0.991}],
     "prompt_of": {7: f"Name a river. {SCRIPT}", 9: "Name one river."},
-    "false_depth": {"bands": bands, "verdict": false_depth.verdict(bands)},
+    "false_depth": {
+      "own": {"examples": 300, "gain": 0.04, "interval": [0.03, 0.05]},
+      "bands": bands,
+      "verdict": false_depth.verdict(bands),
+    },
   }
 
 

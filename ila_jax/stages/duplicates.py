@@ -163,9 +163,9 @@ def _say(config: config_lib.Config, found: dict[str, Any]) -> None:
   recall = found["recall"]
   metrics.say(
     f"  {found['near_another']:,} examples have a near-duplicate (cosine "
-    f"{config.landscape.duplicate_cosine:g} and more); {found['removable']:,} "
-    f"would go with them; cells and their neighbours hold {recall['in_cells']:,} of "
-    f"{recall['pairs']:,} such pairs of a sample"
+    f"{config.landscape.duplicate_cosine:g} and more), of which "
+    f"{found['removable']:,} could go; cells and their neighbours hold "
+    f"{recall['in_cells']:,} of {recall['pairs']:,} such pairs of a sample"
   )
 
 

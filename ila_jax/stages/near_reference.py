@@ -55,16 +55,21 @@ def run_into(
     placebos.append((source[free], np.where(drawn, np.nan, near)[free]))
   scores = artifacts.read_table(workdir / "score/scores.parquet")
   depth = (scores["nll_base"] - scores["nll_sft"]) / scores["n_tokens"]
-  like = depth[free], scores["n_tokens"][free], cells["domain"][free]
+  pool = free | in_reference
+  above = np.full(len(row), np.nan)
+  above[pool] = false_depth.above_like(
+    *(v[pool] for v in (depth, scores["n_tokens"], cells["domain"]))
+  )
   bands = false_depth.check(
-    false_depth.above_like(*like),
+    above[free],
     false_depth.Nearest(nearest[None, free], cosine[None, free]),
     false_depth.Nearest(*map(np.stack, zip(*placebos, strict=True))),
     seed=config.seed,
   )
   verdict = false_depth.verdict(bands)
   metrics.say(f"  {verdict}")
-  return {"false_depth": {"bands": bands, "verdict": verdict}}
+  own = false_depth.own_gain(above[pool], in_reference[pool])
+  return {"false_depth": {"own": own, "bands": bands, "verdict": verdict}}
 
 
 def _closest(
