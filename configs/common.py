@@ -102,12 +102,19 @@ def get_config() -> ml_collections.ConfigDict:
   landscape.clusters = config_dict.placeholder(int)  # None: as the budget bears
   landscape.depth = "ila"  # Equation 5; or 'ila_length'
   landscape.domain_blocks = 8  # map blocks a side, where no domain is given
+  landscape.duplicate_cosine = _either(
+    0.95
+  )  # from here on near; None: no report
+  landscape.duplicate_search = "cells"  # and their neighbours; 'all': exact
 
   config.select = select = ml_collections.ConfigDict()
   select.strategy = "ila"
   select.budget = 5000.0  # in units of select.unit
   select.unit = "examples"  # or 'tokens' (of responses), 'fraction'
   select.trim_quantile = 0.5  # of the depths in a cell, for 'trim'
+  select.drop_duplicates = False  # of near-duplicates one stays: the lowest id
+  # Cosine to R from which on a candidate is left out; None: none is.
+  select.exclude_near_reference = config_dict.placeholder(float)
   select.compare = ("random", "longest", "depth_only", "coverage_only")
 
   config.finetune = finetune = ml_collections.ConfigDict()

@@ -154,6 +154,8 @@ class Landscape:
   clusters: int | None
   depth: str
   domain_blocks: int
+  duplicate_cosine: float | None
+  duplicate_search: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,6 +166,8 @@ class Select:
   budget: float
   unit: str
   trim_quantile: float
+  drop_duplicates: bool
+  exclude_near_reference: float | None
   compare: tuple[str, ...]
 
 

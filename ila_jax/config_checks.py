@@ -15,6 +15,7 @@ def check(config: Any) -> None:
   _check_choices(config)
   _check_numbers(config)
   _check_across(config)
+  _check_duplicates(config)
 
 
 def _check_choices(config: Any) -> None:
@@ -23,6 +24,7 @@ def _check_choices(config: Any) -> None:
     "landscape.depth": depth.DEPTHS,
     "landscape.projection": projection.PROJECTIONS,
     "landscape.cells": ("grid", "kmeans"),
+    "landscape.duplicate_search": ("cells", "all"),
     "select.unit": selection.UNITS,
     "tokens.overflow": tokens.OVERFLOWS,
     "model.dtype": ("float32", "bfloat16"),
@@ -81,6 +83,8 @@ _LOWER_BOUNDS = (
   ("landscape.fit_examples", 4, True),
   ("landscape.clusters", 1, True),
   ("landscape.domain_blocks", 1, True),
+  ("landscape.duplicate_cosine", 0, False),
+  ("select.exclude_near_reference", 0, False),
   ("select.budget", 0, False),
   ("select.trim_quantile", 0, True),
   ("finetune.epochs", 0, False),
@@ -115,10 +119,12 @@ def _check_numbers(config: Any) -> None:
     "pool.max_reject_fraction",
     "train.warmup_fraction",
     "select.trim_quantile",
+    "landscape.duplicate_cosine",
+    "select.exclude_near_reference",
     "scaling.min_cell_share",
     "scaling.depth_band",
   ):
-    if _field(config, name) > 1:
+    if (_field(config, name) or 0) > 1:
       raise errors.InputError(
         f"config.{name} is {_field(config, name)}; allowed: 0 to 1."
       )
@@ -181,6 +187,18 @@ def _check_across(config: Any) -> None:
     raise errors.InputError(
       f"config.scaling.sizes is {config.scaling.sizes}; allowed: one or more "
       "numbers of examples, such as (500, 1000)."
+    )
+
+
+def _check_duplicates(config: Any) -> None:
+  if config.landscape.duplicate_cosine is None and (
+    config.select.drop_duplicates
+    or config.select.exclude_near_reference is not None
+  ):
+    raise errors.InputError(
+      "config.landscape.duplicate_cosine is None, and "
+      "config.select.drop_duplicates or config.select.exclude_near_reference "
+      "needs near-duplicates. Set --config.landscape.duplicate_cosine=0.95."
     )
 
 

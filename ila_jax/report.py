@@ -40,6 +40,8 @@ class ReportData:
   grid: dict[str, Any] | None = None  # what the cells are, in words
   depth: Float[np.ndarray, " n"] | None = None
   depth_label: str = "information depth (nats per token)"
+  # As stages.duplicates sums them up; rows come with their text
+  duplicates: dict[str, Any] | None = None
   selected: Int[np.ndarray, " k"] | None = None  # rows in rank order
   reference: Int[np.ndarray, " r"] | None = None  # rows
   coverage_curves: dict[str, tuple[np.ndarray, np.ndarray]] | None = None

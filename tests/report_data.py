@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ila_jax import report, scaling
+from ila_jax import false_depth, report, scaling
 
 SCRIPT = "<script>alert('pool')</script>"
 
@@ -54,6 +54,7 @@ def report_data(n=5000, *, seed=0, **changes):
     "n_tokens": n_tokens,
     "selected": order["ila"][: n // 10],
     "reference": reference,
+    "duplicates": _duplicates(n),
     "coverage_curves": curves,
     "coverage_table": [
       {
@@ -131,6 +132,38 @@ def report_data(n=5000, *, seed=0, **changes):
     ],
   }
   return report.ReportData(**(fields | changes))
+
+
+def _duplicates(n):
+  band = {"low": 0.9, "high": 1.0, "near": 160, "peers": 476}
+  bands = [
+    band | {"gain": 0.031, "interval": [0.011, 0.052]},
+    band | {"low": 0.95, "gain": None, "interval": None},
+  ]
+  return {
+    "threshold": 0.95,
+    "search": "cells",
+    "examples": n,
+    "prompts": n - 2,
+    "pairs": 41,
+    "near_another": 60,
+    "groups": 25,
+    "removable": 35,
+    "largest": [{"row": 7, "examples": 6}],
+    "recall": {
+      "prompts": 4096,
+      "pairs": 40,
+      "in_cells": 36,
+      "interval": [0.77, 0.96],
+    },
+    "shown": [{"rows": [7, 9], "cosine": 0.991}],
+    "prompt_of": {7: f"Name a river. {SCRIPT}", 9: "Name one river."},
+    "false_depth": {
+      "own": {"examples": 300, "gain": 0.04, "interval": [0.03, 0.05]},
+      "bands": bands,
+      "verdict": false_depth.verdict(bands),
+    },
+  }
 
 
 def _cells(cell, rows):

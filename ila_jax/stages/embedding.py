@@ -1,5 +1,6 @@
 """Stage `embed`: a unit-norm embedding of every prompt, shard by shard."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -77,6 +78,33 @@ def load(workdir: epath.Path, rows: np.ndarray) -> np.ndarray:
     found[begin:end] = part[rows[begin:end] - start]
     start += len(part)
   return found
+
+
+class Rows:
+  """Embeddings of some rows of the pool, read from the shards when asked."""
+
+  def __init__(self, workdir: epath.Path, rows: np.ndarray) -> None:
+    """Opens the shards; rows are those that places 0, 1, ... stand for."""
+    paths = sorted((epath.Path(workdir) / "embed").glob("*.npy"))
+    self._shards = [_open(path) for path in paths]
+    self._rows = rows
+
+  def __getitem__(self, places: np.ndarray) -> np.ndarray:
+    """float32 [k, d] of k places."""
+    # All shards have as many rows as the first, but for the last.
+    shard, row = np.divmod(self._rows[places], len(self._shards[0]))
+    found = np.empty((len(places), self._shards[0].shape[1]), np.float32)
+    for one in np.unique(shard):
+      here = shard == one
+      found[here] = self._shards[one][row[here]]
+    return found
+
+
+def _open(path: epath.Path) -> np.ndarray:
+  """Mapped into memory where the file is local, and read where it is not."""
+  if "://" in os.fspath(path):
+    return artifacts.read_array(path)
+  return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def _signature(config: config_lib.Config) -> dict[str, Any] | str | None:

@@ -18,7 +18,7 @@ from ila_jax import (
   provenance,
 )
 from ila_jax import config as config_lib
-from ila_jax.stages import embedding
+from ila_jax.stages import duplicates, embedding
 from ila_jax.stages import scoring as scoring_stage
 
 # What the map and its cells are, for the report.
@@ -35,7 +35,6 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   Raises:
     errors.InputError: settings that the pool cannot bear.
   """
-  del mesh
   cells_from_budget = config.landscape.grid == "auto" or (
     config.landscape.cells == "kmeans" and config.landscape.clusters is None
   )
@@ -90,6 +89,8 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     f"  {cells['description']}: {occupied:,} occupied; depth "
     f"{np.median(deep):.3f} in the median, below 0 for {(deep < 0).mean():.1%}"
   )
+  if config.landscape.duplicate_cosine is not None:
+    duplicates.run_into(config, workdir, mesh, stage.folder)
   stage.finish()
 
 

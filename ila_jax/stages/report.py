@@ -6,9 +6,16 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, explore, metrics, provenance, report, shards
+from ila_jax import artifacts, metrics, provenance, report, shards
 from ila_jax import config as config_lib
-from ila_jax.stages import base, finetuning, landscape, scaling
+from ila_jax.stages import (
+  base,
+  duplicates,
+  exploring,
+  finetuning,
+  landscape,
+  scaling,
+)
 from ila_jax.stages import scoring as scoring_stage
 
 _DEPTH_LABELS = {
@@ -17,6 +24,8 @@ _DEPTH_LABELS = {
 }
 # Chosen examples that the page shows, the first and the last in rank.
 _SHOWN = 12
+# Characters of a prompt that stands in a table.
+_PROMPT_CHARACTERS = 300
 
 
 def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
@@ -74,7 +83,7 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> report.ReportData:
       parts["rejects"]["loss is not finite"] = lost
   if "landscape" in done:
     parts |= _landscape(config, workdir)
-    parts["points"] = points(workdir, selected="select" in done)
+    parts["points"] = exploring.points(workdir, selected="select" in done)
   if "select" in done:
     parts |= _selection(workdir)
   if "finetune" in done:
@@ -117,61 +126,22 @@ def _landscape(
       config.landscape.depth, f"depth: {config.landscape.depth}"
     ),
     "reference": np.flatnonzero(np.isin(cells["row"], reference)),
+    "duplicates": _duplicates(workdir),
   }
 
 
-def points(
-  workdir: epath.Path, *, selected: bool, limit: int = explore.MAX_POINTS
-) -> explore.Points:
-  """What the map to explore shows; a draw of the pool where it is large.
-
-  Args:
-    workdir: folder of the run.
-    selected: whether the stage `select` has run.
-    limit: examples that the page shows, at most.
-  """
-  cells = artifacts.read_table(workdir / "landscape/cells.parquet")
-  index = artifacts.read_table(
-    workdir / "pool/index.parquet", ["source", "domain", "n_response_tokens"]
-  )
-  row, count = cells["row"], len(cells["row"])
-  reference = np.isin(row, scoring_stage.reference_rows(workdir))
-  rank, rounds = np.zeros((2, count), np.int32)
-  chosen = np.zeros(count, bool)
-  if selected:
-    ranking = artifacts.read_table(workdir / "select/ranking.parquet")
-    record = artifacts.read_json(workdir / "select" / provenance.RECORD)
-    place = np.searchsorted(row, ranking["row"])
-    rank[place], rounds[place] = ranking["rank"], ranking["round"]
-    chosen[place[: record["selected"]]] = True
-  keep = explore.choose(cells["id"], chosen | reference, limit=limit)
-  row = row[keep]
-  return explore.Points(
-    id=cells["id"][keep],
-    instruction=_instructions(workdir, row),
-    xy=np.stack([cells["x"], cells["y"]], axis=1)[keep],
-    depth=cells["depth"][keep],
-    relative_depth=cells["relative_depth"][keep],
-    cell=cells["cell"][keep],
-    n_tokens=index["n_response_tokens"][row],
-    source=index["source"][row],
-    domain=index["domain"][row],
-    rank=rank[keep],
-    round=rounds[keep],
-    selected=chosen[keep],
-    reference=reference[keep],
-    pool_size=count,
-  )
-
-
-def _instructions(workdir: epath.Path, row: np.ndarray) -> list[str]:
-  """The prompts of ascending rows, cut as they are read: a shard is held."""
-  texts = []
-  for table in shards.iterate(workdir, ["row", "prompt"]):
-    wanted = np.isin(table.column("row").to_numpy(), row)
-    found = table.column("prompt").filter(wanted)
-    texts += [explore.brief(text.as_py()) for text in found]
-  return texts
+def _duplicates(workdir: epath.Path) -> dict[str, Any] | None:
+  """What was found of near-duplicates, with the prompts that are shown."""
+  path = workdir / "landscape" / duplicates.SUMMARY
+  if not path.exists():
+    return None
+  found = artifacts.read_json(path)
+  groups, pairs = found.get("largest", []), found.get("shown", [])
+  named = [g["row"] for g in groups] + [row for p in pairs for row in p["rows"]]
+  rows = np.unique(np.array(named, np.int64))
+  texts = shards.gather(workdir, rows, ["prompt"])["prompt"].to_pylist()
+  clipped = (text[:_PROMPT_CHARACTERS] for text in texts)
+  return found | {"prompt_of": dict(zip(rows.tolist(), clipped, strict=True))}
 
 
 def _cells(workdir: epath.Path) -> dict[str, Any]:

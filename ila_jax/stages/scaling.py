@@ -15,7 +15,7 @@ from ila_jax import (
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
-from ila_jax.stages import base, finetuning, training
+from ila_jax.stages import base, duplicates, finetuning, training
 from ila_jax.stages import selection as selection_stage
 
 RUNS = "runs.jsonl"
@@ -40,6 +40,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
       "model": base.signature(config),
       "landscape": provenance.output(workdir, "landscape"),
       "exclude_reference": config.score.exclude_reference,
+      "near_duplicates": duplicates.settings(config),
       "seed": config.seed,
     },
   )

@@ -20,7 +20,7 @@ from ila_jax import (
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
-from ila_jax.stages import embedding
+from ila_jax.stages import duplicates, embedding
 from ila_jax.stages import landscape as landscape_stage
 from ila_jax.stages import scoring as scoring_stage
 
@@ -93,6 +93,7 @@ def load(config: config_lib.Config, workdir: epath.Path) -> ScoredPool:
     workdir / "pool/index.parquet", ["n_response_tokens"]
   )
   row = cells["row"]
+  free = scoring_stage.candidates(config, workdir, row)
   return ScoredPool(
     row=row,
     ids=cells["id"],
@@ -103,7 +104,7 @@ def load(config: config_lib.Config, workdir: epath.Path) -> ScoredPool:
       relative_depth=cells["relative_depth"],
       n_tokens=index["n_response_tokens"][row],
       domain=cells["domain"],
-      candidate=scoring_stage.candidates(config, workdir, row),
+      candidate=duplicates.kept(config, workdir, cells, free),
       seed=config.seed,
     ),
   )

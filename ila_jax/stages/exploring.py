@@ -1,0 +1,61 @@
+"""What of a run the interactive map shows."""
+
+import numpy as np
+from etils import epath
+
+from ila_jax import artifacts, explore, provenance, shards
+from ila_jax.stages import scoring as scoring_stage
+
+
+def points(
+  workdir: epath.Path, *, selected: bool, limit: int = explore.MAX_POINTS
+) -> explore.Points:
+  """What the map to explore shows; a draw of the pool where it is large.
+
+  Args:
+    workdir: folder of the run.
+    selected: whether the stage `select` has run.
+    limit: examples that the page shows, at most.
+  """
+  cells = artifacts.read_table(workdir / "landscape/cells.parquet")
+  index = artifacts.read_table(
+    workdir / "pool/index.parquet", ["source", "domain", "n_response_tokens"]
+  )
+  row, count = cells["row"], len(cells["row"])
+  reference = np.isin(row, scoring_stage.reference_rows(workdir))
+  rank, rounds = np.zeros((2, count), np.int32)
+  chosen = np.zeros(count, bool)
+  if selected:
+    ranking = artifacts.read_table(workdir / "select/ranking.parquet")
+    record = artifacts.read_json(workdir / "select" / provenance.RECORD)
+    place = np.searchsorted(row, ranking["row"])
+    rank[place], rounds[place] = ranking["rank"], ranking["round"]
+    chosen[place[: record["selected"]]] = True
+  keep = explore.choose(cells["id"], chosen | reference, limit=limit)
+  row = row[keep]
+  return explore.Points(
+    id=cells["id"][keep],
+    instruction=_instructions(workdir, row),
+    xy=np.stack([cells["x"], cells["y"]], axis=1)[keep],
+    depth=cells["depth"][keep],
+    relative_depth=cells["relative_depth"][keep],
+    cell=cells["cell"][keep],
+    n_tokens=index["n_response_tokens"][row],
+    source=index["source"][row],
+    domain=index["domain"][row],
+    rank=rank[keep],
+    round=rounds[keep],
+    selected=chosen[keep],
+    reference=reference[keep],
+    pool_size=count,
+  )
+
+
+def _instructions(workdir: epath.Path, row: np.ndarray) -> list[str]:
+  """The prompts of ascending rows, cut as they are read: a shard is held."""
+  texts = []
+  for table in shards.iterate(workdir, ["row", "prompt"]):
+    wanted = np.isin(table.column("row").to_numpy(), row)
+    found = table.column("prompt").filter(wanted)
+    texts += [explore.brief(text.as_py()) for text in found]
+  return texts
