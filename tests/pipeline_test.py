@@ -27,7 +27,7 @@ from ila_jax import (
 )
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import lora, lora_folder, weights
-from ila_jax.stages import report
+from ila_jax.stages import exploring
 from tests import tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
@@ -191,7 +191,7 @@ def test_report_is_one_page_with_escaped_text(run):
 @pytest.mark.parametrize("limit", [10_000, 60])
 def test_the_map_to_explore_shows_what_the_stages_found(run, limit):
   _, workdir, _ = run
-  points = report.points(epath.Path(workdir), selected=True, limit=limit)
+  points = exploring.points(epath.Path(workdir), selected=True, limit=limit)
   index, records, cells, ranking = (
     {
       line["id"]: line
