@@ -101,6 +101,7 @@ def get_config() -> ml_collections.ConfigDict:
   landscape.clusters = config_dict.placeholder(int)  # None: as the budget bears
   landscape.depth = "ila"  # Equation 5; or 'ila_length'
   landscape.domain_blocks = 8  # map blocks a side, where no domain is given
+  landscape.stability = ()  # compared with other maps: see docs/guide.md
 
   config.select = select = ml_collections.ConfigDict()
   select.strategy = "ila"

@@ -153,6 +153,7 @@ class Landscape:
   clusters: int | None
   depth: str
   domain_blocks: int
+  stability: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
