@@ -9,42 +9,51 @@ from jaxtyping import Array, Float, Int
 
 from ila_jax import errors, neighbours
 
-Corner = Float[np.ndarray, "2"]
+Corner = Float[np.ndarray, " m"]
+_MAX_CELLS = 2**31 - 1  # Cells are int32.
+_MAX_FLAGS = 2**25  # One byte a cell; more cells than these are sorted.
 
 
-def bounding_box(xy: Float[Array | np.ndarray, "n 2"]) -> tuple[Corner, Corner]:
-  """The lowest and the highest x and y; (0, 0) and (1, 1) of an empty map.
+def bounding_box(xy: Float[Array | np.ndarray, "n m"]) -> tuple[Corner, Corner]:
+  """The lowest and the highest of every axis; 0 and 1 of an empty map.
 
   >>> bounding_box(np.array([[1.0, 5.0], [2.0, 4.0]]))
   (array([1., 4.], dtype=float32), array([2., 5.], dtype=float32))
   """
   if not len(xy):
-    return np.zeros(2, np.float32), np.ones(2, np.float32)
+    m = xy.shape[1]
+    return np.zeros(m, np.float32), np.ones(m, np.float32)
   xy = jnp.asarray(xy, jnp.float32)
   return np.asarray(xy.min(axis=0)), np.asarray(xy.max(axis=0))
 
 
 def grid_cells(
-  xy: Float[Array | np.ndarray, "n 2"],
+  xy: Float[Array | np.ndarray, "n m"],
   *,
   grid: int,
   low: Corner | None = None,
   high: Corner | None = None,
+  clip: bool = False,
 ) -> Int[Array, " n"]:
   """Cell ix * grid + iy of every point, by the edge rule of numpy.histogram2d.
 
-  A cell holds its lower edges and not its upper ones, but the last of a row or
-  column holds both. Exactly the rule of real numbers, as NumPy's in float64.
-  An axis without extent is widened by 0.5 on either side, as NumPy does.
+  In m dimensions (ix * grid + iy) * grid + iz and so on, by that of
+  numpy.histogramdd. A cell holds its lower edges and not its upper ones, but
+  the last of a row or column holds both. Exactly the rule of real numbers, as
+  NumPy's in float64. An axis without extent is widened by 0.5 on either side,
+  as NumPy does.
 
   Args:
     xy: positions, float32. Rows may be sharded; then so is the answer.
-    grid: cells per axis, 1 to 46,340.
+    grid: cells per axis, so many that int32 can number all: up to 46,340 in the
+      plane, 1,290 in space.
     low: lower corner of the box; that of the points if None.
     high: upper corner.
+    clip: whether points outside the box belong to the nearest cell, as those
+      do that join a map; else they have none.
 
   Returns:
-    int32 cells below grid^2, and -1 for points outside the box (and NaN).
+    int32 cells below grid^m, and -1 for points outside the box and for NaN.
 
   Raises:
     InputError: a grid out of range.
@@ -53,20 +62,21 @@ def grid_cells(
   >>> grid_cells(xy, grid=2).tolist()
   [0, 2, 3]
   """
-  if not 1 <= grid <= 46_340:
+  m = xy.shape[1]
+  if not 1 <= grid <= _finest(m):
     raise errors.InputError(
-      f"config.landscape.grid is {grid}; allowed: 1 to 46340 cells per axis, or"
-      " 'auto'."
+      f"config.landscape.grid is {grid}; allowed: 1 to {_finest(m)} cells per"
+      f" axis of a map in {m} dimensions, or 'auto'."
     )
   box = bounding_box(xy)
   low = box[0] if low is None else low
   high = box[1] if high is None else high
-  x_edges, y_edges = (_edges(low[a], high[a], grid) for a in (0, 1))
-  return _locate(jnp.asarray(xy, jnp.float32), x_edges, y_edges, grid)
+  edges = [_edges(low[a], high[a], grid) for a in range(m)]
+  return _locate(jnp.asarray(xy, jnp.float32), np.stack(edges), grid, clip)
 
 
 def domain_blocks(
-  xy: Float[Array | np.ndarray, "n 2"], *, blocks: int = 8
+  xy: Float[Array | np.ndarray, "n m"], *, blocks: int = 8
 ) -> Int[Array, " n"]:
   """Coarse blocks of the map, which stand in for domains (Section 2.3).
 
@@ -78,7 +88,7 @@ def domain_blocks(
 
 
 def auto_grid(
-  xy: Float[Array | np.ndarray, "n 2"],
+  xy: Float[Array | np.ndarray, "n m"],
   *,
   max_cells: int,
   max_grid: int = 4096,
@@ -92,9 +102,10 @@ def auto_grid(
   finer still may fit again by the luck of its edges; it is not sought.
 
   Args:
-    xy: positions, float32.
+    xy: positions, float32. Memory grows with the points, not with grid^m.
     max_cells: the budget in cells. One cell is always granted.
-    max_grid: where the search ends, for pools with fewer places than cells.
+    max_grid: where the search ends, for pools with fewer places than cells; in
+      more than two dimensions, where int32 ends, if that is less.
 
   >>> xy = np.array([[0.0, 0.0], [0.1, 0.0], [1.0, 1.0]], np.float32)
   >>> auto_grid(xy, max_cells=2), auto_grid(xy, max_cells=1)
@@ -102,11 +113,14 @@ def auto_grid(
   """
   xy = jnp.asarray(xy, jnp.float32)
   low, high = bounding_box(xy)
-  max_cells = max(max_cells, 1)
+  m = xy.shape[1]
+  max_cells, max_grid = max(max_cells, 1), min(max_grid, _finest(m))
 
   def fits(grid):
     cell = grid_cells(xy, grid=grid, low=low, high=high)
-    return int(_count_occupied(cell, size=_padded(grid) ** 2)) <= max_cells
+    size = _padded(grid) ** m
+    size = size if size <= _MAX_FLAGS else None
+    return int(_count_occupied(cell, size=size)) <= max_cells
 
   fine, too_fine = 1, 2
   while too_fine <= max_grid and fits(too_fine):
@@ -231,17 +245,30 @@ def _edges(low, high, grid):
   return np.pad(edges, (0, _padded(grid) - grid), constant_values=np.inf)
 
 
+def _finest(m):
+  """The most cells per axis that int32 can number."""
+  finest = round(_MAX_CELLS ** (1 / m))
+  return finest if finest**m <= _MAX_CELLS else finest - 1
+
+
 @jax.jit
-def _locate(xy, x_edges, y_edges, grid):
+def _locate(xy, edges, grid, clip):
   def bin_of(values, edges):
     index = jnp.searchsorted(edges, values, side="right").astype(jnp.int32) - 1
-    return jnp.where(values == edges[grid], grid - 1, index)
+    index = jnp.where(values == edges[grid], grid - 1, index)
+    return jnp.where(clip, jnp.clip(index, 0, grid - 1), index)
 
-  ix, iy = bin_of(xy[:, 0], x_edges), bin_of(xy[:, 1], y_edges)
-  inside = (ix >= 0) & (ix < grid) & (iy >= 0) & (iy < grid)
-  return jnp.where(inside, ix * grid + iy, -1)
+  cell, inside = jnp.int32(0), ~jnp.any(jnp.isnan(xy), axis=1)
+  for axis, axis_edges in enumerate(edges):
+    index = bin_of(xy[:, axis], axis_edges)
+    inside = inside & (index >= 0) & (index < grid)
+    cell = cell * grid + index
+  return jnp.where(inside, cell, -1)
 
 
 @functools.partial(jax.jit, static_argnames="size")
 def _count_occupied(cell, *, size):
-  return jnp.sum(jnp.zeros(size, bool).at[cell].set(True))
+  if size is not None:
+    return jnp.sum(jnp.zeros(size, bool).at[cell].set(True))
+  cell = jnp.sort(cell)
+  return jnp.sum(cell[1:] != cell[:-1]) + min(len(cell), 1)

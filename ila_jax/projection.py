@@ -1,4 +1,8 @@
-"""Maps: embeddings to the plane, fitted on a sample and applied to the pool."""
+"""Maps: embeddings to the plane or to space, fitted once and applied anywhere.
+
+A map is fitted on a sample of the pool and then places any row, alone, in
+shards or in one go, always on the same spot. It can be saved and shipped.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,10 +10,25 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import safetensors
+import safetensors.numpy
+from etils import epath
 from jax import numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from ila_jax import errors, neighbours, tsne
+from ila_jax import (
+  artifacts,
+  errors,
+  neighbours,
+  placing,
+  principal,
+  row_blocks,
+  tsne,
+)
+
+_JSON, _ARRAYS = "projection.json", "projection.safetensors"
+_VERSION = 1
+_KEYS = {"name", "version", "width", "dimensions", "notes", "arrays"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,81 +36,211 @@ class Options:
   """What a map may be told; those that have no use for a field ignore it.
 
   Attributes:
+    dimensions: of the map, 2 or more. t-SNE and what learns from it have 2.
     perplexity: of t-SNE, effective neighbours per point.
     iterations: of t-SNE, gradient steps.
-    place_neighbours: of t-SNE, fitted points from which another is placed.
     on_progress: of t-SNE, called with (iterations done, KL) now and then.
   """
 
+  dimensions: int = 2
   perplexity: float = 30.0
   iterations: int = 750
-  place_neighbours: int = 3
   on_progress: Callable[[int, float], None] | None = None
 
 
-class Projection(NamedTuple):
-  """The pool on the map, and what the fit has to say (KL and the like)."""
+@dataclasses.dataclass(frozen=True)
+class Map:
+  """A fitted map.
 
-  xy: Float[Array, "n 2"]
+  Attributes:
+    name: its kind, one of PROJECTIONS.
+    width: of the embeddings that it takes.
+    dimensions: of the positions that it gives.
+    notes: what the fit has to say (KL and the like), for the manifest.
+    arrays: what it has learnt; the names depend on the kind.
+  """
+
+  name: str
+  width: int
+  dimensions: int
   notes: dict[str, float]
+  arrays: dict[str, Array]
 
+  def place(self, x: Float[Array | np.ndarray, "n d"]) -> Float[Array, "n m"]:
+    """Positions of embeddings; of a shard the same bits as of the whole.
 
-class LinearMap(NamedTuple):
-  """y = (x - mean) A."""
+    Args:
+      x: embeddings, float32. Rows may be sharded over a mesh; then so is the
+        answer.
 
-  mean: Float[Array, " d"]
-  axes: Float[Array, "d 2"]
+    Returns:
+      Positions, float32.
 
-  def place(self, x: Float[Array | np.ndarray, "n d"]) -> Float[Array, "n 2"]:
-    """Applies the map; rows that are sharded stay where they are."""
-    return _apply_linear(x, self.mean, self.axes)
-
-
-class NeighbourMap(NamedTuple):
-  """Fitted points, between which others are interpolated."""
-
-  points: Float[Array | np.ndarray, "f d"]
-  positions: Float[Array, "f 2"]
-  k: int
-
-  def place(self, x: Float[Array | np.ndarray, "n d"]) -> Float[Array, "n 2"]:
-    """Mean position of the k nearest fitted points, weighted by 1 / d^2.
-
-    The interpolation of Shepard (1968): a fitted point lands on itself, and
-    what equals several of them on their mean.
-
-    >>> positions = jnp.array([[0.0, 0.0], [4.0, 0.0]])
-    >>> fitted = NeighbourMap(jnp.array([[0.0], [3.0]]), positions, k=2)
-    >>> fitted.place(np.array([[3.0], [1.0]])).round(3).tolist()
-    [[4.0, 0.0], [0.800000011920929, 0.0]]
+    Raises:
+      InputError: embeddings of another width than the map was fitted on.
     """
-    found = neighbours.nearest(x, self.points, k=self.k)
-    return _interpolate(found, self.positions)
+    if x.shape[1] != self.width:
+      raise errors.InputError(_other_width(self.name, self.width, x.shape[1]))
+    return PROJECTIONS[self.name].place(x, self.arrays)
 
 
-Map = LinearMap | NeighbourMap
-Fitted = tuple[Map, dict[str, float]]
+class Kind(NamedTuple):
+  """How maps of a kind are fitted and applied.
+
+  Attributes:
+    fit: (x, key, options) -> arrays, notes.
+    place: (x, arrays) -> positions.
+    most_dimensions: that it can have.
+  """
+
+  fit: Callable[..., tuple[dict[str, Array], dict[str, float]]]
+  place: Callable[..., Array]
+  most_dimensions: int | None = None
 
 
-def fit_pca(x: np.ndarray, key: Array, options: Options) -> Fitted:
-  """Principal components: the plane that keeps most of the variance."""
-  del key, options
-  mean, axes = tsne.principal_axes(x)
-  captured = jnp.var(_apply_linear(x, mean, axes), axis=0).sum()
+def fit(
+  x: Float[Array | np.ndarray, "n d"],
+  *,
+  name: str,
+  key: Array,
+  options: Options | None = None,
+) -> Map:
+  """Fits a map on embeddings, as a rule a sample of the pool (Section 2.4).
+
+  `pca` keeps most of the variance. `random`, Gaussian axes, keeps distances on
+  average and learns nothing. `tsne` keeps neighbours; others than the fitted
+  points are placed by these.
+
+  The answer depends on the order of the rows (float sums do): draw them by id
+  and sort them by id.
+
+  Args:
+    x: embeddings, float32.
+    name: one of PROJECTIONS.
+    key: a `jax.random.key`.
+    options: what the map may be told.
+
+  Returns:
+    The map. Its notes hold `fitted`, the number of rows, `kl` and the
+    `perplexity` in use of t-SNE, `variance_share` of PCA.
+
+  Raises:
+    InputError: unknown name, dimensions that it can not have, no row to fit on,
+      or an embedding that is not finite.
+
+  >>> x = np.array([[3.0, 0, 0], [-3, 0, 0], [0, 1, 0], [0, -1, 0]])
+  >>> found = fit(x, name="pca", key=jax.random.key(0))
+  >>> found.place(x)[:, 0].tolist(), found.notes["variance_share"]
+  ([3.0, -3.0, 0.0, 0.0], 1.0)
+  """
+  options = options or Options()
+  if name not in PROJECTIONS:
+    raise errors.InputError(
+      f"config.landscape.projection is {name!r}; allowed:"
+      f" {', '.join(PROJECTIONS)}."
+    )
+  _check_dimensions(name, options.dimensions)
+  if not len(x):
+    raise errors.InputError(
+      "The map has no point to be fitted on; allowed: 1 or more. Set"
+      " config.landscape.fit_examples above 0."
+    )
+  if not bool(jnp.all(jnp.isfinite(x))):
+    raise errors.InputError(
+      "An embedding holds NaN or infinity; a map needs finite numbers. Check"
+      " config.encoder.path."
+    )
+  arrays, notes = PROJECTIONS[name].fit(x, key, options)
+  notes = {"fitted": float(len(x)), **notes}
+  return Map(name, x.shape[1], options.dimensions, notes, arrays)
+
+
+def save(found: Map, folder: epath.PathLike) -> None:
+  """Writes a map as two plain files, `projection.json` and `.safetensors`."""
+  folder = epath.Path(folder)
+  arrays = {name: np.asarray(array) for name, array in found.arrays.items()}
+  artifacts.write_bytes(folder / _ARRAYS, safetensors.numpy.save(arrays))
+  about = {
+    "name": found.name,
+    "version": _VERSION,
+    "width": found.width,
+    "dimensions": found.dimensions,
+    "notes": found.notes,
+    "arrays": {name: list(array.shape) for name, array in arrays.items()},
+  }
+  artifacts.write_json(folder / _JSON, about)
+
+
+def load(folder: epath.PathLike, *, width: int | None = None) -> Map:
+  """Reads a map that `save` wrote.
+
+  Args:
+    folder: where it was saved.
+    width: of the embeddings to be placed; None: any.
+
+  Raises:
+    InputError: no map there, one of another version or kind, damaged files, or
+      a map of embeddings of another width.
+  """
+  folder = epath.Path(folder)
+  for name in (_JSON, _ARRAYS):
+    if not (folder / name).exists():
+      raise errors.InputError(
+        f"{folder} has no {name}, so it holds no fitted map. Give a folder that"
+        " the stage `landscape` wrote."
+      )
+  about = artifacts.read_json(folder / _JSON)
+  damaged = errors.InputError(
+    f"{folder} holds a damaged map: {_JSON} and {_ARRAYS} do not fit each"
+    " other. Copy both again, or fit the map anew."
+  )
+  if not isinstance(about, dict) or not about.keys() >= _KEYS:
+    raise damaged
+  name = about["name"]
+  if about["version"] != _VERSION or name not in PROJECTIONS:
+    raise errors.InputError(
+      f"{folder / _JSON} is a map {name!r} of version {about['version']};"
+      f" allowed: {', '.join(PROJECTIONS)} of version {_VERSION}. Fit it anew."
+    )
+  if width is not None and about["width"] != width:
+    raise errors.InputError(_other_width(name, about["width"], width))
+  try:
+    arrays = safetensors.numpy.load((folder / _ARRAYS).read_bytes())
+  except safetensors.SafetensorError as error:
+    raise damaged from error
+  shapes = {name: list(array.shape) for name, array in arrays.items()}
+  if shapes != about["arrays"]:
+    raise damaged
+  arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
+  return Map(name, about["width"], about["dimensions"], about["notes"], arrays)
+
+
+def _fit_pca(x, key, options):
+  del key
+  mean, axes = principal.principal_axes(x, dimensions=options.dimensions)
+  arrays = {"mean": mean, "axes": axes}
+  captured = jnp.var(_place_linear(x, arrays), axis=0).sum()
   total = jnp.var(x, axis=0).sum()
   share = jnp.where(total > 0, captured / total, 1.0)
-  return LinearMap(mean, axes), {"variance_share": float(share)}
+  return arrays, {"variance_share": float(share)}
 
 
-def fit_random(x: np.ndarray, key: Array, options: Options) -> Fitted:
-  """Gaussian random projection: keeps distances on average, learns nothing."""
-  del options
-  axes = jax.random.normal(key, (x.shape[1], 2)) / jnp.sqrt(2.0)
-  return LinearMap(jnp.mean(x, axis=0), axes), {}
+def _fit_random(x, key, options):
+  axes = jax.random.normal(key, (x.shape[1], options.dimensions))
+  axes = axes / jnp.sqrt(jnp.float32(options.dimensions))
+  return {"mean": jnp.mean(x, axis=0), "axes": axes}, {}
 
 
-def fit_tsne(x: np.ndarray, key: Array, options: Options) -> Fitted:
-  """t-SNE of the fitted points; others are placed by their neighbours."""
+def _place_linear(x, arrays):
+  x = jnp.asarray(x, jnp.float32)
+  return row_blocks.apply(_linear, x, arrays["mean"], arrays["axes"])
+
+
+def _linear(rows, mean, axes):
+  return jnp.dot(rows - mean[None], axes, precision=neighbours.EXACT)
+
+
+def _fit_tsne(x, key, options):
   found = tsne.fit(
     x,
     perplexity=options.perplexity,
@@ -99,82 +248,35 @@ def fit_tsne(x: np.ndarray, key: Array, options: Options) -> Fitted:
     key=key,
     on_progress=options.on_progress,
   )
-  k = min(options.place_neighbours, len(x))
+  points = jnp.asarray(x, jnp.float32)
   notes = {"kl": found.kl, "perplexity": found.perplexity}
-  return NeighbourMap(x, found.xy, k), notes
+  return {"points": points, "positions": found.xy}, notes
 
 
-PROJECTIONS = {"pca": fit_pca, "random": fit_random, "tsne": fit_tsne}
+def _place_tsne(x, arrays):
+  return placing.place(x, arrays["points"], arrays["positions"])
 
 
-def project(
-  x: Float[Array | np.ndarray, "n d"],
-  *,
-  name: str,
-  fit_rows: Int[Array | np.ndarray, " f"],
-  key: Array,
-  options: Options | None = None,
-) -> Projection:
-  """Fits a map on some rows of the pool and places every row (Section 2.4).
+PROJECTIONS = {
+  "pca": Kind(_fit_pca, _place_linear),
+  "random": Kind(_fit_random, _place_linear),
+  "tsne": Kind(_fit_tsne, _place_tsne, most_dimensions=2),
+}
 
-  The answer depends on the order of `fit_rows` (float sums do) and on nothing
-  else of the reading order: draw them by id and sort them by id.
 
-  Args:
-    x: embeddings, float32. Rows may be sharded over a mesh; then so is the map.
-    name: one of PROJECTIONS.
-    fit_rows: rows on which the map is fitted.
-    key: a `jax.random.key`.
-    options: what the map may be told.
-
-  Returns:
-    Positions (float32) of all rows, and notes for the manifest: `fitted`, and
-    `kl` and the `perplexity` in use of t-SNE, `variance_share` of PCA.
-
-  Raises:
-    InputError: unknown name, no row to fit on, or an embedding that is not
-      finite.
-
-  >>> x = np.array([[3.0, 0, 0], [-3, 0, 0], [0, 1, 0], [0, -1, 0]])
-  >>> found = project(
-  ...     x, name="pca", fit_rows=np.arange(4), key=jax.random.key(0))
-  >>> found.xy[:, 0].tolist(), found.notes["variance_share"]
-  ([3.0, -3.0, 0.0, 0.0], 1.0)
-  """
-  if name not in PROJECTIONS:
+def _check_dimensions(name, dimensions):
+  most = PROJECTIONS[name].most_dimensions
+  if dimensions < 2 or (most is not None and dimensions > most):
+    allowed = "2 or more" if most is None else f"2 to {most}"
     raise errors.InputError(
-      f"config.landscape.projection is {name!r}; allowed:"
-      f" {', '.join(PROJECTIONS)}."
+      f"config.landscape.dimensions is {dimensions}; allowed with projection"
+      f" {name!r}: {allowed}."
     )
-  if not len(x):
-    return Projection(jnp.zeros((0, 2)), {"fitted": 0.0})
-  if not len(fit_rows):
-    raise errors.InputError(
-      f"The map of {len(x)} points has no point to be fitted on; allowed: 1 or"
-      " more. Set config.landscape.fit_examples above 0."
-    )
-  if not bool(jnp.all(jnp.isfinite(x))):
-    raise errors.InputError(
-      "An embedding holds NaN or infinity; a map needs finite numbers. Check"
-      " config.encoder.path."
-    )
-  # On the host: the fit is then the same with and without a mesh.
-  fitted = np.asarray(neighbours.take_whole(x, fit_rows))
-  found, notes = PROJECTIONS[name](fitted, key, options or Options())
-  return Projection(found.place(x), {"fitted": float(len(fitted)), **notes})
 
 
-@jax.jit
-def _apply_linear(x, mean, axes):
-  x = jnp.asarray(x, jnp.float32)
-  return jnp.dot(x - mean[None], axes, precision=neighbours.EXACT)
-
-
-@jax.jit
-def _interpolate(found, positions):
-  squared = found.squared[..., None]
-  least = jnp.min(squared, axis=1, keepdims=True)
-  # 1 / d^2, times the least of them: no division by 0 on a fitted point.
-  weight = jnp.where(squared > 0, least / squared, 1.0)
-  total = jnp.sum(weight * positions[found.index], axis=1)
-  return total / jnp.sum(weight, axis=1)
+def _other_width(name, width, given):
+  return (
+    f"The map {name!r} was fitted on embeddings {width} wide, and is given some"
+    f" {given} wide. Set config.encoder.path to the encoder that it was fitted"
+    " with, or fit a map anew."
+  )

@@ -18,7 +18,7 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ila_jax import errors, neighbours
+from ila_jax import errors, neighbours, principal
 
 _EXAGGERATION = 12.0
 _EXAGGERATION_ITERATIONS = 250
@@ -118,30 +118,6 @@ def fit(
     if on_progress:
       on_progress(done, kl)
   return Fit(state.xy, kl, perplexity)
-
-
-def principal_axes(
-  x: Float[Array | np.ndarray, "n d"],
-) -> tuple[Float[Array, " d"], Float[Array, "d 2"]]:
-  """The mean of x and its two principal axes, largest variance first.
-
-  An axis has length 1 and points so that its largest loading is positive; one
-  that does not exist (d = 1) is 0. Project by (x - mean) @ axes.
-
-  >>> mean, axes = principal_axes(np.array([[0.0, 2, 1], [0, -2, 1]]))
-  >>> mean.tolist(), jnp.abs(axes[:, 0]).tolist()
-  ([0.0, 0.0, 1.0], [0.0, 1.0, 0.0])
-  """
-  x = jnp.asarray(x, jnp.float32)
-  mean = jnp.mean(x, axis=0)
-  centred = x - mean[None]
-  covariance = jnp.dot(centred.T, centred, precision=neighbours.EXACT)
-  axes = jnp.linalg.eigh(covariance)[1][:, ::-1][:, :2]
-  loading = jnp.take_along_axis(
-    axes, jnp.argmax(jnp.abs(axes), axis=0)[None], axis=0
-  )
-  axes = axes * jnp.sign(loading)
-  return mean, jnp.pad(axes, ((0, 0), (0, 2 - axes.shape[1])))
 
 
 @functools.partial(jax.jit, static_argnames="perplexity")
@@ -251,7 +227,7 @@ def _descend(state, pairs, steps, exaggeration, momentum, rate):
 
 def _start(x, key):
   x = jnp.asarray(x, jnp.float32)
-  mean, axes = principal_axes(x)
+  mean, axes = principal.principal_axes(x)
   xy = jnp.dot(x - mean[None], axes, precision=neighbours.EXACT)
   deviation = jnp.std(xy[:, 0])
   xy = 1e-4 * xy / jnp.where(deviation > 0, deviation, 1.0)

@@ -52,15 +52,66 @@ def test_points_outside_the_box_have_no_cell():
   assert wanted.tolist() == [0, 15, -1, -1]
 
 
+def test_points_that_join_a_map_count_to_the_nearest_cell():
+  old = MAPS["random"]
+  low, high = landscape.bounding_box(old)
+  rng = np.random.default_rng(1)
+  new = (rng.normal(size=(300, 2)) * 90).astype(np.float32)
+  box = {"grid": 7, "low": low, "high": high}
+  found = np.asarray(landscape.grid_cells(new, clip=True, **box))
+  inside = np.all((new >= low) & (new <= high), axis=1)
+  assert 20 < inside.sum() < 280
+  # Nobody who has a cell gets another, in company or alone.
+  unclipped = np.asarray(landscape.grid_cells(new, **box))
+  np.testing.assert_array_equal(found[inside], unclipped[inside])
+  assert np.all(unclipped[~inside] == -1)
+  ranges = list(zip(low.tolist(), high.tolist(), strict=True))
+  nearest = np.clip(new, low, high)
+  np.testing.assert_array_equal(found, _numpy_cells(nearest, 7, ranges))
+  far = np.array([[np.inf, -np.inf], [np.nan, 0]], np.float32)
+  cells = landscape.grid_cells(far, clip=True, **box)
+  assert cells.tolist() == [6 * 7, -1]
+
+
+@pytest.mark.parametrize("m, grid", [(1, 9), (3, 2), (3, 5), (4, 6)])
+def test_grids_in_more_dimensions_equal_numpys_rule(m, grid):
+  rng = np.random.default_rng(m)
+  xy = np.concatenate([rng.normal(size=(60, m)), rng.integers(0, 3, (20, m))])
+  xy = xy.astype(np.float32)
+  box = [(float(a.min()), float(a.max())) for a in xy.T]
+  wanted = [
+    int(np.argmax(np.histogramdd(p[None], bins=grid, range=box)[0])) for p in xy
+  ]
+  np.testing.assert_array_equal(landscape.grid_cells(xy, grid=grid), wanted)
+
+
+@pytest.mark.parametrize("flags", [2**25, 0])
+def test_auto_grid_in_space_keeps_its_promise(flags, monkeypatch):
+  monkeypatch.setattr(landscape, "_MAX_FLAGS", flags)
+  xy = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
+
+  def occupied(grid):
+    counts = np.histogramdd(xy.astype(np.float64), bins=grid)[0]
+    return np.count_nonzero(counts)
+
+  for max_cells in (7, 300):
+    found = landscape.auto_grid(xy, max_cells=max_cells, max_grid=40)
+    assert occupied(found) <= max_cells < occupied(found + 1)
+
+
 def test_no_points_and_bad_grids():
   empty = np.zeros((0, 2), np.float32)
   assert landscape.grid_cells(empty, grid=3).shape == (0,)
   assert landscape.auto_grid(empty, max_cells=1) == 4096
-  for grid in (0, 46_341):
+  # 1290^3 cells have numbers, 1291^3 have not; and no memory is asked for them.
+  assert landscape.auto_grid(np.zeros((0, 3)), max_cells=1) == 1290
+  for m, grid in ((2, 0), (2, 46_341), (3, 1291), (4, 216)):
     with pytest.raises(
       errors.InputError, match=f"grid is {grid}; allowed: 1 to"
     ):
-      landscape.grid_cells(MAPS["random"], grid=grid)
+      landscape.grid_cells(np.zeros((5, m)), grid=grid)
+  corner = landscape.grid_cells(np.eye(3), grid=1290)
+  assert corner.tolist() == [1289 * 1290**2, 1289 * 1290, 1289]
 
 
 @pytest.mark.parametrize("name", MAPS)

@@ -196,16 +196,6 @@ def test_no_iterations_is_the_start():
   np.testing.assert_allclose(np.std(found.xy[:, 0]), 1e-4, rtol=0.01)
 
 
-def test_principal_axes_equal_svd():
-  x = _digits(300)
-  mean, axes = tsne.principal_axes(x)
-  np.testing.assert_allclose(mean, x.mean(axis=0), atol=1e-6)
-  wanted = np.linalg.svd(x.astype(np.float64) - x.mean(axis=0))[2][:2].T
-  wanted *= np.sign(wanted[np.abs(wanted).argmax(axis=0), [0, 1]])
-  np.testing.assert_allclose(axes, wanted, atol=1e-4)
-  assert tsne.principal_axes(x[:, :1])[1].shape == (1, 2)
-
-
 @pytest.mark.parametrize(
   "bad, message",
   [

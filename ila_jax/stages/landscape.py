@@ -58,8 +58,8 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   index = artifacts.read_table(workdir / "pool/index.parquet")
   row = scores["row"]
   embeddings = embedding.load(workdir, row)
-  found = _project(config, embeddings, scores["id"])
-  xy = np.asarray(found.xy)
+  found = _fit_map(config, embeddings, scores["id"])
+  xy = np.asarray(found.place(embeddings))
   free = scoring_stage.candidates(config, workdir, row)
   max_cells = _budget_examples(config, scores["n_tokens"][free])
   if config.landscape.cells == "kmeans":
@@ -93,9 +93,9 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   stage.finish()
 
 
-def _project(
+def _fit_map(
   config: config_lib.Config, embeddings: np.ndarray, ids: np.ndarray
-) -> projection.Projection:
+) -> projection.Map:
   """The map, fitted on rows drawn by id, in the order of their ids."""
   settings = config.landscape
   name = settings.projection
@@ -108,10 +108,9 @@ def _project(
       advance(iterations - done)
       done = iterations
 
-    return projection.project(
-      embeddings,
+    return projection.fit(
+      embeddings[_fit_rows(config, ids)],
       name=name,
-      fit_rows=_fit_rows(config, ids),
       key=jax.random.key(config.seed),
       options=projection.Options(
         perplexity=settings.perplexity,

@@ -204,18 +204,18 @@ def _positions(
     advance(iterations - done)
     done = iterations
 
-  found = projection.project(
+  found = projection.fit(
     fitted.x,
     name=making.projection,
-    fit_rows=np.arange(len(fitted.x)),
     key=jax.random.key(making.seed),
     options=projection.Options(
+      dimensions=fitted.xy.shape[1],
       perplexity=making.perplexity,
       iterations=config.landscape.iterations,
       on_progress=on_progress,
     ),
   )
-  return np.asarray(found.xy)
+  return np.asarray(found.place(fitted.x))
 
 
 def _cells(

@@ -1,0 +1,75 @@
+"""Principal axes: the directions in which embeddings vary most."""
+
+import functools
+
+import jax
+import numpy as np
+from jax import lax
+from jax import numpy as jnp
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float
+
+from ila_jax import neighbours, row_blocks
+
+
+def principal_axes(
+  x: Float[Array | np.ndarray, "n d"], *, dimensions: int = 2
+) -> tuple[Float[Array, " d"], Float[Array, "d m"]]:
+  """The mean of x and its principal axes, largest variance first.
+
+  An axis has length 1 and points so that its largest loading is positive; one
+  that does not exist (more dimensions than d) is 0. Project by (x - mean) @
+  axes.
+
+  Args:
+    x: embeddings, float32. Rows may be sharded over a mesh; sums over many
+      devices round in another order than on one.
+    dimensions: m, the number of axes.
+
+  >>> mean, axes = principal_axes(np.array([[0.0, 2, 1], [0, -2, 1]]))
+  >>> mean.tolist(), jnp.abs(axes[:, 0]).tolist()
+  ([0.0, 0.0, 1.0], [0.0, 1.0, 0.0])
+  """
+  mesh, axes = neighbours.row_sharding(x)
+  x = jnp.asarray(x, jnp.float32)
+  return _principal_axes(x, dimensions=dimensions, mesh=mesh, axes=axes)
+
+
+@functools.partial(jax.jit, static_argnames=("dimensions", "mesh", "axes"))
+def _principal_axes(x, *, dimensions, mesh, axes):
+  count = len(x)
+
+  def moments(x):
+    origin = jnp.zeros(x.shape[1])
+    mean = _total(lambda rows: jnp.sum(rows, axis=0), x, origin, axes) / count
+
+    def scatter(rows):
+      return jnp.dot(rows.T, rows, precision=neighbours.EXACT)
+
+    return mean, _total(scatter, x, mean, axes)
+
+  if mesh is not None:
+    moments = jax.shard_map(
+      moments,
+      mesh=mesh,
+      in_specs=PartitionSpec(axes),
+      out_specs=PartitionSpec(),
+      check_vma=False,
+    )
+  mean, covariance = moments(x)
+  axes = jnp.linalg.eigh(covariance)[1][:, ::-1][:, :dimensions]
+  loading = jnp.take_along_axis(
+    axes, jnp.argmax(jnp.abs(axes), axis=0)[None], axis=0
+  )
+  axes = axes * jnp.sign(loading)
+  return mean, jnp.pad(axes, ((0, 0), (0, dimensions - axes.shape[1])))
+
+
+def _total(function, x, mean, axes):
+  """Sum of a function of centred rows, over all rows of all devices."""
+
+  def block(rows, fresh):
+    return (), function(jnp.where(fresh[:, None], rows - mean[None], 0.0))
+
+  total = row_blocks.walk(block, x)[1]
+  return total if axes is None else lax.psum(total, axes)

@@ -1,0 +1,108 @@
+"""Rows in blocks of one size: little memory, and bits that stay the same.
+
+A matrix product rounds by its shape. In blocks of one size a row has the same
+answer whatever rows stand around it: in a shard, alone, on one device or many.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import lax
+from jax import numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, PyTree
+
+from ila_jax import neighbours
+
+ROWS = 1024  # Of a block.
+
+
+def apply(function: Callable, x: PyTree[Any], *whole: PyTree[Any]) -> PyTree:
+  """function(block of rows, *whole), for all rows, on any mesh.
+
+  Args:
+    function: of rows [ROWS, ...] and what else it needs, to an answer a row.
+      Give the same function each time: it is compiled once.
+    x: arrays of as many rows. If these are sharded over a mesh, so is the
+      answer.
+    whole: needed whole on every device.
+
+  >>> apply(jnp.dot, jnp.eye(3), jnp.array([1.0, 2.0, 3.0])).tolist()
+  [1.0, 2.0, 3.0]
+  """
+  mesh, axes = neighbours.row_sharding(jax.tree.leaves(x)[0])
+  x, whole = jax.tree.map(jnp.asarray, (x, whole))
+  if mesh is not None:
+    everywhere = jax.sharding.NamedSharding(mesh, PartitionSpec())
+    whole = jax.device_put(whole, everywhere)
+  return _apply(x, whole, function=function, mesh=mesh, axes=axes)
+
+
+def walk(
+  function: Callable[[PyTree, Array], tuple[PyTree, PyTree]], x: PyTree[Array]
+) -> tuple[PyTree, PyTree]:
+  """Goes through the rows of one device, block by block.
+
+  The last block ends with the last row, so it may start with rows that were
+  seen before; `fresh` is False for these, and they must not count again.
+
+  Args:
+    function: of (rows, fresh [ROWS] bool), to an answer a row and to sums.
+    x: arrays of as many rows, on one device.
+
+  Returns:
+    The answers of all rows, and the sums over the blocks, in their order.
+
+  >>> count = lambda rows, fresh: (2 * rows, fresh.sum())
+  >>> doubled, rows = walk(count, jnp.arange(1500.0))
+  >>> doubled[-1].item(), rows.item()
+  (2998.0, 1500)
+  """
+  n = len(jax.tree.leaves(x)[0])
+  if n < ROWS:
+    padded = jax.tree.map(
+      lambda a: jnp.pad(a, [(0, ROWS - n), *[(0, 0)] * (a.ndim - 1)]), x
+    )
+    answers, sums = function(padded, jnp.arange(ROWS) < n)
+    return jax.tree.map(lambda a: a[:n], answers), sums
+
+  def block(i):
+    start = jnp.minimum(i * ROWS, n - ROWS)
+    rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, ROWS), x)
+    return start, function(rows, start + jnp.arange(ROWS) >= i * ROWS)
+
+  def add(i, state):
+    answers, sums = state
+    start, (more_answers, more_sums) = block(i)
+    answers = jax.tree.map(
+      lambda a, new: lax.dynamic_update_slice_in_dim(a, new, start, 0),
+      answers,
+      more_answers,
+    )
+    return answers, jax.tree.map(jnp.add, sums, more_sums)
+
+  _, (answers, sums) = jax.eval_shape(block, 0)
+  state = (
+    jax.tree.map(lambda a: jnp.zeros((n, *a.shape[1:]), a.dtype), answers),
+    jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), sums),
+  )
+  return lax.fori_loop(0, -(-n // ROWS), add, state)
+
+
+@functools.partial(jax.jit, static_argnames=("function", "mesh", "axes"))
+def _apply(x, whole, *, function, mesh: Mesh | None, axes):
+  def on_device(x, whole):
+    return walk(lambda rows, _: (function(rows, *whole), ()), x)[0]
+
+  if mesh is not None:
+    by_row = PartitionSpec(axes)
+    on_device = jax.shard_map(
+      on_device,
+      mesh=mesh,
+      in_specs=(by_row, PartitionSpec()),
+      out_specs=by_row,
+      check_vma=False,
+    )
+  return on_device(x, whole)
