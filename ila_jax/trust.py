@@ -91,7 +91,9 @@ def spread_subsets(
   for number, count in enumerate(np.repeat(centres, draws)):
     shuffled = jax.random.permutation(jax.random.fold_in(key, number), n)
     drawn = np.asarray(shuffled)[:count]
-    distance = mesh_lib.fetch(landscape.nearest_distance(x, drawn))[:n]
+    # Repeated up to one size, so that one program serves all.
+    points = np.resize(drawn, size)
+    distance = mesh_lib.fetch(landscape.nearest_distance(x, points))[:n]
     # Duplicates of a drawn row are as near as the row itself, which is in.
     others = ~np.isin(np.arange(n), drawn)
     subsets.append(np.lexsort((distance, others))[:size])

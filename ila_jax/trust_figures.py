@@ -43,12 +43,13 @@ def stability(found: dict[str, Any]) -> Any:
       fontweight="bold", annotation_clip=False,
     )  # fmt: skip
   for axes in panels:
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=2)
     axes.spines["left"].set_visible(False)
     for at in places:
       axes.axhline(at, color=look.FAINT, lw=0.8, zorder=0)
   _selections(left, rows, places, dealt, found["jaccard_by_chance"])
-  _correlations(right, rows, places)
+  own = [row["distance"] for row in found["rows"] if row["axis"] == "run"]
+  _correlations(right, rows, places, own[0])
   return figure
 
 
@@ -56,10 +57,10 @@ def _selections(axes, rows, places, dealt, chance):
   """Jaccard index of the selections, beside what less than a map gives."""
   marks = [(chance, "two random subsets", (0, (1, 2)))]
   marks += [
-    (dealt[name]["jaccard"], name, style)
-    for name, style in (
-      ("cells dealt at random", (0, (4, 2))),
-      ("depths dealt at random", "-"),
+    (dealt[name]["jaccard"], f"{name}: {meaning}", style)
+    for name, meaning, style in (
+      ("cells dealt at random", "depth alone", (0, (4, 2))),
+      ("depths dealt at random", "cells alone", "-"),
     )
   ]
   for value, name, style in marks:
@@ -76,7 +77,7 @@ def _selections(axes, rows, places, dealt, chance):
   look.title(axes, "What is selected")
 
 
-def _correlations(axes, rows, places):
+def _correlations(axes, rows, places, own):
   """Rank correlations with the run, with their intervals where there are."""
   kinds = (
     ("coverage", "o", look.BLUE, "coverage, with the run's map"),
@@ -91,7 +92,7 @@ def _correlations(axes, rows, places):
     ]
     offset = {"coverage": 0.14, "distance": -0.14}.get(kind, 0.0)
     for (_, *ends), place in points:
-      if ends:
+      if None not in ends and ends:
         axes.plot(ends, [place + offset] * 2, color=color, lw=1.4, zorder=2)
     if points:
       axes.plot(
@@ -99,15 +100,20 @@ def _correlations(axes, rows, places):
         marker, color=color, ms=5.5, mec="white", mew=0.5, label=label,
         zorder=3,
       )  # fmt: skip
-  low = min(0.0, *np.floor(10 * np.array(_lows(rows))) / 10)
-  axes.set(xlim=(low, 1.02), xlabel="Spearman's rank correlation")
+    if kind == "distance" and points and own[0] is not None:
+      axes.axvline(own[0], color=color, lw=1, ls=(0, (4, 2)), zorder=1,
+                   label="the same, of the run's own map")  # fmt: skip
+  low = min([0.8, *(np.floor(10 * value) / 10 for value in _values(rows))])
+  axes.set(xlim=(low, 1.01), xlabel="Spearman's rank correlation")
   _legend(axes)
   look.title(axes, "What is measured")
 
 
-def _lows(rows):
-  found = (row[kind] for row in rows for kind in ("coverage", "distance"))
-  return [value for one in found if one for value in one if value is not None]
+def _values(rows):
+  """All that is drawn on the right, the ends of intervals too."""
+  kinds = ("coverage", "distance", "depth")
+  found = [row[kind] for row in rows for kind in kinds if row[kind]]
+  return [value for one in found for value in one if value is not None]
 
 
 def _legend(axes):

@@ -95,10 +95,13 @@ def variants(
 
 def _makings(own):
   change = dataclasses.replace
+  sides = "grid of 2/3 the side", "grid of 3/2 the side"
+  if own.cells == "kmeans":
+    sides = "4/9 of the clusters", "9/4 of the clusters"
   perplexities = max(own.perplexity / 2, 1.0), own.perplexity * 2
   return {
     "map_seed": {
-      f"seed {seed}": change(own, seed=seed)
+      f"map seed {seed}": change(own, seed=seed)
       for seed in (own.seed + 1, own.seed + 2)
     },
     "perplexity": {
@@ -106,8 +109,8 @@ def _makings(own):
       for value in perplexities
     },
     "grid": {
-      f"{name} of the side": change(own, side=side)
-      for name, side in (("2/3", 2 / 3), ("3/2", 3 / 2))
+      name: change(own, side=side)
+      for name, side in zip(sides, (2 / 3, 3 / 2), strict=True)
     },
     "projection": {
       f"grid over {name}": change(own, cells="grid", projection=name)
@@ -119,8 +122,8 @@ def _makings(own):
 
 def _references(seeds):
   axis = "reference_seed"
-  alone = [Variant(axis, f"seed {a} alone", reference=a) for a in seeds]
+  alone = [Variant(axis, f"reference {a} alone", reference=a) for a in seeds]
   return alone + [
-    Variant(axis, f"seed {a} or seed {b}", reference=a, against=b)
+    Variant(axis, f"reference {a} or {b}", reference=a, against=b)
     for a, b in itertools.pairwise(seeds)
   ]

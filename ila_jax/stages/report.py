@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 from ila_jax import artifacts, metrics, provenance, report, shards
 from ila_jax import config as config_lib
-from ila_jax.stages import base, finetuning, landscape, scaling
+from ila_jax.stages import base, finetuning, landscape, scaling, stability
 from ila_jax.stages import scoring as scoring_stage
 
 _DEPTH_LABELS = {
@@ -28,7 +28,10 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   stage = provenance.Stage(
     workdir,
     "report",
-    {"stages": dict(_outputs(workdir))},
+    {
+      "stages": dict(_outputs(workdir)),
+      "stability": provenance.fingerprint(_stability(workdir)),
+    },
   )
   done = stage.open(replace="all")
   data = gather(config, workdir)
@@ -73,6 +76,7 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> report.ReportData:
       parts["rejects"]["loss is not finite"] = lost
   if "landscape" in done:
     parts |= _landscape(config, workdir)
+    parts["stability"] = _stability(workdir)
   if "select" in done:
     parts |= _selection(workdir)
   if "finetune" in done:
@@ -116,6 +120,12 @@ def _landscape(
     ),
     "reference": np.flatnonzero(np.isin(cells["row"], reference)),
   }
+
+
+def _stability(workdir: epath.Path) -> dict[str, Any] | None:
+  """How far other maps agree with this one, where that was asked for."""
+  path = epath.Path(workdir) / "landscape" / stability.STABILITY
+  return artifacts.read_json(path) if path.exists() else None
 
 
 def _cells(workdir: epath.Path) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def _steps(config: config_lib.Config, variant: variants_lib.Variant) -> int:
   if (
     making is None
     or making.cells != "grid"
-    or making.projection != "tsne"
+    or making.projection in ("pca", "random")
     or making.same_map(_own(config))
   ):
     return 1
