@@ -118,6 +118,8 @@ def _values(rows):
 
 def _legend(axes):
   """Below the panel: the lines leave no room inside."""
+  if not axes.get_legend_handles_labels()[0]:
+    return
   axes.legend(
     **(look.LEGEND | {"fontsize": 8.5}), loc="upper left",
     bbox_to_anchor=(-0.02, 0.0), bbox_transform=axes.transAxes,
