@@ -5,19 +5,22 @@ import pathlib
 
 import numpy as np
 import pytest
+import scipy.spatial
 from etils import epath
 
 from ila_jax import artifacts, draws, mesh, provenance, selection, shards
-from ila_jax.stages import fitted, landscape, stability
+from ila_jax.stages import embedding, fitted, landscape, stability
 from tests import tiny
 
 N, BUDGET = 240, 40
+ROWS = np.arange(N)
 
 
-def _write(workdir: pathlib.Path, *, adapters: bool) -> dict[str, np.ndarray]:
+def _write(
+  workdir: pathlib.Path, *, adapters: bool = False, order: np.ndarray = ROWS
+) -> dict[str, np.ndarray]:
   """A pool that was embedded and scored under two references."""
   rng = np.random.default_rng(0)
-  rows = np.arange(N)
   ids = rng.permutation([f"{i:04x}" for i in range(N)])
   split = np.where(rng.random(N) < 0.1, "dev", "pool")
   tokens, labels = rng.integers(2, 40, N), rng.integers(1, 4, N)
@@ -28,17 +31,19 @@ def _write(workdir: pathlib.Path, *, adapters: bool) -> dict[str, np.ndarray]:
   ]
   blob = rng.integers(0, 6, N)
   x = rng.normal(0, 3, (6, 5))[blob] + rng.normal(0, 0.6, (N, 5))
+  ids, split, tokens, labels = (a[order] for a in (ids, split, tokens, labels))
+  base, x, sft = base[order], x[order], [nll[order] for nll in sft]
   table = artifacts.write_table
-  index = {"row": rows, "id": ids, "split": split, "domain": np.full(N, "")}
+  index = {"row": ROWS, "id": ids, "split": split, "domain": np.full(N, "")}
   index |= {"n_response_tokens": tokens, "n_labels": labels}
   table(workdir / "pool/index.parquet", index)
-  reference = rng.permutation(np.flatnonzero(split == "pool"))[:20]
+  reference = np.flatnonzero((tokens < 8) & (split == "pool"))
   table(workdir / "score/reference.parquet", {"row": reference})
-  scores = {"row": rows, "id": ids, "nll_base": base, "n_tokens": tokens}
+  scores = {"row": ROWS, "id": ids, "nll_base": base, "n_tokens": tokens}
   scores["nll_sft"] = np.mean(sft, axis=0)
   scores["nll_sft_std"] = np.std(sft, axis=0, ddof=1)
   table(workdir / "score/scores.parquet", scores)
-  for shard, here in enumerate(np.split(rows, [100, 200])):
+  for shard, here in enumerate(np.split(ROWS, [100, 200])):
     if adapters:
       files = {"base-and-sft": (base, *sft)}
     else:
@@ -58,7 +63,7 @@ def _write(workdir: pathlib.Path, *, adapters: bool) -> dict[str, np.ndarray]:
     artifacts.write_json(
       workdir / name / provenance.RECORD, {"done": True, "output": name}
     )
-  free = (split == "pool") & ~np.isin(rows, reference)
+  free = (split == "pool") & ~np.isin(ROWS, reference)
   pool = {"ids": ids, "tokens": tokens, "free": free}
   return pool | {"base": base, "sft": np.stack(sft)}
 
@@ -96,7 +101,7 @@ def _study(config, workdir, count=N):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
   workdir = epath.Path(tmp_path_factory.mktemp("run"))
-  pool = _write(workdir, adapters=False)
+  pool = _write(workdir)
   config = _config(())
   landscape.run(config, workdir, mesh.make())
   return workdir, pool
@@ -147,7 +152,7 @@ def test_the_runs_own_cells_and_selection_are_those_of_the_stages(run):
   workdir, pool = run
   for changes in ({}, {"landscape__grid": 7}):
     config = _config((), **changes)
-    _, rows = _study(config, workdir)
+    found, rows = _study(config, workdir)
     table = artifacts.read_table(workdir / "landscape/cells.parquet")
     here = fitted.read(
       config, workdir, mesh.make(), workdir / "landscape",
@@ -171,6 +176,11 @@ def test_the_runs_own_cells_and_selection_are_those_of_the_stages(run):
     wanted = selection.ila(candidates).order[:BUDGET]
     chosen = rows[stability._choose(here, own, here.depths[None])]
     np.testing.assert_array_equal(chosen, wanted)
+    x = embedding.load(workdir, np.arange(N))
+    distance = scipy.spatial.distance.cdist(x, x[wanted]).min(axis=1)
+    assert found["rows"][0]["mean_distance"] == pytest.approx(
+      distance.mean(), rel=1e-4
+    )
 
 
 def _unsorted(values, rows):
@@ -186,7 +196,25 @@ def test_a_part_of_the_pool_has_its_part_of_budget_and_grid(run):
   share = pool["free"][rows].sum() / pool["free"].sum()
   assert found["examples"] == N // 4
   assert found["budget"] == round(BUDGET * share)
-  assert found["rows"][0]["cells"] <= 4**2
+  assert 2**2 < found["rows"][0]["cells"] <= 4**2
+  # Clusters go with the examples, the side of the grid with their root.
+  config = _config(("grid",), landscape__cells="kmeans", landscape__clusters=64)
+  found, _ = _study(config, workdir, count=N // 4)
+  cells = {row["variant"]: row["cells"] for row in found["rows"]}
+  assert cells["the run itself"] == 16
+  assert cells["4/9 of the clusters"] == 7
+  assert cells["9/4 of the clusters"] == 36
+  assert found["rows"][0]["neighbours_kept"] is None
+
+
+def test_a_permuted_pool_is_the_same_pool(run, tmp_path):
+  config = _config(("grid", "reference_seed"))
+  wanted, _ = _study(config, run[0])
+  workdir = epath.Path(tmp_path)
+  _write(workdir, order=np.random.default_rng(1).permutation(N))
+  landscape.run(_config(()), workdir, mesh.make())
+  found, _ = _study(config, workdir)
+  assert found["rows"] == wanted["rows"]
 
 
 def test_what_is_there_is_kept_and_what_is_new_is_added(run, monkeypatch):

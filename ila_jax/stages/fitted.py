@@ -22,6 +22,7 @@ class Fitted:
   """The n fitted examples in the order of their ids, and what is held fixed."""
 
   x: np.ndarray  # embeddings [n, d]
+  sharded: jax.Array  # the same on the mesh, padded
   xy: np.ndarray  # on the run's own map [n, 2]
   depths: dict[int | None, np.ndarray]  # by reference seed; None: the run's
   free: np.ndarray  # candidates, bool [n]
@@ -72,6 +73,7 @@ def read(
     depths |= depths_by_seed(config, workdir, rows, domain)
   return Fitted(
     x=x,
+    sharded=sharded,
     xy=np.stack([table["x"], table["y"]], axis=1)[place],
     depths=depths,
     free=free[place],

@@ -160,12 +160,14 @@ def _compare(
   if variant.dealt == "depths":
     deep = deep[dealt]
   chosen, others = _choose(fitted, cell, deep), _choose(fitted, own, theirs)
+  reach = trust.mean_distances(fitted.sharded, chosen[None], n=n)
   found = {
     "axis": variant.axis,
     "variant": variant.name,
     "cells": len(np.unique(cell)),
     "jaccard": trust.jaccard(chosen, others),
     "kept": len(np.intersect1d(chosen, others)) / max(len(others), 1),
+    "mean_distance": float(reach[0]),
     "depth": None,
     "coverage": None,
     "distance": None,
