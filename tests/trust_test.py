@@ -191,23 +191,20 @@ def test_among_duplicates_no_row_is_its_own_neighbour():
 def test_distances_without_cells_equal_scipy_and_need_little_memory(devices):
   rng = np.random.default_rng(0)
   x = rng.normal(size=(4096, 8)).astype(np.float32)
-  rows = rng.permutation(4096)[:3000]
+  rows = rng.permutation(len(x))[:3000]
   here = jnp.asarray(x)
   if devices > 1:
     here = mesh.put(x, mesh.make(data=2, fsdp=2, tensor=2))
   found = np.asarray(landscape.nearest_distance(here, rows))
   wanted = scipy.spatial.distance.cdist(x[::8], x[rows]).min(axis=1)
   np.testing.assert_allclose(found[::8], wanted, rtol=1e-4, atol=1e-5)
-  # All distances at once would take 49 MB; a block of them takes 8.
+  # Of a pool of 2^18 all distances at once would take 3 GB, 786 MB a device.
+  pool = jax.ShapeDtypeStruct((2**18, 8), here.dtype, sharding=here.sharding)
   over, axes = neighbours.row_sharding(here)
-  memory = (
-    neighbours._nearest.lower(
-      here, jnp.asarray(x[rows]), k=1, same=False, mesh=over, axes=axes
-    )
-    .compile()
-    .memory_analysis()
+  program = neighbours._nearest.lower(
+    pool, jnp.asarray(x[rows]), k=1, same=False, mesh=over, axes=axes
   )
-  assert memory.temp_size_in_bytes < 24e6
+  assert program.compile().memory_analysis().temp_size_in_bytes < 100e6
 
 
 OWN = variants.Making("grid", "tsne", 30.0, seed=5)
