@@ -14,7 +14,7 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ila_jax import landscape, neighbours
+from ila_jax import landscape, neighbours, ordering
 from ila_jax import mesh as mesh_lib
 
 
@@ -63,12 +63,13 @@ def spread_subsets(
   spreads: int = 8,
   draws: int = 5,
 ) -> Int[np.ndarray, "b k"]:
-  """Subsets of one size, from a single neighbourhood to the whole pool.
+  """Subsets of one size, from a single neighbourhood to a random subset.
 
-  A subset is the `size` rows nearest to some random rows: to 1 (one dense
-  neighbourhood), to `size` (a random subset), or to a number between, in
-  geometric steps. No map has a part in it, so that none is favoured; and as
-  all have one size, coverage can not stand in for size.
+  A subset is some random rows and the nearest of each, as many as make up the
+  size: 1 row with its whole neighbourhood, `size` rows with nothing more, and
+  numbers between in even steps, which gives clumps of 2 or 3 and evenly spread
+  coverage. No map has a part in it, so that none is favoured; and as all have
+  one size, coverage can not stand in for size.
 
   Args:
     x: embeddings, sorted by id. Rows may be sharded, and padded at the end.
@@ -86,17 +87,20 @@ def spread_subsets(
   >>> found.shape, int(np.ptp(found[0]))
   ((3, 3), 2)
   """
-  centres = np.unique(np.geomspace(1, size, spreads).round().astype(int))
+  steps = np.unique(np.linspace(1, size, spreads).round().astype(int))
+  rows, everyone = np.arange(n, dtype=np.int32), np.ones(n, np.bool_)
   subsets = []
-  for number, count in enumerate(np.repeat(centres, draws)):
+  for number, count in enumerate(np.repeat(steps, draws)):
     shuffled = jax.random.permutation(jax.random.fold_in(key, number), n)
     drawn = np.asarray(shuffled)[:count]
     # Repeated up to one size, so that one program serves all.
-    points = np.resize(drawn, size)
-    distance = mesh_lib.fetch(landscape.nearest_distance(x, points))[:n]
-    # Duplicates of a drawn row are as near as the row itself, which is in.
-    others = ~np.isin(np.arange(n), drawn)
-    subsets.append(np.lexsort((distance, others))[:size])
+    points = neighbours.take_whole(x, np.resize(drawn, size))
+    found = mesh_lib.fetch(neighbours.nearest(x, points, k=1))
+    clump, squared = found.index[:n, 0], found.squared[:n, 0]
+    turn = np.asarray(ordering.place_in_cell(clump, (squared,), rows, everyone))
+    # Of duplicates one alone is nearest, and all that are drawn belong in.
+    others = ~np.isin(rows, drawn)
+    subsets.append(np.lexsort((squared, turn, others))[:size])
   return np.stack(subsets).astype(np.int32)
 
 

@@ -176,11 +176,17 @@ def test_the_runs_own_cells_and_selection_are_those_of_the_stages(run):
     wanted = selection.ila(candidates).order[:BUDGET]
     chosen = rows[stability._choose(here, own, here.depths[None])]
     np.testing.assert_array_equal(chosen, wanted)
+    covered = len(np.unique(own[_place(rows, wanted)])) / len(np.unique(own))
+    assert found["rows"][0]["covers"] == covered
     x = embedding.load(workdir, np.arange(N))
     distance = scipy.spatial.distance.cdist(x, x[wanted]).min(axis=1)
     assert found["rows"][0]["mean_distance"] == pytest.approx(
       distance.mean(), rel=1e-4
     )
+
+
+def _place(rows, wanted):
+  return np.argsort(rows)[wanted]
 
 
 def _unsorted(values, rows):

@@ -145,7 +145,7 @@ def test_names_of_cells_mean_nothing_and_shuffled_cells_say_nothing():
   assert abs(trust.rank_correlation(own, shuffled).rho) < 0.4
   # Coverage by these cells is no stranger to coverage without cells.
   distance = trust.mean_distances(x, subsets, n=400)
-  assert trust.rank_correlation(own, -distance).rho > 0.8
+  assert trust.rank_correlation(own, -distance).rho > 0.5
   depth = rng.normal(size=400).astype(np.float32)
   everyone = np.arange(400), np.ones(400, bool)
   chosen, again = (

@@ -167,6 +167,7 @@ def _compare(
     "cells": len(np.unique(cell)),
     "jaccard": trust.jaccard(chosen, others),
     "kept": len(np.intersect1d(chosen, others)) / max(len(others), 1),
+    "covers": float(trust.cell_coverage(own, chosen[None])[0]),
     "mean_distance": float(reach[0]),
     "depth": None,
     "coverage": None,
