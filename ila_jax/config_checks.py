@@ -198,7 +198,7 @@ def _check_stability(config: Any) -> None:
   vain = {
     "reference_seed": len(config.score.reference_seeds) < 2
     and "config.score.reference_seeds names one set; give two or more",
-    "perplexity": not (on_grid and found.projection == "tsne")
+    "perplexity": not (on_grid and found.projection not in ("pca", "random"))
     and "no cells come from t-SNE",
     "map_seed": (on_grid and found.projection == "pca")
     and "the principal components know no seed",

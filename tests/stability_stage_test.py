@@ -8,7 +8,15 @@ import pytest
 import scipy.spatial
 from etils import epath
 
-from ila_jax import artifacts, draws, mesh, provenance, selection, shards
+from ila_jax import (
+  artifacts,
+  draws,
+  mesh,
+  projection,
+  provenance,
+  selection,
+  shards,
+)
 from ila_jax.stages import embedding, fitted, landscape, stability
 from tests import tiny
 
@@ -118,7 +126,7 @@ def test_every_axis_is_reported(run):
     by_axis.setdefault(row["axis"], []).append(row)
   assert {axis: len(rows) for axis, rows in by_axis.items()} == {
     **{"run": 1, "chance": 2, "map_seed": 2, "perplexity": 2, "grid": 2},
-    **{"projection": 3, "reference_seed": 3},
+    **{"projection": len(projection.PROJECTIONS), "reference_seed": 3},
   }
   own = by_axis["run"][0]
   assert own["jaccard"] == own["kept"] == own["coverage"][0] == 1
