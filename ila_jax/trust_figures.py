@@ -14,9 +14,11 @@ AXES = {
   "reference_seed": "another reference set",
 }
 
+_DOTTED, _DASHED = (0, (1, 2)), (0, (4, 2))
+
 
 def stability(found: dict[str, Any]) -> Any:
-  """Selections and coverage on other maps, one line a variant.
+  """What other maps select, cover and measure, one line a variant.
 
   Args:
     found: what stage `landscape` writes as `stability.json`.
@@ -32,9 +34,11 @@ def stability(found: dict[str, Any]) -> Any:
     places.append(place)
     labels.append(row["variant"])
     place -= 1.0
-  height = 1.35 + 0.2 * (1 - place)
-  figure, panels = look.panels(2, height=height, sharey=True)
-  left, right = panels
+  height = 1.75 + 0.2 * (1 - place)
+  figure, panels = look.panels(3, height=height, sharey=True)
+  below = 0.72 / height  # for the legends
+  figure.get_layout_engine().set(rect=(0, below, 1, 1 - below))
+  left, middle, right = panels
   left.set(ylim=(place + 0.3, 0.7), yticks=places, yticklabels=labels)
   for at, title in titles:
     left.annotate(
@@ -47,42 +51,49 @@ def stability(found: dict[str, Any]) -> Any:
     axes.spines["left"].set_visible(False)
     for at in places:
       axes.axhline(at, color=look.FAINT, lw=0.8, zorder=0)
-  _selections(left, rows, places, dealt, found["jaccard_by_chance"])
+  chance = found["jaccard_by_chance"]
+  left.axvline(chance, color=look.MUTED, lw=1, ls=_DOTTED, label="random sets")
+  for axes, kind in ((left, "jaccard"), (middle, "covers")):
+    _shares(axes, kind, rows, places, dealt)
+  left.set(xlabel="Jaccard index")
+  _legend(left)
+  look.title(left, "Selection shared")
+  middle.set(xlabel="share of the run's cells")
+  look.title(middle, "What it covers here")
   own = [row["distance"] for row in found["rows"] if row["axis"] == "run"]
   _correlations(right, rows, places, own[0])
   return figure
 
 
-def _selections(axes, rows, places, dealt, chance):
-  """Jaccard index of the selections, beside what less than a map gives."""
-  marks = [(chance, "two random subsets", (0, (1, 2)))]
-  marks += [
-    (dealt[name]["jaccard"], f"{name}: {meaning}", style)
-    for name, meaning, style in (
-      ("cells dealt at random", "depth alone", (0, (4, 2))),
-      ("depths dealt at random", "cells alone", "-"),
-    )
+def _shares(axes, kind, rows, places, dealt):
+  """Dots beside what there is without a map; reference sets change no cells."""
+  for name, label, style in (
+    ("cells dealt at random", "cells at random: depth alone", _DASHED),
+    ("depths dealt at random", "depths at random: cells alone", "-"),
+  ):
+    value = dealt[name][kind]
+    axes.axvline(value, color=look.MUTED, lw=1, ls=style, label=label, zorder=1)
+  points = [
+    (row[kind], place)
+    for row, place in zip(rows, places, strict=True)
+    if kind == "jaccard" or row["axis"] != "reference_seed"
   ]
-  for value, name, style in marks:
-    axes.axvline(value, color=look.MUTED, lw=1, ls=style, label=name, zorder=1)
-  values = [row["jaccard"] for row in rows]
-  axes.plot(values, places, "o", color=look.BLUE, ms=6, mec="white", mew=0.5)
-  for value, place in zip(values, places, strict=True):
+  values, heights = zip(*points, strict=True) if points else ((), ())
+  axes.plot(values, heights, "o", color=look.BLUE, ms=6, mec="white", mew=0.5)
+  for value, place in points:
     axes.annotate(
       f"{value:.2f}", (value, place), (6, 0), textcoords="offset points",
       va="center", fontsize=8, color=look.MUTED,
     )  # fmt: skip
-  axes.set(xlim=(0, 1), xlabel="Jaccard index (1: the same examples)")
-  _legend(axes)
-  look.title(axes, "What is selected")
+  axes.set(xlim=(0, 1))
 
 
 def _correlations(axes, rows, places, own):
   """Rank correlations with the run, with their intervals where there are."""
   kinds = (
-    ("coverage", "o", look.BLUE, "coverage, with the run's map"),
-    ("distance", "D", look.RED, "coverage, with distances (no cells)"),
-    ("depth", "s", "#009e73", "depth, with the run's"),
+    ("coverage", "o", look.BLUE, "with the run's map"),
+    ("distance", "D", look.RED, "with distances (no cells)"),
+    ("depth", "s", "#009e73", "of depth, with the run's"),
   )
   for kind, marker, color, label in kinds:
     points = [
@@ -101,12 +112,12 @@ def _correlations(axes, rows, places, own):
         zorder=3,
       )  # fmt: skip
     if kind == "distance" and points and own[0] is not None:
-      axes.axvline(own[0], color=color, lw=1, ls=(0, (4, 2)), zorder=1,
-                   label="the same, of the run's own map")  # fmt: skip
+      axes.axvline(own[0], color=color, lw=1, ls=_DASHED, zorder=1,
+                   label="that, of the run's map")  # fmt: skip
   low = min([0.8, *(np.floor(10 * value) / 10 for value in _values(rows))])
-  axes.set(xlim=(low, 1.01), xlabel="Spearman's rank correlation")
+  axes.set(xlim=(low, 1.01), xlabel="Spearman correlation")
   _legend(axes)
-  look.title(axes, "What is measured")
+  look.title(axes, "Rank of coverage")
 
 
 def _values(rows):
@@ -118,10 +129,14 @@ def _values(rows):
 
 def _legend(axes):
   """Below the panel: the lines leave no room inside."""
+  from matplotlib import transforms
+
   if not axes.get_legend_handles_labels()[0]:
     return
-  axes.legend(
-    **(look.LEGEND | {"fontsize": 8.5}), loc="upper left",
-    bbox_to_anchor=(-0.02, 0.0), bbox_transform=axes.transAxes,
-    borderaxespad=3.6, handletextpad=0.6,
+  below = transforms.ScaledTranslation(0, -0.46, axes.figure.dpi_scale_trans)
+  legend = axes.legend(
+    **(look.LEGEND | {"fontsize": 8.5}), loc="upper left", borderaxespad=0,
+    bbox_to_anchor=(0, 0), bbox_transform=axes.transAxes + below,
+    handletextpad=0.6, borderpad=0,
   )  # fmt: skip
+  legend.set_in_layout(False)
