@@ -49,7 +49,7 @@ def jaccard_by_chance(k: int, n: int) -> float:
 
   if not k:
     return 1.0
-  shared = np.arange(max(2 * k - n, 0), k + 1)
+  shared = np.arange(k + 1)
   probability = stats.hypergeom.pmf(shared, n, k, k)
   return float(np.sum(probability * shared / (2 * k - shared)))
 
@@ -96,7 +96,7 @@ def spread_subsets(
     # Repeated up to one size, so that one program serves all.
     points = neighbours.take_whole(x, np.resize(drawn, size))
     found = mesh_lib.fetch(neighbours.nearest(x, points, k=1))
-    clump, squared = found.index[:n, 0], found.squared[:n, 0]
+    clump, squared = found.index[:n, 0] % count, found.squared[:n, 0]
     turn = np.asarray(ordering.place_in_cell(clump, (squared,), rows, everyone))
     # Of duplicates one alone is nearest, and all that are drawn belong in.
     others = ~np.isin(rows, drawn)

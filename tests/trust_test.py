@@ -101,6 +101,25 @@ def test_subsets_have_one_size_and_go_from_dense_to_spread():
   assert means[:10].min() > means[-10:].max()
 
 
+def test_clumps_take_turns_and_are_of_the_nearest():
+  x, size, key = _blobs(), 30, jax.random.key(1)
+  n = len(x)
+  found = trust.spread_subsets(x, n=n, size=size, key=key, spreads=4, draws=2)
+  for number, count in enumerate(np.repeat([1, 11, 20, 30], 2)):
+    keyed = jax.random.fold_in(key, number)
+    drawn = np.asarray(jax.random.permutation(keyed, n))[:count]
+    assert set(drawn.tolist()) <= set(found[number].tolist())
+    distance = scipy.spatial.distance.cdist(x, x[drawn])
+    clump, nearest = distance.argmin(axis=1), distance.min(axis=1)
+    taken = np.isin(np.arange(n), found[number])
+    counts = np.bincount(clump[taken], minlength=count)
+    for c in range(count):
+      here, left = nearest[(clump == c) & taken], nearest[(clump == c) & ~taken]
+      if len(left):
+        assert counts[c] >= counts.max() - 1
+        assert here.max() <= left.min()
+
+
 def test_duplicates_do_not_crowd_out_the_drawn_rows():
   x = np.zeros((50, 3), np.float32)
   found = trust.spread_subsets(
