@@ -92,7 +92,8 @@ def get_config() -> ml_collections.ConfigDict:
   score.layout = "auto"  # by platform; 'buckets', 'pack'
 
   config.landscape = landscape = ml_collections.ConfigDict()
-  landscape.projection = "tsne"  # or 'pca', 'random'
+  landscape.projection = "tsne"  # or 'parametric', 'pca', 'random'
+  landscape.dimensions = 2  # of the map; 'pca', 'random': 2 or more
   landscape.perplexity = 30.0  # of t-SNE
   landscape.iterations = 750  # of t-SNE
   landscape.fit_examples = 10000  # that t-SNE fits; the rest are placed

@@ -145,6 +145,7 @@ class Landscape:
   """The map, its cells, and depth."""
 
   projection: str
+  dimensions: int
   perplexity: float
   iterations: int
   fit_examples: int

@@ -177,6 +177,9 @@ def _check_across(config: Any) -> None:
       "is 'fraction'; allowed: above 0 and up to 1. For a number of examples "
       "set --config.select.unit=examples."
     )
+  projection.check_dimensions(
+    config.landscape.projection, config.landscape.dimensions
+  )
   grid = config.landscape.grid
   if not (grid == "auto" or (isinstance(grid, int) and grid > 0)):
     raise errors.InputError(

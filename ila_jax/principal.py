@@ -68,8 +68,10 @@ def _principal_axes(x, *, dimensions, mesh, axes):
 def _total(function, x, mean, axes):
   """Sum of a function of centred rows, over all rows of all devices."""
 
-  def block(rows, fresh):
-    return (), function(jnp.where(fresh[:, None], rows - mean[None], 0.0))
+  def block(rows, fresh, total):
+    centred = jnp.where(fresh[:, None], rows - mean[None], 0.0)
+    return (), total + function(centred)
 
-  total = row_blocks.walk(block, x)[1]
+  shape = jax.eval_shape(function, x).shape
+  total = row_blocks.walk(block, x, jnp.zeros(shape))[1]
   return total if axes is None else lax.psum(total, axes)

@@ -20,6 +20,7 @@ from ila_jax import (
   artifacts,
   errors,
   neighbours,
+  parametric,
   placing,
   principal,
   row_blocks,
@@ -39,12 +40,14 @@ class Options:
     dimensions: of the map, 2 or more. t-SNE and what learns from it have 2.
     perplexity: of t-SNE, effective neighbours per point.
     iterations: of t-SNE, gradient steps.
+    units: of the network that learns the t-SNE, at most.
     on_progress: of t-SNE, called with (iterations done, KL) now and then.
   """
 
   dimensions: int = 2
   perplexity: float = 30.0
   iterations: int = 750
+  units: int = 4096
   on_progress: Callable[[int, float], None] | None = None
 
 
@@ -90,12 +93,12 @@ class Kind(NamedTuple):
   Attributes:
     fit: (x, key, options) -> arrays, notes.
     place: (x, arrays) -> positions.
-    most_dimensions: that it can have.
+    plane_only: whether its maps have 2 dimensions and no more.
   """
 
   fit: Callable[..., tuple[dict[str, Array], dict[str, float]]]
   place: Callable[..., Array]
-  most_dimensions: int | None = None
+  plane_only: bool = False
 
 
 def fit(
@@ -109,7 +112,9 @@ def fit(
 
   `pca` keeps most of the variance. `random`, Gaussian axes, keeps distances on
   average and learns nothing. `tsne` keeps neighbours; others than the fitted
-  points are placed by these.
+  points are placed by these. `parametric` is a network that has learnt the
+  t-SNE: smaller to ship than the fitted points, which it places near where they
+  were and not on the spot.
 
   The answer depends on the order of the rows (float sums do): draw them by id
   and sort them by id.
@@ -122,7 +127,8 @@ def fit(
 
   Returns:
     The map. Its notes hold `fitted`, the number of rows, `kl` and the
-    `perplexity` in use of t-SNE, `variance_share` of PCA.
+    `perplexity` in use of t-SNE, `variance_share` of PCA; see also
+    `parametric.fit`.
 
   Raises:
     InputError: unknown name, dimensions that it can not have, no row to fit on,
@@ -139,7 +145,7 @@ def fit(
       f"config.landscape.projection is {name!r}; allowed:"
       f" {', '.join(PROJECTIONS)}."
     )
-  _check_dimensions(name, options.dimensions)
+  check_dimensions(name, options.dimensions)
   if not len(x):
     raise errors.InputError(
       "The map has no point to be fitted on; allowed: 1 or more. Set"
@@ -153,6 +159,23 @@ def fit(
   arrays, notes = PROJECTIONS[name].fit(x, key, options)
   notes = {"fitted": float(len(x)), **notes}
   return Map(name, x.shape[1], options.dimensions, notes, arrays)
+
+
+def check_dimensions(name: str, dimensions: int) -> None:
+  """Whether a kind of map can have so many dimensions.
+
+  Raises:
+    InputError: it can not.
+
+  >>> check_dimensions("pca", 3)
+  """
+  plane_only = PROJECTIONS[name].plane_only
+  if dimensions < 2 or (plane_only and dimensions > 2):
+    allowed = "2" if plane_only else "2 or more"
+    raise errors.InputError(
+      f"config.landscape.dimensions is {dimensions}; allowed with projection"
+      f" {name!r}: {allowed}."
+    )
 
 
 def save(found: Map, folder: epath.PathLike) -> None:
@@ -257,21 +280,21 @@ def _place_tsne(x, arrays):
   return placing.place(x, arrays["points"], arrays["positions"])
 
 
+def _fit_parametric(x, key, options):
+  tsne_key, train_key = jax.random.split(key)
+  teacher, notes = _fit_tsne(x, tsne_key, options)
+  arrays, more = parametric.fit(
+    x, teacher["positions"], key=train_key, units=options.units
+  )
+  return arrays, notes | more
+
+
 PROJECTIONS = {
+  "parametric": Kind(_fit_parametric, parametric.place, plane_only=True),
   "pca": Kind(_fit_pca, _place_linear),
   "random": Kind(_fit_random, _place_linear),
-  "tsne": Kind(_fit_tsne, _place_tsne, most_dimensions=2),
+  "tsne": Kind(_fit_tsne, _place_tsne, plane_only=True),
 }
-
-
-def _check_dimensions(name, dimensions):
-  most = PROJECTIONS[name].most_dimensions
-  if dimensions < 2 or (most is not None and dimensions > most):
-    allowed = "2 or more" if most is None else f"2 to {most}"
-    raise errors.InputError(
-      f"config.landscape.dimensions is {dimensions}; allowed with projection"
-      f" {name!r}: {allowed}."
-    )
 
 
 def _other_width(name, width, given):

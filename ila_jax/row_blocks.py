@@ -41,7 +41,9 @@ def apply(function: Callable, x: PyTree[Any], *whole: PyTree[Any]) -> PyTree:
 
 
 def walk(
-  function: Callable[[PyTree, Array], tuple[PyTree, PyTree]], x: PyTree[Array]
+  function: Callable[[PyTree, Array, PyTree], tuple[PyTree, PyTree]],
+  x: PyTree[Any],
+  state: PyTree[Any] = (),
 ) -> tuple[PyTree, PyTree]:
   """Goes through the rows of one device, block by block.
 
@@ -49,14 +51,16 @@ def walk(
   seen before; `fresh` is False for these, and they must not count again.
 
   Args:
-    function: of (rows, fresh [ROWS] bool), to an answer a row and to sums.
+    function: of (rows, fresh [ROWS] bool, state), to an answer a row and to the
+      next state.
     x: arrays of as many rows, on one device.
+    state: before the first block.
 
   Returns:
-    The answers of all rows, and the sums over the blocks, in their order.
+    The answers of all rows, and the last state.
 
-  >>> count = lambda rows, fresh: (2 * rows, fresh.sum())
-  >>> doubled, rows = walk(count, jnp.arange(1500.0))
+  >>> count = lambda rows, fresh, state: (2 * rows, state + fresh.sum())
+  >>> doubled, rows = walk(count, jnp.arange(1500.0), jnp.int32(0))
   >>> doubled[-1].item(), rows.item()
   (2998.0, 1500)
   """
@@ -65,36 +69,36 @@ def walk(
     padded = jax.tree.map(
       lambda a: jnp.pad(a, [(0, ROWS - n), *[(0, 0)] * (a.ndim - 1)]), x
     )
-    answers, sums = function(padded, jnp.arange(ROWS) < n)
-    return jax.tree.map(lambda a: a[:n], answers), sums
+    answers, state = function(padded, jnp.arange(ROWS) < n, state)
+    return jax.tree.map(lambda a: a[:n], answers), state
 
-  def block(i):
+  def block(i, state):
     start = jnp.minimum(i * ROWS, n - ROWS)
     rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, ROWS), x)
-    return start, function(rows, start + jnp.arange(ROWS) >= i * ROWS)
+    fresh = start + jnp.arange(ROWS) >= i * ROWS
+    return start, *function(rows, fresh, state)
 
-  def add(i, state):
-    answers, sums = state
-    start, (more_answers, more_sums) = block(i)
+  def step(i, carry):
+    answers, state = carry
+    start, more, state = block(i, state)
     answers = jax.tree.map(
       lambda a, new: lax.dynamic_update_slice_in_dim(a, new, start, 0),
       answers,
-      more_answers,
+      more,
     )
-    return answers, jax.tree.map(jnp.add, sums, more_sums)
+    return answers, state
 
-  _, (answers, sums) = jax.eval_shape(block, 0)
-  state = (
-    jax.tree.map(lambda a: jnp.zeros((n, *a.shape[1:]), a.dtype), answers),
-    jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), sums),
+  answers = jax.tree.map(
+    lambda a: jnp.zeros((n, *a.shape[1:]), a.dtype),
+    jax.eval_shape(block, 0, state)[1],
   )
-  return lax.fori_loop(0, -(-n // ROWS), add, state)
+  return lax.fori_loop(0, -(-n // ROWS), step, (answers, state))
 
 
 @functools.partial(jax.jit, static_argnames=("function", "mesh", "axes"))
 def _apply(x, whole, *, function, mesh: Mesh | None, axes):
   def on_device(x, whole):
-    return walk(lambda rows, _: (function(rows, *whole), ()), x)[0]
+    return walk(lambda rows, *_: (function(rows, *whole), ()), x)[0]
 
   if mesh is not None:
     by_row = PartitionSpec(axes)

@@ -46,6 +46,21 @@ def test_a_trial_ends_in_one_json_line(name, request):
   assert agreement[name](found["quality"])
 
 
+def test_a_trial_of_kmeans_ends_where_sklearn_does():
+  _, found = _trial("kmeans")
+  quality = found["quality"]
+  assert min(quality["same_cells"].values()) > 0.99
+  for inertia in quality["inertia_of_rivals"].values():
+    assert abs(inertia / quality["inertia"] - 1) < 1e-4
+
+
+def test_a_trial_of_maps_tells_what_each_keeps():
+  _, found = _trial("maps")
+  kept = found["quality"]["kept"]
+  assert set(kept) == {"parametric", "pca", "random", "tsne"}
+  assert 1 > kept["tsne"]["kept_fitted"] > kept["pca"]["kept_fitted"] > 0
+
+
 @pytest.mark.parametrize("name", ["loss_memory", "attention", "loading"])
 def test_a_trial_of_a_part_ends_in_one_json_line(name):
   pytest.importorskip("torch")

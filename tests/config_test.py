@@ -85,6 +85,7 @@ def test_docstring_tells_the_command(name):
     ("select__compare", ("ila", "nope"), "config.select.compare is 'nope'"),
     ("landscape__depth", "deep", "config.landscape.depth is 'deep'"),
     ("landscape__projection", "umap", "'umap'; allowed: .*pca"),
+    ("landscape__dimensions", 3, "is 3; allowed with projection 'tsne': 2"),
     ("landscape__grid", "many", "'many'; allowed: 'auto' or a whole number"),
     ("landscape__grid", 0, "config.landscape.grid is 0"),
     ("pool__source", (), "config.pool.source is empty"),

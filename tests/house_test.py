@@ -23,7 +23,7 @@ ORDER = (
   "models.lora_folder",
   *("losses", "forward", "embed", "scoring"),
   *("depth", "neighbours", "row_blocks", "principal", "placing", "tsne"),
-  *("projection", "landscape", "clusters"),
+  *("parametric", "projection", "landscape", "clusters"),
   *("ordering", "selection", "variants", "trust"),
   *("optim", "checkpoint", "trainset", "train_step", "train", "evaluate"),
   *("subsets", "scaling", "look", "figures", "trust_figures", "report"),

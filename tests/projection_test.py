@@ -109,7 +109,7 @@ def test_shards_and_devices_change_no_bit(name, tmp_path):
   [
     (
       {"name": "umap"},
-      "landscape.projection is 'umap'; allowed: pca, random, tsne",
+      "landscape.projection is 'umap'; allowed: parametric, pca, random, tsne",
     ),
     ({"x": np.zeros((0, 2), np.float32)}, "map has no point to be fitted"),
     ({"x": np.full((9, 2), np.nan, np.float32)}, "embedding holds NaN"),
@@ -119,7 +119,7 @@ def test_shards_and_devices_change_no_bit(name, tmp_path):
     ),
     (
       {"name": "tsne", "options": projection.Options(dimensions=3)},
-      "landscape.dimensions is 3; allowed with projection 'tsne': 2 to 2",
+      "landscape.dimensions is 3; allowed with projection 'tsne': 2.",
     ),
   ],
 )

@@ -16,8 +16,12 @@ def _product(rows, weights):
 def test_every_row_is_seen_and_counts_once(n):
   x = np.arange(3.0 * n, dtype=np.float32).reshape(n, 3)
   doubled, total = row_blocks.walk(
-    lambda rows, fresh: (2 * rows, jnp.sum(rows * fresh[:, None], axis=0)),
+    lambda rows, fresh, total: (
+      2 * rows,
+      total + jnp.sum(rows * fresh[:, None], axis=0),
+    ),
     jnp.asarray(x),
+    jnp.zeros(3),
   )
   np.testing.assert_array_equal(doubled, 2 * x)
   np.testing.assert_allclose(total, x.sum(axis=0, dtype=np.float64), rtol=1e-6)

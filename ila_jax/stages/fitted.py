@@ -23,7 +23,7 @@ class Fitted:
 
   x: np.ndarray  # embeddings [n, d]
   sharded: jax.Array  # the same on the mesh, padded
-  xy: np.ndarray  # on the run's own map [n, 2]
+  xy: np.ndarray  # on the run's own map, its first two axes [n, 2]
   depths: dict[int | None, np.ndarray]  # by reference seed; None: the run's
   free: np.ndarray  # candidates, bool [n]
   budget: int  # candidates that are selected

@@ -99,7 +99,7 @@ def _fit_map(
   """The map, fitted on rows drawn by id, in the order of their ids."""
   settings = config.landscape
   name = settings.projection
-  total = settings.iterations if name == "tsne" else None
+  total = settings.iterations if name in ("tsne", "parametric") else None
   with metrics.counter(total, desc=name, unit="steps") as advance:
     done = 0
 
@@ -113,6 +113,7 @@ def _fit_map(
       name=name,
       key=jax.random.key(config.seed),
       options=projection.Options(
+        dimensions=settings.dimensions,
         perplexity=settings.perplexity,
         iterations=settings.iterations,
         on_progress=on_progress,
@@ -173,9 +174,10 @@ def _grid(
   if grid == "auto":
     grid = landscape.auto_grid(xy, max_cells=max_cells)
   cell = np.asarray(landscape.grid_cells(xy, grid=grid))
+  sides = " × ".join([str(grid)] * xy.shape[1])
   return cell, {
-    "description": f"a {grid} × {grid} grid over {config.landscape.projection}",
-    "num_cells": grid**2,
+    "description": f"a {sides} grid over {config.landscape.projection}",
+    "num_cells": grid ** xy.shape[1],
     "grid": grid,
   }
 
@@ -211,7 +213,7 @@ def _domains(
   their block of the map, like those that name no domain.
   """
   blocks = np.asarray(
-    landscape.domain_blocks(xy, blocks=config.landscape.domain_blocks)
+    landscape.domain_blocks(xy[:, :2], blocks=config.landscape.domain_blocks)
   )
   _, number, size = np.unique(names, return_inverse=True, return_counts=True)
   own = (names != "") & (size[number] >= _MIN_DOMAIN_EXAMPLES)

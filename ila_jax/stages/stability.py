@@ -77,7 +77,8 @@ def run_into(
     fitted = fitted_lib.read(
       config, workdir, mesh, folder, rows=rows, budget=budget
     )
-    own = _cells(config, fitted, _own(config), fitted.xy)
+    xy = _positions(config, fitted, _own(config), advance)
+    own = _cells(config, fitted, _own(config), xy)
     candidates = int(fitted.free.sum())
     found |= {
       "examples": len(rows),
@@ -195,12 +196,13 @@ def _positions(
   making: variants_lib.Making,
   advance: Callable[..., None],
 ) -> np.ndarray | None:
-  """The map below a grid; the run's own is not fitted again."""
+  """The map below a grid; the run's own is not fitted again if it is plane."""
   if making.cells != "grid":
     return None
-  if making.same_map(_own(config)):
+  dimensions = config.landscape.dimensions
+  if making.same_map(_own(config)) and dimensions == 2:
     return fitted.xy
-  done = 0
+  kind, done = projection.PROJECTIONS[making.projection], 0
 
   def on_progress(iterations: int, kl: float) -> None:
     nonlocal done
@@ -212,7 +214,7 @@ def _positions(
     name=making.projection,
     key=jax.random.key(making.seed),
     options=projection.Options(
-      dimensions=fitted.xy.shape[1],
+      dimensions=2 if kind.plane_only else dimensions,
       perplexity=making.perplexity,
       iterations=config.landscape.iterations,
       on_progress=on_progress,

@@ -7,6 +7,8 @@
     python -m tests.benchmarks.loss_memory  # the loss at vocabulary 151,936
     python -m tests.benchmarks.attention    # attention kernels
     python -m tests.benchmarks.loading      # a checkpoint of gigabytes
+    python -m tests.benchmarks.kmeans       # Lloyd's iterations
+    python -m tests.benchmarks.maps         # neighbours that maps keep
     python -m tests.benchmarks.padding      # padding of a real pool
     python -m tests.benchmarks.device_score # large models; wants accelerators
 
