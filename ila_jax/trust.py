@@ -172,7 +172,7 @@ def rank_correlation(
 
 def map_quality(
   x: Float[Array | np.ndarray, "n d"],
-  xy: Float[Array | np.ndarray, "n 2"],
+  xy: Float[Array | np.ndarray, "n m"],
   *,
   rows: Int[np.ndarray, " b"],
   k: int = 10,

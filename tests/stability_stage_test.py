@@ -193,6 +193,20 @@ def test_the_runs_own_cells_and_selection_are_those_of_the_stages(run):
     )
 
 
+def test_a_map_in_space_has_its_cells_in_space(tmp_path):
+  workdir = epath.Path(tmp_path)
+  _write(workdir)
+  changes = {"landscape__projection": "pca", "landscape__dimensions": 3}
+  landscape.run(_config((), **changes), workdir, mesh.make())
+  config = _config(("grid",), **changes)
+  found, _ = _study(config, workdir)
+  table = artifacts.read_table(workdir / "landscape/cells.parquet")
+  assert found["rows"][0]["cells"] == len(np.unique(table["cell"]))
+  flat = _config((), **(changes | {"landscape__dimensions": 2}))
+  in_plane, _ = _study(flat, workdir)
+  assert in_plane["rows"][0]["cells"] != found["rows"][0]["cells"]
+
+
 def _place(rows, wanted):
   return np.argsort(rows)[wanted]
 

@@ -241,7 +241,7 @@ def _cells(
   if settings.grid == "auto":
     grid = landscape.auto_grid(xy, max_cells=fitted.budget)
   else:
-    grid = settings.grid * fitted.share**0.5
+    grid = settings.grid * fitted.share ** (1 / xy.shape[1])
   grid = max(round(grid * making.side), 1)
   return np.asarray(landscape.grid_cells(xy, grid=grid))
 
