@@ -128,7 +128,7 @@ def lloyd(
   >>> lloyd(x, np.array([[0.0], [1.0]])).tolist()
   [[0.5], [9.0]]
   """
-  over, axes = neighbours.row_sharding(x)
+  over, axes = mesh.row_sharding(x)
   x = jnp.asarray(x, jnp.float32)
   n = len(x) if count is None else count
   cell = jnp.full(len(x), -1, jnp.int32)

@@ -6,6 +6,8 @@ sharded) and `tensor` (a layer is sharded). A batch is split over `data` and
 carry their sharding, so the same code runs on one CPU and on a pod.
 """
 
+from typing import Any
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
@@ -79,6 +81,18 @@ def put_rows(array: np.ndarray, mesh: Mesh) -> jax.Array:
   if missing:
     array = np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
   return put(array, mesh)
+
+
+def row_sharding(x: Any) -> tuple[Mesh | None, Any]:
+  """The mesh over which the rows of `x` are sharded, and the axes' names.
+
+  >>> row_sharding(np.zeros(8))
+  (None, None)
+  """
+  sharding = getattr(x, "sharding", None)
+  if not isinstance(sharding, NamedSharding) or sharding.is_fully_replicated:
+    return None, None
+  return sharding.mesh, sharding.spec[0]
 
 
 def fetch(tree: PyTree) -> PyTree:

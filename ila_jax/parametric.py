@@ -71,8 +71,9 @@ def fit(
     Arrays for `place`, and notes: of the held-out points `held_out_r2`, the
     share of the variance of their positions that is foretold, and
     `held_out_neighbours`, the share of their 10 nearest neighbours on the map
-    that are still the nearest where the network places them. Fewer than 10
-    points have no notes.
+    that are still the nearest where the network places them. They had a part in
+    the map, if none in the training; records that join it keep less. Fewer than
+    10 points have no notes.
 
   >>> x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
   >>> arrays, notes = fit(x, x[:, :2], key=jax.random.key(0), epochs=2)

@@ -9,6 +9,7 @@ from jax import numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
+from ila_jax import mesh as mesh_lib
 from ila_jax import neighbours, row_blocks
 
 
@@ -30,7 +31,7 @@ def principal_axes(
   >>> mean.tolist(), jnp.abs(axes[:, 0]).tolist()
   ([0.0, 0.0, 1.0], [0.0, 1.0, 0.0])
   """
-  mesh, axes = neighbours.row_sharding(x)
+  mesh, axes = mesh_lib.row_sharding(x)
   x = jnp.asarray(x, jnp.float32)
   return _principal_axes(x, dimensions=dimensions, mesh=mesh, axes=axes)
 

@@ -14,6 +14,7 @@ import safetensors
 import safetensors.numpy
 from etils import epath
 from jax import numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from ila_jax import (
@@ -41,6 +42,7 @@ class Options:
     perplexity: of t-SNE, effective neighbours per point.
     iterations: of t-SNE, gradient steps.
     units: of the network that learns the t-SNE, at most.
+    mesh: devices that fit a t-SNE together; None: one.
     on_progress: of t-SNE, called with (iterations done, KL) now and then.
   """
 
@@ -48,6 +50,7 @@ class Options:
   perplexity: float = 30.0
   iterations: int = 750
   units: int = 4096
+  mesh: Mesh | None = None
   on_progress: Callable[[int, float], None] | None = None
 
 
@@ -268,16 +271,26 @@ def _fit_tsne(x, key, options):
     x,
     perplexity=options.perplexity,
     iterations=options.iterations,
+    dimensions=options.dimensions,
     key=key,
+    mesh=options.mesh,
     on_progress=options.on_progress,
   )
-  points = jnp.asarray(x, jnp.float32)
-  notes = {"kl": found.kl, "perplexity": found.perplexity}
-  return {"points": points, "positions": found.xy}, notes
+  arrays = {
+    "points": jnp.asarray(x, jnp.float32),
+    "positions": jnp.asarray(found.xy),
+    "perplexity": jnp.float32(found.perplexity),
+  }
+  return arrays, {"kl": found.kl, "perplexity": found.perplexity}
 
 
 def _place_tsne(x, arrays):
-  return placing.place(x, arrays["points"], arrays["positions"])
+  return placing.place(
+    x,
+    arrays["points"],
+    arrays["positions"],
+    perplexity=float(arrays["perplexity"]),
+  )
 
 
 def _fit_parametric(x, key, options):

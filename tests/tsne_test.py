@@ -1,23 +1,20 @@
 import jax
 import numpy as np
 import pytest
-import scipy.optimize
-import scipy.stats
 import threadpoolctl
 from jax import numpy as jnp
 from sklearn import datasets, manifold
 
-from ila_jax import errors, neighbours, tsne
+from ila_jax import affinities, errors, neighbours, repulsion, tsne
+from ila_jax import mesh as mesh_lib
 
 KEY = jax.random.key(0)
 
 
-def _dense_p(pairs, n):
-  """The sparse P as a float64 matrix."""
-  p = np.zeros((n, n))
-  rows = np.broadcast_to(np.asarray(pairs.point)[:, None], pairs.other.shape)
-  np.add.at(p, (rows, pairs.other), np.asarray(pairs.probability, np.float64))
-  return p
+def _pairs(x, perplexity):
+  """P as the fit takes it, and as a dense float64 matrix."""
+  joint = affinities.joint_probabilities(x, perplexity=perplexity)
+  return affinities.cut(joint), joint.toarray().astype(np.float64)
 
 
 def _dense_q(xy):
@@ -48,106 +45,90 @@ def _digits(n):
   return (datasets.load_digits().data[:n] / 16).astype(np.float32)
 
 
-def test_perplexity_is_met():
-  x = _digits(400)
-  found = neighbours.nearest(x, x, k=90, same=True)
-  p = tsne.conditional_probabilities(found.squared, perplexity=30.0)
-  entropy = scipy.stats.entropy(np.asarray(p, np.float64), axis=1)
-  np.testing.assert_allclose(entropy, np.log(30), atol=1e-4)
-  np.testing.assert_allclose(np.sum(p, axis=1), 1, atol=1e-5)
-
-
-def test_kernel_does_not_depend_on_the_unit_of_distance():
-  x = _digits(60)
-  squared = neighbours.nearest(x, x, k=30, same=True).squared
-  small, large = (
-    tsne.conditional_probabilities(squared * scale, perplexity=10.0)
-    for scale in (2.0**-30, 2.0**30)
-  )
-  np.testing.assert_allclose(small, large, rtol=1e-5, atol=1e-7)
-
-
-def test_more_ties_than_perplexity_share_evenly():
-  squared = jnp.concatenate([jnp.zeros((1, 8)), jnp.ones((1, 4))], axis=1)
-  p = tsne.conditional_probabilities(squared, perplexity=3.0)
-  np.testing.assert_allclose(p[0], [1 / 8] * 8 + [0] * 4, atol=1e-6)
-
-
-def _calibrated(squared, perplexity):
-  """One row of p_j|i in float64, by SciPy's root finder."""
-
-  def kernel(log_precision):
-    weight = np.exp(-np.exp(log_precision) * (squared - squared.min()))
-    return weight / weight.sum()
-
-  def excess(log_precision):
-    return scipy.stats.entropy(kernel(log_precision)) - np.log(perplexity)
-
-  return kernel(scipy.optimize.brentq(excess, -10, 10))
-
-
-def test_joint_probabilities_equal_the_formula():
-  n, perplexity = 150, 20.0
-  x = np.random.default_rng(0).normal(size=(n, 6)).astype(np.float32)
-  p = _dense_p(tsne.joint_probabilities(x, perplexity=perplexity), n)
-  squared = ((x[:, None].astype(np.float64) - x[None]) ** 2).sum(-1)
-  np.fill_diagonal(squared, np.inf)
-  conditional = np.zeros((n, n))
-  for i in range(n):
-    near = np.argsort(squared[i])[:61]
-    conditional[i, near] = _calibrated(squared[i, near], perplexity)
-  wanted = (conditional + conditional.T) / (2 * n)
-  np.testing.assert_allclose(p, wanted, atol=1e-4 * wanted.max())
-  np.testing.assert_array_equal(p, p.T)
-  np.testing.assert_allclose(p.sum(), 1, rtol=1e-5)
-
-
-@pytest.mark.parametrize("n", [2, 5, 200])
-def test_gradient_and_cost_equal_the_dense_formula(n):
-  xy = np.random.default_rng(n).normal(size=(n, 2)).astype(np.float32) * 5
-  x = _digits(n)
-  pairs = tsne.joint_probabilities(x, perplexity=max(1.0, n / 20))
-  p = _dense_p(pairs, n)
+@pytest.mark.parametrize("n, dimensions", [(2, 2), (5, 2), (200, 2), (60, 3)])
+def test_gradient_and_cost_equal_the_dense_formula(n, dimensions):
+  xy = np.random.default_rng(n).normal(size=(n, dimensions)) * 5
+  xy = xy.astype(np.float32)
+  pairs, p = _pairs(_digits(n), max(1.0, n / 20))
   differences, kernel, q = _dense_q(xy)
   for exaggeration in (1.0, 12.0):
     wanted = 4 * np.einsum(
       "ij,ij,ijk->ik", exaggeration * p - q, kernel, differences
     )
-    found = tsne.gradient(
-      jnp.asarray(xy), pairs, exaggeration=jnp.float32(exaggeration)
-    )
-    np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
+    found = tsne.gradient(jnp.asarray(xy), pairs, exaggeration=exaggeration)
+    atol = 1e-7 + 1e-5 * np.abs(wanted).max()
+    np.testing.assert_allclose(found, wanted, atol=atol)
   cost = tsne.cost(jnp.asarray(xy), pairs)
   np.testing.assert_allclose(cost, _dense_kl(xy, p), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("extent", [1e-4, 3.0, 40.0])
+def test_a_grid_gives_the_gradient_and_the_cost(extent):
+  n = 500
+  xy = np.random.default_rng(0).normal(size=(n, 2)) * extent / 3
+  xy = xy.astype(np.float32)
+  pairs, p = _pairs(_digits(n), 10.0)
+  differences, kernel, q = _dense_q(xy)
+  nodes = repulsion.nodes_for(2 * float(np.abs(xy).max()))
+  wanted = -4 * np.einsum("ij,ij,ijk->ik", q, kernel, differences)
+  found = tsne.gradient(jnp.asarray(xy), pairs, exaggeration=0.0, nodes=nodes)
+  error = np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2))
+  assert error < 0.01
+  cost = tsne.cost(jnp.asarray(xy), pairs, nodes=nodes)
+  np.testing.assert_allclose(cost, _dense_kl(xy, p), rtol=1e-4)
+
+
 def test_gradient_is_the_derivative_of_the_cost():
   xy = jnp.asarray(np.random.default_rng(0).normal(size=(80, 2)), jnp.float32)
-  pairs = tsne.joint_probabilities(_digits(80), perplexity=8.0)
-  found = tsne.gradient(xy, pairs, exaggeration=jnp.float32(1))
+  pairs, _ = _pairs(_digits(80), 8.0)
+  found = tsne.gradient(xy, pairs)
   wanted = jax.grad(tsne.cost)(xy, pairs)
   np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
-def test_many_blocks_equal_one(monkeypatch):
-  xy = jnp.asarray(np.random.default_rng(0).normal(size=(83, 2)), jnp.float32)
-  pairs = tsne.joint_probabilities(_digits(83), perplexity=8.0)
-  one = tsne.gradient(xy, pairs, exaggeration=jnp.float32(1))
-  monkeypatch.setattr(neighbours, "BLOCK_FLOATS", 83 * 10)
-  many = tsne.gradient(xy, pairs, exaggeration=jnp.float32(1))
-  np.testing.assert_allclose(many, one, atol=1e-7)
+@pytest.mark.parametrize("exact_below", [0, 10_000])
+@pytest.mark.parametrize("axes", [{}, {"data": 2, "fsdp": 2, "tensor": 2}])
+def test_the_mesh_changes_no_bit(axes, exact_below, monkeypatch):
+  monkeypatch.setattr(tsne, "EXACT_BELOW", exact_below)
+  x = _digits(203)  # Which no mesh divides.
+  one = tsne.fit(x, perplexity=10.0, iterations=90, key=KEY)
+  mesh = mesh_lib.make(**axes)
+  many = tsne.fit(x, perplexity=10.0, iterations=90, key=KEY, mesh=mesh)
+  np.testing.assert_array_equal(many.xy, one.xy)
+  np.testing.assert_allclose(many.kl, one.kl, rtol=1e-5)
+
+
+def test_grid_and_pairs_make_maps_alike(monkeypatch):
+  x = _digits(1000)
+  exact = tsne.fit(x, key=KEY)
+  monkeypatch.setattr(tsne, "EXACT_BELOW", 0)
+  gridded = tsne.fit(x, key=KEY)
+  p = _pairs(x, 30.0)[1]
+  np.testing.assert_allclose(gridded.kl, _dense_kl(gridded.xy, p), rtol=2e-3)
+  assert gridded.kl <= 1.01 * exact.kl
+  kept = _kept_neighbours(x, exact.xy)
+  assert _kept_neighbours(x, gridded.xy) >= kept - 0.01
+
+
+def test_three_dimensions_cost_less_than_two():
+  x = _digits(300)
+  two, three = (
+    tsne.fit(x, perplexity=15.0, dimensions=m, iterations=300, key=KEY)
+    for m in (2, 3)
+  )
+  assert three.xy.shape == (300, 3)
+  assert three.kl < two.kl
 
 
 def test_map_is_as_good_as_sklearns():
   x = _digits(1000)
-  n = len(x)
   ours = tsne.fit(x, perplexity=30.0, key=KEY)
   with threadpoolctl.threadpool_limits(
     1
   ):  # Its threads spin on a busy machine.
     rival = manifold.TSNE(perplexity=30, init="pca", random_state=0)
     theirs = rival.fit_transform(x)
-  p = _dense_p(tsne.joint_probabilities(x, perplexity=30.0), n)
+  p = _pairs(x, 30.0)[1]
   np.testing.assert_allclose(ours.kl, _dense_kl(ours.xy, p), rtol=1e-4)
   assert ours.kl <= 1.01 * _dense_kl(theirs, p)
   assert _kept_neighbours(x, ours.xy) >= _kept_neighbours(x, theirs) - 0.01

@@ -217,6 +217,7 @@ def _positions(
       dimensions=2 if kind.plane_only else dimensions,
       perplexity=making.perplexity,
       iterations=config.landscape.iterations,
+      mesh=fitted.sharded.sharding.mesh,
       on_progress=on_progress,
     ),
   )
