@@ -17,6 +17,7 @@ from ila_jax import (
   neighbours,
   ordering,
   projection,
+  row_blocks,
   trust,
   variants,
 )
@@ -219,10 +220,16 @@ def test_distances_without_cells_equal_scipy_and_need_little_memory(devices):
   wanted = scipy.spatial.distance.cdist(x[::8], x[rows]).min(axis=1)
   np.testing.assert_allclose(found[::8], wanted, rtol=1e-4, atol=1e-5)
   # Of a pool of 2^18 all distances at once would take 3 GB, 786 MB a device.
+  over, axes = mesh.row_sharding(here)
+  index = jax.ShapeDtypeStruct((2**18,), jnp.int32, sharding=here.sharding)
   pool = jax.ShapeDtypeStruct((2**18, 8), here.dtype, sharding=here.sharding)
-  over, axes = neighbours.row_sharding(here)
-  program = neighbours._nearest.lower(
-    pool, jnp.asarray(x[rows]), k=1, same=False, mesh=over, axes=axes
+  program = row_blocks._apply.lower(
+    (index, pool),
+    (jnp.asarray(x[rows]),),
+    np.int32(1),
+    function=neighbours._search(1, False),
+    mesh=over,
+    axes=axes,
   )
   assert program.compile().memory_analysis().temp_size_in_bytes < 100e6
 
