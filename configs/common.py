@@ -102,10 +102,10 @@ def get_config() -> ml_collections.ConfigDict:
   landscape.clusters = config_dict.placeholder(int)  # None: as the budget bears
   landscape.depth = "ila"  # Equation 5; or 'ila_length'
   landscape.domain_blocks = 8  # map blocks a side, where no domain is given
-  landscape.duplicate_cosine = _either(
-    0.95
-  )  # from here on near; None: no report
+  # Prompts at least so near each other are told of; None: no report
+  landscape.duplicate_cosine = _either(0.95)
   landscape.duplicate_search = "cells"  # and their neighbours; 'all': exact
+  landscape.stability = ()  # compared with other maps: see docs/guide.md
 
   config.select = select = ml_collections.ConfigDict()
   select.strategy = "ila"

@@ -156,6 +156,7 @@ class Landscape:
   domain_blocks: int
   duplicate_cosine: float | None
   duplicate_search: str
+  stability: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from ila_jax import depth, errors, layouts, projection, selection, tokens
+from ila_jax import (
+  depth,
+  errors,
+  layouts,
+  projection,
+  selection,
+  tokens,
+  variants,
+)
 from ila_jax.models import attention, lora
 
 
@@ -41,6 +49,7 @@ def _check_choices(config: Any) -> None:
     ("select.compare", selection.STRATEGIES),
     ("finetune.compare", selection.STRATEGIES),
     ("train.lora_targets", lora.TARGETS),
+    ("landscape.stability", variants.AXES),
   ):
     for value in _field(config, name):
       _require_in(name, value, allowed)
@@ -183,6 +192,7 @@ def _check_across(config: Any) -> None:
       f"config.landscape.grid is {grid!r}; allowed: 'auto' or a whole number "
       "of at least 1."
     )
+  _check_stability(config)
   if not config.scaling.sizes or min(config.scaling.sizes) < 1:
     raise errors.InputError(
       f"config.scaling.sizes is {config.scaling.sizes}; allowed: one or more "
@@ -200,6 +210,26 @@ def _check_duplicates(config: Any) -> None:
       "config.select.drop_duplicates or config.select.exclude_near_reference "
       "needs near-duplicates. Set --config.landscape.duplicate_cosine=0.95."
     )
+
+
+def _check_stability(config: Any) -> None:
+  """Axes that would vary nothing are refused: they would look like a result."""
+  found = config.landscape
+  on_grid = found.cells == "grid"
+  vain = {
+    "reference_seed": len(config.score.reference_seeds) < 2
+    and "config.score.reference_seeds names one set; give two or more",
+    "perplexity": not (on_grid and found.projection not in ("pca", "random"))
+    and "no cells come from t-SNE",
+    "map_seed": (on_grid and found.projection == "pca")
+    and "the principal components know no seed",
+  }
+  for axis in found.stability:
+    if vain.get(axis):
+      raise errors.InputError(
+        f"config.landscape.stability is {found.stability}, and {axis!r} would "
+        f"vary nothing: {vain[axis]}. Leave it out."
+      )
 
 
 def _field(config: Any, dotted: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from ila_jax import explore, figures, look, selection
+from ila_jax import explore, figures, look, selection, trust_figures
 
 Number = float | int | np.number | None
 
@@ -49,6 +49,7 @@ class ReportData:
   # pool_cells, all_cells, effective_cells, mean_distance, p95_distance,
   # n_examples, n_tokens
   coverage_table: list[dict[str, Any]] | None = None
+  stability: dict[str, Any] | None = None  # as stage `landscape` writes it
   training: dict[str, list[dict[str, Any]]] | None = None  # step, loss
   # name (repeated per seed), micro, macro, n_examples, n_tokens; also
   # train_examples and train_tokens where the model was tuned
@@ -108,6 +109,8 @@ def draw(data: ReportData) -> dict[str, Any]:
     made["coverage"] = figures.coverage(
       data.coverage_curves, budget=len(data.selected)
     )
+  if data.stability:
+    made["stability"] = trust_figures.stability(data.stability)
   if data.training:
     made["training"] = figures.training(data.training)
   if data.evaluations:

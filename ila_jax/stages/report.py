@@ -15,6 +15,7 @@ from ila_jax.stages import (
   finetuning,
   landscape,
   scaling,
+  stability,
 )
 from ila_jax.stages import scoring as scoring_stage
 
@@ -37,7 +38,10 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   stage = provenance.Stage(
     workdir,
     "report",
-    {"stages": dict(_outputs(workdir))},
+    {
+      "stages": dict(_outputs(workdir)),
+      "stability": provenance.fingerprint(_stability(workdir)),
+    },
   )
   done = stage.open(replace="all")
   data = gather(config, workdir)
@@ -84,6 +88,7 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> report.ReportData:
   if "landscape" in done:
     parts |= _landscape(config, workdir)
     parts["points"] = exploring.points(workdir, selected="select" in done)
+    parts["stability"] = _stability(workdir)
   if "select" in done:
     parts |= _selection(workdir)
   if "finetune" in done:
@@ -142,6 +147,12 @@ def _duplicates(workdir: epath.Path) -> dict[str, Any] | None:
   texts = shards.gather(workdir, rows, ["prompt"])["prompt"].to_pylist()
   clipped = (text[:_PROMPT_CHARACTERS] for text in texts)
   return found | {"prompt_of": dict(zip(rows.tolist(), clipped, strict=True))}
+
+
+def _stability(workdir: epath.Path) -> dict[str, Any] | None:
+  """How far other maps agree with this one, where that was asked for."""
+  path = epath.Path(workdir) / "landscape" / stability.STABILITY
+  return artifacts.read_json(path) if path.exists() else None
 
 
 def _cells(workdir: epath.Path) -> dict[str, Any]:

@@ -1,0 +1,236 @@
+"""How far the map can be trusted: what another map would choose and measure.
+
+A map is made by choices that no theory settles: a seed, a perplexity, a grid.
+Here one is compared with another that was made by other choices: by what is
+selected on both, by how both rank subsets by coverage, by what distances say
+that know nothing of cells, and by the neighbours that each keeps.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax import lax
+from jax import numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ila_jax import landscape, neighbours, ordering
+from ila_jax import mesh as mesh_lib
+
+
+class Correlation(NamedTuple):
+  """Spearman's rank correlation and its interval; NaN: not defined."""
+
+  rho: float
+  low: float
+  high: float
+
+
+def jaccard(a: Int[np.ndarray, " k"], b: Int[np.ndarray, " m"]) -> float:
+  """|A and B| / |A or B| of two sets of distinct rows; 1 of two empty ones.
+
+  >>> jaccard(np.array([1, 2, 3]), np.array([3, 4]))
+  0.25
+  """
+  shared = len(np.intersect1d(a, b, assume_unique=True))
+  either = len(a) + len(b) - shared
+  return shared / either if either else 1.0
+
+
+def jaccard_by_chance(k: int, n: int) -> float:
+  """What `jaccard` gives for two random sets of k of n rows, in expectation.
+
+  sum_h P(h) h / (2k - h), where the h that they share is hypergeometric.
+
+  >>> jaccard_by_chance(1, 4), round(jaccard_by_chance(500, 10_000), 4)
+  (0.25, 0.0257)
+  """
+  from scipy import stats
+
+  if not k:
+    return 1.0
+  shared = np.arange(k + 1)
+  probability = stats.hypergeom.pmf(shared, n, k, k)
+  return float(np.sum(probability * shared / (2 * k - shared)))
+
+
+def spread_subsets(
+  x: Float[Array | np.ndarray, "n d"],
+  *,
+  n: int,
+  size: int,
+  key: Array,
+  spreads: int = 8,
+  draws: int = 5,
+) -> Int[np.ndarray, "b k"]:
+  """Subsets of one size, from a single neighbourhood to a random subset.
+
+  A subset is some random rows and the nearest of each, as many as make up the
+  size: 1 row with its whole neighbourhood, `size` rows with nothing more, and
+  numbers between in even steps, which gives clumps of 2 or 3 and evenly spread
+  coverage. No map has a part in it, so that none is favoured; and as all have
+  one size, coverage can not stand in for size.
+
+  Args:
+    x: embeddings, sorted by id. Rows may be sharded, and padded at the end.
+    n: rows without padding.
+    size: k, rows of a subset, at most n.
+    key: a `jax.random.key`.
+    spreads: steps from 1 to `size`.
+    draws: subsets of each spread.
+
+  Returns:
+    Distinct rows of each subset, the most concentrated subsets first, int32.
+
+  >>> x = np.arange(9.0)[:, None]
+  >>> found = spread_subsets(x, n=9, size=3, key=jax.random.key(0), draws=1)
+  >>> found.shape, int(np.ptp(found[0]))
+  ((3, 3), 2)
+  """
+  steps = np.unique(np.linspace(1, size, spreads).round().astype(int))
+  rows, everyone = np.arange(n, dtype=np.int32), np.ones(n, np.bool_)
+  subsets = []
+  for number, count in enumerate(np.repeat(steps, draws)):
+    shuffled = jax.random.permutation(jax.random.fold_in(key, number), n)
+    drawn = np.asarray(shuffled)[:count]
+    # Repeated up to one size, so that one program serves all.
+    points = neighbours.take_whole(x, np.resize(drawn, size))
+    found = mesh_lib.fetch(neighbours.nearest(x, points, k=1))
+    clump, squared = found.index[:n, 0] % count, found.squared[:n, 0]
+    turn = np.asarray(ordering.place_in_cell(clump, (squared,), rows, everyone))
+    # Of duplicates one alone is nearest, and all that are drawn belong in.
+    others = ~np.isin(rows, drawn)
+    subsets.append(np.lexsort((squared, turn, others))[:size])
+  return np.stack(subsets).astype(np.int32)
+
+
+def cell_coverage(
+  cell: Int[np.ndarray, " n"], subsets: Int[np.ndarray, "b k"]
+) -> Float[np.ndarray, " b"]:
+  """Occupied share of the cells of the pool, of every subset.
+
+  >>> cell_coverage(np.array([0, 0, 5]), np.array([[0, 1], [1, 2]])).tolist()
+  [0.5, 1.0]
+  """
+  cells = int(cell.max(initial=0)) + 1
+  return np.array(
+    [
+      landscape.coverage(cell, rows, num_cells=cells)["coverage"]
+      for rows in subsets
+    ]
+  )
+
+
+def mean_distances(
+  x: Float[Array | np.ndarray, "n d"],
+  subsets: Int[np.ndarray, "b k"],
+  *,
+  n: int,
+) -> Float[np.ndarray, " b"]:
+  """Coverage without cells: mean distance to the nearest of every subset.
+
+  >>> mean_distances(np.eye(2), np.array([[0, 1]]), n=2).tolist()
+  [0.0]
+  """
+  found = (
+    mesh_lib.fetch(landscape.nearest_distance(x, rows))[:n] for rows in subsets
+  )
+  return np.array([distance.mean(dtype=np.float64) for distance in found])
+
+
+def rank_correlation(
+  a: Float[np.ndarray, " b"],
+  b: Float[np.ndarray, " b"],
+  *,
+  resamples: int = 1000,
+) -> Correlation:
+  """Spearman's rho, with its 95 % interval by resampling the pairs.
+
+  Pearson's correlation of the mean ranks (Spearman 1904); the interval is the
+  percentile bootstrap (Efron 1979), with the same draws at every call. All are
+  NaN where one side is constant.
+
+  >>> rank_correlation(np.array([1.0, 2, 3]), np.array([1.0, 4, 9])).rho
+  1.0
+  """
+  from scipy import stats
+
+  draws = np.random.default_rng(0).integers(len(a), size=(resamples, len(a)))
+  draws = np.vstack([np.arange(len(a)), draws])
+  ranks = (stats.rankdata(side[draws], axis=1) for side in (a, b))
+  left, right = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
+  norms = np.sum(left**2, axis=1) * np.sum(right**2, axis=1)
+  products = np.sum(left * right, axis=1)
+  rho, *others = np.divide(
+    products, np.sqrt(norms), out=np.full(len(norms), np.nan), where=norms > 0
+  )
+  if np.isnan(rho) or not others:
+    return Correlation(float(rho), np.nan, np.nan)
+  low, high = np.nanquantile(others, [0.025, 0.975])
+  return Correlation(float(rho), float(low), float(high))
+
+
+def map_quality(
+  x: Float[Array | np.ndarray, "n d"],
+  xy: Float[Array | np.ndarray, "n m"],
+  *,
+  rows: Int[np.ndarray, " b"],
+  k: int = 10,
+) -> dict[str, float]:
+  """Whether neighbours stay neighbours on the map, for some of its rows.
+
+  Args:
+    x: embeddings.
+    xy: the same rows on the map.
+    rows: those whose neighbours are looked up.
+    k: neighbours, below n / 2.
+
+  Returns:
+    `neighbours_kept`, the share of the k nearest by embedding that are among
+    the k nearest on the map. `trustworthiness` (Venna and Kaski 2001) asks the
+    other way, whether what is near on the map is near by embedding: 1 - 2 /
+    (b k (2n - 3k - 1)) sum_i sum_j max(0, r_ij - k) over the k nearest j of row
+    i on the map, where r_ij is the place of j among the neighbours of i by
+    embedding; 1 is perfect, about 0.5 is chance.
+
+  >>> x = np.array([[0.0], [1.0], [3.0]])
+  >>> map_quality(x, np.hstack([x, 0 * x]), rows=np.arange(3), k=1)
+  {'neighbours_kept': 1.0, 'trustworthiness': 1.0}
+  """
+  wanted, found = (_others_near(space, rows, k) for space in (x, xy))
+  kept = (wanted[:, :, None] == found[:, None]).any(axis=2).mean()
+  x = jnp.asarray(x, jnp.float32)
+  place = np.asarray(_places(x, jnp.asarray(rows), jnp.asarray(found)))
+  excess = np.maximum(place - k, 0).sum(dtype=np.float64)
+  most = len(rows) * k * (2 * len(x) - 3 * k - 1) / 2
+  return {
+    "neighbours_kept": float(kept),
+    "trustworthiness": float(1 - excess / most),
+  }
+
+
+def _others_near(x, rows, k):
+  """The k nearest of each row, without the row itself."""
+  x = jnp.asarray(x, jnp.float32)
+  near = neighbours.nearest(neighbours.take_whole(x, rows), x, k=k + 1).index
+  near = np.asarray(near)
+  own = near == rows[:, None]
+  # More duplicates than neighbours may keep a row off its own list.
+  own[:, -1] |= ~own.any(axis=1)
+  return near[~own].reshape(len(rows), k)
+
+
+@jax.jit
+def _places(x, rows, others):
+  """Place, from 1, of the others among the neighbours of each row."""
+  half_norms = jnp.sum(x * x, axis=1) / 2
+  columns = jnp.arange(len(x), dtype=jnp.int32)
+
+  def one(row_and_others):
+    row, others = row_and_others
+    distance = half_norms - jnp.dot(x, x[row], precision=neighbours.EXACT)
+    nearer = distance[None] < distance[others][:, None]
+    return 1 + jnp.sum(nearer & (columns != row)[None], axis=1)
+
+  block = max(1, neighbours.BLOCK_FLOATS // (len(x) * others.shape[1]))
+  return lax.map(one, (rows, others), batch_size=block)
