@@ -23,7 +23,7 @@ ORDER = (
   "models.lora_folder",
   *("losses", "forward", "embed", "scoring"),
   *("depth", "neighbours", "tsne", "projection", "landscape", "clusters"),
-  *("ordering", "selection"),
+  *("ordering", "entries", "cell_state", "cell_stream", "selection"),
   *("optim", "checkpoint", "trainset", "train_step", "train", "evaluate"),
   *("subsets", "scaling", "look", "figures", "report"),
   *("config_checks", "config", "shards"),

@@ -1,0 +1,287 @@
+"""The best of every cell while a pool passes: a state that merges (2.6).
+
+Shards of a pool pass one by one, and only the `keep` best candidates of every
+cell are held, so that memory depends on cells × keep and not on the pool. The
+best come by depth, descending, then by what breaks ties: the words of the id,
+and at last the place in the stream. As that order is total, the state of two
+parts merges to the state of the whole, to the same bit, in any order.
+
+Ids are compared by their 64 bits, not by their rank among all ids, which a
+stream cannot know. Over a mesh every device holds a state of its own rows, and
+one all-gather joins them at the end.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax import lax
+from jax import numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
+
+from ila_jax import entries, neighbours, ordering
+from ila_jax import mesh as mesh_lib
+
+# Rows that pass at once: what they need stays in a cache.
+_BLOCK_ROWS = 2**18
+
+
+class CellState(NamedTuple):
+  """The best candidates of every cell, one part for each shard of a mesh.
+
+  Attributes:
+    fields: int32 [s, c, k], each: ~(depth as an integer of its order), the
+      words of the id, the place in the stream. Entries ascend by them, the
+      first decides; all are the largest integer where there is no entry.
+    refused: candidates that no cell could take [s].
+  """
+
+  fields: tuple[Int[Array, "s c k"], ...]
+  refused: Int[Array, " s"]
+
+
+class Kept(NamedTuple):
+  """The candidates that a state holds, in the total order of ILA [m]."""
+
+  row: Int[np.ndarray, " m"]  # place in the stream
+  cell: Int[np.ndarray, " m"]
+  round: Int[np.ndarray, " m"]  # from 1
+  depth: Float[np.ndarray, " m"]
+
+
+def empty(
+  *, num_cells: int, keep: int, words: int = 0, mesh: Mesh | None = None
+) -> CellState:
+  """The state before any row has passed.
+
+  Args:
+    num_cells: c.
+    keep: candidates of a cell that are held, at least 1.
+    words: integers that break ties before the place in the stream does.
+    mesh: devices to spread over; None: one device, s = 1.
+
+  Raises:
+    ValueError: nothing is to be kept.
+
+  >>> empty(num_cells=3, keep=2).fields[0].shape
+  (1, 3, 2)
+  """
+  if keep < 1:
+    raise ValueError(f"keep is {keep}; at least 1 of a cell must be kept")
+  shards = 1 if mesh is None else mesh_lib.batch_multiple(mesh)
+  field = np.full((shards, num_cells, keep), entries.NONE, np.int32)
+  place = jnp.asarray
+  if mesh is not None:
+    place = functools.partial(mesh_lib.put, mesh=mesh)
+  fields = tuple(place(field) for _ in range(words + 2))
+  return CellState(fields, place(np.zeros(shards, np.int32)))
+
+
+def update(
+  state: CellState,
+  cell: Int[Array | np.ndarray, " n"],
+  depth: Float[Array | np.ndarray, " n"],
+  words: tuple[Int[Array | np.ndarray, " n"], ...],
+  candidate: Bool[Array | np.ndarray, " n"],
+  *,
+  first_row: int,
+) -> CellState:
+  """Lets rows pass; the old state is used up.
+
+  One cell takes its rows by segment reductions, a field at a time: nothing is
+  sorted. Where more than one is kept, the best of every cell goes in, round by
+  round, until no row is left that could; after few shards that is soon, as
+  most rows lose against the worst that is kept.
+
+  Args:
+    state: what has passed.
+    cell: cell of each row [n].
+    depth: float32 [n].
+    words: as many as the state has [n].
+    candidate: rows that may win [n].
+    first_row: place in the stream of the first of these rows.
+
+  Returns:
+    The state with the rows. A row that passes twice counts once.
+
+  Raises:
+    ValueError: more than 2³¹ - 1 rows, or rows that the shards of the state
+      do not divide.
+
+  >>> state = empty(num_cells=2, keep=1)
+  >>> state = update(state, np.array([1, 1]), np.array([5.0, 9.0]), (),
+  ...   np.ones(2, bool), first_row=0)
+  >>> state.fields[-1].tolist()
+  [[[2147483647], [1]]]
+  """
+  rows, shards = len(cell), len(state.refused)
+  if first_row + rows > entries.NONE:
+    raise ValueError(
+      f"row {first_row + rows - 1} is beyond the {entries.NONE} rows of a "
+      "stream; split the pool, and select from what is kept of its parts"
+    )
+  if rows % shards:
+    raise ValueError(f"{rows} rows do not divide over {shards} shards")
+  if len(words) != len(state.fields) - 2:
+    raise ValueError(f"the state breaks ties by {len(state.fields) - 2} words")
+  if not rows:
+    return state
+  mesh, axes = neighbours.row_sharding(state.refused)
+  return _update(
+    state,
+    (cell, depth, tuple(words), candidate),
+    np.int32(first_row),
+    mesh=mesh,
+    axes=axes,
+  )
+
+
+@jax.jit
+def merge(a: CellState, b: CellState) -> CellState:
+  """The state of two parts of a pool: that of the whole, in any order.
+
+  >>> merge(empty(num_cells=3, keep=2), empty(num_cells=3, keep=2)).refused
+  Array([0], dtype=int32)
+  """
+  fields = jax.vmap(entries.merge)(a.fields, b.fields)
+  return CellState(fields, a.refused + b.refused)
+
+
+def ranking(state: CellState, *, budget: int | None = None) -> Kept:
+  """What is kept, in the total order of ILA: `ordering.total_order` of all.
+
+  Every row of the rounds 1 to keep is kept, and no other, so that this is a
+  prefix of the order of the whole pool: all of it is exact.
+
+  Args:
+    state: of the pool; parts on several devices are joined by one all-gather.
+    budget: rows wanted; None: all that are kept.
+
+  Raises:
+    ValueError: the budget is above what is kept; a candidate without a finite
+      depth or with a cell out of range has passed; an id repeats.
+
+  >>> state = empty(num_cells=2, keep=1)
+  >>> state = update(state, np.array([1, 1]), np.array([5.0, 9.0]), (),
+  ...   np.ones(2, bool), first_row=0)
+  >>> ranking(state)  # doctest: +NORMALIZE_WHITESPACE
+  Kept(row=array([1], dtype=int32), cell=array([1], dtype=int32),
+       round=array([1], dtype=int32), depth=array([9.], dtype=float32))
+  """
+  fields, refused = mesh_lib.fetch(_join(state))
+  if refused:
+    raise ValueError(
+      f"the depth of {refused} candidates is not finite, or their cell is not "
+      f"below {fields.shape[1]}; reject them first"
+    )
+  keep = fields.shape[2]
+  held = np.flatnonzero(fields[0].ravel() < entries.NONE).astype(np.int32)
+  budget = len(held) if budget is None else budget
+  if budget > len(held):
+    raise ValueError(
+      f"{budget} rows are wanted, and {len(held)} are kept, {keep} of a cell "
+      "at most; keep more"
+    )
+  cell, place = np.divmod(held, np.int32(keep))
+  shallow, *words, row = (field.ravel()[held] for field in fields)
+  if words and _repeats(words):
+    raise ValueError("ids repeat; the order of the pool would be ambiguous")
+  order = np.lexsort((row, *words[::-1], shallow, place))[:budget]
+  return Kept(row[order], cell[order], place[order] + 1, _depth(shallow[order]))
+
+
+@functools.partial(
+  jax.jit, static_argnames=("mesh", "axes"), donate_argnames="state"
+)
+def _update(state, rows, first_row, *, mesh, axes):
+  if mesh is None:
+    return _update_part(state, rows, first_row)
+
+  def part(state, rows, first_row):
+    first_row += lax.axis_index(axes) * len(rows[0])
+    return _update_part(state, rows, first_row)
+
+  by_row = PartitionSpec(axes)
+  return jax.shard_map(
+    part,
+    mesh=mesh,
+    in_specs=(by_row, by_row, PartitionSpec()),
+    out_specs=by_row,
+    check_vma=False,
+  )(state, rows, first_row)
+
+
+def _update_part(state, rows, first_row):
+  """Lets the rows of one device pass, block by block."""
+  num_rows = len(rows[0])
+  _, num_cells, keep = state.fields[0].shape
+  block = min(num_rows, max(_BLOCK_ROWS, num_cells * keep))
+
+  def step(i, carry):
+    fields, refused = carry
+    # The last block begins early, so that it has as many rows.
+    start = jnp.minimum(i * block, num_rows - block)
+    cell, depth, words, candidate = jax.tree.map(
+      lambda row: lax.dynamic_slice_in_dim(row, start, block), rows
+    )
+    place = start + jnp.arange(block, dtype=jnp.int32)
+    new = candidate & (place >= i * block)
+    valid = new & jnp.isfinite(depth) & (cell >= 0) & (cell < num_cells)
+    fields = entries.take_in(
+      fields,
+      jnp.where(valid, cell, 0),
+      (~ordering.sortable(depth), *words, first_row + place),
+      valid,
+    )
+    return fields, refused + jnp.sum(new & ~valid, dtype=jnp.int32)
+
+  fields, refused = lax.fori_loop(
+    0,
+    -(-num_rows // block),
+    step,
+    (tuple(field[0] for field in state.fields), state.refused[0]),
+  )
+  return CellState(tuple(field[None] for field in fields), refused[None])
+
+
+def _join(state):
+  """One list for each cell, on every device: fields [f, c, k], and refused."""
+  mesh, _ = neighbours.row_sharding(state.refused)
+  return _join_parts(state, mesh=mesh)
+
+
+@functools.partial(jax.jit, static_argnames="mesh")
+def _join_parts(state, *, mesh):
+  shards, num_cells, keep = state.fields[0].shape
+  # All in one array, so that one collective brings it.
+  parts = [field.reshape(shards, -1) for field in state.fields]
+  parts = jnp.concatenate([*parts, state.refused[:, None]], axis=1)
+  if mesh is not None:
+    whole = NamedSharding(mesh, PartitionSpec())
+    parts = lax.with_sharding_constraint(parts, whole)
+  fields = parts[:, :-1].reshape(shards, -1, num_cells, keep)
+  joined = lax.fori_loop(
+    1,
+    shards,
+    lambda shard, found: entries.merge(found, tuple(fields[shard])),
+    tuple(fields[0]),
+  )
+  return jnp.stack(joined), parts[:, -1].sum()
+
+
+def _depth(shallow: np.ndarray) -> np.ndarray:
+  """The depths again: `ordering.sortable` is its own inverse."""
+  bits = ~shallow
+  first = np.iinfo(np.int32).min
+  return np.where(bits < 0, first - bits, bits).astype(np.int32).view("f4")
+
+
+def _repeats(words: list[np.ndarray]) -> bool:
+  """Whether two rows have all words alike."""
+  order = np.lexsort(words)
+  same = np.ones(max(len(order) - 1, 0), bool)
+  for word in words:
+    same &= np.diff(word[order]) == 0
+  return bool(same.any())
