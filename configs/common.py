@@ -106,6 +106,8 @@ def get_config() -> ml_collections.ConfigDict:
   select.strategy = "ila"
   select.budget = 5000.0  # in units of select.unit
   select.unit = "examples"  # or 'tokens' (of responses), 'fraction'
+  # The pool passes part by part, and a cell keeps so many; None: is held whole
+  select.kept_per_cell = config_dict.placeholder(int)
   select.trim_quantile = 0.5  # of the depths in a cell, for 'trim'
   select.compare = ("random", "longest", "depth_only", "coverage_only")
 

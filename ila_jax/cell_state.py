@@ -8,7 +8,8 @@ parts merges to the state of the whole, to the same bit, in any order.
 
 Ids are compared by their 64 bits, not by their rank among all ids, which a
 stream cannot know. Over a mesh every device holds a state of its own rows, and
-one all-gather joins them at the end.
+one all-to-all joins them at the end, each
+device a part of the cells.
 """
 
 import functools
@@ -18,7 +19,7 @@ import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from ila_jax import entries, neighbours, ordering
@@ -149,6 +150,23 @@ def merge(a: CellState, b: CellState) -> CellState:
   return CellState(fields, a.refused + b.refused)
 
 
+def rows(state: CellState) -> Int[np.ndarray, "c k"]:
+  """The rows that each cell holds, best first; -1 where there is none.
+
+  Raises:
+    ValueError: a candidate without a finite depth or with a cell out of range
+      has passed.
+
+  >>> state = empty(num_cells=2, keep=1)
+  >>> state = update(state, np.array([1, 1]), np.array([5.0, 9.0]), (),
+  ...   np.ones(2, bool), first_row=0)
+  >>> rows(state).tolist()
+  [[-1], [1]]
+  """
+  row = _lists(state)[-1]
+  return np.where(row < entries.NONE, row, -1)
+
+
 def ranking(state: CellState, *, budget: int | None = None) -> Kept:
   """What is kept, in the total order of ILA: `ordering.total_order` of all.
 
@@ -156,7 +174,7 @@ def ranking(state: CellState, *, budget: int | None = None) -> Kept:
   prefix of the order of the whole pool: all of it is exact.
 
   Args:
-    state: of the pool; parts on several devices are joined by one all-gather.
+    state: of the pool; parts on several devices are joined by one all-to-all.
     budget: rows wanted; None: all that are kept.
 
   Raises:
@@ -170,12 +188,7 @@ def ranking(state: CellState, *, budget: int | None = None) -> Kept:
   Kept(row=array([1], dtype=int32), cell=array([1], dtype=int32),
        round=array([1], dtype=int32), depth=array([9.], dtype=float32))
   """
-  fields, refused = mesh_lib.fetch(_join(state))
-  if refused:
-    raise ValueError(
-      f"the depth of {refused} candidates is not finite, or their cell is not "
-      f"below {fields.shape[1]}; reject them first"
-    )
+  fields = _lists(state)
   keep = fields.shape[2]
   held = np.flatnonzero(fields[0].ravel() < entries.NONE).astype(np.int32)
   budget = len(held) if budget is None else budget
@@ -246,29 +259,48 @@ def _update_part(state, rows, first_row):
   return CellState(tuple(field[None] for field in fields), refused[None])
 
 
-def _join(state):
-  """One list for each cell, on every device: fields [f, c, k], and refused."""
-  mesh, _ = neighbours.row_sharding(state.refused)
-  return _join_parts(state, mesh=mesh)
+def _lists(state: CellState) -> Int[np.ndarray, "f c k"]:
+  """One list for each cell, of all shards, on the host."""
+  mesh, axes = neighbours.row_sharding(state.refused)
+  num_cells = state.fields[0].shape[1]
+  refused = int(mesh_lib.fetch(state.refused).sum())
+  if refused:
+    raise ValueError(
+      f"the depth of {refused} candidates is not finite, or their cell is not "
+      f"below {num_cells}; reject them first"
+    )
+  joined = _join(state.fields, mesh=mesh, axes=axes)
+  return mesh_lib.fetch(joined)[:, :num_cells]
 
 
-@functools.partial(jax.jit, static_argnames="mesh")
-def _join_parts(state, *, mesh):
-  shards, num_cells, keep = state.fields[0].shape
-  # All in one array, so that one collective brings it.
-  parts = [field.reshape(shards, -1) for field in state.fields]
-  parts = jnp.concatenate([*parts, state.refused[:, None]], axis=1)
-  if mesh is not None:
-    whole = NamedSharding(mesh, PartitionSpec())
-    parts = lax.with_sharding_constraint(parts, whole)
-  fields = parts[:, :-1].reshape(shards, -1, num_cells, keep)
-  joined = lax.fori_loop(
-    1,
-    shards,
-    lambda shard, found: entries.merge(found, tuple(fields[shard])),
-    tuple(fields[0]),
-  )
-  return jnp.stack(joined), parts[:, -1].sum()
+@functools.partial(jax.jit, static_argnames=("mesh", "axes"))
+def _join(fields, *, mesh, axes):
+  """One list for each cell, fields [f, c, k]; cells are filled up to shards."""
+  if mesh is None:
+    return jnp.concatenate(fields)
+  shards, num_cells, _ = fields[0].shape
+  missing = -num_cells % shards
+
+  def part(fields):
+    lists = jnp.stack(fields, axis=1)
+    lists = jnp.pad(lists, ((0, 0), (0, 0), (0, missing), (0, 0)))
+    # Of all devices, the lists of the cells that this one is to join.
+    lists = lax.all_to_all(lists, axes, split_axis=2, concat_axis=0, tiled=True)
+    joined = lax.fori_loop(
+      1,
+      shards,
+      lambda shard, found: entries.merge(found, tuple(lists[shard])),
+      tuple(lists[0]),
+    )
+    return jnp.stack(joined)
+
+  return jax.shard_map(
+    part,
+    mesh=mesh,
+    in_specs=PartitionSpec(axes),
+    out_specs=PartitionSpec(None, axes),
+    check_vma=False,
+  )(fields)
 
 
 def _depth(shallow: np.ndarray) -> np.ndarray:

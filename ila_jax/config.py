@@ -162,6 +162,7 @@ class Select:
   strategy: str
   budget: float
   unit: str
+  kept_per_cell: int | None
   trim_quantile: float
   compare: tuple[str, ...]
 

@@ -82,6 +82,7 @@ _LOWER_BOUNDS = (
   ("landscape.clusters", 1, True),
   ("landscape.domain_blocks", 1, True),
   ("select.budget", 0, False),
+  ("select.kept_per_cell", 1, True),
   ("select.trim_quantile", 0, True),
   ("finetune.epochs", 0, False),
   ("finetune.learning_rate", 0, False),
@@ -168,6 +169,7 @@ def _check_across(config: Any) -> None:
       "is 'fraction'; allowed: above 0 and up to 1. For a number of examples "
       "set --config.select.unit=examples."
     )
+  _check_kept(config.select)
   grid = config.landscape.grid
   if not (grid == "auto" or (isinstance(grid, int) and grid > 0)):
     raise errors.InputError(
@@ -179,6 +181,23 @@ def _check_across(config: Any) -> None:
       f"config.scaling.sizes is {config.scaling.sizes}; allowed: one or more "
       "numbers of examples, such as (500, 1000)."
     )
+
+
+def _check_kept(select: Any) -> None:
+  whole = {
+    name: None
+    for name in (select.strategy, *select.compare)
+    if name not in selection.STREAMED
+  }
+  if select.kept_per_cell is None or not whole:
+    return
+  raise errors.InputError(
+    f"config.select.kept_per_cell is {select.kept_per_cell}, and "
+    f"config.select.strategy or config.select.compare asks for "
+    f"{', '.join(whole)}, which must order the pool as a whole; allowed: "
+    f"{', '.join(selection.STREAMED)}. Set --config.select.compare="
+    "\"('coverage_only',)\", or --config.select.kept_per_cell=None."
+  )
 
 
 def _field(config: Any, dotted: str) -> Any:

@@ -210,6 +210,10 @@ STRATEGIES: dict[str, Callable[..., Ranking]] = {
   "stratified": stratified,
 }
 
+# Of a round of these a cell gives one row, so that a stream needs to keep no
+# more than the first so many of every cell.
+STREAMED = ("ila", "coverage_only")
+
 
 def budget_prefix(
   order: Int[np.ndarray, " m"],

@@ -96,7 +96,8 @@ def test_one_device_equals_eight_and_joins_them_once(keep):
   arguments = mesh_lib.put((*rows, words, rows[0] < 1), mesh)
   text = _program(cell_state._update, eight, arguments, np.int32(0), mesh)
   assert "all-" not in text  # While rows pass, devices need not wait.
-  join = cell_state._join_parts.lower(eight, mesh=mesh).compile().as_text()
+  join = cell_state._join.lower(eight.fields, mesh=mesh, axes=("data", "fsdp"))
+  join = join.compile().as_text()
   assert sum(join.count(f" {op}(") for op in _COLLECTIVES) == 1
 
 
