@@ -148,10 +148,10 @@ def read_table(
         f"{path} is damaged ({str(error).splitlines()[0]}). Make its stage "
         "anew with --redo, or use another --workdir."
       ) from error
-  return columns(table)
+  return to_numpy(table)
 
 
-def columns(table: pa.Table | pa.RecordBatch) -> dict[str, np.ndarray]:
+def to_numpy(table: pa.Table | pa.RecordBatch) -> dict[str, np.ndarray]:
   """The columns of a table as NumPy arrays (strings as `str` arrays)."""
   return {name: _column(table.column(name)) for name in table.schema.names}
 

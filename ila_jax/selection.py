@@ -210,8 +210,7 @@ STRATEGIES: dict[str, Callable[..., Ranking]] = {
   "stratified": stratified,
 }
 
-# Of a round of these a cell gives one row, so that a stream needs to keep no
-# more than the first so many of every cell.
+# They take one of every cell a round, so that a stream keeps the first few.
 STREAMED = ("ila", "coverage_only")
 
 

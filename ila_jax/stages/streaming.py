@@ -106,12 +106,10 @@ def _parts(
   with (workdir / "landscape/cells.parquet").open("rb") as file:
     parts = pq.ParquetFile(file).iter_batches(_PART_ROWS, columns=columns)
     for part in parts:
-      yield artifacts.columns(part)
+      yield artifacts.to_numpy(part)
 
 
-def _take(
-  workdir: epath.Path, places: np.ndarray
-) -> dict[str, np.ndarray]:
+def _take(workdir: epath.Path, places: np.ndarray) -> dict[str, np.ndarray]:
   """The rows at some places, ascending, with all their columns."""
   found, start = [], 0
   for part in _parts(workdir):
