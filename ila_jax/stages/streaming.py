@@ -57,7 +57,7 @@ def keep(
     for part in _parts(workdir, ["row", "id", "cell", "depth"]):
       candidate = free[part["row"]]
       n_candidates += int(candidate.sum())
-      is_occupied[part["cell"]] = True
+      is_occupied[part["cell"][part["cell"] >= 0]] = True
       yield cell_stream.Shard(
         part["cell"],
         _rank_by(config, strategy, part),
