@@ -75,8 +75,8 @@ def consume(
 ) -> cell_state.CellState:
   """The state of a whole pool, whose shards are made while devices work.
 
-  One shard is on the devices at a time, filled up to `shard_rows`, so that one
-  program serves all.
+  Two shards are on the devices at a time, the one that passes and the next,
+  filled up to `shard_rows`, so that one program serves all.
 
   Args:
     shards: the pool, in the order of its rows; longer ones are cut. Their
@@ -103,29 +103,29 @@ def consume(
   first_row = 0
   for whole in shards:
     for start in range(0, len(whole.cell), shard_rows):
-      part = _fill(whole, start, shard_rows)
+      part = jax.tree.map(put, _fill(whole, start, shard_rows))
       jax.block_until_ready(state)
-      state = cell_state.update(
-        state, *jax.tree.map(put, part), first_row=first_row
-      )
+      state = cell_state.update(state, *part, first_row=first_row)
       first_row += min(shard_rows, len(whole.cell) - start)
   return state
 
 
 def _fill(shard: Shard, start: int, rows: int) -> tuple:
   """Some rows of a shard as `update` takes them; what is missing never wins."""
-  candidate = shard.candidate
-  if candidate is None:
-    candidate = np.ones(len(shard.cell), bool)
 
   def cut(array, dtype):
     part = np.asarray(array[start : start + rows], dtype)
     missing = rows - len(part)
     return np.pad(part, (0, missing)) if missing else part
 
+  if shard.candidate is None:
+    candidate = np.ones(rows, np.bool_)
+    candidate[len(shard.cell) - start :] = False
+  else:
+    candidate = cut(shard.candidate, np.bool_)
   return (
     cut(shard.cell, np.int32),
     cut(shard.depth, np.float32),
     tuple(cut(word, np.int32) for word in shard.words),
-    cut(candidate, np.bool_),
+    candidate,
   )
