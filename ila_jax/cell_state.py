@@ -27,6 +27,7 @@ from ila_jax import mesh as mesh_lib
 
 # Rows that pass at once: what they need stays in a cache.
 _BLOCK_ROWS = 2**18
+_ON_MESH = ("mesh", "axes")
 
 
 class CellState(NamedTuple):
@@ -41,15 +42,6 @@ class CellState(NamedTuple):
 
   fields: tuple[Int[Array, "s c k"], ...]
   refused: Int[Array, " s"]
-
-
-class Kept(NamedTuple):
-  """The candidates that a state holds, in the total order of ILA [m]."""
-
-  row: Int[np.ndarray, " m"]  # place in the stream
-  cell: Int[np.ndarray, " m"]
-  round: Int[np.ndarray, " m"]  # from 1
-  depth: Float[np.ndarray, " m"]
 
 
 def empty(
@@ -150,6 +142,21 @@ def merge(a: CellState, b: CellState) -> CellState:
   return CellState(fields, a.refused + b.refused)
 
 
+def lists(state: CellState) -> Int[np.ndarray, "f c k"]:
+  """The entries of each cell, of all shards, on the host: its fields.
+
+  Raises:
+    ValueError: a candidate without a finite depth or with a cell out of range
+      has passed.
+
+  >>> lists(empty(num_cells=3, keep=2)).shape
+  (2, 3, 2)
+  """
+  mesh, axes = neighbours.row_sharding(state.refused)
+  joined = _join(state.fields, mesh=mesh, axes=axes)
+  return _fetch(joined, state.refused, state.fields[0].shape[1])
+
+
 def rows(state: CellState) -> Int[np.ndarray, "c k"]:
   """The rows that each cell holds, best first; -1 where there is none.
 
@@ -163,51 +170,45 @@ def rows(state: CellState) -> Int[np.ndarray, "c k"]:
   >>> rows(state).tolist()
   [[-1], [1]]
   """
-  row = _lists(state)[-1]
+  row = lists(state)[-1]
   return np.where(row < entries.NONE, row, -1)
 
 
-def ranking(state: CellState, *, budget: int | None = None) -> Kept:
-  """What is kept, in the total order of ILA: `ordering.total_order` of all.
+def best_rows(
+  cell: Int[Array | np.ndarray, " n"],
+  depth: Float[Array | np.ndarray, " n"],
+  candidate: Bool[Array | np.ndarray, " n"],
+  *,
+  num_cells: int,
+  keep: int,
+) -> Int[np.ndarray, "c k"]:
+  """`rows` of a pool that is held: all passes, and joins, in one program.
 
-  Every row of the rounds 1 to keep is kept, and no other, so that this is a
-  prefix of the order of the whole pool: all of it is exact.
+  Ties go to the earlier row.
 
   Args:
-    state: of the pool; parts on several devices are joined by one all-to-all.
-    budget: rows wanted; None: all that are kept.
+    cell: cell of each row; may be sharded, and then all are [n].
+    depth: float32 [n].
+    candidate: rows that may win [n].
+    num_cells: c.
+    keep: rows of a cell that are wanted.
 
   Raises:
-    ValueError: the budget is above what is kept; a candidate without a finite
-      depth or with a cell out of range has passed; an id repeats.
+    ValueError: a candidate without a finite depth or with a cell out of range.
 
-  >>> state = empty(num_cells=2, keep=1)
-  >>> state = update(state, np.array([1, 1]), np.array([5.0, 9.0]), (),
-  ...   np.ones(2, bool), first_row=0)
-  >>> ranking(state)  # doctest: +NORMALIZE_WHITESPACE
-  Kept(row=array([1], dtype=int32), cell=array([1], dtype=int32),
-       round=array([1], dtype=int32), depth=array([9.], dtype=float32))
+  >>> best_rows(np.array([1, 1]), np.array([5.0, 9.0]), np.ones(2, bool),
+  ...   num_cells=2, keep=1).tolist()
+  [[-1], [1]]
   """
-  fields = _lists(state)
-  keep = fields.shape[2]
-  held = np.flatnonzero(fields[0].ravel() < entries.NONE).astype(np.int32)
-  budget = len(held) if budget is None else budget
-  if budget > len(held):
-    raise ValueError(
-      f"{budget} rows are wanted, and {len(held)} are kept, {keep} of a cell "
-      "at most; keep more"
-    )
-  cell, place = np.divmod(held, np.int32(keep))
-  shallow, *words, row = (field.ravel()[held] for field in fields)
-  if words and _repeats(words):
-    raise ValueError("ids repeat; the order of the pool would be ambiguous")
-  order = np.lexsort((row, *words[::-1], shallow, place))[:budget]
-  return Kept(row[order], cell[order], place[order] + 1, _depth(shallow[order]))
+  mesh, axes = neighbours.row_sharding(cell)
+  joined, refused = _best(
+    (cell, depth, (), candidate), num_cells, keep, mesh=mesh, axes=axes
+  )
+  row = _fetch(joined, refused, num_cells)[-1]
+  return np.where(row < entries.NONE, row, -1)
 
 
-@functools.partial(
-  jax.jit, static_argnames=("mesh", "axes"), donate_argnames="state"
-)
+@functools.partial(jax.jit, static_argnames=_ON_MESH, donate_argnames="state")
 def _update(state, rows, first_row, *, mesh, axes):
   if mesh is None:
     return _update_part(state, rows, first_row)
@@ -259,21 +260,26 @@ def _update_part(state, rows, first_row):
   return CellState(tuple(field[None] for field in fields), refused[None])
 
 
-def _lists(state: CellState) -> Int[np.ndarray, "f c k"]:
-  """One list for each cell, of all shards, on the host."""
-  mesh, axes = neighbours.row_sharding(state.refused)
-  num_cells = state.fields[0].shape[1]
-  refused = int(mesh_lib.fetch(state.refused).sum())
+@functools.partial(jax.jit, static_argnums=(1, 2), static_argnames=_ON_MESH)
+def _best(rows, num_cells, keep, *, mesh, axes):
+  shards = 1 if mesh is None else mesh_lib.batch_multiple(mesh)
+  field = jnp.full((shards, num_cells, keep), entries.NONE)
+  state = CellState((field, field), jnp.zeros(shards, jnp.int32))
+  state = _update(state, rows, jnp.int32(0), mesh=mesh, axes=axes)
+  return _join(state.fields, mesh=mesh, axes=axes), state.refused
+
+
+def _fetch(joined, refused, num_cells):
+  refused = int(mesh_lib.fetch(refused).sum())
   if refused:
     raise ValueError(
       f"the depth of {refused} candidates is not finite, or their cell is not "
       f"below {num_cells}; reject them first"
     )
-  joined = _join(state.fields, mesh=mesh, axes=axes)
   return mesh_lib.fetch(joined)[:, :num_cells]
 
 
-@functools.partial(jax.jit, static_argnames=("mesh", "axes"))
+@functools.partial(jax.jit, static_argnames=_ON_MESH)
 def _join(fields, *, mesh, axes):
   """One list for each cell, fields [f, c, k]; cells are filled up to shards."""
   if mesh is None:
@@ -301,19 +307,3 @@ def _join(fields, *, mesh, axes):
     out_specs=PartitionSpec(None, axes),
     check_vma=False,
   )(fields)
-
-
-def _depth(shallow: np.ndarray) -> np.ndarray:
-  """The depths again: `ordering.sortable` is its own inverse."""
-  bits = ~shallow
-  first = np.iinfo(np.int32).min
-  return np.where(bits < 0, first - bits, bits).astype(np.int32).view("f4")
-
-
-def _repeats(words: list[np.ndarray]) -> bool:
-  """Whether two rows have all words alike."""
-  order = np.lexsort(words)
-  same = np.ones(max(len(order) - 1, 0), bool)
-  for word in words:
-    same &= np.diff(word[order]) == 0
-  return bool(same.any())

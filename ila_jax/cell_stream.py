@@ -90,8 +90,8 @@ def consume(
   >>> parts = [Shard(np.array([0, 2]), np.array([5.0, 1.0])),
   ...   Shard(np.array([0]), np.array([9.0]))]
   >>> state = consume(parts, num_cells=3, keep=1, shard_rows=2, words=0)
-  >>> cell_state.ranking(state).row
-  array([2, 1], dtype=int32)
+  >>> cell_state.rows(state)[:, 0].tolist()
+  [2, -1, 1]
   """
   state = cell_state.empty(
     num_cells=num_cells, keep=keep, words=words, mesh=mesh

@@ -24,7 +24,7 @@ ORDER = (
   *("losses", "forward", "embed", "scoring"),
   *("depth", "neighbours", "tsne", "projection", "landscape", "clusters"),
   *("ordering", "quantiles", "entries", "cell_state", "cell_stream"),
-  "selection",
+  *("cell_ranking", "selection"),
   *("optim", "checkpoint", "trainset", "train_step", "train", "evaluate"),
   *("subsets", "scaling", "look", "figures", "report"),
   *("config_checks", "config", "shards"),

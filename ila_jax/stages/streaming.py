@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, cell_state, cell_stream, draws
+from ila_jax import artifacts, cell_ranking, cell_stream, draws
 from ila_jax import config as config_lib
 from ila_jax.stages import landscape as landscape_stage
 from ila_jax.stages import scoring as scoring_stage
@@ -72,7 +72,7 @@ def keep(
     shard_rows=min(_PART_ROWS, len(free)),
     mesh=mesh,
   )
-  places = np.sort(cell_state.ranking(state).row)
+  places = np.sort(cell_ranking.ranking(state).row)
   return KeptRows(
     _take(workdir, places), n_candidates, np.flatnonzero(is_occupied)
   )

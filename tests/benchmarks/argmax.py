@@ -53,22 +53,20 @@ def ours(**options: Any) -> harness.Task:
   import jax
 
   jax.config.update("jax_num_cpu_devices", options["threads"])
-  from ila_jax import cell_state, cell_stream
+  from ila_jax import cell_state
   from ila_jax import mesh as mesh_lib
 
   mesh = mesh_lib.make()
 
   def prepare(cell, depth):
     def work():
-      state = cell_stream.consume(
-        [cell_stream.Shard(cell, depth)],
-        num_cells=options["cells"],
-        keep=1,
-        shard_rows=len(cell),
-        words=0,
-        mesh=mesh,
+      # Filled up to the devices by its last row, which loses to itself.
+      held = mesh_lib.put_rows(cell, mesh), mesh_lib.put_rows(depth, mesh)
+      candidate = mesh_lib.put_rows(np.ones(len(cell), np.bool_), mesh)
+      found = cell_state.best_rows(
+        *held, candidate, num_cells=options["cells"], keep=1
       )
-      return cell_state.rows(state)[:, 0]
+      return found[:, 0]
 
     return work
 
