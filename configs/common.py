@@ -111,6 +111,8 @@ def get_config() -> ml_collections.ConfigDict:
   select.strategy = "ila"
   select.budget = 5000.0  # in units of select.unit
   select.unit = "examples"  # or 'tokens' (of responses), 'fraction'
+  # The pool passes part by part, and a cell keeps so many; None: is held whole
+  select.kept_per_cell = config_dict.placeholder(int)
   select.trim_quantile = 0.5  # of the depths in a cell, for 'trim'
   select.drop_duplicates = False  # of near-duplicates one stays: the lowest id
   # Cosine to R from which on a candidate is left out; None: none is.

@@ -148,12 +148,19 @@ def read_table(
         f"{path} is damaged ({str(error).splitlines()[0]}). Make its stage "
         "anew with --redo, or use another --workdir."
       ) from error
-  return {name: _column(table.column(name)) for name in table.column_names}
+  return to_numpy(table)
 
 
-def _column(column: pa.ChunkedArray) -> np.ndarray:
+def to_numpy(table: pa.Table | pa.RecordBatch) -> dict[str, np.ndarray]:
+  """The columns of a table as NumPy arrays (strings as `str` arrays)."""
+  return {name: _column(table.column(name)) for name in table.schema.names}
+
+
+def _column(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
   if pa.types.is_string(column.type):
     return np.asarray(column.to_pylist(), dtype=np.str_)
+  if isinstance(column, pa.Array):
+    return column.to_numpy(zero_copy_only=False)
   return column.to_numpy()
 
 

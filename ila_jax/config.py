@@ -166,6 +166,7 @@ class Select:
   strategy: str
   budget: float
   unit: str
+  kept_per_cell: int | None
   trim_quantile: float
   drop_duplicates: bool
   exclude_near_reference: float | None

@@ -95,6 +95,7 @@ _LOWER_BOUNDS = (
   ("landscape.duplicate_cosine", 0, False),
   ("select.exclude_near_reference", 0, False),
   ("select.budget", 0, False),
+  ("select.kept_per_cell", 1, True),
   ("select.trim_quantile", 0, True),
   ("finetune.epochs", 0, False),
   ("finetune.learning_rate", 0, False),
@@ -186,6 +187,7 @@ def _check_across(config: Any) -> None:
   projection.check_dimensions(
     config.landscape.projection, config.landscape.dimensions
   )
+  _check_kept(config.select)
   grid = config.landscape.grid
   if not (grid == "auto" or (isinstance(grid, int) and grid > 0)):
     raise errors.InputError(
@@ -230,6 +232,23 @@ def _check_stability(config: Any) -> None:
         f"config.landscape.stability is {found.stability}, and {axis!r} would "
         f"vary nothing: {vain[axis]}. Leave it out."
       )
+
+
+def _check_kept(select: Any) -> None:
+  whole = {
+    name: None
+    for name in (select.strategy, *select.compare)
+    if name not in selection.STREAMED
+  }
+  if select.kept_per_cell is None or not whole:
+    return
+  raise errors.InputError(
+    f"config.select.kept_per_cell is {select.kept_per_cell}, and "
+    f"config.select.strategy or config.select.compare asks for "
+    f"{', '.join(whole)}, which must order the pool as a whole; allowed: "
+    f"{', '.join(selection.STREAMED)}. Set --config.select.compare="
+    "\"('coverage_only',)\", or --config.select.kept_per_cell=None."
+  )
 
 
 def _field(config: Any, dotted: str) -> Any:

@@ -112,7 +112,7 @@ def place_in_cell(
   [1, 0, 0]
   """
   cell = jnp.where(candidate, cell, _LAST)
-  rows = _sort((cell, *map(_sortable, keys), id_rank))
+  rows = _sort((cell, *map(sortable, keys), id_rank))
   position = jnp.arange(len(cell), dtype=jnp.int32)
   cell = cell[rows]
   is_first = cell != jnp.roll(cell, 1)
@@ -140,7 +140,7 @@ def sort_rows(
   ...   np.ones(3, bool)).tolist()
   [2, 1, 0]
   """
-  return _sort((~candidate, *map(_sortable, keys), id_rank))
+  return _sort((~candidate, *map(sortable, keys), id_rank))
 
 
 def reaches_quantile(
@@ -197,6 +197,20 @@ def require_finite(
     )
 
 
+def sortable(x: Shaped[Array | np.ndarray, " n"]) -> Int[Array, " n"]:
+  """int32 numbers in the order of `x`; -0.0 equals 0.0.
+
+  >>> sortable(np.array([-1.0, -0.0, 0.0], np.float32)).tolist()
+  [-1065353216, 0, 0]
+  """
+  x = jnp.asarray(x)
+  if not jnp.issubdtype(x.dtype, jnp.floating):
+    return x.astype(jnp.int32)
+  bits = lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
+  # A negative float is a sign bit and a magnitude: its place is -magnitude.
+  return jnp.where(bits < 0, _FIRST - bits, bits)
+
+
 @jax.jit
 def _total_order(
   cell: Int[Array, " n"],
@@ -219,7 +233,7 @@ def _cell_argmax(
 ) -> Int[Array, " c"]:
   # Rows that cannot win go to one cell more, which is cut off at the end.
   cell = jnp.where(candidate, cell, num_cells)
-  height = _sortable(depth)
+  height = sortable(depth)
   best = jnp.full(num_cells + 1, _FIRST).at[cell].max(height)
   rank = jnp.where(height == best[cell], id_rank, _LAST)
   winner = jnp.full(num_cells + 1, _LAST).at[cell].min(rank)
@@ -232,12 +246,3 @@ def _sort(keys: tuple[Shaped[Array, " n"], ...]) -> Int[Array, " n"]:
   rows = jnp.arange(len(keys[0]), dtype=jnp.int32)
   *_, rows = lax.sort((*keys, rows), num_keys=len(keys), is_stable=False)
   return rows
-
-
-def _sortable(x: Shaped[Array, " n"]) -> Int[Array, " n"]:
-  """Integers in the order of `x`; -0.0 equals 0.0."""
-  if not jnp.issubdtype(x.dtype, jnp.floating):
-    return x.astype(jnp.int32)
-  bits = lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
-  # A negative float is a sign bit and a magnitude: its place is -magnitude.
-  return jnp.where(bits < 0, _FIRST - bits, bits)

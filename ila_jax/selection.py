@@ -210,6 +210,9 @@ STRATEGIES: dict[str, Callable[..., Ranking]] = {
   "stratified": stratified,
 }
 
+# They take one of every cell a round, so that a stream keeps the first few.
+STREAMED = ("ila", "coverage_only")
+
 
 def budget_prefix(
   order: Int[np.ndarray, " m"],

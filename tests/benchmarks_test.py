@@ -76,3 +76,15 @@ def test_a_trial_of_a_part_ends_in_one_json_line(name):
     "loading": lambda: quality["largest_tensor_bytes"] > 0,
   }
   assert agreement[name]()
+
+
+@pytest.mark.parametrize("name", ["argmax", "stream_select"])
+def test_a_trial_of_selection_ends_in_one_json_line(name):
+  _, found = _trial(name)
+  assert list(found) == ["benchmark", "ours", "rivals", "quality", "work"]
+  assert all(s > 0 for s in [found["ours"], *found["rivals"].values()])
+  if name == "argmax":
+    assert len(found["rivals"]) + len(found["work"]["skipped"]) == 7
+    assert not any(found["quality"]["cells_that_differ"].values())
+  else:
+    assert all(found["quality"]["agree"].values())

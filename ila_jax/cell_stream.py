@@ -1,0 +1,131 @@
+"""A pool that passes shard by shard, and what of it is kept (Section 2.6)."""
+
+import functools
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Bool, Float, Int, Shaped
+
+from ila_jax import cell_state
+from ila_jax import mesh as mesh_lib
+
+
+class Shard(NamedTuple):
+  """The next rows of a pool, as `consume` takes them.
+
+  Attributes:
+    cell: cell of each row [n].
+    depth: float32 [n].
+    words: what breaks ties, ascending, the first decides; see `id_words`.
+    candidate: rows that may win; None: all [n].
+  """
+
+  cell: Int[np.ndarray, " n"]
+  depth: Float[np.ndarray, " n"]
+  words: tuple[Int[np.ndarray, " n"], ...] = ()
+  candidate: Bool[np.ndarray, " n"] | None = None
+
+
+def id_words(
+  ids: Shaped[np.ndarray, " n"],
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+  """The 64 bits of ids of 16 hex digits, as two integers in their order.
+
+  Args:
+    ids: strings of the pool, 16 digits of 0-9 and a-f each [n].
+
+  Returns:
+    The upper and the lower half, int32 [n]; (upper, lower) sorts as the ids.
+
+  Raises:
+    ValueError: another kind of id.
+
+  >>> id_words(np.array(["0000000000000000", "ffffffff00000001"]))
+  ... # doctest: +NORMALIZE_WHITESPACE
+  (array([-2147483648,  2147483647], dtype=int32),
+   array([-2147483648, -2147483647], dtype=int32))
+  """
+  codes = np.zeros((0, 16), np.uint32)
+  if len(ids):
+    codes = np.ascontiguousarray(ids).view(np.uint32).reshape(len(ids), -1)
+  is_digit = (codes >= ord("0")) & (codes <= ord("9"))
+  is_letter = (codes >= ord("a")) & (codes <= ord("f"))
+  if codes.shape[1] != 16 or not (is_digit | is_letter).all():
+    raise ValueError("ids must be 16 hex digits, in lower case, to be streamed")
+  digits = np.where(is_digit, codes - ord("0"), codes - ord("a") + 10)
+  places = np.uint32(1) << np.arange(28, -4, -4, dtype=np.uint32)
+  halves = (digits.reshape(-1, 2, 8) * places).sum(2, dtype=np.uint32)
+  # Integers without sign, in the order of those with one.
+  halves = (halves ^ np.uint32(2**31)).view(np.int32)
+  return halves[:, 0], halves[:, 1]
+
+
+def consume(
+  shards: Iterable[Shard],
+  *,
+  num_cells: int,
+  keep: int,
+  shard_rows: int,
+  words: int = 2,
+  mesh: Mesh | None = None,
+) -> cell_state.CellState:
+  """The state of a whole pool, whose shards are made while devices work.
+
+  Two shards are on the devices at a time, the one that passes and the next,
+  filled up to `shard_rows`, so that one program serves all.
+
+  Args:
+    shards: the pool, in the order of its rows; longer ones are cut. Their
+      arrays must not be written to afterwards.
+    num_cells: c.
+    keep: candidates of a cell that are held.
+    shard_rows: rows that pass at once.
+    words: integers that break ties.
+    mesh: devices to spread over; None: one.
+
+  >>> parts = [Shard(np.array([0, 2]), np.array([5.0, 1.0])),
+  ...   Shard(np.array([0]), np.array([9.0]))]
+  >>> state = consume(parts, num_cells=3, keep=1, shard_rows=2, words=0)
+  >>> cell_state.rows(state)[:, 0].tolist()
+  [2, -1, 1]
+  """
+  state = cell_state.empty(
+    num_cells=num_cells, keep=keep, words=words, mesh=mesh
+  )
+  shard_rows += -shard_rows % len(state.refused)
+  put = jnp.asarray
+  if mesh is not None:
+    put = functools.partial(mesh_lib.put, mesh=mesh)
+  first_row = 0
+  for whole in shards:
+    for start in range(0, len(whole.cell), shard_rows):
+      part = jax.tree.map(put, _fill(whole, start, shard_rows))
+      jax.block_until_ready(state)
+      state = cell_state.update(state, *part, first_row=first_row)
+      first_row += min(shard_rows, len(whole.cell) - start)
+  return state
+
+
+def _fill(shard: Shard, start: int, rows: int) -> tuple:
+  """Some rows of a shard as `update` takes them; what is missing never wins."""
+
+  def cut(array, dtype):
+    part = np.asarray(array[start : start + rows], dtype)
+    missing = rows - len(part)
+    return np.pad(part, (0, missing)) if missing else part
+
+  if shard.candidate is None:
+    candidate = np.ones(rows, np.bool_)
+    candidate[len(shard.cell) - start :] = False
+  else:
+    candidate = cut(shard.candidate, np.bool_)
+  return (
+    cut(shard.cell, np.int32),
+    cut(shard.depth, np.float32),
+    tuple(cut(word, np.int32) for word in shard.words),
+    candidate,
+  )

@@ -1,0 +1,129 @@
+"""What a selection keeps of a pool that passes part by part."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import artifacts, cell_ranking, cell_stream, draws
+from ila_jax import config as config_lib
+from ila_jax.stages import duplicates
+from ila_jax.stages import landscape as landscape_stage
+from ila_jax.stages import scoring as scoring_stage
+
+# Rows that are read, and pass, at once.
+_PART_ROWS = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptRows:
+  """The first candidates of every cell, and what is known of the others.
+
+  Attributes:
+    columns: of `landscape/cells.parquet`, in the order of its rows [m].
+    n_candidates: of the whole pool.
+    occupied: cells in which some example of the pool lies, ascending.
+  """
+
+  columns: dict[str, np.ndarray]
+  n_candidates: int
+  occupied: np.ndarray
+
+
+def keep(
+  config: config_lib.Config, workdir: epath.Path, mesh: Mesh, strategy: str
+) -> KeptRows:
+  """Lets the landscape pass, twice: to find the rows, and to read them.
+
+  What is held grows with cells × config.select.kept_per_cell, and by one bool
+  for an example.
+
+  Args:
+    config: the run.
+    workdir: its folder.
+    mesh: each device keeps of its own rows, joined once at the end.
+    strategy: of `selection.STREAMED`.
+  """
+  cells = artifacts.read_json(workdir / "landscape" / landscape_stage.MAP)
+  free = _free(config, workdir)
+  is_occupied = np.zeros(cells["num_cells"], np.bool_)
+  n_candidates = 0
+
+  def parts() -> Iterator[cell_stream.Shard]:
+    nonlocal n_candidates
+    for part in _parts(workdir, ["row", "id", "cell", "depth"]):
+      candidate = free[part["row"]]
+      n_candidates += int(candidate.sum())
+      is_occupied[part["cell"][part["cell"] >= 0]] = True
+      yield cell_stream.Shard(
+        part["cell"],
+        _rank_by(config, strategy, part),
+        cell_stream.id_words(part["id"]),
+        candidate,
+      )
+
+  state = cell_stream.consume(
+    parts(),
+    num_cells=cells["num_cells"],
+    keep=config.select.kept_per_cell,
+    shard_rows=min(_PART_ROWS, len(free)),
+    mesh=mesh,
+  )
+  places = np.sort(cell_ranking.ranking(state).row)
+  return KeptRows(
+    _take(workdir, places), n_candidates, np.flatnonzero(is_occupied)
+  )
+
+
+def _rank_by(
+  config: config_lib.Config, strategy: str, part: dict[str, np.ndarray]
+) -> np.ndarray:
+  """What the cells keep the greatest of."""
+  if strategy == "ila":
+    return part["depth"]
+  # Of `coverage_only`: the lowest draws come first.
+  return -draws.keyed_uniform(part["id"], seed=config.seed, purpose="select")
+
+
+def _free(config: config_lib.Config, workdir: epath.Path) -> np.ndarray:
+  """Which examples of the pool may be selected: no dev, no reference."""
+  with (workdir / "pool/index.parquet").open("rb") as file:
+    parts = pq.ParquetFile(file).iter_batches(_PART_ROWS, columns=["split"])
+    free = np.concatenate(
+      [pc.equal(part["split"], "pool").to_numpy(False) for part in parts]
+    )
+  if config.score.exclude_reference:
+    free[scoring_stage.reference_rows(workdir)] = False
+  if any(duplicates.settings(config).values()):
+    path = workdir / "landscape/cells.parquet"
+    cells = artifacts.read_table(path, ["row", "id"])
+    row = cells["row"]
+    free[row] = duplicates.kept(config, workdir, cells, free[row])
+  return free
+
+
+def _parts(
+  workdir: epath.Path, columns: list[str] | None = None
+) -> Iterator[dict[str, np.ndarray]]:
+  with (workdir / "landscape/cells.parquet").open("rb") as file:
+    parts = pq.ParquetFile(file).iter_batches(_PART_ROWS, columns=columns)
+    for part in parts:
+      yield artifacts.to_numpy(part)
+
+
+def _take(workdir: epath.Path, places: np.ndarray) -> dict[str, np.ndarray]:
+  """The rows at some places, ascending, with all their columns."""
+  found, start = [], 0
+  for part in _parts(workdir):
+    rows = len(part["row"])
+    begin, end = np.searchsorted(places, [start, start + rows])
+    chosen = places[begin:end] - start
+    found.append({name: array[chosen] for name, array in part.items()})
+    start += rows
+  return {
+    name: np.concatenate([part[name] for part in found]) for name in found[0]
+  }
