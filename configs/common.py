@@ -93,7 +93,9 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.landscape = landscape = ml_collections.ConfigDict()
   landscape.projection = "tsne"  # or 'parametric', 'pca', 'random'
-  landscape.dimensions = 2  # of the map; 'pca', 'random': 2 or more
+  landscape.dimensions = 2  # of the map; 'tsne' has 2, others 2 or more
+  # The folder `landscape` of another run, whose map this one joins; None: fit
+  landscape.map = config_dict.placeholder(str)
   landscape.perplexity = 30.0  # of t-SNE
   landscape.iterations = 750  # of t-SNE
   landscape.fit_examples = 10000  # that t-SNE fits; the rest are placed
@@ -101,6 +103,8 @@ def get_config() -> ml_collections.ConfigDict:
   landscape.grid = _either("auto")  # cells a side; 'auto': as the budget bears
   landscape.clusters = config_dict.placeholder(int)  # None: as the budget bears
   landscape.depth = "ila"  # Equation 5; or 'ila_length'
+  # Above so many, relative depth is by sketches: wrong by 0.001 at most
+  landscape.exact_examples = 10_000_000
   landscape.domain_blocks = 8  # map blocks a side, where no domain is given
   # Prompts at least so near each other are told of; None: no report
   landscape.duplicate_cosine = _either(0.95)

@@ -30,6 +30,7 @@ _CHANGES_NOTHING = {
   "encoder.layout",
   "encoder.attention",
   "score.batch_tokens",
+  "landscape.stability",
   "score.layout",
   "model.attention",
   "train.remat",
@@ -146,6 +147,7 @@ class Landscape:
 
   projection: str
   dimensions: int
+  map: str | None
   perplexity: float
   iterations: int
   fit_examples: int
@@ -153,6 +155,7 @@ class Landscape:
   grid: int | str
   clusters: int | None
   depth: str
+  exact_examples: int
   domain_blocks: int
   duplicate_cosine: float | None
   duplicate_search: str

@@ -92,6 +92,7 @@ _LOWER_BOUNDS = (
   ("landscape.fit_examples", 4, True),
   ("landscape.clusters", 1, True),
   ("landscape.domain_blocks", 1, True),
+  ("landscape.exact_examples", 0, True),
   ("landscape.duplicate_cosine", 0, False),
   ("select.exclude_near_reference", 0, False),
   ("select.budget", 0, False),

@@ -18,6 +18,7 @@ from ila_jax import row_blocks
 BLOCK_FLOATS = 6 * 2**20
 # Rows of a block where the points alone would fill it.
 _FEWEST_ROWS = 32
+_APPROXIMATE_FROM = 16  # Neighbours, on a TPU.
 # Points of a group, of which at first only the nearest counts.
 _GROUP = 16
 # Accelerators round the factors of a product to 10 or 8 bits unless told.
@@ -43,8 +44,8 @@ def nearest(
   The order comes from matrix products, the distances themselves from the
   differences, so that a point is at distance 0 from its duplicate. Equally near
   points come in the order of their index. On a TPU the neighbours are found
-  approximately (`jax.lax.approx_max_k`, Chern et al. 2022): each with
-  probability 0.98.
+  approximately from k = 16 on (`jax.lax.approx_max_k`, Chern et al. 2022): each
+  with probability 0.98.
 
   Args:
     queries: float32. Rows may be sharded over a mesh; then so is the answer.
@@ -128,7 +129,7 @@ def _greatest(values: Float[Array, " m"], k: int) -> Int[Array, " k"]:
   The k greatest lie in the k groups with the greatest maxima, and a search
   among few is faster than one among all.
   """
-  if jax.default_backend() == "tpu":
+  if jax.default_backend() == "tpu" and k >= _APPROXIMATE_FROM:
     return lax.approx_max_k(values, k, recall_target=0.98)[1]
   groups = -(-len(values) // _GROUP)
   if groups < 4 * k:

@@ -28,7 +28,7 @@ from ila_jax import (
   tsne,
 )
 
-_JSON, _ARRAYS = "projection.json", "projection.safetensors"
+ABOUT, _ARRAYS = "projection.json", "projection.safetensors"
 _VERSION = 1
 _KEYS = {"name", "version", "width", "dimensions", "notes", "arrays"}
 
@@ -38,7 +38,7 @@ class Options:
   """What a map may be told; those that have no use for a field ignore it.
 
   Attributes:
-    dimensions: of the map, 2 or more. t-SNE and what learns from it have 2.
+    dimensions: of the map, 2 or more; 2 of t-SNE, which places in the plane.
     perplexity: of t-SNE, effective neighbours per point.
     iterations: of t-SNE, gradient steps.
     units: of the network that learns the t-SNE, at most.
@@ -96,7 +96,8 @@ class Kind(NamedTuple):
   Attributes:
     fit: (x, key, options) -> arrays, notes.
     place: (x, arrays) -> positions.
-    plane_only: whether its maps have 2 dimensions and no more.
+    plane_only: whether its maps have 2 dimensions and no more: t-SNE, which can
+      be fitted in more and then learnt by a network, places in the plane only.
   """
 
   fit: Callable[..., tuple[dict[str, Array], dict[str, float]]]
@@ -194,7 +195,7 @@ def save(found: Map, folder: epath.PathLike) -> None:
     "notes": found.notes,
     "arrays": {name: list(array.shape) for name, array in arrays.items()},
   }
-  artifacts.write_json(folder / _JSON, about)
+  artifacts.write_json(folder / ABOUT, about)
 
 
 def load(folder: epath.PathLike, *, width: int | None = None) -> Map:
@@ -209,15 +210,15 @@ def load(folder: epath.PathLike, *, width: int | None = None) -> Map:
       a map of embeddings of another width.
   """
   folder = epath.Path(folder)
-  for name in (_JSON, _ARRAYS):
+  for name in (ABOUT, _ARRAYS):
     if not (folder / name).exists():
       raise errors.InputError(
         f"{folder} has no {name}, so it holds no fitted map. Give a folder that"
         " the stage `landscape` wrote."
       )
-  about = artifacts.read_json(folder / _JSON)
+  about = artifacts.read_json(folder / ABOUT)
   damaged = errors.InputError(
-    f"{folder} holds a damaged map: {_JSON} and {_ARRAYS} do not fit each"
+    f"{folder} holds a damaged map: {ABOUT} and {_ARRAYS} do not fit each"
     " other. Copy both again, or fit the map anew."
   )
   if not isinstance(about, dict) or not about.keys() >= _KEYS:
@@ -225,7 +226,7 @@ def load(folder: epath.PathLike, *, width: int | None = None) -> Map:
   name = about["name"]
   if about["version"] != _VERSION or name not in PROJECTIONS:
     raise errors.InputError(
-      f"{folder / _JSON} is a map {name!r} of version {about['version']};"
+      f"{folder / ABOUT} is a map {name!r} of version {about['version']};"
       f" allowed: {', '.join(PROJECTIONS)} of version {_VERSION}. Fit it anew."
     )
   if width is not None and about["width"] != width:
@@ -303,7 +304,7 @@ def _fit_parametric(x, key, options):
 
 
 PROJECTIONS = {
-  "parametric": Kind(_fit_parametric, parametric.place, plane_only=True),
+  "parametric": Kind(_fit_parametric, parametric.place),
   "pca": Kind(_fit_pca, _place_linear),
   "random": Kind(_fit_random, _place_linear),
   "tsne": Kind(_fit_tsne, _place_tsne, plane_only=True),

@@ -80,6 +80,7 @@ def _config(axes, **changes):
   return tiny.config(
     "pool.jsonl",
     landscape__stability=axes,
+    landscape__duplicate_cosine=None,
     landscape__iterations=60,
     select__budget=BUDGET,
     select__unit="examples",

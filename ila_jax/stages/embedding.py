@@ -88,6 +88,7 @@ class Rows:
     paths = sorted((epath.Path(workdir) / "embed").glob("*.npy"))
     self._shards = [_open(path) for path in paths]
     self._rows = rows
+    self.width = self._shards[0].shape[1]
 
   def __getitem__(self, places: np.ndarray) -> np.ndarray:
     """float32 [k, d] of k places."""

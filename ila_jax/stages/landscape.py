@@ -1,30 +1,29 @@
 """Stage `landscape`: the map, its cells, depth and relative depth."""
 
-from typing import Any
+from collections.abc import Iterator
 
-import jax
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
 from ila_jax import (
   artifacts,
-  clusters,
   depth,
-  draws,
   landscape,
   metrics,
-  projection,
   provenance,
+  quantiles,
 )
 from ila_jax import config as config_lib
-from ila_jax.stages import duplicates, embedding
+from ila_jax.stages import duplicates, mapping, stability
 from ila_jax.stages import scoring as scoring_stage
 
-# What the map and its cells are, for the report.
-MAP = "map.json"
+MAP = mapping.MAP
 # Domains below this are merged into blocks of the map.
 _MIN_DOMAIN_EXAMPLES = 50
+# Of sketches: examples that pass at once, and the error of a quantile.
+_PART_ROWS = 2**20
+_TOLERANCE = 1e-3
 
 
 def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
@@ -39,6 +38,8 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     config.landscape.cells == "kmeans" and config.landscape.clusters is None
   )
   budget = {"budget": config.select.budget, "unit": config.select.unit}
+  joins = config.landscape.map
+  joined = {"joined": provenance.signature(joins)} if joins else {}
   stage = provenance.Stage(
     workdir,
     "landscape",
@@ -49,90 +50,132 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
       "score": provenance.output(workdir, "score"),
       "exclude_reference": config.score.exclude_reference,
       "seed": config.seed,
+      **joined,
     },
   )
   if stage.open():
+    _report_stability(config, workdir, mesh, stage.folder)
     return
   scores = artifacts.read_table(workdir / "score/scores.parquet")
-  index = artifacts.read_table(workdir / "pool/index.parquet")
   row = scores["row"]
-  embeddings = embedding.load(workdir, row)
-  found = _fit_map(config, embeddings, scores["id"])
-  xy = np.asarray(found.place(embeddings))
-  free = scoring_stage.candidates(config, workdir, row)
-  max_cells = _budget_examples(config, scores["n_tokens"][free])
-  if config.landscape.cells == "kmeans":
-    cell, cells = _clusters(config, embeddings, scores["id"], max_cells)
-  else:
-    cell, cells = _grid(config, xy, max_cells)
-  domain = _domains(config, index["domain"][row], xy)
-  deep = _depths(config, scores, index["n_labels"][row], domain)
-  artifacts.write_table(
-    stage.folder / "cells.parquet",
-    {
-      "row": row,
-      "id": scores["id"],
-      "x": xy[:, 0],
-      "y": xy[:, 1],
-      "cell": cell,
-      "depth": deep,
-      "depth_std": _depth_std(config, scores, index["n_labels"][row]),
-      "relative_depth": depth.relative_depth(deep, domain),
-      "domain": domain,
-    },
+  mapped = mapping.run(
+    config,
+    workdir,
+    mesh,
+    row=row,
+    ids=scores["id"],
+    max_cells=_max_cells(config, workdir, scores),
   )
-  occupied = len(np.unique(cell))
-  artifacts.write_json(
-    stage.folder / MAP, cells | {"occupied": occupied, "notes": found.notes}
-  )
-  metrics.say(
-    f"  {cells['description']}: {occupied:,} occupied; depth "
-    f"{np.median(deep):.3f} in the median, below 0 for {(deep < 0).mean():.1%}"
-  )
+  _write_cells(config, workdir, mesh, scores, mapped)
+  mapping.drop_parts(workdir, len(row))
   if config.landscape.duplicate_cosine is not None:
     duplicates.run_into(config, workdir, mesh, stage.folder)
+  _report_stability(config, workdir, mesh, stage.folder)
   stage.finish()
 
 
-def _fit_map(
-  config: config_lib.Config, embeddings: np.ndarray, ids: np.ndarray
-) -> projection.Map:
-  """The map, fitted on rows drawn by id, in the order of their ids."""
-  settings = config.landscape
-  name = settings.projection
-  total = settings.iterations if name in ("tsne", "parametric") else None
-  with metrics.counter(total, desc=name, unit="steps") as advance:
-    done = 0
-
-    def on_progress(iterations: int, kl: float) -> None:
-      nonlocal done
-      advance(iterations - done)
-      done = iterations
-
-    return projection.fit(
-      embeddings[_fit_rows(config, ids)],
-      name=name,
-      key=jax.random.key(config.seed),
-      options=projection.Options(
-        dimensions=settings.dimensions,
-        perplexity=settings.perplexity,
-        iterations=settings.iterations,
-        on_progress=on_progress,
-      ),
-    )
-
-
-def _fit_rows(config: config_lib.Config, ids: np.ndarray) -> np.ndarray:
-  count = min(config.landscape.fit_examples, len(ids))
-  drawn = draws.draw(
-    ids,
-    count=count,
-    seed=config.seed,
-    purpose="fit the map",
-    allowed=np.ones(len(ids), np.bool_),
+def _write_cells(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  scores: dict[str, np.ndarray],
+  mapped: mapping.Mapped,
+) -> None:
+  """Depth and relative depth, beside where the examples lie."""
+  index = artifacts.read_table(
+    workdir / "pool/index.parquet", ["domain", "n_labels"]
   )
-  rows = np.flatnonzero(drawn)
-  return rows[np.argsort(ids[rows])]
+  n_labels = index["n_labels"][scores["row"]]
+  domain = _domains(config, index["domain"][scores["row"]], mapped.xy)
+  deep = _depths(config, scores, n_labels, domain)
+  relative, bound = _relative_depths(config, mesh, deep, domain)
+  axes = zip(_axis_names(mapped.xy.shape[1]), mapped.xy.T, strict=True)
+  folder = workdir / "landscape"
+  artifacts.write_table(
+    folder / "cells.parquet",
+    {
+      "row": scores["row"],
+      "id": scores["id"],
+      **dict(axes),
+      "cell": mapped.cell,
+      "depth": deep,
+      "depth_std": _depth_std(config, scores, n_labels),
+      "relative_depth": relative,
+      "domain": domain,
+    },
+  )
+  artifacts.write_json(
+    folder / MAP, mapped.about | {"relative_depth_error": bound}
+  )
+  metrics.say(
+    f"  {mapped.about['description']}: {mapped.about['occupied']:,} occupied; "
+    f"depth {np.median(deep):.3f} in the median, below 0 for "
+    f"{(deep < 0).mean():.1%}"
+  )
+
+
+def _axis_names(dimensions: int) -> list[str]:
+  """x, y, z, and x4 and on."""
+  return [*"xyz"[:dimensions], *(f"x{i}" for i in range(4, dimensions + 1))]
+
+
+def _relative_depths(
+  config: config_lib.Config, mesh: Mesh, deep: np.ndarray, domain: np.ndarray
+) -> tuple[np.ndarray, float]:
+  """Quantiles within the domains, and by how much they may be wrong."""
+  if len(deep) <= config.landscape.exact_examples:
+    return depth.relative_depth(deep, domain), 0.0
+
+  def passes() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for start in range(0, len(deep), _PART_ROWS):
+      part = slice(start, start + _PART_ROWS)
+      yield deep[part], domain[part]
+
+  sketch = quantiles.fit(
+    passes,
+    num_domains=int(domain.max()) + 1,
+    shard_rows=_PART_ROWS,
+    tolerance=_TOLERANCE,
+    mesh=mesh,
+  )
+  bound = quantiles.error_bound(sketch)
+  metrics.say(
+    f"  relative depth of {len(deep):,} examples by sketches: wrong by "
+    f"{bound:.2g} at most (config.landscape.exact_examples is "
+    f"{config.landscape.exact_examples:,})"
+  )
+  parts = [quantiles.mid_rank(sketch, *part) for part in passes()]
+  return np.concatenate(parts), bound
+
+
+def _report_stability(
+  config: config_lib.Config, workdir: epath.Path, mesh: Mesh, folder: epath.Path
+) -> None:
+  """Adds what config.landscape.stability asks for and is not there yet."""
+  if not config.landscape.stability:
+    return
+  scores = artifacts.read_table(
+    workdir / "score/scores.parquet", ["row", "id", "n_tokens"]
+  )
+  fitted = scores["row"][mapping.fit_rows(config, scores["id"])]
+  stability.run_into(
+    config,
+    workdir,
+    mesh,
+    folder,
+    rows=fitted,
+    budget=_max_cells(config, workdir, scores),
+  )
+
+
+def _max_cells(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  scores: dict[str, np.ndarray],
+) -> int:
+  """As many cells as the budget pays for candidates."""
+  free = scoring_stage.candidates(config, workdir, scores["row"])
+  return _budget_examples(config, scores["n_tokens"][free])
 
 
 def _budget_examples(config: config_lib.Config, n_tokens: np.ndarray) -> int:
@@ -143,44 +186,6 @@ def _budget_examples(config: config_lib.Config, n_tokens: np.ndarray) -> int:
   elif config.select.unit == "tokens":
     budget = budget / max(n_tokens.mean(), 1)
   return int(np.clip(budget, 1, len(n_tokens)))
-
-
-def _clusters(
-  config: config_lib.Config,
-  embeddings: np.ndarray,
-  ids: np.ndarray,
-  max_cells: int,
-) -> tuple[np.ndarray, dict[str, Any]]:
-  """k-means cells, and what they are; found in the order of the ids."""
-  count = config.landscape.clusters or max_cells
-  metrics.say(f"  k-means with {count:,} clusters")
-  by_id = np.argsort(ids)
-  found = clusters.kmeans(
-    embeddings[by_id], clusters=count, key=jax.random.key(config.seed)
-  )
-  cell = np.empty(len(ids), np.int32)
-  cell[by_id] = np.asarray(found.cell)
-  return cell, {
-    "description": f"{count} k-means cells of the embeddings",
-    "num_cells": count,
-    "grid": None,
-  }
-
-
-def _grid(
-  config: config_lib.Config, xy: np.ndarray, max_cells: int
-) -> tuple[np.ndarray, dict[str, Any]]:
-  """Cells of a uniform grid, and what they are."""
-  grid = config.landscape.grid
-  if grid == "auto":
-    grid = landscape.auto_grid(xy, max_cells=max_cells)
-  cell = np.asarray(landscape.grid_cells(xy, grid=grid))
-  sides = " × ".join([str(grid)] * xy.shape[1])
-  return cell, {
-    "description": f"a {sides} grid over {config.landscape.projection}",
-    "num_cells": grid ** xy.shape[1],
-    "grid": grid,
-  }
 
 
 def _depths(

@@ -98,7 +98,7 @@ def _made_from(
   config: config_lib.Config, workdir: epath.Path, examples: int, budget: int
 ) -> str:
   settings = config.section("landscape")["landscape"]
-  settings.pop("stability")
+  settings.pop("stability", None)
   return provenance.fingerprint(
     {
       "landscape": settings,

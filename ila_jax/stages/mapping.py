@@ -1,0 +1,318 @@
+"""Part of stage `landscape`: where every example lies, and in which cell.
+
+Embeddings pass part by part; of the whole pool only positions are held. The map
+is kept in `landscape/map/`, so that another run can join it.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import (
+  artifacts,
+  clusters,
+  draws,
+  errors,
+  landscape,
+  metrics,
+  projection,
+  shards,
+)
+from ila_jax import config as config_lib
+from ila_jax import mesh as mesh_lib
+from ila_jax.stages import embedding
+
+# What the map and its cells are: for the report, and for runs that join.
+MAP = "map.json"
+FITTED = "map"
+CENTERS = "centers.npy"
+# Examples that are placed at once, and the unit of resume.
+_PART_ROWS = 65_536
+# Examples that k-means looks at.
+_CLUSTERED_EXAMPLES = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Mapped:
+  """Where the n scored examples lie.
+
+  Attributes:
+    xy: positions, float32 [n, m].
+    cell: int32 [n].
+    about: what `map.json` tells of the map and its cells.
+  """
+
+  xy: np.ndarray
+  cell: np.ndarray
+  about: dict[str, Any]
+
+
+def run(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  *,
+  row: np.ndarray,
+  ids: np.ndarray,
+  max_cells: int,
+) -> Mapped:
+  """Fits a map, or joins one, places every example, and gives it a cell.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+    mesh: devices that fit and place together.
+    row: scored rows of the pool, ascending.
+    ids: their ids.
+    max_cells: that the budget bears.
+
+  Raises:
+    errors.InputError: a map that does not suit the embeddings or the cells.
+  """
+  x = embedding.Rows(workdir, row)
+  joined = _joined(config)
+  found = _map(config, workdir, mesh, x, fit_rows(config, ids))
+  xy = _places(workdir, mesh, found, x, len(row))
+  if config.landscape.cells == "kmeans":
+    cell, cells = _clusters(config, workdir, mesh, x, ids, max_cells)
+  else:
+    cell, cells = _grid(config, xy, max_cells, joined)
+  about = cells | {
+    "projection": found.name,
+    "dimensions": found.dimensions,
+    "joined": config.landscape.map,
+    "occupied": len(np.unique(cell)),
+    "notes": found.notes,
+  }
+  return Mapped(xy, cell, about)
+
+
+def fit_rows(config: config_lib.Config, ids: np.ndarray) -> np.ndarray:
+  """Places on which a map is fitted, drawn by id, in the order of their ids."""
+  return _drawn(config, ids, config.landscape.fit_examples, "fit the map")
+
+
+def _drawn(config, ids, count, purpose):
+  drawn = draws.draw(
+    ids,
+    count=min(count, len(ids)),
+    seed=config.seed,
+    purpose=purpose,
+    allowed=np.ones(len(ids), np.bool_),
+  )
+  rows = np.flatnonzero(drawn)
+  return rows[np.argsort(ids[rows])]
+
+
+def _joined(config: config_lib.Config) -> dict[str, Any] | None:
+  """What the map that is joined says of itself; its cells are kept."""
+  if config.landscape.map is None:
+    return None
+  path = epath.Path(config.landscape.map) / MAP
+  if not path.exists():
+    raise errors.InputError(
+      f"config.landscape.map is {config.landscape.map!r}, which has no {MAP}; "
+      "allowed: the folder `landscape` of a finished run, or None."
+    )
+  found = artifacts.read_json(path)
+  kind = "kmeans" if found["grid"] is None else "grid"
+  same = {
+    "cells": (kind,),
+    "grid": ("auto", found["grid"]),
+    "clusters": (None, found["num_cells"]),
+  }
+  other = {"grid": "clusters", "kmeans": "grid"}[kind]
+  for name, allowed in same.items():
+    value = getattr(config.landscape, name)
+    if name != other and value not in allowed:
+      raise errors.InputError(
+        f"config.landscape.{name} is {value!r}, and the map that "
+        f"config.landscape.map joins has {allowed[-1]!r}; allowed: "
+        f"{' or '.join(map(repr, allowed))}. New records join its cells."
+      )
+  return found
+
+
+def _map(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  x: embedding.Rows,
+  rows: np.ndarray,
+) -> projection.Map:
+  """The map, on all devices: read back, joined, or fitted on some rows."""
+  own = workdir / "landscape" / FITTED
+  if mesh_lib.agree([(own / projection.ABOUT).exists()])[0]:
+    found = projection.load(own)
+  else:
+    if config.landscape.map is None:
+      found = _fit(config, mesh, x[rows])
+    else:
+      path = epath.Path(config.landscape.map) / FITTED
+      found = projection.load(path, width=x.width)
+      metrics.say(f"  joining the {found.name} map of {path}")
+    if mesh_lib.is_writer():
+      projection.save(found, own)
+    mesh_lib.barrier("map written")
+  whole = mesh_lib.put(mesh_lib.fetch(found.arrays), mesh, mesh_lib.REPLICATED)
+  return dataclasses.replace(found, arrays=whole)
+
+
+def _fit(
+  config: config_lib.Config, mesh: Mesh, x: np.ndarray
+) -> projection.Map:
+  settings = config.landscape
+  name = settings.projection
+  total = settings.iterations if name in ("tsne", "parametric") else None
+  with metrics.counter(total, desc=name, unit="steps") as advance:
+    done = 0
+
+    def on_progress(iterations: int, kl: float) -> None:
+      nonlocal done
+      advance(iterations - done)
+      done = iterations
+
+    return projection.fit(
+      x,
+      name=name,
+      key=jax.random.key(config.seed),
+      options=projection.Options(
+        dimensions=settings.dimensions,
+        perplexity=settings.perplexity,
+        iterations=settings.iterations,
+        mesh=mesh,
+        on_progress=on_progress,
+      ),
+    )
+
+
+def _parts(rows: int) -> list[np.ndarray]:
+  return np.split(np.arange(rows), range(_PART_ROWS, rows, _PART_ROWS))
+
+
+def _places(
+  workdir: epath.Path,
+  mesh: Mesh,
+  found: projection.Map,
+  x: embedding.Rows,
+  rows: int,
+) -> np.ndarray:
+  """Positions [rows, m], part by part; a part on disk is kept."""
+  parts = _parts(rows)
+  targets = _targets(workdir, len(parts))
+  done = shards.done(targets)
+  placed = []
+  with metrics.counter(rows, desc="place", unit="examples") as advance:
+    for part, target, there in zip(parts, targets, done, strict=True):
+      if there:
+        xy = artifacts.read_array(target)
+      else:
+        xy = mesh_lib.fetch(found.place(mesh_lib.put_rows(x[part], mesh)))
+        xy = xy[: len(part)]
+        artifacts.write_array(target, xy)
+      placed.append(xy)
+      advance(len(part))
+  mesh_lib.barrier("examples placed")
+  return np.concatenate(placed)
+
+
+def _targets(workdir: epath.Path, parts: int) -> list[epath.Path]:
+  return [
+    shards.path(workdir, "landscape", "places", part, "npy")
+    for part in range(parts)
+  ]
+
+
+def drop_parts(workdir: epath.Path, rows: int) -> None:
+  """Removes the positions by part, once they are written with the cells."""
+  if mesh_lib.is_writer():
+    for path in _targets(workdir, len(_parts(rows))):
+      path.unlink(missing_ok=True)
+
+
+def _clusters(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  x: embedding.Rows,
+  ids: np.ndarray,
+  max_cells: int,
+) -> tuple[np.ndarray, dict[str, Any]]:
+  """k-means cells, and what they are; found in the order of the ids."""
+  own = workdir / "landscape" / CENTERS
+  if mesh_lib.agree([own.exists()])[0]:
+    centers = artifacts.read_array(own)
+  else:
+    if config.landscape.map is None:
+      count = config.landscape.clusters or max_cells
+      centers = _fit_centers(config, mesh, x, ids, count)
+    else:
+      centers = artifacts.read_array(epath.Path(config.landscape.map) / CENTERS)
+    artifacts.write_array(own, centers)
+    mesh_lib.barrier("centers written")
+  cell = []
+  for part in _parts(len(ids)):
+    found = clusters.assign(mesh_lib.put_rows(x[part], mesh), centers)
+    cell.append(mesh_lib.fetch(found.cell)[: len(part)])
+  return np.concatenate(cell), {
+    "description": f"{len(centers)} k-means cells of the embeddings",
+    "num_cells": len(centers),
+    "grid": None,
+  }
+
+
+def _fit_centers(
+  config: config_lib.Config,
+  mesh: Mesh,
+  x: embedding.Rows,
+  ids: np.ndarray,
+  count: int,
+) -> np.ndarray:
+  rows = _drawn(config, ids, _CLUSTERED_EXAMPLES, "cluster")
+  metrics.say(f"  k-means with {count:,} clusters of {len(rows):,} examples")
+  with metrics.counter(None, desc="k-means", unit="iterations") as advance:
+    done = 0
+
+    def on_progress(iterations: int, changed: int) -> None:
+      nonlocal done
+      advance(iterations - done)
+      done = iterations
+
+    found = clusters.kmeans(
+      mesh_lib.put_rows(x[rows], mesh),
+      clusters=count,
+      key=jax.random.key(config.seed),
+      count=len(rows),
+      on_progress=on_progress,
+    )
+  return mesh_lib.fetch(found.centers)
+
+
+def _grid(
+  config: config_lib.Config,
+  xy: np.ndarray,
+  max_cells: int,
+  joined: dict[str, Any] | None,
+) -> tuple[np.ndarray, dict[str, Any]]:
+  """Cells of a uniform grid, and what they are."""
+  if joined is None:
+    low, high = landscape.bounding_box(xy)
+    grid = config.landscape.grid
+    if grid == "auto":
+      grid = landscape.auto_grid(xy, max_cells=max_cells)
+  else:
+    grid = joined["grid"]
+    low, high = (np.array(joined[end], np.float32) for end in ("low", "high"))
+  cell = landscape.grid_cells(xy, grid=grid, low=low, high=high, clip=True)
+  sides = " × ".join([str(grid)] * xy.shape[1])
+  return np.asarray(cell), {
+    "description": f"a {sides} grid over {config.landscape.projection}",
+    "num_cells": grid ** xy.shape[1],
+    "grid": grid,
+    "low": low.tolist(),
+    "high": high.tolist(),
+  }
