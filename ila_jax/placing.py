@@ -80,7 +80,11 @@ def place(
   return row_blocks.apply(_settle, found, *whole)
 
 
-@functools.partial(jax.jit, static_argnames="nodes")
+@functools.partial(
+  jax.jit,
+  static_argnames="nodes",
+  compiler_options=repulsion.DETERMINISTIC,
+)
 def _field(positions, *, nodes):
   f = len(positions)
   extent = jnp.max(jnp.abs(positions))

@@ -193,7 +193,7 @@ def save(found: Map, folder: epath.PathLike) -> None:
     "width": found.width,
     "dimensions": found.dimensions,
     "notes": found.notes,
-    "arrays": {name: list(array.shape) for name, array in arrays.items()},
+    "arrays": {name: list(arrays[name].shape) for name in sorted(arrays)},
   }
   artifacts.write_json(folder / ABOUT, about)
 

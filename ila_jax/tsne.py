@@ -231,7 +231,7 @@ def _on_mesh(function, layout, *arguments, out):
   jax.jit,
   static_argnames="layout",
   donate_argnames="state",
-  compiler_options={"xla_gpu_deterministic_ops": True},
+  compiler_options=repulsion.DETERMINISTIC,
 )
 def _descend(state, pairs, steps, exaggeration, momentum, rate, *, layout):
   def descend(state, pairs, steps, exaggeration, momentum, rate):
@@ -259,7 +259,11 @@ def _descend(state, pairs, steps, exaggeration, momentum, rate, *, layout):
   return _on_mesh(descend, layout, state, pairs, *arguments, out="rows")
 
 
-@functools.partial(jax.jit, static_argnames="layout")
+@functools.partial(
+  jax.jit,
+  static_argnames="layout",
+  compiler_options=repulsion.DETERMINISTIC,
+)
 def _cost(xy, pairs, *, layout):
   def evaluate(own, pairs):
     xy = _gather(own.xy, layout)
