@@ -61,6 +61,34 @@ def test_a_trial_of_maps_tells_what_each_keeps():
   assert 1 > kept["tsne"]["kept_fitted"] > kept["pca"]["kept_fitted"] > 0
 
 
+def test_a_trial_of_tsne_is_judged_by_a_witness():
+  printed, found = _trial("tsne")
+  assert list(found) == ["benchmark", "ours", "rivals", "quality", "work"]
+  absent = [line for line in printed.splitlines() if line.startswith("skipped")]
+  assert absent == found["work"]["skipped"]
+  assert len(found["rivals"]) + len(absent) == 2
+  quality = found["quality"]["300"]
+  ours = quality.pop("ours")
+  assert found["ours"] == ours["seconds"] > ours["seconds_again"] > 0
+  assert abs(ours["kl_reported"] / ours["kl"] - 1) < 1e-4
+  # The maps of all describe the same embeddings about as well.
+  for rival, seconds in found["rivals"].items():
+    assert seconds == quality[rival]["seconds"] > 0
+    assert abs(quality[rival]["kl"] / ours["kl"] - 1) < 0.2
+    assert abs(quality[rival]["kept"] - ours["kept"]) < 0.1
+
+
+def test_a_trial_of_placing_tells_what_each_keeps():
+  _, found = _trial("placing")
+  assert list(found) == ["benchmark", "ours", "rivals", "quality", "work"]
+  assert len(found["rivals"]) + len(found["work"]["skipped"]) == 2
+  kept = found["quality"]["kept"]
+  fitted = kept.pop("fitted")
+  assert set(kept) == {"ours", *found["rivals"]}
+  # All answer in the coordinates of the map, wherever its middle is.
+  assert all(abs(share - fitted) < 0.1 for share in kept.values())
+
+
 @pytest.mark.parametrize("name", ["loss_memory", "attention", "loading"])
 def test_a_trial_of_a_part_ends_in_one_json_line(name):
   pytest.importorskip("torch")

@@ -31,11 +31,10 @@ def _ours(new, points, positions, **_):
   }
 
 
-def _shepards(new, points, positions, threads, **_):
+def _shepards(new, points, positions, **_):
   from sklearn import neighbors
 
-  index = neighbors.NearestNeighbors(n_neighbors=_NEAREST, n_jobs=threads)
-  index.fit(points)
+  index = neighbors.NearestNeighbors(n_neighbors=_NEAREST).fit(points)
 
   def task(mode):
     del mode

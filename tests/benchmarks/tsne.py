@@ -178,14 +178,13 @@ def _opentsnes(iterations, threads, **work):
 
 
 def _sklearns(iterations, threads, **work):
-  del iterations
+  del iterations, threads  # It takes OMP_NUM_THREADS.
   from sklearn import manifold
 
   x = embeddings(**work)
   model = manifold.TSNE(
     perplexity=PERPLEXITY,
     init="pca",
-    n_jobs=threads,
     random_state=work["seed"],
   )
   return _once(lambda: model.fit_transform(x))
