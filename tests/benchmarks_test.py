@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests import conftest
+from tests.benchmarks import placing
 
 _CHECKOUT = conftest.__file__.rpartition("/tests/")[0]
 
@@ -85,8 +87,19 @@ def test_a_trial_of_placing_tells_what_each_keeps():
   kept = found["quality"]["kept"]
   fitted = kept.pop("fitted")
   assert set(kept) == {"ours", *found["rivals"]}
-  # All answer in the coordinates of the map, wherever its middle is.
   assert all(abs(share - fitted) < 0.1 for share in kept.values())
+
+
+def test_placing_by_opentsne_is_in_the_coordinates_of_the_map():
+  # It moves the fitted map to the middle of a grid.
+  pytest.importorskip("openTSNE")
+  rng = np.random.default_rng(0)
+  positions = (10 * rng.normal(size=(90, 2)) + 50).astype(np.float32)
+  points = np.pad(positions, ((0, 0), (0, 3)))
+  task = placing.opentsnes(points, points, positions, threads=1, seed=0)
+  for _ in range(2):
+    away = np.linalg.norm(task("")["xy"] - positions, axis=1)
+    assert np.median(away) < 3
 
 
 @pytest.mark.parametrize("name", ["loss_memory", "attention", "loading"])

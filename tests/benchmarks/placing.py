@@ -46,7 +46,7 @@ def _shepards(new, points, positions, **_):
   return task
 
 
-def _opentsnes(new, points, positions, threads, seed):
+def opentsnes(new, points, positions, threads, seed):
   import openTSNE
 
   options = {"n_jobs": threads, "random_state": seed}
@@ -94,7 +94,12 @@ def main() -> None:
   x = maps.embeddings(options.embeddings, both, options.seed)
   points, new = np.split(x, [options.fitted])
   key = jax.random.key(options.seed)
-  positions = tsne.fit(points, perplexity=maps.PERPLEXITY, key=key).xy
+  positions = tsne.fit(
+    points,
+    perplexity=maps.PERPLEXITY,
+    iterations=150 if options.tiny else 750,
+    key=key,
+  ).xy
   arguments = {
     "new": new,
     "points": points,
@@ -106,7 +111,7 @@ def main() -> None:
     [
       harness.Contender("ours", _ours, arguments),
       harness.Contender("Shepard", _shepards, arguments, ("sklearn",)),
-      harness.Contender("openTSNE", _opentsnes, arguments, ("openTSNE",)),
+      harness.Contender("openTSNE", opentsnes, arguments, ("openTSNE",)),
     ],
     options,
   )
