@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests import conftest
+from tests.benchmarks import placing
 
 _CHECKOUT = conftest.__file__.rpartition("/tests/")[0]
 
@@ -59,6 +61,45 @@ def test_a_trial_of_maps_tells_what_each_keeps():
   kept = found["quality"]["kept"]
   assert set(kept) == {"parametric", "pca", "random", "tsne"}
   assert 1 > kept["tsne"]["kept_fitted"] > kept["pca"]["kept_fitted"] > 0
+
+
+def test_a_trial_of_tsne_is_judged_by_a_witness():
+  printed, found = _trial("tsne")
+  assert list(found) == ["benchmark", "ours", "rivals", "quality", "work"]
+  absent = [line for line in printed.splitlines() if line.startswith("skipped")]
+  assert absent == found["work"]["skipped"]
+  assert len(found["rivals"]) + len(absent) == 2
+  quality = found["quality"]["300"]
+  ours = quality.pop("ours")
+  assert found["ours"] == ours["seconds"] > ours["seconds_again"] > 0
+  assert abs(ours["kl_reported"] / ours["kl"] - 1) < 1e-4
+  # The maps of all describe the same embeddings about as well.
+  for rival, seconds in found["rivals"].items():
+    assert seconds == quality[rival]["seconds"] > 0
+    assert abs(quality[rival]["kl"] / ours["kl"] - 1) < 0.2
+    assert abs(quality[rival]["kept"] - ours["kept"]) < 0.1
+
+
+def test_a_trial_of_placing_tells_what_each_keeps():
+  _, found = _trial("placing")
+  assert list(found) == ["benchmark", "ours", "rivals", "quality", "work"]
+  assert len(found["rivals"]) + len(found["work"]["skipped"]) == 2
+  kept = found["quality"]["kept"]
+  fitted = kept.pop("fitted")
+  assert set(kept) == {"ours", *found["rivals"]}
+  assert all(abs(share - fitted) < 0.1 for share in kept.values())
+
+
+def test_placing_by_opentsne_is_in_the_coordinates_of_the_map():
+  # It moves the fitted map to the middle of a grid.
+  pytest.importorskip("openTSNE")
+  rng = np.random.default_rng(0)
+  positions = (10 * rng.normal(size=(90, 2)) + 50).astype(np.float32)
+  points = np.pad(positions, ((0, 0), (0, 3)))
+  task = placing.opentsnes(points, points, positions, threads=1, seed=0)
+  for _ in range(2):
+    away = np.linalg.norm(task("")["xy"] - positions, axis=1)
+    assert np.median(away) < 3
 
 
 @pytest.mark.parametrize("name", ["loss_memory", "attention", "loading"])

@@ -9,6 +9,8 @@
     python -m tests.benchmarks.loading      # a checkpoint of gigabytes
     python -m tests.benchmarks.kmeans       # Lloyd's iterations
     python -m tests.benchmarks.maps         # neighbours that maps keep
+    python -m tests.benchmarks.tsne         # maps of 5,000 to 50,000 points
+    python -m tests.benchmarks.placing      # new points on a fitted map
     python -m tests.benchmarks.padding      # padding of a real pool
     python -m tests.benchmarks.argmax       # the deepest row of every cell
     python -m tests.benchmarks.stream_select # 100 million rows by shards
@@ -27,6 +29,7 @@ in which seconds are medians. How it is measured, so that it is fair:
   compute on CPU, whatever else the machine has.
 * All do the work once to warm up: there JAX compiles and torch fills its
   caches. That pass is printed beside the rest and is not in the medians.
+  (Not so in `tsne`, whose passes take minutes: there all is in one pass.)
 * Then they take turns, one pass a round, while the others wait; trust the
   ratios of one run, for machines differ and are shared.
 * A pass ends when its numbers are on the host, as NumPy arrays.
