@@ -107,12 +107,12 @@ def joint_probabilities(
 def cut(joint: scipy.sparse.csr_array, *, mesh: Mesh | None = None) -> Pairs:
   """Cuts P into `Pairs`, one part for each batch shard of the mesh.
 
-  A part has the rows of as many points as the others; the last may have some
-  beyond n, without pairs.
+  A part has the rows of as many points as the others: of `rows_for(n)` points
+  in all, those beyond n without pairs.
 
   >>> joint = scipy.sparse.csr_array(np.array([[0.0, 0.5], [0.5, 0.0]]))
   >>> found = cut(joint)
-  >>> found.other[:, 0].tolist(), found.probability[:, :2].tolist()
+  >>> found.other[:2, 0].tolist(), found.probability[:2, :2].tolist()
   ([1, 0], [[0.5, 0.0], [0.5, 0.0]])
   """
   parts = 1 if mesh is None else mesh_lib.batch_multiple(mesh)
@@ -161,7 +161,7 @@ def attraction(
 
   >>> joint = scipy.sparse.csr_array(np.array([[0.0, 0.5], [0.5, 0.0]]))
   >>> xy = jnp.array([[0.0, 0.0], [1.0, 0.0]])
-  >>> attraction(xy, cut(joint), first=0, points=2).tolist()
+  >>> attraction(xy, cut(joint), first=0, points=64)[:2].tolist()
   [[-0.25, 0.0], [0.25, 0.0]]
   """
   away, squared = differences(xy, pairs)

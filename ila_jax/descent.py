@@ -1,0 +1,209 @@
+"""The compiled steps of t-SNE, on one device or over a mesh.
+
+Every device moves its own points; a step gathers all positions and adds up the
+charges on the grid. All other sums are taken over gathered arrays, in the same
+order whatever the number of devices.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+from jax import lax
+from jax import numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float, Int
+
+from ila_jax import affinities, repulsion
+from ila_jax import mesh as mesh_lib
+
+_AXES = mesh_lib.BATCH[0]
+
+
+class State(NamedTuple):
+  """Points on their way; rows beyond the points fill up and stay at 0."""
+
+  xy: Array
+  velocity: Array
+  gain: Array
+
+
+class Layout(NamedTuple):
+  """What a compiled step is made for; nodes is None where the sum is exact."""
+
+  points: int
+  nodes: int | None
+  mesh: Mesh | None
+
+
+def _on_mesh(function, layout, *arguments, out):
+  """Calls it on every device, with the rows of that device."""
+  if layout.mesh is None:
+    return function(*arguments)
+  by_row, whole = mesh_lib.BATCH, PartitionSpec()
+  in_specs = [
+    by_row if isinstance(a, (State, affinities.Pairs)) else whole
+    for a in arguments
+  ]
+  return jax.shard_map(
+    function,
+    mesh=layout.mesh,
+    in_specs=tuple(in_specs),
+    out_specs=out,
+    check_vma=False,
+  )(*arguments)
+
+
+@functools.partial(
+  jax.jit,
+  static_argnames="layout",
+  donate_argnames="state",
+  compiler_options=repulsion.DETERMINISTIC,
+)
+def descend(
+  state: State,
+  pairs: affinities.Pairs,
+  steps: Int[Array, ""] | int,
+  exaggeration: Float[Array, ""] | float,
+  momentum: Float[Array, ""] | float,
+  rate: Float[Array, ""] | float,
+  *,
+  layout: Layout,
+) -> tuple[State, Float[Array, ""], Float[Array, ""]]:
+  """Gradient steps with momentum and gains (Jacobs 1988), in one program.
+
+  Args:
+    state: is used up.
+    pairs: P, cut for the layout's mesh.
+    steps: how many.
+    exaggeration: of P.
+    momentum: of the velocity.
+    rate: of the gradient.
+    layout: what the program is compiled for.
+
+  Returns:
+    The state, KL(P || Q) as the layout sees it, and how far the map reaches.
+  """
+
+  def own_rows(state, pairs, steps, exaggeration, momentum, rate):
+    def step(_, carry):
+      state, kernels = carry
+      xy = _gather(state.xy, layout)
+      kernels = kernels_at(xy, layout, kernels)
+      force = slope(state.xy, xy, pairs, exaggeration, kernels, layout)
+      goes_on = jnp.sign(force) != jnp.sign(state.velocity)
+      gain = jnp.where(goes_on, state.gain + 0.2, state.gain * 0.8)
+      gain = jnp.maximum(gain, 0.01)
+      velocity = momentum * state.velocity - rate * gain * force
+      _, real = _rows(state.xy, layout)
+      moved = jnp.where(real[:, None], state.xy + velocity, 0.0)
+      total = jnp.sum(_gather(moved, layout), axis=0, keepdims=True)
+      moved = jnp.where(real[:, None], moved - total / layout.points, 0.0)
+      return State(moved, velocity, gain), kernels
+
+    first = kernels_at(_gather(state.xy, layout), layout)
+    state, kernels = lax.fori_loop(0, steps, step, (state, first))
+    return state, *_local_kl(state.xy, pairs, layout, kernels)
+
+  arguments = (steps, exaggeration, momentum, rate)
+  arguments = [jnp.asarray(a, jnp.float32) for a in arguments]
+  arguments[0] = jnp.asarray(steps, jnp.int32)
+  out = (mesh_lib.BATCH, PartitionSpec(), PartitionSpec())
+  return _on_mesh(own_rows, layout, state, pairs, *arguments, out=out)
+
+
+def kl(
+  xy: Float[Array, "n m"], pairs: affinities.Pairs, *, layout: Layout
+) -> Float[Array, ""]:
+  """KL(P || Q) in nats. xy has `affinities.rows_for` rows."""
+
+  def evaluate(state, pairs):
+    return _local_kl(state.xy, pairs, layout)[0]
+
+  state = State(xy, xy, xy)
+  return _on_mesh(evaluate, layout, state, pairs, out=PartitionSpec())
+
+
+cost = jax.jit(
+  kl,
+  static_argnames="layout",
+  compiler_options=repulsion.DETERMINISTIC,
+)
+
+
+def _local_kl(own, pairs, layout, known=None):
+  """KL(P || Q) from one device's rows, and how far the map reaches."""
+  xy = _gather(own, layout)
+  kernels = kernels_at(xy, layout, known)
+  _, squared = affinities.differences(xy, pairs)
+  p = pairs.probability
+  log_p = jnp.log(jnp.where(p > 0, p, 1.0))
+  near = jnp.sum(p * (log_p + jnp.log1p(squared)), axis=1)
+  _, normaliser = _repulsion(own, xy, kernels, layout)
+  found = jnp.sum(_gather(near, layout)) + jnp.log(normaliser)
+  return found, jnp.max(jnp.abs(xy))
+
+
+def slope(
+  own: Float[Array, "p m"],
+  xy: Float[Array, "n m"],
+  pairs: affinities.Pairs,
+  exaggeration: Float[Array, ""] | float,
+  kernels: repulsion.Kernels | None,
+  layout: Layout,
+) -> Float[Array, "p m"]:
+  """The gradient at one device's own points."""
+  push, normaliser = _repulsion(own, xy, kernels, layout)
+  first = _rows(own, layout)[0][0]
+  pull = affinities.attraction(xy, pairs, first=first, points=len(own))
+  return 4 * (exaggeration * pull - push / normaliser)
+
+
+def _repulsion(own, xy, kernels, layout):
+  """sum_j w_ij^2 (y_i - y_j) of a device's own points, and Z."""
+  rows, real = _rows(own, layout)
+  if layout.nodes is None:
+    everywhere = jnp.arange(len(xy)) < layout.points
+    push, sums = repulsion.exact(own, rows, xy, everywhere)
+    sums = jnp.where(real, sums, 0.0)
+    return push, jnp.sum(_gather(sums, layout))
+  options = {"nodes": layout.nodes, "total": layout.points}
+  charges = repulsion.spread(own, real, kernels.spacing, **options)
+  if layout.mesh is not None:
+    charges = lax.psum(charges, _AXES)
+  charges = charges * jnp.float32(layout.points / 2.0**31)
+  grid, total = repulsion.field(charges, kernels)
+  # A point has no force of its own on the grid either; its w_ii is 1.
+  push = repulsion.read(grid, own, kernels.spacing)
+  return push, total - layout.points
+
+
+def kernels_at(
+  xy: Float[Array, "n m"],
+  layout: Layout,
+  known: repulsion.Kernels | None = None,
+) -> repulsion.Kernels | None:
+  """The kernels for where the points are, which may be the known ones."""
+  if layout.nodes is None:
+    return None
+  extent = jnp.max(jnp.abs(xy))
+  step = repulsion.step_for(extent, nodes=layout.nodes)
+  make = functools.partial(repulsion.kernels, nodes=layout.nodes)
+  if known is None:
+    return make(step)
+  return lax.cond(step == known.step, lambda _: known, make, step)
+
+
+def _gather(own, layout):
+  if layout.mesh is None:
+    return own
+  return lax.all_gather(own, _AXES, tiled=True)
+
+
+def _rows(own, layout):
+  """Numbers of a device's own rows, and which are no filling."""
+  first = 0
+  if layout.mesh is not None:
+    first = lax.axis_index(_AXES) * len(own)
+  rows = first + jnp.arange(len(own), dtype=jnp.int32)
+  return rows, rows < layout.points
