@@ -97,7 +97,7 @@ def get_config() -> ml_collections.ConfigDict:
   # The folder `landscape` of another run, whose map this one joins; None: fit
   landscape.map = config_dict.placeholder(str)
   landscape.perplexity = 30.0  # of t-SNE
-  landscape.iterations = 750  # of t-SNE
+  landscape.iterations = 1000  # of t-SNE
   landscape.fit_examples = 10000  # that t-SNE fits; the rest are placed
   landscape.cells = "grid"  # over the map, or 'kmeans' on the embeddings
   landscape.grid = _either("auto")  # cells a side; 'auto': as the budget bears

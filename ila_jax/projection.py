@@ -48,7 +48,7 @@ class Options:
 
   dimensions: int = 2
   perplexity: float = 30.0
-  iterations: int = 750
+  iterations: int = 1000
   units: int = 4096
   mesh: Mesh | None = None
   on_progress: Callable[[int, float], None] | None = None

@@ -46,7 +46,7 @@ def fit(
   x: Float[Array | np.ndarray, "n d"],
   *,
   perplexity: float = 30.0,
-  iterations: int = 750,
+  iterations: int = 1000,
   dimensions: int = 2,
   key: Array,
   mesh: Mesh | None = None,
@@ -181,7 +181,7 @@ def _check(perplexity, iterations):
     )
   if iterations < 0:
     raise errors.InputError(
-      f"The iterations of t-SNE are {iterations}; allowed: 0 or more. 750 is"
+      f"The iterations of t-SNE are {iterations}; allowed: 0 or more. 1000 is"
       " usual."
     )
 

@@ -86,6 +86,23 @@ def test_points_are_spread_by_cubic_splines():
   np.testing.assert_allclose(grid / 2.0**31, wanted, atol=1e-6)
 
 
+def test_products_spread_and_read_like_the_stencil(monkeypatch):
+  xy = jnp.asarray(_points(5000, 9.0))
+  real = jnp.arange(5000) < 4990
+  parts = np.random.default_rng(0).normal(size=(2, 64, 64))
+  grid = jnp.asarray(parts[0] + 1j * parts[1], jnp.complex64)
+  options = {"nodes": 64, "total": 5000}
+  spacing = jnp.float32(0.4)
+  charges = repulsion.spread(xy, real, spacing, **options)
+  there = repulsion.read(grid, xy, spacing)
+  monkeypatch.setattr(repulsion, "_by_products", lambda: True)
+  found = repulsion.spread(xy, real, spacing, **options)
+  unit = 5000 / 2.0**31
+  np.testing.assert_allclose(found * unit, charges * unit, atol=1e-4)
+  read = repulsion.read(grid, xy, spacing)
+  np.testing.assert_allclose(read, there, rtol=1e-4, atol=1e-5)
+
+
 def test_charges_are_the_same_in_any_order_and_in_parts():
   xy = jnp.asarray(_points(1000, 5.0))
   real = jnp.ones(1000, bool)

@@ -49,7 +49,7 @@ def main() -> None:
   x = x[rng.permutation(len(x))[: sum(sizes)]].astype(np.float32)
   fitted, joining = np.split(x, [sizes[0]])
   kept, seconds, bytes_held = {}, {}, {}
-  chosen = projection.Options(iterations=100 if options.tiny else 750)
+  chosen = projection.Options(iterations=100 if options.tiny else 1000)
   print(f"{'':11} {'fitted':>7} {'joining':>8} {'fit s':>8} {'MB':>6}")
   for name in projection.PROJECTIONS:
     start = time.perf_counter()

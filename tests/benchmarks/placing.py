@@ -97,7 +97,7 @@ def main() -> None:
   positions = tsne.fit(
     points,
     perplexity=maps.PERPLEXITY,
-    iterations=150 if options.tiny else 750,
+    iterations=150 if options.tiny else 1000,
     key=key,
   ).xy
   arguments = {

@@ -271,7 +271,7 @@ def main() -> None:
   flags.add_argument("--points", default="5000,20000,50000", help="sizes")
   flags.add_argument("--rivals", dest="only", help="the same as --only")
   flags.set_defaults(only="")
-  flags.add_argument("--iterations", type=int, default=750)
+  flags.add_argument("--iterations", type=int, default=1000)
   options = harness.parse(flags)
   sizes = [int(size) for size in options.points.split(",")]
   if options.tiny:
