@@ -236,7 +236,7 @@ def read(
 
 
 def _by_products():
-  """Whether points meet the grid in matrix products: TPUs scatter one by one."""
+  """Whether points meet the grid in products: a TPU scatters one by one."""
   return jax.default_backend() == "tpu"
 
 
