@@ -38,8 +38,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     config.landscape.cells == "kmeans" and config.landscape.clusters is None
   )
   budget = {"budget": config.select.budget, "unit": config.select.unit}
-  joins = config.landscape.map
-  joined = {"joined": provenance.signature(joins)} if joins else {}
+  joined = mapping.joined_inputs(config)
   stage = provenance.Stage(
     workdir,
     "landscape",

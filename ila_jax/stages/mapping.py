@@ -20,6 +20,7 @@ from ila_jax import (
   landscape,
   metrics,
   projection,
+  provenance,
   shards,
 )
 from ila_jax import config as config_lib
@@ -89,6 +90,17 @@ def run(
     "notes": found.notes,
   }
   return Mapped(xy, cell, about)
+
+
+def joined_inputs(config: config_lib.Config) -> dict[str, Any]:
+  """What tells whether the map that is joined is the same; {} of none."""
+  if config.landscape.map is None:
+    return {}
+  folder = epath.Path(config.landscape.map)
+  there = [folder / MAP, folder / CENTERS]
+  files = [path.read_bytes().hex() for path in there if path.exists()]
+  found = [provenance.signature(folder / FITTED), *files]
+  return {"joined": provenance.fingerprint(found)}
 
 
 def fit_rows(config: config_lib.Config, ids: np.ndarray) -> np.ndarray:

@@ -3,10 +3,10 @@
     python -m tests.benchmarks.tsne --embeddings RUN/embed
 
 All have the same embeddings, perplexity 30 and a start from the principal
-components; the rest is their own choice. Ours and openTSNE (neighbours by
-Annoy, repulsion by FFT) take 250 iterations with exaggeration and 500 without;
-scikit-learn (exact neighbours, Barnes-Hut) takes its 1,000. Without a folder,
-embeddings are made up: 20 topics of 10 clusters each in 384 dimensions.
+components; the rest is their own choice. Ours and scikit-learn (exact
+neighbours, Barnes-Hut) take 250 iterations with exaggeration and 750 without;
+openTSNE (neighbours by Annoy, repulsion by FFT) takes its 250 and 500. Without
+a folder, embeddings are made up: 20 topics of 10 clusters in 384 dimensions.
 
 Every contender makes one pass only, in a fresh process for each size, without
 a pass to warm up: of ours the seconds include compiling, of all they leave out
