@@ -15,6 +15,7 @@ from ila_jax import (
   quantiles,
 )
 from ila_jax import config as config_lib
+from ila_jax import mesh as mesh_lib
 from ila_jax.stages import duplicates, mapping, stability
 from ila_jax.stages import scoring as scoring_stage
 
@@ -66,6 +67,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     max_cells=_max_cells(config, workdir, scores),
   )
   _write_cells(config, workdir, mesh, scores, mapped)
+  mesh_lib.barrier("cells written")
   mapping.drop_parts(workdir, len(row))
   if config.landscape.duplicate_cosine is not None:
     duplicates.run_into(config, workdir, mesh, stage.folder)
