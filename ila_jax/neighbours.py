@@ -41,7 +41,7 @@ def nearest(
 ) -> Neighbours:
   """Finds the k nearest points of every query: argmin_j |q - p_j|^2.
 
-  The order comes from matrix products, the distances themselves from the
+  Who is near comes from matrix products, the distances and their order from the
   differences, so that a point is at distance 0 from its duplicate. Equally near
   points come in the order of their index. On a TPU the neighbours are found
   approximately from k = 16 on (`jax.lax.approx_max_k`, Chern et al. 2022): each

@@ -41,7 +41,7 @@ def place(
   points: Float[Array | np.ndarray, "f d"],
   positions: Float[Array | np.ndarray, "f 2"],
   *,
-  perplexity: float = 30.0,
+  perplexity: float,
 ) -> Float[Array, "n 2"]:
   """Places new points between fitted ones.
 

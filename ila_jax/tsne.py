@@ -163,9 +163,7 @@ def cost(
   0.0
   """
   layout = descent.Layout(len(xy), nodes, None)
-  return jax.jit(descent.kl, static_argnames="layout")(
-    _filled(xy), pairs, layout=layout
-  )
+  return descent.kl(_filled(xy), pairs, layout=layout)
 
 
 def _filled(xy):

@@ -131,11 +131,14 @@ def test_new_records_join_a_map_that_stays(tmp_path, kind):
   # All the old records among new ones, in another order.
   order = np.random.default_rng(2).permutation(N)
   new = _write(tmp_path / "new", rows=order)
+  # What kind of map it is the joined map says.
   joins = kind | {"landscape__map": str(old / "landscape")}
+  joins["landscape__projection"] = "random"
   second, joined = _run(new, _config(**joins))
   after = {p.name: p.read_bytes() for p in (new / "landscape/map").iterdir()}
   assert before == after
   assert joined["joined"] == joins["landscape__map"]
+  assert joined["description"] == about["description"]
   assert joined["num_cells"] == about["num_cells"]
   place = {name: i for i, name in enumerate(second["id"])}
   again = [place[name] for name in first["id"]]

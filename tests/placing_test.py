@@ -110,7 +110,7 @@ def test_few_fitted_points(f):
   x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
   points = np.random.default_rng(1).normal(size=(f, 3)).astype(np.float32)
   positions = np.random.default_rng(2).normal(size=(f, 2)).astype(np.float32)
-  placed = np.asarray(placing.place(x, points, positions))
+  placed = np.asarray(placing.place(x, points, positions, perplexity=30.0))
   assert placed.shape == (4, 2)
   assert np.isfinite(placed).all()
   assert np.abs(placed).max() <= np.abs(positions).max() + 1e-6
@@ -118,4 +118,5 @@ def test_few_fitted_points(f):
 
 def test_no_new_points(fitted):
   points, new, positions = fitted
-  assert placing.place(new[:0], points, positions).shape == (0, 2)
+  placed = placing.place(new[:0], points, positions, perplexity=15.0)
+  assert placed.shape == (0, 2)

@@ -39,12 +39,12 @@ _CLUSTERED_EXAMPLES = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Mapped:
-  """Where the n scored examples lie.
+  """Where the n scored examples lie, and what `map.json` says.
 
   Attributes:
     xy: positions, float32 [n, m].
     cell: int32 [n].
-    about: what `map.json` tells of the map and its cells.
+    about: of the map and its cells.
   """
 
   xy: np.ndarray
@@ -81,7 +81,7 @@ def run(
   if config.landscape.cells == "kmeans":
     cell, cells = _clusters(config, workdir, mesh, x, ids, max_cells)
   else:
-    cell, cells = _grid(config, xy, max_cells, joined)
+    cell, cells = _grid(config, found.name, xy, max_cells, joined)
   about = cells | {
     "projection": found.name,
     "dimensions": found.dimensions,
@@ -97,7 +97,7 @@ def joined_inputs(config: config_lib.Config) -> dict[str, Any]:
   if config.landscape.map is None:
     return {}
   folder = epath.Path(config.landscape.map)
-  there = [folder / MAP, folder / CENTERS]
+  there = (folder / name for name in (MAP, CENTERS))
   files = [path.read_bytes().hex() for path in there if path.exists()]
   found = [provenance.signature(folder / FITTED), *files]
   return {"joined": provenance.fingerprint(found)}
@@ -216,8 +216,7 @@ def _places(
   """Positions [rows, m], part by part; a part on disk is kept."""
   parts = _parts(rows)
   targets = _targets(workdir, len(parts))
-  done = shards.done(targets)
-  placed = []
+  done, placed = shards.done(targets), []
   with metrics.counter(rows, desc="place", unit="examples") as advance:
     for part, target, there in zip(parts, targets, done, strict=True):
       if there:
@@ -306,6 +305,7 @@ def _fit_centers(
 
 def _grid(
   config: config_lib.Config,
+  name: str,
   xy: np.ndarray,
   max_cells: int,
   joined: dict[str, Any] | None,
@@ -322,7 +322,7 @@ def _grid(
   cell = landscape.grid_cells(xy, grid=grid, low=low, high=high, clip=True)
   sides = " × ".join([str(grid)] * xy.shape[1])
   return np.asarray(cell), {
-    "description": f"a {sides} grid over {config.landscape.projection}",
+    "description": f"a {sides} grid over {name}",
     "num_cells": grid ** xy.shape[1],
     "grid": grid,
     "low": low.tolist(),
