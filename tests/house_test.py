@@ -41,7 +41,7 @@ ORDER = (
   *("config_checks", "config", "shards"),
   *("stages.training", "stages.base", "stages.pool", "stages.embedding"),
   *("stages.scoring", "stages.near_reference", "stages.duplicates"),
-  *("stages.fitted", "stages.stability", "stages.mapping"),
+  *("stages.fitted", "stages.stability", "stages.joining", "stages.mapping"),
   "stages.landscape",
   *("stages.streaming", "stages.selection"),
   *("stages.finetuning", "stages.scaling", "stages.exploring"),

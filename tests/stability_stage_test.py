@@ -208,6 +208,29 @@ def test_a_map_in_space_has_its_cells_in_space(tmp_path):
   assert in_plane["rows"][0]["cells"] != found["rows"][0]["cells"]
 
 
+@pytest.mark.parametrize("cells", ["grid", "kmeans"])
+def test_a_joined_map_is_the_runs_own(tmp_path, cells):
+  old, new = epath.Path(tmp_path / "old"), epath.Path(tmp_path / "new")
+  for workdir in (old, new):
+    _write(workdir)
+  kind = {"landscape__cells": cells}
+  there = {"landscape__projection": "pca", "landscape__perplexity": 7.0}
+  count = {"landscape__grid": 5} if cells == "grid" else {}
+  landscape.run(_config((), **kind, **there, **count), old, mesh.make())
+  joins = _config(
+    ("projection",), **kind, landscape__map=str(old / "landscape")
+  )
+  landscape.run(joins, new, mesh.make())
+  found = json.loads((new / "landscape" / stability.STABILITY).read_text())
+  table = artifacts.read_table(old / "landscape/cells.parquet")
+  assert found["rows"][0]["cells"] == len(np.unique(table["cell"]))
+  names = {row["variant"] for row in found["rows"]}
+  if cells == "grid":
+    assert found["rows"][0]["coverage"][0] == 1
+    assert {"grid over tsne", "k-means cells"} <= names
+    assert "grid over pca" not in names
+
+
 def _place(rows, wanted):
   return np.argsort(rows)[wanted]
 

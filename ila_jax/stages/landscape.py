@@ -16,10 +16,10 @@ from ila_jax import (
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
-from ila_jax.stages import duplicates, mapping, stability
+from ila_jax.stages import duplicates, joining, mapping, stability
 from ila_jax.stages import scoring as scoring_stage
 
-MAP = mapping.MAP
+MAP = joining.MAP
 # Domains below this are merged into blocks of the map.
 _MIN_DOMAIN_EXAMPLES = 50
 # Of sketches: examples that pass at once, and the error of a quantile.
@@ -39,7 +39,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     config.landscape.cells == "kmeans" and config.landscape.clusters is None
   )
   budget = {"budget": config.select.budget, "unit": config.select.unit}
-  joined = mapping.joined_inputs(config)
+  joined = joining.inputs(config)
   stage = provenance.Stage(
     workdir,
     "landscape",
@@ -160,7 +160,7 @@ def _report_stability(
   )
   fitted = scores["row"][mapping.fit_rows(config, scores["id"])]
   stability.run_into(
-    config,
+    joining.as_joined(config),
     workdir,
     mesh,
     folder,

@@ -16,21 +16,15 @@ from ila_jax import (
   artifacts,
   clusters,
   draws,
-  errors,
   landscape,
   metrics,
   projection,
-  provenance,
   shards,
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
-from ila_jax.stages import embedding
+from ila_jax.stages import embedding, joining
 
-# What the map and its cells are: for the report, and for runs that join.
-MAP = "map.json"
-FITTED = "map"
-CENTERS = "centers.npy"
 # Examples that are placed at once, and the unit of resume.
 _PART_ROWS = 65_536
 # Examples that k-means looks at.
@@ -75,7 +69,7 @@ def run(
     errors.InputError: a map that does not suit the embeddings or the cells.
   """
   x = embedding.Rows(workdir, row)
-  joined = _joined(config)
+  joined = joining.read(config)
   found = _map(config, workdir, mesh, x, fit_rows(config, ids))
   xy = _places(workdir, mesh, found, x, len(row))
   if config.landscape.cells == "kmeans":
@@ -90,17 +84,6 @@ def run(
     "notes": found.notes,
   }
   return Mapped(xy, cell, about)
-
-
-def joined_inputs(config: config_lib.Config) -> dict[str, Any]:
-  """What tells whether the map that is joined is the same; {} of none."""
-  if config.landscape.map is None:
-    return {}
-  folder = epath.Path(config.landscape.map)
-  there = (folder / name for name in (MAP, CENTERS))
-  files = [path.read_bytes().hex() for path in there if path.exists()]
-  found = [provenance.signature(folder / FITTED), *files]
-  return {"joined": provenance.fingerprint(found)}
 
 
 def fit_rows(config: config_lib.Config, ids: np.ndarray) -> np.ndarray:
@@ -120,35 +103,6 @@ def _drawn(config, ids, count, purpose):
   return rows[np.argsort(ids[rows])]
 
 
-def _joined(config: config_lib.Config) -> dict[str, Any] | None:
-  """What the map that is joined says of itself; its cells are kept."""
-  if config.landscape.map is None:
-    return None
-  path = epath.Path(config.landscape.map) / MAP
-  if not path.exists():
-    raise errors.InputError(
-      f"config.landscape.map is {config.landscape.map!r}, which has no {MAP}; "
-      "allowed: the folder `landscape` of a finished run, or None."
-    )
-  found = artifacts.read_json(path)
-  kind = "kmeans" if found["grid"] is None else "grid"
-  same = {
-    "cells": (kind,),
-    "grid": ("auto", found["grid"]),
-    "clusters": (None, found["num_cells"]),
-  }
-  other = {"grid": "clusters", "kmeans": "grid"}[kind]
-  for name, allowed in same.items():
-    value = getattr(config.landscape, name)
-    if name != other and value not in allowed:
-      raise errors.InputError(
-        f"config.landscape.{name} is {value!r}, and the map that "
-        f"config.landscape.map joins has {allowed[-1]!r}; allowed: "
-        f"{' or '.join(map(repr, allowed))}. New records join its cells."
-      )
-  return found
-
-
 def _map(
   config: config_lib.Config,
   workdir: epath.Path,
@@ -157,14 +111,14 @@ def _map(
   rows: np.ndarray,
 ) -> projection.Map:
   """The map, on all devices: read back, joined, or fitted on some rows."""
-  own = workdir / "landscape" / FITTED
+  own = workdir / "landscape" / joining.FITTED
   if mesh_lib.agree([(own / projection.ABOUT).exists()])[0]:
     found = projection.load(own)
   else:
     if config.landscape.map is None:
       found = _fit(config, mesh, x[rows])
     else:
-      path = epath.Path(config.landscape.map) / FITTED
+      path = epath.Path(config.landscape.map) / joining.FITTED
       found = projection.load(path, width=x.width)
       metrics.say(f"  joining the {found.name} map of {path}")
     if mesh_lib.is_writer():
@@ -254,7 +208,7 @@ def _clusters(
   max_cells: int,
 ) -> tuple[np.ndarray, dict[str, Any]]:
   """k-means cells, and what they are; found in the order of the ids."""
-  own = workdir / "landscape" / CENTERS
+  own = workdir / "landscape" / joining.CENTERS
   if mesh_lib.agree([own.exists()])[0]:
     centers = artifacts.read_array(own)
   else:
@@ -262,7 +216,9 @@ def _clusters(
       count = config.landscape.clusters or max_cells
       centers = _fit_centers(config, mesh, x, ids, count)
     else:
-      centers = artifacts.read_array(epath.Path(config.landscape.map) / CENTERS)
+      centers = artifacts.read_array(
+        epath.Path(config.landscape.map) / joining.CENTERS
+      )
     artifacts.write_array(own, centers)
     mesh_lib.barrier("centers written")
   cell = []

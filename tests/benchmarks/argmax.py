@@ -3,9 +3,9 @@
     python -m tests.benchmarks.argmax
 
 100,000 cells, a tenth of them empty; depths have 2,000 values, so that ties
-are many, and the lowest row wins them. All must give the same rows. Each holds the
-columns in its own format before the clock starts; "ours from NumPy" puts them
-on the devices while it runs. Ours has one CPU device for each thread; each
+are many, and the lowest row wins them. All must give the same rows. Each holds
+the columns in its own format before the clock starts; "ours from numpy" puts
+them on the devices while it runs. Ours has one CPU device for each thread; each
 passes its rows once, and the states of the devices are joined at the end.
 """
 
