@@ -101,9 +101,12 @@ def descend(
       moved = jnp.where(real[:, None], moved - total / layout.points, 0.0)
       return State(moved, velocity, gain), kernels
 
-    first = kernels_at(_gather(state.xy, layout), layout)
-    state, kernels = lax.fori_loop(0, steps, step, (state, first))
-    return state, *_local_kl(state.xy, pairs, layout, kernels)
+    # What makes the kernels stands once in the program, in the loop.
+    none = layout.nodes and repulsion.no_kernels(nodes=layout.nodes)
+    state, kernels = lax.fori_loop(0, steps, step, (state, none))
+    xy = _gather(state.xy, layout)
+    found = _local_kl(state.xy, xy, pairs, kernels, layout)
+    return state, found, jnp.max(jnp.abs(xy))
 
   arguments = (steps, exaggeration, momentum, rate)
   arguments = [jnp.asarray(a, jnp.float32) for a in arguments]
@@ -118,7 +121,8 @@ def kl(
   """KL(P || Q) in nats. xy has `affinities.rows_for` rows."""
 
   def evaluate(state, pairs):
-    return _local_kl(state.xy, pairs, layout)[0]
+    xy = _gather(state.xy, layout)
+    return _local_kl(state.xy, xy, pairs, kernels_at(xy, layout), layout)
 
   state = State(xy, xy, xy)
   return _on_mesh(evaluate, layout, state, pairs, out=PartitionSpec())
@@ -131,17 +135,14 @@ cost = jax.jit(
 )
 
 
-def _local_kl(own, pairs, layout, known=None):
-  """KL(P || Q) from one device's rows, and how far the map reaches."""
-  xy = _gather(own, layout)
-  kernels = kernels_at(xy, layout, known)
+def _local_kl(own, xy, pairs, kernels, layout):
+  """KL(P || Q), where a device has its own rows and sees all positions."""
   _, squared = affinities.differences(xy, pairs)
   p = pairs.probability
   log_p = jnp.log(jnp.where(p > 0, p, 1.0))
   near = jnp.sum(p * (log_p + jnp.log1p(squared)), axis=1)
   _, normaliser = _repulsion(own, xy, kernels, layout)
-  found = jnp.sum(_gather(near, layout)) + jnp.log(normaliser)
-  return found, jnp.max(jnp.abs(xy))
+  return jnp.sum(_gather(near, layout)) + jnp.log(normaliser)
 
 
 def slope(

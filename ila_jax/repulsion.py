@@ -98,8 +98,7 @@ def nodes_for(extent: float) -> int:
   >>> nodes_for(10.0), nodes_for(1000.0)
   (64, 1024)
   """
-  # A tenth more, for a map that grows before it is asked again.
-  wanted = 2 * 1.1 * extent / SPACING + 2 * _BORDER
+  wanted = 2 * extent / SPACING + 2 * _BORDER
   return next((nodes for nodes in NODES if nodes >= wanted), NODES[-1])
 
 
@@ -136,6 +135,17 @@ def kernels(step: Int[Array, ""], *, nodes: int) -> Kernels:
     jnp.fft.rfft2(w).real / both,
     (jnp.fft.rfft2(x * w * w) / both, jnp.fft.rfft2(y * w * w) / both),
   )
+
+
+def no_kernels(*, nodes: int) -> Kernels:
+  """Those of no spacing, which a loop may start from.
+
+  >>> int(no_kernels(nodes=8).step)
+  -1
+  """
+  shapes = jax.eval_shape(lambda: kernels(jnp.int32(0), nodes=nodes))
+  found = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+  return found._replace(step=jnp.int32(-1))
 
 
 def spread(
