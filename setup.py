@@ -39,6 +39,7 @@ setuptools.setup(
       "ipykernel>=6.29",
       "nbclient>=0.10",
       "nbformat>=5.10",
+      "openTSNE>=1.0.2",
       "pandas>=2.2",
       "peft>=0.17",
       "pytest>=8.2",

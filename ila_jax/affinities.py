@@ -98,10 +98,14 @@ def joint_probabilities(
   )
   directed, index = mesh_lib.fetch((directed, found.index))
   ends = np.arange(0, n * k + 1, k)
-  sparse = scipy.sparse.csr_array(
+  ends = ends.astype(scipy.sparse.get_index_dtype(maxval=n * k))
+  backwards = scipy.sparse.csr_array(
     (directed[:n].ravel(), index[:n].ravel(), ends), shape=(n, n)
-  )
-  return ((sparse + sparse.T) / (2 * n)).tocsr()
+  ).T.tocsr()
+  # Turned twice the neighbours of a row ascend: rows then add up four times as
+  # fast as in the order of their distance.
+  forwards = backwards.T.tocsr()
+  return (forwards + backwards) / np.float32(2 * n)
 
 
 def cut(joint: scipy.sparse.csr_array, *, mesh: Mesh | None = None) -> Pairs:

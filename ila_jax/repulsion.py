@@ -158,7 +158,9 @@ def spread(
 ) -> Int[Array, "g g"]:
   """Charges of the points on the nodes, in units of total / 2^31.
 
-  Whole numbers: their sum is the same in every order, on every device.
+  Whole numbers: their sum is the same in every order, on every device. Only on
+  a TPU, where a device multiplies its own points first, it is the same for one
+  division among devices.
 
   Args:
     own: positions, within the grid.

@@ -5,7 +5,8 @@ among the embeddings (`affinities`), Q the same on the map, with Student's t
 kernel w_ij = 1 / (1 + |y_i - y_j|^2) and Q = w / Z (`repulsion`). On a mesh
 every device moves its own points; a step gathers all positions, 8 bytes a
 point, and adds up the charges on the grid. All other sums are taken in the same
-order whatever the number of devices, so that the map is the same to the bit.
+order whatever the number of devices, so that the map is the same to the bit; of
+TPUs only on as many of them.
 """
 
 from collections.abc import Callable
@@ -60,7 +61,7 @@ def fit(
   0.5; then 1 and 0.8. The learning rate is n / (4 exaggeration), with gains:
   n / 12 and n for those who leave the gradient's factor 4 to the rate. No floor
   is put under it; it threw small pools about. The same rows in the same order
-  give the same bits, on any number of devices.
+  give the same bits, on any number of devices (of TPUs, on the same number).
 
   Args:
     x: embeddings, float32, equal on every host.
@@ -96,7 +97,6 @@ def fit(
   state = _start(x, dimensions, key, mesh)
   gridded = n >= EXACT_BELOW and dimensions == 2
   early = min(_EXAGGERATION_ITERATIONS, iterations // 3)
-  done = 0
   done, extent = 0, float(jnp.max(jnp.abs(state.xy)))
   while done < iterations:
     phase_end = early if done < early else iterations

@@ -28,6 +28,28 @@ def test_inertia_is_as_low_as_sklearns(count):
   np.testing.assert_allclose(found.inertia, wanted, rtol=1e-5)
 
 
+def test_the_start_is_as_good_as_sklearns_and_better_than_one_draw():
+  x = _digits(800)
+
+  def theirs(seed, trials):
+    centers, _ = cluster.kmeans_plusplus(
+      x, 40, random_state=seed, n_local_trials=trials
+    )
+    return ((x[:, None] - centers) ** 2).sum(-1).min(axis=1).sum()
+
+  seeds = range(5)
+  ours = np.mean(
+    [
+      clusters.kmeans(
+        x, clusters=40, key=jax.random.key(seed), iterations=0
+      ).inertia
+      for seed in seeds
+    ]
+  )
+  assert ours <= 1.05 * np.mean([theirs(seed, None) for seed in seeds])
+  assert ours <= 0.95 * np.mean([theirs(seed, 1) for seed in seeds])
+
+
 @pytest.mark.parametrize("iterations", [1, 4, 300])
 def test_from_the_same_start_it_ends_where_sklearn_does(iterations):
   rng = np.random.default_rng(0)

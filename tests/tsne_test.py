@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import openTSNE
 import pytest
 import threadpoolctl
 from jax import numpy as jnp
@@ -120,18 +121,23 @@ def test_three_dimensions_cost_less_than_two():
   assert three.kl < two.kl
 
 
-def test_map_is_as_good_as_sklearns():
-  x = _digits(1000)
+def test_map_is_as_good_as_the_better_of_sklearns_and_opentsnes():
+  x = _digits(1200)  # Enough for a grid.
   ours = tsne.fit(x, perplexity=30.0, key=KEY)
   with threadpoolctl.threadpool_limits(
     1
   ):  # Its threads spin on a busy machine.
     rival = manifold.TSNE(perplexity=30, init="pca", random_state=0)
-    theirs = rival.fit_transform(x)
+    rivals = [rival.fit_transform(x)]
+  fitted = openTSNE.TSNE(
+    perplexity=30, neighbors="exact", n_jobs=1, random_state=0
+  ).fit(x)
+  rivals.append(np.asarray(fitted))
   p = _pairs(x, 30.0)[1]
-  np.testing.assert_allclose(ours.kl, _dense_kl(ours.xy, p), rtol=1e-4)
-  assert ours.kl <= 1.01 * _dense_kl(theirs, p)
-  assert _kept_neighbours(x, ours.xy) >= _kept_neighbours(x, theirs) - 0.01
+  np.testing.assert_allclose(ours.kl, _dense_kl(ours.xy, p), rtol=1e-3)
+  assert ours.kl <= 1.01 * min(_dense_kl(xy, p) for xy in rivals)
+  kept = max(_kept_neighbours(x, xy) for xy in rivals)
+  assert _kept_neighbours(x, ours.xy) >= kept - 0.01
 
 
 def test_same_bits_twice_and_progress_every_fifty():
