@@ -422,6 +422,9 @@ def test_adapters_are_scored_in_one_pass(run, tmp_path):
   assert "model.safetensors" not in written
 
 
+_LANDSCAPE_FILES = ("cells.parquet", "duplicates.parquet", "map.json")
+
+
 def test_two_hosts_equal_one(run, tmp_path):
   _, alone, _ = run
   with socket.socket() as free:
@@ -453,6 +456,15 @@ def test_two_hosts_equal_one(run, tmp_path):
   for name in ("nll_base", "nll_sft"):
     np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3)
   assert artifacts.read_jsonl(together / "finetune/evaluations.jsonl")
+  # From the scores on one host gives the bits of two.
+  again = shutil.copytree(together, tmp_path / "again")
+  config = tiny.config(source, pool__fields__labels="tags", mesh__fsdp=2)
+  pipeline.run(config, again, stages=("landscape", "select"), redo="landscape")
+  files = sorted((again / "select").glob("*.parquet"))
+  files += [again / "landscape" / name for name in _LANDSCAPE_FILES]
+  for path in files:
+    there = together / path.relative_to(again)
+    assert path.read_bytes() == there.read_bytes(), path
 
 
 def _command(workdir: pathlib.Path, *flags: str) -> list[str]:
