@@ -105,7 +105,7 @@ def descend(
     none = layout.nodes and repulsion.no_kernels(nodes=layout.nodes)
     state, kernels = lax.fori_loop(0, steps, step, (state, none))
     xy = _gather(state.xy, layout)
-    found = _local_kl(state.xy, xy, pairs, kernels, layout)
+    found = _cost(state.xy, xy, pairs, kernels, layout)
     return state, found, jnp.max(jnp.abs(xy))
 
   arguments = (steps, exaggeration, momentum, rate)
@@ -115,27 +115,20 @@ def descend(
   return _on_mesh(own_rows, layout, state, pairs, *arguments, out=out)
 
 
-def kl(
+def cost(
   xy: Float[Array, "n m"], pairs: affinities.Pairs, *, layout: Layout
 ) -> Float[Array, ""]:
   """KL(P || Q) in nats. xy has `affinities.rows_for` rows."""
 
   def evaluate(state, pairs):
     xy = _gather(state.xy, layout)
-    return _local_kl(state.xy, xy, pairs, kernels_at(xy, layout), layout)
+    return _cost(state.xy, xy, pairs, kernels_at(xy, layout), layout)
 
   state = State(xy, xy, xy)
   return _on_mesh(evaluate, layout, state, pairs, out=PartitionSpec())
 
 
-cost = jax.jit(
-  kl,
-  static_argnames="layout",
-  compiler_options=repulsion.DETERMINISTIC,
-)
-
-
-def _local_kl(own, xy, pairs, kernels, layout):
+def _cost(own, xy, pairs, kernels, layout):
   """KL(P || Q), where a device has its own rows and sees all positions."""
   _, squared = affinities.differences(xy, pairs)
   p = pairs.probability

@@ -33,6 +33,11 @@ EXACT_BELOW = 1024
 _EXAGGERATION = 12.0
 _EXAGGERATION_ITERATIONS = 250
 _ITERATIONS_PER_CALL = 50  # Between two of them the host waits and reports.
+_compiled_cost = jax.jit(
+  descent.cost,
+  static_argnames="layout",
+  compiler_options=repulsion.DETERMINISTIC,
+)
 
 
 class Fit(NamedTuple):
@@ -116,7 +121,7 @@ def fit(
   # The cost is a small difference: a grid twice as fine for it.
   nodes = repulsion.nodes_for(2 * extent) if gridded else None
   kl = float(
-    descent.cost(state.xy, pairs, layout=descent.Layout(n, nodes, mesh))
+    _compiled_cost(state.xy, pairs, layout=descent.Layout(n, nodes, mesh))
   )
   if on_progress and done:
     on_progress(done, kl)
@@ -163,7 +168,7 @@ def cost(
   0.0
   """
   layout = descent.Layout(len(xy), nodes, None)
-  return descent.kl(_filled(xy), pairs, layout=layout)
+  return descent.cost(_filled(xy), pairs, layout=layout)
 
 
 def _filled(xy):

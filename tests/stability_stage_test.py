@@ -277,9 +277,9 @@ def test_what_is_there_is_kept_and_what_is_new_is_added(run, monkeypatch):
   compared = []
   compare = stability._compare
 
-  def count(config, here, own, variant, advance):
+  def count(config, here, own, variant):
     compared.append(variant.axis)
-    return compare(config, here, own, variant, advance)
+    return compare(config, here, own, variant)
 
   monkeypatch.setattr(stability, "_compare", count)
   again, _ = _study(_config(("grid",)), workdir)

@@ -4,7 +4,6 @@ It is measured among the examples that the map was fitted on, at their share of
 the budget: a few fits more are the cost, however large the pool is.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -41,7 +40,6 @@ def run_into(
   *,
   rows: np.ndarray,
   budget: int,
-  fit_seconds: float | None = None,
 ) -> None:
   """Writes `stability.json`: how far each variant agrees with the run.
 
@@ -54,7 +52,6 @@ def run_into(
     folder: of stage `landscape`; holds `cells.parquet`.
     rows: of the pool, on which the map was fitted, in the order of their ids.
     budget: candidates of the pool that are selected.
-    fit_seconds: that the run's own map took, to say what is to come.
   """
   path = epath.Path(folder) / STABILITY
   made_from = _made_from(config, workdir, len(rows), budget)
@@ -66,18 +63,18 @@ def run_into(
   todo = [v for v in _variants(config) if (v.axis, v.name) not in there]
   if not todo:
     return
-  steps = [_steps(config, variant) for variant in todo]
-  fits = sum(step > 1 for step in steps)
+  fits = sum(_fits_tsne(config, variant) for variant in todo)
   metrics.say(
     f"  stability: {len(todo)} comparisons among {len(rows):,} examples; t-SNE "
     f"is fitted {fits} times"
-    + (f", about {fits * fit_seconds:.0f} s" if fit_seconds else "")
   )
-  with metrics.counter(sum(steps), desc="stability", unit="steps") as advance:
+  with metrics.counter(
+    len(todo), desc="stability", unit="comparisons"
+  ) as advance:
     fitted = fitted_lib.read(
       config, workdir, mesh, folder, rows=rows, budget=budget
     )
-    xy = _positions(config, fitted, _own(config), advance)
+    xy = _positions(config, fitted, _own(config))
     own = _cells(config, fitted, _own(config), xy)
     candidates = int(fitted.free.sum())
     found |= {
@@ -88,10 +85,10 @@ def run_into(
       "subsets": len(fitted.subsets),
       "subset_examples": fitted.subsets.shape[1],
     }
-    for variant, step in zip(todo, steps, strict=True):
-      found["rows"].append(_compare(config, fitted, own, variant, advance))
+    for variant in todo:
+      found["rows"].append(_compare(config, fitted, own, variant))
       artifacts.write_json(path, found)
-      advance(1 if step == 1 else 0)
+      advance(1)
 
 
 def _made_from(
@@ -127,17 +124,16 @@ def _variants(config: config_lib.Config) -> list[variants_lib.Variant]:
   )
 
 
-def _steps(config: config_lib.Config, variant: variants_lib.Variant) -> int:
-  """What a variant costs: the gradient steps of a fit, or 1."""
+def _fits_tsne(
+  config: config_lib.Config, variant: variants_lib.Variant
+) -> bool:
   making = variant.making
-  if (
-    making is None
-    or making.cells != "grid"
-    or making.projection in ("pca", "random")
-    or making.same_map(_own(config))
-  ):
-    return 1
-  return config.landscape.iterations
+  return (
+    making is not None
+    and making.cells == "grid"
+    and making.projection not in ("pca", "random")
+    and not making.same_map(_own(config))
+  )
 
 
 def _compare(
@@ -145,12 +141,11 @@ def _compare(
   fitted: fitted_lib.Fitted,
   own: np.ndarray,
   variant: variants_lib.Variant,
-  advance: Callable[..., None],
 ) -> dict[str, Any]:
   """How far a variant agrees with the run; None where it has no part."""
   making, xy, cell = variant.making, None, own
   if making:
-    xy = _positions(config, fitted, making, advance)
+    xy = _positions(config, fitted, making)
     cell = _cells(config, fitted, making, xy) if making != _own(config) else own
   deep = fitted.depths[variant.reference]
   theirs = fitted.depths[variant.against]
@@ -194,7 +189,6 @@ def _positions(
   config: config_lib.Config,
   fitted: fitted_lib.Fitted,
   making: variants_lib.Making,
-  advance: Callable[..., None],
 ) -> np.ndarray | None:
   """The map below a grid; the run's own is not fitted again if it is plane."""
   if making.cells != "grid":
@@ -202,13 +196,7 @@ def _positions(
   dimensions = config.landscape.dimensions
   if making.same_map(_own(config)) and dimensions == 2:
     return fitted.xy
-  kind, done = projection.PROJECTIONS[making.projection], 0
-
-  def on_progress(iterations: int, kl: float) -> None:
-    nonlocal done
-    advance(iterations - done)
-    done = iterations
-
+  kind = projection.PROJECTIONS[making.projection]
   found = projection.fit(
     fitted.x,
     name=making.projection,
@@ -218,7 +206,6 @@ def _positions(
       perplexity=making.perplexity,
       iterations=config.landscape.iterations,
       mesh=fitted.sharded.sharding.mesh,
-      on_progress=on_progress,
     ),
   )
   return np.asarray(found.place(fitted.x))
