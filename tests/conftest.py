@@ -15,6 +15,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jaxtyping.install_import_hook("ila_jax", "beartype.beartype")
 
 _CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
+# Most of the time goes to compiling: kept, it is saved the next time.
+_COMPILED = {
+  "jax_compilation_cache_dir": str(_CHECKOUT / ".pytest_cache/compiled"),
+  "jax_persistent_cache_min_compile_time_secs": 0.0,
+}
+for _name, _value in _COMPILED.items():
+  jax.config.update(_name, _value)
+  os.environ.setdefault(_name.upper(), str(_value))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,6 +5,7 @@ import time
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from ila_jax import hardware
 from ila_jax import mesh as mesh_lib
@@ -14,6 +15,8 @@ from ila_jax import mesh as mesh_lib
 def hits(monkeypatch):
   """Programs that were found in a folder; all are worth keeping."""
   monkeypatch.setattr(hardware, "_WORTH_SECONDS", 0.0)
+  kept = jax.config.jax_compilation_cache_dir  # That of the tests.
+  jax.config.update("jax_compilation_cache_dir", None)
   found = []
 
   def listen(event, **_):
@@ -23,6 +26,8 @@ def hits(monkeypatch):
   jax.monitoring.register_event_listener(listen)
   yield found
   jax.monitoring.unregister_event_listener(listen)
+  compilation_cache.reset_cache()
+  jax.config.update("jax_compilation_cache_dir", kept)
 
 
 def _settings():
@@ -62,7 +67,7 @@ def test_a_program_is_compiled_once_for_all_runs(tmp_path, hits):
     assert len(hits) == 1
 
 
-def test_settings_come_back_after_an_error(tmp_path):
+def test_settings_come_back_after_an_error(tmp_path, hits):
   before = _settings()
   with pytest.raises(KeyError), hardware.keep_compiled(tmp_path):
     raise KeyError
