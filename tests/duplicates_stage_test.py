@@ -8,7 +8,7 @@ from etils import epath
 
 from ila_jax import artifacts, errors, near_duplicates
 from ila_jax import mesh as mesh_lib
-from ila_jax.stages import duplicates, embedding, selection
+from ila_jax.stages import duplicates, embedding, joining, selection
 from tests import tiny
 
 N, GRID = 300, 4
@@ -78,7 +78,9 @@ def _run(folder, *, order=None, grid=GRID, config=None):
       "domain": np.zeros(len(row), np.int32),
     },
   )
-  artifacts.write_json(folder / "landscape/map.json", {"grid": grid})
+  artifacts.write_json(
+    folder / "landscape" / joining.MAP, {"grid": grid, "dimensions": 2}
+  )
   config = config or _config()
   folder = epath.Path(folder)
   duplicates.run_into(config, folder, mesh_lib.make(), folder / "landscape")
@@ -209,8 +211,13 @@ def test_too_many_pairs_end_the_report_and_not_the_run(tmp_path, monkeypatch):
   found = artifacts.read_json(tmp_path / "landscape" / duplicates.SUMMARY)
   assert "duplicate_cosine" in found["refused"]
   assert found["false_depth"]["verdict"]
+  removing = _config(select__drop_duplicates=True)
+  # As with --redo=select, which searches for no pairs.
+  assert _ids(tmp_path, _config())
+  with pytest.raises(errors.InputError, match=r"drop_dup.*duplicate_cosine"):
+    _ids(tmp_path, removing)
   with pytest.raises(errors.InputError, match="duplicate_cosine"):
-    _run(tmp_path, config=_config(select__drop_duplicates=True))
+    _run(tmp_path, config=removing)
 
 
 def test_rows_are_read_from_their_shards(tmp_path):

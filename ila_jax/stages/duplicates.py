@@ -15,7 +15,7 @@ from ila_jax import (
   near_duplicates,
 )
 from ila_jax import config as config_lib
-from ila_jax.stages import embedding, near_reference
+from ila_jax.stages import embedding, joining, near_reference
 
 # Files in the folder of the stage that draws the map.
 SUMMARY = "duplicates.json"
@@ -175,10 +175,10 @@ def _neighbours(
   """Pairs of neighbouring cells: of the grid, or by the means of clusters."""
   from scipy import sparse
 
-  cells = artifacts.read_json(folder / "map.json")
+  cells = artifacts.read_json(folder / joining.MAP)
   if cells["grid"] is not None:
     return adjacency.grid_neighbours(
-      cell, grid=cells["grid"], dimensions=cells.get("dimensions", 2)
+      cell, grid=cells["grid"], dimensions=cells["dimensions"]
     )
   occupied, number = np.unique(cell, return_inverse=True)
   total, places = 0.0, np.arange(len(cell))
@@ -277,6 +277,9 @@ def kept(
     workdir: its folder.
     cells: columns `row` and `id` of the scored rows.
     free: which of them are candidates.
+
+  Raises:
+    errors.InputError: near-duplicates are to go, and there were too many.
   """
   folder = epath.Path(workdir) / "landscape"
   limit = config.select.exclude_near_reference
@@ -287,6 +290,12 @@ def kept(
     free = free & (cosine < np.float32(limit))
   if not config.select.drop_duplicates:
     return free
+  summary = artifacts.read_json(folder / SUMMARY)
+  if "refused" in summary:
+    raise errors.InputError(
+      f"config.select.drop_duplicates is True, and {folder} has no pairs to "
+      f"drop: {summary['refused']}"
+    )
   prompts = _Prompts(workdir, cells["row"], cells["id"])
   table = artifacts.read_table(folder / PAIRS)
   a, b = (
