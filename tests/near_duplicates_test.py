@@ -208,11 +208,27 @@ def test_recall_is_the_share_of_true_pairs(mesh):
 
 def test_closest_is_that_of_brute_force(mesh, monkeypatch):
   monkeypatch.setattr(near_duplicates, "_BLOCK_ROWS", 100)
-  x = _pool(250)
-  index, cosine = near_duplicates.closest(x, x[:40], rows=250, mesh=mesh)
-  product = x.astype(np.float64) @ x[:40].T.astype(np.float64)
-  np.testing.assert_allclose(cosine, product.max(axis=1), rtol=1e-6)
-  np.testing.assert_array_equal(index[:40], np.arange(40))
+  x, asked = _pool(250), []
+
+  class Reader:
+    def __getitem__(self, rows):
+      asked.extend(rows)
+      return x[rows]
+
+  sets = [x[:40], x[:0], x[200:]]
+  index, cosine = near_duplicates.closest(Reader(), sets, rows=250, mesh=mesh)
+  # The rows are read once, however many sets there are.
+  assert asked == list(range(250))
+  for found, best, points in zip(index, cosine, sets, strict=True):
+    if not len(points):
+      assert set(found) == set(best) == {-1}
+      continue
+    product = x.astype(np.float64) @ points.T.astype(np.float64)
+    np.testing.assert_allclose(best, product.max(axis=1), rtol=1e-6)
+    own = product[np.arange(250), found]
+    np.testing.assert_allclose(own, best, rtol=1e-6)
+  np.testing.assert_array_equal(index[0, :40], np.arange(40))
+  np.testing.assert_array_equal(index[2, 200:], np.arange(50))
 
 
 def _pairs_of(x, mesh, threshold):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from etils import epath
 from jax.sharding import Mesh
 
@@ -26,7 +27,6 @@ _RECALL_SAMPLE = 4096
 _LARGEST = 5
 # Pairs for the page: the nearest, and as many next to the threshold.
 _SHOWN = 3
-_BY_ID = np.minimum, np.maximum
 # Rows whose embeddings are held at once.
 _READ_ROWS = 65_536
 
@@ -45,17 +45,20 @@ def run_into(
   `near_reference.parquet`: row, id, reference_row, cosine of all rows;
   `duplicates.json`: the numbers of the report.
   """
-  cells = artifacts.read_table(folder / "cells.parquet")
+  cells = artifacts.read_table(
+    folder / "cells.parquet", ["row", "id", "cell", "domain"]
+  )
+  x = embedding.Rows(workdir, cells["row"])
+  summary = near_reference.run_into(config, workdir, mesh, folder, cells, x)
   prompts = _Prompts(workdir, cells["row"], cells["id"])
-  summary = {
+  summary |= {
     "threshold": config.landscape.duplicate_cosine,
     "search": config.landscape.duplicate_search,
     "examples": len(prompts.ids),
     "prompts": len(prompts.first),
-    **near_reference.run_into(config, workdir, mesh, folder, cells),
   }
   try:
-    summary |= _search(config, workdir, mesh, folder, cells, prompts)
+    summary |= _search(config, mesh, folder, cells, x, prompts)
   except errors.InputError as error:
     if config.select.drop_duplicates:
       raise
@@ -65,39 +68,58 @@ def run_into(
 
 
 class _Prompts:
-  """The distinct prompts of the scored rows: what is near or not."""
+  """The distinct prompts of the scored rows: what is near or not.
+
+  Attributes:
+    ids: of every row.
+    rank: place of the id among the sorted ids, int32: who stays is no matter of
+      the order of the pool.
+    number: of every row's prompt, in the order of the pool, int32.
+    first: the row of the lowest id of each prompt, int32.
+  """
 
   def __init__(
     self, workdir: epath.Path, row: np.ndarray, ids: np.ndarray
   ) -> None:
-    index = artifacts.read_table(workdir / "pool/index.parquet", ["prompt_id"])
-    prompt_ids = index["prompt_id"][row]
     self.ids = ids
-    # Place of the id among the sorted ids: who stays is no matter of order.
-    self.rank = np.unique(ids, return_inverse=True)[1]
-    self.number = np.unique(prompt_ids, return_inverse=True)[1]
+    self.rank = np.empty(len(ids), np.int32)
+    self.rank[np.argsort(ids)] = np.arange(len(ids), dtype=np.int32)
+    number = _numbers(workdir / "pool/index.parquet", "prompt_id")[row]
+    there = np.bincount(number) > 0
+    self.number = (np.cumsum(there, dtype=np.int32) - 1)[number]
     self.first = self.lowest(np.ones(len(ids), np.bool_))
 
   def lowest(self, allowed: np.ndarray) -> np.ndarray:
     """The allowed row of the lowest id of each prompt; -1 where none is."""
-    found = np.full(self.number.max(initial=-1) + 1, -1)
-    by_id = np.argsort(-self.rank)  # The lowest is written last.
-    by_id = by_id[allowed[by_id]]
-    found[self.number[by_id]] = by_id
+    rows = np.flatnonzero(allowed)
+    rank, number = self.rank[rows], self.number[rows]
+    prompts = self.number.max(initial=-1) + 1
+    lowest = np.full(prompts, np.iinfo(np.int32).max, np.int32)
+    np.minimum.at(lowest, number, rank)
+    chosen = rank == lowest[number]
+    found = np.full(prompts, -1, np.int32)
+    found[number[chosen]] = rows[chosen]
     return found
+
+
+def _numbers(path: epath.Path, name: str) -> np.ndarray:
+  """A column of strings as int32, equal where these are equal."""
+  with path.open("rb") as file:
+    table = pq.read_table(file, columns=[name], read_dictionary=[name])
+  return table.unify_dictionaries()[name].combine_chunks().indices.to_numpy()
 
 
 def _search(
   config: config_lib.Config,
-  workdir: epath.Path,
   mesh: Mesh,
   folder: epath.Path,
   cells: dict[str, np.ndarray],
+  x: embedding.Rows,
   prompts: _Prompts,
 ) -> dict[str, Any]:
   """Pairs and groups of prompts, written; and what they come to."""
   first = prompts.first
-  x, cell = embedding.Rows(workdir, cells["row"][first]), cells["cell"][first]
+  x, cell = x.of(first), cells["cell"][first]
   near = _neighbours(folder, x, cell)
   settings = {
     "threshold": config.landscape.duplicate_cosine,
@@ -118,9 +140,12 @@ def _search(
       on_rows=advance,
       **settings,
     )
-  total, there = near_duplicates.recall(
-    x, sample, cell=cell, near=near, **settings
-  )
+  with metrics.counter(
+    len(sample), desc="compared with the pool", unit="prompts"
+  ) as advance:
+    total, there = near_duplicates.recall(
+      x, sample, cell=cell, near=near, on_rows=advance, **settings
+    )
   leader = near_duplicates.leaders(found, prompts.rank[first])
   group = first[leader][prompts.number]
   _write_pairs(folder, cells, first, found)
@@ -239,16 +264,22 @@ def _shown(
   row: np.ndarray, rank: np.ndarray, found: near_duplicates.Pairs
 ) -> list[dict[str, Any]]:
   """The nearest pairs, and those next to the threshold: is it well chosen?"""
-  low, high = (pick(rank[found.a], rank[found.b]) for pick in _BY_ID)
-  order = np.lexsort((high, low, -found.cosine))
-  ends = np.unique(np.r_[order[:_SHOWN], order[-_SHOWN:]])
+  few = min(_SHOWN, len(found.cosine))
+  at_ends = np.zeros(len(found.cosine), np.bool_)
+  if few:
+    ends = np.partition(found.cosine, [few - 1, -few])[[few - 1, -few]]
+    at_ends = (found.cosine <= ends[0]) | (found.cosine >= ends[1])
+  at_ends = np.flatnonzero(at_ends)
+  a, b, cosine = (column[at_ends] for column in found)
+  low, high = np.sort([rank[a], rank[b]], axis=0)
+  order = np.lexsort((high, low, -cosine))
+  shown = np.unique(np.r_[:few, len(order) - few : len(order)])
   return [
     {
-      "rows": [int(row[found.a[pair]]), int(row[found.b[pair]])],
-      "cosine": float(found.cosine[pair]),
+      "rows": [int(row[a[pair]]), int(row[b[pair]])],
+      "cosine": float(cosine[pair]),
     }
-    for pair in order
-    if pair in ends
+    for pair in order[shown]
   ]
 
 
