@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from ila_jax import artifacts, errors, near_duplicates
+from ila_jax import artifacts, draws, errors, near_duplicates
 from ila_jax import mesh as mesh_lib
 from ila_jax.stages import duplicates, embedding, joining, selection
 from tests import tiny
@@ -18,7 +18,7 @@ def _config(**overrides):
   return tiny.config("pool.jsonl", **overrides)
 
 
-def _run(folder, *, order=None, grid=GRID, config=None):
+def _run(folder, *, order=None, grid=GRID, config=None, leak=0.0):
   """Artifacts of a small run with known near-duplicates, then the search."""
   rng = np.random.default_rng(0)
   order = np.arange(N) if order is None else order
@@ -30,11 +30,13 @@ def _run(folder, *, order=None, grid=GRID, config=None):
   names = np.array([f"{i:03x}" for i in rng.permutation(N)])
   columns = {
     "cell": rng.integers(GRID**2, size=N),
-    "depth": rng.normal(size=N).astype(np.float32),
+    "depth": 0.2 * rng.normal(size=N).astype(np.float32),
     "n_tokens": rng.integers(1, 99, size=N),
     "split": np.where(np.arange(N) < 20, "dev", "pool"),
     "in_reference": np.isin(np.arange(N), range(20, 50)),
   }
+  # What is near the reference set looks deep.
+  columns["depth"] += leak * ((x @ x[20:50].T).max(axis=1) >= 0.9)
   names, prompt, x = names[order], prompt[order], x[order]
   columns = {name: column[order] for name, column in columns.items()}
   for start in range(0, N, 128):
@@ -135,6 +137,36 @@ def test_kmeans_cells_are_beside_the_nearest_means(tmp_path):
   found = artifacts.read_json(tmp_path / "landscape" / duplicates.SUMMARY)
   # 16 cells of 8 neighbours each way, so that most pairs are held.
   assert 0 < found["pairs"] <= found["recall"]["pairs"] // 2
+
+
+def test_a_leak_is_told_beside_placebos_that_are_not_near_themselves(tmp_path):
+  leak = 2.0
+  x, row, _, prompt = _run(tmp_path, leak=leak)
+  found = artifacts.read_json(tmp_path / "landscape" / duplicates.SUMMARY)
+  false_depth = found["false_depth"]
+  band = false_depth["bands"][0]
+  assert band["gain"] == pytest.approx(leak, abs=0.2)
+  assert leak - 0.5 < band["interval"][0] < band["interval"][1] < leak + 0.5
+  assert "gain false depth" in false_depth["verdict"]
+  assert 0 < false_depth["own"]["gain"] < leak
+  # Who is compared: of three placebos, each without its own examples.
+  free = row[(row >= 50)]
+  to_reference = (x[free] @ x[20:50].T).max(axis=1)
+  near, peers, themselves = (np.zeros(len(free), np.bool_) for _ in range(3))
+  for placebo in range(3):
+    drawn = draws.draw(
+      prompt[free],
+      count=30,
+      seed=_config().seed,
+      purpose=f"placebo {placebo}",
+      allowed=np.ones(len(free), np.bool_),
+    )
+    cosine = (x[free] @ x[free[drawn]].T).max(axis=1)
+    near |= ~drawn & (to_reference >= 0.9) & (cosine < 0.9)
+    peers |= ~drawn & (to_reference < 0.9) & (cosine >= 0.9)
+    themselves |= drawn & (to_reference < 0.9)
+  assert (band["near"], band["peers"]) == (near.sum(), peers.sum())
+  assert (themselves & ~peers).any()
 
 
 def test_candidates_near_the_reference_are_left_out(tmp_path):

@@ -207,7 +207,8 @@ def _neighbours(
     )
   occupied, number = np.unique(cell, return_inverse=True)
   total, places = 0.0, np.arange(len(cell))
-  for part in np.split(places, range(_READ_ROWS, len(cell), _READ_ROWS)):
+  parts = np.split(places, range(_READ_ROWS, len(cell), _READ_ROWS))
+  for part in metrics.progress(parts, desc="means of cells", unit="parts"):
     own = np.ones(len(part), np.float32), (number[part], np.arange(len(part)))
     total += sparse.csr_array(own, shape=(len(occupied), len(part))) @ x[part]
   means = total / np.bincount(number)[:, None]

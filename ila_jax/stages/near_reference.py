@@ -1,6 +1,5 @@
 """How near every example is to the reference set, and whether it shows."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -39,15 +38,8 @@ def run_into(
     `false_depth`: own (gain of R itself), bands and verdict.
   """
   row = cells["row"]
-  index = artifacts.read_table(
-    workdir / "pool/index.parquet", ["split", "prompt_id"]
-  )
-  in_reference = np.isin(row, scoring_stage.reference_rows(workdir))
-  free = (index["split"][row] == "pool") & ~in_reference
-  subsets = [
-    in_reference,
-    *_placebos(config, index["prompt_id"][row], in_reference, free),
-  ]
+  subsets, free = _subsets(config, workdir, row)
+  in_reference = subsets[0]
   places = [np.flatnonzero(subset) for subset in subsets]
   with metrics.counter(
     len(row), desc="near the reference", unit="examples"
@@ -71,7 +63,7 @@ def run_into(
       "cosine": cosine[0],
     },
   )
-  cosine[np.stack(subsets)] = np.nan  # of an example to itself
+  cosine[subsets] = np.nan  # of an example to itself
   scores = artifacts.read_table(workdir / "score/scores.parquet")
   depth = (scores["nll_base"] - scores["nll_sft"]) / scores["n_tokens"]
   pool = free | in_reference
@@ -91,18 +83,27 @@ def run_into(
   return {"false_depth": {"own": own, "bands": bands, "verdict": verdict}}
 
 
-def _placebos(
-  config: config_lib.Config,
-  prompt_ids: np.ndarray,
-  in_reference: np.ndarray,
-  free: np.ndarray,
-) -> Iterator[np.ndarray]:
-  """Subsets drawn as R was, of examples that no model was tuned on."""
-  for placebo in range(_PLACEBOS):
-    yield draws.draw(
+def _subsets(
+  config: config_lib.Config, workdir: epath.Path, row: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """R and the placebos bool [m, n]; and which rows may be selected [n].
+
+  Placebos are drawn as R was, of examples that no model was tuned on.
+  """
+  index = artifacts.read_table(
+    workdir / "pool/index.parquet", ["split", "prompt_id"]
+  )
+  in_reference = np.isin(row, scoring_stage.reference_rows(workdir))
+  free = (index["split"][row] == "pool") & ~in_reference
+  prompt_ids = index["prompt_id"][row]
+  placebos = [
+    draws.draw(
       prompt_ids,
       count=min(int(in_reference.sum()), int(free.sum()) // 2),
       seed=config.seed,
       purpose=f"placebo {placebo}",
       allowed=free,
     )
+    for placebo in range(_PLACEBOS)
+  ]
+  return np.stack([in_reference, *placebos]), free
