@@ -41,7 +41,7 @@ ORDER = (
   *("config_checks", "config", "shards"),
   *("stages.training", "stages.base", "stages.pool", "stages.embedding"),
   *("stages.joining", "stages.scoring"),
-  *("stages.near_reference", "stages.duplicates"),
+  *("stages.near_reference", "stages.prompts", "stages.duplicates"),
   *("stages.fitted", "stages.stability", "stages.mapping", "stages.landscape"),
   *("stages.streaming", "stages.selection"),
   *("stages.finetuning", "stages.scaling", "stages.exploring"),

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from etils import epath
 from jax.sharding import Mesh
 
@@ -17,6 +16,7 @@ from ila_jax import (
 )
 from ila_jax import config as config_lib
 from ila_jax.stages import embedding, joining, near_reference
+from ila_jax.stages import prompts as prompts_lib
 
 # Files in the folder of the stage that draws the map.
 SUMMARY = "duplicates.json"
@@ -50,7 +50,7 @@ def run_into(
   )
   x = embedding.Rows(workdir, cells["row"])
   summary = near_reference.run_into(config, workdir, mesh, folder, cells, x)
-  prompts = _Prompts(workdir, cells["row"], cells["id"])
+  prompts = prompts_lib.Prompts(workdir, cells["row"], cells["id"])
   summary |= {
     "threshold": config.landscape.duplicate_cosine,
     "search": config.landscape.duplicate_search,
@@ -67,55 +67,13 @@ def run_into(
   artifacts.write_json(folder / SUMMARY, summary)
 
 
-class _Prompts:
-  """The distinct prompts of the scored rows: what is near or not.
-
-  Attributes:
-    ids: of every row.
-    rank: place of the id among the sorted ids, int32: who stays is no matter of
-      the order of the pool.
-    number: of every row's prompt, in the order of the pool, int32.
-    first: the row of the lowest id of each prompt, int32.
-  """
-
-  def __init__(
-    self, workdir: epath.Path, row: np.ndarray, ids: np.ndarray
-  ) -> None:
-    self.ids = ids
-    self.rank = np.empty(len(ids), np.int32)
-    self.rank[np.argsort(ids)] = np.arange(len(ids), dtype=np.int32)
-    number = _numbers(workdir / "pool/index.parquet", "prompt_id")[row]
-    there = np.bincount(number) > 0
-    self.number = (np.cumsum(there, dtype=np.int32) - 1)[number]
-    self.first = self.lowest(np.ones(len(ids), np.bool_))
-
-  def lowest(self, allowed: np.ndarray) -> np.ndarray:
-    """The allowed row of the lowest id of each prompt; -1 where none is."""
-    rows = np.flatnonzero(allowed)
-    rank, number = self.rank[rows], self.number[rows]
-    prompts = self.number.max(initial=-1) + 1
-    lowest = np.full(prompts, np.iinfo(np.int32).max, np.int32)
-    np.minimum.at(lowest, number, rank)
-    chosen = rank == lowest[number]
-    found = np.full(prompts, -1, np.int32)
-    found[number[chosen]] = rows[chosen]
-    return found
-
-
-def _numbers(path: epath.Path, name: str) -> np.ndarray:
-  """A column of strings as int32, equal where these are equal."""
-  with path.open("rb") as file:
-    table = pq.read_table(file, columns=[name], read_dictionary=[name])
-  return table.unify_dictionaries()[name].combine_chunks().indices.to_numpy()
-
-
 def _search(
   config: config_lib.Config,
   mesh: Mesh,
   folder: epath.Path,
   cells: dict[str, np.ndarray],
   x: embedding.Rows,
-  prompts: _Prompts,
+  prompts: prompts_lib.Prompts,
 ) -> dict[str, Any]:
   """Pairs and groups of prompts, written; and what they come to."""
   first = prompts.first
@@ -231,7 +189,7 @@ def _write_pairs(
 def _write_groups(
   folder: epath.Path,
   cells: dict[str, np.ndarray],
-  prompts: _Prompts,
+  prompts: prompts_lib.Prompts,
   found: near_duplicates.Pairs,
   group: np.ndarray,
 ) -> int:
@@ -328,7 +286,7 @@ def kept(
       f"config.select.drop_duplicates is True, and {folder} has no pairs to "
       f"drop: {summary['refused']}"
     )
-  prompts = _Prompts(workdir, cells["row"], cells["id"])
+  prompts = prompts_lib.Prompts(workdir, cells["row"], cells["id"])
   table = artifacts.read_table(folder / PAIRS)
   a, b = (
     prompts.number[np.searchsorted(cells["row"], table[name])]
