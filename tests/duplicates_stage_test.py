@@ -3,12 +3,20 @@
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from etils import epath
 
 from ila_jax import artifacts, draws, errors, near_duplicates
 from ila_jax import mesh as mesh_lib
-from ila_jax.stages import duplicates, embedding, joining, selection
+from ila_jax.stages import (
+  duplicates,
+  embedding,
+  joining,
+  prompts,
+  selection,
+)
 from tests import tiny
 
 N, GRID = 300, 4
@@ -257,6 +265,27 @@ def test_rows_are_read_from_their_shards(tmp_path):
   rows = embedding.Rows(epath.Path(tmp_path), row)
   places = np.array([298, 0, 127, 128, 5, 256])
   np.testing.assert_array_equal(rows[places], x[row[places]])
+
+
+def test_prompts_are_numbered_over_all_parts_of_the_index(tmp_path):
+  rng = np.random.default_rng(0)
+  prompt = np.array([f"p{i:02d}" for i in rng.integers(50, size=400)])
+  (tmp_path / "pool").mkdir()
+  table = pa.table({"prompt_id": prompt})
+  pq.write_table(table, tmp_path / "pool/index.parquet", row_group_size=30)
+  row = np.sort(rng.permutation(400)[:60])
+  ids = np.array([f"{i:03x}" for i in rng.permutation(60)])
+  found = prompts.Prompts(epath.Path(tmp_path), row, ids)
+  np.testing.assert_array_equal(found.rank, np.argsort(np.argsort(ids)))
+  same = prompt[row][:, None] == prompt[row]
+  np.testing.assert_array_equal(found.number[:, None] == found.number, same)
+  assert len(found.first) == len(set(prompt[row])) < 50
+  odd = np.arange(60) % 2 == 1
+  for allowed, lowest in ((odd | True, found.first), (odd, found.lowest(odd))):
+    for one, first in enumerate(lowest):
+      its = np.flatnonzero((found.number == one) & allowed)
+      assert first == min(its, key=lambda i: ids[i], default=-1)
+  assert (found.lowest(odd) == -1).any()
 
 
 def test_removal_asks_for_a_search():

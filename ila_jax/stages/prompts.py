@@ -45,4 +45,4 @@ def _numbers(path: epath.Path, name: str) -> np.ndarray:
   """A column of strings as int32, equal where these are equal."""
   with path.open("rb") as file:
     table = pq.read_table(file, columns=[name], read_dictionary=[name])
-  return table.unify_dictionaries()[name].combine_chunks().indices.to_numpy()
+  return table[name].combine_chunks().indices.to_numpy()
