@@ -22,6 +22,9 @@ from ila_jax import neighbours, prefetch
 
 # Rows that a tile is compared with at once, at least and at most.
 _BLOCK_ROWS = 1024, 8192
+# Of the floats that others take at once: products that are only counted should
+# stay in the cache (2 MB on a CPU).
+_SHARE = 12
 # Above what float32 products of unit vectors are wrong by.
 _SLACK = 1e-5
 # Rows and pairs whose products the host takes at once.
@@ -142,7 +145,7 @@ def _count(queries, after, points, places, floor, *, mesh):
       product = jnp.dot(points, query, precision=neighbours.EXACT)
       return jnp.sum((product >= floor) & (places > place), dtype=jnp.int32)
 
-    batch = max(1, neighbours.block_floats() // len(points))
+    batch = max(1, neighbours.block_floats() // _SHARE // len(points))
     return lax.map(one, (queries, after), batch_size=batch)
 
   by_row, whole = mesh_lib.BATCH, mesh_lib.REPLICATED
