@@ -90,12 +90,15 @@ def _subsets(
 
   Placebos are drawn as R was, of examples that no model was tuned on.
   """
-  index = artifacts.read_table(
-    workdir / "pool/index.parquet", ["split", "prompt_id"]
-  )
+
+  def column(name: str) -> np.ndarray:
+    # One at a time: strings are large.
+    index = artifacts.read_table(workdir / "pool/index.parquet", [name])
+    return index[name][row]
+
   in_reference = np.isin(row, scoring_stage.reference_rows(workdir))
-  free = (index["split"][row] == "pool") & ~in_reference
-  prompt_ids = index["prompt_id"][row]
+  free = (column("split") == "pool") & ~in_reference
+  prompt_ids = column("prompt_id")
   placebos = [
     draws.draw(
       prompt_ids,
