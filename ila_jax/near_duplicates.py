@@ -218,8 +218,8 @@ def _first_apart(first, second, rows):
   """Which rows a walk keeps, where `first` of each pair is walked before.
 
   Many steps of the walk at once: who is second in no pair is kept, what is near
-  it goes, and so do their pairs. Of ranks that are drawn, few pairs wait long
-  (Blelloch, Fineman and Shun 2012).
+  it goes, and so do their pairs. Where the order is drawn at random, few rounds
+  do it (Blelloch, Fineman and Shun 2012).
   """
   kept = np.ones(rows, np.bool_)
   while len(first):
@@ -253,7 +253,7 @@ def _nearest(sides, cosine, rank):
   for row, _ in sides:
     np.maximum.at(best, row, cosine)
   # Of equally near ones the lowest rank.
-  lowest = np.full(len(rank), np.iinfo(rank.dtype).max)
+  lowest = np.full(len(rank), np.iinfo(rank.dtype).max, rank.dtype)
   for row, other in sides:
     equal = cosine == best[row]
     np.minimum.at(lowest, row[equal], rank[other[equal]])
