@@ -5,20 +5,21 @@ Pairs are sought inside cells and their neighbours, or, where all rows are given
 one cell, everywhere.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from ila_jax import adjacency, errors, neighbours, pair_search
+from ila_jax import adjacency, errors, neighbours, pair_search, prefetch
 from ila_jax import mesh as mesh_lib
 
 Pairs = pair_search.Pairs
 
-# 1.2 GB of pairs: a threshold that finds more says nothing of duplicates.
-MAX_PAIRS = 100_000_000
+# 3 GB while they are sorted and grouped, 60 bytes each. A threshold that finds
+# more says nothing of duplicates.
+MAX_PAIRS = 50_000_000
 # Rows of a tile, at least and at most.
 _TILE_ROWS = 256, 16_384
 # Rows whose nearest points are sought at once.
@@ -53,7 +54,7 @@ def pairs(
     int64 rows a < b, sorted, and float32 cosines.
 
   Raises:
-    errors.InputError: more than 100 million pairs.
+    errors.InputError: more than `MAX_PAIRS` pairs.
 
   >>> x = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], np.float32)
   >>> one, near = np.zeros(3, int), np.zeros((0, 2), int)
@@ -62,24 +63,27 @@ def pairs(
   ([1], [2], [0.800000011920929])
   """
   touches = adjacency.Adjacency(cell, near)
-  parts, total = [Pairs(*(np.zeros(0, t) for t in "qqf"))], 0
-  tiles = _tiles(touches)
+  # A pair is one integer until all are found and sorted: a * n + b.
+  keys, cosines = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+  tiles, total = _tiles(touches), 0
   for found in pair_search.sweep(
     x, tiles, threshold=threshold, mesh=mesh, on_rows=on_rows
   ):
     there = touches(found.a, found.b)
-    part = Pairs(*(column[there] for column in found))
-    parts.append(part)
-    total += len(part.a)
+    a, b = found.a[there], found.b[there]
+    keys.append(np.minimum(a, b) * np.int64(len(cell)) + np.maximum(a, b))
+    cosines.append(found.cosine[there])
+    total += len(a)
     if total > MAX_PAIRS:
       raise errors.InputError(
         f"config.landscape.duplicate_cosine is {threshold}, and more than "
         f"{MAX_PAIRS:,} pairs reach it; raise it, or set it to None."
       )
-  a, b, cosine = map(np.concatenate, zip(*parts, strict=True))
-  a, b = np.minimum(a, b), np.maximum(a, b)
-  order = np.lexsort((b, a))
-  return Pairs(a[order], b[order], cosine[order])
+  key, cosine = np.concatenate(keys), np.concatenate(cosines)
+  del keys, cosines
+  order = np.argsort(key)
+  a, b = np.divmod(key[order], max(len(cell), 1))
+  return Pairs(a, b, cosine[order])
 
 
 def recall(
@@ -90,6 +94,7 @@ def recall(
   near: Int[np.ndarray, "m 2"],
   threshold: float,
   mesh: Mesh,
+  on_rows: Callable[[int], None] = lambda rows: None,
 ) -> tuple[int, int]:
   """How many pairs some rows have in the whole pool, and in `pairs`.
 
@@ -102,6 +107,7 @@ def recall(
     near: as for `pairs`.
     threshold: cosine.
     mesh: the devices.
+    on_rows: as for `pairs`.
 
   Returns:
     (pairs of the rows, those of them that cells and neighbours hold). A pair of
@@ -113,15 +119,18 @@ def recall(
   ...        mesh=mesh_lib.make())
   (2, 1)
   """
-  everything = np.arange(len(cell))
+  everything = np.arange(len(cell), dtype=np.int32)
   touches, total, there = adjacency.Adjacency(cell, near), 0, 0
-  tile_rows = _TILE_ROWS[0]
+  # x is read once for each tile.
+  tile_rows = _TILE_ROWS[1]
   tiles = (
     pair_search.Tile(part, np.full(len(part), -1), everything, everything)
     for part in np.split(rows, range(tile_rows, len(rows), tile_rows))
     if len(part)
   )
-  for found in pair_search.sweep(x, tiles, threshold=threshold, mesh=mesh):
+  for found in pair_search.sweep(
+    x, tiles, threshold=threshold, mesh=mesh, on_rows=on_rows
+  ):
     other = found.a != found.b
     total += int(other.sum())
     there += int(touches(found.a[other], found.b[other]).sum())
@@ -129,29 +138,48 @@ def recall(
 
 
 def closest(
-  x: Any, points: Float[np.ndarray, "k d"], *, rows: int, mesh: Mesh
-) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-  """The point of the greatest cosine to every row, and that cosine.
+  x: Any,
+  sets: Sequence[Float[np.ndarray, "_ d"]],
+  *,
+  rows: int,
+  mesh: Mesh,
+  on_rows: Callable[[int], None] = lambda rows: None,
+) -> tuple[Int[np.ndarray, "m n"], Float[np.ndarray, "m n"]]:
+  """The point of the greatest cosine to every row, in each set of points.
 
   Args:
-    x: as for `pairs`.
-    points: float32 of unit norm, at least one.
+    x: as for `pairs`; read once for all sets, by a thread that runs ahead.
+    sets: float32 points of unit norm.
     rows: n.
     mesh: the devices.
+    on_rows: called with the number of rows that are done, block by block.
+
+  Returns:
+    The point's place in its set and the cosine to it; -1 and -1 of an empty
+    set.
 
   >>> x = np.eye(3, dtype=np.float32)
-  >>> index, cosine = closest(x, x[1:], rows=3, mesh=mesh_lib.make())
+  >>> index, cosine = closest(x, [x[1:]], rows=3, mesh=mesh_lib.make())
   >>> index.tolist(), cosine.tolist()
-  ([0, 0, 1], [0.0, 1.0, 1.0])
+  ([[0, 0, 1]], [[0.0, 1.0, 1.0]])
   """
-  index, cosine = np.empty(rows, np.int64), np.empty(rows, np.float32)
-  for start in range(0, rows, _BLOCK_ROWS):
-    part = slice(start, min(start + _BLOCK_ROWS, rows))
-    block = np.asarray(x[np.arange(part.start, part.stop)])
-    found = neighbours.nearest(mesh_lib.put_rows(block, mesh), points, k=1)
-    index[part] = mesh_lib.fetch(found.index)[: len(block), 0]
-    both = block.astype(np.float64), points[index[part]]
-    cosine[part] = np.minimum(np.einsum("nd,nd->n", *both), 1)
+  index = np.full((len(sets), rows), -1, np.int32)
+  cosine = np.full((len(sets), rows), -1, np.float32)
+  there = [i for i, points in enumerate(sets) if len(points)]
+  placed = mesh_lib.put([sets[i] for i in there], mesh, mesh_lib.REPLICATED)
+  blocks = (
+    (start, np.asarray(x[np.arange(start, min(start + _BLOCK_ROWS, rows))]))
+    for start in range(0, rows, _BLOCK_ROWS)
+  )
+  for start, block in prefetch.ahead(blocks):
+    part, wide = slice(start, start + len(block)), block.astype(np.float64)
+    queries = mesh_lib.put_rows(block, mesh)
+    found = [neighbours.nearest(queries, points, k=1) for points in placed]
+    for i, near in zip(there, found, strict=True):
+      index[i, part] = mesh_lib.fetch(near.index)[: len(block), 0]
+      points = sets[i][index[i, part]]
+      cosine[i, part] = np.minimum(np.einsum("nd,nd->n", wide, points), 1)
+    on_rows(len(block))
   return index, cosine
 
 
@@ -179,19 +207,28 @@ def leaders(found: Pairs, rank: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
   ahead = rank[found.a] < rank[found.b]
   first = np.where(ahead, found.a, found.b)
   second = np.where(ahead, found.b, found.a)
-  order = np.lexsort((rank[second], rank[first]))
-  kept = [True] * len(rank)
-  for a, b in zip(first[order].tolist(), second[order].tolist(), strict=True):
-    # All pairs in which a comes second were seen: a is decided.
-    if kept[a]:
-      kept[b] = False
-  leader = np.arange(len(rank))
-  open_pairs = np.array(kept, bool)[first]
-  first, second = first[open_pairs], second[open_pairs]
-  nearest = np.lexsort((rank[first], -found.cosine[open_pairs], second))
-  rows, at = np.unique(second[nearest], return_index=True)
-  leader[rows] = first[nearest][at]
-  return leader
+  kept = _first_apart(first, second, len(rank))
+  stays = kept[first]
+  side = first[stays], second[stays]
+  nearest, _ = _nearest([side[::-1]], found.cosine[stays], rank)
+  return np.where(kept, np.arange(len(rank)), nearest)
+
+
+def _first_apart(first, second, rows):
+  """Which rows a walk keeps, where `first` of each pair is walked before.
+
+  Many steps of the walk at once: who is second in no pair is kept, what is near
+  it goes, and so do their pairs. Where the order is drawn at random, few rounds
+  do it (Blelloch, Fineman and Shun 2012).
+  """
+  kept = np.ones(rows, np.bool_)
+  while len(first):
+    waits = np.zeros(rows, np.bool_)
+    waits[second] = True
+    kept[second[~waits[first]]] = False
+    left = waits[first] & kept[first] & kept[second]
+    first, second = first[left], second[left]
+  return kept
 
 
 def nearest_of(
@@ -203,15 +240,28 @@ def nearest_of(
   >>> nearest_of(trio, np.arange(4))[0].tolist()
   [1, 2, 1, -1]
   """
-  row = np.concatenate([found.a, found.b])
-  other = np.concatenate([found.b, found.a])
-  cosine = np.concatenate([found.cosine, found.cosine])
-  order = np.lexsort((rank[other], -cosine, row))
-  rows, at = np.unique(row[order], return_index=True)
+  sides = [(found.a, found.b), (found.b, found.a)]
+  return _nearest(sides, found.cosine, rank)
+
+
+def _nearest(sides, cosine, rank):
+  """Of pairs (row, other) each row's other of the greatest cosine.
+
+  Without a sort, which would take several times the memory of the pairs.
+  """
+  best = np.full(len(rank), -np.inf, cosine.dtype)
+  for row, _ in sides:
+    np.maximum.at(best, row, cosine)
+  # Of equally near ones the lowest rank.
+  lowest = np.full(len(rank), np.iinfo(rank.dtype).max, rank.dtype)
+  for row, other in sides:
+    equal = cosine == best[row]
+    np.minimum.at(lowest, row[equal], rank[other[equal]])
   nearest = np.full(len(rank), -1)
-  best = np.full(len(rank), np.nan, np.float32)
-  nearest[rows], best[rows] = other[order][at], cosine[order][at]
-  return nearest, best
+  for row, other in sides:
+    chosen = (cosine == best[row]) & (rank[other] == lowest[row])
+    nearest[row[chosen]] = other[chosen]
+  return nearest, np.where(nearest >= 0, best, np.nan)
 
 
 def _tiles(touches: adjacency.Adjacency) -> Iterator[pair_search.Tile]:

@@ -22,6 +22,9 @@ from ila_jax import neighbours, prefetch
 
 # Rows that a tile is compared with at once, at least and at most.
 _BLOCK_ROWS = 1024, 8192
+# Of the floats that others take at once: products that are only counted should
+# stay in the cache (2 MB on a CPU).
+_SHARE = 12
 # Above what float32 products of unit vectors are wrong by.
 _SLACK = 1e-5
 # Rows and pairs whose products the host takes at once.
@@ -67,7 +70,7 @@ def sweep(
     tiles: the first is the largest.
     threshold: of the product.
     mesh: the devices; the rows of a tile are split over them.
-    on_rows: called with the rows of each tile when its last block is read.
+    on_rows: called with the share of a tile's rows that each block finishes.
 
   >>> x, both = np.ones((2, 1), np.float32), np.arange(2)
   >>> tile = Tile(both, both, both, both)
@@ -106,23 +109,24 @@ class _Work(NamedTuple):
   rows: np.ndarray
   places: np.ndarray
   points: np.ndarray
-  finishes: int  # rows of the tile, where the block is its last
+  finishes: int  # rows of the tile, in proportion to the candidates read
 
 
 def _read(x, tiles):
   for tile in tiles:
-    queries = np.asarray(x[tile.rows])
+    queries, done = np.asarray(x[tile.rows]), 0
     for start in range(0, len(tile.candidates), _BLOCK_ROWS[1]):
       part = slice(start, start + _BLOCK_ROWS[1])
       rows = tile.candidates[part]
-      last = start + len(rows) == len(tile.candidates)
+      before = done
+      done = (start + len(rows)) * len(queries) // len(tile.candidates)
       yield _Work(
         tile,
         queries,
         rows,
         tile.places[part],
         np.asarray(x[rows]),
-        len(tile.rows) if last else 0,
+        done - before,
       )
 
 
@@ -141,7 +145,7 @@ def _count(queries, after, points, places, floor, *, mesh):
       product = jnp.dot(points, query, precision=neighbours.EXACT)
       return jnp.sum((product >= floor) & (places > place), dtype=jnp.int32)
 
-    batch = max(1, neighbours.BLOCK_FLOATS // len(points))
+    batch = max(1, neighbours.block_floats() // _SHARE // len(points))
     return lax.map(one, (queries, after), batch_size=batch)
 
   by_row, whole = mesh_lib.BATCH, mesh_lib.REPLICATED

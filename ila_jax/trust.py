@@ -232,5 +232,5 @@ def _places(x, rows, others):
     nearer = distance[None] < distance[others][:, None]
     return 1 + jnp.sum(nearer & (columns != row)[None], axis=1)
 
-  block = max(1, neighbours.BLOCK_FLOATS // (len(x) * others.shape[1]))
+  block = max(1, neighbours.block_floats() // (len(x) * others.shape[1]))
   return lax.map(one, (rows, others), batch_size=block)

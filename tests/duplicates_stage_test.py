@@ -3,12 +3,20 @@
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from etils import epath
 
-from ila_jax import artifacts, errors, near_duplicates
+from ila_jax import artifacts, draws, errors, near_duplicates
 from ila_jax import mesh as mesh_lib
-from ila_jax.stages import duplicates, embedding, selection
+from ila_jax.stages import (
+  duplicates,
+  embedding,
+  joining,
+  prompts,
+  selection,
+)
 from tests import tiny
 
 N, GRID = 300, 4
@@ -18,7 +26,7 @@ def _config(**overrides):
   return tiny.config("pool.jsonl", **overrides)
 
 
-def _run(folder, *, order=None, grid=GRID, config=None):
+def _run(folder, *, order=None, grid=GRID, config=None, leak=0.0):
   """Artifacts of a small run with known near-duplicates, then the search."""
   rng = np.random.default_rng(0)
   order = np.arange(N) if order is None else order
@@ -30,11 +38,13 @@ def _run(folder, *, order=None, grid=GRID, config=None):
   names = np.array([f"{i:03x}" for i in rng.permutation(N)])
   columns = {
     "cell": rng.integers(GRID**2, size=N),
-    "depth": rng.normal(size=N).astype(np.float32),
+    "depth": 0.2 * rng.normal(size=N).astype(np.float32),
     "n_tokens": rng.integers(1, 99, size=N),
     "split": np.where(np.arange(N) < 20, "dev", "pool"),
     "in_reference": np.isin(np.arange(N), range(20, 50)),
   }
+  # What is near the reference set looks deep.
+  columns["depth"] += leak * ((x @ x[20:50].T).max(axis=1) >= 0.9)
   names, prompt, x = names[order], prompt[order], x[order]
   columns = {name: column[order] for name, column in columns.items()}
   for start in range(0, N, 128):
@@ -78,7 +88,9 @@ def _run(folder, *, order=None, grid=GRID, config=None):
       "domain": np.zeros(len(row), np.int32),
     },
   )
-  artifacts.write_json(folder / "landscape/map.json", {"grid": grid})
+  artifacts.write_json(
+    folder / "landscape" / joining.MAP, {"grid": grid, "dimensions": 2}
+  )
   config = config or _config()
   folder = epath.Path(folder)
   duplicates.run_into(config, folder, mesh_lib.make(), folder / "landscape")
@@ -133,6 +145,36 @@ def test_kmeans_cells_are_beside_the_nearest_means(tmp_path):
   found = artifacts.read_json(tmp_path / "landscape" / duplicates.SUMMARY)
   # 16 cells of 8 neighbours each way, so that most pairs are held.
   assert 0 < found["pairs"] <= found["recall"]["pairs"] // 2
+
+
+def test_a_leak_is_told_beside_placebos_that_are_not_near_themselves(tmp_path):
+  leak = 2.0
+  x, row, _, prompt = _run(tmp_path, leak=leak)
+  found = artifacts.read_json(tmp_path / "landscape" / duplicates.SUMMARY)
+  false_depth = found["false_depth"]
+  band = false_depth["bands"][0]
+  assert band["gain"] == pytest.approx(leak, abs=0.2)
+  assert leak - 0.5 < band["interval"][0] < band["interval"][1] < leak + 0.5
+  assert "gain false depth" in false_depth["verdict"]
+  assert 0 < false_depth["own"]["gain"] < leak
+  # Who is compared: of three placebos, each without its own examples.
+  free = row[(row >= 50)]
+  to_reference = (x[free] @ x[20:50].T).max(axis=1)
+  near, peers, themselves = (np.zeros(len(free), np.bool_) for _ in range(3))
+  for placebo in range(3):
+    drawn = draws.draw(
+      prompt[free],
+      count=30,
+      seed=_config().seed,
+      purpose=f"placebo {placebo}",
+      allowed=np.ones(len(free), np.bool_),
+    )
+    cosine = (x[free] @ x[free[drawn]].T).max(axis=1)
+    near |= ~drawn & (to_reference >= 0.9) & (cosine < 0.9)
+    peers |= ~drawn & (to_reference < 0.9) & (cosine >= 0.9)
+    themselves |= drawn & (to_reference < 0.9)
+  assert (band["near"], band["peers"]) == (near.sum(), peers.sum())
+  assert (themselves & ~peers).any()
 
 
 def test_candidates_near_the_reference_are_left_out(tmp_path):
@@ -209,8 +251,13 @@ def test_too_many_pairs_end_the_report_and_not_the_run(tmp_path, monkeypatch):
   found = artifacts.read_json(tmp_path / "landscape" / duplicates.SUMMARY)
   assert "duplicate_cosine" in found["refused"]
   assert found["false_depth"]["verdict"]
+  removing = _config(select__drop_duplicates=True)
+  # As with --redo=select, which searches for no pairs.
+  assert _ids(tmp_path, _config())
+  with pytest.raises(errors.InputError, match=r"drop_dup.*duplicate_cosine"):
+    _ids(tmp_path, removing)
   with pytest.raises(errors.InputError, match="duplicate_cosine"):
-    _run(tmp_path, config=_config(select__drop_duplicates=True))
+    _run(tmp_path, config=removing)
 
 
 def test_rows_are_read_from_their_shards(tmp_path):
@@ -218,6 +265,27 @@ def test_rows_are_read_from_their_shards(tmp_path):
   rows = embedding.Rows(epath.Path(tmp_path), row)
   places = np.array([298, 0, 127, 128, 5, 256])
   np.testing.assert_array_equal(rows[places], x[row[places]])
+
+
+def test_prompts_are_numbered_over_all_parts_of_the_index(tmp_path):
+  rng = np.random.default_rng(0)
+  prompt = np.array([f"p{i:02d}" for i in rng.integers(50, size=400)])
+  (tmp_path / "pool").mkdir()
+  table = pa.table({"prompt_id": prompt})
+  pq.write_table(table, tmp_path / "pool/index.parquet", row_group_size=30)
+  row = np.sort(rng.permutation(400)[:60])
+  ids = np.array([f"{i:03x}" for i in rng.permutation(60)])
+  found = prompts.Prompts(epath.Path(tmp_path), row, ids)
+  np.testing.assert_array_equal(found.rank, np.argsort(np.argsort(ids)))
+  same = prompt[row][:, None] == prompt[row]
+  np.testing.assert_array_equal(found.number[:, None] == found.number, same)
+  assert len(found.first) == len(set(prompt[row])) < 50
+  odd = np.arange(60) % 2 == 1
+  for allowed, lowest in ((odd | True, found.first), (odd, found.lowest(odd))):
+    for one, first in enumerate(lowest):
+      its = np.flatnonzero((found.number == one) & allowed)
+      assert first == min(its, key=lambda i: ids[i], default=-1)
+  assert (found.lowest(odd) == -1).any()
 
 
 def test_removal_asks_for_a_search():

@@ -1,12 +1,20 @@
 """The stage `embed` with models, from prompts on disk to vectors on disk."""
 
+import gc
+import os
 import shutil
+import tempfile
+import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
+from etils import epath
+from etils.epath import testing
 
 from ila_jax import artifacts, dry_run, forward, pipeline, shards
 from ila_jax.models import foreign
+from ila_jax.stages import embedding
 from tests import model_folders, tiny
 
 PREFIX = "Query: "
@@ -141,3 +149,79 @@ def test_a_shard_that_is_lost_is_made_anew(made, tmp_path):
   np.testing.assert_array_equal(again, whole)
   assert [path.stat().mtime for path in kept] == before
   assert artifacts.read_json(workdir / "embed/stage.json")["done"]
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+  """(x, what is copied): six shards in gs://pool, and a local disk apart."""
+  x = np.random.default_rng(0).normal(size=(6 * 4096 - 96, 64))
+  x = x.astype(np.float32)
+  for i, part in enumerate(np.split(x, range(4096, len(x), 4096))):
+    artifacts.write_array(
+      tmp_path / f"cloud/embed/embeddings-{i:05d}.npy", part
+    )
+  disk, copied = tmp_path / "disk", []
+  disk.mkdir()
+  monkeypatch.setattr(tempfile, "tempdir", str(disk))
+
+  def here(path):
+    return os.fspath(path).replace("gs://pool", str(tmp_path / "cloud"))
+
+  def glob(true, path):
+    found = true(here(path))
+    if "://" not in os.fspath(path):
+      return found
+    return [f.replace(str(tmp_path / "cloud"), "gs://pool") for f in found]
+
+  def copy(true, path, target, *, overwrite):
+    copied.append(os.path.basename(path))
+    true(here(path), target, overwrite=overwrite)
+
+  opened = testing.mock_epath(
+    glob=glob, copy=copy, open=lambda true, path, mode: true(here(path), mode)
+  )
+  with opened:
+    yield x, copied, disk
+
+
+def test_embeddings_of_a_bucket_pass_by_the_disk(bucket):
+  x, copied, disk = bucket
+  chosen = np.setdiff1d(np.arange(len(x)), np.arange(8000, 17_000))
+  tracemalloc.start()
+  rows = embedding.Rows(epath.Path("gs://pool"), chosen)
+  assert copied == ["embeddings-00000.npy"] and rows.width == 64
+  rng = np.random.default_rng(1)
+  for _ in range(20):
+    places = rng.integers(len(chosen), size=100)
+    np.testing.assert_array_equal(rows[places], x[chosen[places]])
+  some = rows.of(np.array([5, 15_000, 7]))
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  # Less than a shard, though all was asked for again and again.
+  assert peak < 4096 * 64 * 4 / 2
+  # Each shard once, and none of which no row is asked for.
+  assert sorted(copied) == [f"embeddings-{i:05d}.npy" for i in (0, 1, 4, 5)]
+  del rows
+  np.testing.assert_array_equal(some[np.array([1, 0])], x[chosen[[15_000, 5]]])
+  del some
+  gc.collect()
+  assert not list(disk.iterdir())
+  whole = embedding.load(epath.Path("gs://pool"), chosen)
+  np.testing.assert_array_equal(whole, x[chosen])
+
+
+def test_few_shards_are_open_at_once(bucket, tmp_path, monkeypatch):
+  monkeypatch.setattr(embedding, "_MAPPED_SHARDS", 2)
+  alive, true = weakref.WeakSet(), np.load
+
+  def load(*args, **kwargs):
+    found = true(*args, **kwargs)
+    alive.add(found.base)
+    return found
+
+  monkeypatch.setattr(np, "load", load)
+  x = bucket[0]
+  rows = embedding.Rows(epath.Path(tmp_path / "cloud"), np.arange(len(x)))
+  for _ in range(2):
+    np.testing.assert_array_equal(rows[np.arange(len(x))[::-7]], x[::-7])
+    assert 0 < len(alive) <= 3  # One more is in hand while the next is opened.

@@ -166,9 +166,10 @@ def test_progress_counts_every_row_once(mesh):
   assert sum(done) == 700
 
 
-@pytest.mark.parametrize("dimensions", [1, 2, 3])
-def test_grid_neighbours_touch(dimensions):
-  grid = 4
+@pytest.mark.parametrize(
+  ("grid", "dimensions"), [(4, 1), (4, 2), (4, 3), (3, 12)]
+)
+def test_grid_neighbours_touch(grid, dimensions):
   cell = np.random.default_rng(0).integers(grid**dimensions, size=40)
   near = adjacency.grid_neighbours(cell, grid=grid, dimensions=dimensions)
   place = {
@@ -205,13 +206,54 @@ def test_recall_is_the_share_of_true_pairs(mesh):
   assert there == 2 * len(_brute_force(x, cell, near, 0.95))
 
 
+def test_recall_reads_every_row_once(mesh, monkeypatch):
+  monkeypatch.setattr(pair_search, "_BLOCK_ROWS", (64, 64))
+  monkeypatch.setattr(near_duplicates, "_TILE_ROWS", (32, 512))
+  x, asked, done = _pool(600), [], []
+
+  class Reader:
+    def __getitem__(self, rows):
+      asked.append(len(rows))
+      return x[rows]
+
+  near_duplicates.recall(
+    Reader(),
+    np.arange(0, 600, 2),
+    cell=np.zeros(600, int),
+    near=NONE,
+    threshold=0.95,
+    mesh=mesh,
+    on_rows=done.append,
+  )
+  # The 300 of the sample, and all rows, 64 at once.
+  assert asked == [300, *[64] * 9, 24]
+  # It is told how far it is, block by block.
+  assert len(done) == 10 and sum(done) == 300 and max(done) < 35
+
+
 def test_closest_is_that_of_brute_force(mesh, monkeypatch):
   monkeypatch.setattr(near_duplicates, "_BLOCK_ROWS", 100)
-  x = _pool(250)
-  index, cosine = near_duplicates.closest(x, x[:40], rows=250, mesh=mesh)
-  product = x.astype(np.float64) @ x[:40].T.astype(np.float64)
-  np.testing.assert_allclose(cosine, product.max(axis=1), rtol=1e-6)
-  np.testing.assert_array_equal(index[:40], np.arange(40))
+  x, asked = _pool(250), []
+
+  class Reader:
+    def __getitem__(self, rows):
+      asked.extend(rows)
+      return x[rows]
+
+  sets = [x[:40], x[:0], x[200:]]
+  index, cosine = near_duplicates.closest(Reader(), sets, rows=250, mesh=mesh)
+  # The rows are read once, however many sets there are.
+  assert asked == list(range(250))
+  for found, best, points in zip(index, cosine, sets, strict=True):
+    if not len(points):
+      assert set(found) == set(best) == {-1}
+      continue
+    product = x.astype(np.float64) @ points.T.astype(np.float64)
+    np.testing.assert_allclose(best, product.max(axis=1), rtol=1e-6)
+    own = product[np.arange(250), found]
+    np.testing.assert_allclose(own, best, rtol=1e-6)
+  np.testing.assert_array_equal(index[0, :40], np.arange(40))
+  np.testing.assert_array_equal(index[2, 200:], np.arange(50))
 
 
 def _pairs_of(x, mesh, threshold):
@@ -250,6 +292,36 @@ def test_leaders_follow_ids_and_not_row_numbers(mesh):
   order = np.random.default_rng(5).permutation(200)
   moved = near_duplicates.leaders(_pairs_of(x[order], mesh, 0.95), rank[order])
   np.testing.assert_array_equal(order[moved], leader[order])
+
+
+@pytest.mark.parametrize("kind", ["random", "chain", "clique"])
+def test_leaders_and_nearest_are_those_of_a_walk(kind):
+  n, rng = 120, np.random.default_rng(7)
+  every = np.array(list(itertools.combinations(range(n), 2)))
+  a, b = {
+    "random": every[rng.random(len(every)) < 0.04],
+    "chain": every[every[:, 1] == every[:, 0] + 1],
+    "clique": every,
+  }[kind].T
+  # Cosines of a few values, so that many are equal.
+  cosine = rng.choice(np.array([0.95, 0.96, 0.97], np.float32), len(a))
+  rank = np.arange(n) if kind == "chain" else rng.permutation(1000)[:n]
+  near = {row: {} for row in range(n)}
+  for one, two, value in zip(a, b, cosine.tolist(), strict=True):
+    near[one][two] = near[two][one] = value
+  leader, nearest = np.arange(n), np.full(n, -1)
+  for row in np.argsort(rank):
+    kept = [o for o in near[row] if leader[o] == o and rank[o] < rank[row]]
+    leader[row], nearest[row] = (
+      min(others, key=lambda o: (-near[row][o], rank[o]), default=other)
+      for others, other in ((kept, row), (near[row], -1))
+    )
+  pairs = near_duplicates.Pairs(a, b, cosine)
+  found, best = near_duplicates.nearest_of(pairs, rank)
+  np.testing.assert_array_equal(near_duplicates.leaders(pairs, rank), leader)
+  np.testing.assert_array_equal(found, nearest)
+  wanted = [near[r].get(o, np.nan) for r, o in enumerate(nearest.tolist())]
+  np.testing.assert_array_equal(best, np.float32(wanted))
 
 
 def test_nearest_of_is_that_of_brute_force(mesh):

@@ -15,7 +15,8 @@ from ila_jax import (
   near_duplicates,
 )
 from ila_jax import config as config_lib
-from ila_jax.stages import embedding, near_reference
+from ila_jax.stages import embedding, joining, near_reference
+from ila_jax.stages import prompts as prompts_lib
 
 # Files in the folder of the stage that draws the map.
 SUMMARY = "duplicates.json"
@@ -26,7 +27,6 @@ _RECALL_SAMPLE = 4096
 _LARGEST = 5
 # Pairs for the page: the nearest, and as many next to the threshold.
 _SHOWN = 3
-_BY_ID = np.minimum, np.maximum
 # Rows whose embeddings are held at once.
 _READ_ROWS = 65_536
 
@@ -45,17 +45,20 @@ def run_into(
   `near_reference.parquet`: row, id, reference_row, cosine of all rows;
   `duplicates.json`: the numbers of the report.
   """
-  cells = artifacts.read_table(folder / "cells.parquet")
-  prompts = _Prompts(workdir, cells["row"], cells["id"])
-  summary = {
+  cells = artifacts.read_table(
+    folder / "cells.parquet", ["row", "id", "cell", "domain"]
+  )
+  x = embedding.Rows(workdir, cells["row"])
+  summary = near_reference.run_into(config, workdir, mesh, folder, cells, x)
+  prompts = prompts_lib.Prompts(workdir, cells["row"], cells["id"])
+  summary |= {
     "threshold": config.landscape.duplicate_cosine,
     "search": config.landscape.duplicate_search,
     "examples": len(prompts.ids),
     "prompts": len(prompts.first),
-    **near_reference.run_into(config, workdir, mesh, folder, cells),
   }
   try:
-    summary |= _search(config, workdir, mesh, folder, cells, prompts)
+    summary |= _search(config, mesh, folder, cells, x, prompts)
   except errors.InputError as error:
     if config.select.drop_duplicates:
       raise
@@ -64,40 +67,17 @@ def run_into(
   artifacts.write_json(folder / SUMMARY, summary)
 
 
-class _Prompts:
-  """The distinct prompts of the scored rows: what is near or not."""
-
-  def __init__(
-    self, workdir: epath.Path, row: np.ndarray, ids: np.ndarray
-  ) -> None:
-    index = artifacts.read_table(workdir / "pool/index.parquet", ["prompt_id"])
-    prompt_ids = index["prompt_id"][row]
-    self.ids = ids
-    # Place of the id among the sorted ids: who stays is no matter of order.
-    self.rank = np.unique(ids, return_inverse=True)[1]
-    self.number = np.unique(prompt_ids, return_inverse=True)[1]
-    self.first = self.lowest(np.ones(len(ids), np.bool_))
-
-  def lowest(self, allowed: np.ndarray) -> np.ndarray:
-    """The allowed row of the lowest id of each prompt; -1 where none is."""
-    found = np.full(self.number.max(initial=-1) + 1, -1)
-    by_id = np.argsort(-self.rank)  # The lowest is written last.
-    by_id = by_id[allowed[by_id]]
-    found[self.number[by_id]] = by_id
-    return found
-
-
 def _search(
   config: config_lib.Config,
-  workdir: epath.Path,
   mesh: Mesh,
   folder: epath.Path,
   cells: dict[str, np.ndarray],
-  prompts: _Prompts,
+  x: embedding.Rows,
+  prompts: prompts_lib.Prompts,
 ) -> dict[str, Any]:
   """Pairs and groups of prompts, written; and what they come to."""
   first = prompts.first
-  x, cell = embedding.Rows(workdir, cells["row"][first]), cells["cell"][first]
+  x, cell = x.of(first), cells["cell"][first]
   near = _neighbours(folder, x, cell)
   settings = {
     "threshold": config.landscape.duplicate_cosine,
@@ -118,9 +98,12 @@ def _search(
       on_rows=advance,
       **settings,
     )
-  total, there = near_duplicates.recall(
-    x, sample, cell=cell, near=near, **settings
-  )
+  with metrics.counter(
+    len(sample), desc="compared with the pool", unit="prompts"
+  ) as advance:
+    total, there = near_duplicates.recall(
+      x, sample, cell=cell, near=near, on_rows=advance, **settings
+    )
   leader = near_duplicates.leaders(found, prompts.rank[first])
   group = first[leader][prompts.number]
   _write_pairs(folder, cells, first, found)
@@ -175,14 +158,15 @@ def _neighbours(
   """Pairs of neighbouring cells: of the grid, or by the means of clusters."""
   from scipy import sparse
 
-  cells = artifacts.read_json(folder / "map.json")
+  cells = artifacts.read_json(folder / joining.MAP)
   if cells["grid"] is not None:
     return adjacency.grid_neighbours(
-      cell, grid=cells["grid"], dimensions=cells.get("dimensions", 2)
+      cell, grid=cells["grid"], dimensions=cells["dimensions"]
     )
   occupied, number = np.unique(cell, return_inverse=True)
   total, places = 0.0, np.arange(len(cell))
-  for part in np.split(places, range(_READ_ROWS, len(cell), _READ_ROWS)):
+  parts = np.split(places, range(_READ_ROWS, len(cell), _READ_ROWS))
+  for part in metrics.progress(parts, desc="means of cells", unit="parts"):
     own = np.ones(len(part), np.float32), (number[part], np.arange(len(part)))
     total += sparse.csr_array(own, shape=(len(occupied), len(part))) @ x[part]
   means = total / np.bincount(number)[:, None]
@@ -205,7 +189,7 @@ def _write_pairs(
 def _write_groups(
   folder: epath.Path,
   cells: dict[str, np.ndarray],
-  prompts: _Prompts,
+  prompts: prompts_lib.Prompts,
   found: near_duplicates.Pairs,
   group: np.ndarray,
 ) -> int:
@@ -239,16 +223,22 @@ def _shown(
   row: np.ndarray, rank: np.ndarray, found: near_duplicates.Pairs
 ) -> list[dict[str, Any]]:
   """The nearest pairs, and those next to the threshold: is it well chosen?"""
-  low, high = (pick(rank[found.a], rank[found.b]) for pick in _BY_ID)
-  order = np.lexsort((high, low, -found.cosine))
-  ends = np.unique(np.r_[order[:_SHOWN], order[-_SHOWN:]])
+  few = min(_SHOWN, len(found.cosine))
+  at_ends = np.zeros(len(found.cosine), np.bool_)
+  if few:
+    ends = np.partition(found.cosine, [few - 1, -few])[[few - 1, -few]]
+    at_ends = (found.cosine <= ends[0]) | (found.cosine >= ends[1])
+  at_ends = np.flatnonzero(at_ends)
+  a, b, cosine = (column[at_ends] for column in found)
+  low, high = np.sort([rank[a], rank[b]], axis=0)
+  order = np.lexsort((high, low, -cosine))
+  shown = np.unique(np.r_[:few, len(order) - few : len(order)])
   return [
     {
-      "rows": [int(row[found.a[pair]]), int(row[found.b[pair]])],
-      "cosine": float(found.cosine[pair]),
+      "rows": [int(row[a[pair]]), int(row[b[pair]])],
+      "cosine": float(cosine[pair]),
     }
-    for pair in order
-    if pair in ends
+    for pair in order[shown]
   ]
 
 
@@ -277,6 +267,9 @@ def kept(
     workdir: its folder.
     cells: columns `row` and `id` of the scored rows.
     free: which of them are candidates.
+
+  Raises:
+    errors.InputError: near-duplicates are to go, and there were too many.
   """
   folder = epath.Path(workdir) / "landscape"
   limit = config.select.exclude_near_reference
@@ -287,7 +280,13 @@ def kept(
     free = free & (cosine < np.float32(limit))
   if not config.select.drop_duplicates:
     return free
-  prompts = _Prompts(workdir, cells["row"], cells["id"])
+  summary = artifacts.read_json(folder / SUMMARY)
+  if "refused" in summary:
+    raise errors.InputError(
+      f"config.select.drop_duplicates is True, and {folder} has no pairs to "
+      f"drop: {summary['refused']}"
+    )
+  prompts = prompts_lib.Prompts(workdir, cells["row"], cells["id"])
   table = artifacts.read_table(folder / PAIRS)
   a, b = (
     prompts.number[np.searchsorted(cells["row"], table[name])]

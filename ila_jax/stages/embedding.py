@@ -1,6 +1,11 @@
 """Stage `embed`: a unit-norm embedding of every prompt, shard by shard."""
 
+import copy
+import functools
 import os
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,6 +41,8 @@ _SAMPLE_PROMPTS = 512
 # Of a packed row: an encoder's tokens are met by all of their row, and its
 # widths are small, so that longer rows would be dear.
 PACK_TOKENS = 512
+# A process may have 1,024 files open, as a rule.
+_MAPPED_SHARDS = 512
 
 
 def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
@@ -68,44 +75,60 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
 
 
 def load(workdir: epath.Path, rows: np.ndarray) -> np.ndarray:
-  """Embeddings of these rows of the pool, ascending, float32 [n, d]."""
-  found, start = None, 0
-  for path in sorted((epath.Path(workdir) / "embed").glob("*.npy")):
-    part = artifacts.read_array(path)
-    if found is None:
-      found = np.empty((len(rows), part.shape[1]), np.float32)
-    begin, end = np.searchsorted(rows, [start, start + len(part)])
-    found[begin:end] = part[rows[begin:end] - start]
-    start += len(part)
-  return found
+  """Embeddings of these rows of the pool, float32 [n, d]."""
+  return Rows(workdir, rows)[np.arange(len(rows))]
 
 
 class Rows:
   """Embeddings of some rows of the pool, read from the shards when asked."""
 
   def __init__(self, workdir: epath.Path, rows: np.ndarray) -> None:
-    """Opens the shards; rows are those that places 0, 1, ... stand for."""
-    paths = sorted((epath.Path(workdir) / "embed").glob("*.npy"))
-    self._shards = [_open(path) for path in paths]
+    """Finds the shards; rows are those that places 0, 1, ... stand for."""
+    self._shard = _shards_of(epath.Path(workdir) / "embed")
     self._rows = rows
-    self.width = self._shards[0].shape[1]
+    # All shards have as many rows as the first, but for the last.
+    self._shard_rows, self.width = self._shard(0).shape
 
   def __getitem__(self, places: np.ndarray) -> np.ndarray:
     """float32 [k, d] of k places."""
-    # All shards have as many rows as the first, but for the last.
-    shard, row = np.divmod(self._rows[places], len(self._shards[0]))
-    found = np.empty((len(places), self._shards[0].shape[1]), np.float32)
-    for one in np.unique(shard):
+    shard, row = np.divmod(self._rows[places], self._shard_rows)
+    found = np.empty((len(places), self.width), np.float32)
+    for one in np.unique(shard).tolist():
       here = shard == one
-      found[here] = self._shards[one][row[here]]
+      found[here] = self._shard(one)[row[here]]
     return found
 
+  def of(self, places: np.ndarray) -> "Rows":
+    """The embeddings of some places, of the same shards."""
+    other = copy.copy(self)
+    other._rows = self._rows[places]
+    return other
 
-def _open(path: epath.Path) -> np.ndarray:
-  """Mapped into memory where the file is local, and read where it is not."""
-  if "://" in os.fspath(path):
-    return artifacts.read_array(path)
-  return np.load(path, mmap_mode="r", allow_pickle=False)
+
+def _shards_of(folder: epath.Path) -> Callable[[int], np.ndarray]:
+  """Gives a shard by its number, mapped into memory.
+
+  Rows are asked for in any order, again and again. So a shard of gs:// is
+  copied to the local disk (TMPDIR) when it is first asked for; the copies go
+  when nobody can ask any more.
+  """
+  paths = sorted(folder.glob("*.npy"))
+  copies = None
+  if "://" in os.fspath(folder):
+    copies = epath.Path(tempfile.mkdtemp(prefix="ila_jax_embed_"))
+
+  @functools.lru_cache(_MAPPED_SHARDS)
+  def shard(number: int) -> np.ndarray:
+    path = paths[number]
+    if copies is not None:
+      path = copies / path.name
+      if not path.exists():
+        paths[number].copy(path)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+  if copies is not None:
+    weakref.finalize(shard, shutil.rmtree, copies)
+  return shard
 
 
 def _signature(config: config_lib.Config) -> dict[str, Any] | str | None:

@@ -22,37 +22,48 @@ def run_into(
   mesh: Mesh,
   folder: epath.Path,
   cells: dict[str, np.ndarray],
+  x: embedding.Rows,
 ) -> dict[str, Any]:
-  """Cosines to R, written; and whether those near it gain false depth."""
+  """Cosines to R, written; and whether those near it gain false depth.
+
+  Args:
+    config: the run.
+    workdir: its folder.
+    mesh: the devices.
+    folder: of the stage that draws the map.
+    cells: columns `row`, `id` and `domain` of the scored rows.
+    x: their embeddings.
+
+  Returns:
+    `false_depth`: own (gain of R itself), bands and verdict.
+  """
   row = cells["row"]
-  x = embedding.Rows(workdir, row)
-  index = artifacts.read_table(
-    workdir / "pool/index.parquet", ["split", "prompt_id"]
-  )
-  in_reference = np.isin(row, scoring_stage.reference_rows(workdir))
-  free = (index["split"][row] == "pool") & ~in_reference
-  reference = np.flatnonzero(in_reference)
-  nearest, cosine = _closest(x, reference, len(row), mesh)
+  subsets, free = _subsets(config, workdir, row)
+  in_reference = subsets[0]
+  places = [np.flatnonzero(subset) for subset in subsets]
+  with metrics.counter(
+    len(row), desc="near the reference", unit="examples"
+  ) as advance:
+    nearest, cosine = near_duplicates.closest(
+      x,
+      [x[own] for own in places],
+      rows=len(row),
+      mesh=mesh,
+      on_rows=advance,
+    )
+  for own, source in zip(places, nearest, strict=True):
+    if len(own):
+      source[:] = own[source]
   artifacts.write_table(
     folder / COSINES,
     {
       "row": row,
       "id": cells["id"],
-      "reference_row": row[nearest],
-      "cosine": cosine,
+      "reference_row": row[nearest[0]],
+      "cosine": cosine[0],
     },
   )
-  placebos = []
-  for placebo in range(_PLACEBOS):
-    drawn = draws.draw(
-      index["prompt_id"][row],
-      count=min(len(reference), int(free.sum()) // 2),
-      seed=config.seed,
-      purpose=f"placebo {placebo}",
-      allowed=free,
-    )
-    source, near = _closest(x, np.flatnonzero(drawn), len(row), mesh)
-    placebos.append((source[free], np.where(drawn, np.nan, near)[free]))
+  cosine[subsets] = np.nan  # of an example to itself
   scores = artifacts.read_table(workdir / "score/scores.parquet")
   depth = (scores["nll_base"] - scores["nll_sft"]) / scores["n_tokens"]
   pool = free | in_reference
@@ -62,8 +73,8 @@ def run_into(
   )
   bands = false_depth.check(
     above[free],
-    false_depth.Nearest(nearest[None, free], cosine[None, free]),
-    false_depth.Nearest(*map(np.stack, zip(*placebos, strict=True))),
+    false_depth.Nearest(nearest[:1, free], cosine[:1, free]),
+    false_depth.Nearest(nearest[1:, free], cosine[1:, free]),
     seed=config.seed,
   )
   verdict = false_depth.verdict(bands)
@@ -72,11 +83,30 @@ def run_into(
   return {"false_depth": {"own": own, "bands": bands, "verdict": verdict}}
 
 
-def _closest(
-  x: embedding.Rows, places: np.ndarray, rows: int, mesh: Mesh
+def _subsets(
+  config: config_lib.Config, workdir: epath.Path, row: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Place of the nearest of some rows, and the cosine to it; -1 of none."""
-  if not len(places):
-    return np.full(rows, -1), np.full(rows, -1, np.float32)
-  nearest, cosine = near_duplicates.closest(x, x[places], rows=rows, mesh=mesh)
-  return places[nearest], cosine
+  """R and the placebos bool [m, n]; and which rows may be selected [n].
+
+  Placebos are drawn as R was, of examples that no model was tuned on.
+  """
+
+  def column(name: str) -> np.ndarray:
+    # One at a time: strings are large.
+    index = artifacts.read_table(workdir / "pool/index.parquet", [name])
+    return index[name][row]
+
+  in_reference = np.isin(row, scoring_stage.reference_rows(workdir))
+  free = (column("split") == "pool") & ~in_reference
+  prompt_ids = column("prompt_id")
+  placebos = [
+    draws.draw(
+      prompt_ids,
+      count=min(int(in_reference.sum()), int(free.sum()) // 2),
+      seed=config.seed,
+      purpose=f"placebo {placebo}",
+      allowed=free,
+    )
+    for placebo in range(_PLACEBOS)
+  ]
+  return np.stack([in_reference, *placebos]), free
