@@ -34,7 +34,7 @@ ORDER = (
   ),
   *("clusters", "adjacency", "pair_search", "near_duplicates", "false_depth"),
   *("ordering", "quantiles", "entries", "cell_state", "cell_stream"),
-  *("cell_ranking", "selection", "variants", "trust"),
+  *("selection", "variants", "trust"),
   *("optim", "checkpoint", "trainset", "train_step", "train", "evaluate"),
   *("subsets", "scaling", "look", "figures", "trust_figures", "explore"),
   "report",
