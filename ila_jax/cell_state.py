@@ -64,11 +64,11 @@ def empty(
     raise ValueError(f"keep is {keep}; at least 1 of a cell must be kept")
   shards = 1 if mesh is None else mesh_lib.batch_multiple(mesh)
   by_shard = None if mesh is None else NamedSharding(mesh, mesh_lib.BATCH)
+  # Each device makes its own part: the whole may be too large for the host.
   make = functools.partial(jnp.full, dtype=jnp.int32, device=by_shard)
-  fields = (shards, num_cells, keep), entries.NONE
-  return CellState(
-    tuple(make(*fields) for _ in range(words + 2)), make(shards, 0)
-  )
+  lists = (shards, num_cells, keep), entries.NONE
+  fields = tuple(make(*lists) for _ in range(words + 2))
+  return CellState(fields, make(shards, 0))
 
 
 def update(

@@ -99,6 +99,20 @@ def test_one_device_equals_eight_and_joins_them_once(keep):
   assert sum(join.count(f" {op}(") for op in _COLLECTIVES) == 1
 
 
+def test_a_state_is_made_on_its_devices(monkeypatch):
+  def on_host(*arguments, **keywords):
+    raise AssertionError("the whole state stands on the host")
+
+  mesh = mesh_lib.make(data=4, fsdp=2)
+  monkeypatch.setattr(mesh_lib, "put", on_host)
+  monkeypatch.setattr(cell_state.np, "full", on_host)
+  state = cell_state.empty(num_cells=_CELLS, keep=2, words=2, mesh=mesh)
+  assert len(state.fields) == 4 and state.fields[0].shape == (8, _CELLS, 2)
+  for array in (*state.fields, state.refused):
+    assert array.sharding.shard_shape(array.shape)[0] == 1
+    assert (np.asarray(array) == (0 if array.ndim == 1 else entries.NONE)).all()
+
+
 _COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
 
 
