@@ -22,7 +22,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt
 
 from ila_jax import mesh as mesh_lib
 from ila_jax import ordering
@@ -141,13 +141,13 @@ class Ranks(NamedTuple):
   """A sketch made ready for `mid_rank`, on the host, level by level.
 
   Attributes:
-    half: what lies in lower bins, and half of what lies in the bin itself
-      unless it is split float64 [r, w].
+    twice: two times what lies in lower bins, and what lies in the bin itself
+      unless it is split, uint32 [r, w].
     child: row of the next level that splits a bin, -1 where none does [r, w].
     size: of each domain.
   """
 
-  half: tuple[Float[np.ndarray, "_ _"], ...]
+  twice: tuple[UInt[np.ndarray, "_ _"], ...]
   child: tuple[Int[np.ndarray, "_ _"], ...]
   size: Int[np.ndarray, " _"]
 
@@ -159,15 +159,16 @@ def ranks(sketch: Sketch) -> Ranks:
   [5]
   """
   sketch = mesh_lib.fetch(sketch)
-  half, child = [], []
+  twice, child = [], []
   for level, counts in enumerate(sketch.counts):
     is_last = level == len(sketch.child)
     split = np.full_like(counts, -1) if is_last else sketch.child[level]
-    below = np.cumsum(counts, axis=1, dtype=np.float64) - counts
-    half.append(below + np.where(split < 0, counts / 2, 0))
+    counts = counts.astype(np.uint32)
+    below = np.cumsum(counts, axis=1, dtype=np.uint32) - counts
+    twice.append(2 * below + counts * (split < 0))
     child.append(split)
   size = sketch.counts[0].sum(axis=1, dtype=np.int64)
-  return Ranks(tuple(half), tuple(child), size)
+  return Ranks(tuple(twice), tuple(child), size)
 
 
 def mid_rank(
@@ -196,12 +197,12 @@ def mid_rank(
   node = np.asarray(domain)
   rank = np.zeros(len(key))
   # In a bin that is split, the next level tells what is below.
-  for level, (half, child) in enumerate(
-    zip(ranks.half, ranks.child, strict=True)
+  for level, (twice, child) in enumerate(
+    zip(ranks.twice, ranks.child, strict=True)
   ):
     inside = np.flatnonzero(node >= 0)
     place = node[inside], np.asarray(_digit(key[inside], level))
-    rank[inside] += half[place]
+    rank[inside] += twice[place] / 2
     node = np.full(len(key), -1)
     node[inside] = child[place]
   return (rank / ranks.size[domain]).astype(np.float32)
