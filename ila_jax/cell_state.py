@@ -8,8 +8,7 @@ parts merges to the state of the whole, to the same bit, in any order.
 
 Ids are compared by their 64 bits, not by their rank among all ids, which a
 stream cannot know. Over a mesh every device holds a state of its own rows, and
-one all-to-all joins them at the end, each
-device a part of the cells.
+one all-to-all joins them at the end, each device a part of the cells.
 """
 
 import functools
@@ -19,7 +18,7 @@ import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from ila_jax import entries, ordering
@@ -64,12 +63,12 @@ def empty(
   if keep < 1:
     raise ValueError(f"keep is {keep}; at least 1 of a cell must be kept")
   shards = 1 if mesh is None else mesh_lib.batch_multiple(mesh)
-  field = np.full((shards, num_cells, keep), entries.NONE, np.int32)
-  place = jnp.asarray
-  if mesh is not None:
-    place = functools.partial(mesh_lib.put, mesh=mesh)
-  fields = tuple(place(field) for _ in range(words + 2))
-  return CellState(fields, place(np.zeros(shards, np.int32)))
+  by_shard = None if mesh is None else NamedSharding(mesh, mesh_lib.BATCH)
+  # Each device makes its own part: the whole may be too large for the host.
+  make = functools.partial(jnp.full, dtype=jnp.int32, device=by_shard)
+  lists = (shards, num_cells, keep), entries.NONE
+  fields = tuple(make(*lists) for _ in range(words + 2))
+  return CellState(fields, make(shards, 0))
 
 
 def update(
@@ -154,58 +153,14 @@ def lists(state: CellState) -> Int[np.ndarray, "f c k"]:
   """
   mesh, axes = mesh_lib.row_sharding(state.refused)
   joined = _join(state.fields, mesh=mesh, axes=axes)
-  return _fetch(joined, state.refused, state.fields[0].shape[1])
-
-
-def rows(state: CellState) -> Int[np.ndarray, "c k"]:
-  """The rows that each cell holds, best first; -1 where there is none.
-
-  Raises:
-    ValueError: a candidate without a finite depth or with a cell out of range
-      has passed.
-
-  >>> state = empty(num_cells=2, keep=1)
-  >>> state = update(state, np.array([1, 1]), np.array([5.0, 9.0]), (),
-  ...   np.ones(2, bool), first_row=0)
-  >>> rows(state).tolist()
-  [[-1], [1]]
-  """
-  row = lists(state)[-1]
-  return np.where(row < entries.NONE, row, -1)
-
-
-def best_rows(
-  cell: Int[Array | np.ndarray, " n"],
-  depth: Float[Array | np.ndarray, " n"],
-  candidate: Bool[Array | np.ndarray, " n"],
-  *,
-  num_cells: int,
-  keep: int,
-) -> Int[np.ndarray, "c k"]:
-  """`rows` of a pool that is held: all passes, and joins, in one program.
-
-  Ties go to the earlier row.
-
-  Args:
-    cell: cell of each row; may be sharded, and then all are [n].
-    depth: float32 [n].
-    candidate: rows that may win [n].
-    num_cells: c.
-    keep: rows of a cell that are wanted.
-
-  Raises:
-    ValueError: a candidate without a finite depth or with a cell out of range.
-
-  >>> best_rows(np.array([1, 1]), np.array([5.0, 9.0]), np.ones(2, bool),
-  ...   num_cells=2, keep=1).tolist()
-  [[-1], [1]]
-  """
-  mesh, axes = mesh_lib.row_sharding(cell)
-  joined, refused = _best(
-    (cell, depth, (), candidate), num_cells, keep, mesh=mesh, axes=axes
-  )
-  row = _fetch(joined, refused, num_cells)[-1]
-  return np.where(row < entries.NONE, row, -1)
+  num_cells = state.fields[0].shape[1]
+  refused = int(mesh_lib.fetch(state.refused).sum())
+  if refused:
+    raise ValueError(
+      f"the depth of {refused} candidates is not finite, or their cell is not "
+      f"below {num_cells}; reject them first"
+    )
+  return mesh_lib.fetch(joined)[:, :num_cells]
 
 
 @functools.partial(jax.jit, static_argnames=_ON_MESH, donate_argnames="state")
@@ -258,25 +213,6 @@ def _update_part(state, rows, first_row):
     (tuple(field[0] for field in state.fields), state.refused[0]),
   )
   return CellState(tuple(field[None] for field in fields), refused[None])
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2), static_argnames=_ON_MESH)
-def _best(rows, num_cells, keep, *, mesh, axes):
-  shards = 1 if mesh is None else mesh_lib.batch_multiple(mesh)
-  field = jnp.full((shards, num_cells, keep), entries.NONE)
-  state = CellState((field, field), jnp.zeros(shards, jnp.int32))
-  state = _update(state, rows, jnp.int32(0), mesh=mesh, axes=axes)
-  return _join(state.fields, mesh=mesh, axes=axes), state.refused
-
-
-def _fetch(joined, refused, num_cells):
-  refused = int(mesh_lib.fetch(refused).sum())
-  if refused:
-    raise ValueError(
-      f"the depth of {refused} candidates is not finite, or their cell is not "
-      f"below {num_cells}; reject them first"
-    )
-  return mesh_lib.fetch(joined)[:, :num_cells]
 
 
 @functools.partial(jax.jit, static_argnames=_ON_MESH)

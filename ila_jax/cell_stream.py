@@ -1,4 +1,4 @@
-"""A pool that passes shard by shard, and what of it is kept (Section 2.6)."""
+"""A pool that passes shard by shard, and the head of its order (2.6)."""
 
 import functools
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from jax import numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int, Shaped
 
-from ila_jax import cell_state
+from ila_jax import cell_state, entries
 from ila_jax import mesh as mesh_lib
 
 
@@ -28,6 +28,15 @@ class Shard(NamedTuple):
   depth: Float[np.ndarray, " n"]
   words: tuple[Int[np.ndarray, " n"], ...] = ()
   candidate: Bool[np.ndarray, " n"] | None = None
+
+
+class Kept(NamedTuple):
+  """The candidates that a state holds, in the total order of ILA [m]."""
+
+  row: Int[np.ndarray, " m"]  # place in the stream
+  cell: Int[np.ndarray, " m"]
+  round: Int[np.ndarray, " m"]  # from 1
+  depth: Float[np.ndarray, " m"]
 
 
 def id_words(
@@ -90,8 +99,8 @@ def consume(
   >>> parts = [Shard(np.array([0, 2]), np.array([5.0, 1.0])),
   ...   Shard(np.array([0]), np.array([9.0]))]
   >>> state = consume(parts, num_cells=3, keep=1, shard_rows=2, words=0)
-  >>> cell_state.rows(state)[:, 0].tolist()
-  [2, -1, 1]
+  >>> ranking(state).row.tolist()
+  [2, 1]
   """
   state = cell_state.empty(
     num_cells=num_cells, keep=keep, words=words, mesh=mesh
@@ -108,6 +117,37 @@ def consume(
       state = cell_state.update(state, *part, first_row=first_row)
       first_row += min(shard_rows, len(whole.cell) - start)
   return state
+
+
+def ranking(state: cell_state.CellState) -> Kept:
+  """What is kept, in the total order of ILA: `ordering.total_order` of all.
+
+  Every row of the rounds 1 to keep is kept, and no other, so that this is a
+  prefix of the order of the whole pool: all of it is exact.
+
+  Args:
+    state: of the pool; parts on several devices are joined by one all-to-all.
+
+  Raises:
+    ValueError: a candidate without a finite depth or with a cell out of range
+      has passed; an id repeats.
+
+  >>> pool = np.array([1, 1]), np.array([5.0, 9.0]), (), np.ones(2, bool)
+  >>> state = cell_state.empty(num_cells=2, keep=1)
+  >>> state = cell_state.update(state, *pool, first_row=0)
+  >>> ranking(state)  # doctest: +NORMALIZE_WHITESPACE
+  Kept(row=array([1], dtype=int32), cell=array([1], dtype=int32),
+       round=array([1], dtype=int32), depth=array([9.], dtype=float32))
+  """
+  fields = cell_state.lists(state)
+  keep = fields.shape[2]
+  held = np.flatnonzero(fields[0].ravel() < entries.NONE).astype(np.int32)
+  cell, place = np.divmod(held, np.int32(keep))
+  shallow, *words, row = (field.ravel()[held] for field in fields)
+  if words and _repeats(words):
+    raise ValueError("ids repeat; the order of the pool would be ambiguous")
+  order = np.lexsort((row, *words[::-1], shallow, place))
+  return Kept(row[order], cell[order], place[order] + 1, _depth(shallow[order]))
 
 
 def _fill(shard: Shard, start: int, rows: int) -> tuple:
@@ -129,3 +169,19 @@ def _fill(shard: Shard, start: int, rows: int) -> tuple:
     tuple(cut(word, np.int32) for word in shard.words),
     candidate,
   )
+
+
+def _depth(shallow: np.ndarray) -> np.ndarray:
+  """The depths again: `ordering.sortable` is its own inverse."""
+  bits = ~shallow
+  first = np.iinfo(np.int32).min
+  return np.where(bits < 0, first - bits, bits).astype(np.int32).view("f4")
+
+
+def _repeats(words: list[np.ndarray]) -> bool:
+  """Whether two rows have all words alike."""
+  order = np.lexsort(words)
+  same = np.ones(max(len(order) - 1, 0), bool)
+  for word in words:
+    same &= np.diff(word[order]) == 0
+  return bool(same.any())

@@ -41,6 +41,8 @@ class Points:
   selected: Bool[np.ndarray, " n"]
   reference: Bool[np.ndarray, " n"]
   pool_size: int  # of which the n are all, or a draw
+  selected_size: int  # of the pool
+  kept_size: int  # selected or reference, of the pool
 
 
 def choose(
@@ -51,12 +53,13 @@ def choose(
 ) -> Int[np.ndarray, " k"]:
   """Rows that the page shows: all where they fit, else `keep` and a draw.
 
-  The draw is keyed by id, so the order of the pool changes nothing.
+  Where `keep` alone does not fit, a draw of it is shown and nothing else. Draws
+  are keyed by id, so the order of the pool changes nothing.
 
   Args:
     ids: of the pool, strings [n].
-    keep: rows that are never left out.
-    limit: rows in all; where `keep` holds more, it alone is shown.
+    keep: rows that come before all others.
+    limit: rows in all.
 
   Returns:
     Ascending rows.
@@ -67,10 +70,17 @@ def choose(
   """
   if len(ids) <= limit:
     return np.arange(len(ids))
-  free = np.flatnonzero(~keep)
-  place = draws.keyed_uniform(ids[free], seed=0, purpose="page")
-  drawn = free[np.lexsort((ids[free], place))][: max(limit - keep.sum(), 0)]
-  return np.sort(np.r_[np.flatnonzero(keep), drawn])
+  kept, free = np.flatnonzero(keep), np.flatnonzero(~keep)
+  drawn = _draw(ids, kept, limit)
+  return np.sort(np.r_[drawn, _draw(ids, free, limit - len(drawn))])
+
+
+def _draw(ids, rows, count):
+  """So many of the rows, or all."""
+  if len(rows) <= count:
+    return rows
+  place = draws.keyed_uniform(ids[rows], seed=0, purpose="page")
+  return rows[np.lexsort((ids[rows], place))][:count]
 
 
 def brief(text: str, *, most: int = MAX_CHARACTERS) -> str:
@@ -206,17 +216,23 @@ def sentence(points: Points) -> str:
   >>> sentence(_EMPTY)
   '0 examples, 0 of them selected.'
   """
-  count, chosen = len(points.id), int(points.selected.sum())
-  told = f"{points.pool_size:,} examples, {chosen:,} of them selected"
+  count, kept = len(points.id), points.kept_size
+  told = (
+    f"{points.pool_size:,} examples, {points.selected_size:,} of them selected"
+  )
   if count == points.pool_size:
     return f"{told}."
-  kept = int((points.selected | points.reference).sum())
-  rest, shown = points.pool_size - kept, count - kept
-  if not shown:
+  if count < kept:
+    return (
+      f"{told}. The page shows 1 in {kept / count:.3g} of the selected and the "
+      "reference, drawn at random, and no others."
+    )
+  if count == kept:
     return f"{told}; only the selected and the reference are shown."
   return (
     f"{told}. The page shows every selected and reference example and 1 in "
-    f"{rest / shown:.3g} of the others, drawn at random."
+    f"{(points.pool_size - kept) / (count - kept):.3g} of the others, drawn at "
+    "random."
   )
 
 
@@ -227,9 +243,8 @@ def _empty() -> Points:
   none |= dict.fromkeys(("depth", "relative_depth"), np.zeros(0, np.float32))
   none |= dict.fromkeys(("id", "source", "domain"), np.zeros(0, np.str_))
   none |= dict.fromkeys(("selected", "reference"), np.zeros(0, bool))
-  return Points(
-    xy=np.zeros((0, 2), np.float32), instruction=[], pool_size=0, **none
-  )
+  none |= dict.fromkeys(("pool_size", "selected_size", "kept_size"), 0)
+  return Points(xy=np.zeros((0, 2), np.float32), instruction=[], **none)
 
 
 _EMPTY = _empty()

@@ -98,37 +98,49 @@ def auto_grid(
   Doubling until the budget is passed, then bisection. A grid occupies at least
   the cells of any grid that it refines, but it may occupy a few less than a
   coarser one that it does not refine. What is promised: the answer g has
-  occupied(g) <= max_cells, and g + 1 has more (or g is `max_grid`). A grid
-  finer still may fit again by the luck of its edges; it is not sought.
+  occupied(g) <= max_cells, and g + 1 has more. A grid finer still may fit again
+  by the luck of its edges; it is not sought.
+
+  Where the search comes to `max_grid`, the pool has fewer places than the
+  budget has cells, and finer grids add empty cells alone. Then g occupies as
+  many as `max_grid` does, at least, and g - 1 does not (or more than allowed).
 
   Args:
     xy: positions, float32. Memory grows with the points, not with grid^m.
     max_cells: the budget in cells. One cell is always granted.
-    max_grid: where the search ends, for pools with fewer places than cells; in
-      more than two dimensions, where int32 ends, if that is less.
+    max_grid: where the search ends; in more than two dimensions, where int32
+      ends, if that is less.
 
   >>> xy = np.array([[0.0, 0.0], [0.1, 0.0], [1.0, 1.0]], np.float32)
-  >>> auto_grid(xy, max_cells=2), auto_grid(xy, max_cells=1)
-  (9, 1)
+  >>> [auto_grid(xy, max_cells=cells) for cells in (1, 2, 3, 4)]
+  [1, 9, 10, 10]
   """
   xy = jnp.asarray(xy, jnp.float32)
   low, high = bounding_box(xy)
   m = xy.shape[1]
   max_cells, max_grid = max(max_cells, 1), min(max_grid, _finest(m))
 
-  def fits(grid):
+  def occupied(grid):
     cell = grid_cells(xy, grid=grid, low=low, high=high)
     size = _padded(grid) ** m
     size = size if size <= _MAX_FLAGS else None
-    return int(_count_occupied(cell, size=size)) <= max_cells
+    return int(_count_occupied(cell, size=size))
 
   fine, too_fine = 1, 2
-  while too_fine <= max_grid and fits(too_fine):
+  while too_fine <= max_grid and occupied(too_fine) <= max_cells:
     fine, too_fine = too_fine, 2 * too_fine
   too_fine = min(too_fine, max_grid + 1)
   while too_fine - fine > 1:
     middle = (fine + too_fine) // 2
-    fine, too_fine = (middle, too_fine) if fits(middle) else (fine, middle)
+    fits = occupied(middle) <= max_cells
+    fine, too_fine = (middle, too_fine) if fits else (fine, middle)
+  if fine < max_grid:
+    return fine
+  most, coarse = occupied(fine), 0
+  while fine - coarse > 1:
+    middle = (coarse + fine) // 2
+    all_apart = most <= occupied(middle) <= max_cells
+    fine, coarse = (middle, coarse) if all_apart else (fine, middle)
   return fine
 
 

@@ -5,8 +5,6 @@ device, where floats differ in what becomes of subnormal numbers, and -0.0
 ties with 0.0. Everything fits int32, so that TPUs need no 64-bit mode.
 """
 
-import functools
-
 import jax
 import numpy as np
 from jax import lax
@@ -52,40 +50,6 @@ def total_order(
   m = int(candidate.sum())
   order, turn = _total_order(cell, depth, id_rank, candidate)
   return np.asarray(order)[:m], np.asarray(turn)[:m]
-
-
-def cell_argmax(
-  cell: Int[Array | np.ndarray, " n"],
-  depth: Float[Array | np.ndarray, " n"],
-  id_rank: Int[Array | np.ndarray, " n"],
-  candidate: Bool[Array | np.ndarray, " n"],
-  *,
-  num_cells: int,
-) -> Int[np.ndarray, " c"]:
-  """The deepest candidate of every cell: round 1 of ILA, without a sort.
-
-  Two segment reductions in int32, the greatest depth and then the lowest id
-  among those that have it, and one scatter back to rows.
-
-  Args:
-    cell: cell of each row, in [0, num_cells) where `candidate` [n].
-    depth: float32, finite where `candidate` [n].
-    id_rank: distinct; the tie-break [n].
-    candidate: rows that may win [n].
-    num_cells: c.
-
-  Returns:
-    The winning row of each cell, -1 where it has no candidate, int32 [c].
-
-  Raises:
-    ValueError: the depth of a candidate is not finite.
-
-  >>> cell_argmax(np.array([0, 0, 2]), np.array([5.0, 9.0, 1.0]),
-  ...   np.arange(3), np.ones(3, bool), num_cells=3)
-  array([ 1, -1,  2], dtype=int32)
-  """
-  require_finite(depth, candidate)
-  return np.asarray(_cell_argmax(cell, depth, id_rank, candidate, num_cells))
 
 
 @jax.jit
@@ -221,24 +185,6 @@ def _total_order(
   place = place_in_cell(cell, (-depth,), id_rank, candidate)
   order = sort_rows((place, -depth), id_rank, candidate)
   return order, place[order] + 1
-
-
-@functools.partial(jax.jit, static_argnames="num_cells")
-def _cell_argmax(
-  cell: Int[Array, " n"],
-  depth: Float[Array, " n"],
-  id_rank: Int[Array, " n"],
-  candidate: Bool[Array, " n"],
-  num_cells: int,
-) -> Int[Array, " c"]:
-  # Rows that cannot win go to one cell more, which is cut off at the end.
-  cell = jnp.where(candidate, cell, num_cells)
-  height = sortable(depth)
-  best = jnp.full(num_cells + 1, _FIRST).at[cell].max(height)
-  rank = jnp.where(height == best[cell], id_rank, _LAST)
-  winner = jnp.full(num_cells + 1, _LAST).at[cell].min(rank)
-  row = jnp.where(rank == winner[cell], jnp.arange(len(cell)), -1)
-  return jnp.full(num_cells + 1, -1).at[cell].max(row)[:num_cells]
 
 
 def _sort(keys: tuple[Shaped[Array, " n"], ...]) -> Int[Array, " n"]:

@@ -9,7 +9,8 @@ half its share of the domain bounds the error of a quantile, and bins that are
 too heavy for the error wanted are split by 9 more bits, in another pass, and by
 the last 9 in a third, after which equal depths alone share a bin.
 
-The exact one, of a pool that fits, is `depth.relative_depth`.
+A domain takes 64 KB and more, so that small ones are better sorted:
+`pool_quantiles`. The exact ones are those of `depth.relative_depth`.
 """
 
 import functools
@@ -21,7 +22,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt
 
 from ila_jax import mesh as mesh_lib
 from ila_jax import ordering
@@ -136,8 +137,42 @@ def error_bound(sketch: Sketch) -> float:
   return float(max(errors.max(initial=0) for errors in _errors(sketch)))
 
 
+class Ranks(NamedTuple):
+  """A sketch made ready for `mid_rank`, on the host, level by level.
+
+  Attributes:
+    twice: two times what lies in lower bins, and what lies in the bin itself
+      unless it is split, uint32 [r, w].
+    child: row of the next level that splits a bin, -1 where none does [r, w].
+    size: of each domain.
+  """
+
+  twice: tuple[UInt[np.ndarray, "_ _"], ...]
+  child: tuple[Int[np.ndarray, "_ _"], ...]
+  size: Int[np.ndarray, " _"]
+
+
+def ranks(sketch: Sketch) -> Ranks:
+  """Cumulates the counts of a whole pool, once for all its parts.
+
+  >>> ranks(update(empty(1), np.ones(5), np.zeros(5, int))).size.tolist()
+  [5]
+  """
+  sketch = mesh_lib.fetch(sketch)
+  twice, child = [], []
+  for level, counts in enumerate(sketch.counts):
+    is_last = level == len(sketch.child)
+    split = np.full_like(counts, -1) if is_last else sketch.child[level]
+    counts = counts.astype(np.uint32)
+    below = np.cumsum(counts, axis=1, dtype=np.uint32) - counts
+    twice.append(2 * below + counts * (split < 0))
+    child.append(split)
+  size = sketch.counts[0].sum(axis=1, dtype=np.int64)
+  return Ranks(tuple(twice), tuple(child), size)
+
+
 def mid_rank(
-  sketch: Sketch,
+  ranks: Ranks,
   depth: Float[np.ndarray, " n"],
   domain: Int[np.ndarray, " n"],
 ) -> Float[np.ndarray, " n"]:
@@ -146,7 +181,7 @@ def mid_rank(
   (number in lower bins + half the number in its bin) / size of the domain.
 
   Args:
-    sketch: of the whole pool.
+    ranks: of the sketch of the whole pool.
     depth: float32 [n].
     domain: domain of each depth [n].
 
@@ -155,25 +190,22 @@ def mid_rank(
 
   >>> depth, domain = np.array([-1.0, 3.0, 3.0, 9.0]), np.array([0, 0, 0, 1])
   >>> sketch = update(empty(2), depth, domain)
-  >>> mid_rank(sketch, depth, domain)
+  >>> mid_rank(ranks(sketch), depth, domain)
   array([0.16666667, 0.6666667 , 0.6666667 , 0.5       ], dtype=float32)
   """
-  sketch = mesh_lib.fetch(sketch)
-  size = sketch.counts[0].sum(axis=1, dtype=np.int64)
   key = np.asarray(_key(depth))
   node = np.asarray(domain)
   rank = np.zeros(len(key))
-  for level, counts in enumerate(sketch.counts):
+  # In a bin that is split, the next level tells what is below.
+  for level, (twice, child) in enumerate(
+    zip(ranks.twice, ranks.child, strict=True)
+  ):
     inside = np.flatnonzero(node >= 0)
     place = node[inside], np.asarray(_digit(key[inside], level))
-    below = np.cumsum(counts, axis=1) - counts
-    rank[inside] += below[place]
+    rank[inside] += twice[place] / 2
     node = np.full(len(key), -1)
-    if level < len(sketch.child):
-      node[inside] = sketch.child[level][place]
-    # In a bin that is split, the next level tells what is below.
-    rank[inside] += np.where(node[inside] < 0, counts[place] / 2, 0)
-  return (rank / size[domain]).astype(np.float32)
+    node[inside] = child[place]
+  return (rank / ranks.size[domain]).astype(np.float32)
 
 
 def fit(
@@ -199,7 +231,7 @@ def fit(
 
   >>> pool = [(np.arange(100.0), np.zeros(100, int))]
   >>> sketch = fit(lambda: pool, num_domains=1, shard_rows=64)
-  >>> mid_rank(sketch, *pool[0])[[0, 99]]
+  >>> mid_rank(ranks(sketch), *pool[0])[[0, 99]]
   array([0.005, 0.995], dtype=float32)
   """
   put = jnp.asarray

@@ -4,15 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from ila_jax import look
+from ila_jax import look, variants
 
-AXES = {
-  "map_seed": "another seed",
-  "perplexity": "another perplexity",
-  "grid": "another grid",
-  "projection": "another projection",
-  "reference_seed": "another reference set",
-}
+_TITLES = (
+  *("another seed", "another perplexity", "another grid"),
+  *("another projection", "another reference set"),
+)
+AXES = dict(zip(variants.AXES, _TITLES, strict=True))
 
 _DOTTED, _DASHED = (0, (1, 2)), (0, (4, 2))
 

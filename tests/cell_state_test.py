@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from ila_jax import cell_ranking, cell_state, cell_stream, entries, ordering
+from ila_jax import cell_state, cell_stream, entries, ordering
 from ila_jax import mesh as mesh_lib
 
 _CELLS = 6
@@ -73,14 +73,12 @@ def test_what_is_kept_is_the_head_of_the_total_order(keep):
     pool = _pool(200, seed)
     ends = np.sort(rng.integers(0, 201, rng.integers(0, 5)))
     state = _consume(pool, keep, ends=ends)
-    kept = cell_ranking.ranking(state)
+    kept = cell_stream.ranking(state)
     order, turn = _expected(pool, keep)
     np.testing.assert_array_equal(kept.row, order)
     np.testing.assert_array_equal(kept.round, turn)
     np.testing.assert_array_equal(kept.cell, pool["cell"][order])
     np.testing.assert_array_equal(kept.depth, pool["depth"][order])
-    head = cell_ranking.ranking(state, budget=len(order) // 2)
-    np.testing.assert_array_equal(head.row, order[: len(order) // 2])
 
 
 @pytest.mark.parametrize("keep", [1, 3])
@@ -90,7 +88,7 @@ def test_one_device_equals_eight_and_joins_them_once(keep):
   one, eight = _consume(pool, keep), _consume(pool, keep, mesh=mesh)
   assert len(eight.refused.sharding.device_set) == 8
   assert eight.fields[0].addressable_shards[0].data.shape == (1, _CELLS, keep)
-  _equal(cell_ranking.ranking(one), cell_ranking.ranking(eight))
+  _equal(cell_stream.ranking(one), cell_stream.ranking(eight))
   rows = (np.zeros(64, np.int32), np.zeros(64, np.float32))
   words = (rows[0], rows[0])
   arguments = mesh_lib.put((*rows, words, rows[0] < 1), mesh)
@@ -101,38 +99,21 @@ def test_one_device_equals_eight_and_joins_them_once(keep):
   assert sum(join.count(f" {op}(") for op in _COLLECTIVES) == 1
 
 
-_COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
+def test_a_state_is_made_on_its_devices(monkeypatch):
+  def on_host(*arguments, **keywords):
+    raise AssertionError("the whole state stands on the host")
 
-
-@pytest.mark.parametrize("keep", [1, 3])
-def test_a_pool_that_is_held_gives_the_rows_of_one_that_passes(keep):
-  """Ties go to the earlier row; eight devices and one collective."""
-  pool = _pool(304, 7)
-  arrays = (pool["cell"], pool["depth"], pool["candidate"])
-  order, turn = ordering.total_order(
-    pool["cell"], pool["depth"], np.arange(304), pool["candidate"]
-  )
-  want = np.full((_CELLS, keep), -1)
-  head = turn <= keep
-  want[pool["cell"][order[head]], turn[head] - 1] = order[head]
   mesh = mesh_lib.make(data=4, fsdp=2)
-  sharded = mesh_lib.put(arrays, mesh)
-  for held in (arrays, sharded):
-    found = cell_state.best_rows(*held, num_cells=_CELLS, keep=keep)
-    np.testing.assert_array_equal(found, want)
-  cell, depth, candidate = sharded
-  text = cell_state._best.lower(
-    (cell, depth, (), candidate),
-    _CELLS,
-    keep,
-    mesh=mesh,
-    axes=("data", "fsdp"),
-  )
-  text = text.compile().as_text()
-  assert sum(text.count(f" {op}(") for op in _COLLECTIVES) == 1
-  pool["depth"][:] = np.nan
-  with pytest.raises(ValueError, match="candidates is not finite, or"):
-    cell_state.best_rows(*arrays, num_cells=_CELLS, keep=keep)
+  monkeypatch.setattr(mesh_lib, "put", on_host)
+  monkeypatch.setattr(cell_state.np, "full", on_host)
+  state = cell_state.empty(num_cells=_CELLS, keep=2, words=2, mesh=mesh)
+  assert len(state.fields) == 4 and state.fields[0].shape == (8, _CELLS, 2)
+  for array in (*state.fields, state.refused):
+    assert array.sharding.shard_shape(array.shape)[0] == 1
+    assert (np.asarray(array) == (0 if array.ndim == 1 else entries.NONE)).all()
+
+
+_COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
 
 
 def _program(function, state, rows, first_row, mesh):
@@ -178,7 +159,7 @@ def test_blocks_and_few_survivors_change_nothing(monkeypatch):
     jax.clear_caches()
     state = cell_state.empty(num_cells=_CELLS, keep=3, words=2)
     state = cell_state.update(state, *arguments, pool["candidate"], first_row=0)
-    kept = cell_ranking.ranking(state)
+    kept = cell_stream.ranking(state)
     _equal((kept.row, kept.round), want)
 
 
@@ -193,7 +174,7 @@ def test_ties_go_to_the_id_and_then_to_the_place():
       shard_rows=8,
       words=len(words),
     )
-    assert cell_ranking.ranking(state).row.tolist() == [best]
+    assert cell_stream.ranking(state).row.tolist() == [best]
 
 
 def test_words_of_ids_sort_as_the_ids():
@@ -221,9 +202,9 @@ def test_what_no_cell_can_take_is_refused_aloud(field, value):
   with pytest.raises(
     ValueError, match="depth of 1 candidates is not finite, or"
   ):
-    cell_ranking.ranking(_consume(pool, 1))
+    cell_stream.ranking(_consume(pool, 1))
   pool["candidate"][9] = False
-  assert cell_ranking.ranking(_consume(pool, 1)).row.tolist() == (
+  assert cell_stream.ranking(_consume(pool, 1)).row.tolist() == (
     _expected(pool, 1)[0].tolist() if field == "depth" else _winners(pool)
   )
 
@@ -233,13 +214,8 @@ def _winners(pool):
   return free[_expected({k: v[free] for k, v in pool.items()}, 1)[0]].tolist()
 
 
-def test_more_than_is_kept_or_can_be_counted_is_refused():
+def test_what_a_state_cannot_tell_apart_is_refused():
   state = _consume(_pool(64, 4), 2)
-  held = len(cell_ranking.ranking(state).row)
-  with pytest.raises(
-    ValueError, match=f"{held + 1} rows are wanted, and {held} are kept, 2 of"
-  ):
-    cell_ranking.ranking(state, budget=held + 1)
   one = (np.zeros(1, np.int32), np.zeros(1, np.float32))
   with pytest.raises(ValueError, match="row 2147483647 is beyond the 21474836"):
     cell_state.update(
@@ -252,12 +228,12 @@ def test_more_than_is_kept_or_can_be_counted_is_refused():
   two = _pool(64, 4) | {"candidate": np.ones(64, bool)}
   two["ids"][:] = two["ids"][0]
   with pytest.raises(ValueError, match="ids repeat"):
-    cell_ranking.ranking(_consume(two, 2))
+    cell_stream.ranking(_consume(two, 2))
 
 
 _BOUNDED = """
 import resource, jax, numpy as np
-from ila_jax import cell_ranking, cell_state, cell_stream
+from ila_jax import cell_state, cell_stream
 ROWS, SHARD = 2_000_000, 1 << 17
 def pool(rows):
   rng = np.random.default_rng(0)
@@ -269,7 +245,7 @@ def pool(rows):
 def peak(rows):
   state = cell_stream.consume(
     pool(rows), num_cells=5000, keep=2, shard_rows=SHARD)
-  assert len(cell_ranking.ranking(state).row) == 10_000
+  assert len(cell_stream.ranking(state).row) == 10_000
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 few = peak(4 * SHARD)
 print(few, peak(ROWS))

@@ -43,6 +43,11 @@ def _points(n, **changes):
     "reference": order == n - 1,
     "pool_size": n,
   } | changes
+  kept = fields["selected"] | fields["reference"]
+  fields = {
+    "selected_size": int(fields["selected"].sum()),
+    "kept_size": int(kept.sum()),
+  } | fields
   return explore.Points(**fields)
 
 
@@ -189,8 +194,22 @@ def test_a_large_pool_keeps_the_selection_and_draws_the_rest():
   np.testing.assert_array_equal(
     explore.choose(ids, keep, limit=5000), np.arange(5000)
   )
-  few = explore.choose(ids, keep, limit=10)
-  np.testing.assert_array_equal(few, np.flatnonzero(keep))
+  just = explore.choose(ids, keep, limit=int(keep.sum()))
+  np.testing.assert_array_equal(just, np.flatnonzero(keep))
+
+
+def test_a_large_selection_is_drawn_too():
+  rng = np.random.default_rng(4)
+  ids = np.array([f"{i:x}" for i in rng.permutation(5000)])
+  keep = rng.random(5000) < 0.4
+  rows = explore.choose(ids, keep, limit=500)
+  assert len(rows) == 500 and keep[rows].all() and (np.diff(rows) > 0).all()
+  tenths = np.bincount(rows // 500, minlength=10)
+  assert tenths.min() > 25 and tenths.max() < 80
+  order = rng.permutation(5000)
+  moved = explore.choose(ids[order], keep[order], limit=500)
+  assert set(ids[order][moved]) == set(ids[rows])
+  assert set(rows) < set(explore.choose(ids, keep, limit=900))
 
 
 def test_the_page_says_what_it_leaves_out():
@@ -203,6 +222,12 @@ def test_the_page_says_what_it_leaves_out():
   assert "1 in 12.9 of the others" in some
   kept = _points(10, selected=np.ones(10, bool), pool_size=50)
   assert "only the selected and the reference" in explore.sentence(kept)
+  # 10 shown of 40 that are selected, and 5 of the reference.
+  drawn = dataclasses.replace(kept, selected_size=40, kept_size=45)
+  assert explore.sentence(drawn) == (
+    "50 examples, 40 of them selected. The page shows 1 in 4.5 of the selected "
+    "and the reference, drawn at random, and no others."
+  )
 
 
 def test_a_hundred_thousand_points_stay_a_small_page():

@@ -185,7 +185,7 @@ def test_kmeans_cells_are_the_nearest_centers(tmp_path, small_parts):
 def test_relative_depth_by_sketches_is_within_its_bound(tmp_path):
   exact, about = _run(_write(tmp_path / "exact"), _config())
   assert about["relative_depth_error"] == 0
-  changes = {"landscape__exact_examples": 100}
+  changes = {"landscape__exact_examples": 10}
   found, about = _run(_write(tmp_path / "sketch"), _config(**changes))
   wanted = depth.relative_depth(found["depth"], found["domain"])
   np.testing.assert_array_equal(exact["relative_depth"], wanted)

@@ -102,9 +102,11 @@ def test_auto_grid_in_space_keeps_its_promise(flags, monkeypatch):
 def test_no_points_and_bad_grids():
   empty = np.zeros((0, 2), np.float32)
   assert landscape.grid_cells(empty, grid=3).shape == (0,)
-  assert landscape.auto_grid(empty, max_cells=1) == 4096
+  assert landscape.auto_grid(empty, max_cells=1) == 1
   # 1290^3 cells have numbers, 1291^3 have not; and no memory is asked for them.
-  assert landscape.auto_grid(np.zeros((0, 3)), max_cells=1) == 1290
+  close = np.array([[0, 0, 0], [1e-9, 0, 0], [1 / 1289.5, 0, 0], [1, 1, 1]])
+  close = close.astype(np.float32)
+  assert landscape.auto_grid(close, max_cells=9) == 1290
   for m, grid in ((2, 0), (2, 46_341), (3, 1291), (4, 216)):
     with pytest.raises(
       errors.InputError, match=f"grid is {grid}; allowed: 1 to"
@@ -127,10 +129,31 @@ def test_auto_grid_keeps_its_promise(name):
     found = landscape.auto_grid(xy, max_cells=max_cells, max_grid=top)
     granted = max(max_cells, 1)
     assert occupied[found - 1] <= granted
-    assert found == top or occupied[found] > granted
-    # Where the count never falls, that is the finest of all.
+    assert (
+      occupied[found] > granted
+      if occupied[top - 1] > granted
+      else occupied[found - 1] >= occupied[top - 1]
+    )
+    # Where the count never falls, that is the finest of all, or the coarsest
+    # of those that tell as many places apart.
     if np.all(np.diff(occupied) >= 0):
-      assert found == np.flatnonzero(occupied <= granted)[-1] + 1
+      best = occupied[occupied <= granted][-1]
+      same = np.flatnonzero(occupied == best) + 1
+      assert found == same[0 if same[-1] == top else -1]
+
+
+def test_auto_grid_stops_where_every_place_has_its_cell():
+  """Each example many times, and a budget above the number of places."""
+  rng = np.random.default_rng(0)
+  places = rng.normal(size=(60, 2)).astype(np.float32)
+  xy = places[rng.integers(0, 60, 900)]
+  found = landscape.auto_grid(xy, max_cells=80, max_grid=512)
+  assert found < 512
+  before, after = (
+    np.count_nonzero(np.histogram2d(*xy.astype(np.float64).T, bins=grid)[0])
+    for grid in (found - 1, found)
+  )
+  assert before < after == 60
 
 
 def test_domain_blocks_are_a_coarse_grid():

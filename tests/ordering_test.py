@@ -9,27 +9,6 @@ from ila_jax import ordering, selection
 from tests import reference_selection as reference
 
 
-def test_cell_argmax_is_round_one_and_brute_force():
-  for n in reference.SIZES:
-    for seed in range(200):
-      pool = reference.pool(n, seed)
-      c = reference.tied_candidates(pool)
-      got = ordering.cell_argmax(
-        c.cell, c.depth, c.id_rank, c.candidate, num_cells=8
-      )
-      assert got.tolist() == reference.cell_argmax(reference.rows(pool, c), 8)
-      first = selection.ila(c)
-      assert set(first.order[first.round == 1]) == set(got[got >= 0])
-
-
-def test_cell_argmax_on_no_rows_at_all():
-  c = selection.candidates(**reference.pool(0, 0), seed=0)
-  got = ordering.cell_argmax(
-    c.cell, c.depth, c.id_rank, c.candidate, num_cells=3
-  )
-  assert got.tolist() == [-1, -1, -1]
-
-
 def test_one_device_equals_eight():
   assert jax.device_count() == 8
   c = selection.candidates(**reference.big_pool(), seed=0)
@@ -42,10 +21,6 @@ def test_one_device_equals_eight():
     ordering.total_order(*arrays), ordering.total_order(*sharded), strict=True
   ):
     np.testing.assert_array_equal(one, eight)
-  np.testing.assert_array_equal(
-    ordering.cell_argmax(*arrays, num_cells=70),
-    ordering.cell_argmax(*sharded, num_cells=70),
-  )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -59,12 +34,8 @@ def test_depth_that_is_not_finite_is_never_sorted(value):
   for field in ("depth", "relative_depth"):
     with pytest.raises(ValueError, match="depth of 1 candidates is not finite"):
       selection.candidates(**(pool | {field: bad}), seed=0)
-  for reject in (
-    ordering.total_order,
-    lambda *a: ordering.cell_argmax(*a, num_cells=8),
-  ):
-    with pytest.raises(ValueError, match="depth of 1 candidates is not finite"):
-      reject(c.cell, bad, c.id_rank, c.candidate)
+  with pytest.raises(ValueError, match="depth of 1 candidates is not finite"):
+    ordering.total_order(c.cell, bad, c.id_rank, c.candidate)
 
 
 def test_floats_sort_as_numbers_do_with_equal_zeros():

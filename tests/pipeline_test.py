@@ -188,7 +188,7 @@ def test_report_is_one_page_with_escaped_text(run):
   assert (workdir / "report/map.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("limit", [10_000, 60])
+@pytest.mark.parametrize("limit", [10_000, 60, 20])
 def test_the_map_to_explore_shows_what_the_stages_found(run, limit):
   _, workdir, _ = run
   points = exploring.points(epath.Path(workdir), selected=True, limit=limit)
@@ -207,8 +207,10 @@ def test_the_map_to_explore_shows_what_the_stages_found(run, limit):
   drawn = pq.read_table(workdir / "score/reference.parquet")["id"].to_pylist()
   kept = set(list(ranking)[:chosen]) | set(drawn)
   assert points.pool_size == len(cells)
-  assert len(points.id) == min(len(cells), max(limit, len(kept)))
-  assert kept <= set(points.id)
+  assert (points.selected_size, points.kept_size) == (chosen, len(kept))
+  shown = set(points.id)
+  assert len(points.id) == len(shown) == min(len(cells), limit)
+  assert kept <= shown if len(kept) <= limit else shown <= kept
   for i, name in enumerate(points.id.tolist()):
     line, place = cells[name], ranking.get(name, {"rank": 0, "round": 0})
     assert points.instruction[i] == explore.brief(records[name]["prompt"])
@@ -225,8 +227,11 @@ def test_the_map_to_explore_shows_what_the_stages_found(run, limit):
   assert (workdir / "report/map.html").stat().st_size > 300_000
 
 
-def test_a_finished_run_is_skipped(run):
+def test_a_finished_run_is_skipped(run, monkeypatch):
   config, workdir, _ = run
+  # Nor is any record read again.
+  monkeypatch.setattr(shards, "iterate", None)
+  monkeypatch.setattr(shards, "gather", None)
   before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*.parquet")}
   pipeline.run(config, workdir)
   after = {p: p.stat().st_mtime_ns for p in workdir.rglob("*.parquet")}

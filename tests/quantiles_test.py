@@ -1,5 +1,7 @@
 """Sketches of quantiles: SciPy, the exact ones, and merges to the same bit."""
 
+import tracemalloc
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from scipy import stats
 
 from ila_jax import depth as depth_lib
 from ila_jax import mesh as mesh_lib
-from ila_jax import quantiles
+from ila_jax import pool_quantiles, quantiles
 
 _DOMAINS = 3
 
@@ -38,6 +40,10 @@ def _fit(depth, domain, *, tolerance, parts=3, mesh=None):
   )
 
 
+def _ranks(sketch, depth, domain):
+  return quantiles.mid_rank(quantiles.ranks(sketch), depth, domain)
+
+
 def _scipy(depth, domain):
   found = np.empty(len(depth))
   for name in np.unique(domain):
@@ -59,7 +65,7 @@ def test_errors_are_below_the_certified_bound_and_it_falls():
   for tolerance in (1.0, 1e-2, 0.0):
     sketch = _fit(depth, domain, tolerance=tolerance)
     bound = quantiles.error_bound(sketch)
-    found = quantiles.mid_rank(sketch, depth, domain)
+    found = _ranks(sketch, depth, domain)
     assert found.dtype == np.float32
     assert np.abs(found - want).max() <= bound + 1e-7
     # The bound is no fancy: some quantile is wrong by a good part of it.
@@ -76,7 +82,7 @@ def test_three_passes_give_the_exact_quantiles():
     depth, domain = _pool(700, seed)
     sketch = _fit(depth, domain, tolerance=0.0)
     np.testing.assert_array_equal(
-      quantiles.mid_rank(sketch, depth, domain),
+      _ranks(sketch, depth, domain),
       depth_lib.relative_depth(depth, domain),
     )
 
@@ -131,15 +137,67 @@ def test_levels_below_merge_too():
 
 def test_edges():
   one = _fit(np.array([-7.0]), np.array([2]), tolerance=0.0)
-  found = quantiles.mid_rank(one, np.array([-7.0]), np.array([2]))
+  found = _ranks(one, np.array([-7.0]), np.array([2]))
   assert found.tolist() == [0.5]
   nothing = _fit(np.zeros(0), np.zeros(0, int), tolerance=0.0)
   assert quantiles.error_bound(nothing) == 0
-  assert quantiles.mid_rank(nothing, np.zeros(0), np.zeros(0, int)).shape == (
-    0,
-  )
+  assert len(_ranks(nothing, np.zeros(0), np.zeros(0, int))) == 0
   tied = _fit(np.ones(600), np.zeros(600, int), tolerance=0.0)
-  found = quantiles.mid_rank(tied, np.ones(1), np.zeros(1, int))
+  found = _ranks(tied, np.ones(1), np.zeros(1, int))
   assert found.tolist() == [0.5]
   with pytest.raises(ValueError, match="NaN cannot be ranked"):
     _fit(np.array([1.0, np.nan]), np.zeros(2, int), tolerance=0.1)
+
+
+def test_domains_that_fit_are_exact_and_never_sketched(monkeypatch):
+  """Domain 0 has nine tenths; the others are sorted together, or one by one."""
+  depth, domain = _pool(2000, 6)
+  size = np.bincount(domain)
+  want = _scipy(depth, domain)
+  settings = {"part_rows": 512, "tolerance": 1e-2}
+  sorts, sort = [], depth_lib.relative_depth
+  monkeypatch.setattr(
+    pool_quantiles.depth_lib,
+    "relative_depth",
+    lambda d, of: sorts.append(np.unique(of).tolist()) or sort(d, of),
+  )
+  for rows, sorted_together in (
+    (2000, [[0, 1, 2]]),
+    (size[0], [[0], [1, 2]]),
+    (size[0] - 1, [[1, 2]]),
+    (size[1], [[1], [2]]),
+  ):
+    found, bound = pool_quantiles.relative_depth(
+      depth, domain, exact_rows=int(rows), **settings
+    )
+    assert [names for names in sorts if names] == sorted_together
+    sorts.clear()
+    small = size[domain] <= rows
+    np.testing.assert_allclose(found[small], want[small], rtol=1e-6)
+    error = np.abs(found - want).max()
+    if small.all():
+      assert bound == 0
+    else:
+      assert 0 < bound / 10 <= error <= bound + 1e-7 <= 1e-2 + 1e-7
+  with pytest.raises(ValueError, match="NaN cannot be ranked"):
+    pool_quantiles.relative_depth(
+      np.array([np.nan, 1.0]), np.array([0, 1]), exact_rows=9, part_rows=2
+    )
+
+
+def test_memory_does_not_grow_with_the_number_of_domains():
+  domain = np.arange(40_000) // 4
+  depth = np.tile(np.array([3.0, 1.0, 2.0, 2.0], np.float32), 10_000)
+  tracemalloc.start()
+  found, bound = pool_quantiles.relative_depth(
+    depth, domain, exact_rows=4000, part_rows=4000
+  )
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  nothing = np.zeros(0, np.float32), np.zeros(0, np.int32)
+  none, _ = pool_quantiles.relative_depth(*nothing, exact_rows=9, part_rows=2)
+  assert none.shape == (0,)
+  assert bound == 0
+  np.testing.assert_allclose(found[:4], [0.875, 0.125, 0.5, 0.5])
+  np.testing.assert_array_equal(found, np.tile(found[:4], 10_000))
+  assert peak < 40 * len(depth)

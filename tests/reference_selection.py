@@ -103,13 +103,6 @@ def stratified(rows, tiers, rest):
   return result
 
 
-def cell_argmax(rows, num_cells):
-  best = [-1] * num_cells
-  for row in sorted(rows, key=deeper, reverse=True):
-    best[row.cell] = row.row
-  return best
-
-
 def _once(rows, key):
   return [(row.row, 1) for row in sorted(rows, key=key)]
 

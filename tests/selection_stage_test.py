@@ -8,7 +8,14 @@ import pytest
 from etils import epath
 from scipy.spatial import distance as scipy_distance
 
-from ila_jax import artifacts, errors, provenance, selection, shards
+from ila_jax import (
+  artifacts,
+  cell_stream,
+  errors,
+  provenance,
+  selection,
+  shards,
+)
 from ila_jax import mesh as mesh_lib
 from ila_jax.stages import scoring as scoring_stage
 from ila_jax.stages import selection as selection_stage
@@ -108,6 +115,39 @@ def test_what_passes_by_parts_is_selected_as_from_the_whole(
   for name, column in parts[0].items():
     np.testing.assert_array_equal(column, whole[0][name][:kept])
   assert parts[1:] == whole[1:]
+
+
+def test_empty_cells_take_no_memory_and_candidates_are_found_once(
+  workdir, tmp_path, monkeypatch
+):
+  """Cells are numbered anew, for the state alone; two strategies, one look."""
+  states, looks = [], []
+  consume, free = cell_stream.consume, streaming._free
+  monkeypatch.setattr(
+    cell_stream, "consume", lambda *a, **k: states.append(k) or consume(*a, **k)
+  )
+  monkeypatch.setattr(
+    streaming, "_free", lambda *a: looks.append(a) or free(*a)
+  )
+  cells = artifacts.read_table(workdir / "landscape/cells.parquet")
+  occupied = np.unique(cells["cell"])
+  ranking = _run(workdir, tmp_path, kept_per_cell=1, budget=9.0)[0]
+  assert [state["num_cells"] for state in states] == [len(occupied)] * 2
+  assert len(looks) == 1 and len(occupied) < 49
+  places = np.searchsorted(cells["row"], ranking["row"])
+  np.testing.assert_array_equal(ranking["cell"], cells["cell"][places])
+
+
+def test_curves_have_the_budget_of_their_own_strategy_alone(workdir, tmp_path):
+  compare = ("longest", "random", "depth_only")
+  _run(workdir, tmp_path, budget=900.0, unit="tokens", compare=compare)
+  found = artifacts.read_json(tmp_path / "select/coverage.json")
+  size = {row["strategy"]: row["n_examples"] for row in found["table"]}
+  budgets = {name: set(c["budgets"]) for name, c in found["curves"].items()}
+  assert len(set(size.values())) == len(size) == 4
+  common = set.intersection(*budgets.values())
+  for name, mine in budgets.items():
+    assert mine == common | {size[name]}
 
 
 def test_distances_are_those_of_scipy(workdir, tmp_path):

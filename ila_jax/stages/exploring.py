@@ -1,6 +1,8 @@
 """What of a run the interactive map shows."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from etils import epath
 
 from ila_jax import artifacts, explore, provenance, shards
@@ -17,9 +19,9 @@ def points(
     selected: whether the stage `select` has run.
     limit: examples that the page shows, at most.
   """
-  cells = artifacts.read_table(workdir / "landscape/cells.parquet")
-  index = artifacts.read_table(
-    workdir / "pool/index.parquet", ["source", "domain", "n_response_tokens"]
+  cells = artifacts.read_table(
+    workdir / "landscape/cells.parquet",
+    ["row", "id", "x", "y", "cell", "depth", "relative_depth"],
   )
   row, count = cells["row"], len(cells["row"])
   reference = np.isin(row, scoring_stage.reference_rows(workdir))
@@ -31,8 +33,10 @@ def points(
     place = np.searchsorted(row, ranking["row"])
     rank[place], rounds[place] = ranking["rank"], ranking["round"]
     chosen[place[: record["selected"]]] = True
-  keep = explore.choose(cells["id"], chosen | reference, limit=limit)
+  first = chosen | reference
+  keep = explore.choose(cells["id"], first, limit=limit)
   row = row[keep]
+  index = _index(workdir, row, ["source", "domain", "n_response_tokens"])
   return explore.Points(
     id=cells["id"][keep],
     instruction=_instructions(workdir, row),
@@ -40,15 +44,30 @@ def points(
     depth=cells["depth"][keep],
     relative_depth=cells["relative_depth"][keep],
     cell=cells["cell"][keep],
-    n_tokens=index["n_response_tokens"][row],
-    source=index["source"][row],
-    domain=index["domain"][row],
+    n_tokens=index["n_response_tokens"],
+    source=index["source"],
+    domain=index["domain"],
     rank=rank[keep],
     round=rounds[keep],
     selected=chosen[keep],
     reference=reference[keep],
     pool_size=count,
+    selected_size=int(chosen.sum()),
+    kept_size=int(first.sum()),
   )
+
+
+def _index(
+  workdir: epath.Path, row: np.ndarray, columns: list[str]
+) -> dict[str, np.ndarray]:
+  """Columns of ascending rows of the pool, a part of it at a time."""
+  found, start = [], 0
+  with (workdir / "pool/index.parquet").open("rb") as file:
+    for part in pq.ParquetFile(file).iter_batches(columns=columns):
+      begin, end = np.searchsorted(row, [start, start + part.num_rows])
+      found.append(part.take(row[begin:end] - start))
+      start += part.num_rows
+  return artifacts.to_numpy(pa.Table.from_batches(found))
 
 
 def _instructions(workdir: epath.Path, row: np.ndarray) -> list[str]:

@@ -1,7 +1,5 @@
 """Stage `landscape`: the map, its cells, depth and relative depth."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
@@ -11,8 +9,8 @@ from ila_jax import (
   depth,
   landscape,
   metrics,
+  pool_quantiles,
   provenance,
-  quantiles,
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
@@ -22,9 +20,8 @@ from ila_jax.stages import scoring as scoring_stage
 MAP = joining.MAP
 # Domains below this are merged into blocks of the map.
 _MIN_DOMAIN_EXAMPLES = 50
-# Of sketches: examples that pass at once, and the error of a quantile.
+# Examples that sketches of quantiles count at once.
 _PART_ROWS = 2**20
-_TOLERANCE = 1e-3
 
 
 def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
@@ -124,29 +121,17 @@ def _relative_depths(
   config: config_lib.Config, mesh: Mesh, deep: np.ndarray, domain: np.ndarray
 ) -> tuple[np.ndarray, float]:
   """Quantiles within the domains, and by how much they may be wrong."""
-  if len(deep) <= config.landscape.exact_examples:
-    return depth.relative_depth(deep, domain), 0.0
-
-  def passes() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for start in range(0, len(deep), _PART_ROWS):
-      part = slice(start, start + _PART_ROWS)
-      yield deep[part], domain[part]
-
-  sketch = quantiles.fit(
-    passes,
-    num_domains=int(domain.max()) + 1,
-    shard_rows=_PART_ROWS,
-    tolerance=_TOLERANCE,
-    mesh=mesh,
+  exact = config.landscape.exact_examples
+  relative, bound = pool_quantiles.relative_depth(
+    deep, domain, exact_rows=exact, part_rows=_PART_ROWS, mesh=mesh
   )
-  bound = quantiles.error_bound(sketch)
-  metrics.say(
-    f"  relative depth of {len(deep):,} examples by sketches: wrong by "
-    f"{bound:.2g} at most (config.landscape.exact_examples is "
-    f"{config.landscape.exact_examples:,})"
-  )
-  parts = [quantiles.mid_rank(sketch, *part) for part in passes()]
-  return np.concatenate(parts), bound
+  if bound:
+    metrics.say(
+      f"  relative depth of domains of more than {exact:,} examples by "
+      f"sketches (config.landscape.exact_examples): wrong by {bound:.2g} at "
+      "most"
+    )
+  return relative, bound
 
 
 def _report_stability(

@@ -23,6 +23,7 @@ _DEPTH_LABELS = {
   "ila": "information depth (nats per token)",
   "ila_length": "depth among answers of like length (quantile)",
 }
+_COVERAGE = "select/coverage.json"
 # Chosen examples that the page shows, the first and the last in rank.
 _SHOWN = 12
 # Characters of a prompt that stands in a table.
@@ -43,13 +44,11 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
       "stability": provenance.fingerprint(_stability(workdir)),
     },
   )
-  done = stage.open(replace="all")
-  data = gather(config, workdir)
-  if not done:
-    for name, content in report.render(data).items():
+  if not stage.open(replace="all"):
+    for name, content in report.render(gather(config, workdir)).items():
       artifacts.write_bytes(stage.folder / name, content)
     stage.finish()
-  for sentence in data.headline:
+  for sentence in _headline(workdir, _records(workdir)):
     metrics.say(f"  {sentence}")
   metrics.say(f"  the report: {stage.folder / 'index.html'}")
   for what, path in (
@@ -69,16 +68,25 @@ def _outputs(workdir: epath.Path):
     yield name, record["output"] if record["done"] else None
 
 
+def _records(workdir: epath.Path) -> dict[str, dict[str, Any]]:
+  """What the stages that are done have noted, and the making of the base."""
+  paths = {
+    name: epath.Path(workdir) / name / provenance.RECORD
+    for name in (*config_lib.STAGES, base.FOLDER)
+  }
+  records = {
+    name: artifacts.read_json(path)
+    for name, path in paths.items()
+    if path.exists()
+  }
+  return {name: r for name, r in records.items() if r["done"]}
+
+
 def gather(config: config_lib.Config, workdir: epath.Path) -> report.ReportData:
   """Reads the artifacts of a run into what the page shows."""
   workdir = epath.Path(workdir)
   done = {name for name, output in _outputs(workdir) if output}
-  records = {
-    name: artifacts.read_json(workdir / name / provenance.RECORD)
-    for name in (*config_lib.STAGES, base.FOLDER)
-    if name in done or (workdir / name / provenance.RECORD).exists()
-  }
-  records = {name: r for name, r in records.items() if r["done"]}
+  records = _records(workdir)
   parts: dict[str, Any] = {}
   if "pool" in done:
     parts["rejects"] = dict(records["pool"]["reasons"])
@@ -99,7 +107,7 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> report.ReportData:
   return report.ReportData(
     title=_title(config.pool.sources),
     config=config.plain(),
-    headline=_headline(config, records, parts),
+    headline=_headline(workdir, records),
     warnings=_warnings(records),
     costs=[
       {
@@ -188,7 +196,7 @@ def _selection(workdir: epath.Path) -> dict[str, Any]:
     workdir / "landscape/cells.parquet", ["row", "id"]
   )
   rows = ranking["row"][:k]
-  coverage = artifacts.read_json(workdir / "select/coverage.json")
+  coverage = artifacts.read_json(workdir / _COVERAGE)
   return {
     "selected": np.searchsorted(cells["row"], rows),
     "coverage_curves": {
@@ -224,18 +232,19 @@ def _finetune(workdir: epath.Path) -> dict[str, Any]:
     history.setdefault(line["name"], []).append(line)
   return {
     "training": history,
-    "evaluations": artifacts.read_jsonl(
-      workdir / "finetune" / finetuning.EVALUATIONS
-    ),
+    "evaluations": _evaluations(workdir),
   }
 
 
+def _evaluations(workdir: epath.Path) -> list[dict[str, Any]]:
+  return artifacts.read_jsonl(workdir / "finetune" / finetuning.EVALUATIONS)
+
+
 def _headline(
-  config: config_lib.Config,
-  records: dict[str, dict[str, Any]],
-  parts: dict[str, Any],
+  workdir: epath.Path, records: dict[str, dict[str, Any]]
 ) -> list[str]:
-  """What was found, in sentences with their numbers."""
+  """What was found, in sentences with their numbers; reads no example."""
+  workdir = epath.Path(workdir)
   lines = []
   if "pool" in records:
     found = records["pool"]
@@ -243,8 +252,9 @@ def _headline(
       f"Of {found['read']:,} records {found['used']:,} are usable and "
       f"{found['rejected']:,} are not."
     )
-  if "coverage_table" in parts:
-    ours, *rivals = parts["coverage_table"]
+  if "select" in records:
+    coverage = artifacts.read_json(workdir / _COVERAGE)
+    ours, *rivals = coverage["table"]
     line = (
       f"{ours['strategy']} chose {ours['n_examples']:,} examples with "
       f"{ours['n_tokens']:,} response tokens; they occupy "
@@ -254,18 +264,19 @@ def _headline(
     if random:
       line += f", random ones at the same budget {random[0]['pool_cells']:.1%}"
     lines.append(line + ".")
-  if "evaluations" in parts:
+  if "finetune" in records:
     losses = ", ".join(
-      f"{found['name']} {found['micro']:.4f}" for found in parts["evaluations"]
+      f"{found['name']} {found['micro']:.4f}" for found in _evaluations(workdir)
     )
     lines.append(f"Dev loss in nats a token: {losses}.")
-  if parts.get("fits", {}).get("fitted"):
-    fits = parts["fits"]
-    loo = "undefined" if fits["loo_r2"] is None else f"{fits['loo_r2']:.2f}"
-    lines.append(
-      f"Coverage and depth explain log dev loss over {fits['runs']} subsets "
-      f"with R² {fits['r2']:.2f}, leave-one-out {loo}."
-    )
+  if "scaling" in records:
+    fits = artifacts.read_json(workdir / "scaling" / scaling.FITS)
+    if fits["fitted"]:
+      loo = "undefined" if fits["loo_r2"] is None else f"{fits['loo_r2']:.2f}"
+      lines.append(
+        f"Coverage and depth explain log dev loss over {fits['runs']} subsets "
+        f"with R² {fits['r2']:.2f}, leave-one-out {loo}."
+      )
   return lines
 
 

@@ -107,8 +107,9 @@ def _load_all(
   if config.select.kept_per_cell is None:
     return dict.fromkeys(strategies, load(config, workdir))
   pools = {}
-  for strategy in strategies:
-    kept = streaming.keep(config, workdir, mesh, strategy)
+  for strategy, kept in streaming.keep(
+    config, workdir, mesh, strategies
+  ).items():
     candidate = np.ones(len(kept.columns["row"]), np.bool_)
     pools[strategy] = _scored(
       config, workdir, kept.columns, candidate, kept.n_candidates, kept.occupied
@@ -275,10 +276,10 @@ def _compare(
         "p95_distance": summary["p95"],
       }
     )
-    budgets = np.union1d(budgets, [k])
+    at = np.union1d(budgets, [k])
     curves[strategy] = {
-      "budgets": budgets.tolist(),
-      "coverage": landscape.coverage_curve(cell, order, budgets).tolist(),
+      "budgets": at.tolist(),
+      "coverage": landscape.coverage_curve(cell, order, at).tolist(),
     }
   return {"table": table, "curves": curves}
 

@@ -1,7 +1,7 @@
 """What a selection keeps of a pool that passes part by part."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow.compute as pc
@@ -9,10 +9,9 @@ import pyarrow.parquet as pq
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, cell_ranking, cell_stream, draws
+from ila_jax import artifacts, cell_stream, draws
 from ila_jax import config as config_lib
 from ila_jax.stages import duplicates
-from ila_jax.stages import landscape as landscape_stage
 from ila_jax.stages import scoring as scoring_stage
 
 # Rows that are read, and pass, at once.
@@ -35,48 +34,65 @@ class KeptRows:
 
 
 def keep(
-  config: config_lib.Config, workdir: epath.Path, mesh: Mesh, strategy: str
-) -> KeptRows:
-  """Lets the landscape pass, twice: to find the rows, and to read them.
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  strategies: Iterable[str],
+) -> dict[str, KeptRows]:
+  """Lets the landscape pass, to find the rows of each strategy, and read them.
 
-  What is held grows with cells × config.select.kept_per_cell, and by one bool
-  for an example.
+  What is held grows with occupied cells × config.select.kept_per_cell, and by
+  one bool for an example.
 
   Args:
     config: the run.
     workdir: its folder.
     mesh: each device keeps of its own rows, joined once at the end.
-    strategy: of `selection.STREAMED`.
+    strategies: of `selection.STREAMED`.
   """
-  cells = artifacts.read_json(workdir / "landscape" / landscape_stage.MAP)
   free = _free(config, workdir)
-  is_occupied = np.zeros(cells["num_cells"], np.bool_)
-  n_candidates = 0
+  occupied, n_candidates = np.zeros(0, np.int32), 0
+  for part in _parts(workdir, ["row", "cell"]):
+    cell = part["cell"]
+    occupied = np.union1d(occupied, cell[cell >= 0])
+    n_candidates += int(free[part["row"]].sum())
+  kept = {}
+  for strategy in strategies:
+    places = _first_of_cells(config, workdir, mesh, strategy, free, occupied)
+    columns = _take(workdir, np.sort(places))
+    kept[strategy] = KeptRows(columns, n_candidates, occupied)
+  return kept
+
+
+def _first_of_cells(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  strategy: str,
+  free: np.ndarray,
+  occupied: np.ndarray,
+) -> np.ndarray:
+  """Places in the landscape of the rows that a strategy keeps."""
 
   def parts() -> Iterator[cell_stream.Shard]:
-    nonlocal n_candidates
     for part in _parts(workdir, ["row", "id", "cell", "depth"]):
-      candidate = free[part["row"]]
-      n_candidates += int(candidate.sum())
-      is_occupied[part["cell"][part["cell"] >= 0]] = True
+      # Empty cells, of which a fine grid has millions, take no memory.
+      number = np.searchsorted(occupied, part["cell"])
       yield cell_stream.Shard(
-        part["cell"],
+        np.where(part["cell"] < 0, -1, number),
         _rank_by(config, strategy, part),
         cell_stream.id_words(part["id"]),
-        candidate,
+        free[part["row"]],
       )
 
   state = cell_stream.consume(
     parts(),
-    num_cells=cells["num_cells"],
+    num_cells=max(len(occupied), 1),
     keep=config.select.kept_per_cell,
     shard_rows=min(_PART_ROWS, len(free)),
     mesh=mesh,
   )
-  places = np.sort(cell_ranking.ranking(state).row)
-  return KeptRows(
-    _take(workdir, places), n_candidates, np.flatnonzero(is_occupied)
-  )
+  return cell_stream.ranking(state).row
 
 
 def _rank_by(

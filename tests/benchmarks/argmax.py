@@ -4,9 +4,10 @@
 
 100,000 cells, a tenth of them empty; depths have 2,000 values, so that ties
 are many, and the lowest row wins them. All must give the same rows. Each holds
-the columns in its own format before the clock starts; "ours from numpy" puts
-them on the devices while it runs. Ours has one CPU device for each thread; each
-passes its rows once, and the states of the devices are joined at the end.
+the columns in its own format before the clock starts. Ours has one CPU device
+for each thread; each lets its rows pass, as the stage `select` does of a pool
+that it does not hold, and the states of the devices are joined at the end.
+"ours from numpy" puts the rows on the devices part by part while it runs.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from tests.benchmarks import harness
 
 _CELLS = 100_000
 _ROWS = (1_000_000, 10_000_000)
+# Of "ours from numpy": rows that are on the devices at once, as in the stage.
+_PART_ROWS = 2**20
 
 
 def columns(rows: int, *, cells: int, seed: int) -> dict[str, np.ndarray]:
@@ -53,24 +56,33 @@ def ours(*, held: bool, **options: Any) -> harness.Task:
   import jax
 
   jax.config.update("jax_num_cpu_devices", options["threads"])
-  from ila_jax import cell_state
+  from ila_jax import cell_state, cell_stream, entries
   from ila_jax import mesh as mesh_lib
 
   mesh = mesh_lib.make()
 
+  cells = {"num_cells": options["cells"], "keep": 1}
+  cells |= {"words": 0, "mesh": mesh}
+
+  def held_state(columns):
+    cell, depth, candidate = columns
+    state = cell_state.empty(**cells)
+    return cell_state.update(state, cell, depth, (), candidate, first_row=0)
+
   def prepare(cell, depth):
     # Filled up to the devices by its last row, which loses to itself.
-    def put():
-      columns = cell, depth, np.ones(len(cell), np.bool_)
-      return [mesh_lib.put_rows(column, mesh) for column in columns]
-
-    there = put() if held else None
+    columns = cell, depth, np.ones(len(cell), np.bool_)
+    there = [mesh_lib.put_rows(c, mesh) for c in columns] if held else None
+    shard = [cell_stream.Shard(cell, depth)]
 
     def work():
-      found = cell_state.best_rows(
-        *(there or put()), num_cells=options["cells"], keep=1
+      state = (
+        held_state(there)
+        if held
+        else cell_stream.consume(shard, shard_rows=_PART_ROWS, **cells)
       )
-      return found[:, 0]
+      row = cell_state.lists(state)[-1, :, 0]
+      return np.where(row < entries.NONE, row, -1)
 
     return work
 

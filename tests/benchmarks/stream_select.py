@@ -77,7 +77,7 @@ def _numpy(options: argparse.Namespace, shards: Any) -> dict[str, Any]:
 
 
 def _ours(options: argparse.Namespace, shards: Any) -> dict[str, Any]:
-  from ila_jax import cell_ranking, cell_stream
+  from ila_jax import cell_stream
   from ila_jax import mesh as mesh_lib
 
   state = cell_stream.consume(
@@ -87,7 +87,7 @@ def _ours(options: argparse.Namespace, shards: Any) -> dict[str, Any]:
     shard_rows=options.shard_rows,
     mesh=mesh_lib.make(),
   )
-  kept = cell_ranking.ranking(state)
+  kept = cell_stream.ranking(state)
   first = kept.round == 1
   return {"depth": kept.depth[first], "row": kept.row[first], "all": kept.row}
 
