@@ -15,7 +15,7 @@ from ila_jax.stages import duplicates
 from ila_jax.stages import scoring as scoring_stage
 
 # Rows that are read, and pass, at once.
-_PART_ROWS = 2**20
+_PART_ROWS = 2**18
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from tests.benchmarks import harness
 
 _CELLS = 100_000
 _ROWS = (1_000_000, 10_000_000)
-# Of "ours from numpy": rows that are on the devices at once, as in the stage.
+# Of "ours from numpy": rows that are put on the devices at once.
 _PART_ROWS = 2**20
 
 
