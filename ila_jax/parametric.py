@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from ila_jax import neighbours, row_blocks
 
+EPOCHS = 30  # At most.
 _HELD_OUT = 10  # One in so many points is not trained on.
 _BATCH = 256
 _LEARNING_RATE = 2e-3
@@ -49,7 +50,7 @@ def fit(
   *,
   key: Array,
   units: int = 4096,
-  epochs: int = 30,
+  epochs: int = EPOCHS,
   on_progress: Callable[[int, float], None] | None = None,
 ) -> tuple[dict[str, Array], dict[str, float]]:
   """Trains a network on the positions of fitted points.

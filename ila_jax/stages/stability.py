@@ -133,7 +133,7 @@ def _steps(config: config_lib.Config, variant: variants_lib.Variant) -> int:
   if (
     making is None
     or making.cells != "grid"
-    or making.projection in ("pca", "random")
+    or not projection.PROJECTIONS[making.projection].by_tsne
     or making.same_map(_own(config))
   ):
     return 1
