@@ -20,11 +20,9 @@ from jaxtyping import Array, Float
 from ila_jax import (
   artifacts,
   errors,
-  neighbours,
+  linear,
   parametric,
   placing,
-  principal,
-  row_blocks,
   tsne,
 )
 
@@ -225,20 +223,14 @@ def load(folder: epath.PathLike, *, width: int | None = None) -> Map:
   if shapes != about["arrays"]:
     raise _damaged(folder)
   arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
-  return Map(
-    **{name: about[name] for name in ("name", "width", "dimensions", "notes")},
-    arrays=arrays,
-  )
+  head = (about[name] for name in ("name", "width", "dimensions", "notes"))
+  return Map(*head, arrays)
 
 
 def read_about(
   folder: epath.PathLike, *, width: int | None = None
 ) -> dict[str, Any]:
   """What a saved map says of itself: `load` without the arrays.
-
-  Args:
-    folder: as of `load`.
-    width: as of `load`.
 
   Returns:
     name, version, width, dimensions, notes, and the shapes of the arrays.
@@ -275,28 +267,11 @@ def _damaged(folder):
 
 
 def _fit_pca(x, key, options):
-  del key
-  mean, axes = principal.principal_axes(x, dimensions=options.dimensions)
-  arrays = {"mean": mean, "axes": axes}
-  captured = jnp.var(_place_linear(x, arrays), axis=0).sum()
-  total = jnp.var(x, axis=0).sum()
-  share = jnp.where(total > 0, captured / total, 1.0)
-  return arrays, {"variance_share": float(share)}
+  return linear.fit_principal(x, dimensions=options.dimensions)
 
 
 def _fit_random(x, key, options):
-  axes = jax.random.normal(key, (x.shape[1], options.dimensions))
-  axes = axes / jnp.sqrt(jnp.float32(options.dimensions))
-  return {"mean": jnp.mean(x, axis=0), "axes": axes}, {}
-
-
-def _place_linear(x, arrays):
-  x = jnp.asarray(x, jnp.float32)
-  return row_blocks.apply(_linear, x, arrays["mean"], arrays["axes"])
-
-
-def _linear(rows, mean, axes):
-  return jnp.dot(rows - mean[None], axes, precision=neighbours.EXACT)
+  return linear.fit_random(x, dimensions=options.dimensions, key=key)
 
 
 def _fit_tsne(x, key, options):
@@ -339,8 +314,8 @@ PROJECTIONS = {
   "parametric": Kind(
     _fit_parametric, parametric.place, by_tsne=True, epochs=parametric.EPOCHS
   ),
-  "pca": Kind(_fit_pca, _place_linear),
-  "random": Kind(_fit_random, _place_linear),
+  "pca": Kind(_fit_pca, linear.place),
+  "random": Kind(_fit_random, linear.place),
   "tsne": Kind(_fit_tsne, _place_tsne, by_tsne=True, plane_only=True),
 }
 
