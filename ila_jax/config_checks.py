@@ -5,6 +5,7 @@ from typing import Any
 from ila_jax import (
   depth,
   errors,
+  landscape,
   layouts,
   projection,
   selection,
@@ -87,7 +88,8 @@ _LOWER_BOUNDS = (
   ("score.epochs", 0, False),
   ("score.learning_rate", 0, False),
   ("score.batch_tokens", 1, True),
-  ("landscape.perplexity", 1, False),
+  ("landscape.dimensions", 2, True),
+  ("landscape.perplexity", 1, True),
   ("landscape.iterations", 1, True),
   ("landscape.fit_examples", 4, True),
   ("landscape.clusters", 1, True),
@@ -185,17 +187,13 @@ def _check_across(config: Any) -> None:
       "is 'fraction'; allowed: above 0 and up to 1. For a number of examples "
       "set --config.select.unit=examples."
     )
-  projection.check_dimensions(
-    config.landscape.projection, config.landscape.dimensions
-  )
+  _check_grid(config.landscape)
   _check_kept(config.select)
-  grid = config.landscape.grid
-  if not (grid == "auto" or (isinstance(grid, int) and grid > 0)):
-    raise errors.InputError(
-      f"config.landscape.grid is {grid!r}; allowed: 'auto' or a whole number "
-      "of at least 1."
+  if config.landscape.map is None:  # Else what is joined tells what it can be.
+    projection.check_dimensions(
+      config.landscape.projection, config.landscape.dimensions
     )
-  _check_stability(config)
+    check_stability(config)
   if not config.scaling.sizes or min(config.scaling.sizes) < 1:
     raise errors.InputError(
       f"config.scaling.sizes is {config.scaling.sizes}; allowed: one or more "
@@ -215,14 +213,36 @@ def _check_duplicates(config: Any) -> None:
     )
 
 
-def _check_stability(config: Any) -> None:
-  """Axes that would vary nothing are refused: they would look like a result."""
+def _check_grid(settings: Any) -> None:
+  """Cells are numbered in int32."""
+  grid, finest = settings.grid, landscape.finest_grid(settings.dimensions)
+  if not (grid == "auto" or (isinstance(grid, int) and 1 <= grid <= finest)):
+    raise errors.InputError(
+      f"config.landscape.grid is {grid!r}; allowed: 'auto' or a whole number "
+      f"of at least 1 and, in {settings.dimensions} dimensions, at most "
+      f"{finest}."
+    )
+  if settings.domain_blocks > landscape.finest_grid(2):
+    raise errors.InputError(
+      f"config.landscape.domain_blocks is {settings.domain_blocks}; allowed: 1 "
+      f"to {landscape.finest_grid(2)}. 8 is usual."
+    )
+
+
+def check_stability(config: Any) -> None:
+  """Axes that would vary nothing are refused: they would look like a result.
+
+  Raises:
+    errors.InputError: names the axis.
+  """
   found = config.landscape
   on_grid = found.cells == "grid"
   vain = {
     "reference_seed": len(config.score.reference_seeds) < 2
     and "config.score.reference_seeds names one set; give two or more",
-    "perplexity": not (on_grid and found.projection not in ("pca", "random"))
+    "perplexity": not (
+      on_grid and projection.PROJECTIONS[found.projection].by_tsne
+    )
     and "no cells come from t-SNE",
     "map_seed": (on_grid and found.projection == "pca")
     and "the principal components know no seed",

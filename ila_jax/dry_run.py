@@ -28,7 +28,7 @@ from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture, foreign
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
-from ila_jax.stages import base, embedding, training
+from ila_jax.stages import base, embedding, joining, training
 
 # Shares of the matrix rate that are assumed. docs/results.md has 0.66 and 0.33
 # for a model of ten million weights; smaller ones reach less.
@@ -67,8 +67,10 @@ def run(
     stages: names of the stages to run.
 
   Raises:
-    errors.InputError: sources or models that a run would refuse as well.
+    errors.InputError: sources, models or a map that a run would refuse too.
   """
+  if "landscape" in stages:
+    joining.check(config, epath.Path(workdir))
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   lengths = pool_sample.lengths(config, epath.Path(workdir))
   decoder = base.sizes(config)

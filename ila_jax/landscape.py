@@ -63,9 +63,10 @@ def grid_cells(
   [0, 2, 3]
   """
   m = xy.shape[1]
-  if not 1 <= grid <= _finest(m):
+  finest = finest_grid(m)
+  if not 1 <= grid <= finest:
     raise errors.InputError(
-      f"config.landscape.grid is {grid}; allowed: 1 to {_finest(m)} cells per"
+      f"config.landscape.grid is {grid}; allowed: 1 to {finest} cells per"
       f" axis of a map in {m} dimensions, or 'auto'."
     )
   box = bounding_box(xy)
@@ -75,16 +76,14 @@ def grid_cells(
   return _locate(jnp.asarray(xy, jnp.float32), np.stack(edges), grid, clip)
 
 
-def domain_blocks(
-  xy: Float[Array | np.ndarray, "n m"], *, blocks: int = 8
-) -> Int[Array, " n"]:
-  """Coarse blocks of the map, which stand in for domains (Section 2.3).
+def finest_grid(dimensions: int) -> int:
+  """The most cells per axis that int32 can number.
 
-  >>> xy = np.array([[0.0, 0.0], [1.0, 1.0]], np.float32)
-  >>> domain_blocks(xy).tolist()
-  [0, 63]
+  >>> finest_grid(2), finest_grid(3)
+  (46340, 1290)
   """
-  return grid_cells(xy, grid=blocks)
+  finest = round(_MAX_CELLS ** (1 / dimensions))
+  return finest if finest**dimensions <= _MAX_CELLS else finest - 1
 
 
 def auto_grid(
@@ -118,7 +117,7 @@ def auto_grid(
   xy = jnp.asarray(xy, jnp.float32)
   low, high = bounding_box(xy)
   m = xy.shape[1]
-  max_cells, max_grid = max(max_cells, 1), min(max_grid, _finest(m))
+  max_cells, max_grid = max(max_cells, 1), min(max_grid, finest_grid(m))
 
   def occupied(grid):
     cell = grid_cells(xy, grid=grid, low=low, high=high)
@@ -255,12 +254,6 @@ def _edges(low, high, grid):
   up = np.nextafter(edges, np.float32(np.inf))
   edges = np.where(edges < exact, up, edges)
   return np.pad(edges, (0, _padded(grid) - grid), constant_values=np.inf)
-
-
-def _finest(m):
-  """The most cells per axis that int32 can number."""
-  finest = round(_MAX_CELLS ** (1 / m))
-  return finest if finest**m <= _MAX_CELLS else finest - 1
 
 
 @jax.jit

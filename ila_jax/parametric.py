@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from ila_jax import neighbours, row_blocks
 
+EPOCHS = 30  # At most.
 _HELD_OUT = 10  # One in so many points is not trained on.
 _BATCH = 256
 _LEARNING_RATE = 2e-3
@@ -49,7 +50,7 @@ def fit(
   *,
   key: Array,
   units: int = 4096,
-  epochs: int = 30,
+  epochs: int = EPOCHS,
   on_progress: Callable[[int, float], None] | None = None,
 ) -> tuple[dict[str, Array], dict[str, float]]:
   """Trains a network on the positions of fitted points.
@@ -160,7 +161,7 @@ def _train(network, train, test, key, epochs, on_progress):
   sizes = {"batch": batch, "steps": max(1, epochs * (n // batch))}
   definition, weights = nnx.split(network)
   state = weights, _optimizer(sizes["steps"]).init(weights)
-  best, least, stale = weights, float(_error(definition, weights, test)), 0
+  best, least, stale = weights, float(_held_out(definition, weights, test)), 0
   for epoch in range(epochs):
     epoch_key = jax.random.fold_in(key, epoch)
     state, error = _epoch(definition, state, train, test, epoch_key, **sizes)
@@ -191,13 +192,26 @@ def _epoch(definition, state, train, test, key, *, batch, steps):
     return (optax.apply_updates(weights, change), moments), None
 
   state, _ = lax.scan(step, state, rows.reshape(-1, batch))
-  return state, _error(definition, state[0], test)
+  return state, _held_out(definition, state[0], test)
 
 
 @functools.partial(jax.jit, static_argnames="definition")
+def _held_out(definition, weights, points):
+  """`_error` of many points, of which few are looked at together."""
+  network = nnx.merge(definition, weights)
+
+  def place(rows, fresh, state):
+    return network(rows), state
+
+  return _mean_loss(row_blocks.walk(place, points[0])[0], points[1])
+
+
 def _error(definition, weights, points):
-  x, positions = points
-  miss = nnx.merge(definition, weights)(x) - positions
+  return _mean_loss(nnx.merge(definition, weights)(points[0]), points[1])
+
+
+def _mean_loss(placed, positions):
+  miss = placed - positions
   squared = jnp.sum(miss * miss, axis=1)
   return jnp.mean(jnp.log1p(squared / _SOFTENING**2))
 

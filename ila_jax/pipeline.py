@@ -22,7 +22,7 @@ from ila_jax import artifacts, errors, hardware, hub, metrics, provenance
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import foreign
-from ila_jax.stages import base
+from ila_jax.stages import base, joining
 
 MANIFEST = "manifest.json"
 # Programs compiled for this run's shapes; may be removed at any time.
@@ -89,6 +89,9 @@ def run(
       )
   _check_models(config, stages)
   workdir = epath.Path(workdir)
+  if "landscape" in stages:
+    made_anew = redo is not None and "landscape" in _made_with(redo)
+    joining.check(config, workdir, copied=not made_anew)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   _claim(workdir)
   begun = any((workdir / n).exists() for n in _set_aside_names(workdir))
@@ -174,10 +177,7 @@ def _set_aside(workdir: epath.Path, redo: str) -> None:
   could not be made anew. What a killed attempt left is thrown away: the whole
   one was set aside before.
   """
-  gone = {redo}
-  for name in config_lib.STAGES:
-    if gone & set(_MADE_FROM[name]):
-      gone.add(name)
+  gone = _made_with(redo)
   if mesh_lib.is_writer():
     (workdir / _OLD).mkdir(exist_ok=True)
     for name in reversed(config_lib.STAGES):
@@ -188,6 +188,15 @@ def _set_aside(workdir: epath.Path, redo: str) -> None:
       else:
         (workdir / name).rename(workdir / _OLD / name)
   mesh_lib.barrier("old stages set aside")
+
+
+def _made_with(stage: str) -> set[str]:
+  """A stage and what is made from it."""
+  found = {stage}
+  for name in config_lib.STAGES:
+    if found & set(_MADE_FROM[name]):
+      found.add(name)
+  return found
 
 
 def _set_aside_names(workdir: epath.Path) -> list[str]:

@@ -6,7 +6,7 @@ shards or in one go, always on the same spot. It can be saved and shipped.
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,11 +20,9 @@ from jaxtyping import Array, Float
 from ila_jax import (
   artifacts,
   errors,
-  neighbours,
+  linear,
   parametric,
   placing,
-  principal,
-  row_blocks,
   tsne,
 )
 
@@ -41,17 +39,18 @@ class Options:
     dimensions: of the map, 2 or more; 2 of t-SNE, which places in the plane.
     perplexity: of t-SNE, effective neighbours per point.
     iterations: of t-SNE, gradient steps.
-    units: of the network that learns the t-SNE, at most.
     mesh: devices that fit a t-SNE together; None: one.
     on_progress: of t-SNE, called with (iterations done, KL) now and then.
+    on_epoch: of the network that learns the t-SNE, called with (epochs done,
+      held-out error).
   """
 
   dimensions: int = 2
   perplexity: float = 30.0
   iterations: int = 1000
-  units: int = 4096
   mesh: Mesh | None = None
   on_progress: Callable[[int, float], None] | None = None
+  on_epoch: Callable[[int, float], None] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,12 +95,17 @@ class Kind(NamedTuple):
   Attributes:
     fit: (x, key, options) -> arrays, notes.
     place: (x, arrays) -> positions.
+    by_tsne: whether a t-SNE is fitted: perplexity and iterations count, and it
+      takes a while.
+    epochs: of training after the t-SNE, at most.
     plane_only: whether its maps have 2 dimensions and no more: t-SNE, which can
       be fitted in more and then learnt by a network, places in the plane only.
   """
 
   fit: Callable[..., tuple[dict[str, Array], dict[str, float]]]
   place: Callable[..., Array]
+  by_tsne: bool = False
+  epochs: int = 0
   plane_only: bool = False
 
 
@@ -209,6 +213,31 @@ def load(folder: epath.PathLike, *, width: int | None = None) -> Map:
     InputError: no map there, one of another version or kind, damaged files, or
       a map of embeddings of another width.
   """
+  about = read_about(folder, width=width)
+  try:
+    content = (epath.Path(folder) / _ARRAYS).read_bytes()
+    arrays = safetensors.numpy.load(content)
+  except safetensors.SafetensorError as error:
+    raise _damaged(folder) from error
+  shapes = {name: list(array.shape) for name, array in arrays.items()}
+  if shapes != about["arrays"]:
+    raise _damaged(folder)
+  arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
+  head = (about[name] for name in ("name", "width", "dimensions", "notes"))
+  return Map(*head, arrays)
+
+
+def read_about(
+  folder: epath.PathLike, *, width: int | None = None
+) -> dict[str, Any]:
+  """What a saved map says of itself: `load` without the arrays.
+
+  Returns:
+    name, version, width, dimensions, notes, and the shapes of the arrays.
+
+  Raises:
+    InputError: as of `load`, but for the arrays.
+  """
   folder = epath.Path(folder)
   for name in (ABOUT, _ARRAYS):
     if not (folder / name).exists():
@@ -217,12 +246,8 @@ def load(folder: epath.PathLike, *, width: int | None = None) -> Map:
         " the stage `landscape` wrote."
       )
   about = artifacts.read_json(folder / ABOUT)
-  damaged = errors.InputError(
-    f"{folder} holds a damaged map: {ABOUT} and {_ARRAYS} do not fit each"
-    " other. Copy both again, or fit the map anew."
-  )
   if not isinstance(about, dict) or not about.keys() >= _KEYS:
-    raise damaged
+    raise _damaged(folder)
   name = about["name"]
   if about["version"] != _VERSION or name not in PROJECTIONS:
     raise errors.InputError(
@@ -231,40 +256,22 @@ def load(folder: epath.PathLike, *, width: int | None = None) -> Map:
     )
   if width is not None and about["width"] != width:
     raise errors.InputError(_other_width(name, about["width"], width))
-  try:
-    arrays = safetensors.numpy.load((folder / _ARRAYS).read_bytes())
-  except safetensors.SafetensorError as error:
-    raise damaged from error
-  shapes = {name: list(array.shape) for name, array in arrays.items()}
-  if shapes != about["arrays"]:
-    raise damaged
-  arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
-  return Map(name, about["width"], about["dimensions"], about["notes"], arrays)
+  return about
+
+
+def _damaged(folder):
+  return errors.InputError(
+    f"{folder} holds a damaged map: {ABOUT} and {_ARRAYS} do not fit each"
+    " other. Copy both again, or fit the map anew."
+  )
 
 
 def _fit_pca(x, key, options):
-  del key
-  mean, axes = principal.principal_axes(x, dimensions=options.dimensions)
-  arrays = {"mean": mean, "axes": axes}
-  captured = jnp.var(_place_linear(x, arrays), axis=0).sum()
-  total = jnp.var(x, axis=0).sum()
-  share = jnp.where(total > 0, captured / total, 1.0)
-  return arrays, {"variance_share": float(share)}
+  return linear.fit_principal(x, dimensions=options.dimensions)
 
 
 def _fit_random(x, key, options):
-  axes = jax.random.normal(key, (x.shape[1], options.dimensions))
-  axes = axes / jnp.sqrt(jnp.float32(options.dimensions))
-  return {"mean": jnp.mean(x, axis=0), "axes": axes}, {}
-
-
-def _place_linear(x, arrays):
-  x = jnp.asarray(x, jnp.float32)
-  return row_blocks.apply(_linear, x, arrays["mean"], arrays["axes"])
-
-
-def _linear(rows, mean, axes):
-  return jnp.dot(rows - mean[None], axes, precision=neighbours.EXACT)
+  return linear.fit_random(x, dimensions=options.dimensions, key=key)
 
 
 def _fit_tsne(x, key, options):
@@ -298,16 +305,18 @@ def _fit_parametric(x, key, options):
   tsne_key, train_key = jax.random.split(key)
   teacher, notes = _fit_tsne(x, tsne_key, options)
   arrays, more = parametric.fit(
-    x, teacher["positions"], key=train_key, units=options.units
+    x, teacher["positions"], key=train_key, on_progress=options.on_epoch
   )
   return arrays, notes | more
 
 
 PROJECTIONS = {
-  "parametric": Kind(_fit_parametric, parametric.place),
-  "pca": Kind(_fit_pca, _place_linear),
-  "random": Kind(_fit_random, _place_linear),
-  "tsne": Kind(_fit_tsne, _place_tsne, plane_only=True),
+  "parametric": Kind(
+    _fit_parametric, parametric.place, by_tsne=True, epochs=parametric.EPOCHS
+  ),
+  "pca": Kind(_fit_pca, linear.place),
+  "random": Kind(_fit_random, linear.place),
+  "tsne": Kind(_fit_tsne, _place_tsne, by_tsne=True, plane_only=True),
 }
 
 

@@ -88,6 +88,10 @@ def test_docstring_tells_the_command(name):
     ("landscape__dimensions", 3, "is 3; allowed with projection 'tsne': 2"),
     ("landscape__grid", "many", "'many'; allowed: 'auto' or a whole number"),
     ("landscape__grid", 0, "config.landscape.grid is 0"),
+    ("landscape__grid", 46341, "grid is 46341; .* 2 dimensions, at most 46340"),
+    ("landscape__domain_blocks", 46341, "blocks is 46341; allowed: 1 to 46340"),
+    ("landscape__dimensions", 1, "dimensions is 1; .* at least 2"),
+    ("landscape__perplexity", 0.5, "perplexity is 0.5; .* at least 1"),
     ("pool__source", (), "config.pool.source is empty"),
     ("pool__max_reject_fraction", 1.5, "1.5; allowed: 0 to 1"),
     ("pool__limit", 0, "config.pool.limit is 0"),
@@ -107,6 +111,19 @@ def test_docstring_tells_the_command(name):
 def test_wrong_values_are_named(field, value, message):
   with pytest.raises(errors.InputError, match=message):
     config_lib.parse(_with(**{field: value}))
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {"landscape__perplexity": 1.0},
+    {"landscape__grid": 46340, "landscape__domain_blocks": 46340},
+    # Of a map that is joined, the run that fitted it knows.
+    {"landscape__map": "old", "landscape__dimensions": 3},
+  ],
+)
+def test_the_bounds_themselves_are_allowed(fields):
+  config_lib.parse(_with(**fields))
 
 
 def test_missing_and_unknown_fields_are_named():

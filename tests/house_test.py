@@ -28,6 +28,7 @@ ORDER = (
     "descent",
     "tsne",
     "placing",
+    "linear",
     "parametric",
     "projection",
     "landscape",

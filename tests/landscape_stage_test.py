@@ -1,20 +1,31 @@
 """The stage `landscape` alone: parts, maps that are joined, sketches."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 from etils import epath
 from jax.sharding import AxisType
 
-from ila_jax import artifacts, clusters, depth, errors, projection, provenance
+from ila_jax import (
+  artifacts,
+  clusters,
+  depth,
+  dry_run,
+  errors,
+  pipeline,
+  projection,
+  provenance,
+)
 from ila_jax import mesh as mesh_lib
-from ila_jax.stages import landscape, mapping
+from ila_jax.stages import duplicates, joining, landscape, mapping, stability
 from tests import tiny
 
 N = 300
 
 
-def _write(folder, *, rows=None, width=6):
+def _write(folder, *, rows=None, width=6, domains=("a", "b")):
   """Artifacts of the stages before, of some rows of one pool."""
   rng = np.random.default_rng(0)
   rows = np.arange(N) if rows is None else rows
@@ -26,7 +37,7 @@ def _write(folder, *, rows=None, width=6):
   row = np.arange(len(rows))
   index = {"row": row, "id": ids, "prompt_id": ids, "n_labels": 0 * row + 1}
   index |= {"split": np.full(len(row), "pool"), "n_response_tokens": n_tokens}
-  index["domain"] = np.where(rng.random(N) < 0.5, "a", "b")[rows]
+  index["domain"] = np.where(rng.random(N) < 0.5, *domains)[rows]
   artifacts.write_table(folder / "pool/index.parquet", index)
   scores = {"row": row, "id": ids, "n_tokens": n_tokens}
   scores["nll_base"] = base[rows].astype(np.float32)
@@ -46,14 +57,19 @@ def _write(folder, *, rows=None, width=6):
 
 def _config(**changes):
   settings = {
-    "landscape__projection": "tsne",
-    "landscape__iterations": 90,
-    "landscape__perplexity": 12.0,
+    "landscape__projection": "pca",
     "landscape__fit_examples": 160,
     "landscape__grid": 6,
     "landscape__duplicate_cosine": None,
   }
   return tiny.config("pool.jsonl", **(settings | changes))
+
+
+TSNE = {
+  "landscape__projection": "tsne",
+  "landscape__iterations": 90,
+  "landscape__perplexity": 12.0,
+}
 
 
 def _run(folder, config, mesh=None):
@@ -68,7 +84,7 @@ def small_parts(monkeypatch):
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch, small_parts):
-  whole, _ = _run(_write(tmp_path / "whole"), _config())
+  whole, _ = _run(_write(tmp_path / "whole"), _config(**TSNE))
   folder = _write(tmp_path / "killed")
   placed, place = [], projection.Map.place
 
@@ -80,14 +96,64 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch, small_parts):
 
   monkeypatch.setattr(projection.Map, "place", dies)
   with pytest.raises(KeyboardInterrupt):
-    _run(folder, _config())
+    _run(folder, _config(**TSNE))
   monkeypatch.setattr(projection, "fit", None)  # The map is kept.
   placed.clear()
-  resumed, _ = _run(folder, _config())
+  resumed, _ = _run(folder, _config(**TSNE))
   assert placed == [64, 48]  # Of 300 in parts of 64, on eight devices.
   for name, column in whole.items():
     np.testing.assert_array_equal(resumed[name], column, err_msg=name)
   assert not list(folder.glob("landscape/places-*"))
+
+
+def _killed(*_, **__):
+  raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("part", [duplicates, stability])
+def test_a_kill_after_the_cells_loses_none_of_them(tmp_path, monkeypatch, part):
+  folder, made = _write(tmp_path), []
+
+  def finds(config, workdir, mesh, folder):
+    made.append("duplicates")
+    artifacts.write_json(folder / duplicates.SUMMARY, {})
+
+  monkeypatch.setattr(duplicates, "run_into", finds)
+  monkeypatch.setattr(stability, "run_into", lambda *_, **__: made.append(1))
+  config = _config(
+    landscape__duplicate_cosine=0.9, landscape__stability=("grid",)
+  )
+  with monkeypatch.context() as patch:
+    patch.setattr(part, "run_into", _killed)
+    with pytest.raises(KeyboardInterrupt):
+      _run(folder, config)
+  # The map stands before it is told how far it may be trusted.
+  record = artifacts.read_json(folder / "landscape" / provenance.RECORD)
+  assert record["done"] == (part is stability)
+  path = folder / "landscape/cells.parquet"
+  before = path.read_bytes(), path.stat().mtime
+  monkeypatch.setattr(projection.Map, "place", None)
+  monkeypatch.setattr(landscape, "_write_cells", None)
+  _run(folder, config)
+  assert (path.read_bytes(), path.stat().mtime) == before
+  assert made == ["duplicates", 1]
+  assert not list(folder.glob("landscape/places-*"))
+
+
+def test_a_kill_after_the_duplicates_finds_them_once(tmp_path, monkeypatch):
+  folder, found = _write(tmp_path), []
+
+  def finds(config, workdir, mesh, folder):
+    found.append(1)
+    artifacts.write_json(folder / duplicates.SUMMARY, {})
+
+  monkeypatch.setattr(duplicates, "run_into", finds)
+  with monkeypatch.context() as patch:
+    patch.setattr(mapping, "drop_parts", _killed)
+    with pytest.raises(KeyboardInterrupt):
+      _run(folder, _config(landscape__duplicate_cosine=0.9))
+  _run(folder, _config(landscape__duplicate_cosine=0.9))
+  assert found == [1]
 
 
 def test_parts_and_devices_change_nothing(tmp_path, monkeypatch):
@@ -114,8 +180,8 @@ def test_the_order_of_the_pool_changes_nothing(tmp_path):
 @pytest.mark.parametrize(
   "kind",
   [
-    {},
-    {"landscape__projection": "parametric"},
+    TSNE,
+    TSNE | {"landscape__projection": "parametric"},
     {"landscape__projection": "pca", "landscape__dimensions": 3},
     {
       "landscape__cells": "kmeans",
@@ -133,7 +199,7 @@ def test_new_records_join_a_map_that_stays(tmp_path, kind):
   new = _write(tmp_path / "new", rows=order)
   # What kind of map it is the joined map says.
   joins = kind | {"landscape__map": str(old / "landscape")}
-  joins["landscape__projection"] = "random"
+  joins |= {"landscape__projection": "random", "landscape__dimensions": 2}
   second, joined = _run(new, _config(**joins))
   after = {p.name: p.read_bytes() for p in (new / "landscape/map").iterdir()}
   assert before == after
@@ -151,6 +217,81 @@ def test_new_records_join_a_map_that_stays(tmp_path, kind):
   joins["landscape__map"] = str(new / "landscape")
   found, _ = _run(third, _config(**joins))
   np.testing.assert_array_equal(found["cell"], second["cell"][:50])
+
+
+def test_what_joins_from_afar_is_at_the_border(tmp_path, capsys):
+  old = _write(tmp_path / "old", rows=np.arange(280), domains=("", ""))
+  first, about = _run(old, _config())
+  new = _write(tmp_path / "new", domains=("", ""))
+  path = new / "embed/embeddings-00002.npy"
+  x = np.load(path)
+  x[-20:] *= 50
+  artifacts.write_array(path, x)
+  joins = {"landscape__map": str(old / "landscape")}
+  second, _ = _run(new, _config(**joins, landscape__projection="random"))
+  assert "joining the pca map of" in capsys.readouterr().err
+  place = {name: i for i, name in enumerate(second["id"])}
+  again = [place[name] for name in first["id"]]
+  np.testing.assert_array_equal(second["cell"][again], first["cell"])
+  # Whatever the numbers of the domains, they hold the same examples.
+  pairs = set(zip(first["domain"], second["domain"][again], strict=True))
+  assert len(pairs) == len(set(first["domain"])) > 9
+  assert len({b for _, b in pairs}) == len(pairs)
+
+  def at_the_border(grid):
+    wanted = 0
+    for axis, low, high in zip("xy", about["low"], about["high"], strict=True):
+      edges = np.linspace(low, high, grid + 1)[1:-1]
+      index = np.searchsorted(edges, second[axis], side="right")
+      wanted = wanted * grid + index
+    return wanted
+
+  np.testing.assert_array_equal(second["cell"], at_the_border(6))
+  domains = np.unique(at_the_border(8), return_inverse=True)[1]
+  pairs = set(zip(second["domain"], domains, strict=True))
+  assert len(pairs) == len(set(domains)) == len(set(second["domain"]))
+  outside = (second["x"] < about["low"][0]) | (second["x"] > about["high"][0])
+  assert outside.sum() > 9
+
+
+def test_a_joined_run_needs_the_other_no_more(
+  tmp_path, monkeypatch, small_parts
+):
+  old, moved = tmp_path / "old", tmp_path / "moved"
+  kind = {"landscape__cells": "kmeans", "landscape__clusters": 20}
+  kind["landscape__grid"] = "auto"
+  _run(_write(old, rows=np.arange(220)), _config(**kind))
+  joins = _config(**kind, landscape__map=str(old / "landscape"))
+  whole, _ = _run(_write(tmp_path / "whole"), joins)
+  new, fresh = _write(tmp_path / "new"), _write(tmp_path / "fresh")
+  with monkeypatch.context() as patch:
+    patch.setattr(projection.Map, "place", _killed)
+    with pytest.raises(KeyboardInterrupt):
+      _run(new, joins)
+  old.rename(moved)
+  joining.check(joins, new)
+  found, _ = _run(new, joins)
+  np.testing.assert_array_equal(found["cell"], whole["cell"])
+  # What is gone and was not copied is asked for at once, as a redo would.
+  for refused in (
+    lambda: _run(fresh, joins),
+    lambda: pipeline.run(joins, fresh / "run"),
+    lambda: pipeline.run(joins, new, redo="embed"),
+    lambda: dry_run.run(joins, fresh / "run"),
+  ):
+    with pytest.raises(
+      errors.InputError, match=r"landscape.map is .*/old/.*no"
+    ):
+      refused()
+  assert not (fresh / "run").exists()
+  # Where it lies now makes no other run of it, but another map does.
+  monkeypatch.setattr(landscape, "_make", None)
+  there = {"landscape__map": str(moved / "landscape")}
+  _run(new, _config(**kind, **there))
+  centers = np.load(moved / "landscape/centers.npy")
+  np.save(moved / "landscape/centers.npy", centers + 1)
+  with pytest.raises(errors.InputError, match="made by another run: joined"):
+    _run(new, _config(**kind, **there))
 
 
 def test_cells_of_space_are_those_of_numpy(tmp_path):
@@ -182,6 +323,45 @@ def test_kmeans_cells_are_the_nearest_centers(tmp_path, small_parts):
   np.testing.assert_array_equal(cells["cell"][by_id], whole.cell)
 
 
+def test_clusters_may_be_more_than_are_looked_at(tmp_path, monkeypatch):
+  monkeypatch.setattr(mapping, "_CLUSTERED_EXAMPLES", 100)
+  kind = {"landscape__cells": "kmeans", "landscape__grid": "auto"}
+  kind |= {"select__budget": 200.0, "select__unit": "examples"}
+  cells, about = _run(_write(tmp_path), _config(**kind))
+  assert about["num_cells"] == len(np.unique(cells["cell"])) == 200
+
+
+@pytest.mark.parametrize("fitted", [4, N])
+def test_an_embedding_that_is_not_finite_is_named(tmp_path, fitted):
+  folder, config = _write(tmp_path), _config(landscape__fit_examples=fitted)
+  ids = artifacts.read_table(folder / "score/scores.parquet")["id"]
+  row = N - 1
+  assert (row in mapping.fit_rows(config, ids)) == (fitted == N)
+  path = folder / "embed/embeddings-00002.npy"
+  x = np.load(path)
+  x[-1, 3] = np.nan
+  artifacts.write_array(path, x)
+  message = rf"config.encoder.path: 1 of .* that of row {row} of the pool"
+  with pytest.raises(errors.InputError, match=message):
+    _run(folder, config)
+
+
+@pytest.mark.parametrize("used", [12.0, 6.5])
+def test_a_perplexity_that_is_lowered_is_told(
+  tmp_path, monkeypatch, capsys, used
+):
+  fit = projection.fit
+
+  def lowers(x, *, name, **rest):
+    found = fit(x, name="random", **rest)
+    return dataclasses.replace(found, notes={"perplexity": used})
+
+  monkeypatch.setattr(projection, "fit", lowers)
+  _run(_write(tmp_path), _config(**TSNE))
+  told = "perplexity is 12, and 6.5 is used" in capsys.readouterr().err
+  assert told == (used < 12)
+
+
 def test_relative_depth_by_sketches_is_within_its_bound(tmp_path):
   exact, about = _run(_write(tmp_path / "exact"), _config())
   assert about["relative_depth_error"] == 0
@@ -204,6 +384,11 @@ def test_what_cannot_be_joined_is_named(tmp_path):
     (
       there | {"landscape__cells": "kmeans", "landscape__clusters": 9},
       "landscape.cells is 'kmeans', .* has 'grid'",
+    ),
+    (there | {"landscape__dimensions": 3}, "dimensions is 3, .*; allowed: 2."),
+    (
+      there | TSNE | {"landscape__stability": ("perplexity",)},
+      "'perplexity' would vary nothing",
     ),
   ):
     new = _write(tmp_path / f"new{len(list(tmp_path.iterdir()))}")

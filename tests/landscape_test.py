@@ -156,14 +156,6 @@ def test_auto_grid_stops_where_every_place_has_its_cell():
   assert before < after == 60
 
 
-def test_domain_blocks_are_a_coarse_grid():
-  xy = MAPS["random"]
-  np.testing.assert_array_equal(
-    landscape.domain_blocks(xy), _numpy_cells(xy, 8)
-  )
-  assert len(np.unique(landscape.domain_blocks(xy, blocks=2))) == 4
-
-
 def test_coverage_equals_numpy_and_scipy():
   rng = np.random.default_rng(0)
   for _ in range(50):

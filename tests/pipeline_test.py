@@ -260,7 +260,11 @@ def test_another_budget_is_refused_and_redo_replaces(run, tmp_path):
   ("redo", "change", "message"),
   [
     ("pool", {"pool__source": "typo.jsonl"}, "no such file"),
-    ("landscape", {"landscape__grid": 100_000}, "landscape.grid is 100000"),
+    (
+      "landscape",
+      {"landscape__cells": "kmeans", "landscape__clusters": 10**6},
+      "landscape.clusters is 1000000",
+    ),
     ("select", {"select__budget": 0.5}, "landscape was made by another run"),
   ],
 )

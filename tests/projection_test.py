@@ -89,7 +89,20 @@ def test_equal_points_share_a_place(name):
 @pytest.mark.parametrize("name", projection.PROJECTIONS)
 def test_shards_and_devices_change_no_bit(name, tmp_path):
   x = _digits(480)
-  found = _fit(x[::3], name, iterations=50)
+  steps, epochs = [], []
+  found = _fit(
+    x[::3],
+    name,
+    iterations=50,
+    on_progress=lambda done, kl: steps.append(done),
+    on_epoch=lambda done, error: epochs.append(done),
+  )
+  # What takes a while tells how far it is.
+  kind = projection.PROJECTIONS[name]
+  assert steps[-1:] == [50] * kind.by_tsne
+  assert epochs == list(range(1, len(epochs) + 1))
+  assert bool(epochs) == (kind.epochs > 0)
+  assert len(epochs) <= kind.epochs
   whole = np.asarray(found.place(x))
   parts = [found.place(part) for part in np.split(x, [1, 100, 333])]
   np.testing.assert_array_equal(np.concatenate(parts), whole)

@@ -1,71 +1,156 @@
-"""The map of another run that new records join: its cells are kept."""
+"""The map of another run that new records join: its cells are kept.
+
+A run takes a copy of what it joins, and needs the other run's folder no more.
+"""
 
 import dataclasses
 from typing import Any
 
 from etils import epath
 
-from ila_jax import artifacts, errors, provenance
+from ila_jax import (
+  artifacts,
+  config_checks,
+  errors,
+  metrics,
+  projection,
+  provenance,
+)
 from ila_jax import config as config_lib
+from ila_jax import mesh as mesh_lib
 
 # What the map and its cells are: for the report, and for runs that join.
 MAP = "map.json"
 FITTED = "map"
 CENTERS = "centers.npy"
+# The copy of the MAP that was joined; whoever has it has the others whole.
+_JOINED = "joined.json"
 
 
-def inputs(config: config_lib.Config) -> dict[str, Any]:
-  """What tells whether the map that is joined is the same; {} of none."""
+def inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
+  """What tells whether the map that is joined is the same; {} of none.
+
+  Raises:
+    errors.InputError: the map is not there, and was not copied before.
+  """
   if config.landscape.map is None:
     return {}
-  folder = epath.Path(config.landscape.map)
-  there = (folder / name for name in (MAP, CENTERS))
-  files = [path.read_bytes().hex() for path in there if path.exists()]
-  found = [provenance.signature(folder / FITTED), *files]
+  about = _find(config, workdir)
+  files = [about, about.parent / CENTERS]
+  content = [path.read_bytes().hex() for path in files if path.exists()]
+  found = [provenance.signature(about.parent / FITTED), *content]
   return {"joined": provenance.fingerprint(found)}
 
 
-def read(config: config_lib.Config) -> dict[str, Any] | None:
-  """What the map that is joined says of itself; None if none is.
+def check(
+  config: config_lib.Config, workdir: epath.Path, *, copied: bool = True
+) -> None:
+  """Whether a run can join its map, as far as can be told before embeddings.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+    copied: whether a copy that the run has taken before counts.
 
   Raises:
     errors.InputError: no map there, or cells that it does not have are wanted.
   """
+  if config.landscape.map is not None:
+    _check(config, _find(config, workdir if copied else None))
+
+
+def take(
+  config: config_lib.Config, workdir: epath.Path, *, width: int
+) -> dict[str, Any] | None:
+  """Copies the map that is joined, once, and tells what it says of itself.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+    width: of its embeddings.
+
+  Returns:
+    The other run's `map.json`; None if none is joined.
+
+  Raises:
+    errors.InputError: as `check`, or the map is of embeddings of another width.
+  """
   if config.landscape.map is None:
     return None
-  path = epath.Path(config.landscape.map) / MAP
-  if not path.exists():
-    raise errors.InputError(
-      f"config.landscape.map is {config.landscape.map!r}, which has no {MAP}; "
-      "allowed: the folder `landscape` of a finished run, or None."
+  own = workdir / "landscape"
+  if not mesh_lib.agree([(own / _JOINED).exists()])[0]:
+    about = _find(config, workdir)
+    found = _check(config, about, width)
+    metrics.say(
+      f"  joining the {found['projection']} map of {config.landscape.map}; "
+      "config.landscape.projection and what else a fit is told do not count"
     )
-  found = artifacts.read_json(path)
+    names = [path.name for path in (about.parent / FITTED).iterdir()]
+    names = [f"{FITTED}/{name}" for name in names]
+    if found["grid"] is None:
+      names.append(CENTERS)
+    for name in names:
+      artifacts.write_bytes(own / name, (about.parent / name).read_bytes())
+    artifacts.write_bytes(own / _JOINED, about.read_bytes())
+    mesh_lib.barrier("map copied")
+  return artifacts.read_json(own / _JOINED)
+
+
+def as_joined(
+  config: config_lib.Config, workdir: epath.Path
+) -> config_lib.Config:
+  """The config of a run that would fit what this one has joined."""
+  if config.landscape.map is None:
+    return config
+  return _fitting(config, artifacts.read_json(_find(config, workdir)))
+
+
+def _find(config: config_lib.Config, workdir: epath.Path | None) -> epath.Path:
+  """The `map.json` of the map that is joined, or else the copy of it."""
+  theirs = epath.Path(config.landscape.map) / MAP
+  if theirs.exists():
+    return theirs
+  if workdir is not None and (workdir / "landscape" / _JOINED).exists():
+    return workdir / "landscape" / _JOINED
+  raise errors.InputError(
+    f"config.landscape.map is {config.landscape.map!r}, which has no {MAP}; "
+    "allowed: the folder `landscape` of a finished run, or None, to fit a map."
+  )
+
+
+def _check(
+  config: config_lib.Config, about: epath.Path, width: int | None = None
+) -> dict[str, Any]:
+  """What the map says of itself, once it is known to suit the run."""
+  projection.read_about(about.parent / FITTED, width=width)
+  found = artifacts.read_json(about)
   kind = "kmeans" if found["grid"] is None else "grid"
-  same = {
-    "cells": (kind,),
-    "grid": ("auto", found["grid"]),
-    "clusters": (None, found["num_cells"]),
-  }
-  other = {"grid": "clusters", "kmeans": "grid"}[kind]
+  same = {"cells": (kind,), "dimensions": (2, found["dimensions"])}
+  if kind == "grid":
+    same["grid"] = ("auto", found["grid"])
+  else:
+    same["clusters"] = (None, found["num_cells"])
   for name, allowed in same.items():
     value = getattr(config.landscape, name)
-    if name != other and value not in allowed:
+    if value not in allowed:
       raise errors.InputError(
         f"config.landscape.{name} is {value!r}, and the map that "
         f"config.landscape.map joins has {allowed[-1]!r}; allowed: "
-        f"{' or '.join(map(repr, allowed))}. New records join its cells."
+        f"{' or '.join(map(repr, dict.fromkeys(allowed)))}. New records join "
+        "its cells."
       )
+  config_checks.check_stability(_fitting(config, found))
   return found
 
 
-def as_joined(config: config_lib.Config) -> config_lib.Config:
-  """The config of a run that would fit what this one joins."""
-  found = read(config)
-  if found is None:
-    return config
+def _fitting(
+  config: config_lib.Config, found: dict[str, Any]
+) -> config_lib.Config:
+  """The config of a run that would fit a map which says this of itself."""
   own = config.landscape
   own = dataclasses.replace(
     own,
+    map=None,
     projection=found["projection"],
     dimensions=found["dimensions"],
     perplexity=found["notes"].get("perplexity", own.perplexity),

@@ -1,5 +1,7 @@
 """Stage `landscape`: the map, its cells, depth and relative depth."""
 
+from typing import Any
+
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
@@ -32,44 +34,56 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   Raises:
     errors.InputError: settings that the pool cannot bear.
   """
-  cells_from_budget = config.landscape.grid == "auto" or (
-    config.landscape.cells == "kmeans" and config.landscape.clusters is None
-  )
-  budget = {"budget": config.select.budget, "unit": config.select.unit}
-  joined = joining.inputs(config)
-  stage = provenance.Stage(
-    workdir,
-    "landscape",
-    {
-      "config": config.section("landscape")
-      | ({"select": budget} if cells_from_budget else {}),
-      "embed": provenance.output(workdir, "embed"),
-      "score": provenance.output(workdir, "score"),
-      "exclude_reference": config.score.exclude_reference,
-      "seed": config.seed,
-      **joined,
-    },
-  )
-  if stage.open():
-    _report_stability(config, workdir, mesh, stage.folder)
-    return
-  scores = artifacts.read_table(workdir / "score/scores.parquet")
-  row = scores["row"]
-  mapped = mapping.run(
-    config,
-    workdir,
-    mesh,
-    row=row,
-    ids=scores["id"],
-    max_cells=_max_cells(config, workdir, scores),
-  )
-  _write_cells(config, workdir, mesh, scores, mapped)
-  mesh_lib.barrier("cells written")
-  mapping.drop_parts(workdir, len(row))
-  if config.landscape.duplicate_cosine is not None:
-    duplicates.run_into(config, workdir, mesh, stage.folder)
+  stage = provenance.Stage(workdir, "landscape", _inputs(config, workdir))
+  if not stage.open():
+    _make(config, workdir, mesh, stage.folder)
+    stage.finish()
   _report_stability(config, workdir, mesh, stage.folder)
-  stage.finish()
+
+
+def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
+  """What the stage is made from."""
+  settings = config.section("landscape")
+  del settings["landscape"]["map"]  # It counts what is there, and not where.
+  if config.landscape.grid == "auto" or (
+    config.landscape.cells == "kmeans" and config.landscape.clusters is None
+  ):
+    settings["select"] = {
+      "budget": config.select.budget,
+      "unit": config.select.unit,
+    }
+  return {
+    "config": settings,
+    "embed": provenance.output(workdir, "embed"),
+    "score": provenance.output(workdir, "score"),
+    "exclude_reference": config.score.exclude_reference,
+    "seed": config.seed,
+    **joining.inputs(config, workdir),
+  }
+
+
+def _make(
+  config: config_lib.Config, workdir: epath.Path, mesh: Mesh, folder: epath.Path
+) -> None:
+  """Map, cells and near-duplicates; what a killed run has written is kept."""
+  has_cells, has_duplicates = mesh_lib.agree(
+    [(folder / name).exists() for name in (MAP, duplicates.SUMMARY)]
+  )
+  if not has_cells:
+    scores = artifacts.read_table(workdir / "score/scores.parquet")
+    mapped = mapping.run(
+      config,
+      workdir,
+      mesh,
+      row=scores["row"],
+      ids=scores["id"],
+      max_cells=_max_cells(config, workdir, scores),
+    )
+    _write_cells(config, workdir, mesh, scores, mapped)
+    mesh_lib.barrier("cells written")
+  if config.landscape.duplicate_cosine is not None and not has_duplicates:
+    duplicates.run_into(config, workdir, mesh, folder)
+  mapping.drop_parts(workdir)
 
 
 def _write_cells(
@@ -84,7 +98,7 @@ def _write_cells(
     workdir / "pool/index.parquet", ["domain", "n_labels"]
   )
   n_labels = index["n_labels"][scores["row"]]
-  domain = _domains(config, index["domain"][scores["row"]], mapped.xy)
+  domain = _domains(config, index["domain"][scores["row"]], mapped)
   deep = _depths(config, scores, n_labels, domain)
   relative, bound = _relative_depths(config, mesh, deep, domain)
   axes = zip(_axis_names(mapped.xy.shape[1]), mapped.xy.T, strict=True)
@@ -145,7 +159,7 @@ def _report_stability(
   )
   fitted = scores["row"][mapping.fit_rows(config, scores["id"])]
   stability.run_into(
-    joining.as_joined(config),
+    joining.as_joined(config, workdir),
     workdir,
     mesh,
     folder,
@@ -197,17 +211,22 @@ def _depth_std(
 
 
 def _domains(
-  config: config_lib.Config, names: np.ndarray, xy: np.ndarray
+  config: config_lib.Config, names: np.ndarray, mapped: mapping.Mapped
 ) -> np.ndarray:
   """Numbers of the pool's domains, and of map blocks for the rest.
 
   A domain of few examples gives no quantile to speak of: its examples count to
   their block of the map, like those that name no domain.
   """
-  blocks = np.asarray(
-    landscape.domain_blocks(xy[:, :2], blocks=config.landscape.domain_blocks)
+  low, high = mapped.box
+  blocks = landscape.grid_cells(
+    mapped.xy[:, :2],
+    grid=config.landscape.domain_blocks,
+    low=low[:2],
+    high=high[:2],
+    clip=True,
   )
   _, number, size = np.unique(names, return_inverse=True, return_counts=True)
   own = (names != "") & (size[number] >= _MIN_DOMAIN_EXAMPLES)
-  labels = np.where(own, number, -1 - blocks)
+  labels = np.where(own, number, -1 - np.asarray(blocks))
   return np.unique(labels, return_inverse=True)[1].astype(np.int32)

@@ -5,6 +5,7 @@ is kept in `landscape/map/`, so that another run can join it.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from ila_jax import (
   artifacts,
   clusters,
   draws,
+  errors,
   landscape,
   metrics,
   projection,
@@ -27,7 +29,7 @@ from ila_jax.stages import embedding, joining
 
 # Examples that are placed at once, and the unit of resume.
 _PART_ROWS = 65_536
-# Examples that k-means looks at.
+# Examples that k-means looks at; more where there are more clusters.
 _CLUSTERED_EXAMPLES = 2**20
 
 
@@ -38,11 +40,14 @@ class Mapped:
   Attributes:
     xy: positions, float32 [n, m].
     cell: int32 [n].
+    box: lowest and highest corner of the map, float32 [m]; that of the pool it
+      was fitted for.
     about: of the map and its cells.
   """
 
   xy: np.ndarray
   cell: np.ndarray
+  box: tuple[np.ndarray, np.ndarray]
   about: dict[str, Any]
 
 
@@ -66,24 +71,53 @@ def run(
     max_cells: that the budget bears.
 
   Raises:
-    errors.InputError: a map that does not suit the embeddings or the cells.
+    errors.InputError: a map that does not suit the embeddings or the cells, or
+      embeddings that are not finite.
   """
-  x = embedding.Rows(workdir, row)
-  joined = joining.read(config)
+  x = _Embeddings(workdir, row)
+  joined = joining.take(config, workdir, width=x.width)
   found = _map(config, workdir, mesh, x, fit_rows(config, ids))
   xy = _places(workdir, mesh, found, x, len(row))
+  if joined is None:
+    box = landscape.bounding_box(xy)
+  else:
+    low, high = (np.array(joined[end], np.float32) for end in ("low", "high"))
+    box = low, high
   if config.landscape.cells == "kmeans":
     cell, cells = _clusters(config, workdir, mesh, x, ids, max_cells)
   else:
-    cell, cells = _grid(config, found.name, xy, max_cells, joined)
+    grid = joined["grid"] if joined else config.landscape.grid
+    cell, cells = _grid(found.name, xy, box, grid, max_cells)
   about = cells | {
+    "low": box[0].tolist(),
+    "high": box[1].tolist(),
     "projection": found.name,
     "dimensions": found.dimensions,
     "joined": config.landscape.map,
     "occupied": len(np.unique(cell)),
     "notes": found.notes,
   }
-  return Mapped(xy, cell, about)
+  return Mapped(xy, cell, box, about)
+
+
+class _Embeddings(embedding.Rows):
+  """Embeddings of the scored rows; one that is not finite is refused."""
+
+  def __init__(self, workdir: epath.Path, rows: np.ndarray) -> None:
+    super().__init__(workdir, rows)
+    self._of_pool = rows
+
+  def __getitem__(self, places: np.ndarray) -> np.ndarray:
+    found = super().__getitem__(places)
+    bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    if len(bad):
+      raise errors.InputError(
+        f"config.encoder.path: {len(bad):,} of {len(places):,} embeddings of "
+        f"stage `embed` are not finite, the first is that of row "
+        f"{self._of_pool[places[bad[0]]]} of the pool; allowed: finite "
+        "numbers. Set another encoder, or make them anew with --redo=embed."
+      )
+    return found
 
 
 def fit_rows(config: config_lib.Config, ids: np.ndarray) -> np.ndarray:
@@ -110,17 +144,12 @@ def _map(
   x: embedding.Rows,
   rows: np.ndarray,
 ) -> projection.Map:
-  """The map, on all devices: read back, joined, or fitted on some rows."""
+  """The map, on all devices: read back, or fitted on some rows."""
   own = workdir / "landscape" / joining.FITTED
   if mesh_lib.agree([(own / projection.ABOUT).exists()])[0]:
     found = projection.load(own)
   else:
-    if config.landscape.map is None:
-      found = _fit(config, mesh, x[rows])
-    else:
-      path = epath.Path(config.landscape.map) / joining.FITTED
-      found = projection.load(path, width=x.width)
-      metrics.say(f"  joining the {found.name} map of {path}")
+    found = _fit(config, mesh, x[rows])
     if mesh_lib.is_writer():
       projection.save(found, own)
     mesh_lib.barrier("map written")
@@ -131,18 +160,15 @@ def _map(
 def _fit(
   config: config_lib.Config, mesh: Mesh, x: np.ndarray
 ) -> projection.Map:
-  settings = config.landscape
-  name = settings.projection
-  total = settings.iterations if name in ("tsne", "parametric") else None
+  settings, name = config.landscape, config.landscape.projection
+  kind = projection.PROJECTIONS[name]
+  if kind.by_tsne:
+    metrics.say(
+      f"  fitting a {name} map on {len(x):,} examples: first their neighbours"
+    )
+  total = settings.iterations + kind.epochs if kind.by_tsne else None
   with metrics.counter(total, desc=name, unit="steps") as advance:
-    done = 0
-
-    def on_progress(iterations: int, kl: float) -> None:
-      nonlocal done
-      advance(iterations - done)
-      done = iterations
-
-    return projection.fit(
+    found = projection.fit(
       x,
       name=name,
       key=jax.random.key(config.seed),
@@ -151,9 +177,29 @@ def _fit(
         perplexity=settings.perplexity,
         iterations=settings.iterations,
         mesh=mesh,
-        on_progress=on_progress,
+        on_progress=_counts(advance),
+        on_epoch=_counts(advance),
       ),
     )
+  used = found.notes.get("perplexity", settings.perplexity)
+  if used < settings.perplexity:
+    metrics.say(
+      f"  config.landscape.perplexity is {settings.perplexity:g}, and {used:g} "
+      f"is used: (n - 1) / 3 is the most that n = {len(x):,} examples bear"
+    )
+  return found
+
+
+def _counts(advance: Callable[..., None]) -> Callable[[int, float | int], None]:
+  """Advances a counter by what was done since the last report."""
+  before = 0
+
+  def on_progress(done: int, _: float | int) -> None:
+    nonlocal before
+    advance(done - before)
+    before = done
+
+  return on_progress
 
 
 def _parts(rows: int) -> list[np.ndarray]:
@@ -192,11 +238,11 @@ def _targets(workdir: epath.Path, parts: int) -> list[epath.Path]:
   ]
 
 
-def drop_parts(workdir: epath.Path, rows: int) -> None:
+def drop_parts(workdir: epath.Path) -> None:
   """Removes the positions by part, once they are written with the cells."""
   if mesh_lib.is_writer():
-    for path in _targets(workdir, len(_parts(rows))):
-      path.unlink(missing_ok=True)
+    for path in (workdir / "landscape").glob("places-*.npy"):
+      path.unlink()
 
 
 def _clusters(
@@ -212,19 +258,16 @@ def _clusters(
   if mesh_lib.agree([own.exists()])[0]:
     centers = artifacts.read_array(own)
   else:
-    if config.landscape.map is None:
-      count = config.landscape.clusters or max_cells
-      centers = _fit_centers(config, mesh, x, ids, count)
-    else:
-      centers = artifacts.read_array(
-        epath.Path(config.landscape.map) / joining.CENTERS
-      )
+    count = config.landscape.clusters or max_cells
+    centers = _fit_centers(config, mesh, x, ids, count)
     artifacts.write_array(own, centers)
     mesh_lib.barrier("centers written")
   cell = []
-  for part in _parts(len(ids)):
-    found = clusters.assign(mesh_lib.put_rows(x[part], mesh), centers)
-    cell.append(mesh_lib.fetch(found.cell)[: len(part)])
+  with metrics.counter(len(ids), desc="assign", unit="examples") as advance:
+    for part in _parts(len(ids)):
+      found = clusters.assign(mesh_lib.put_rows(x[part], mesh), centers)
+      cell.append(mesh_lib.fetch(found.cell)[: len(part)])
+      advance(len(part))
   return np.concatenate(cell), {
     "description": f"{len(centers)} k-means cells of the embeddings",
     "num_cells": len(centers),
@@ -239,48 +282,34 @@ def _fit_centers(
   ids: np.ndarray,
   count: int,
 ) -> np.ndarray:
-  rows = _drawn(config, ids, _CLUSTERED_EXAMPLES, "cluster")
+  rows = _drawn(config, ids, max(_CLUSTERED_EXAMPLES, count), "cluster")
   metrics.say(f"  k-means with {count:,} clusters of {len(rows):,} examples")
   with metrics.counter(None, desc="k-means", unit="iterations") as advance:
-    done = 0
-
-    def on_progress(iterations: int, changed: int) -> None:
-      nonlocal done
-      advance(iterations - done)
-      done = iterations
-
     found = clusters.kmeans(
       mesh_lib.put_rows(x[rows], mesh),
       clusters=count,
       key=jax.random.key(config.seed),
       count=len(rows),
-      on_progress=on_progress,
+      on_progress=_counts(advance),
     )
   return mesh_lib.fetch(found.centers)
 
 
 def _grid(
-  config: config_lib.Config,
   name: str,
   xy: np.ndarray,
+  box: tuple[np.ndarray, np.ndarray],
+  grid: int | str,
   max_cells: int,
-  joined: dict[str, Any] | None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
   """Cells of a uniform grid, and what they are."""
-  if joined is None:
-    low, high = landscape.bounding_box(xy)
-    grid = config.landscape.grid
-    if grid == "auto":
-      grid = landscape.auto_grid(xy, max_cells=max_cells)
-  else:
-    grid = joined["grid"]
-    low, high = (np.array(joined[end], np.float32) for end in ("low", "high"))
+  if grid == "auto":
+    grid = landscape.auto_grid(xy, max_cells=max_cells)
+  low, high = box
   cell = landscape.grid_cells(xy, grid=grid, low=low, high=high, clip=True)
   sides = " × ".join([str(grid)] * xy.shape[1])
   return np.asarray(cell), {
     "description": f"a {sides} grid over {name}",
     "num_cells": grid ** xy.shape[1],
     "grid": grid,
-    "low": low.tolist(),
-    "high": high.tolist(),
   }

@@ -131,7 +131,7 @@ def _fits_tsne(
   return (
     making is not None
     and making.cells == "grid"
-    and making.projection not in ("pca", "random")
+    and projection.PROJECTIONS[making.projection].by_tsne
     and not making.same_map(_own(config))
   )
 
