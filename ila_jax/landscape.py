@@ -76,6 +76,15 @@ def grid_cells(
   return _locate(jnp.asarray(xy, jnp.float32), np.stack(edges), grid, clip)
 
 
+def axes(dimensions: int) -> list[str]:
+  """Names of the columns that hold positions.
+
+  >>> axes(2), axes(5)
+  (['x', 'y'], ['x', 'y', 'z', 'x4', 'x5'])
+  """
+  return [*"xyz"[:dimensions], *(f"x{i}" for i in range(4, dimensions + 1))]
+
+
 def finest_grid(dimensions: int) -> int:
   """The most cells per axis that int32 can number.
 

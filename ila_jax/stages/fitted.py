@@ -7,10 +7,10 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, depth, shards, trust
+from ila_jax import artifacts, depth, landscape, shards, trust
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
-from ila_jax.stages import embedding, training
+from ila_jax.stages import embedding, joining, training
 from ila_jax.stages import scoring as scoring_stage
 
 # Of a subset whose coverage is ranked.
@@ -23,7 +23,7 @@ class Fitted:
 
   x: np.ndarray  # embeddings [n, d]
   sharded: jax.Array  # the same on the mesh, padded
-  xy: np.ndarray  # on the run's own map, its first two axes [n, 2]
+  xy: np.ndarray  # on the run's own map [n, m]
   depths: dict[int | None, np.ndarray]  # by reference seed; None: the run's
   free: np.ndarray  # candidates, bool [n]
   budget: int  # candidates that are selected
@@ -51,8 +51,10 @@ def read(
     rows: of the pool, in the order of their ids.
     budget: candidates of the whole pool that are selected.
   """
+  folder = epath.Path(folder)
+  axes = landscape.axes(artifacts.read_json(folder / joining.MAP)["dimensions"])
   table = artifacts.read_table(
-    epath.Path(folder) / "cells.parquet", ["row", "x", "y", "depth", "domain"]
+    folder / "cells.parquet", ["row", *axes, "depth", "domain"]
   )
   free = scoring_stage.candidates(config, workdir, table["row"])
   place = np.searchsorted(table["row"], rows)
@@ -74,7 +76,7 @@ def read(
   return Fitted(
     x=x,
     sharded=sharded,
-    xy=np.stack([table["x"], table["y"]], axis=1)[place],
+    xy=np.stack([table[axis] for axis in axes], axis=1)[place],
     depths=depths,
     free=free[place],
     budget=budget,

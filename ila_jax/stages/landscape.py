@@ -101,14 +101,14 @@ def _write_cells(
   domain = _domains(config, index["domain"][scores["row"]], mapped)
   deep = _depths(config, scores, n_labels, domain)
   relative, bound = _relative_depths(config, mesh, deep, domain)
-  axes = zip(_axis_names(mapped.xy.shape[1]), mapped.xy.T, strict=True)
+  positions = zip(landscape.axes(mapped.xy.shape[1]), mapped.xy.T, strict=True)
   folder = workdir / "landscape"
   artifacts.write_table(
     folder / "cells.parquet",
     {
       "row": scores["row"],
       "id": scores["id"],
-      **dict(axes),
+      **dict(positions),
       "cell": mapped.cell,
       "depth": deep,
       "depth_std": _depth_std(config, scores, n_labels),
@@ -124,11 +124,6 @@ def _write_cells(
     f"depth {np.median(deep):.3f} in the median, below 0 for "
     f"{(deep < 0).mean():.1%}"
   )
-
-
-def _axis_names(dimensions: int) -> list[str]:
-  """x, y, z, and x4 and on."""
-  return [*"xyz"[:dimensions], *(f"x{i}" for i in range(4, dimensions + 1))]
 
 
 def _relative_depths(

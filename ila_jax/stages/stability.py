@@ -190,11 +190,10 @@ def _positions(
   fitted: fitted_lib.Fitted,
   making: variants_lib.Making,
 ) -> np.ndarray | None:
-  """The map below a grid; the run's own is not fitted again if it is plane."""
+  """The map below a grid; the run's own is not fitted again."""
   if making.cells != "grid":
     return None
-  dimensions = config.landscape.dimensions
-  if making.same_map(_own(config)) and dimensions == 2:
+  if making.same_map(_own(config)):
     return fitted.xy
   kind = projection.PROJECTIONS[making.projection]
   found = projection.fit(
@@ -202,7 +201,7 @@ def _positions(
     name=making.projection,
     key=jax.random.key(making.seed),
     options=projection.Options(
-      dimensions=2 if kind.plane_only else dimensions,
+      dimensions=2 if kind.plane_only else config.landscape.dimensions,
       perplexity=making.perplexity,
       iterations=config.landscape.iterations,
       mesh=fitted.sharded.sharding.mesh,
