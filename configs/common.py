@@ -103,7 +103,7 @@ def get_config() -> ml_collections.ConfigDict:
   landscape.grid = _either("auto")  # cells a side; 'auto': as the budget bears
   landscape.clusters = config_dict.placeholder(int)  # None: as the budget bears
   landscape.depth = "ila"  # Equation 5; or 'ila_length'
-  # Above so many, relative depth is by sketches: wrong by 0.001 at most
+  # Larger domains have relative depth by sketches: wrong by 0.001 at most
   landscape.exact_examples = 10_000_000
   landscape.domain_blocks = 8  # map blocks a side, where no domain is given
   # Prompts at least so near each other are told of; None: no report
