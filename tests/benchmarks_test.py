@@ -125,7 +125,7 @@ def test_a_trial_of_selection_ends_in_one_json_line(name):
   assert list(found) == ["benchmark", "ours", "rivals", "quality", "work"]
   assert all(s > 0 for s in [found["ours"], *found["rivals"].values()])
   if name == "argmax":
-    assert len(found["rivals"]) + len(found["work"]["skipped"]) == 7
+    assert len(found["rivals"]) + len(found["work"]["skipped"]) == 8
     assert not any(found["quality"]["cells_that_differ"].values())
   else:
     assert all(found["quality"]["agree"].values())

@@ -6,6 +6,7 @@ import pathlib
 import jax
 import jaxtyping
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 # torch on all cores starves XLA on them: its tests are small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,6 +31,17 @@ def _forget_programs():
   """Programs compiled for one module are of no use to the next."""
   yield
   jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def keeps_no_programs():
+  """For tests of the folder in which a run keeps its own."""
+  jax.config.update("jax_compilation_cache_dir", None)
+  compilation_cache.reset_cache()
+  yield
+  compilation_cache.reset_cache()
+  for name, value in _COMPILED.items():
+    jax.config.update(name, value)
 
 
 @pytest.fixture(scope="session")

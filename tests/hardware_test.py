@@ -5,18 +5,15 @@ import time
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from ila_jax import hardware
 from ila_jax import mesh as mesh_lib
 
 
 @pytest.fixture
-def hits(monkeypatch):
+def hits(monkeypatch, keeps_no_programs):
   """Programs that were found in a folder; all are worth keeping."""
   monkeypatch.setattr(hardware, "_WORTH_SECONDS", 0.0)
-  kept = jax.config.jax_compilation_cache_dir  # That of the tests.
-  jax.config.update("jax_compilation_cache_dir", None)
   found = []
 
   def listen(event, **_):
@@ -26,8 +23,6 @@ def hits(monkeypatch):
   jax.monitoring.register_event_listener(listen)
   yield found
   jax.monitoring.unregister_event_listener(listen)
-  compilation_cache.reset_cache()
-  jax.config.update("jax_compilation_cache_dir", kept)
 
 
 def _settings():

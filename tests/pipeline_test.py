@@ -48,7 +48,7 @@ CONTRACT = {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, keeps_no_programs):
   """One whole run on a file of records: (config, workdir, records)."""
   folder = tmp_path_factory.mktemp("run")
   rows = tiny.records(240)

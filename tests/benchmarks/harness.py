@@ -59,7 +59,7 @@ class Contender:
 
   @property
   def is_ours(self) -> bool:
-    return self.name == "ours"
+    return self.name.startswith("ours")
 
 
 @dataclasses.dataclass
