@@ -8,8 +8,8 @@ seeds have theirs in a nested list.
 
 Command: python -m ila_jax --config configs/laptop.py --workdir DIR \
   --config.pool.source=POOL --config.encoder.path=ENCODER
-Hardware: 2 CPU cores. Measured: 9 minutes for Alpaca 52k with MiniLM, dev loss
-7.10 of the base, 6.26 tuned on ILA's 5,000 (docs/results.md).
+Hardware: 2 CPU cores. Measured: 8 minutes for Alpaca 52k with MiniLM, dev loss
+7.10 of the base, 6.24 tuned on ILA's 5,000 (docs/results.md).
 """
 
 import ml_collections
