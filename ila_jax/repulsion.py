@@ -282,10 +282,7 @@ def _read_by_products(grid, own, spacing):
 def _splines(own, spacing, nodes):
   """Weights of all nodes of either axis, most of them 0: [p, g] twice."""
   place = own / spacing + nodes // 2
-  distance = jnp.abs(place[:, :, None] - jnp.arange(nodes)[None, None])
-  near = 2 / 3 - distance**2 + distance**3 / 2
-  far = jnp.maximum(2 - distance, 0.0) ** 3 / 6
-  weight = jnp.where(distance < 1, near, far)
+  weight = _spline(place[:, :, None] - jnp.arange(nodes)[None, None])
   return weight[:, 0], weight[:, 1]
 
 
@@ -295,12 +292,17 @@ def _stencil(own, spacing, nodes):
   first = jnp.floor(place)
   inside = place - first
   offsets = jnp.arange(-1, 3)[None, None]
-  distance = jnp.abs(inside[:, :, None] - offsets)
-  near = 2 / 3 - distance**2 + distance**3 / 2
-  far = (2 - distance) ** 3 / 6
-  weight = jnp.where(distance < 1, near, far)
+  weight = _spline(inside[:, :, None] - offsets)
   # A place that is not a number, or beyond the grid, must not read elsewhere.
   first = jnp.clip(jnp.nan_to_num(first), 1, nodes - 3).astype(jnp.int32)
   line = first[:, :, None] + offsets
   node = line[:, 0, :, None] * nodes + line[:, 1, None, :]
   return node, weight[:, 0, :, None] * weight[:, 1, None, :]
+
+
+def _spline(away):
+  """The cubic B-spline: what a node so far away takes of a charge."""
+  distance = jnp.abs(away)
+  near = 2 / 3 - distance**2 + distance**3 / 2
+  far = jnp.maximum(2 - distance, 0.0) ** 3 / 6
+  return jnp.where(distance < 1, near, far)

@@ -17,6 +17,7 @@ from ila_jax import (
   selection,
   shards,
 )
+from ila_jax import landscape as cell_grid
 from ila_jax.stages import embedding, fitted, landscape, stability
 from tests import tiny
 
@@ -204,6 +205,11 @@ def test_a_map_in_space_has_its_cells_in_space(tmp_path):
   table = artifacts.read_table(workdir / "landscape/cells.parquet")
   assert found["rows"][0]["cells"] == len(np.unique(table["cell"]))
   assert found["rows"][0]["covers"] > found["rows"][1]["covers"]
+  # As many as no plane through the map would have.
+  grid = json.loads((workdir / "landscape/map.json").read_text())["grid"]
+  plane = np.stack([table["x"], table["y"]], axis=1)
+  flat = cell_grid.grid_cells(plane, grid=grid)
+  assert len(np.unique(flat)) < found["rows"][0]["cells"]
 
 
 @pytest.mark.parametrize("cells", ["grid", "kmeans"])
