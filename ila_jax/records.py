@@ -36,10 +36,21 @@ class RawRecord(NamedTuple):
 
 
 class Turn(NamedTuple):
-  """What one side says; role is `system`, `user` or `assistant`."""
+  """What one side says.
+
+  Attributes:
+    role: `tools` (first, if at all), `system`, `user`, `tool` or `assistant`.
+    text: what is said; of `tools` the JSON list that describes the tools.
+    is_learnt: whether an answer is response; False where a record masks it.
+    thought: an assistant's reasoning, which its record keeps beside the text.
+    calls: JSON list of an assistant's calls to tools, as the record has it.
+  """
 
   role: str
   text: str
+  is_learnt: bool = True
+  thought: str = ""
+  calls: str = ""
 
 
 class Fields(NamedTuple):
@@ -246,9 +257,18 @@ def domain(record: Mapping[str, Any], path: str) -> str:
   raise Reject("domain is not text", type(value).__name__)
 
 
+def _said(turn: Turn) -> str:
+  """One turn as JSON; what few turns have is written only where it is."""
+  parts = [f'"{turn.role}"', _quoted(turn.text)]
+  if turn.thought or turn.calls or not turn.is_learnt:
+    parts += [_quoted(turn.thought), _quoted(turn.calls)]
+    parts.append("true" if turn.is_learnt else "false")
+  return f"[{','.join(parts)}]"
+
+
 def _digest(turns: tuple[Turn, ...]) -> str:
   # The turns' JSON, put together here: it is made twice for every record.
-  said = ",".join(f'["{role}",{_quoted(text)}]' for role, text in turns)
+  said = ",".join(map(_said, turns))
   return hashlib.sha256(f"[{said}]".encode()).hexdigest()[:16]
 
 

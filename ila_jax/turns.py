@@ -176,9 +176,11 @@ def to_turns(
   Raises:
     records.Reject: with a reason, when there is no usable prompt and response.
 
-  >>> to_turns({"question": "1 + 1?", "answer": "2"},
-  ...          records.Fields(prompt="question", response="answer"))
-  (Turn(role='user', text='1 + 1?'), Turn(role='assistant', text='2'))
+  >>> question, answer = to_turns(
+  ...   {"question": "1 + 1?", "answer": "2"},
+  ...   records.Fields(prompt="question", response="answer"))
+  >>> question.role, question.text, answer.role, answer.text
+  ('user', '1 + 1?', 'assistant', '2')
   """
   turns = _system(record, fields)
   if fields.conversation:

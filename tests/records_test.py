@@ -141,7 +141,7 @@ def test_example_id_is_the_hash_of_the_turns_json(text):
   said = (records.Turn("user", text), records.Turn("assistant", text + "!"))
 
   def oracle(turns):
-    pairs = [[role, text] for role, text in turns]
+    pairs = [[turn.role, turn.text] for turn in turns]
     dumped = json.dumps(pairs, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(dumped.encode()).hexdigest()[:16]
 

@@ -206,5 +206,5 @@ def test_real_tool_conversations_keep_every_turn(shared):
   for record in real:
     said = read(record)
     expected = [turn["value"] for turn in record["conversations"]]
-    assert [text for role, text in said if role != S] == expected
+    assert [turn.text for turn in said if turn.role != S] == expected
     assert (said[0][0] == S) == (record["tools"] != "[]")
