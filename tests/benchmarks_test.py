@@ -1,6 +1,8 @@
 """Each benchmark in a trial: that it runs, not how fast."""
 
 import json
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests import conftest
-from tests.benchmarks import placing
+from tests.benchmarks import device_check, placing
 
 _CHECKOUT = conftest.__file__.rpartition("/tests/")[0]
 
@@ -129,3 +131,36 @@ def test_a_trial_of_selection_ends_in_one_json_line(name):
     assert not any(found["quality"]["cells_that_differ"].values())
   else:
     assert all(found["quality"]["agree"].values())
+
+
+def test_the_check_of_a_device_runs_the_parts_that_it_is_given(tmp_path):
+  done = subprocess.run(
+    ["bash", "launch/device_check.sh", "--tiny", "--out", tmp_path, "argmax"],
+    capture_output=True,
+    text=True,
+    cwd=_CHECKOUT,
+    env=os.environ | {"PYTHON": sys.executable},
+  )
+  assert not done.returncode, done.stdout + done.stderr
+  (line,) = (tmp_path / "results.jsonl").read_text().splitlines()
+  found = json.loads(line)
+  assert found["part"] == "argmax" and found["exit"] == 0
+  assert found["quality"]["cells_that_differ"] == 0
+  assert found["wall_seconds"] > found["ours"] > 0
+
+
+def test_a_part_of_the_check_ends_when_its_time_is_over(tmp_path):
+  part = device_check.PARTS[0]
+  log = tmp_path / "log"
+  found = device_check.run(part, seconds=0.1, tiny=True, log=log)
+  assert found["exit"].startswith("out of time")
+  assert "benchmark" not in found
+
+
+def test_every_part_of_the_check_fits_and_is_a_program():
+  assert device_check.PARTS[0].name == "score_7b"
+  folder = pathlib.Path(device_check.__file__).parent
+  for part in device_check.PARTS:
+    assert part.seconds < 540
+    if part.module != "pytest":
+      assert (folder / f"{part.module}.py").is_file()

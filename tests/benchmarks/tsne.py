@@ -110,8 +110,10 @@ def divergence(joint: scipy.sparse.csr_array, xy: np.ndarray) -> float:
   return float(near + np.log(normaliser))
 
 
-def _timed(function: Callable, name: str, seconds: dict[str, float]):
-  def timed(*arguments, **options):
+def timed(function: Callable, name: str, seconds: dict[str, float]) -> Callable:
+  """The same function, which notes under a name how long it took."""
+
+  def call(*arguments, **options):
     import jax
 
     start = time.perf_counter()
@@ -119,7 +121,7 @@ def _timed(function: Callable, name: str, seconds: dict[str, float]):
     seconds[name] = time.perf_counter() - start
     return found
 
-  return timed
+  return call
 
 
 def _ours(iterations, threads, **work):
@@ -136,7 +138,7 @@ def _ours(iterations, threads, **work):
     (affinities, "joint_probabilities"),
     (affinities, "cut"),
   ):
-    setattr(module, name, _timed(getattr(module, name), name, seconds))
+    setattr(module, name, timed(getattr(module, name), name, seconds))
 
   def task(mode):
     del mode

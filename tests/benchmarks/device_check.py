@@ -1,0 +1,140 @@
+"""All that only an accelerator can show, in one call of under nine minutes.
+
+    bash launch/device_check.sh [--tiny] [--out FOLDER] [PART ...]
+
+The parts run one after the other, the most valuable first, each in a process
+and with a limit of its own. The JSON line that a part ends with goes to
+FOLDER/results.jsonl, all that it printed to FOLDER/PART.log. `--tiny` tries
+every part on a CPU, and measures nothing.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, NamedTuple
+
+from tests.benchmarks import device
+
+_TOTAL_SECONDS = 520
+_TINY_SECONDS = 900  # Of a part: a loaded CPU is slow to compile.
+_LEAST_SECONDS = 20  # With less no part is begun.
+_TESTS = "tests/mesh_shapes_test.py"
+
+
+class Part(NamedTuple):
+  """A benchmark with its flags, and the seconds that it may take."""
+
+  name: str
+  seconds: int
+  module: str
+  flags: tuple[str, ...] = ()
+
+
+_SCORE, _TRAIN, _TSNE = "device_score", "device_train", "device_tsne"
+_SMALL = ("--model", "qwen2_1_5b")
+PARTS = (
+  Part("score_7b", 90, _SCORE, ("--model", "qwen2_7b")),
+  Part("train_1_5b", 90, _TRAIN, _SMALL),
+  Part("tsne_100k", 60, _TSNE, ("--points", "100000")),
+  Part("argmax", 50, "device_argmax"),
+  Part("agree", 80, "device_agree"),
+  Part("tsne_1m", 120, _TSNE, ("--points", "1000000")),
+  Part("runs", 150, "device_runs"),
+  Part("score_1_5b", 60, _SCORE, _SMALL),
+  Part("score_blocked", 60, _SCORE, (*_SMALL, "--attention", "blocked")),
+  Part("score_plain", 60, _SCORE, (*_SMALL, "--attention", "plain")),
+  Part("train_lora", 90, _TRAIN, ("--model", "qwen2_7b", "--lora-rank", "16")),
+  Part("sharded", 90, "pytest", ("-q", "-x", _TESTS)),
+)
+
+
+def run(
+  part: Part, *, seconds: float, tiny: bool, log: pathlib.Path
+) -> dict[str, Any]:
+  """Runs a part in a process of its own; ends it when its time is over.
+
+  Args:
+    part: which.
+    seconds: that it may take.
+    tiny: on a CPU, as a trial.
+    log: gets all that it prints.
+
+  Returns:
+    Its JSON line with its name, or what became of it.
+  """
+  is_test = part.module == "pytest"
+  module = part.module if is_test else f"tests.benchmarks.{part.module}"
+  command = [sys.executable, "-m", module, *part.flags]
+  environment = dict(os.environ)
+  if is_test:
+    # Eight devices: eight parts of the CPU.
+    environment["JAX_PLATFORMS"] = "cpu"
+    command += ["-k", "llama"] if tiny else []
+  elif tiny:
+    command.append("--tiny")
+  begin = time.perf_counter()
+  with log.open("wb") as file:
+    process = subprocess.Popen(
+      command,
+      stdin=subprocess.DEVNULL,
+      stdout=file,
+      stderr=subprocess.STDOUT,
+      env=environment,
+      start_new_session=True,
+    )
+    try:
+      status: int | str = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+      # The whole group: a part may have processes of its own.
+      os.killpg(process.pid, signal.SIGKILL)
+      process.wait()
+      status = f"out of time after {seconds:.0f} s"
+  lines = log.read_text(errors="replace").splitlines()
+  last = lines[-1] if lines else ""
+  found = json.loads(last) if last.startswith('{"benchmark"') else {}
+  wall = round(time.perf_counter() - begin, 1)
+  return {"part": part.name, "exit": status, "wall_seconds": wall, **found}
+
+
+def main() -> int:
+  """Runs the parts, prints what they print; 1 where one of them failed."""
+  flags = device.flags(__doc__)
+  flags.add_argument("--out", default="runs/device_check", help="folder")
+  flags.add_argument("parts", nargs="*", metavar="PART", help="default: all")
+  options = flags.parse_args()
+  names = [part.name for part in PARTS]
+  for name in options.parts:
+    if name not in names:
+      flags.error(f"there is no part {name!r}; allowed: {', '.join(names)}")
+  out = pathlib.Path(options.out)
+  out.mkdir(parents=True, exist_ok=True)
+  wanted = [p for p in PARTS if not options.parts or p.name in options.parts]
+  end = time.perf_counter() + _TOTAL_SECONDS
+  failed = []
+  with (out / "results.jsonl").open("w") as results:
+    for part in wanted:
+      left = _TINY_SECONDS if options.tiny else end - time.perf_counter()
+      if left < _LEAST_SECONDS:
+        print(f"== {part.name}: not begun, no time is left")
+        failed.append(part.name)
+        continue
+      seconds = left if options.tiny else min(part.seconds, left)
+      print(f"== {part.name}: at most {seconds:.0f} s", flush=True)
+      log = out / f"{part.name}.log"
+      found = run(part, seconds=seconds, tiny=options.tiny, log=log)
+      print("\n".join(log.read_text(errors="replace").splitlines()[-25:]))
+      print(f"== {part.name}: exit {found['exit']}, {found['wall_seconds']} s")
+      results.write(json.dumps(found) + "\n")
+      results.flush()
+      if found["exit"] != 0:
+        failed.append(part.name)
+  print(f"Results: {out / 'results.jsonl'}; failed: {failed or 'none'}")
+  return 1 if failed else 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

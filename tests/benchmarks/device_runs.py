@@ -1,0 +1,68 @@
+"""Whole runs on the devices here: from the pool to the selection, twice.
+
+    python -m tests.benchmarks.device_runs
+
+Two processes run the quickstart's pipeline, small, on the docstrings of the
+installed packages: one with a t-SNE of a grid, so 1,100 examples and more. Both
+must choose the same records in the same order, and hold the same losses and the
+same map to the bit. The seconds are those of the second, which compiles anew.
+"""
+
+import hashlib
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+from tests.benchmarks import device
+
+_STAGES = "pool,embed,score,landscape,select"
+_SETTINGS = {
+  "pool.source": "docstrings:numpy,scipy,jax",
+  "pool.limit": 2000,
+  "pool.max_reject_fraction": 0.9,
+  "model.scratch.source": "docstrings:json,argparse,asyncio,email",
+  "model.scratch.epochs": 1.0,
+  "score.epochs": 1.0,
+}
+_TINY = {
+  "pool.limit": 240,
+  "pool.dev_examples": 20,
+  "score.reference_examples": 30,
+  "landscape.iterations": 100,
+}
+_COMPARED = (
+  *("score/scores.parquet", "landscape/cells.parquet"),
+  *("select/ranking.parquet", "select/selected.jsonl"),
+)
+
+
+def _digest(file: pathlib.Path) -> str:
+  return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def main() -> None:
+  """Runs both, and exits with 1 where a file of one differs."""
+  options = device.flags(__doc__).parse_args()
+  settings = _SETTINGS | (_TINY if options.tiny else {})
+  flags = [f"--config.{name}={value}" for name, value in settings.items()]
+  seconds, digests = [], []
+  with tempfile.TemporaryDirectory() as folder:
+    for name in ("first", "second"):
+      workdir = pathlib.Path(folder) / name
+      command = [sys.executable, "-m", "ila_jax", "--stages", _STAGES]
+      command += ["--config", "configs/quickstart.py", "--workdir", workdir]
+      begin = time.perf_counter()
+      subprocess.run([*command, *flags], check=True)
+      seconds.append(time.perf_counter() - begin)
+      digests.append({file: _digest(workdir / file) for file in _COMPARED})
+  differ = [file for file in _COMPARED if digests[0][file] != digests[1][file]]
+  quality = {"files_that_differ": differ, "seconds": seconds}
+  device.report("device_runs", seconds[-1], quality, vars(options))
+  if differ:
+    raise SystemExit(f"device_runs: two runs differ in {', '.join(differ)}")
+
+
+if __name__ == "__main__":
+  main()
