@@ -170,16 +170,11 @@ def attraction(
   """
   away, squared = differences(xy, pairs)
   pull = pairs.probability / (1 + squared)
-  total = [
-    jax.ops.segment_sum(
-      jnp.sum(pull * z, axis=1),
-      pairs.point - first,
-      points,
-      indices_are_sorted=True,
-    )
-    for z in away
-  ]
-  return coordinates(total, xy.shape[1])
+  rows = coordinates([jnp.sum(pull * z, axis=1) for z in away], xy.shape[1])
+  # As real numbers: a GPU cannot scatter complex ones.
+  return jax.ops.segment_sum(
+    rows, pairs.point - first, points, indices_are_sorted=True
+  )
 
 
 def differences(

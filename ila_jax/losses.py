@@ -14,7 +14,7 @@ from ila_jax.models import layers
 # The block of float32 logits that exists at one time, (tokens, vocabulary).
 # On CPU it has to stay in cache; an accelerator wants work for all its cores.
 _CPU_BLOCK = (128, 4096)
-_ACCELERATOR_BLOCK = (1024, 8192)
+_ACCELERATOR_BLOCK = (2048, 8192)
 
 
 class _Plan(NamedTuple):

@@ -1,6 +1,7 @@
 """Exact nearest neighbours by blocked matrix products, on any mesh."""
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -19,8 +20,8 @@ BLOCK_FLOATS = 6 * 2**20
 # Rows of a block where the points alone would fill it.
 _FEWEST_ROWS = 32
 _APPROXIMATE_FROM = 16  # Neighbours, on a TPU.
-# Points of a group, of which at first only the nearest counts.
-_GROUP = 16
+# Points of a group at least, of which at first only the nearest counts.
+_FEWEST_OF_A_GROUP = 16
 # Accelerators round the factors of a product to 10 or 8 bits unless told.
 EXACT = lax.Precision.HIGHEST
 
@@ -131,14 +132,25 @@ def _greatest(values: Float[Array, " m"], k: int) -> Int[Array, " k"]:
   """
   if jax.default_backend() == "tpu" and k >= _APPROXIMATE_FROM:
     return lax.approx_max_k(values, k, recall_target=0.98)[1]
-  groups = -(-len(values) // _GROUP)
+  size = _group_size(len(values), k)
+  groups = -(-len(values) // size)
   if groups < 4 * k:
     return lax.top_k(values, k)[1].astype(jnp.int32)
-  missing = groups * _GROUP - len(values)
+  missing = groups * size - len(values)
   values = jnp.pad(values, (0, missing), constant_values=-jnp.inf)
-  values = values.reshape(groups, _GROUP)
+  values = values.reshape(groups, size)
   # In their order, so that of equal values the first still wins.
   group = jnp.sort(lax.top_k(jnp.max(values, axis=1), k)[1])
   place = lax.top_k(values[group].reshape(-1), k)[1]
-  found = group[place // _GROUP] * _GROUP + place % _GROUP
+  found = group[place // size] * size + place % size
   return found.astype(jnp.int32)
+
+
+def _group_size(count: int, k: int) -> int:
+  """Points of a group: a power of two near which both searches are as long.
+
+  >>> _group_size(10_000, 90), _group_size(1_000_000, 90)
+  (16, 128)
+  """
+  even = (count / k) ** 0.5
+  return max(_FEWEST_OF_A_GROUP, 1 << round(math.log2(even)))
