@@ -11,6 +11,7 @@ bits are compared.
 
 import argparse
 import dataclasses
+import functools
 import time
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from flax import nnx
 from jax import numpy as jnp
 
-from ila_jax import affinities, clusters, losses, scoring, tsne
+from ila_jax import affinities, clusters, losses, repulsion, scoring, tsne
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture, attention
 from ila_jax.models import decoder as decoder_lib
@@ -104,7 +105,11 @@ def _map(x: np.ndarray):
   """P of t-SNE, and its gradient by a grid at the principal components."""
   joint = affinities.joint_probabilities(x, perplexity=30.0)
   xy = np.asarray(x[:, :2] * 100, np.float32)
-  force = tsne.gradient(xy, affinities.cut(joint), nodes=64)
+  gradient = jax.jit(
+    functools.partial(tsne.gradient, nodes=64),
+    compiler_options=repulsion.DETERMINISTIC,
+  )
+  force = gradient(xy, affinities.cut(joint))
   return joint.toarray(), force
 
 

@@ -37,17 +37,17 @@ class Part(NamedTuple):
 _SCORE, _TRAIN, _TSNE = "device_score", "device_train", "device_tsne"
 _SMALL = ("--model", "qwen2_1_5b")
 PARTS = (
-  Part("score_7b", 90, _SCORE, ("--model", "qwen2_7b")),
-  Part("train_1_5b", 90, _TRAIN, _SMALL),
+  Part("score_7b", 60, _SCORE, ("--model", "qwen2_7b")),
+  Part("train_1_5b", 60, _TRAIN, _SMALL),
   Part("tsne_100k", 60, _TSNE, ("--points", "100000")),
-  Part("argmax", 50, "device_argmax"),
-  Part("agree", 80, "device_agree"),
+  Part("argmax", 30, "device_argmax"),
+  Part("agree", 90, "device_agree"),
   Part("tsne_1m", 120, _TSNE, ("--points", "1000000")),
-  Part("runs", 150, "device_runs"),
-  Part("score_1_5b", 60, _SCORE, _SMALL),
-  Part("score_blocked", 60, _SCORE, (*_SMALL, "--attention", "blocked")),
-  Part("score_plain", 60, _SCORE, (*_SMALL, "--attention", "plain")),
-  Part("train_lora", 90, _TRAIN, ("--model", "qwen2_7b", "--lora-rank", "16")),
+  Part("score_1_5b", 40, _SCORE, _SMALL),
+  Part("score_blocked", 40, _SCORE, (*_SMALL, "--attention", "blocked")),
+  Part("score_plain", 40, _SCORE, (*_SMALL, "--attention", "plain")),
+  Part("train_lora", 60, _TRAIN, ("--model", "qwen2_7b", "--lora-rank", "16")),
+  Part("runs", 240, "device_runs"),
   Part("sharded", 90, "pytest", ("-q", "-x", _TESTS)),
 )
 
