@@ -190,3 +190,9 @@ def test_bad_counts_are_named(count):
   message = f"landscape.clusters is {count}; allowed: 1 to the 5 examples"
   with pytest.raises(errors.InputError, match=message):
     clusters.kmeans(_digits(5), clusters=count, key=KEY)
+
+
+def test_a_centre_that_no_row_is_nearest_to_stays():
+  x = np.array([[0.0], [1.0], [10.0]], np.float32)
+  far = np.array([[0.5], [10.0], [500.0]], np.float32)
+  np.testing.assert_array_equal(clusters.lloyd(x, far), far)

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 
 import pytest
+from packaging import requirements, specifiers, version
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -85,3 +86,17 @@ def test_notebook_runs():
     for output in cell.get("outputs", [])
   )
   assert "coverage_only" in printed
+
+
+def test_the_constraints_pin_what_is_required_to_versions_that_are_allowed():
+  def lines(name):
+    text = (CHECKOUT / name).read_text()
+    found = (line.split("#")[0].strip() for line in text.splitlines())
+    return [requirements.Requirement(line) for line in found if line]
+
+  pins = {line.name: line.specifier for line in lines("constraints.txt")}
+  for required in lines("requirements.txt"):
+    (pin,) = pins[required.name]
+    assert pin.operator == "=="
+    assert required.specifier.contains(version.Version(pin.version))
+  assert pins["jaxlib"] == pins["jax"] != specifiers.SpecifierSet()
