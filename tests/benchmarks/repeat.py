@@ -46,7 +46,7 @@ def select(
     "jax": manifest["versions"]["jax"],
     "chosen": chosen,
     "tokens": sum(tokens[one] for one in chosen),
-    "kl": made.get("kl"),
+    "kl": made["notes"].get("kl"),
   }
 
 
