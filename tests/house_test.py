@@ -12,8 +12,10 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 
 # Reading order. A module imports only from modules that stand before it.
 ORDER = (
-  *("errors", "mesh", "metrics", "artifacts", "hub", "provenance", "draws"),
-  *("jsontext", "records", "turns", "docstrings", "sources", "pool"),
+  *("errors", "mesh", "metrics", "folders", "artifacts", "hub", "hashes"),
+  *("lock", "provenance", "draws"),
+  *("jsontext", "records", "turns", "docstrings", "revisions", "sources"),
+  "pool",
   *("templates", "tokens", "batching", "layouts", "prefetch"),
   "hardware",
   *("models.layers", "models.kernels", "models.attention", "models.rotary"),
@@ -49,7 +51,7 @@ ORDER = (
   *("stages.finetuning", "stages.scaling", "stages.exploring"),
   "stages.report",
   *("estimate", "pool_sample", "dry_run"),
-  *("pipeline", "main", "__main__"),
+  *("run_folder", "pipeline", "main", "__main__"),
 )
 HEAVY = (
   *("torch", "tensorflow", "tensorflow_datasets", "transformers", "datasets"),
