@@ -8,6 +8,7 @@ the same version of the package.
 """
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -18,7 +19,7 @@ import pathlib
 import platform
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ila_jax import errors, records
@@ -274,13 +275,19 @@ def source_files(package: str) -> dict[str, pathlib.Path]:
   return {n.as_posix(): path for n, path in named if _is_public_file(n)}
 
 
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+  """Which distribution a package is of; to find out takes half a second."""
+  return importlib.metadata.packages_distributions()
+
+
 def versions(packages: Sequence[str]) -> dict[str, str]:
   """The version of each package; Python's own for the standard library's.
 
   >>> versions(["json"]) == {"json": platform.python_version()}
   True
   """
-  distributions = importlib.metadata.packages_distributions()
+  distributions = _distributions()
   return {
     name: importlib.metadata.version(distributions[name][0])
     if name in distributions

@@ -70,7 +70,7 @@ def move(folder: epath.PathLike, target: epath.PathLike) -> None:
   """
   folder, target = epath.Path(folder), epath.Path(target)
   target.parent.mkdir(parents=True, exist_ok=True)
-  if "://" not in str(folder):
+  if _renames(folder):
     folder.rename(target)
     return
   target.mkdir(parents=True, exist_ok=True)
@@ -78,6 +78,10 @@ def move(folder: epath.PathLike, target: epath.PathLike) -> None:
   _copy(folder, target)
   (target / _MARK).unlink()
   remove(folder)
+
+
+def _renames(folder: epath.Path) -> bool:
+  return "://" not in str(folder)
 
 
 def _copy(folder: epath.Path, target: epath.Path) -> None:

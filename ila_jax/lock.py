@@ -129,8 +129,11 @@ def _watch(path: epath.Path, note: dict[str, Any]) -> None:
   )
 
   def state() -> tuple[Any, Any]:
-    found = _read(path)
-    return found, found and path.stat().mtime
+    with contextlib.suppress(FileNotFoundError):
+      remote = "://" in str(path)
+      renewed = path.stat().mtime if remote else os.stat(path).st_mtime_ns
+      return _read(path), renewed
+    return None, None
 
   first, end = state(), time.monotonic() + _PATIENCE_SECONDS
   while time.monotonic() < end:
