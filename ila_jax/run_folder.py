@@ -84,7 +84,7 @@ def _check_ours(workdir: epath.Path, names: Sequence[str]) -> None:
     if isinstance(found, dict) and _OURS in found:
       return
     what = f"a {MANIFEST} that ila_jax did not write"
-  elif any(provenance.record(workdir / name) for name in names):
+  elif any(_is_stage(workdir / name) for name in names):
     return  # Its manifest was lost, and is written anew.
   else:
     what = f"files and no {MANIFEST}"
@@ -92,6 +92,13 @@ def _check_ours(workdir: epath.Path, names: Sequence[str]) -> None:
     f"--workdir is {workdir}, which holds {what}: it is not a folder of "
     "ila_jax. Give an empty or new folder; nothing was changed."
   )
+
+
+def _is_stage(folder: epath.Path) -> bool:
+  try:
+    return provenance.record(folder) is not None
+  except errors.InputError:
+    return False
 
 
 def drop_old(workdir: epath.Path) -> None:

@@ -141,6 +141,14 @@ def test_nothing_unsafe_and_no_hidden_defaults(path):
   assert "from __future__ import annotations" not in text
 
 
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_no_glob_over_a_folder_of_the_user(path):
+  # A folder may be called `exp[1]`: files are found by listing and by name.
+  # Only what the user means as a pattern is one.
+  if _name(path) != "sources":
+    assert not re.search(r"\bi?r?glob\(|import glob", path.read_text())
+
+
 def test_importing_costs_little():
   # The heavy libraries are imported where they are used, and only there.
   names = [".".join(("ila_jax", name)) for name in ORDER if name != "__main__"]

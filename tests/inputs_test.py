@@ -231,28 +231,52 @@ def test_a_field_counts_where_it_is_read(folder, tmp_path, monkeypatch, name):
   assert _first(*made) == stage
 
 
-@pytest.mark.parametrize("place", ["head", "middle", "tail", "gone", "new"])
+# file -> (config, the first stage that it changes).
+FILES = [
+  ("zh/train.jsonl", {}, "pool"),
+  ("zh/train.jsonl", {"pool.source": "zh"}, "pool"),
+  ("scratch.jsonl", {"model.scratch.source": "scratch.jsonl"}, "score"),
+  ("llama/tokenizer.json", {"model.path": "llama"}, "pool"),
+  ("llama/chat_template.jinja", {"model.path": "llama"}, "pool"),
+  ("llama/config.json", {"model.path": "llama"}, "score"),
+  ("llama/model.safetensors", {"model.path": "llama"}, "score"),
+  (
+    "llama/model.safetensors",
+    {"model.path": "llama", "encoder.path": "base"},
+    "embed",
+  ),
+  ("llama/README.md", {"model.path": "llama"}, None),
+  ("encoder/model.safetensors", {"encoder.path": "encoder"}, "embed"),
+  ("encoder/tokenizer.json", {"encoder.path": "encoder"}, "embed"),
+  ("encoder/1_Pooling/config.json", {"encoder.path": "encoder"}, "embed"),
+  ("map/map.json", {"landscape.map": "map"}, "landscape"),
+  ("map/map/projection.safetensors", {"landscape.map": "map"}, "landscape"),
+]
+
+# Without these there is nothing to read.
+_NEEDED = ("zh/train.jsonl", "scratch.jsonl", "map/map.json")
+
+
+def _edit(path: pathlib.Path, place: str) -> None:
+  """Changes one byte of a file, removes it, or adds one beside it."""
+  size = path.stat().st_size
+  if place == "gone":
+    path.unlink()
+  elif place == "another":
+    shutil.copy(path, path.with_stem("another"))
+  else:
+    at = {"head": 0, "middle": size // 2, "tail": size - 1}[place]
+    with path.open("r+b") as stream:
+      stream.seek(at)
+      stream.write(b"\x01")
+
+
 @pytest.mark.parametrize(
-  ("file", "changes", "stage"),
+  ("file", "changes", "stage", "place"),
   [
-    ("zh/train.jsonl", {}, "pool"),
-    ("zh/train.jsonl", {"pool.source": "zh"}, "pool"),
-    ("scratch.jsonl", {"model.scratch.source": "scratch.jsonl"}, "score"),
-    ("llama/tokenizer.json", {"model.path": "llama"}, "pool"),
-    ("llama/chat_template.jinja", {"model.path": "llama"}, "pool"),
-    ("llama/config.json", {"model.path": "llama"}, "score"),
-    ("llama/model.safetensors", {"model.path": "llama"}, "score"),
-    (
-      "llama/model.safetensors",
-      {"model.path": "llama", "encoder.path": "base"},
-      "embed",
-    ),
-    ("llama/README.md", {"model.path": "llama"}, None),
-    ("encoder/model.safetensors", {"encoder.path": "encoder"}, "embed"),
-    ("encoder/tokenizer.json", {"encoder.path": "encoder"}, "embed"),
-    ("encoder/1_Pooling/config.json", {"encoder.path": "encoder"}, "embed"),
-    ("map/map.json", {"landscape.map": "map"}, "landscape"),
-    ("map/map/projection.safetensors", {"landscape.map": "map"}, "landscape"),
+    *((*row, place) for row in FILES for place in ("head", "middle", "tail")),
+    *((*row, "gone") for row in FILES if row[0] not in _NEEDED),
+    (*FILES[1], "another"),
   ],
 )
 def test_a_file_changes_its_stage_first(
@@ -262,22 +286,7 @@ def test_a_file_changes_its_stage_first(
   config = _config(copy, changes)
   before = _inputs(config, tmp_path, monkeypatch)
   assert _inputs(config, tmp_path, monkeypatch) == before
-  path = copy / file
-  size = path.stat().st_size
-  if place == "gone":
-    if path.name in ("train.jsonl", "scratch.jsonl", "map.json"):
-      pytest.skip("Without it there is nothing to read.")
-    path.unlink()
-  elif place == "new":
-    # Beside it, another one of those that are read.
-    if not os.path.isdir(changes.get("pool.source", file)):
-      pytest.skip("It is read alone.")
-    shutil.copy(path, path.parent / "train2.jsonl")
-  else:
-    at = {"head": 0, "middle": size // 2, "tail": size - 1}[place]
-    with path.open("r+b") as stream:
-      stream.seek(at)
-      stream.write(b"\x01")
+  _edit(copy / file, place)
   assert _first(before, _inputs(config, tmp_path, monkeypatch)) == stage
 
 
