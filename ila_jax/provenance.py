@@ -278,22 +278,28 @@ def _differences(
   parts = [{} if value is None else value for value in (old, new)]
   if old != new and any(parts) and all(map(_nested, parts)):
     for key in sorted(parts[0].keys() | parts[1].keys()):
-      dotted = f"{name}.{key}" if name else key
-      yield from _differences(parts[0].get(key), parts[1].get(key), dotted)
+      values = [part.get(key) for part in parts]
+      between = ": " if any(map(_is_file, values)) else "."
+      dotted = f"{name}{between}{key}" if name else key
+      yield from _differences(*values, dotted)
   elif old != new:
     yield name, old, new
 
 
 def _nested(value: Any) -> bool:
   """Whether a difference is one of parts; a file's is one as a whole."""
-  return isinstance(value, dict) and "sha256" not in value
+  return isinstance(value, dict) and not _is_file(value)
+
+
+def _is_file(value: Any) -> bool:
+  return isinstance(value, dict) and "sha256" in value
 
 
 def _told(changed: list[tuple[str, Any, Any]]) -> str:
   """What differs, in words; the first three are enough to find out why."""
   what = []
   for name, *values in changed[:3]:
-    files = any(isinstance(v, dict) and "sha256" in v for v in values)
+    files = any(map(_is_file, values))
     old, new = (_brief(value, file=files) for value in values)
     what.append(f"{name} was {old} and is now {new}")
   if len(changed) > 3:
@@ -304,7 +310,7 @@ def _told(changed: list[tuple[str, Any, Any]]) -> str:
 def _brief(value: Any, *, file: bool) -> str:
   if file and value is None:
     return "absent"
-  if isinstance(value, dict) and "sha256" in value:
+  if _is_file(value):
     return f"{value['bytes']:,} bytes (sha256 {value['sha256'][:12]})"
   text = repr(value)
   return text if len(text) <= 200 else text[:200] + "..."

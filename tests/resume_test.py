@@ -66,14 +66,14 @@ def test_a_pool_that_was_not_whole_is_begun_anew(tmp_path, monkeypatch, capsys):
     patch.setattr(artifacts, "write_table", _die)
     with pytest.raises(SystemExit):
       pipeline.run(config, tmp_path / "work", stages=("pool",))
-  assert (tmp_path / "work/pool/records-00000.parquet").exists()
-  tiny.write(source, tiny.records(60))
+  assert (tmp_path / "work/pool/records-00002.parquet").exists()
+  tiny.write(source, tiny.records(130))
   pipeline.run(config, tmp_path / "work", stages=("pool",))
   said = capsys.readouterr().err
   assert re.search(r"begun anew, for sources\..*pool.jsonl was .* bytes", said)
   # No shard of the larger pool is left.
-  names = {path.name for path in (tmp_path / "work/pool").iterdir()}
-  assert {n for n in names if n.startswith("rec")} == {"records-00000.parquet"}
+  shards = sorted((tmp_path / "work/pool").glob("records-*"))
+  assert [path.name[8:13] for path in shards] == ["00000", "00001"]
 
 
 def _die(*_, **__):
