@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from etils import epath
 
-from ila_jax import errors, mesh
+from ila_jax import errors, folders, mesh
 
 
 @contextlib.contextmanager
@@ -28,7 +28,7 @@ def atomic(path: epath.PathLike) -> Iterator[epath.Path]:
   """
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+  temporary = folders.temporary(path)
   try:
     yield temporary
     temporary.replace(path)

@@ -36,6 +36,9 @@ _CHANGES_NOTHING = {
   "train.remat",
   "train.checkpoint_steps",
 }
+# Fields that stages name on their own, where they count: which examples are
+# candidates once all are scored, and what lies where a map is joined.
+_NAMED_APART = {"score.exclude_reference", "landscape.map"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -233,7 +236,7 @@ class Config:
       name: {
         field: value
         for field, value in whole[name].items()
-        if f"{name}.{field}" not in _CHANGES_NOTHING
+        if f"{name}.{field}" not in _CHANGES_NOTHING | _NAMED_APART
       }
       for name in names
     }

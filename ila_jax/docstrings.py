@@ -8,16 +8,18 @@ the same version of the package.
 """
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
 import json
+import os
 import pathlib
 import platform
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ila_jax import errors, records
@@ -93,7 +95,12 @@ def _package_files(package: str) -> tuple[pathlib.Path, list[pathlib.Path]]:
     )
   if spec.submodule_search_locations:
     root = pathlib.Path(next(iter(spec.submodule_search_locations)))
-    files = sorted(root.rglob("*.py"))
+    files = sorted(
+      pathlib.Path(folder) / name
+      for folder, _, names in os.walk(root)
+      for name in names
+      if name.endswith(".py")
+    )
   elif spec.origin and spec.origin.endswith(".py"):
     root = pathlib.Path(spec.origin)
     files = [root]
@@ -112,9 +119,9 @@ def _is_public_file(path: pathlib.Path) -> bool:
   return not (folders & _SKIPPED_FOLDERS or _SKIPPED_FILES.match(path.name))
 
 
-def _module(path: pathlib.Path) -> str:
+def _module(file: str) -> str:
   """Import path without its inner parts: scipy.stats, not ._stats_py."""
-  parts = path.with_suffix("").parts
+  parts = pathlib.PurePath(file).with_suffix("").parts
   return ".".join(p for p in parts if not p.startswith("_") and p != "core")
 
 
@@ -214,13 +221,8 @@ def walk(package: str) -> Iterator[records.RawRecord]:
   >>> next(walk("json")).record["name"]
   'json.dump'
   """
-  base, files = _package_files(package)
   seen = set()
-  for path in files:
-    inside = path.relative_to(base)
-    if not _is_public_file(inside):
-      continue
-    file = inside.as_posix()
+  for file, path in source_files(package).items():
     try:
       with warnings.catch_warnings():
         # Invalid escapes in the packages' own code are not our business.
@@ -231,7 +233,7 @@ def walk(package: str) -> Iterator[records.RawRecord]:
         file, 1, package, reason="not Python source", detail=str(error)
       )
       continue
-    for line, record in _file_records(_module(inside), tree):
+    for line, record in _file_records(_module(file), tree):
       # Packages repeat a docstring from class to class; one is enough.
       if record["output"] not in seen:
         seen.add(record["output"])
@@ -259,13 +261,33 @@ def read(packages: Sequence[str]) -> Iterator[records.RawRecord]:
   yield from sorted(found, key=key)
 
 
+def source_files(package: str) -> dict[str, pathlib.Path]:
+  """The files that `walk` reads: name below the package's folder to path.
+
+  Raises:
+    InputError: the package is not installed, or has no Python source.
+
+  >>> list(source_files("json"))[0]
+  'json/__init__.py'
+  """
+  base, files = _package_files(package)
+  named = ((path.relative_to(base), path) for path in files)
+  return {n.as_posix(): path for n, path in named if _is_public_file(n)}
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+  """Which distribution a package is of; to find out takes half a second."""
+  return importlib.metadata.packages_distributions()
+
+
 def versions(packages: Sequence[str]) -> dict[str, str]:
   """The version of each package; Python's own for the standard library's.
 
   >>> versions(["json"]) == {"json": platform.python_version()}
   True
   """
-  distributions = importlib.metadata.packages_distributions()
+  distributions = _distributions()
   return {
     name: importlib.metadata.version(distributions[name][0])
     if name in distributions

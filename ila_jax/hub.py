@@ -1,12 +1,31 @@
 """Model folders: here, or fetched by name from the Hugging Face Hub."""
 
+import fnmatch
 import os
 import pathlib
 import re
+from collections.abc import Iterable
+
+from etils import epath
 
 from ila_jax import errors
 
-# What a tokenizer and a config.json are kept in.
+# What is read of a folder, by what reads it.
+TOKENIZER = (
+  *("tokenizer*", "special_tokens_map.json", "added_tokens.json"),
+  *("chat_template*", "additional_chat_templates/*", "vocab*", "merges*"),
+  *("*.txt", "*.model", "*.jinja"),
+)
+DECODER = (
+  *("config.json", "*.safetensors.index.json"),
+  *("model.safetensors", "model-*.safetensors"),
+)
+ENCODER = (
+  *DECODER,
+  *TOKENIZER,
+  *("modules.json", "sentence_bert_config.json", "1_Pooling/config.json"),
+)
+# What a tokenizer and a config.json are kept in, as it is fetched.
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "1_Pooling/*")
 _WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
 # Folders below hold copies in other formats; a `*` of theirs matches slashes.
@@ -64,6 +83,38 @@ def find(
       + f"; {allowed}"
     ) from error
   return pathlib.Path(folder)
+
+
+def files(
+  folder: epath.PathLike, patterns: Iterable[str]
+) -> dict[str, epath.Path]:
+  """The files of a model's folder that one of the patterns names.
+
+  Args:
+    folder: local or gs://; what its own name holds is no pattern.
+    patterns: of names in it, or in a folder in it (`1_Pooling/*`).
+
+  Returns:
+    Name in the folder to path, in the order of the names.
+  """
+  folder, patterns = epath.Path(folder), tuple(patterns)
+  below = {p.rpartition("/")[0] for p in patterns}
+  found = {
+    f"{inside}/{path.name}" if inside else path.name: path
+    for inside in below
+    if (folder / inside).exists()
+    for path in (folder / inside).iterdir()
+    if not path.is_dir()
+  }
+  return {
+    name: found[name]
+    for name in sorted(found)
+    if any(
+      name.rpartition("/")[0] == p.rpartition("/")[0]
+      and fnmatch.fnmatchcase(name, p)
+      for p in patterns
+    )
+  }
 
 
 def _offline(match: re.Match[str]) -> str:

@@ -18,17 +18,23 @@ import jax
 from etils import epath
 
 import ila_jax
-from ila_jax import artifacts, errors, hardware, hub, metrics, provenance
+from ila_jax import (
+  artifacts,
+  errors,
+  folders,
+  hardware,
+  hub,
+  metrics,
+  provenance,
+  run_folder,
+)
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import foreign
 from ila_jax.stages import base, joining
 
-MANIFEST = "manifest.json"
 # Programs compiled for this run's shapes; may be removed at any time.
 COMPILED = "compiled"
-# Where --redo keeps what it replaces, until the new one is whole.
-_OLD = ".old"
 _VERSIONS_OF = (
   *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
   *("transformers", "tokenizers", "pyarrow", "scikit-learn"),
@@ -78,8 +84,8 @@ def run(
     redo: a stage that is removed first, with all after it.
 
   Raises:
-    errors.InputError: an unknown stage, a folder that another run made, or
-      whatever is wrong with the pool, the models or the numbers.
+    errors.InputError: an unknown stage, a folder that another run made or
+      works in, or whatever is wrong with the pool, the models or the numbers.
   """
   for name in (*stages, *([redo] if redo else [])):
     if name not in config_lib.STAGES:
@@ -93,7 +99,18 @@ def run(
     made_anew = redo is not None and "landscape" in _made_with(redo)
     joining.check(config, workdir, copied=not made_anew)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-  _claim(workdir)
+  with run_folder.claim(workdir, (*config_lib.STAGES, base.FOLDER)):
+    _run_claimed(config, workdir, mesh, stages, redo)
+
+
+def _run_claimed(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: jax.sharding.Mesh,
+  stages: Sequence[str],
+  redo: str | None,
+) -> None:
+  _throw_away(workdir)
   begun = any((workdir / n).exists() for n in _set_aside_names(workdir))
   if not mesh_lib.agree([begun])[0]:
     _put_back(workdir)  # A --redo was killed before it had begun anything.
@@ -137,56 +154,27 @@ def _run_stage(
     _write_manifest(config, workdir)
 
 
-def _claim(workdir: epath.Path) -> None:
-  """Refuses a folder that is something else's, and makes a missing one."""
-  try:
-    workdir.exists()
-  except ImportError as error:
-    raise errors.InputError(
-      f"--workdir is {workdir}, and gcsfs, which reads such paths, is not "
-      "installed: pip install 'etils[epath-gcs]', or give a local folder."
-    ) from error
-  if workdir.exists() and not workdir.is_dir():
-    raise errors.InputError(
-      f"--workdir is {workdir}, which is a file; give a folder."
-    )
-  manifest = workdir / MANIFEST
-  if provenance.visible(workdir) and not manifest.exists():
-    raise errors.InputError(
-      f"--workdir is {workdir}, which holds files and no {MANIFEST}: it is "
-      "not a folder of ila_jax. Give an empty or new folder; nothing was "
-      "changed."
-    )
-  mesh_lib.barrier("workdir looked at")
-  if mesh_lib.is_writer() and not manifest.exists():
-    try:
-      workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise errors.InputError(
-        f"--workdir is {workdir}, which cannot be made ({error.strerror}). "
-        "Give a folder that you may write."
-      ) from error
-    artifacts.write_json(manifest, {"ila_jax": ila_jax.__version__})
-  mesh_lib.barrier("workdir claimed")
-
-
 def _set_aside(workdir: epath.Path, redo: str) -> None:
   """Moves a stage and what was made from it out of the way, the last first.
 
   They go for good when the run has ended well, and come back when the stage
   could not be made anew. What a killed attempt left is thrown away: the whole
   one was set aside before.
+
+  Raises:
+    errors.InputError: one of them holds what no run recorded; nothing moves.
   """
   gone = _made_with(redo)
+  names = [name for name in reversed(config_lib.STAGES) if name in gone]
+  # All are looked at, on every host, before the first one moves.
+  names = [name for name in names if provenance.record(workdir / name)]
+  mesh_lib.barrier("old stages looked at")
   if mesh_lib.is_writer():
-    (workdir / _OLD).mkdir(exist_ok=True)
-    for name in reversed(config_lib.STAGES):
-      if name not in gone or not (workdir / name).exists():
-        continue
-      if (workdir / _OLD / name).exists():
-        (workdir / name).rmtree()
+    for name in names:
+      if (workdir / run_folder.OLD / name).exists():
+        folders.remove(workdir / name)
       else:
-        (workdir / name).rename(workdir / _OLD / name)
+        folders.move(workdir / name, workdir / run_folder.OLD / name)
   mesh_lib.barrier("old stages set aside")
 
 
@@ -201,7 +189,8 @@ def _made_with(stage: str) -> set[str]:
 
 def _set_aside_names(workdir: epath.Path) -> list[str]:
   """The stages that are set aside, in their order."""
-  return [n for n in config_lib.STAGES if (workdir / _OLD / n).exists()]
+  old = workdir / run_folder.OLD
+  return [n for n in config_lib.STAGES if provenance.record(old / n)]
 
 
 def _put_back(workdir: epath.Path) -> None:
@@ -209,23 +198,25 @@ def _put_back(workdir: epath.Path) -> None:
   if mesh_lib.is_writer():
     for name in _set_aside_names(workdir):
       if (workdir / name).exists():
-        (workdir / name).rmtree()
-      (workdir / _OLD / name).rename(workdir / name)
-    if (workdir / _OLD).exists():
-      (workdir / _OLD).rmtree()
+        folders.remove(workdir / name)
+      folders.move(workdir / run_folder.OLD / name, workdir / name)
+    run_folder.drop_old(workdir)
   mesh_lib.barrier("old stages put back")
 
 
 def _throw_away(workdir: epath.Path) -> None:
   """Lets go of what was set aside, once the first of it is made anew."""
   names = _set_aside_names(workdir)
+  mesh_lib.barrier("old stages found")
   if mesh_lib.is_writer() and names and _record(workdir, names[0]).get("done"):
-    (workdir / _OLD).rmtree()
+    # The first goes last: what is left by a kill is known as thrown away.
+    for name in reversed(names):
+      folders.remove(workdir / run_folder.OLD / name)
+    run_folder.drop_old(workdir)
 
 
 def _record(workdir: epath.Path, name: str) -> dict[str, Any]:
-  path = workdir / name / provenance.RECORD
-  return artifacts.read_json(path) if path.exists() else {}
+  return provenance.record(workdir / name) or {}
 
 
 def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:
@@ -257,4 +248,4 @@ def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:
     },
     "stages": records,
   }
-  artifacts.write_json(workdir / MANIFEST, manifest)
+  artifacts.write_json(workdir / run_folder.MANIFEST, manifest)

@@ -11,13 +11,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 from etils import epath
 
-from ila_jax import artifacts, errors, hub, mesh, metrics
+import ila_jax
+from ila_jax import artifacts, errors, folders, hashes, hub, mesh, metrics
 
 RECORD = "stage.json"
-# Bytes at each end of a file that tell whether it is still the same.
-_SIGNED_BYTES = 65536
+# What may change a result and is no input: told, and not refused.
+VERSIONS = {"ila_jax": ila_jax.__version__, "jax": jax.__version__}
 
 
 def fingerprint(value: Any) -> str:
@@ -30,51 +32,65 @@ def fingerprint(value: Any) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def signature(path: epath.PathLike) -> dict[str, Any] | None:
-  """Tells whether files are what they were: sizes, and hashes of both ends.
+def signature(
+  path: epath.PathLike,
+  *,
+  patterns: tuple[str, ...] = ("*",),
+  workdir: epath.PathLike | None = None,
+) -> dict[str, Any] | None:
+  """Tells whether files are what they were: by name, size and whole content.
 
   Args:
     path: a file, or a folder, whose own files count.
+    patterns: of the files of a folder that count, see `hub.files`.
+    workdir: folder of the run, which keeps the hashes of large files.
 
   Returns:
-    {name: [bytes, hash]}; None where there is nothing.
+    {name in the folder: {"bytes": size, "sha256": digest}}; None where there
+    is nothing.
+
+  Raises:
+    errors.InputError: a pipe or a device.
+
+  >>> signature("no/such/folder") is None
+  True
   """
   path = epath.Path(path)
   if not path.exists():
     return None
-  if not path.is_dir():
-    return {path.name: _signed(path)}
-  below = path / "1_Pooling"  # Of sentence-transformers.
-  found = [*path.iterdir(), *(below.iterdir() if below.exists() else ())]
-  files = sorted(file for file in found if not file.is_dir())
-  return {str(file.relative_to(path)): _signed(file) for file in files}
+  found = {path.name: path}
+  if path.is_dir():
+    found = hub.files(path, patterns)
+  signed = hashes.of_files(list(found.values()), workdir=workdir)
+  return dict(zip(found, signed, strict=True))
 
 
-def model_signature(path: epath.PathLike) -> dict[str, Any] | str:
+def model_signature(
+  path: epath.PathLike,
+  *,
+  patterns: tuple[str, ...] = hub.ENCODER,
+  workdir: epath.PathLike | None = None,
+) -> dict[str, Any] | str | None:
   """Tells whether a model's files, or the revision of its name, are the same.
 
   Args:
     path: a folder, or a name that `hub.find` knows.
+    patterns: of the files that count: `hub.TOKENIZER`, `DECODER`, `ENCODER`.
+    workdir: as `signature` takes it.
 
   Returns:
-    `signature` of the folder, or the commit that the name stands for now.
+    `signature` of the folder, or the commit that the name stands for now; None
+    on all hosts but the first, which looks for all.
 
   Raises:
     errors.InputError: a name that neither the Hub nor the cache has.
   """
-  found = signature(path)
+  if not mesh.is_writer():
+    return None
+  found = signature(path, patterns=patterns, workdir=workdir)
   if found is None:
     return hub.find(path, with_weights=False).name
   return found
-
-
-def _signed(file: epath.Path) -> list[Any]:
-  size = file.stat().length
-  with file.open("rb") as stream:
-    content = stream.read(_SIGNED_BYTES)
-    stream.seek(max(size - _SIGNED_BYTES, 0))
-    content += stream.read()
-  return [size, hashlib.sha256(content).hexdigest()[:16]]
 
 
 class Stage:
@@ -94,6 +110,7 @@ class Stage:
     self.account = metrics.Account()
     self._inputs = json.loads(json.dumps(inputs))
     self._record = self.folder / RECORD
+    self._before: list[dict[str, str]] = []
 
   def open(self, *, replace: str = "nothing") -> bool:
     """Returns whether the stage is done; otherwise claims its folder.
@@ -121,28 +138,41 @@ class Stage:
 
   def _claim(self, replace: str) -> bool:
     """Looks at the folder; makes it this run's if it is free."""
-    held = visible(self.folder)
-    if self._record in held:
-      record = artifacts.read_json(self._record)
-      changed = list(_differences(record["inputs"], self._inputs))
+    folders.finish_removal(self.folder)
+    found = record(self.folder)
+    if found is not None:
+      changed = list(_differences(found["inputs"], self._inputs))
       if not changed:
-        self.account.go_on(record.get("spent", {}))
-        return record["done"]
-      unfinished = not record["done"]
-      empty = unfinished and held == {self._record}
+        return self._go_on(found)
+      unfinished = not found["done"]
+      empty = folders.visible(self.folder) == {self._record}
       if not (
-        replace == "all" or empty or (replace == "unfinished" and unfinished)
+        replace == "all" or (unfinished and (empty or replace == "unfinished"))
       ):
         raise self._refusal(changed)
-      self.folder.rmtree()
-    elif held:
-      raise errors.InputError(
-        f"--workdir: {self.folder} holds files that no run of ila_jax "
-        f"recorded (there is no {RECORD}). Use another --workdir; nothing "
-        "was changed."
-      )
+      if unfinished and not empty:
+        metrics.say(f"  begun anew, for {_told(changed)}")
+      folders.remove(self.folder)
     self._write(done=False, extra={})
     return False
+
+  def _go_on(self, found: dict[str, Any]) -> bool:
+    """Takes over what was spent; tells of another version that was at work."""
+    self.account.go_on(found.get("spent", {}))
+    theirs = found.get("versions", {})
+    self._before = found.get("versions_before", [])
+    if theirs == VERSIONS:
+      return found["done"]
+    made = "was made" if found["done"] else "was begun"
+    metrics.say(
+      f"  note: stage {self.name} {made} by {_versions(theirs)}, and this is "
+      f"{_versions(VERSIONS)}: results may differ in the last digits or more; "
+      f"--redo={self.name} makes it anew"
+    )
+    if not found["done"]:
+      self._before = [*self._before, theirs]
+      self._write(done=False, extra={"spent": found.get("spent", {})})
+    return found["done"]
 
   def keep(self) -> None:
     """Notes what was spent so far, for the account of a resumed run."""
@@ -171,39 +201,67 @@ class Stage:
 
   def recorded_inputs(self) -> dict[str, Any]:
     """The inputs that the folder's finished content was made from, or {}."""
-    if not self._record.exists():
-      return {}
-    record = artifacts.read_json(self._record)
-    return record["inputs"] if record["done"] else {}
+    found = record(self.folder) or {"done": False}
+    return found["inputs"] if found["done"] else {}
 
   def _write(self, *, done: bool, extra: dict[str, Any]) -> None:
     artifacts.write_json(
       self._record,
-      {"stage": self.name, "done": done, "inputs": self._inputs, **extra},
+      {
+        "stage": self.name,
+        "done": done,
+        "inputs": self._inputs,
+        "versions": VERSIONS,
+        # Of those that had begun what another one went on with.
+        "versions_before": self._before,
+        **extra,
+      },
     )
 
   def _refusal(self, changed: list[tuple[str, Any, Any]]) -> errors.InputError:
-    what = "; ".join(
-      f"{name} was {old!r} and is now {new!r}" for name, old, new in changed[:3]
-    )
-    more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
     return errors.InputError(
-      f"--workdir: {self.folder} was made by another run: {what}{more}. Use "
-      f"another --workdir, or add --redo={self.name} to replace this stage "
+      f"--workdir: {self.folder} was made by another run: {_told(changed)}. "
+      f"Use another --workdir, or add --redo={self.name} to replace this stage "
       "and what was made from it; nothing was changed."
     )
 
 
-def visible(folder: epath.PathLike) -> set[epath.Path]:
-  """What is in a folder, but for what a killed writer left of a file."""
+def record(folder: epath.PathLike) -> dict[str, Any] | None:
+  """The record of a stage's folder; None where there is nothing.
+
+  Raises:
+    errors.InputError: the folder holds files and no record of ila_jax.
+  """
   folder = epath.Path(folder)
-  if not folder.exists():
-    return set()
-  return {
-    path
-    for path in folder.iterdir()
-    if not (path.name.startswith(".") and path.name.endswith(".tmp"))
-  }
+  path = folder / RECORD
+  if not path.exists():
+    if not folders.visible(folder):
+      return None
+    raise _foreign(folder, f"there is no {RECORD}")
+  try:
+    found = artifacts.read_json(path)
+  except errors.InputError:
+    raise _foreign(folder, f"its {RECORD} is damaged") from None
+  if not (
+    isinstance(found, dict)
+    and found.get("stage") == folder.name
+    and isinstance(found.get("inputs"), dict)
+    and isinstance(found.get("done"), bool)
+  ):
+    raise _foreign(folder, f"its {RECORD} is another program's")
+  return found
+
+
+def _foreign(folder: epath.Path, why: str) -> errors.InputError:
+  return errors.InputError(
+    f"--workdir: {folder} holds files that no run of ila_jax recorded ({why}). "
+    "Move that folder away, or use another --workdir; nothing was changed."
+  )
+
+
+def _versions(found: dict[str, str]) -> str:
+  ours = found.get("ila_jax", "(unknown)")
+  return f"ila_jax {ours} with JAX {found.get('jax', '(unknown)')}"
 
 
 def _bytes_in(folder: epath.Path) -> int:
@@ -217,12 +275,45 @@ def _differences(
   old: Any, new: Any, name: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
   """Yields (dotted name, old, new) where two JSON values differ."""
-  if isinstance(old, dict) and isinstance(new, dict):
-    for key in sorted(old.keys() | new.keys()):
-      dotted = f"{name}.{key}" if name else key
-      yield from _differences(old.get(key), new.get(key), dotted)
+  parts = [{} if value is None else value for value in (old, new)]
+  if old != new and any(parts) and all(map(_nested, parts)):
+    for key in sorted(parts[0].keys() | parts[1].keys()):
+      values = [part.get(key) for part in parts]
+      between = ": " if any(map(_is_file, values)) else "."
+      dotted = f"{name}{between}{key}" if name else key
+      yield from _differences(*values, dotted)
   elif old != new:
     yield name, old, new
+
+
+def _nested(value: Any) -> bool:
+  """Whether a difference is one of parts; a file's is one as a whole."""
+  return isinstance(value, dict) and not _is_file(value)
+
+
+def _is_file(value: Any) -> bool:
+  return isinstance(value, dict) and "sha256" in value
+
+
+def _told(changed: list[tuple[str, Any, Any]]) -> str:
+  """What differs, in words; the first three are enough to find out why."""
+  what = []
+  for name, *values in changed[:3]:
+    files = any(map(_is_file, values))
+    old, new = (_brief(value, file=files) for value in values)
+    what.append(f"{name} was {old} and is now {new}")
+  if len(changed) > 3:
+    what[-1] += f" (and {len(changed) - 3} more)"
+  return "; ".join(what)
+
+
+def _brief(value: Any, *, file: bool) -> str:
+  if file and value is None:
+    return "absent"
+  if _is_file(value):
+    return f"{value['bytes']:,} bytes (sha256 {value['sha256'][:12]})"
+  text = repr(value)
+  return text if len(text) <= 200 else text[:200] + "..."
 
 
 def output(workdir: epath.PathLike, stage: str) -> str:
@@ -232,10 +323,10 @@ def output(workdir: epath.PathLike, stage: str) -> str:
     errors.InputError: the stage has not been run to its end.
   """
   path = epath.Path(workdir) / stage / RECORD
-  record = artifacts.read_json(path) if path.exists() else {"done": False}
-  if not record["done"]:
+  found = artifacts.read_json(path) if path.exists() else {"done": False}
+  if not found["done"]:
     raise errors.InputError(
       f"--stages: stage {stage!r} is needed and has not finished in "
       f"{workdir}. Add it to --stages, or leave --stages out to run all."
     )
-  return record["output"]
+  return found["output"]

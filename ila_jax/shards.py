@@ -6,6 +6,7 @@ A shard is what a stage does between two chances to be killed.
 """
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -43,6 +44,23 @@ def path(
   return epath.Path(workdir) / stage / f"{name}-{shard:05d}.{suffix}"
 
 
+def listed(
+  folder: epath.PathLike, name: str, suffix: str = "parquet"
+) -> list[epath.Path]:
+  """The shards of one name that a folder holds, by their number.
+
+  They are found by listing: the folder's own name is the user's, and may hold
+  what a glob takes for a pattern.
+
+  >>> listed("/proc/self", "records")
+  []
+  """
+  pattern = re.compile(rf"{re.escape(name)}-(\d{{5,}})\.{re.escape(suffix)}")
+  found = [(pattern.fullmatch(p.name), p) for p in epath.Path(folder).iterdir()]
+  by_number = sorted((int(match[1]), p) for match, p in found if match)
+  return [path for _, path in by_number]
+
+
 def done(targets: Sequence[epath.Path]) -> list[bool]:
   """Which files a stage has written, as the first host sees it."""
   return mesh_lib.agree([target.exists() for target in targets])
@@ -50,8 +68,7 @@ def done(targets: Sequence[epath.Path]) -> list[bool]:
 
 def count(workdir: epath.PathLike) -> int:
   """The number of record shards of the pool."""
-  folder = epath.Path(workdir) / "pool"
-  return len(list(folder.glob("records-*.parquet")))
+  return len(listed(epath.Path(workdir) / "pool", "records"))
 
 
 def write_records(workdir: epath.PathLike, shard: int, table: pa.Table) -> None:

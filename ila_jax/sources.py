@@ -17,12 +17,20 @@ import pyarrow as pa
 from etils import epath
 from pyarrow import parquet
 
-from ila_jax import docstrings, errors, jsontext, provenance, records
+from ila_jax import (
+  docstrings,
+  errors,
+  hashes,
+  jsontext,
+  records,
+  revisions,
+)
 
 _SUFFIX = re.compile(
   r"\.(?P<format>json|jsonl|ndjson)(\.(?P<packed>gz|zst))?$"
   r"|\.(?P<columnar>parquet|array_record)(-\d+-of-\d+)?$"
 )
+_MAGIC = re.compile(r"[*?\[]")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _PACKED = {"gz": "gzip", "zst": "zstd"}
 _ALLOWED = (
@@ -76,11 +84,19 @@ def open_source(
       yield from _file_records(path)
 
 
-def signature(spec: str) -> dict[str, Any] | None:
-  """Tells whether a source is what it was; None where only its name can.
+def signature(
+  spec: str, *, workdir: epath.PathLike | None = None
+) -> dict[str, Any] | str | None:
+  """Tells whether a source is what it was; None where nothing can.
 
-  Files, folders and globs: each file's size and a hash of both its ends.
-  Docstrings: the versions of the packages, and Python's for its own modules.
+  Files, folders and globs: each file's path, size and hash. Paths are told
+  from the folder that the spec names before its first pattern, so that a
+  folder with all that is in it may move. `docstrings:` and `tfds:`: versions
+  and files; `hf:`: the commit.
+
+  Args:
+    spec: as `open_source` takes it.
+    workdir: folder of the run, which keeps the hashes of large files.
 
   Raises:
     InputError: nothing there to read.
@@ -90,13 +106,20 @@ def signature(spec: str) -> dict[str, Any] | None:
   """
   kind, colon, name = spec.partition(":")
   if colon and kind == "docstrings":
-    return docstrings.versions([n.strip() for n in name.split(",")])
-  if colon and kind in ("tfds", "hf"):
-    return None
-  signed: dict[str, Any] = {}
-  for path in _files(spec):
-    signed |= provenance.signature(path) or {}
-  return signed
+    packages = [n.strip() for n in name.split(",")]
+    return revisions.of_docstrings(packages, workdir=workdir)
+  if colon and kind == "tfds":
+    return revisions.of_tfds(name, workdir=workdir)
+  if colon and kind == "hf":
+    return revisions.of_hub(name)
+  paths = _files(spec)
+  base = spec
+  if not epath.Path(spec).is_dir():
+    fixed = spec if epath.Path(spec).exists() else _MAGIC.split(spec)[0]
+    base = os.path.dirname(fixed)
+  signed = hashes.of_files(paths, workdir=workdir)
+  names = [path.removeprefix(base).lstrip("/") for path in paths]
+  return dict(zip(names, signed, strict=True))
 
 
 def source_name(path: str) -> str:

@@ -12,8 +12,10 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 
 # Reading order. A module imports only from modules that stand before it.
 ORDER = (
-  *("errors", "mesh", "metrics", "artifacts", "hub", "provenance", "draws"),
-  *("jsontext", "records", "turns", "docstrings", "sources", "pool"),
+  *("errors", "mesh", "metrics", "folders", "artifacts", "hub", "hashes"),
+  *("lock", "provenance", "draws"),
+  *("jsontext", "records", "turns", "docstrings", "revisions", "sources"),
+  "pool",
   *("templates", "tokens", "batching", "layouts", "prefetch"),
   "hardware",
   *("models.layers", "models.kernels", "models.attention", "models.rotary"),
@@ -49,7 +51,7 @@ ORDER = (
   *("stages.finetuning", "stages.scaling", "stages.exploring"),
   "stages.report",
   *("estimate", "pool_sample", "dry_run"),
-  *("pipeline", "main", "__main__"),
+  *("run_folder", "pipeline", "main", "__main__"),
 )
 HEAVY = (
   *("torch", "tensorflow", "tensorflow_datasets", "transformers", "datasets"),
@@ -137,6 +139,14 @@ def test_nothing_unsafe_and_no_hidden_defaults(path):
     r"trust_remote_code=True|import pickle|allow_pickle=True", text
   )
   assert "from __future__ import annotations" not in text
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_no_glob_over_a_folder_of_the_user(path):
+  # A folder may be called `exp[1]`: files are found by listing and by name.
+  # Only what the user means as a pattern is one.
+  if _name(path) != "sources":
+    assert not re.search(r"\bi?r?glob\(|import glob", path.read_text())
 
 
 def test_importing_costs_little():

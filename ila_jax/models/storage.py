@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from ila_jax.models import foreign
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_PART = re.compile(r"model-\d+-of-\d+\.safetensors")
 FLOATS = ("F64", "F32", "F16", "BF16")
 _FORMATS = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
@@ -59,7 +61,7 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
   file = folder / WHOLE
   if file.exists():
     return [file]
-  pickles = sorted(path.name for path in folder.glob("*.bin"))
+  pickles = sorted(p.name for p in folder.iterdir() if p.suffix == ".bin")
   hint = f" ({pickles[0]} is a pickle, and is never read)" if pickles else ""
   raise errors.InputError(
     f"{folder} has no weights{hint}; allowed: {WHOLE}, or {INDEX} and its "
@@ -125,7 +127,7 @@ def save(
     size = sum(tensor.nbytes for tensor in tensors)
     index = {"metadata": {"total_size": size}, "weight_map": files}
     artifacts.write_json(folder / INDEX, index)
-  parts = folder.glob("model-*-of-*.safetensors")
+  parts = [path for path in folder.iterdir() if _PART.fullmatch(path.name)]
   _remove(path for path in parts if path.name not in names)
 
 

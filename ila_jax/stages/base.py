@@ -1,5 +1,6 @@
 """The base model of a run: a folder of the user's, or one made from scratch."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -65,11 +66,28 @@ def _pool_texts(config: config_lib.Config) -> Iterator[str]:
     yield from (turn.text for turn in example.turns)
 
 
-def signature(config: config_lib.Config) -> dict[str, Any] | str | None:
-  """Tells whether the base's files, or its revision, are what they were."""
-  if config.model.path == SCRATCH:
-    return sources.signature(config.model.scratch.source)
-  return provenance.model_signature(config.model.path)
+def signature(
+  config: config_lib.Config, workdir: epath.Path
+) -> dict[str, Any] | str | None:
+  """Tells whether the base's files, or its revision, are what they were.
+
+  Its tokenizer is the pool's, and counts there.
+  """
+  if config.model.path != SCRATCH:
+    return provenance.model_signature(
+      config.model.path, patterns=hub.DECODER, workdir=workdir
+    )
+  with _names_scratch(config.model.scratch.source):
+    return sources.signature(config.model.scratch.source, workdir=workdir)
+
+
+def tokenizer_signature(
+  config: config_lib.Config, workdir: epath.Path
+) -> dict[str, Any] | str | None:
+  """Tells whether the tokenizer of a base that is not 'scratch' is the same."""
+  return provenance.model_signature(
+    config.model.path, patterns=hub.TOKENIZER, workdir=workdir
+  )
 
 
 def name(config: config_lib.Config, workdir: epath.Path) -> str:
@@ -143,7 +161,7 @@ def _load(
     {
       "config": made_from(config),
       "pool": provenance.output(workdir, "pool"),
-      "source": signature(config),
+      "source": signature(config, workdir),
       "seed": config.seed,
     },
   )
@@ -196,8 +214,15 @@ def _scratch_sizes(
 
 
 def _prose(source: str) -> Iterator[pool.Example]:
-  try:
+  with _names_scratch(source):
     yield from pool.read((source,), rejects=lambda reject: None)
+
+
+@contextlib.contextmanager
+def _names_scratch(source: str) -> Iterator[None]:
+  """Errors about a source name the field that it comes from."""
+  try:
+    yield
   except errors.InputError as error:
     said = str(error).replace("config.pool.source", "that source")
     raise errors.InputError(

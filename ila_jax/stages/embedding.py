@@ -57,7 +57,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     {
       "config": config.section("encoder")
       | (base.made_from(config) if config.encoder.path == "base" else {}),
-      "encoder": _signature(config),
+      "encoder": _signature(config, workdir),
       "pool": provenance.output(workdir, "pool"),
       "seed": config.seed,
     },
@@ -112,7 +112,7 @@ def _shards_of(folder: epath.Path) -> Callable[[int], np.ndarray]:
   copied to the local disk (TMPDIR) when it is first asked for; the copies go
   when nobody can ask any more.
   """
-  paths = sorted(folder.glob("*.npy"))
+  paths = shards.listed(folder, "embeddings", "npy")
   copies = None
   if "://" in os.fspath(folder):
     copies = epath.Path(tempfile.mkdtemp(prefix="ila_jax_embed_"))
@@ -131,12 +131,14 @@ def _shards_of(folder: epath.Path) -> Callable[[int], np.ndarray]:
   return shard
 
 
-def _signature(config: config_lib.Config) -> dict[str, Any] | str | None:
+def _signature(
+  config: config_lib.Config, workdir: epath.Path
+) -> dict[str, Any] | str | None:
   if config.encoder.path == "lsa":
     return None
   if config.encoder.path == "base":
-    return base.signature(config)
-  return provenance.model_signature(config.encoder.path)
+    return base.signature(config, workdir)
+  return provenance.model_signature(config.encoder.path, workdir=workdir)
 
 
 def _run_model(

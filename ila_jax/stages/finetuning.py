@@ -49,7 +49,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     "finetune",
     {
       "config": config.section("model", "finetune", "train"),
-      "model": base.signature(config),
+      "model": base.signature(config, workdir),
       "select": provenance.output(workdir, "select"),
       "seed": config.seed,
     },

@@ -44,7 +44,6 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
 def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
   """What the stage is made from."""
   settings = config.section("landscape")
-  del settings["landscape"]["map"]  # It counts what is there, and not where.
   if config.landscape.grid == "auto" or (
     config.landscape.cells == "kmeans" and config.landscape.clusters is None
   ):

@@ -241,7 +241,7 @@ def _targets(workdir: epath.Path, parts: int) -> list[epath.Path]:
 def drop_parts(workdir: epath.Path) -> None:
   """Removes the positions by part, once they are written with the cells."""
   if mesh_lib.is_writer():
-    for path in (workdir / "landscape").glob("places-*.npy"):
+    for path in shards.listed(workdir / "landscape", "places", "npy"):
       path.unlink()
 
 

@@ -65,16 +65,13 @@ def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
   tokenizer: dict[str, Any] = {"path": config.model.path}
   if config.model.path == base.SCRATCH:
     tokenizer["vocab"] = config.model.scratch.vocab
+  else:
+    tokenizer["files"] = base.tokenizer_signature(config, workdir)
   made = provenance.Stage(workdir, "pool", {}).recorded_inputs()
   signatures = {}
   if mesh_lib.is_writer():  # The others may not see the first host's files.
     for source in config.pool.sources:
-      try:
-        signatures[source] = sources.signature(source)
-      except errors.InputError:
-        if source not in made.get("sources", {}):
-          raise
-        signatures[source] = made["sources"][source]
+      signatures[source] = _signature(source, workdir, made.get("sources", {}))
   return {
     "config": config.section("pool", "tokens"),
     "tokenizer": tokenizer,
@@ -83,10 +80,26 @@ def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
   }
 
 
+def _signature(
+  source: str, workdir: epath.Path, before: dict[str, Any]
+) -> dict[str, Any] | str | None:
+  """What a source is now; as it was before, where it cannot be compared."""
+  try:
+    found = sources.signature(source, workdir=workdir)
+  except errors.InputError:
+    if source not in before:
+      raise
+    found = None
+  if source in before and None in (found, before[source]):
+    metrics.say(f"  {source} cannot be compared: taken to be what it was")
+    return before[source]
+  return found
+
+
 def _read_and_write(
   config: config_lib.Config, workdir: epath.Path, stage: provenance.Stage
 ) -> None:
-  for left in stage.folder.glob("records-*.parquet"):
+  for left in shards.listed(stage.folder, "records"):
     left.unlink()  # Of a reading that was killed; there may be fewer now.
   tokenizer = base.tokenizer(config, workdir)
   columns: dict[str, list] = collections.defaultdict(list)

@@ -37,7 +37,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     {
       "config": config.section("model", "scaling", "train"),
       "finetune": [config.finetune.epochs, config.finetune.learning_rate],
-      "model": base.signature(config),
+      "model": base.signature(config, workdir),
       "landscape": provenance.output(workdir, "landscape"),
       "exclude_reference": config.score.exclude_reference,
       "near_duplicates": duplicates.settings(config),

@@ -44,7 +44,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     "score",
     {
       "config": config.section("model", "score", "train"),
-      "model": base.signature(config),
+      "model": base.signature(config, workdir),
       "pool": provenance.output(workdir, "pool"),
       "seed": config.seed,
     },

@@ -10,6 +10,7 @@ from ila_jax import (
   artifacts,
   batching,
   evaluate,
+  folders,
   forward,
   layouts,
   metrics,
@@ -195,7 +196,7 @@ def drop_checkpoints(folder: epath.Path, name: str) -> None:
   mesh_lib.barrier(f"{name} kept")
   path = folder / f"checkpoints-{name}"
   if mesh_lib.is_writer() and path.exists():
-    path.rmtree()
+    folders.remove(path)
 
 
 def exists(folder: epath.Path) -> bool:
