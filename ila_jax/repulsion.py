@@ -41,7 +41,8 @@ _BLOCK_ROWS = 4096
 # Free nodes at either border, which the splines reach into.
 _BORDER = 3
 # Spacings come in steps, so that the kernels are transformed now and then.
-_SMALLEST = 1 / 16
+_UNIT = 1 / 16
+_TINY = 1e-12
 _RATIO = 1.1
 
 
@@ -108,8 +109,8 @@ def step_for(extent: Float[Array, ""], *, nodes: int) -> Int[Array, ""]:
   >>> int(step_for(jnp.float32(1.0), nodes=64))
   0
   """
-  least = 2 * extent / (nodes - 2 * _BORDER) / _SMALLEST
-  steps = jnp.log(jnp.maximum(least, 1.0)) / np.log(_RATIO)
+  least = 2 * extent / (nodes - 2 * _BORDER) / _UNIT
+  steps = jnp.log(jnp.maximum(least, _TINY)) / np.log(_RATIO)
   return jnp.ceil(steps - 1e-3).astype(jnp.int32)
 
 
@@ -120,7 +121,7 @@ def kernels(step: Int[Array, ""], *, nodes: int) -> Kernels:
   >>> float(found.spacing), found.potential.shape
   (0.0625, (16, 9))
   """
-  spacing = _SMALLEST * jnp.float32(_RATIO) ** step
+  spacing = _UNIT * jnp.float32(_RATIO) ** step
   size = 2 * nodes
   steps = jnp.fft.fftfreq(size, 1 / size)
   x, y = (spacing * steps)[:, None], (spacing * steps)[None]
@@ -281,16 +282,19 @@ def _read_by_products(grid, own, spacing):
 
 def _splines(own, spacing, nodes):
   """Weights of all nodes of either axis, most of them 0: [p, g] twice."""
-  place = own / spacing + nodes // 2
-  weight = _spline(place[:, :, None] - jnp.arange(nodes)[None, None])
+  place = own / spacing
+  nodes_at = jnp.arange(nodes) - nodes // 2
+  weight = _spline(place[:, :, None] - nodes_at[None, None])
   return weight[:, 0], weight[:, 1]
 
 
 def _stencil(own, spacing, nodes):
   """The 4 x 4 nodes around a point, and their weights."""
-  place = own / spacing + nodes // 2
+  place = own / spacing
   first = jnp.floor(place)
+  # Before the middle is added: near it points differ by less than that rounds.
   inside = place - first
+  first = first + nodes // 2
   offsets = jnp.arange(-1, 3)[None, None]
   weight = _spline(inside[:, :, None] - offsets)
   # A place that is not a number, or beyond the grid, must not read elsewhere.

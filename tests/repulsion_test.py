@@ -50,7 +50,7 @@ def _on_grid(xy, nodes):
 
 @pytest.mark.parametrize(
   "extent, nodes, tolerance",
-  [(1e-3, 64, 1e-3), (2.0, 64, 1e-3), (30.0, 192, 0.02)],
+  [(1e-8, 64, 1e-3), (1e-3, 64, 1e-3), (2.0, 64, 1e-3), (30.0, 192, 0.02)],
 )
 def test_a_grid_gives_force_and_kernel_sums(extent, nodes, tolerance):
   xy = _points(400, extent)
@@ -132,7 +132,7 @@ def test_all_points_on_one_node_do_not_overflow():
   np.testing.assert_allclose(grid[8, 8] / 2.0**31, 4 / 9, rtol=1e-4)
 
 
-@pytest.mark.parametrize("extent", [0.0, 1e-5, 7.7, 100.0, 5000.0])
+@pytest.mark.parametrize("extent", [0.0, 1e-9, 1e-5, 7.7, 100.0, 5000.0])
 def test_the_grid_holds_the_map(extent):
   nodes = repulsion.nodes_for(extent)
   step = int(repulsion.step_for(jnp.float32(extent), nodes=nodes))
