@@ -114,7 +114,7 @@ def descend(
   def own_rows(state, pairs, phase, steps, begins):
     def goes_on(carry):
       _, _, taken, extent = carry
-      return (taken < steps) & (extent >= phase.least)
+      return (taken < steps) & ~(extent < phase.least)
 
     def step(carry):
       state, kernels, taken, _ = carry

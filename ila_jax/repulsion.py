@@ -40,10 +40,13 @@ _BLOCK_PAIRS = 2**20
 _BLOCK_ROWS = 4096
 # Free nodes at either border, which the splines reach into.
 _BORDER = 3
-# Spacings come in steps, so that the kernels are transformed now and then.
+# Spacings come in steps, so that the kernels are transformed now and then. They
+# are relative to the map, however small: a force is told to 1 / 10^7 of the
+# greatest on the grid.
 _UNIT = 1 / 16
 _TINY = 1e-12
 _RATIO = 1.1
+_NO_STEP = np.iinfo(np.int32).min  # Any other is that of some extent.
 
 
 class Kernels(NamedTuple):
@@ -141,12 +144,12 @@ def kernels(step: Int[Array, ""], *, nodes: int) -> Kernels:
 def no_kernels(*, nodes: int) -> Kernels:
   """Those of no spacing, which a loop may start from.
 
-  >>> int(no_kernels(nodes=8).step)
-  -1
+  >>> float(no_kernels(nodes=8).spacing)
+  0.0
   """
   shapes = jax.eval_shape(lambda: kernels(jnp.int32(0), nodes=nodes))
   found = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-  return found._replace(step=jnp.int32(-1))
+  return found._replace(step=jnp.int32(_NO_STEP))
 
 
 def spread(

@@ -3,7 +3,7 @@ import pytest
 import scipy.interpolate
 from jax import numpy as jnp
 
-from ila_jax import repulsion
+from ila_jax import descent, repulsion
 
 
 def _points(n, extent, seed=0):
@@ -140,3 +140,16 @@ def test_the_grid_holds_the_map(extent):
   assert spacing * (nodes / 2 - 2) >= extent
   if nodes < repulsion.NODES[-1]:
     assert spacing <= repulsion.SPACING
+
+
+@pytest.mark.parametrize("step", [-200, -1, 0, 30])
+def test_every_extent_has_kernels_from_the_first(step):
+  # What a loop starts from must not pass for the kernels of some extent.
+  none = repulsion.no_kernels(nodes=64)
+  extent = 58 / 2 / 16 * 1.1**step * 0.999
+  xy = jnp.full((1, 2), extent, jnp.float32)
+  layout = descent.Layout(1, 64, None)
+  found = descent.kernels_at(xy, layout, none)
+  assert int(found.step) == step
+  wanted = repulsion.kernels(jnp.int32(step), nodes=64)
+  np.testing.assert_allclose(found.potential, wanted.potential, rtol=1e-5)

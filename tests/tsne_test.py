@@ -128,16 +128,17 @@ def test_three_dimensions_cost_less_than_two():
 
 
 def test_same_bits_twice_and_progress_every_fifty():
-  x = _digits(100)
+  x = _digits(400)
   calls = []
+  options = {"perplexity": 10.0, "iterations": 170}
   first = tsne.fit(
-    x, iterations=170, key=KEY, on_progress=lambda *call: calls.append(call)
+    x, **options, key=KEY, on_progress=lambda *call: calls.append(call)
   )
-  second = tsne.fit(x, iterations=170, key=KEY)
+  second = tsne.fit(x, **options, key=KEY)
   np.testing.assert_array_equal(first.xy, second.xy)
   assert [done for done, _ in calls] == [50, 56, 106, 156, 170]
   assert calls[-1][1] == first.kl == second.kl
-  other = tsne.fit(x, iterations=170, key=jax.random.key(1))
+  other = tsne.fit(x, **options, key=jax.random.key(1))
   assert not np.array_equal(first.xy, other.xy)
 
 
