@@ -108,6 +108,20 @@ def joint_probabilities(
   return (forwards + backwards) / np.float32(2 * n)
 
 
+def kl_of_one_place(joint: scipy.sparse.csr_array) -> float:
+  """KL(P || Q) in nats of a map with all points in one place.
+
+  sum p_ij log p_ij + log(n (n - 1)): of a map that tells nothing.
+
+  >>> p = scipy.sparse.csr_array(np.array([[0, 0.5], [0.5, 0]]))
+  >>> round(kl_of_one_place(p), 6)
+  0.0
+  """
+  n = joint.shape[0]
+  p = joint.data[joint.data > 0].astype(np.float64)
+  return float(np.sum(p * np.log(p)) + math.log(n * (n - 1)))
+
+
 def cut(joint: scipy.sparse.csr_array, *, mesh: Mesh | None = None) -> Pairs:
   """Cuts P into `Pairs`, one part for each batch shard of the mesh.
 

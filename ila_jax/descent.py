@@ -12,7 +12,7 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ila_jax import affinities, repulsion
 from ila_jax import mesh as mesh_lib
@@ -26,6 +26,36 @@ class State(NamedTuple):
   xy: Array
   velocity: Array
   gain: Array
+
+
+class Phase(NamedTuple):
+  """How points move for a while.
+
+  Attributes:
+    exaggeration: of P.
+    momentum: of the velocity.
+    rate: of the gradient.
+    least: extent; where a step leaves the map smaller, the phase is over.
+  """
+
+  exaggeration: float
+  momentum: float
+  rate: float
+  least: float
+
+
+class Progress(NamedTuple):
+  """What some steps came to.
+
+  Attributes:
+    taken: steps.
+    kl: KL(P || Q) as the layout sees it.
+    extent: how far the map reaches, along either axis.
+  """
+
+  taken: Int[Array, ""]
+  kl: Float[Array, ""]
+  extent: Float[Array, ""]
 
 
 class Layout(NamedTuple):
@@ -63,56 +93,65 @@ def _on_mesh(function, layout, *arguments, out):
 def descend(
   state: State,
   pairs: affinities.Pairs,
+  phase: Phase,
   steps: Int[Array, ""] | int,
-  exaggeration: Float[Array, ""] | float,
-  momentum: Float[Array, ""] | float,
-  rate: Float[Array, ""] | float,
+  begins: Bool[Array, ""] | bool,
   *,
   layout: Layout,
-) -> tuple[State, Float[Array, ""], Float[Array, ""]]:
+) -> tuple[State, Progress]:
   """Gradient steps with momentum and gains (Jacobs 1988), in one program.
 
   Args:
     state: is used up.
     pairs: P, cut for the layout's mesh.
-    steps: how many.
-    exaggeration: of P.
-    momentum: of the velocity.
-    rate: of the gradient.
+    phase: how points move.
+    steps: how many, unless the map gets smaller than the phase allows.
+    begins: whether these are the first steps of the phase: the velocity is
+      then 0, and the gains are 1.
     layout: what the program is compiled for.
-
-  Returns:
-    The state, KL(P || Q) as the layout sees it, and how far the map reaches.
   """
 
-  def own_rows(state, pairs, steps, exaggeration, momentum, rate):
-    def step(_, carry):
-      state, kernels = carry
+  def own_rows(state, pairs, phase, steps, begins):
+    def goes_on(carry):
+      _, _, taken, extent = carry
+      return (taken < steps) & ~(extent < phase.least)
+
+    def step(carry):
+      state, kernels, taken, _ = carry
       xy = _gather(state.xy, layout)
       kernels = kernels_at(xy, layout, kernels)
-      force = slope(state.xy, xy, pairs, exaggeration, kernels, layout)
-      goes_on = jnp.sign(force) != jnp.sign(state.velocity)
-      gain = jnp.where(goes_on, state.gain + 0.2, state.gain * 0.8)
+      force = slope(state.xy, xy, pairs, phase.exaggeration, kernels, layout)
+      same_way = jnp.sign(force) != jnp.sign(state.velocity)
+      gain = jnp.where(same_way, state.gain + 0.2, state.gain * 0.8)
       gain = jnp.maximum(gain, 0.01)
-      velocity = momentum * state.velocity - rate * gain * force
+      velocity = phase.momentum * state.velocity - phase.rate * gain * force
       _, real = _rows(state.xy, layout)
       moved = jnp.where(real[:, None], state.xy + velocity, 0.0)
       total = jnp.sum(_gather(moved, layout), axis=0, keepdims=True)
       moved = jnp.where(real[:, None], moved - total / layout.points, 0.0)
-      return State(moved, velocity, gain), kernels
+      extent = jnp.max(jnp.abs(_gather(moved, layout)))
+      return State(moved, velocity, gain), kernels, taken + 1, extent
 
+    state = State(
+      state.xy,
+      jnp.where(begins, 0.0, state.velocity),
+      jnp.where(begins, 1.0, state.gain),
+    )
     # What makes the kernels stands once in the program, in the loop.
     none = layout.nodes and repulsion.no_kernels(nodes=layout.nodes)
-    state, kernels = lax.fori_loop(0, steps, step, (state, none))
+    carry = state, none, jnp.int32(0), jnp.float32(jnp.inf)
+    state, kernels, taken, extent = lax.while_loop(goes_on, step, carry)
     xy = _gather(state.xy, layout)
     found = _cost(state.xy, xy, pairs, kernels, layout)
-    return state, found, jnp.max(jnp.abs(xy))
+    return state, Progress(taken, found, extent)
 
-  arguments = (steps, exaggeration, momentum, rate)
-  arguments = [jnp.asarray(a, jnp.float32) for a in arguments]
-  arguments[0] = jnp.asarray(steps, jnp.int32)
-  out = (mesh_lib.BATCH, PartitionSpec(), PartitionSpec())
-  return _on_mesh(own_rows, layout, state, pairs, *arguments, out=out)
+  whole = PartitionSpec()
+  return _on_mesh(
+    own_rows, layout, state, pairs,
+    jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), phase),
+    jnp.asarray(steps, jnp.int32), jnp.asarray(begins),
+    out=(mesh_lib.BATCH, Progress(whole, whole, whole)),
+  )  # fmt: skip
 
 
 def cost(

@@ -134,9 +134,9 @@ def fit(
     options: what the map may be told.
 
   Returns:
-    The map. Its notes hold `fitted`, the number of rows, `kl` and the
-    `perplexity` in use of t-SNE, `variance_share` of PCA; see also
-    `parametric.fit`.
+    The map. Its notes hold `fitted`, the number of rows; `kl`, the
+    `kl_of_one_place` and the `perplexity` in use of t-SNE; `variance_share` of
+    PCA; see also `parametric.fit`.
 
   Raises:
     InputError: unknown name, dimensions that it can not have, no row to fit on,
@@ -289,7 +289,8 @@ def _fit_tsne(x, key, options):
     "positions": jnp.asarray(found.xy),
     "perplexity": jnp.float32(found.perplexity),
   }
-  return arrays, {"kl": found.kl, "perplexity": found.perplexity}
+  notes = "kl", "kl_of_one_place", "perplexity"
+  return arrays, {name: getattr(found, name) for name in notes}
 
 
 def _place_tsne(x, arrays):

@@ -40,9 +40,13 @@ _BLOCK_PAIRS = 2**20
 _BLOCK_ROWS = 4096
 # Free nodes at either border, which the splines reach into.
 _BORDER = 3
-# Spacings come in steps, so that the kernels are transformed now and then.
-_SMALLEST = 1 / 16
+# Spacings come in steps, so that the kernels are transformed now and then. They
+# are relative to the map, however small: a force is told to 1 / 10^7 of the
+# greatest on the grid.
+_UNIT = 1 / 16
+_TINY = 1e-12
 _RATIO = 1.1
+_NO_STEP = np.iinfo(np.int32).min  # Any other is that of some extent.
 
 
 class Kernels(NamedTuple):
@@ -108,8 +112,8 @@ def step_for(extent: Float[Array, ""], *, nodes: int) -> Int[Array, ""]:
   >>> int(step_for(jnp.float32(1.0), nodes=64))
   0
   """
-  least = 2 * extent / (nodes - 2 * _BORDER) / _SMALLEST
-  steps = jnp.log(jnp.maximum(least, 1.0)) / np.log(_RATIO)
+  least = 2 * extent / (nodes - 2 * _BORDER) / _UNIT
+  steps = jnp.log(jnp.maximum(least, _TINY)) / np.log(_RATIO)
   return jnp.ceil(steps - 1e-3).astype(jnp.int32)
 
 
@@ -120,7 +124,7 @@ def kernels(step: Int[Array, ""], *, nodes: int) -> Kernels:
   >>> float(found.spacing), found.potential.shape
   (0.0625, (16, 9))
   """
-  spacing = _SMALLEST * jnp.float32(_RATIO) ** step
+  spacing = _UNIT * jnp.float32(_RATIO) ** step
   size = 2 * nodes
   steps = jnp.fft.fftfreq(size, 1 / size)
   x, y = (spacing * steps)[:, None], (spacing * steps)[None]
@@ -140,12 +144,12 @@ def kernels(step: Int[Array, ""], *, nodes: int) -> Kernels:
 def no_kernels(*, nodes: int) -> Kernels:
   """Those of no spacing, which a loop may start from.
 
-  >>> int(no_kernels(nodes=8).step)
-  -1
+  >>> float(no_kernels(nodes=8).spacing)
+  0.0
   """
   shapes = jax.eval_shape(lambda: kernels(jnp.int32(0), nodes=nodes))
   found = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-  return found._replace(step=jnp.int32(-1))
+  return found._replace(step=jnp.int32(_NO_STEP))
 
 
 def spread(
@@ -281,16 +285,19 @@ def _read_by_products(grid, own, spacing):
 
 def _splines(own, spacing, nodes):
   """Weights of all nodes of either axis, most of them 0: [p, g] twice."""
-  place = own / spacing + nodes // 2
-  weight = _spline(place[:, :, None] - jnp.arange(nodes)[None, None])
+  place = own / spacing
+  nodes_at = jnp.arange(nodes) - nodes // 2
+  weight = _spline(place[:, :, None] - nodes_at[None, None])
   return weight[:, 0], weight[:, 1]
 
 
 def _stencil(own, spacing, nodes):
   """The 4 x 4 nodes around a point, and their weights."""
-  place = own / spacing + nodes // 2
+  place = own / spacing
   first = jnp.floor(place)
+  # Before the middle is added: near it points differ by less than that rounds.
   inside = place - first
+  first = first + nodes // 2
   offsets = jnp.arange(-1, 3)[None, None]
   weight = _spline(inside[:, :, None] - offsets)
   # A place that is not a number, or beyond the grid, must not read elsewhere.

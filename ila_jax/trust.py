@@ -17,6 +17,17 @@ from jaxtyping import Array, Float, Int
 from ila_jax import landscape, neighbours, ordering
 from ila_jax import mesh as mesh_lib
 
+# A map of so few points is not judged: any keeps many neighbours.
+_FEWEST_JUDGED = 32
+# A fitted map reaches several units, those of its kernel.
+_LEAST_EXTENT = 1e-3
+# Of a line, in lengths.
+_LEAST_WIDTH = 1e-3
+# Of the KL of one place. Maps of structureless points have 0.45 to 0.85 of it.
+_MOST_KL = 0.97
+# Neighbours beyond those kept by chance. Structureless points keep 0.2 more.
+_LEAST_KEPT = 0.01
+
 
 class Correlation(NamedTuple):
   """Spearman's rank correlation and its interval; NaN: not defined."""
@@ -186,27 +197,93 @@ def map_quality(
     k: neighbours, below n / 2.
 
   Returns:
-    `neighbours_kept`, the share of the k nearest by embedding that are among
-    the k nearest on the map. `trustworthiness` (Venna and Kaski 2001) asks the
-    other way, whether what is near on the map is near by embedding: 1 - 2 /
-    (b k (2n - 3k - 1)) sum_i sum_j max(0, r_ij - k) over the k nearest j of row
-    i on the map, where r_ij is the place of j among the neighbours of i by
-    embedding; 1 is perfect, about 0.5 is chance.
+    `neighbours_kept`, the share of the k nearest on the map that are among the
+    k nearest by embedding; of equally near ones, as duplicates are, any will
+    do. `trustworthiness` (Venna and Kaski 2001) weighs how far the others are:
+    1 - 2 / (b k (2n - 3k - 1)) sum_i sum_j max(0, r_ij - k) over the k nearest
+    j of row i on the map, where r_ij is the place of j among the neighbours of
+    i by embedding; 1 is perfect, about 0.5 is chance.
 
   >>> x = np.array([[0.0], [1.0], [3.0]])
   >>> map_quality(x, np.hstack([x, 0 * x]), rows=np.arange(3), k=1)
   {'neighbours_kept': 1.0, 'trustworthiness': 1.0}
   """
-  wanted, found = (_others_near(space, rows, k) for space in (x, xy))
-  kept = (wanted[:, :, None] == found[:, None]).any(axis=2).mean()
+  found = _others_near(xy, rows, k)
   x = jnp.asarray(x, jnp.float32)
   place = np.asarray(_places(x, jnp.asarray(rows), jnp.asarray(found)))
   excess = np.maximum(place - k, 0).sum(dtype=np.float64)
   most = len(rows) * k * (2 * len(x) - 3 * k - 1) / 2
   return {
-    "neighbours_kept": float(kept),
+    "neighbours_kept": float(np.mean(place <= k)),
     "trustworthiness": float(1 - excess / most),
   }
+
+
+def kept_by_chance(n: int, *, k: int = 10) -> float:
+  """What `neighbours_kept` comes to of n points that lie anywhere.
+
+  >>> kept_by_chance(1001)
+  0.01
+  """
+  return min(k / max(n - 1, 1), 1.0)
+
+
+def fault(
+  x: Float[Array | np.ndarray, "n d"],
+  xy: Float[Array | np.ndarray, "n m"],
+  *,
+  kl: float,
+  kl_of_one_place: float,
+  kept: float,
+) -> str | None:
+  """What is wrong with a t-SNE map that tells nothing; None of any other.
+
+  Such is a map whose points lie in one place, or on one line where their
+  embeddings do not; or one that is hardly better than one place by its KL, or
+  than chance by the neighbours kept. A map of structureless points is none of
+  these. Fewer than 32 points are not judged.
+
+  Args:
+    x: embeddings, float32.
+    xy: their positions.
+    kl: KL(P || Q) of the map.
+    kl_of_one_place: by `affinities.kl_of_one_place`.
+    kept: `neighbours_kept` of `map_quality`.
+
+  >>> x = np.random.default_rng(0).normal(size=(99, 3)).astype(np.float32)
+  >>> numbers = {"kl_of_one_place": 1.2, "kept": 0.5}
+  >>> fault(x, x[:, :2], kl=1.19, **numbers)
+  'KL(P || Q) is 1.1900; with all points in one place it is 1.2000'
+  >>> fault(x, x[:, :2], kl=0.8, **numbers)
+  """
+  n = len(xy)
+  if n < _FEWEST_JUDGED:
+    return None
+  if not np.ptp(np.asarray(x), axis=0).any():
+    return f"all {n:,} embeddings are the same"
+  extent = float(np.max(np.abs(xy)))
+  if not extent >= _LEAST_EXTENT:
+    return f"all points lie within {extent:.2g} of the middle"
+  width = _width(xy)
+  if width < _LEAST_WIDTH <= _width(x):
+    return f"all points lie on a line, {width:.1g} times as wide as it is long"
+  if not kl <= _MOST_KL * kl_of_one_place:
+    return (
+      f"KL(P || Q) is {kl:.4f}; with all points in one place it is "
+      f"{kl_of_one_place:.4f}"
+    )
+  by_chance = kept_by_chance(n)
+  if not kept >= min(by_chance + _LEAST_KEPT, 1.0):
+    return f"{kept:.2%} of neighbours are kept; by chance {by_chance:.2%} are"
+  return None
+
+
+def _width(points):
+  """The second greatest standard deviation along an axis, over the greatest."""
+  points = np.asarray(points, np.float64)
+  points = points - points.mean(axis=0, keepdims=True)
+  *_, second, first = np.linalg.eigvalsh(points.T @ points)
+  return float(np.sqrt(max(second, 0.0) / first)) if first > 0 else 0.0
 
 
 def _others_near(x, rows, k):

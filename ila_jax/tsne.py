@@ -32,6 +32,10 @@ from ila_jax import mesh as mesh_lib
 EXACT_BELOW = 1024
 _EXAGGERATION = 12.0
 _EXAGGERATION_ITERATIONS = 250
+# The exaggerated phase ends where the map is smaller than this share of its
+# start. Without clusters a map contracts: until only the slowest direction is
+# left of it, a line, and until float32 tells its points apart no more.
+_LEAST = 1e-3
 _ITERATIONS_PER_CALL = 50  # Between two of them the host waits and reports.
 _compiled_cost = jax.jit(
   descent.cost,
@@ -41,10 +45,18 @@ _compiled_cost = jax.jit(
 
 
 class Fit(NamedTuple):
-  """A fitted map, its cost and the perplexity that was possible."""
+  """A fitted map.
+
+  Attributes:
+    xy: positions, float32.
+    kl: KL(P || Q) in nats.
+    kl_of_one_place: the same if all points were in one place.
+    perplexity: that was possible.
+  """
 
   xy: Float[np.ndarray, "n m"]
   kl: float
+  kl_of_one_place: float
   perplexity: float
 
 
@@ -63,7 +75,9 @@ def fit(
   It starts from the principal components, scaled to a standard deviation of
   1e-4, with a jitter of 1e-6 drawn from `key`. For the first 250 iterations
   (at most a third of them all) P is exaggerated 12 times and the momentum is
-  0.5; then 1 and 0.8. The learning rate is n / (4 exaggeration), with gains:
+  0.5; then 1 and 0.8. The exaggerated phase is over before that where the map
+  has shrunk to a thousandth, as that of structureless points does. Each phase
+  starts from rest. The learning rate is n / (4 exaggeration), with gains:
   n / 12 and n for those who leave the gradient's factor 4 to the rate. No floor
   is put under it; it threw small pools about. The same rows in the same order
   give the same bits, on any number of devices (of TPUs, on the same number).
@@ -82,7 +96,7 @@ def fit(
       from a grid the KL is up to 1 % low, but for that of the end.
 
   Returns:
-    Positions (float32), KL(P || Q) in nats, and the perplexity used.
+    The map, its cost and the perplexity used.
 
   Raises:
     InputError: the perplexity is below 1, or the iterations below 0.
@@ -96,28 +110,29 @@ def fit(
   n = len(x)
   perplexity = float(min(perplexity, max((n - 1) / 3, 1.0)))
   if n < 2:
-    return Fit(np.zeros((n, dimensions), np.float32), 0.0, perplexity)
+    return Fit(np.zeros((n, dimensions), np.float32), 0.0, 0.0, perplexity)
   joint = affinities.joint_probabilities(x, perplexity=perplexity, mesh=mesh)
   pairs = affinities.cut(joint, mesh=mesh)
   state = _start(x, dimensions, key, mesh)
   gridded = n >= EXACT_BELOW and dimensions == 2
-  early = min(_EXAGGERATION_ITERATIONS, iterations // 3)
-  done, extent = 0, float(jnp.max(jnp.abs(state.xy)))
-  while done < iterations:
-    phase_end = early if done < early else iterations
-    steps = min(_ITERATIONS_PER_CALL, phase_end - done)
-    exaggeration, momentum = (
-      (_EXAGGERATION, 0.5) if done < early else (1.0, 0.8)
-    )
-    rate = n / (4 * exaggeration)
-    nodes = repulsion.nodes_for(extent) if gridded else None
-    state, kl, extent = descent.descend(
-      state, pairs, steps, exaggeration, momentum, rate,
-      layout=descent.Layout(n, nodes, mesh),
-    )  # fmt: skip
-    done, kl, extent = done + steps, float(kl), float(extent)
-    if on_progress and done < iterations:
-      on_progress(done, kl)
+  start = float(jnp.max(jnp.abs(state.xy)))
+  phases = _phases(n, iterations, least=_LEAST * start)
+  done, extent = 0, start
+  for phase, end in phases:
+    begins = True
+    while done < end:
+      steps = min(_ITERATIONS_PER_CALL, end - done)
+      nodes = repulsion.nodes_for(extent) if gridded else None
+      state, found = descent.descend(
+        state, pairs, phase, steps, begins,
+        layout=descent.Layout(n, nodes, mesh),
+      )  # fmt: skip
+      done, extent = done + int(found.taken), float(found.extent)
+      begins = False
+      if on_progress and done < iterations:
+        on_progress(done, float(found.kl))
+      if extent < phase.least:
+        break
   # The cost is a small difference: a grid twice as fine for it.
   nodes = repulsion.nodes_for(2 * extent) if gridded else None
   kl = float(
@@ -125,7 +140,17 @@ def fit(
   )
   if on_progress and done:
     on_progress(done, kl)
-  return Fit(mesh_lib.fetch(state.xy)[:n], kl, perplexity)
+  one_place = affinities.kl_of_one_place(joint)
+  return Fit(mesh_lib.fetch(state.xy)[:n], kl, one_place, perplexity)
+
+
+def _phases(n, iterations, *, least):
+  """The exaggerated phase and the other, each with the iteration it ends at."""
+  early = min(_EXAGGERATION_ITERATIONS, iterations // 3)
+  return (
+    (descent.Phase(_EXAGGERATION, 0.5, n / (4 * _EXAGGERATION), least), early),
+    (descent.Phase(1.0, 0.8, n / 4, 0.0), iterations),
+  )
 
 
 def gradient(

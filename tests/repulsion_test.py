@@ -3,7 +3,7 @@ import pytest
 import scipy.interpolate
 from jax import numpy as jnp
 
-from ila_jax import repulsion
+from ila_jax import descent, repulsion
 
 
 def _points(n, extent, seed=0):
@@ -50,7 +50,7 @@ def _on_grid(xy, nodes):
 
 @pytest.mark.parametrize(
   "extent, nodes, tolerance",
-  [(1e-3, 64, 1e-3), (2.0, 64, 1e-3), (30.0, 192, 0.02)],
+  [(1e-8, 64, 1e-3), (1e-3, 64, 1e-3), (2.0, 64, 1e-3), (30.0, 192, 0.02)],
 )
 def test_a_grid_gives_force_and_kernel_sums(extent, nodes, tolerance):
   xy = _points(400, extent)
@@ -132,7 +132,7 @@ def test_all_points_on_one_node_do_not_overflow():
   np.testing.assert_allclose(grid[8, 8] / 2.0**31, 4 / 9, rtol=1e-4)
 
 
-@pytest.mark.parametrize("extent", [0.0, 1e-5, 7.7, 100.0, 5000.0])
+@pytest.mark.parametrize("extent", [0.0, 1e-9, 1e-5, 7.7, 100.0, 5000.0])
 def test_the_grid_holds_the_map(extent):
   nodes = repulsion.nodes_for(extent)
   step = int(repulsion.step_for(jnp.float32(extent), nodes=nodes))
@@ -140,3 +140,16 @@ def test_the_grid_holds_the_map(extent):
   assert spacing * (nodes / 2 - 2) >= extent
   if nodes < repulsion.NODES[-1]:
     assert spacing <= repulsion.SPACING
+
+
+@pytest.mark.parametrize("step", [-200, -1, 0, 30])
+def test_every_extent_has_kernels_from_the_first(step):
+  # What a loop starts from must not pass for the kernels of some extent.
+  none = repulsion.no_kernels(nodes=64)
+  extent = 58 / 2 / 16 * 1.1**step * 0.999
+  xy = jnp.full((1, 2), extent, jnp.float32)
+  layout = descent.Layout(1, 64, None)
+  found = descent.kernels_at(xy, layout, none)
+  assert int(found.step) == step
+  wanted = repulsion.kernels(jnp.int32(step), nodes=64)
+  np.testing.assert_allclose(found.potential, wanted.potential, rtol=1e-5)

@@ -25,7 +25,7 @@ from ila_jax import (
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
-from ila_jax.stages import embedding, joining
+from ila_jax.stages import embedding, joining, judging
 
 # Examples that are placed at once, and the unit of resume.
 _PART_ROWS = 65_536
@@ -71,8 +71,8 @@ def run(
     max_cells: that the budget bears.
 
   Raises:
-    errors.InputError: a map that does not suit the embeddings or the cells, or
-      embeddings that are not finite.
+    errors.InputError: a map that does not suit the embeddings or the cells,
+      embeddings that are not finite, or a map that tells nothing of them.
   """
   x = _Embeddings(workdir, row)
   joined = joining.take(config, workdir, width=x.width)
@@ -149,7 +149,8 @@ def _map(
   if mesh_lib.agree([(own / projection.ABOUT).exists()])[0]:
     found = projection.load(own)
   else:
-    found = _fit(config, mesh, x[rows])
+    fitted = x[rows]
+    found = judging.judged(_fit(config, mesh, fitted), fitted)
     if mesh_lib.is_writer():
       projection.save(found, own)
     mesh_lib.barrier("map written")

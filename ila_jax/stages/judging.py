@@ -1,0 +1,62 @@
+"""Part of stage `landscape`: whether a fitted map tells anything."""
+
+import dataclasses
+
+import numpy as np
+
+from ila_jax import errors, metrics, projection, trust
+
+# Nearest neighbours of which the map should keep many.
+_NEAREST = 10
+# Examples whose neighbours are looked up, evenly spaced among the fitted ones.
+_LOOKED_UP = 2048
+
+
+def judged(found: projection.Map, x: np.ndarray) -> projection.Map:
+  """Notes the neighbours that a map keeps, and refuses one that keeps none.
+
+  Args:
+    found: a map just fitted.
+    x: the embeddings that it was fitted on, float32 [n, d].
+
+  Returns:
+    The map, with the notes `neighbours_kept` and `kept_by_chance`; as it was
+    where it was fitted on fewer than three examples.
+
+  Raises:
+    errors.InputError: a t-SNE that tells nothing of the embeddings.
+  """
+  n = len(x)
+  k = min(_NEAREST, (n - 1) // 2)
+  if not k:
+    return found
+  # A map that holds the points it was fitted on holds their places.
+  held = found.arrays.get("positions") if "points" in found.arrays else None
+  xy = np.asarray(found.place(x) if held is None else held)
+  rows = np.unique(np.linspace(0, n - 1, min(n, _LOOKED_UP)).astype(np.int32))
+  kept = trust.map_quality(x, xy, rows=rows, k=k)["neighbours_kept"]
+  by_chance = trust.kept_by_chance(n, k=k)
+  metrics.say(
+    f"  of its {k} nearest neighbours an example keeps {kept:.1%} on the map, "
+    f"by chance {by_chance:.1%}"
+  )
+  notes = found.notes | {"neighbours_kept": kept, "kept_by_chance": by_chance}
+  if projection.PROJECTIONS[found.name].by_tsne:
+    one_place = notes["kl_of_one_place"]
+    fault = trust.fault(
+      x, xy, kl=notes["kl"], kl_of_one_place=one_place, kept=kept
+    )
+    if fault:
+      raise errors.InputError(_refusal(found, n, fault))
+  return dataclasses.replace(found, notes=notes)
+
+
+def _refusal(found: projection.Map, n: int, fault: str) -> str:
+  return (
+    f"config.landscape.projection is {found.name!r}, and its map of {n:,} "
+    f"examples tells nothing of their embeddings: {fault}. Cells and coverage "
+    "would be noise. Set config.landscape.projection='pca', with "
+    "config.landscape.cells='kmeans' for cells that need no map; or another "
+    "config.encoder.path, config.landscape.perplexity (30 is usual) or "
+    "config.landscape.iterations (1000 are)."
+  )

@@ -1,0 +1,137 @@
+"""A map that tells nothing is refused; one of structureless points is not."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+from sklearn import datasets, neighbors
+
+from ila_jax import errors, landscape, projection, trust
+from ila_jax.stages import judging
+
+KEY = jax.random.key(0)
+
+
+def _unit(x):
+  return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _digits(n):
+  return (datasets.load_digits().data[:n] / 16).astype(np.float32)
+
+
+def _normal(n, d=384, seed=0):
+  return _unit(np.random.default_rng(seed).normal(size=(n, d)))
+
+
+def _fit(x, name="tsne", **options):
+  chosen = projection.Options(**options)
+  return projection.fit(x, name=name, key=KEY, options=chosen)
+
+
+@pytest.fixture(scope="module")
+def digits():
+  x = _digits(300)
+  return x, _fit(x)
+
+
+def test_what_is_kept_is_noted(digits):
+  x, found = digits
+  notes = judging.judged(found, x).notes
+  # As many as by scikit-learn's neighbours, whose order is that of distances.
+  near = [_nearest(space) for space in (x, np.asarray(found.place(x)))]
+  kept = [len(set(a) & set(b)) / 10 for a, b in zip(*near, strict=True)]
+  assert notes["neighbours_kept"] == pytest.approx(np.mean(kept), abs=1e-3)
+  assert notes["kept_by_chance"] == pytest.approx(10 / 299)
+  assert notes["kl"] < notes["kl_of_one_place"] / 3
+  assert notes.items() > found.notes.items()
+
+
+def _nearest(points):
+  index = neighbors.NearestNeighbors(n_neighbors=10).fit(points)
+  return index.kneighbors(return_distance=False)
+
+
+@pytest.mark.parametrize("name", ["parametric", "pca", "random"])
+def test_every_kind_of_map_has_the_note(name):
+  x = _digits(60)
+  notes = judging.judged(_fit(x, name, iterations=100), x).notes
+  assert 10 / 59 < notes["neighbours_kept"] <= 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 31])
+def test_tiny_pools_are_not_refused(n):
+  notes = judging.judged(_fit(_normal(n), iterations=50), _normal(n)).notes
+  assert ("neighbours_kept" in notes) == (n > 2)
+
+
+@pytest.mark.parametrize("n", [40, 400])
+def test_structureless_points_are_not_refused(n):
+  x = _normal(n)
+  judging.judged(_fit(x), x)
+
+
+def test_a_straight_line_is_not_refused():
+  x = np.linspace(-1, 1, 50)[:, None] * np.ones((1, 5))
+  x = x.astype(np.float32)
+  judging.judged(_fit(x, iterations=250), x)
+
+
+def test_the_neighbours_of_duplicates_are_kept():
+  x = np.repeat(_digits(10), 20, axis=0)
+  notes = judging.judged(_fit(x, iterations=250), x).notes
+  assert notes["neighbours_kept"] > 0.99
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (lambda xy, _: 1e-9 * xy, "all points lie within .*e-08 of the middle"),
+    (
+      lambda xy, _: xy * np.array([[1.0, 1e-6]]),
+      "all points lie on a line, .*e-0. times as wide as it is long",
+    ),
+    (lambda xy, rng: xy[rng.permutation(len(xy))], "% of neighbours are kept"),
+  ],
+)
+def test_positions_that_tell_nothing_are_named(digits, change, message):
+  x, found = digits
+  xy = change(np.asarray(found.arrays["positions"]), np.random.default_rng(0))
+  kept = trust.map_quality(x, xy, rows=np.arange(300))["neighbours_kept"]
+  told = trust.fault(x, xy, kl=0.5, kl_of_one_place=2.0, kept=kept)
+  assert re.search(message, told)
+
+
+def test_a_cost_like_that_of_one_place_is_named(digits):
+  x, found = digits
+  xy = np.asarray(found.arrays["positions"])
+  numbers = {"kl_of_one_place": 2.0, "kept": 0.5}
+  told = trust.fault(x, xy, kl=1.99, **numbers)
+  assert (
+    told == "KL(P || Q) is 1.9900; with all points in one place it is 2.0000"
+  )
+  assert trust.fault(x, xy, kl=1.9, **numbers) is None
+  assert trust.fault(x, xy, kl=float("nan"), **numbers)
+
+
+def test_a_fit_that_never_unfolds_is_refused_and_the_remedy_works():
+  x = _digits(100)
+  with pytest.raises(errors.InputError) as caught:
+    judging.judged(_fit(x, iterations=3), x)
+  message = str(caught.value)
+  assert "projection is 'tsne', and its map of 100 examples" in message
+  assert "projection='pca'" in message and "iterations (1000 are)" in message
+  judging.judged(_fit(x, "pca"), x)
+  judging.judged(_fit(x, iterations=250), x)
+
+
+def test_equal_embeddings_are_refused_and_the_remedy_works():
+  x = np.ones((120, 6), np.float32)
+  with pytest.raises(
+    errors.InputError, match="all 120 embeddings are the same"
+  ):
+    judging.judged(_fit(x, iterations=60), x)
+  found = judging.judged(_fit(x, "pca"), x)
+  cells = landscape.grid_cells(found.place(x), grid=10)
+  assert len(np.unique(cells)) == 1
