@@ -13,7 +13,9 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 # Reading order. A module imports only from modules that stand before it.
 ORDER = (
   *("errors", "mesh", "metrics", "artifacts", "hub", "provenance", "draws"),
-  *("jsontext", "records", "turns", "docstrings", "sources", "pool"),
+  *("jsontext", "records", "tool_calls", "unread", "messages", "transcripts"),
+  *("fields", "labels", "choices", "responses", "turns"),
+  *("docstrings", "sources", "rejects", "pool"),
   *("templates", "tokens", "batching", "layouts", "prefetch"),
   "hardware",
   *("models.layers", "models.kernels", "models.attention", "models.rotary"),

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ila_jax import errors, pool
+from ila_jax import errors, pool, unread
 
 
 def write_lines(path, lines):
@@ -30,7 +30,7 @@ def test_an_example(tmp_path):
   )
   assert rejected == []
   assert used.record_json == line
-  assert [tuple(turn) for turn in used.turns] == [
+  assert [turn[:2] for turn in used.turns] == [
     ("user", "1 + 1?"),
     ("assistant", "2"),
   ]
@@ -171,43 +171,84 @@ def test_a_field_that_only_some_records_have(tmp_path):
   assert [example.has_labels for example in used] == [False] * 10 + [True]
 
 
-def rejects(counter, reason, count, detail=""):
-  for line in range(1, count + 1):
-    counter(pool.Rejected("a.jsonl", line, "a", reason, detail))
+def test_what_is_read_is_announced_and_counted(tmp_path):
+  talk = {"messages": [{"role": "user", "content": "a"}]}
+  talk["messages"] += [{"role": "assistant", "content": "b", "weight": 1}]
+  lines = [json.dumps({"q": "a", "prompt": "b", "response": "c", "id": "x"})]
+  lines += [json.dumps({"prompt": str(i), "response": "c"}) for i in range(2)]
+  lines += [json.dumps(talk), lines[0]]
+  path = write_lines(tmp_path / "a.jsonl", lines)
+  announced, reading = [], unread.Reading()
+  used, rejected = read(path, announce=announced.append, reading=reading)
+  assert (len(used), len(rejected)) == (4, 1)
+  assert announced == [
+    "a: prompt = prompt, response = response",
+    "a: not read: `q`",
+    "a: conversation = messages",
+    "a: weights: `weight`",
+  ]
+  assert reading.told() == {
+    "read_as": [
+      {
+        "fields": "prompt = prompt, response = response",
+        "examples": 3,
+        "sources": ["a"],
+      },
+      {"fields": "conversation = messages", "examples": 1, "sources": ["a"]},
+    ],
+    "weights": {"weight": 1},
+    "unread": {"q": 1},
+  }
+  assert unread.sentences(reading.told(), examples=4) == [
+    "Read from a: prompt = prompt, response = response.",
+    "Read from a: conversation = messages.",
+    "Weights of answers: `weight`, 25 % of the records.",
+    "Not read: `q`, 25 % of the records.",
+  ]
 
 
-def test_reject_counter_names_the_three_commonest():
-  written = []
-  counter = pool.RejectCounter(written.append, max_reject_fraction=0.1)
-  for reason, count in (("w", 1), ("x", 3), ("y", 4), ("z", 2)):
-    rejects(counter, reason, count, f"detail of {reason}")
-  counter.check(n_used=90)
-  message = (
-    r"10 of 99 records \(10\.1 %\) are rejected: 4 y \(first a\.jsonl line 1, "
-    r"detail of y\); 3 x .*; 2 z .*max_reject_fraction: 10 %"
-  )
-  with pytest.raises(errors.InputError, match=message) as caught:
-    counter.check(n_used=89)
-  assert "detail of w" not in str(caught.value)
-  assert len(written) == 10
+def test_an_answered_conversation_does_not_read_the_chosen_answer(tmp_path):
+  line = json.dumps({"messages": ["a", "b"], "chosen": "c"})
+  announced = []
+  read(write_lines(tmp_path / "a.jsonl", [line]), announce=announced.append)
+  assert announced == ["a: conversation = messages", "a: not read: `chosen`"]
 
 
-def test_duplicates_do_not_stop_a_run():
-  counter = pool.RejectCounter(lambda reject: None, max_reject_fraction=0.0)
-  rejects(counter, pool.DUPLICATE, 50)
-  counter.check(n_used=50)
-  rejects(counter, "not JSON", 1)
-  with pytest.raises(errors.InputError, match="1 of 101 records"):
-    counter.check(n_used=50)
+def test_a_list_of_messages_is_a_record(tmp_path):
+  said = [
+    {"role": "user", "content": "a"},
+    {"role": "assistant", "content": "b"},
+  ]
+  line = json.dumps(said)
+  path = tmp_path / "a.json"
+  path.write_text(f"[{line}, [1]]")
+  (used,), (rejected,) = read(str(path))
+  assert [turn[:2] for turn in used.turns] == [
+    ("user", "a"),
+    ("assistant", "b"),
+  ]
+  assert used.record_json == line
+  assert rejected.reason == "not a JSON object"
 
 
-def test_a_pool_without_records_is_an_error(tmp_path):
-  counter = pool.RejectCounter(lambda reject: None, max_reject_fraction=1.0)
-  with pytest.raises(errors.InputError, match="all its files are empty"):
-    counter.check(n_used=0)
-  rejects(counter, "not JSON", 2)
-  with pytest.raises(errors.InputError, match="one usable record"):
-    counter.check(n_used=0)
+def test_the_rule_for_answers_reaches_the_records(tmp_path):
+  line = '{"question": "q", "answer": ["a", "bc"]}'
+  path = write_lines(tmp_path / "a.jsonl", [line])
+  for rule, expected in (("first", "a"), ("longest", "bc")):
+    (used,), _ = read(path, answers=rule)
+    assert used.turns[-1].text == expected
+  _, (rejected,) = read(path, answers="reject")
+  assert (rejected.reason, rejected.raw) == ("several answers", line)
+
+
+def test_context_and_choices_may_name_several_fields(tmp_path):
+  line = '{"q": "a", "x": "b", "y": "c", "one": "d", "two": "e", "r": "f"}'
+  path = write_lines(tmp_path / "a.jsonl", [line])
+  names = {"prompt": "q", "context": "x, y", "choices": "one, two"}
+  (used,), _ = read(path, fields={**names, "response": "r"})
+  assert used.turns[0].text == "a\n\nb\n\nc\n\none. d\ntwo. e"
+  with pytest.raises(errors.InputError, match="context is 'u, v', but none"):
+    read(path, fields={**names, "response": "r", "context": "u, v"})
 
 
 def test_docstrings_bring_their_labels_and_domains():

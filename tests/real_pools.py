@@ -10,7 +10,7 @@ import pathlib
 import sys
 import time
 
-from ila_jax import pool, sources
+from ila_jax import pool, rejects, sources
 
 # The two shapes that no name gives away, and a category that is a label.
 OVERRIDES = {
@@ -32,7 +32,7 @@ def main(folder: pathlib.Path) -> None:
   """Prints a table, and as the last line the counts as JSON."""
   rejected = collections.defaultdict(collections.Counter)
 
-  def reject(item: pool.Rejected) -> None:
+  def reject(item: rejects.Rejected) -> None:
     rejected[item.source][item.reason] += 1
 
   start = time.process_time()
