@@ -95,19 +95,22 @@ def answer(value: Any, choices: list[tuple[str, str]]) -> Any:
   or a label.
 
   Raises:
-    records.Reject: a whole number that is no index of a choice.
+    records.Reject: a whole number that is no index of a choice; or one written
+      as a text, which does not tell from where it counts.
 
   >>> answer(1, [("A", "cat"), ("B", "dog")])
   'B'
   >>> answer(4, [("A", "3"), ("B", "4")])
   4
   """
-  if not choices or not isinstance(value, int) or isinstance(value, bool):
+  is_index = isinstance(value, int) and not isinstance(value, bool)
+  is_digits = isinstance(value, str) and value.strip().isdecimal()
+  if not choices or not (is_index or is_digits):
     return value
-  if any(str(value) in choice for choice in choices):
+  if any(str(value).strip() in choice for choice in choices):
     return value
-  if not 0 <= value < len(choices):
+  if is_digits or not 0 <= value < len(choices):
     raise records.Reject(
-      "answer is none of the choices", f"{value} of {len(choices)}"
+      "answer is none of the choices", f"{value!r} of {len(choices)}"[:80]
     )
   return choices[value][0]

@@ -47,7 +47,7 @@ _MESSAGES = ("contents", "turns", "chat", "chosen_messages", "chosen")
 _EITHER = ("dialogue", "dialog", "data")
 _TRANSCRIPTS = ("text", "chosen", "dialogue", "dialog", "chat")
 _TURN = re.compile(r"turn_?(\d+)")
-_CHOSEN = ("chosen", "answers")
+_CHOSEN = ("chosen", "answers", "responses")
 # Prompts, and the responses that each goes with: the first that is there.
 _RESPONSES = {
   "instruction": ("output", "response", "completion", "answer", "solution"),
@@ -75,9 +75,8 @@ _CHOICE = re.compile(r"[A-J]|(?:option|choice)_?(?:[a-jA-J]|\d)|op[a-e]")
 _SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
 _TOOLS = ("tools", "functions")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-# What says of a whole record that it is not learnt: a 0, or false.
-WEIGHTS = ("weight", "loss_weight")
-FLAGS = ("train", "loss", "label", "kto_tag")
+# What may say of a whole record that it is not to be learnt.
+VERDICTS = ("weight", "train", "loss", "label", "kto_tag", "loss_mask", "mask")
 
 
 def check_names(mapping: Mapping[str, str], *, where: str) -> None:

@@ -243,6 +243,8 @@ def _item(item: Any, position: int, notes: unread.Notes) -> list[records.Turn]:
   if isinstance(item, str):
     return [records.Turn("assistant" if position % 2 else "user", item)]
   if isinstance(item, Mapping):
+    if not any(key in item for key in ROLE_KEYS):
+      item = {unread.plain_name(key): held for key, held in item.items()}
     if any(key in item for key in ROLE_KEYS):
       return [_message(item, notes)]
     return _pair(item, notes)

@@ -5,6 +5,7 @@ used is a reject with file, line and reason, so that used + rejected = read.
 """
 
 import fnmatch
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -139,6 +140,7 @@ class _Reader:
     self._announce, self._reading = announce, reading
     self._configured: dict[tuple[str, str], fields_lib.Fields] = {}
     self._watches: dict[tuple[str, str], _FieldWatch] = {}
+    self._names = functools.lru_cache(maxsize=4096)(str)
 
   def example(
     self, spec: str, raw: records.RawRecord
@@ -162,7 +164,7 @@ class _Reader:
     """Counts what was read of an example, and says what is new in it."""
     if read.conversation and read.response in notes.unread:
       read = read._replace(response="")
-    for message in self._reading.add(example.source, str(read), notes):
+    for message in self._reading.add(example.source, self._names(read), notes):
       self._announce(message)
 
   def finish(self) -> None:

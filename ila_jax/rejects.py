@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ila_jax import errors, fields, jsontext, unread
+from ila_jax import errors, fields, jsontext, messages, records, unread
 
 DUPLICATE = "duplicate"
 _MAP = (
@@ -91,8 +91,9 @@ REMEDIES = {
     "Weigh whole answers: 0 or 1 a message, in `weight` or `train`"
   ),
   "no answer is learnt": (
-    "Nothing, where that is meant. Else give an answer a weight of 1, or map "
-    "fields of other names"
+    "Where that is meant, raise --config.pool.max_reject_fraction. Where "
+    "`label` is a class and no verdict, set --config.pool.fields.domain=label. "
+    "Else give an answer a weight of 1"
   ),
   "no response": "Drop conversations without an answer of the assistant",
   "no prompt before the first response": (
@@ -228,7 +229,7 @@ def _shown(raw: str) -> str:
   if not raw:
     return ""
   cut = raw[:_SHOWN_CHARACTERS] + ("…" if len(raw) > _SHOWN_CHARACTERS else "")
-  return f" The first of them is {cut} It looks like {looks_like(raw)}."
+  return f"\nThe first of them: {cut}\nIt looks like {looks_like(raw)}."
 
 
 def looks_like(raw: str) -> str:
@@ -249,7 +250,12 @@ def looks_like(raw: str) -> str:
     return f"no record: {problem[0]}, {problem[1]}"
   found = fields.detect(record)
   if found is not None:
-    return f"a record with {found}"
+    said = records.lookup(record, found.conversation)
+    try:
+      turns = messages.conversation(said, unread.Notes())
+    except records.Reject:
+      return f"a record with {found}"
+    return f"a conversation of {', '.join(t.role for t in turns) or 'no turn'}"
   texts = [
     name
     for name, value in record.items()

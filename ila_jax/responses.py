@@ -62,10 +62,7 @@ def of(
     notes.leave(value, set(value) - {inner, "answer_start"}, f"{path}.")
     value = value[inner]
   if isinstance(value, list) and value:
-    texts = [
-      v.get("text") if isinstance(v, Mapping) and not _is_message(v) else v
-      for v in value
-    ]
+    texts = [v["text"] if _holds_text(v) else v for v in value]
     if are_texts(texts):
       if len(texts) > 1:
         notes.unread.add(f"all of `{path}` but one")
@@ -77,6 +74,12 @@ def of(
 
 def _is_message(value: Mapping[str, Any]) -> bool:
   return any(key in value for key in messages.ROLE_KEYS)
+
+
+def _holds_text(value: Any) -> bool:
+  return (
+    isinstance(value, Mapping) and "text" in value and not _is_message(value)
+  )
 
 
 def join(

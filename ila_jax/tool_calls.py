@@ -26,7 +26,8 @@ def unpadded(value: Any) -> Any:
 def json_list(value: Any) -> str | None:
   """A JSON list of objects as text: as written, or made from what is parsed.
 
-  One object counts as a list of one; None: it is nothing of the kind.
+  One object counts as a list of one, and a text in a list as the JSON of an
+  object; None: it is nothing of the kind.
 
   >>> json_list('{"name": "say"}'), json_list([]), json_list("say it")
   ('[{"name": "say"}]', '', None)
@@ -40,6 +41,11 @@ def json_list(value: Any) -> str | None:
   if value is None or value in ([], {}):
     return ""
   items = value if isinstance(value, list) else [value]
+  if all(isinstance(item, str) for item in items):
+    lists = [json_list(item) for item in items]
+    if None in lists:
+      return None
+    return f"[{', '.join(item[1:-1] for item in lists if item)}]"
   if not all(isinstance(item, Mapping) for item in items):
     return None
   if text is not None:

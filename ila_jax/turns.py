@@ -148,16 +148,15 @@ def _is_left_out(
 ) -> bool:
   """Whether a record as a whole says that it is not to be learnt."""
   out = False
-  for name in (*fields.WEIGHTS, *fields.FLAGS):
+  for name in fields.VERDICTS:
     value = record.get(name)
-    if name in read or isinstance(value, str) or value is None:
+    if value is None or name in read or isinstance(value, str):
       continue
-    if name in fields.FLAGS and not isinstance(value, bool):
-      continue
-    notes.weights.add(name)
-    out |= value is False or value == 0
-    if name in fields.WEIGHTS and value not in (0, 1):
-      notes.unread.add(f"{name} other than 0 and 1")
+    if isinstance(value, bool) or (name == "weight" and value in (0, 1)):
+      notes.weights.add(name)
+      out |= not value
+    elif name != "label":
+      notes.unread.add(f"`{name}` of the whole record")
   return out
 
 
@@ -181,7 +180,7 @@ def _checked(
     if not turn.text.strip() and not silent:
       what = "response" if turn.role == "assistant" else "prompt"
       raise records.Reject(f"empty {what}", f"turn {position + 1} of {size}")
-  if not any(t.is_learnt for t in turns if t.role == "assistant"):
+  if not any(t.is_learnt and t.role == "assistant" for t in turns):
     raise records.Reject("no answer is learnt", ", ".join(notes.weights))
   return tuple(turns)
 

@@ -115,13 +115,12 @@ class Reading:
     sources: the sources of each shape.
     weights: examples by the field that says which answers are learnt.
     unread: examples by what went unread.
-    examples: those that are used.
 
   >>> reading, notes = Reading(), Notes()
   >>> notes.unread.add("context")
   >>> reading.add("a", "prompt = q, response = a", notes)
   ['a: prompt = q, response = a', 'a: not read: `context`']
-  >>> sentences(reading.told(), examples=1)[1]
+  >>> sentences(reading.told())[1]
   'Not read: `context`, 100 % of the records.'
   """
 
@@ -130,14 +129,17 @@ class Reading:
     self.sources: dict[str, dict[str, None]] = {}
     self.weights: collections.Counter[str] = collections.Counter()
     self.unread: collections.Counter[str] = collections.Counter()
-    self.examples = 0
 
   def add(self, source: str, shape: str, notes: Notes) -> list[str]:
     """Counts one example; returns what it is the first to show, in words."""
+    self.shapes[shape] += 1
     new = []
-    if source not in self.sources.setdefault(shape, {}):
-      self.sources[shape][source] = None
+    sources = self.sources.setdefault(shape, {})
+    if source not in sources:
+      sources[source] = None
       new.append(f"{source}: {shape}")
+    if not (notes.weights or notes.unread):
+      return new
     for what, found, seen in (
       ("weights", notes.weights, self.weights),
       ("not read", notes.unread, self.unread),
@@ -146,8 +148,6 @@ class Reading:
       if first:
         new.append(f"{source}: {what}: {', '.join(map(_quoted, first))}")
       seen.update(found)
-    self.shapes[shape] += 1
-    self.examples += 1
     return new
 
   def told(self) -> dict[str, Any]:
@@ -162,11 +162,11 @@ class Reading:
     }
 
 
-def sentences(told: Mapping[str, Any], *, examples: int) -> list[str]:
+def sentences(told: Mapping[str, Any]) -> list[str]:
   """What was read as what, in sentences; `told` is from `Reading.told`.
 
   >>> shape = {"fields": "prompt = q", "examples": 4, "sources": ["a", "b"]}
-  >>> sentences({"read_as": [shape], "weights": {}, "unread": {}}, examples=4)
+  >>> sentences({"read_as": [shape], "weights": {}, "unread": {}})
   ['Read from a, b: prompt = q.']
   """
   shapes = told["read_as"]
@@ -180,16 +180,18 @@ def sentences(told: Mapping[str, Any], *, examples: int) -> list[str]:
       f"{len(shapes) - _SHAPES} more shapes, of {rest:,} records, stand in "
       "pool/counts.json."
     )
-  return lines + shares(told, examples=examples)
+  return lines + shares(told)
 
 
-def shares(told: Mapping[str, Any], *, examples: int) -> list[str]:
+def shares(told: Mapping[str, Any]) -> list[str]:
   """The shares of the records that have weights, or something unread.
 
-  >>> shares({"weights": {"train": 1}, "unread": {}}, examples=400)
+  >>> shape = {"fields": "conversation = chat", "examples": 400, "sources": []}
+  >>> shares({"read_as": [shape], "weights": {"train": 1}, "unread": {}})
   ['Weights of answers: `train`, under 1 % of the records.']
   """
   lines = []
+  examples = sum(shape["examples"] for shape in told["read_as"])
   for what, key in (("Weights of answers", "weights"), ("Not read", "unread")):
     parts = [
       f"{_quoted(n)}, {_share(k, examples)}" for n, k in told[key].items()

@@ -93,7 +93,7 @@ def test_a_refusal_says_what_to_do_and_shows_a_record():
     "For 'no known record shape': Map the fields",
     "For 'longer than max_tokens': Raise --config.tokens.max_tokens",
     "tokens.overflow=truncate_prompt",
-    "The first of them is " + raw[:300] + "…",
+    "The first of them: " + raw[:300] + "…",
     "perhaps --config.pool.fields.prompt=task and .response=reply",
   ):
     assert part in message
@@ -116,6 +116,11 @@ def test_a_refusal_says_what_to_do_and_shows_a_record():
       '{"a": 1, "b": null, "c": [], "d": true, "e": {}}',
       "an object of a (number), b (null), c (list), d (true or false), e (obj",
     ),
+    (
+      '{"messages": [{"role": "assistant", "content": ""}]}',
+      "a conversation of assistant",
+    ),
+    ('{"messages": [{"role": "x"}]}', "a record with conversation = messages"),
     ('{"prompt": "a", "response": ""}', "a record with prompt = prompt, resp"),
     ('{"a": "\\ud800", "b": "x"}', "two texts: perhaps"),
   ],

@@ -417,6 +417,14 @@ SHAPES = {
     {"instruction": "a", "instances": [{"input": "b", "output": "c"}]},
     [(U, "a\n\nb"), (A, "c")],
   ),
+  "keys in capitals": (
+    {"messages": [{"Role": "User", "Content": "a"}, {"User": "b", "Bot": "c"}]},
+    [(U, "a"), (U, "b"), (A, "c")],
+  ),
+  "tools as texts": (
+    {"tools": ['{"name": "f"}', '{"name": "g"}'], "messages": ["a", "b"]},
+    [("tools", '[{"name": "f"}, {"name": "g"}]'), (U, "a"), (A, "b")],
+  ),
   "keys of two kinds, one null": (
     {
       "messages": [
@@ -459,6 +467,8 @@ def test_input_is_kept(text):
     ({"prompt": "a", "response": {"x": "b"}}, "response is not text"),
     ({"prompt": ["a", "b"], "response": "c"}, "prompt is a list of texts"),
     ({"question": "a", "choices": ["b"], "answer": 3}, "none of the choices"),
+    ({"question": "a", "choices": ["b"], "answer": "0"}, "none of the choices"),
+    ({"question": "a", "answers": [{"x": "b"}]}, "message has no role"),
     ({"question": "a", "choices": "b or c", "answer": "b"}, "no list of texts"),
     (
       {"question": "a", "context": [["b"]], "answer": "b"},
@@ -648,8 +658,13 @@ UNREAD = {
   ),
   "a weight of the whole record": (
     {"prompt": "a", "response": "b", "weight": 3},
-    {"weight other than 0 and 1"},
+    {"`weight` of the whole record"},
   ),
+  "a mask of tokens": (
+    {"messages": ["a", "b"], "loss_mask": [0, 1]},
+    {"`loss_mask` of the whole record"},
+  ),
+  "a class": ({"prompt": "a", "response": "b", "label": 3}, set()),
 }
 
 

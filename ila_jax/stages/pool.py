@@ -109,7 +109,7 @@ def _read_and_write(
         labelled += example.has_labels
   # The rejects are on disk by now, also when they end the run here.
   _say_rejects(stage.folder, rejects, columns["truncated"])
-  for line in unread.shares(reading.told(), examples=reading.examples):
+  for line in unread.shares(reading.told()):
     metrics.say(f"  {line}")
   limited = read["examples"] == config.pool.limit
   if limited:
