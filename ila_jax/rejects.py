@@ -228,7 +228,9 @@ def _place(rejected: Rejected) -> str:
 def _shown(raw: str) -> str:
   if not raw:
     return ""
-  cut = raw[:_SHOWN_CHARACTERS] + ("…" if len(raw) > _SHOWN_CHARACTERS else "")
+  # Whatever a file holds must not steer the terminal.
+  cut = "".join(c if c.isprintable() else "�" for c in raw[:_SHOWN_CHARACTERS])
+  cut += "…" if len(raw) > _SHOWN_CHARACTERS else ""
   return f"\nThe first of them: {cut}\nIt looks like {looks_like(raw)}."
 
 

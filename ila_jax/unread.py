@@ -43,6 +43,10 @@ _ENDINGS = re.compile(
 _DEPTH = 8
 # Shapes that are told in full; mixtures of data sets may have dozens.
 _SHAPES = 6
+# Names that are counted; where records have keys of their own, the rest is one.
+_NAMES = 100
+_NAME_CHARACTERS = 80
+_OTHERS = "fields of other names"
 
 
 @functools.lru_cache(maxsize=4096)
@@ -145,6 +149,9 @@ class Reading:
       ("not read", notes.unread, self.unread),
     ):
       first = sorted(found - seen.keys())
+      if len(seen) + len(first) > _NAMES:
+        found = {name if name in seen else _OTHERS for name in found}
+        first = sorted(found - seen.keys())
       if first:
         new.append(f"{source}: {what}: {', '.join(map(_quoted, first))}")
       seen.update(found)
@@ -204,6 +211,7 @@ def shares(told: Mapping[str, Any]) -> list[str]:
 
 def _quoted(name: str) -> str:
   """A field's name between marks; what is said in words stays as it is."""
+  name = "".join(c if c.isprintable() else "�" for c in name[:_NAME_CHARACTERS])
   return name if " " in name else f"`{name}`"
 
 

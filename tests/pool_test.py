@@ -237,6 +237,23 @@ def test_what_is_read_is_announced_and_counted(tmp_path):
   ]
 
 
+def test_names_that_every_record_has_for_itself_are_told_as_one(tmp_path):
+  lines = [
+    json.dumps({"prompt": str(i), "response": "c", f"k\x1b{i}": "x"})
+    for i in range(300)
+  ]
+  announced, reading = [], unread.Reading()
+  read(
+    write_lines(tmp_path / "a.jsonl", lines),
+    announce=announced.append,
+    reading=reading,
+  )
+  assert len(announced) == 102
+  assert announced[1] == "a: not read: `k�0`"
+  assert reading.told()["unread"]["fields of other names"] == 200
+  assert reading.unread.total() == 300
+
+
 def test_an_answered_conversation_does_not_read_the_chosen_answer(tmp_path):
   line = json.dumps({"messages": ["a", "b"], "chosen": "c"})
   announced = []

@@ -4,6 +4,7 @@ import gzip
 import json
 
 import pytest
+from pyarrow import parquet
 
 from ila_jax import fields, records, turns, unread
 
@@ -720,3 +721,16 @@ def test_real_weights(shared, name, expected):
     read_as = fields.resolve(record, fields.Fields())
     said = turns.to_turns(record, read_as)
     assert [turn.is_learnt for turn in said] == expected
+
+
+def test_calls_of_columnar_files_are_those_of_json_lines(shared):
+  folder = shared / "cases/in/tools"
+  rows = parquet.read_table(folder / "calls.parquet").to_pylist()
+  lines = (folder / "calls.jsonl").read_text().splitlines()
+  made = []
+  for record in (*rows, *map(json.loads, lines)):
+    said = turns.to_turns(record, fields.Fields(conversation="messages"))
+    assert [turn.role for turn in said] == [U, A, T, A]
+    made.append(said[1].calls)
+  assert "null" not in "".join(made)
+  assert made[:60] == made[60:]
