@@ -152,7 +152,8 @@ def _is_left_out(
     value = record.get(name)
     if value is None or name in read or isinstance(value, str):
       continue
-    if isinstance(value, bool) or (name == "weight" and value in (0, 1)):
+    is_verdict = isinstance(value, bool) and name != "mask"
+    if is_verdict or (name == "weight" and value in (0, 1)):
       notes.weights.add(name)
       out |= not value
     elif name != "label":
@@ -171,7 +172,11 @@ def _checked(
     raise records.Reject("no response")
   if len(turns) < size:
     notes.unread.add("turns after the last answer")
-  if turns[0].role == "assistant":
+  roles = [turn.role for turn in turns if turn.role != "tools"]
+  is_asked = roles[0] != "assistant" and (
+    roles[:2] != ["system", "assistant"] or turns[-len(roles)].text.strip()
+  )
+  if not is_asked:
     raise records.Reject(
       "no prompt before the first response", f"turn 1 of {size}"
     )

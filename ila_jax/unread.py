@@ -187,7 +187,7 @@ def sentences(told: Mapping[str, Any]) -> list[str]:
       f"{len(shapes) - _SHAPES} more shapes, of {rest:,} records, stand in "
       "pool/counts.json."
     )
-  return lines + shares(told)
+  return lines + [f"{line[0].upper()}{line[1:]}." for line in shares(told)]
 
 
 def shares(told: Mapping[str, Any]) -> list[str]:
@@ -195,17 +195,17 @@ def shares(told: Mapping[str, Any]) -> list[str]:
 
   >>> shape = {"fields": "conversation = chat", "examples": 400, "sources": []}
   >>> shares({"read_as": [shape], "weights": {"train": 1}, "unread": {}})
-  ['Weights of answers: `train`, under 1 % of the records.']
+  ['weights: `train`, under 1 % of the records']
   """
   lines = []
   examples = sum(shape["examples"] for shape in told["read_as"])
-  for what, key in (("Weights of answers", "weights"), ("Not read", "unread")):
+  for what, key in (("weights", "weights"), ("not read", "unread")):
     parts = [
       f"{_quoted(n)}, {_share(k, examples)}" for n, k in told[key].items()
     ]
     if parts:
       parts[0] += " of the records"
-      lines.append(f"{what}: {_some(parts, 10, '; ')}.")
+      lines.append(f"{what}: {_some(parts, 10, '; ')}")
   return lines
 
 

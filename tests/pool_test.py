@@ -232,7 +232,7 @@ def test_what_is_read_is_announced_and_counted(tmp_path):
   assert unread.sentences(reading.told()) == [
     "Read from a: prompt = prompt, response = response.",
     "Read from a: conversation = messages.",
-    "Weights of answers: `weight`, 25 % of the records.",
+    "Weights: `weight`, 25 % of the records.",
     "Not read: `q`, 25 % of the records.",
   ]
 

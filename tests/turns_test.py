@@ -531,6 +531,14 @@ def test_input_is_kept(text):
     ({"messages": "hello"}, "conversation is not a list"),
     ({"messages": [message("user", "a")]}, "no response"),
     ({"messages": [message("assistant", "a")]}, "no prompt before"),
+    (
+      {"messages": [message("system", ""), message("assistant", "a")]},
+      "no prompt before",
+    ),
+    (
+      {"tools": [{"name": "f"}], "messages": [message("assistant", "a")]},
+      "no prompt before",
+    ),
     ({"messages": [message("narrator", "a")]}, "unknown role"),
     ({"messages": [message(None, "a")]}, "unknown role"),
     ({"messages": [[1]]}, "message is neither"),
@@ -588,6 +596,7 @@ def test_mapped_paths():
     ({"label": False}, False),
     ({"label": "a class"}, True),
     ({"weight": 1, "train": False}, False),
+    ({"weight": 0, "train": True}, False),
   ],
 )
 def test_an_answer_that_is_not_learnt(weight, learnt):
@@ -664,6 +673,10 @@ UNREAD = {
   "a mask of tokens": (
     {"messages": ["a", "b"], "loss_mask": [0, 1]},
     {"`loss_mask` of the whole record"},
+  ),
+  "a mask of the record": (
+    {"messages": ["a", "b"], "mask": False},
+    {"`mask` of the whole record"},
   ),
   "a class": ({"prompt": "a", "response": "b", "label": 3}, set()),
 }
