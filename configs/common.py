@@ -23,15 +23,19 @@ def get_config() -> ml_collections.ConfigDict:
   pool.fields = fields = ml_collections.ConfigDict()  # dotted; '': detect
   fields.prompt = ""  # such as 'problem'
   fields.input = ""  # more of the prompt, such as 'instances.0.input'
+  fields.context = ""  # still more of it: one field, or 'a, b'
+  fields.choices = ""  # to choose from: a list, or fields as in 'A, B, C'
   fields.response = ""  # such as 'instances.0.output'
+  fields.thought = ""  # the reasoning that leads to the response
   fields.system = ""  # the system text
   fields.tools = ""  # descriptions of tools, shown to the model
   fields.history = ""  # earlier turns, as pairs
   fields.conversation = ""  # a list of turns
-  fields.labels = ""  # a list of strings, or a count; '': K = 1
+  fields.labels = ""  # a list, a text such as 'a, b', or a count; '': K = 1
   fields.domain = ""  # a string, or a list whose first counts; '': the map
   # {glob of source names: fields as above that differ there}
   pool.overrides = _either({})
+  pool.answers = "first"  # of a list of answers; or 'longest', 'reject'
 
   config.tokens = tokens = ml_collections.ConfigDict()
   tokens.max_tokens = 2048  # prompt and response together

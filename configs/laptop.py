@@ -2,9 +2,8 @@
 
 The base has 0.4 million weights and is trained on Python's documentation, so
 depth says how this pool differs from that, not what a 7B model would learn:
-for trying pools, maps and strategies. Two of the public pools that it knows by
-name need their fields told: MATH has its prompt in `problem`, the Self-Instruct
-seeds have theirs in a nested list.
+for trying pools, maps and strategies. Of two public pools it knows which field
+is the domain: the subject in MATH, the category in Dolly.
 
 Command: python -m ila_jax --config configs/laptop.py --workdir DIR \
   --config.pool.source=POOL --config.encoder.path=ENCODER
@@ -21,12 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
   """Any pool; encoder.path is yours to set, to a MiniLM folder or 'lsa'."""
   config = common.get_config()
   config.pool.overrides = {
-    "math*": {"prompt": "problem", "response": "answer", "domain": "type"},
-    "self_instruct*": {
-      "prompt": "instruction",
-      "input": "instances.0.input",
-      "response": "instances.0.output",
-    },
+    "math*": {"domain": "type"},
     "dolly*": {"domain": "category"},
   }
   config.tokens.max_tokens = 512

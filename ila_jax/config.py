@@ -52,6 +52,7 @@ class Pool:
   shard_examples: int
   fields: dict[str, str]
   overrides: dict[str, dict[str, str]]
+  answers: str
 
   @property
   def sources(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from ila_jax import (
   landscape,
   layouts,
   projection,
+  responses,
   selection,
   tokens,
   variants,
@@ -29,6 +30,7 @@ def check(config: Any) -> None:
 
 def _check_choices(config: Any) -> None:
   from_registry = {
+    "pool.answers": responses.RULES,
     "select.strategy": selection.STRATEGIES,
     "landscape.depth": depth.DEPTHS,
     "landscape.projection": projection.PROJECTIONS,

@@ -4,12 +4,14 @@ Records stream: what is held of each is a number, the id. Whatever is not
 used is a reject with file, line and reason, so that used + rejected = read.
 """
 
-import collections
 import fnmatch
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ila_jax import errors, records, sources, turns
+from ila_jax import errors, labels, records, sources, turns, unread
+from ila_jax import fields as fields_lib
+from ila_jax import rejects as rejects_lib
 
 # Records of a source in which each configured field must be found.
 _PATIENCE_RECORDS = 1000
@@ -22,7 +24,8 @@ class Example(NamedTuple):
     id: 16 hex digits of the SHA-256 of the turns.
     prompt_id: the same of all that stands before the first response.
     source: name of the file without suffixes, of the data set or the package.
-    turns: system, user and assistant turns; the last is the assistant's.
+    turns: tools, system, user, tool and assistant turns; the last is an
+      assistant's.
     n_labels: K of section 2.2, at least 1.
     has_labels: whether the record had labels; without them K is 1.
     domain: from the domain field; "" without one.
@@ -43,87 +46,10 @@ class Example(NamedTuple):
   line: int
 
 
-class Rejected(NamedTuple):
-  """One line of `rejects.jsonl`: a record that is not used, and why."""
-
-  file: str
-  line: int
-  source: str
-  reason: str
-  detail: str
-
-
-class RejectCounter:
-  """Counts rejects by reason and stops a run that loses too many.
-
-  Exact duplicates are rejects too, but do not count towards the limit: they
-  are no sign of a wrong file or field.
-
-  >>> counter = RejectCounter(lambda reject: None, max_reject_fraction=0.5)
-  >>> counter(Rejected("a.jsonl", 1, "a", "not JSON", ""))
-  >>> counter.check(n_used=1)
-  >>> counter.check(n_used=0)  # doctest: +ELLIPSIS
-  Traceback (most recent call last):
-  ila_jax.errors.InputError: 1 of 1 records (100.0 %) are rejected: ...
-  """
-
-  def __init__(
-    self, write: Callable[[Rejected], object], *, max_reject_fraction: float
-  ):
-    self.reasons: collections.Counter[str] = collections.Counter()
-    self._write = write
-    self._limit = max_reject_fraction
-    self._first: dict[str, Rejected] = {}
-
-  def __call__(self, rejected: Rejected) -> None:
-    """Counts and writes one reject."""
-    self.reasons[rejected.reason] += 1
-    self._first.setdefault(rejected.reason, rejected)
-    self._write(rejected)
-
-  def check(self, *, n_used: int) -> None:
-    """Compares the share of rejects with the limit, at the end of the pool.
-
-    Raises:
-      InputError: too many rejects; names the three commonest reasons. Or
-        nothing to use at all.
-    """
-    counts = self.reasons.copy()
-    n_read = counts.total() + n_used
-    del counts[DUPLICATE]
-    n_bad = counts.total()
-    if n_used and n_bad <= self._limit * n_read:
-      return
-    if not n_read:
-      raise errors.InputError(
-        "config.pool.source has no records: all its files are empty. Allowed: "
-        "one record or more. Name other files."
-      )
-    found = "; ".join(
-      f"{count} {reason} ({_place(self._first[reason])})"
-      for reason, count in counts.most_common(3)
-    )
-    raise errors.InputError(
-      f"{n_bad} of {n_read} records ({100 * n_bad / n_read:.1f} %) are "
-      f"rejected: {found}. Allowed by config.pool.max_reject_fraction: "
-      f"{100 * self._limit:g} %, and one usable record. Map the fields with "
-      "--config.pool.fields.prompt=... and .response=..., mend the files, or "
-      "raise the fraction."
-    )
-
-
-DUPLICATE = "duplicate"
-
-
-def _place(rejected: Rejected) -> str:
-  detail = f", {rejected.detail[:200]}" if rejected.detail else ""
-  return f"first {rejected.file} line {rejected.line}{detail}"
-
-
 class _FieldWatch:
   """Finds configured fields that no record of a source has: a wrong name."""
 
-  def __init__(self, source: str, fields: records.Fields):
+  def __init__(self, source: str, fields: fields_lib.Fields):
     self._source, self._n_seen = source, 0
     self._missing = {n: p for n, p in fields._asdict().items() if p}
     self._names: dict[str, None] = {}
@@ -134,7 +60,8 @@ class _FieldWatch:
     self._n_seen += 1
     self._names.update(dict.fromkeys(list(record)[:50]))
     for name, path in list(self._missing.items()):
-      if records.lookup(record, path) is not records.MISSING:
+      paths = records.paths(record, path)
+      if any(records.lookup(record, p) is not records.MISSING for p in paths):
         del self._missing[name]
     if self._n_seen >= _PATIENCE_RECORDS:
       self.check()
@@ -156,21 +83,26 @@ def _source_fields(
   source: str,
   fields: Mapping[str, str],
   overrides: Mapping[str, Mapping[str, str]],
-) -> records.Fields:
+) -> fields_lib.Fields:
   """What is configured for a source: the last that names a field decides."""
   merged = sources.known_fields(spec)
   merged.update({name: path for name, path in fields.items() if path})
   for pattern, own in overrides.items():
     if fnmatch.fnmatchcase(source, pattern):
       merged.update(own)
-  return records.Fields(**merged)
+  return fields_lib.Fields(**merged)
 
 
-def _example(raw: records.RawRecord, fields: records.Fields) -> Example:
+def _example(
+  raw: records.RawRecord,
+  read: fields_lib.Fields,
+  answers: str,
+  notes: unread.Notes,
+) -> Example:
   record = raw.record
-  said = turns.to_turns(record, fields)
-  n_labels = records.n_labels(record, fields.labels)
-  domain = records.domain(record, fields.domain)
+  said = turns.to_turns(record, read, answers=answers, notes=notes)
+  n_labels = labels.count(record, read.labels)
+  domain = labels.domain(record, read.domain)
   try:
     ids = records.example_id(said), records.prompt_id(said)
     domain.encode()
@@ -189,23 +121,30 @@ def _example(raw: records.RawRecord, fields: records.Fields) -> Example:
   )
 
 
-def _rejected(raw: records.RawRecord, reject: records.Reject) -> Rejected:
+def _rejected(
+  raw: records.RawRecord, reject: records.Reject
+) -> rejects_lib.Rejected:
   # Names of fields come from the record: of any length, and of any characters.
   detail = reject.detail[:500].encode(errors="backslashreplace").decode()
-  return Rejected(raw.file, raw.line, raw.source, reject.reason, detail)
+  return rejects_lib.Rejected(
+    raw.file, raw.line, raw.source, reject.reason, detail, raw.text
+  )
 
 
 class _Reader:
   """What is remembered of each source while its records pass."""
 
-  def __init__(self, fields, overrides, announce):
+  def __init__(self, fields, overrides, answers, announce, reading):
     self._fields, self._overrides = fields, overrides
-    self._announce = announce
-    self._configured: dict[tuple[str, str], records.Fields] = {}
+    self._answers = answers
+    self._announce, self._reading = announce, reading
+    self._configured: dict[tuple[str, str], fields_lib.Fields] = {}
     self._watches: dict[tuple[str, str], _FieldWatch] = {}
-    self._announced: set[tuple[str, records.Fields]] = set()
+    self._names = functools.lru_cache(maxsize=4096)(str)
 
-  def example(self, spec: str, raw: records.RawRecord) -> Example:
+  def example(
+    self, spec: str, raw: records.RawRecord
+  ) -> tuple[Example, fields_lib.Fields, unread.Notes]:
     """The raw record as an example; raises Reject where it is not usable."""
     if raw.record is None:
       raise records.Reject(raw.reason, raw.detail)
@@ -215,12 +154,18 @@ class _Reader:
       self._configured[key] = configured
       self._watches[key] = _FieldWatch(raw.source, configured)
     self._watches[key].see(raw.record)
-    fields = records.resolve(raw.record, self._configured[key])
-    example = _example(raw, fields)
-    if (raw.source, fields) not in self._announced:
-      self._announced.add((raw.source, fields))
-      self._announce(f"{raw.source}: {fields}")
-    return example
+    read = fields_lib.resolve(raw.record, self._configured[key])
+    notes = unread.Notes()
+    return _example(raw, read, self._answers, notes), read, notes
+
+  def use(
+    self, example: Example, read: fields_lib.Fields, notes: unread.Notes
+  ) -> None:
+    """Counts what was read of an example, and says what is new in it."""
+    if read.conversation and read.response in notes.unread:
+      read = read._replace(response="")
+    for message in self._reading.add(example.source, self._names(read), notes):
+      self._announce(message)
 
   def finish(self) -> None:
     for watch in self._watches.values():
@@ -230,11 +175,13 @@ class _Reader:
 def read(
   specs: Sequence[str],
   *,
-  rejects: Callable[[Rejected], object],
+  rejects: Callable[[rejects_lib.Rejected], object],
   fields: Mapping[str, str] | None = None,
   overrides: Mapping[str, Mapping[str, str]] | None = None,
+  answers: str = "first",
   limit: int | None = None,
   announce: Callable[[str], object] = lambda message: None,
+  reading: unread.Reading | None = None,
   data_dir: str | None = None,
 ) -> Iterator[Example]:
   """Streams the usable examples of all sources, each only once.
@@ -246,8 +193,11 @@ def read(
       left out is detected from the names of the record's fields.
     overrides: {pattern of source names: fields} for single sources; an empty
       path takes back what `fields` says.
+    answers: which of a list of answers is the response: `responses.RULES`.
     limit: examples to use, the first so many; None: all.
-    announce: gets a line per source and shape: the fields that are read.
+    announce: gets a line for what a source shows first: the fields that are
+      read, those that hold weights, and those with text that are not read.
+    reading: counts the same over the examples.
     data_dir: where TFDS keeps its data; None: its default.
 
   Raises:
@@ -259,23 +209,26 @@ def read(
   'json'
   """
   fields, overrides = dict(fields or {}), dict(overrides or {})
-  records.fields_from(fields, where="config.pool.fields")
+  fields_lib.check_names(fields, where="config.pool.fields")
   for pattern, own in overrides.items():
-    records.fields_from(own, where=f"config.pool.overrides[{pattern!r}]")
-  reader = _Reader(fields, overrides, announce)
+    fields_lib.check_names(own, where=f"config.pool.overrides[{pattern!r}]")
+  reading = unread.Reading() if reading is None else reading
+  reader = _Reader(fields, overrides, answers, announce, reading)
   seen: set[int] = set()
   for spec in specs:
     for raw in sources.open_source(spec, data_dir=data_dir):
       if limit is not None and len(seen) >= limit:
         break
       try:
-        example = reader.example(spec, raw)
+        example, *how = reader.example(spec, raw)
         digest = int(example.id, 16)
         if digest in seen:
-          raise records.Reject(DUPLICATE, f"of the earlier {example.id}")
+          earlier = f"of the earlier {example.id}"
+          raise records.Reject(rejects_lib.DUPLICATE, earlier)
       except records.Reject as reject:
         rejects(_rejected(raw, reject))
         continue
       seen.add(digest)
+      reader.use(example, *how)
       yield example
   reader.finish()

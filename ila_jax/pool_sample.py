@@ -69,6 +69,7 @@ def lengths(config: config_lib.Config, workdir: epath.Path) -> Lengths:
       rejects=lambda rejected: None,
       fields=config.pool.fields,
       overrides=config.pool.overrides,
+      answers=config.pool.answers,
       limit=config.pool.limit,
     ),
     desc="pool",

@@ -1,16 +1,9 @@
-"""Records: where their fields stand, and their ids.
+"""Records, the turns that they become, and their ids."""
 
-Which fields hold prompt and response is detected from their names, and can be
-overridden by a mapping of dotted paths.
-"""
-
-import functools
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-
-from ila_jax import errors
 
 
 class RawRecord(NamedTuple):
@@ -53,28 +46,6 @@ class Turn(NamedTuple):
   calls: str = ""
 
 
-class Fields(NamedTuple):
-  """Where a record keeps things: dotted paths such as `instances.0.output`.
-
-  Either `conversation`, or `prompt` and `response` (with `history`, a list of
-  pairs, before them). An empty string: no such field.
-  """
-
-  prompt: str = ""
-  input: str = ""
-  response: str = ""
-  system: str = ""
-  tools: str = ""
-  history: str = ""
-  conversation: str = ""
-  labels: str = ""
-  domain: str = ""
-
-  def __str__(self) -> str:
-    pairs = zip(self._fields, self, strict=True)
-    return ", ".join(f"{name} = {path}" for name, path in pairs if path)
-
-
 class Reject(Exception):
   """One record cannot be used; `reason` has no variable parts."""
 
@@ -83,104 +54,8 @@ class Reject(Exception):
     self.reason, self.detail = reason, detail
 
 
-_PROMPTS = ("instruction", "prompt", "question", "query")
-_RESPONSES = {
-  "instruction": ("output", "response", "completion", "answer"),
-  "prompt": ("completion", "response", "output", "answer"),
-  "question": ("answer", "response", "output"),
-  "query": ("response", "answer", "output"),
-}
-_CONVERSATIONS = ("messages", "conversations", "conversation")
-_SYSTEMS = ("system", "system_prompt")
 MISSING = object()
 _quoted = json.encoder.encode_basestring
-_canonical = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-def fields_from(mapping: Mapping[str, str], *, where: str) -> Fields:
-  """A user's field mapping, checked; `where` names it in the message.
-
-  Raises:
-    InputError: for a name that is no field.
-
-  >>> fields_from({"prompt": "problem"}, where="config.pool.fields").prompt
-  'problem'
-  """
-  for name in mapping:
-    if name not in Fields._fields:
-      raise errors.InputError(
-        f"{where} has the key {name!r}; allowed: {', '.join(Fields._fields)}. "
-        "Each names a path in the record, such as 'instances.0.output'."
-      )
-  return Fields(**mapping)
-
-
-def _first(names: tuple[str, ...], keys: tuple[str, ...]) -> str:
-  return next((name for name in names if name in keys), "")
-
-
-def _detect_keys(keys: tuple[str, ...]) -> Fields | None:
-  system, tools = _first(_SYSTEMS, keys), _first(("tools",), keys)
-  conversation = _first(_CONVERSATIONS, keys)
-  if conversation:
-    return Fields(conversation=conversation, system=system, tools=tools)
-  for prompt in _PROMPTS:
-    response = _first(_RESPONSES[prompt], keys)
-    if prompt in keys and response:
-      return Fields(
-        prompt=prompt,
-        input=_first(("input",), keys) if prompt == "instruction" else "",
-        response=response,
-        system=system,
-        tools=tools,
-        history=_first(("history",), keys),
-      )
-  return None
-
-
-def detect(record: Mapping[str, Any]) -> Fields | None:
-  """Which fields hold prompt and response, by their names; None if unknown.
-
-  Known: a conversation (`messages`, `conversations`), or a prompt
-  (`instruction` with `input`, `prompt`, `question`, `query`) with a response
-  (`output`, `response`, `completion`, `answer`) and `history`, in that order.
-
-  >>> str(detect({"question": "1 + 1?", "answer": "2"}))
-  'prompt = question, response = answer'
-  """
-  return _detect_keys(tuple(record))
-
-
-@functools.lru_cache(maxsize=1024)
-def _resolve_keys(keys: tuple[str, ...], configured: Fields) -> Fields | None:
-  found = _detect_keys(keys) or Fields()
-  if configured.conversation or configured.prompt:
-    found = Fields(response="" if configured.conversation else found.response)
-  elif configured.response:
-    found = found._replace(conversation="")
-  merged = Fields(*(c or f for c, f in zip(configured, found, strict=True)))
-  if merged.conversation or (merged.prompt and merged.response):
-    return merged
-  return None
-
-
-def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
-  """The fields to read: what is configured, and for the rest what is detected.
-
-  A configured prompt or conversation replaces all that was detected but the
-  response; labels and domain are never guessed.
-
-  Raises:
-    Reject: no known shape; the detail lists the record's fields.
-
-  >>> str(resolve({"problem": "1 + 1?", "answer": "2"},
-  ...             Fields(prompt="problem", response="answer")))
-  'prompt = problem, response = answer'
-  """
-  fields = _resolve_keys(tuple(record), configured)
-  if fields is None:
-    raise Reject("no known record shape", f"fields: {', '.join(record)}")
-  return fields
 
 
 def _walk(value: Any, path: str) -> Any:
@@ -213,48 +88,15 @@ def lookup(record: Mapping[str, Any], path: str) -> Any:
   return _walk(record, path)
 
 
-def n_labels(record: Mapping[str, Any], path: str) -> int | None:
-  """K of section 2.2: distinct labels, at least 1; None where there are none.
+def paths(record: Mapping[str, Any], path: str) -> list[str]:
+  """The paths of a field that names several, with commas between.
 
-  A list counts its distinct members, a number counts itself, a text is one.
-
-  Raises:
-    Reject: when the field holds anything else.
-
-  >>> n_labels({"label": {"ability_en": ["math", "code", "math"]}},
-  ...          "label.ability_en")
-  2
+  >>> paths({}, "passage, notes.0"), paths({"a, b": 1}, "a, b")
+  (['passage', 'notes.0'], ['a, b'])
   """
-  value = lookup(record, path)
-  if value is None or value is MISSING:
-    return None
-  if isinstance(value, str):
-    return 1
-  if isinstance(value, list):
-    return max(1, len({_canonical(label) for label in value}))
-  number = isinstance(value, int | float) and not isinstance(value, bool)
-  if number and value >= 0 and value == value // 1 and value < 2**31:
-    return max(1, int(value))
-  raise Reject("labels are neither a list nor a count", repr(value)[:80])
-
-
-def domain(record: Mapping[str, Any], path: str) -> str:
-  """The example's domain: a text, a number, or the first of a list; else "".
-
-  Raises:
-    Reject: when the field holds anything else.
-
-  >>> domain({"type": ["Algebra", "Geometry"]}, "type")
-  'Algebra'
-  """
-  value = lookup(record, path)
-  if isinstance(value, list):
-    value = value[0] if value else None
-  if value is None or value is MISSING:
-    return ""
-  if isinstance(value, str | int | float):
-    return str(value)
-  raise Reject("domain is not text", type(value).__name__)
+  if "," not in path or path in record:
+    return [path]
+  return [part.strip() for part in path.split(",")]
 
 
 def _said(turn: Turn) -> str:

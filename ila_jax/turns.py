@@ -2,7 +2,8 @@
 
 A prompt x is all that the model is given, a response y all that it must
 produce (design section 2): Alpaca, prompt and completion, question and answer,
-pairs of turns, ShareGPT and messages all become a tuple of turns.
+preference pairs, pairs of turns, ShareGPT and messages all become a tuple of
+turns.
 """
 
 import json
@@ -10,99 +11,48 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ila_jax import records
+from ila_jax import (
+  choices,
+  fields,
+  messages,
+  records,
+  responses,
+  tool_calls,
+  transcripts,
+  unread,
+)
 
-_ROLES = {
-  "system": "system",
-  "developer": "system",
-  "user": "user",
-  "human": "user",
-  "prompter": "user",
-  "observation": "user",
-  "tool": "user",
-  "function": "user",
-  "ipython": "user",
-  "assistant": "assistant",
-  "gpt": "assistant",
-  "chatgpt": "assistant",
-  "model": "assistant",
-  "bot": "assistant",
-  "function_call": "assistant",
-}
+_INDEXED = re.compile(r"(.+)\.0\.[^.]+")
 
 
-def _text(value: Any, what: str) -> str:
-  if value is None or value is records.MISSING:
-    return ""
+def _conversation(
+  record: Mapping[str, Any], path: str, notes: unread.Notes
+) -> list[records.Turn]:
+  paths = records.paths(record, path)
+  value = records.lookup(record, paths[0])
+  if len(paths) > 1:
+    value = [records.lookup(record, p) for p in paths]
+  elif value is records.MISSING:
+    raise records.Reject("conversation field missing", path)
   if isinstance(value, str):
-    return value
-  raise records.Reject(f"{what} is not text", type(value).__name__)
+    turns = transcripts.split(value)
+    if turns:
+      return turns
+  return messages.conversation(value, notes)
 
 
-def _content(value: Any) -> str:
-  """Text of a message: a string, or a list of parts of type text."""
-  if not isinstance(value, list):
-    return _text(value, "content")
-  parts = []
-  for part in value:
-    if isinstance(part, Mapping):
-      if part.get("type", "text") != "text":
-        raise records.Reject(
-          "content is not text", f"part of type {part['type']!r}"
-        )
-      part = part.get("text")
-    parts.append(_text(part, "content"))
-  return "".join(parts)
-
-
-def _message(item: Any, position: int) -> records.Turn:
-  if isinstance(item, str):
-    return records.Turn("assistant" if position % 2 else "user", item)
-  if not isinstance(item, Mapping):
-    raise records.Reject(
-      "message is neither text nor an object", type(item).__name__
-    )
-  role = item.get("role", item.get("from"))
-  if not isinstance(role, str) or role.lower() not in _ROLES:
-    raise records.Reject("unknown role", repr(role))
-  text = _content(item.get("content", item.get("value")))
-  if item.get("tool_calls"):
-    calls = json.dumps(item["tool_calls"], ensure_ascii=False)
-    text = f"{text}\n{calls}" if text else calls
-  return records.Turn(_ROLES[role.lower()], text)
-
-
-def _conversation(value: Any) -> list[records.Turn]:
-  if isinstance(value, Mapping) and all(
-    isinstance(column, list) for column in value.values()
-  ):
-    # Columnar files keep a sequence of structs as a struct of sequences.
-    rows = zip(*value.values(), strict=False)
-    value = [dict(zip(value, row, strict=True)) for row in rows]
-  if not isinstance(value, list):
-    raise records.Reject("conversation is not a list", type(value).__name__)
-  return [_message(item, position) for position, item in enumerate(value)]
-
-
-def _side(value: Any, role: str) -> list[records.Turn]:
-  """A prompt or response: text, or a list of messages."""
-  if isinstance(value, list):
-    return _conversation(value)
-  return [
-    records.Turn(role, _text(value, "prompt" if role == "user" else "response"))
-  ]
-
-
-def _history(value: Any) -> list[records.Turn]:
-  if value is None or value is records.MISSING:
+def _history(value: Any, notes: unread.Notes) -> list[records.Turn]:
+  if value is None or value is records.MISSING or value == "":
     return []
+  if isinstance(value, list) and all(isinstance(v, Mapping) for v in value):
+    return messages.conversation(value, notes)
   if not isinstance(value, list) or not all(
     isinstance(pair, list) and len(pair) == 2 for pair in value
   ):
     raise records.Reject("history is not a list of pairs", type(value).__name__)
   roles = ("user", "assistant")
   return [
-    records.Turn(role, _text(text, "history"))
+    records.Turn(role, messages.text_of(text, "history"))
     for pair in value
     for role, text in zip(roles, pair, strict=True)
   ]
@@ -113,88 +63,195 @@ def _is_no_input(text: str) -> bool:
   return len(text) < 20 and re.sub(r"[\W_]", "", text).lower() == "noinput"
 
 
+def _prompt(value: Any, notes: unread.Notes) -> list[records.Turn]:
+  if isinstance(value, list) and not responses.are_texts(value):
+    return messages.conversation(value, notes)
+  if isinstance(value, list):
+    if len(value) != 1:
+      raise records.Reject("prompt is a list of texts", f"{len(value)} of them")
+    value = value[0]
+  return [records.Turn("user", messages.text_of(value, "prompt"))]
+
+
+def _beside(
+  record: Mapping[str, Any], read: fields.Fields, prompt: str
+) -> tuple[str, list[tuple[str, str]]]:
+  """What follows a prompt after a blank line, and the choices it has.
+
+  Input always does; context and choices where the prompt does not hold them.
+  """
+  parts = [messages.text_of(records.lookup(record, read.input), "input")]
+  if _is_no_input(parts[0]):
+    parts = []
+  for path in records.paths(record, read.context) if read.context else ():
+    value = records.lookup(record, path)
+    values = value if isinstance(value, list) else [value]
+    texts = [messages.text_of(v, "context") for v in values]
+    parts += [text for text in texts if text.strip() not in prompt]
+  found = choices.of(record, read.choices) if read.choices else []
+  if found and not choices.stand_in(prompt, found):
+    parts.append(choices.lines(found))
+  return "\n\n".join(part for part in parts if part.strip()), found
+
+
 def _request(
-  record: Mapping[str, Any], fields: records.Fields
-) -> list[records.Turn]:
-  """Everything before the response of a prompt-response record."""
-  prompt = records.lookup(record, fields.prompt)
+  record: Mapping[str, Any], read: fields.Fields, notes: unread.Notes
+) -> tuple[list[records.Turn], list[tuple[str, str]]]:
+  """What is asked in a prompt-response record, and the choices it gives."""
+  prompt = records.lookup(record, read.prompt)
   if prompt is records.MISSING:
     raise records.Reject(
-      "prompt field missing", f"{fields.prompt}; fields: {', '.join(record)}"
+      "prompt field missing", f"{read.prompt}; fields: {', '.join(record)}"
     )
-  turns = _side(prompt, "user")
-  extra = _text(records.lookup(record, fields.input), "input")
-  if not extra.strip() or _is_no_input(extra):
-    return turns
-  if isinstance(prompt, str) and prompt.strip():
-    return [records.Turn("user", f"{prompt}\n\n{extra}")]
-  return [*(t for t in turns if t.text), records.Turn("user", extra)]
+  asked = _prompt(prompt, notes)
+  text = "\n\n".join(turn.text for turn in asked)
+  more, found = _beside(record, read, text)
+  if not more:
+    return asked, found
+  if len(asked) == 1 and text.strip() and not isinstance(prompt, list):
+    return [records.Turn("user", f"{text}\n\n{more}")], found
+  return [*(t for t in asked if t.text), records.Turn("user", more)], found
 
 
-def _system(
-  record: Mapping[str, Any], fields: records.Fields
+def _head(record: Mapping[str, Any], read: fields.Fields) -> list[records.Turn]:
+  """Tools, which come first, and the system text of a record."""
+  turns = []
+  tools = records.lookup(record, read.tools)
+  text = "" if tools is records.MISSING else tool_calls.json_list(tools)
+  if text:
+    turns.append(records.Turn("tools", text))
+  system = records.lookup(record, read.system)
+  if system is records.MISSING:
+    system = None
+  said = None if system is None else messages.content_of(system, "system")[0]
+  if text is None:  # Tools in words stand where words are read.
+    words = tools if isinstance(tools, str) else json.dumps(tools)
+    said = f"{said}\n\n{words}" if said and said.strip() else words
+  if said is not None:
+    turns.append(records.Turn("system", said))
+  return turns
+
+
+def _merged(
+  head: list[records.Turn], said: list[records.Turn]
 ) -> list[records.Turn]:
-  parts = [_text(records.lookup(record, fields.system), "system")]
-  tools = records.lookup(record, fields.tools)
-  if tools and tools is not records.MISSING:
-    if not isinstance(tools, str):
-      tools = json.dumps(tools, ensure_ascii=False)
-    # An empty list of tools is often kept as its text.
-    parts.append("" if tools.strip() == "[]" else tools)
-  text = "\n\n".join(part for part in parts if part.strip())
-  return [records.Turn("system", text)] if text else []
+  """The conversation after its head; its own system turn may be the head's."""
+  own = [turn.text for turn in said if turn.role == "system"]
+  both = bool(own and head) and head[-1].role == "system"
+  if both and head[-1].text in ("", own[0]):
+    head = head[:-1]
+  return [*head, *said]
 
 
-def _checked(turns: list[records.Turn]) -> tuple[records.Turn, ...]:
+def _is_left_out(
+  record: Mapping[str, Any], read: fields.Fields, notes: unread.Notes
+) -> bool:
+  """Whether a record as a whole says that it is not to be learnt."""
+  out = False
+  for name in fields.VERDICTS:
+    value = record.get(name)
+    if value is None or name in read or isinstance(value, str):
+      continue
+    is_verdict = isinstance(value, bool) and name != "mask"
+    if is_verdict or (name == "weight" and value in (0, 1)):
+      notes.weights.add(name)
+      out |= not value
+    elif name != "label":
+      notes.unread.add(f"`{name}` of the whole record")
+  return out
+
+
+def _checked(
+  turns: list[records.Turn], notes: unread.Notes
+) -> tuple[records.Turn, ...]:
   """Cuts what follows the last response; rejects what cannot be scored."""
-  turns = [t for t in turns if t.role != "system" or t.text.strip()]
+  size = len(turns)
   while turns and turns[-1].role != "assistant":
-    turns.pop()
+    turns = turns[:-1]
   if not turns:
     raise records.Reject("no response")
-  if turns[0].role == "assistant":
-    raise records.Reject("no prompt before the first response")
+  if len(turns) < size:
+    notes.unread.add("turns after the last answer")
+  roles = [turn.role for turn in turns if turn.role != "tools"]
+  is_asked = roles[0] != "assistant" and (
+    roles[:2] != ["system", "assistant"] or turns[-len(roles)].text.strip()
+  )
+  if not is_asked:
+    raise records.Reject(
+      "no prompt before the first response", f"turn 1 of {size}"
+    )
   for position, turn in enumerate(turns):
-    if not turn.text.strip():
+    silent = turn.role in ("system", "tool") or turn.calls
+    if not turn.text.strip() and not silent:
       what = "response" if turn.role == "assistant" else "prompt"
-      raise records.Reject(
-        f"empty {what}", f"turn {position + 1} of {len(turns)}"
-      )
+      raise records.Reject(f"empty {what}", f"turn {position + 1} of {size}")
+  if not any(t.is_learnt and t.role == "assistant" for t in turns):
+    raise records.Reject("no answer is learnt", ", ".join(notes.weights))
   return tuple(turns)
 
 
 def to_turns(
-  record: Mapping[str, Any], fields: records.Fields
+  record: Mapping[str, Any],
+  read: fields.Fields,
+  *,
+  answers: str = "first",
+  notes: unread.Notes | None = None,
 ) -> tuple[records.Turn, ...]:
   r"""The turns of a record; the last is the assistant's.
 
-  Input joins the prompt after a blank line; `<noinput>` and its like count as
-  none. What a tool answers stands on the user's side, a call to a tool on the
-  assistant's, the list of tools in the system turn. Turns after the last
-  response are dropped.
+  Input, context and choices join the prompt after blank lines; `<noinput>` and
+  its like count as no input. Tools are the first turn, what a tool answers is a
+  turn of its own, and a call to one belongs to the assistant's turn. Turns
+  after the last response are left out, and noted.
+
+  Args:
+    record: as it was read.
+    read: where it keeps what.
+    answers: which of a list of answers is the response (`responses.RULES`).
+    notes: gets what nothing of this reads.
 
   Raises:
     records.Reject: with a reason, when there is no usable prompt and response.
 
   >>> question, answer = to_turns(
-  ...   {"question": "1 + 1?", "answer": "2"},
-  ...   records.Fields(prompt="question", response="answer"))
+  ...   {"question": "1 + 1?", "answer": 2},
+  ...   fields.Fields(prompt="question", response="answer"))
   >>> question.role, question.text, answer.role, answer.text
   ('user', '1 + 1?', 'assistant', '2')
   """
-  turns = _system(record, fields)
-  if fields.conversation:
-    value = records.lookup(record, fields.conversation)
-    if value is records.MISSING:
-      raise records.Reject("conversation field missing", fields.conversation)
-    return _checked(turns + _conversation(value))
-  if fields.history:
-    turns += _history(records.lookup(record, fields.history))
-  turns += _request(record, fields)
-  response = records.lookup(record, fields.response)
-  if response is records.MISSING:
-    raise records.Reject(
-      "response field missing",
-      f"{fields.response}; fields: {', '.join(record)}",
-    )
-  return _checked(turns + _side(response, "assistant"))
+  notes = unread.Notes() if notes is None else notes
+  notes.leave(record, fields.left(record, read))
+  if _is_left_out(record, read, notes):
+    raise records.Reject("no answer is learnt", ", ".join(notes.weights))
+  head = _head(record, read)
+  if read.conversation:
+    said = _conversation(record, read.conversation, notes)
+    if read.response:
+      if said and said[-1].role == "assistant":
+        notes.leave(record, [n for n in (read.response,) if n in record])
+      else:
+        value, more = responses.of(record, read.response, answers, notes)
+        said = responses.join(said, more or [_answer(value)])
+    return _checked(_merged(head, said), notes)
+  asked = []
+  if read.history:
+    asked = _history(records.lookup(record, read.history), notes)
+  request, found = _request(record, read, notes)
+  asked += request
+  value, more = responses.of(record, read.response, answers, notes)
+  beyond = _INDEXED.fullmatch(read.response)
+  if beyond and len(records.lookup(record, beyond[1])) > 1:
+    notes.unread.add(f"all of `{beyond[1]}` but one")
+  thought = records.lookup(record, read.thought)
+  if more:
+    notes.leave(record, [n for n in (read.thought,) if n in record])
+  last = more or [_answer(choices.answer(value, found), thought)]
+  return _checked(_merged(head, responses.join(asked, last)), notes)
+
+
+def _answer(value: Any, thought: Any = None) -> records.Turn:
+  return records.Turn(
+    "assistant",
+    messages.text_of(value, "response"),
+    thought=messages.text_of(thought, "thought"),
+  )

@@ -5,25 +5,17 @@ python -m tests.real_pools FOLDER
 
 import collections
 import gzip
+import hashlib
 import json
 import pathlib
 import sys
 import time
 
-from ila_jax import pool, sources
+from ila_jax import pool, rejects, sources
 
-# The two shapes that no name gives away, and a category that is a label.
+# Labels and domains are never guessed.
 OVERRIDES = {
-  "math_train_prompts": {
-    "prompt": "problem",
-    "response": "answer",
-    "domain": "type",
-  },
-  "self_instruct_seeds": {
-    "prompt": "instruction",
-    "input": "instances.0.input",
-    "response": "instances.0.output",
-  },
+  "math_train_prompts": {"domain": "type"},
   "dolly*": {"labels": "category", "domain": "category"},
 }
 
@@ -32,7 +24,7 @@ def main(folder: pathlib.Path) -> None:
   """Prints a table, and as the last line the counts as JSON."""
   rejected = collections.defaultdict(collections.Counter)
 
-  def reject(item: pool.Rejected) -> None:
+  def reject(item: rejects.Rejected) -> None:
     rejected[item.source][item.reason] += 1
 
   start = time.process_time()
@@ -47,7 +39,9 @@ def main(folder: pathlib.Path) -> None:
   for path in sorted(folder.glob("*.jsonl.gz")):
     with gzip.open(path) as stream:
       texts[str(path)] = stream.readlines()
+  ids = sorted(e.id for e in examples if not e.source.startswith("glaive"))
   counted = {
+    "ids": hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16],
     "lines": {sources.source_name(p): len(t) for p, t in texts.items()},
     "used": used,
     "rejected": {source: count for source, count in rejected.items() if count},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tokenizers import pre_tokenizers, processors
 
-from ila_jax import errors, records, templates, tokens, turns
+from ila_jax import errors, fields, records, templates, tokens, turns
 
 PREFIX = "{% for m in messages %}<|im_start|>{{ m.role }}\n"
 BODY = "{{ m.content }}<|im_end|>"
@@ -165,7 +165,7 @@ def test_token_that_straddles_the_begin_of_an_answer_is_response(qwen2):
 def test_mask_is_transformers_own(shared, qwen2, monkeypatch, file):
   with gzip.open(shared / f"data/{file}.jsonl.gz", "rt") as lines:
     raw = [json.loads(line) for _, line in zip(range(100), lines, strict=False)]
-  conversations = [turns.to_turns(r, records.detect(r)) for r in raw]
+  conversations = [turns.to_turns(r, fields.detect(r)) for r in raw]
   monkeypatch.setattr(qwen2, "chat_template", GENERATION)
   ours = tokens.encode_many(conversations, qwen2, max_tokens=10**6)
   for conversation, encoded in zip(conversations, ours, strict=True):

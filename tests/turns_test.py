@@ -4,16 +4,28 @@ import gzip
 import json
 
 import pytest
+from pyarrow import parquet
 
-from ila_jax import records, turns
-
-
-def read(record, **configured):
-  fields = records.resolve(record, records.Fields(**configured))
-  return [tuple(turn) for turn in turns.to_turns(record, fields)]
+from ila_jax import fields, records, turns, unread
 
 
-U, A, S = "user", "assistant", "system"
+def turn_of(turn):
+  """Role and text, and the rest only where there is some."""
+  rest = (turn.is_learnt, turn.thought, turn.calls)
+  return (*turn[:2], *(rest if rest != (True, "", "") else ()))
+
+
+def read(record, *, notes=None, answers="first", **configured):
+  read = fields.resolve(record, fields.Fields(**configured))
+  said = turns.to_turns(record, read, answers=answers, notes=notes)
+  return [turn_of(turn) for turn in said]
+
+
+def message(role, content):
+  return {"role": role, "content": content}
+
+
+U, A, S, T = "user", "assistant", "system", "tool"
 
 SHAPES = {
   "alpaca": (
@@ -71,7 +83,7 @@ SHAPES = {
       ],
       "tools": "[]",
     },
-    [(U, "a"), (A, "f()"), (U, "1"), (A, "b")],
+    [(U, "a"), (A, "f()"), (T, "1"), (A, "b")],
   ),
   "sharegpt with tools": (
     {
@@ -82,7 +94,7 @@ SHAPES = {
       "tools": [{"name": "f"}],
       "system": "s",
     },
-    [(S, 's\n\n[{"name": "f"}]'), (U, "a"), (A, "b")],
+    [("tools", '[{"name": "f"}]'), (S, "s"), (U, "a"), (A, "b")],
   ),
   "list of strings": (
     {"conversations": ["a", "b", "c", "d"]},
@@ -101,7 +113,7 @@ SHAPES = {
         {"role": "user", "content": "thanks"},
       ]
     },
-    [(U, "ab"), (A, "c")],
+    [(S, ""), (U, "ab"), (A, "c")],
   ),
   "tool calls": (
     {
@@ -112,7 +124,316 @@ SHAPES = {
         {"role": "assistant", "content": "b"},
       ]
     },
-    [(U, "a"), (A, '[{"id": 1}]'), (U, "r"), (A, "b")],
+    [(U, "a"), (A, "", True, "", '[{"id": 1}]'), (T, "r"), (A, "b")],
+  ),
+  "a number": ({"question": 12, "answer": 0}, [(U, "12"), (A, "0")]),
+  "true": ({"question": "Even?", "answer": True}, [(U, "Even?"), (A, "true")]),
+  "a number as input": (
+    {"instruction": "Square", "input": 0, "output": 0.5},
+    [(U, "Square\n\n0"), (A, "0.5")],
+  ),
+  "context": (
+    {"instruction": "Sum up.", "context": "A passage.", "response": "ok"},
+    [(U, "Sum up.\n\nA passage."), (A, "ok")],
+  ),
+  "passages": (
+    {"question": "Who?", "passages": ["One.", "Two."], "answer": "Ada"},
+    [(U, "Who?\n\nOne.\n\nTwo."), (A, "Ada")],
+  ),
+  "a context that the prompt holds": (
+    {
+      "prompt": "Read: A passage. Who?",
+      "context": "A passage.",
+      "response": "I",
+    },
+    [(U, "Read: A passage. Who?"), (A, "I")],
+  ),
+  "an instruction and a question": (
+    {"instruction": "You are a doctor.", "question": "Why?", "answer": "So."},
+    [(U, "You are a doctor.\n\nWhy?"), (A, "So.")],
+  ),
+  "choices by letter": (
+    {"question": "2 + 2?", "A": "3", "B": "4", "C": None, "answer": "B"},
+    [(U, "2 + 2?\n\nA. 3\nB. 4"), (A, "B")],
+  ),
+  "choices and an index": (
+    {"question": "Meows?", "choices": ["dog", "cat"], "answer": 1},
+    [(U, "Meows?\n\nA. dog\nB. cat"), (A, "B")],
+  ),
+  "choices as texts and labels": (
+    {
+      "question": "Meows?",
+      "choices": {"text": ["dog", "cat"], "label": ["1", "2"]},
+      "answerKey": "2",
+    },
+    [(U, "Meows?\n\n1. dog\n2. cat"), (A, "2")],
+  ),
+  "options by letter": (
+    {
+      "question": "Meows?",
+      "options": {"A": "dog", "B": "cat"},
+      "answer": "cat",
+    },
+    [(U, "Meows?\n\nA. dog\nB. cat"), (A, "cat")],
+  ),
+  "choices that the prompt lists": (
+    {
+      "question": "Meows? A) dog B) cat",
+      "choices": ["dog", "cat"],
+      "answer": 1,
+    },
+    [(U, "Meows? A) dog B) cat"), (A, "B")],
+  ),
+  "one of several answers": (
+    {"question": "Who?", "answer": ["Ada Byron", "Augusta"]},
+    [(U, "Who?"), (A, "Ada Byron")],
+  ),
+  "squad": (
+    {
+      "context": "Ada wrote it.",
+      "question": "Who?",
+      "answers": {"text": ["Ada"], "answer_start": [0]},
+    },
+    [(U, "Who?\n\nAda wrote it."), (A, "Ada")],
+  ),
+  "chosen": (
+    {"prompt": "q", "chosen": "good", "rejected": "bad"},
+    [(U, "q"), (A, "good")],
+  ),
+  "chosen after a conversation": (
+    {
+      "conversations": [
+        {"from": "human", "value": "a"},
+        {"from": "gpt", "value": "b"},
+        {"from": "human", "value": "c"},
+      ],
+      "chosen": {"from": "gpt", "value": "good"},
+      "rejected": {"from": "gpt", "value": "bad"},
+    },
+    [(U, "a"), (A, "b"), (U, "c"), (A, "good")],
+  ),
+  "chosen that repeats the prompt": (
+    {
+      "prompt": "q",
+      "chosen": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "good"},
+      ],
+      "rejected": [],
+    },
+    [(U, "q"), (A, "good")],
+  ),
+  "chosen that repeats the last question": (
+    {
+      "prompt": [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+      ],
+      "chosen": [
+        {"role": "user", "content": "c"},
+        {"role": "assistant", "content": "good"},
+      ],
+    },
+    [(U, "a"), (A, "b"), (U, "c"), (A, "good")],
+  ),
+  "chosen that begins with the prompt": (
+    {
+      "system": "s",
+      "prompt": "a",
+      "chosen": [
+        {"role": "user", "content": "a "},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+        {"role": "assistant", "content": "d"},
+      ],
+    },
+    [(S, "s"), (U, "a "), (A, "b"), (U, "c"), (A, "d")],
+  ),
+  "chosen alone": (
+    {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a"},
+    [(U, "a"), (A, "b")],
+  ),
+  "a conversation that is answered beside chosen": (
+    {"messages": ["a", "b"], "chosen": "c"},
+    [(U, "a"), (A, "b")],
+  ),
+  "kto": (
+    {"prompt": "q", "completion": "good", "label": True},
+    [(U, "q"), (A, "good")],
+  ),
+  "legacy call": (
+    {
+      "functions": [{"name": "move"}],
+      "messages": [
+        {"role": "user", "content": "Go."},
+        {
+          "role": "assistant",
+          "content": None,
+          "function_call": {"name": "move", "arguments": '{"x": null}'},
+        },
+        {"role": "function", "name": "move", "content": ""},
+        {"role": "assistant", "content": "Done."},
+      ],
+    },
+    [
+      ("tools", '[{"name": "move"}]'),
+      (U, "Go."),
+      (A, "", True, "", '[{"name": "move", "arguments": "{\\"x\\": null}"}]'),
+      (T, ""),
+      (A, "Done."),
+    ],
+  ),
+  "a call in sharegpt": (
+    {
+      "conversations": [
+        {"from": "human", "value": "Go."},
+        {"from": "function_call", "value": '{"name": "move"}'},
+        {"from": "observation", "value": "ok"},
+        {"from": "gpt", "value": "Done."},
+      ],
+      "tools": '[{"name":  "move"}]',
+    },
+    [
+      ("tools", '[{"name":  "move"}]'),
+      (U, "Go."),
+      (A, "", True, "", '[{"name": "move"}]'),
+      (T, "ok"),
+      (A, "Done."),
+    ],
+  ),
+  "tools in words": (
+    {"system": "s", "tools": "search(text)", "prompt": "a", "response": "b"},
+    [(S, "s\n\nsearch(text)"), (U, "a"), (A, "b")],
+  ),
+  "thought": (
+    {
+      "messages": [
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "content": "4", "reasoning_content": "two, two"},
+      ]
+    },
+    [(U, "2 + 2?"), (A, "4", True, "two, two", "")],
+  ),
+  "thought beside a response": (
+    {"question": "2 + 2?", "reasoning": "two, two", "answer": "4"},
+    [(U, "2 + 2?"), (A, "4", True, "two, two", "")],
+  ),
+  "a late system turn": (
+    {
+      "messages": [
+        {"role": "user", "content": "a"},
+        {"role": "system", "content": "s"},
+        {"role": "assistant", "content": "b"},
+      ]
+    },
+    [(U, "a"), (S, "s"), (A, "b")],
+  ),
+  "two users and two assistants": (
+    {
+      "messages": [
+        {"role": "user", "content": "a"},
+        {"role": "user", "content": "b"},
+        {"role": "assistant", "content": "c"},
+        {"role": "assistant", "content": "d"},
+      ]
+    },
+    [(U, "a"), (U, "b"), (A, "c"), (A, "d")],
+  ),
+  "a system field and another turn": (
+    {
+      "system": "s",
+      "messages": [
+        {"role": "system", "content": "t"},
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+      ],
+    },
+    [(S, "s"), (S, "t"), (U, "a"), (A, "b")],
+  ),
+  "a system field and the same turn": (
+    {
+      "system": "s",
+      "messages": [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+      ],
+    },
+    [(S, "s"), (U, "a"), (A, "b")],
+  ),
+  "an empty system text": (
+    {"system": "", "prompt": "a", "response": "b"},
+    [(S, ""), (U, "a"), (A, "b")],
+  ),
+  "no system text": (
+    {"system": None, "prompt": "a", "response": "b"},
+    [(U, "a"), (A, "b")],
+  ),
+  "parts with values": (
+    {
+      "messages": [
+        {"role": "user", "content": [{"type": "text", "value": "a"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "b"}]},
+      ]
+    },
+    [(U, "a"), (A, "b")],
+  ),
+  "gemini": (
+    {
+      "systemInstruction": {"parts": [{"text": "s"}]},
+      "contents": [
+        {"role": "user", "parts": [{"text": "a"}, {"text": "b"}]},
+        {"role": "model", "parts": [{"text": "c"}]},
+      ],
+    },
+    [(S, "s"), (U, "ab"), (A, "c")],
+  ),
+  "messages in a string": (
+    {"messages": json.dumps(["a", "b"])},
+    [(U, "a"), (A, "b")],
+  ),
+  "pairs of role and text": (
+    {"conversation": [["human", "a"], ["gpt", "b"]]},
+    [(U, "a"), (A, "b")],
+  ),
+  "pairs of texts": (
+    {"conversation": [["a", "b"], ["c", "d"]]},
+    [(U, "a"), (A, "b"), (U, "c"), (A, "d")],
+  ),
+  "pairs by name": (
+    {
+      "conversation": [
+        {"system": "s", "human": "a", "assistant": "b"},
+        {"human": "c", "assistant": "d"},
+      ]
+    },
+    [(S, "s"), (U, "a"), (A, "b"), (U, "c"), (A, "d")],
+  ),
+  "numbered turns": (
+    {"turn_1": "a", "turn_2": "b", "turn_10": "d", "turn_9": "c"},
+    [(U, "a"), (A, "b"), (U, "c"), (A, "d")],
+  ),
+  "instances": (
+    {"instruction": "a", "instances": [{"input": "b", "output": "c"}]},
+    [(U, "a\n\nb"), (A, "c")],
+  ),
+  "keys in capitals": (
+    {"messages": [{"Role": "User", "Content": "a"}, {"User": "b", "Bot": "c"}]},
+    [(U, "a"), (U, "b"), (A, "c")],
+  ),
+  "tools as texts": (
+    {"tools": ['{"name": "f"}', '{"name": "g"}'], "messages": ["a", "b"]},
+    [("tools", '[{"name": "f"}, {"name": "g"}]'), (U, "a"), (A, "b")],
+  ),
+  "keys of two kinds, one null": (
+    {
+      "messages": [
+        {"from": None, "value": None, "role": "user", "content": "a"},
+        {"from": "gpt", "value": "b", "role": None, "content": None},
+      ]
+    },
+    [(U, "a"), (A, "b")],
   ),
 }
 
@@ -137,20 +458,72 @@ def test_input_is_kept(text):
   assert read(record)[0] == (U, f"Hi\n\n{text}")
 
 
-def message(role, content):
-  return {"role": role, "content": content}
-
-
 @pytest.mark.parametrize(
   ("record", "reason"),
   [
     ({"prompt": "a", "response": ""}, "empty response"),
     ({"prompt": "a", "response": None}, "empty response"),
     ({"prompt": "a", "response": " \n"}, "empty response"),
-    ({"prompt": "a", "response": 4}, "response is not text"),
+    ({"prompt": "a", "response": float("inf")}, "response is not text"),
+    ({"prompt": "a", "response": {"x": "b"}}, "response is not text"),
+    ({"prompt": ["a", "b"], "response": "c"}, "prompt is a list of texts"),
+    ({"question": "a", "choices": ["b"], "answer": 3}, "none of the choices"),
+    ({"question": "a", "choices": ["b"], "answer": "0"}, "none of the choices"),
+    ({"question": "a", "answers": [{"x": "b"}]}, "message has no role"),
+    ({"question": "a", "choices": "b or c", "answer": "b"}, "no list of texts"),
+    (
+      {"question": "a", "context": [["b"]], "answer": "b"},
+      "context is not text",
+    ),
+    ({"prompt": "a", "completion": "b", "label": False}, "no answer is learnt"),
+    ({"prompt": "a", "completion": "b", "weight": 0}, "no answer is learnt"),
+    (
+      {
+        "prompt": "a",
+        "chosen": [message("user", "other"), message("assistant", "b")],
+      },
+      "response answers another prompt",
+    ),
+    ({"messages": "[1"}, "conversation is not a list"),
+    (
+      {"messages": ["a", message("assistant", "b")]},
+      "mixes texts and messages",
+    ),
+    ({"messages": [{"content": "a"}]}, "message has no role"),
+    (
+      {"messages": {"from": ["human", "gpt"], "value": ["a"]}},
+      "columns of a conversation differ in length",
+    ),
+    (
+      {
+        "messages": [
+          message("user", "a"),
+          message("assistant", "b") | {"train_detail": [{"begin_offset": 0}]},
+        ]
+      },
+      "parts of an answer have weights",
+    ),
+    (
+      {
+        "messages": [
+          message("user", "a"),
+          message("assistant", "b") | {"weight": "x"},
+        ]
+      },
+      "weight is no number",
+    ),
+    (
+      {
+        "messages": [
+          message("user", "a"),
+          message("assistant", "b") | {"tool_calls": ["f()"]},
+        ]
+      },
+      "tool call is no JSON object",
+    ),
     ({"prompt": "", "response": "b"}, "empty prompt"),
     ({"prompt": {"x": 1}, "response": "b"}, "prompt is not text"),
-    ({"instruction": "a", "input": 1, "output": "b"}, "input is not text"),
+    ({"instruction": "a", "input": [1], "output": "b"}, "input is not text"),
     ({"prompt": "a", "response": "b", "history": ["c"]}, "history is not"),
     ({"prompt": "a", "response": "b", "history": [["", "d"]]}, "empty prompt"),
     ({"messages": []}, "no response"),
@@ -158,6 +531,14 @@ def message(role, content):
     ({"messages": "hello"}, "conversation is not a list"),
     ({"messages": [message("user", "a")]}, "no response"),
     ({"messages": [message("assistant", "a")]}, "no prompt before"),
+    (
+      {"messages": [message("system", ""), message("assistant", "a")]},
+      "no prompt before",
+    ),
+    (
+      {"tools": [{"name": "f"}], "messages": [message("assistant", "a")]},
+      "no prompt before",
+    ),
     ({"messages": [message("narrator", "a")]}, "unknown role"),
     ({"messages": [message(None, "a")]}, "unknown role"),
     ({"messages": [[1]]}, "message is neither"),
@@ -198,13 +579,171 @@ def test_mapped_paths():
     read(record, conversation="talk")
 
 
+@pytest.mark.parametrize(
+  ("weight", "learnt"),
+  [
+    ({"weight": 0}, False),
+    ({"weight": 1}, True),
+    ({"weight": None}, True),
+    ({"weight": "0"}, False),
+    ({"loss_weight": 0.0}, False),
+    ({"train": False}, False),
+    ({"train": True}, True),
+    ({"training": "false"}, False),
+    ({"loss": False}, False),
+    ({"mask": True}, False),
+    ({"mask": False}, True),
+    ({"label": False}, False),
+    ({"label": "a class"}, True),
+    ({"weight": 1, "train": False}, False),
+    ({"weight": 0, "train": True}, False),
+  ],
+)
+def test_an_answer_that_is_not_learnt(weight, learnt):
+  said = read(
+    {
+      "messages": [
+        message("user", "a"),
+        message("assistant", "b") | weight,
+        # What stands beside a question says nothing of the answers.
+        message("user", "c") | {"weight": 0},
+        message("assistant", "d"),
+      ]
+    }
+  )
+  expected = (A, "b") if learnt else (A, "b", False, "", "")
+  assert said == [(U, "a"), expected, (U, "c"), (A, "d")]
+
+
+def test_the_rule_for_several_answers():
+  record = {"question": "Who?", "answers": ["", "Ada", "Ada Byron"]}
+  assert read(record)[-1] == (A, "Ada")
+  assert read(record, answers="longest")[-1] == (A, "Ada Byron")
+  with pytest.raises(records.Reject, match="several answers"):
+    read(record, answers="reject")
+  assert (
+    read(record | {"answers": ["", "Ada"]}, answers="reject")[-1][1] == "Ada"
+  )
+
+
+UNREAD = {
+  "a text field": (
+    {"prompt": "a", "response": "b", "hint": "c", "id": "d", "n": 3},
+    {"hint"},
+  ),
+  "an empty one": ({"prompt": "a", "response": "b", "hint": " "}, set()),
+  "text within": (
+    {"prompt": "a", "response": "b", "facts": {"x": [1, "c"]}},
+    {"facts"},
+  ),
+  "rejected": ({"prompt": "a", "chosen": "b", "rejected": "c"}, {"rejected"}),
+  "chosen beside an answer": (
+    {"messages": ["a", "b"], "chosen": "c"},
+    {"chosen"},
+  ),
+  "other answers": (
+    {"question": "a", "answer": ["b", "c"]},
+    {"all of `answer` but one"},
+  ),
+  "other instances": (
+    {"instruction": "a", "instances": [{"output": "b"}, {"output": "c"}]},
+    {"all of `instances` but one"},
+  ),
+  "in messages": (
+    {
+      "messages": [
+        {"role": "user", "content": "a", "hint": "c", "name": "bob"},
+        {"role": "assistant", "content": "b", "refusal": None},
+      ]
+    },
+    {"messages.hint"},
+  ),
+  "what follows the last answer": (
+    {"messages": ["a", "b", "c"]},
+    {"turns after the last answer"},
+  ),
+  "a weight between": (
+    {"messages": [{"user": "a", "assistant": "b", "weight": 0.5}]},
+    {"weight other than 0 and 1"},
+  ),
+  "a weight of the whole record": (
+    {"prompt": "a", "response": "b", "weight": 3},
+    {"`weight` of the whole record"},
+  ),
+  "a mask of tokens": (
+    {"messages": ["a", "b"], "loss_mask": [0, 1]},
+    {"`loss_mask` of the whole record"},
+  ),
+  "a mask of the record": (
+    {"messages": ["a", "b"], "mask": False},
+    {"`mask` of the whole record"},
+  ),
+  "a class": ({"prompt": "a", "response": "b", "label": 3}, set()),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_what_nobody_reads_is_noted(name):
+  record, expected = UNREAD[name]
+  notes = unread.Notes()
+  read(record, notes=notes)
+  assert notes.unread == expected
+
+
+def test_a_reject_names_the_turn():
+  said = [message("user", "a"), message("narrator", "b")]
+  with pytest.raises(records.Reject) as caught:
+    read({"messages": said})
+  assert caught.value.detail == "turn 2 of 2: 'narrator'"
+  said = [*"ab", " ", "d"]
+  with pytest.raises(records.Reject) as caught:
+    read({"messages": said})
+  assert caught.value.detail == "turn 3 of 4"
+
+
 def test_real_tool_conversations_keep_every_turn(shared):
   path = shared / "data" / "glaive_toolcall_300.jsonl.gz"
   with gzip.open(path, "rt", encoding="utf-8") as lines:
     real = [json.loads(line) for line in lines]
   assert len(real) == 300
   for record in real:
-    said = read(record)
+    read_as = fields.resolve(record, fields.Fields())
+    head, *said = turns.to_turns(record, read_as)
+    if head.role == "tools":
+      assert head.text == record["tools"]
+    else:
+      said.insert(0, head)
+      assert record["tools"] == "[]"
     expected = [turn["value"] for turn in record["conversations"]]
-    assert [turn.text for turn in said if turn.role != S] == expected
-    assert (said[0][0] == S) == (record["tools"] != "[]")
+    # A call is a list of calls, of one here.
+    assert [turn.text or turn.calls[1:-1] for turn in said] == expected
+    assert not any(turn.role == "system" for turn in said)
+
+
+@pytest.mark.parametrize(
+  ("name", "expected"),
+  [
+    ("w/openai_weight", [True, False, True, True]),
+    ("w/axolotl_train", [True, False, True, True]),
+  ],
+)
+def test_real_weights(shared, name, expected):
+  lines = (shared / f"cases/in/{name}.jsonl").read_text().splitlines()
+  assert len(lines) == 60
+  for record in map(json.loads, lines):
+    read_as = fields.resolve(record, fields.Fields())
+    said = turns.to_turns(record, read_as)
+    assert [turn.is_learnt for turn in said] == expected
+
+
+def test_calls_of_columnar_files_are_those_of_json_lines(shared):
+  folder = shared / "cases/in/tools"
+  rows = parquet.read_table(folder / "calls.parquet").to_pylist()
+  lines = (folder / "calls.jsonl").read_text().splitlines()
+  made = []
+  for record in (*rows, *map(json.loads, lines)):
+    said = turns.to_turns(record, fields.Fields(conversation="messages"))
+    assert [turn.role for turn in said] == [U, A, T, A]
+    made.append(said[1].calls)
+  assert "null" not in "".join(made)
+  assert made[:60] == made[60:]

@@ -60,10 +60,12 @@ def _pool_texts(config: config_lib.Config) -> Iterator[str]:
     rejects=lambda reject: None,
     fields=config.pool.fields,
     overrides=config.pool.overrides,
+    answers=config.pool.answers,
     limit=config.pool.limit,
   )
   for _, example in zip(range(_TOKENIZER_EXAMPLES), examples, strict=False):
-    yield from (turn.text for turn in example.turns)
+    for turn in example.turns:
+      yield from filter(None, (turn.thought, turn.calls, turn.text))
 
 
 def signature(

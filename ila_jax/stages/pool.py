@@ -21,16 +21,16 @@ from ila_jax import (
   shards,
   sources,
   tokens,
+  unread,
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
+from ila_jax import rejects as rejects_lib
 from ila_jax.stages import base
 
 INDEX = "index.parquet"
 REJECTS = "rejects.jsonl"
 COUNTS = "counts.json"
-# A domain is a label; columns of text have the width of their widest.
-_DOMAIN_CHARACTERS = 100
 # Examples that are tokenized in one call, by all threads.
 _TOKENIZE_EXAMPLES = 1024
 
@@ -104,22 +104,26 @@ def _read_and_write(
   tokenizer = base.tokenizer(config, workdir)
   columns: dict[str, list] = collections.defaultdict(list)
   read: collections.Counter[str] = collections.Counter()
+  reading = unread.Reading()
   labelled = 0
   with (
     artifacts.atomic(stage.folder / REJECTS) as temporary,
     temporary.open("w", encoding="utf-8") as file,
   ):
-    rejects = pool.RejectCounter(
-      lambda rejected: file.write(artifacts.json_line(rejected._asdict())),
+    rejects = rejects_lib.RejectCounter(
+      lambda rejected: file.write(artifacts.json_line(rejected.written())),
       max_reject_fraction=config.pool.max_reject_fraction,
     )
-    for shard, kept in enumerate(_shards(config, tokenizer, rejects, read)):
+    passing = _shards(config, tokenizer, rejects, read, reading)
+    for shard, kept in enumerate(passing):
       _write_shard(workdir, shard, len(columns["id"]), kept)
       for example, encoded in kept:
         _add_to_index(columns, example, encoded)
         labelled += example.has_labels
   # The rejects are on disk by now, also when they end the run here.
   _say_rejects(stage.folder, rejects, columns["truncated"])
+  for line in unread.shares(reading.told()):
+    metrics.say(f"  {line}")
   limited = read["examples"] == config.pool.limit
   if limited:
     metrics.say(
@@ -140,6 +144,7 @@ def _read_and_write(
       "with_labels": labelled,
       "with_domain": sum(bool(domain) for domain in columns["domain"]),
       "limited": limited,
+      **reading.told(),
       "truncated": sum(columns["truncated"]),
       "longest": max(
         int(p + r)
@@ -158,8 +163,9 @@ def _read_and_write(
 def _shards(
   config: config_lib.Config,
   tokenizer: Any,
-  rejects: pool.RejectCounter,
+  rejects: rejects_lib.RejectCounter,
   read: collections.Counter[str],
+  reading: unread.Reading,
 ) -> Iterator[list[tuple[pool.Example, tokens.Encoded]]]:
   """Yields the usable examples, a shard at a time; counts what was read."""
   examples = metrics.progress(
@@ -168,8 +174,10 @@ def _shards(
       rejects=rejects,
       fields=config.pool.fields,
       overrides=config.pool.overrides,
+      answers=config.pool.answers,
       limit=config.pool.limit,
       announce=lambda message: metrics.say(f"  {message}"),
+      reading=reading,
     ),
     desc="pool",
     unit="examples",
@@ -189,7 +197,7 @@ def _shards(
 def _tokenized(
   config: config_lib.Config,
   tokenizer: Any,
-  rejects: pool.RejectCounter,
+  rejects: rejects_lib.RejectCounter,
   batch: tuple[pool.Example, ...],
 ) -> Iterator[tuple[pool.Example, tokens.Encoded]]:
   encoded = tokens.encode_many(
@@ -201,12 +209,13 @@ def _tokenized(
   for example, result in zip(batch, encoded, strict=True):
     if isinstance(result, records.Reject):
       rejects(
-        pool.Rejected(
+        rejects_lib.Rejected(
           example.file,
           example.line,
           example.source,
           result.reason,
           result.detail,
+          example.record_json,
         )
       )
     else:
@@ -247,7 +256,7 @@ def _add_to_index(
   columns["n_prompt_tokens"].append(len(encoded.ids) - n_response)
   columns["n_response_tokens"].append(n_response)
   columns["n_labels"].append(example.n_labels)
-  columns["domain"].append(example.domain[:_DOMAIN_CHARACTERS])
+  columns["domain"].append(example.domain)
   columns["truncated"].append(encoded.truncated)
   columns["largest_token"].append(int(encoded.ids.max()))
 
@@ -304,7 +313,7 @@ def _check_size(config: config_lib.Config, n_tokens: np.ndarray) -> None:
 
 
 def _say_rejects(
-  folder: epath.Path, rejects: pool.RejectCounter, truncated: list[bool]
+  folder: epath.Path, rejects: rejects_lib.RejectCounter, truncated: list[bool]
 ) -> None:
   total, used = rejects.reasons.total(), len(truncated)
   line = f"  read {used + total:,}, used {used:,}, rejected {total:,}"

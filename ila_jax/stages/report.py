@@ -6,7 +6,7 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, metrics, provenance, report, shards
+from ila_jax import artifacts, metrics, provenance, report, shards, unread
 from ila_jax import config as config_lib
 from ila_jax.stages import (
   base,
@@ -252,6 +252,7 @@ def _headline(
       f"Of {found['read']:,} records {found['used']:,} are usable and "
       f"{found['rejected']:,} are not."
     )
+    lines += unread.sentences(found)
   if "select" in records:
     coverage = artifacts.read_json(workdir / _COVERAGE)
     ours, *rivals = coverage["table"]

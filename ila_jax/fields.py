@@ -1,0 +1,261 @@
+"""Fields: where a record keeps prompt, response and the rest.
+
+They are detected from the names of the fields that hold something, record by
+record, and can be overridden by a mapping of dotted paths.
+"""
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ila_jax import errors, records, transcripts, unread
+
+
+class Fields(NamedTuple):
+  """Where a record keeps things: dotted paths such as `instances.0.output`.
+
+  Either `conversation`, which `response` goes on where it ends without an
+  answer; or `prompt` and `response` (with `history`, a list of pairs, before
+  them). An empty string: no such field. `context` and `choices` may name
+  several fields, with commas between.
+  """
+
+  prompt: str = ""
+  input: str = ""
+  context: str = ""
+  choices: str = ""
+  response: str = ""
+  thought: str = ""
+  system: str = ""
+  tools: str = ""
+  history: str = ""
+  conversation: str = ""
+  labels: str = ""
+  domain: str = ""
+
+  def __str__(self) -> str:
+    pairs = zip(self._fields, self, strict=True)
+    return ", ".join(f"{name} = {path}" for name, path in pairs if path)
+
+
+# Fields with a conversation in them, whatever else a record holds.
+_CONVERSATIONS = ("messages", "conversations", "conversation")
+# ... where nothing else is known and they hold messages, or texts in turn. A
+# list of texts under another name, such as `turns`, may hold questions alone.
+_MESSAGES = ("contents", "turns", "chat", "chosen_messages", "chosen")
+_EITHER = ("dialogue", "dialog", "data")
+_TRANSCRIPTS = ("text", "chosen", "dialogue", "dialog", "chat")
+_TURN = re.compile(r"turn_?(\d+)")
+_CHOSEN = ("chosen", "answers", "responses")
+# Prompts, and the responses that each goes with: the first that is there.
+_RESPONSES = {
+  "instruction": ("output", "response", "completion", "answer", "solution"),
+  "prompt": ("completion", "response", "output", "answer", "solution"),
+  "question": ("answer", "response", "output", "completion", "solution"),
+  "query": ("response", "answer", "output", "completion", "solution"),
+  "problem": ("solution", "answer", "response", "output", "completion"),
+  "inputs": ("targets", "target", "outputs", "output"),
+  "input": ("output", "target", "response", "completion", "answer", "chosen"),
+  "user": ("assistant", "bot"),
+  "human": ("assistant", "bot", "gpt"),
+}
+_RESPONSES["question"] += ("answer_key",)
+for _name in ("instruction", "prompt", "question", "query", "problem"):
+  _RESPONSES[_name] += ("targets", "target", *_CHOSEN)
+# What goes on with a conversation that ends without an answer.
+_CONTINUED = ("chosen", "completion", "response", "output", "answer")
+_QUESTIONS = ("question", "query", "problem")
+_CONTEXTS = (
+  *("context", "contexts", "passage", "passages", "document", "article"),
+  *("paragraph", "background", "knowledge", "support", "story"),
+)
+_CHOICES = ("choices", "options")
+_CHOICE = re.compile(r"[A-J]|(?:option|choice)_?(?:[a-jA-J]|\d)|op[a-e]")
+_SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
+_TOOLS = ("tools", "functions")
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+# What may say of a whole record that it is not to be learnt.
+VERDICTS = ("weight", "train", "loss", "label", "kto_tag", "loss_mask", "mask")
+
+
+def check_names(mapping: Mapping[str, str], *, where: str) -> None:
+  """Checks a user's field mapping; `where` names it in the message.
+
+  Raises:
+    InputError: for a name that is no field.
+
+  >>> check_names({"prompt": "problem"}, where="config.pool.fields")
+  """
+  for name in mapping:
+    if name not in Fields._fields:
+      raise errors.InputError(
+        f"{where} has the key {name!r}; allowed: {', '.join(Fields._fields)}. "
+        "Each names a path in the record, such as 'instances.0.output'."
+      )
+
+
+def _kind(value: Any) -> str:
+  if value is None or value in ("", [], {}):
+    return ""
+  if isinstance(value, str):
+    return "text"
+  if isinstance(value, dict):
+    return "object"
+  if isinstance(value, list):
+    return "texts" if isinstance(value[0], str) else "list"
+  return "number"
+
+
+_Shape = tuple[tuple[str, str], ...]
+
+
+@functools.lru_cache(maxsize=4096)
+def _detect(shape: _Shape) -> Fields | None:
+  """Fields by their names and kinds; those that are filled come first."""
+  every = {unread.plain_name(name): name for name, _ in reversed(shape)}
+  filled = {unread.plain_name(n): n for n, kind in reversed(shape) if kind}
+  for there in (filled, every):
+    found = _conversation(there, every) or _pair(there, every, shape)
+    if found is None and there is filled:
+      found = _other_list(shape, every)
+    if found:
+      return found
+  return None
+
+
+def _first(names: tuple[str, ...], there: Mapping[str, str]) -> str:
+  return next((there[name] for name in names if name in there), "")
+
+
+def _conversation(
+  there: dict[str, str], every: dict[str, str]
+) -> Fields | None:
+  conversation = _first(_CONVERSATIONS, there)
+  if not conversation:
+    return None
+  return Fields(
+    conversation=conversation,
+    response=_first(_CONTINUED, there),
+    system=_first(_SYSTEMS, every),
+    tools=_first(_TOOLS, every),
+  )
+
+
+def _pair(
+  there: dict[str, str], every: dict[str, str], shape: _Shape
+) -> Fields | None:
+  """A prompt and a response, with all that stands beside them."""
+  for prompt, responses in _RESPONSES.items():
+    response = _first(responses, there)
+    instances = prompt == "instruction" and there.get("instances")
+    if prompt not in there or not (response or instances):
+      continue
+    every = {name: field for name, field in every.items() if name != prompt}
+    contexts = _QUESTIONS if prompt in ("instruction", "prompt") else ()
+    contexts = [every[n] for n in (*contexts, *_CONTEXTS) if n in every]
+    contexts = [name for name in contexts if dict(shape)[name] != "object"]
+    texts = {n: f for n, f in every.items() if dict(shape)[f] == "text"}
+    choices = [n for n, kind in shape if kind and _CHOICE.fullmatch(n)]
+    return Fields(
+      prompt=there[prompt],
+      input=(every.get("input", "") if response else f"{instances}.0.input"),
+      context=", ".join(contexts),
+      choices=(
+        ", ".join(choices) if len(choices) > 1 else _first(_CHOICES, every)
+      ),
+      response=response or f"{instances}.0.output",
+      thought=_first(_THOUGHTS, texts),
+      system=_first(_SYSTEMS, every),
+      tools=_first(_TOOLS, every),
+      history=_first(("history",), every),
+    )
+  return None
+
+
+def _other_list(shape: _Shape, every: dict[str, str]) -> Fields | None:
+  """A conversation under a name that is often used for other things."""
+  kinds = dict(shape)
+  names = [n for n in (*_MESSAGES, *_EITHER) if n in every]
+  names = [
+    every[n]
+    for n in names
+    if kinds[every[n]] in ("list", "object")
+    or (kinds[every[n]] == "texts" and n in _EITHER)
+  ]
+  turns = [name for name, kind in shape if kind and _TURN.fullmatch(name)]
+  turns.sort(key=lambda name: int(_TURN.fullmatch(name)[1]))
+  if not names and len(turns) < 2:
+    return None
+  return Fields(
+    conversation=names[0] if names else ", ".join(turns),
+    system=_first(_SYSTEMS, every),
+    tools=_first(_TOOLS, every),
+  )
+
+
+def detect(record: Mapping[str, Any]) -> Fields | None:
+  """Which fields hold prompt and response, by their names; None if unknown.
+
+  Of several shapes, that one whose fields are filled. Known: a conversation
+  (`messages`, `conversations`, ...), a prompt (`instruction` with `input`,
+  `prompt`, `question`, `problem`, ...) with a response (`output`, `answer`,
+  `chosen`, ...), `turn_1` and so on, and transcripts in `text`. Names count in
+  any case.
+
+  >>> str(detect({"Question": "1 + 1?", "Answer": "2", "messages": None}))
+  'prompt = Question, response = Answer'
+  """
+  found = _detect(tuple((name, _kind(value)) for name, value in record.items()))
+  if found is None:
+    for name, value in record.items():
+      may_be = unread.plain_name(name) in _TRANSCRIPTS
+      if may_be and isinstance(value, str) and transcripts.split(value):
+        return Fields(conversation=name)
+  return found
+
+
+def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
+  """The fields to read: what is configured, and for the rest what is detected.
+
+  A configured prompt or conversation replaces all that was detected but the
+  response; labels and domain are never guessed.
+
+  Raises:
+    Reject: no known shape; the detail lists the record's fields.
+
+  >>> str(resolve({"task": "1 + 1?", "answer": "2"},
+  ...             Fields(prompt="task", response="answer")))
+  'prompt = task, response = answer'
+  """
+  found = detect(record) or Fields()
+  if configured.conversation or configured.prompt:
+    found = Fields(response="" if configured.conversation else found.response)
+  elif configured.response:
+    found = found._replace(conversation="")
+  if any(configured):
+    found = Fields(*(c or f for c, f in zip(configured, found, strict=True)))
+  if not (found.conversation or (found.prompt and found.response)):
+    raise records.Reject(
+      "no known record shape", f"fields: {', '.join(record)}"
+    )
+  return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _left(names: tuple[str, ...], read: Fields) -> tuple[str, ...]:
+  used = {part.strip() for path in read for part in path.split(",")}
+  used |= {path.partition(".")[0] for path in used} | set(read)
+  return tuple(
+    name for name in names if name not in used and not unread.is_ignored(name)
+  )
+
+
+def left(record: Mapping[str, Any], read: Fields) -> tuple[str, ...]:
+  """The fields of a record that are neither read nor in the closed list.
+
+  >>> left({"prompt": 0, "response": 0, "id": 0, "hint": 0},
+  ...      Fields(prompt="prompt", response="response"))
+  ('hint',)
+  """
+  return _left(tuple(record), read)

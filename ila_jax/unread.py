@@ -1,0 +1,225 @@
+"""What a record holds and nobody reads: a closed list, and what is told.
+
+A field is read, or its name stands in the list below, or, where it holds text,
+the pool tells it once, with its share of the records.
+"""
+
+import collections
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# Names that say nothing of what is asked or answered. As `plain_name` spells
+# them; those that end in one of `_ENDINGS` count as well.
+IGNORED = frozenset(
+  (
+    *("id", "idx", "index", "uid", "uuid", "guid", "key", "row", "line", "no"),
+    *("number", "order", "position", "rank", "turn", "round", "name", "path"),
+    *("url", "uri", "link", "links", "href", "file", "filename", "filepath"),
+    *("source", "sources", "data_source", "dataset", "dataset_name", "origin"),
+    *("origin_dataset", "subset", "split", "config", "repo", "repository"),
+    *("date", "time", "datetime", "timestamp", "created", "created_at"),
+    *("updated", "updated_at", "create_time", "update_time", "version"),
+    *("metadata", "meta", "meta_data", "extra_info", "info", "license"),
+    *("licence", "copyright", "hash", "sha", "sha1", "sha256", "md5", "digest"),
+    *("checksum", "fingerprint", "signature", "lang", "language", "locale"),
+    *("token_count", "tokens", "n_tokens", "num_tokens", "length", "len"),
+    *("num_turns", "n_turns", "turn_count", "word_count", "size"),
+    *("score", "scores", "rating", "ratings", "reward", "rewards", "quality"),
+    *("perplexity", "ppl", "logprob", "logprobs", "temperature", "top_p"),
+    *("model", "model_name", "model_id", "generator", "engine", "author"),
+    *("annotator", "annotators", "annotator_id", "user_id", "worker", "status"),
+    *("finish_reason", "stop_reason", "object", "type_id", "refusal"),
+    *("parallel_tool_calls", "tool_choice", "answer_start", "embedding"),
+    "__index_level_0__",
+  )
+)
+_ENDINGS = re.compile(
+  r"_(id|ids|idx|index|url|urls|uri|hash|date|timestamp|tokens|count|length|"
+  r"score|scores|rating|model|version)$"
+)
+# A record nested deeper than that is looked at no further.
+_DEPTH = 8
+# Shapes that are told in full; mixtures of data sets may have dozens.
+_SHAPES = 6
+# Names that are counted; where records have keys of their own, the rest is one.
+_NAMES = 100
+_NAME_CHARACTERS = 80
+_OTHERS = "fields of other names"
+
+
+@functools.lru_cache(maxsize=4096)
+def plain_name(name: str) -> str:
+  """A field's name in lower case, with underscores between its words.
+
+  >>> plain_name("System-Prompt"), plain_name("systemPrompt")
+  ('system_prompt', 'system_prompt')
+  """
+  spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip())
+  return re.sub(r"[-\s]+", "_", spaced).lower()
+
+
+@functools.lru_cache(maxsize=4096)
+def is_ignored(name: str) -> bool:
+  """Whether a field of that name may go unread without a word.
+
+  >>> is_ignored("prompt_id"), is_ignored("context")
+  (True, False)
+  """
+  name = plain_name(name)
+  return name in IGNORED or bool(_ENDINGS.search(name))
+
+
+def has_text(value: Any, depth: int = _DEPTH) -> bool:
+  """Whether a value is or holds text that is more than space.
+
+  >>> has_text([{"a": "b"}]), has_text([1, {"a": " "}])
+  (True, False)
+  """
+  if isinstance(value, str):
+    return bool(value.strip())
+  if depth and isinstance(value, Mapping):
+    return any(has_text(item, depth - 1) for item in value.values())
+  if depth and isinstance(value, list):
+    return any(has_text(item, depth - 1) for item in value)
+  return False
+
+
+class Notes:
+  """What one record held beside that which was read of it.
+
+  Attributes:
+    unread: fields with text that nothing reads, and what else is left out.
+    weights: fields that say which answers are learnt.
+  """
+
+  def __init__(self):
+    self.unread: set[str] = set()
+    self.weights: set[str] = set()
+
+  def leave(
+    self, holder: Mapping[str, Any], names: Iterable[str], prefix: str = ""
+  ) -> None:
+    """Notes those of the fields `names` that hold text.
+
+    >>> notes = Notes()
+    >>> notes.leave({"context": "x", "k": 1}, ["context", "k"])
+    >>> notes.unread
+    {'context'}
+    """
+    self.unread.update(prefix + n for n in names if has_text(holder[n]))
+
+
+class Reading:
+  """What was read as what in a whole pool, for the run and the report.
+
+  Attributes:
+    shapes: examples by the fields that were read.
+    sources: the sources of each shape.
+    weights: examples by the field that says which answers are learnt.
+    unread: examples by what went unread.
+
+  >>> reading, notes = Reading(), Notes()
+  >>> notes.unread.add("context")
+  >>> reading.add("a", "prompt = q, response = a", notes)
+  ['a: prompt = q, response = a', 'a: not read: `context`']
+  >>> sentences(reading.told())[1]
+  'Not read: `context`, 100 % of the records.'
+  """
+
+  def __init__(self):
+    self.shapes: collections.Counter[str] = collections.Counter()
+    self.sources: dict[str, dict[str, None]] = {}
+    self.weights: collections.Counter[str] = collections.Counter()
+    self.unread: collections.Counter[str] = collections.Counter()
+
+  def add(self, source: str, shape: str, notes: Notes) -> list[str]:
+    """Counts one example; returns what it is the first to show, in words."""
+    self.shapes[shape] += 1
+    new = []
+    sources = self.sources.setdefault(shape, {})
+    if source not in sources:
+      sources[source] = None
+      new.append(f"{source}: {shape}")
+    if not (notes.weights or notes.unread):
+      return new
+    for what, found, seen in (
+      ("weights", notes.weights, self.weights),
+      ("not read", notes.unread, self.unread),
+    ):
+      first = sorted(found - seen.keys())
+      if len(seen) + len(first) > _NAMES:
+        found = {name if name in seen else _OTHERS for name in found}
+        first = sorted(found - seen.keys())
+      if first:
+        new.append(f"{source}: {what}: {', '.join(map(_quoted, first))}")
+      seen.update(found)
+    return new
+
+  def told(self) -> dict[str, Any]:
+    """The same as plain values, as `pool/counts.json` keeps them."""
+    return {
+      "read_as": [
+        {"fields": shape, "examples": n, "sources": list(self.sources[shape])}
+        for shape, n in self.shapes.most_common()
+      ],
+      "weights": dict(self.weights.most_common()),
+      "unread": dict(self.unread.most_common()),
+    }
+
+
+def sentences(told: Mapping[str, Any]) -> list[str]:
+  """What was read as what, in sentences; `told` is from `Reading.told`.
+
+  >>> shape = {"fields": "prompt = q", "examples": 4, "sources": ["a", "b"]}
+  >>> sentences({"read_as": [shape], "weights": {}, "unread": {}})
+  ['Read from a, b: prompt = q.']
+  """
+  shapes = told["read_as"]
+  lines = [
+    f"Read from {_some(shape['sources'], 3)}: {shape['fields']}."
+    for shape in shapes[:_SHAPES]
+  ]
+  if len(shapes) > _SHAPES:
+    rest = sum(shape["examples"] for shape in shapes[_SHAPES:])
+    lines.append(
+      f"{len(shapes) - _SHAPES} more shapes, of {rest:,} records, stand in "
+      "pool/counts.json."
+    )
+  return lines + [f"{line[0].upper()}{line[1:]}." for line in shares(told)]
+
+
+def shares(told: Mapping[str, Any]) -> list[str]:
+  """The shares of the records that have weights, or something unread.
+
+  >>> shape = {"fields": "conversation = chat", "examples": 400, "sources": []}
+  >>> shares({"read_as": [shape], "weights": {"train": 1}, "unread": {}})
+  ['weights: `train`, under 1 % of the records']
+  """
+  lines = []
+  examples = sum(shape["examples"] for shape in told["read_as"])
+  for what, key in (("weights", "weights"), ("not read", "unread")):
+    parts = [
+      f"{_quoted(n)}, {_share(k, examples)}" for n, k in told[key].items()
+    ]
+    if parts:
+      parts[0] += " of the records"
+      lines.append(f"{what}: {_some(parts, 10, '; ')}")
+  return lines
+
+
+def _quoted(name: str) -> str:
+  """A field's name between marks; what is said in words stays as it is."""
+  name = "".join(c if c.isprintable() else "�" for c in name[:_NAME_CHARACTERS])
+  return name if " " in name else f"`{name}`"
+
+
+def _some(names: list[str], most: int, separator: str = ", ") -> str:
+  more = f" and {len(names) - most} more" if len(names) > most else ""
+  return separator.join(names[:most]) + more
+
+
+def _share(count: int, total: int) -> str:
+  percent = 100 * count / total
+  return f"{percent:.0f} %" if percent >= 1 else "under 1 %"

@@ -1,0 +1,170 @@
+"""Which fields of a record are read, by their names and by a mapping."""
+
+import pytest
+
+from ila_jax import errors, fields, records
+
+
+@pytest.mark.parametrize(
+  ("record", "expected"),
+  [
+    (
+      {"instruction": 0, "input": 0, "output": 0},
+      {"prompt": "instruction", "input": "input", "response": "output"},
+    ),
+    (
+      {"instruction": 0, "response": 0},
+      {"prompt": "instruction", "response": "response"},
+    ),
+    (
+      {"prompt": 0, "completion": 0},
+      {"prompt": "prompt", "response": "completion"},
+    ),
+    (
+      {"question": 0, "answer": 0},
+      {"prompt": "question", "response": "answer"},
+    ),
+    (
+      {"system_prompt": 0, "question": 0, "response": 0},
+      {"prompt": "question", "response": "response", "system": "system_prompt"},
+    ),
+    ({"messages": 0, "id": 0}, {"conversation": "messages"}),
+    (
+      {"conversations": 0, "tools": 0},
+      {"conversation": "conversations", "tools": "tools"},
+    ),
+    (
+      {"instruction": 0, "output": 0, "history": 0},
+      {"prompt": "instruction", "response": "output", "history": "history"},
+    ),
+    (
+      {"Question": "q", "Response": "r", "ID": 1},
+      {"prompt": "Question", "response": "Response"},
+    ),
+    (
+      {"instruction": "i", "context": "c", "response": "r"},
+      {"prompt": "instruction", "context": "context", "response": "response"},
+    ),
+    (
+      {"prompt": "p", "input": "i", "response": "r"},
+      {"prompt": "prompt", "input": "input", "response": "response"},
+    ),
+    (
+      {"question": "q", "A": "a", "B": "b", "answer": "A"},
+      {"prompt": "question", "choices": "A, B", "response": "answer"},
+    ),
+    (
+      {"question": "q", "choices": {"text": []}, "answerKey": "A"},
+      {"prompt": "question", "choices": "choices", "response": "answerKey"},
+    ),
+    (
+      {"inputs": "a", "targets": "b"},
+      {"prompt": "inputs", "response": "targets"},
+    ),
+    (
+      {"problem": "a", "solution": "b", "answer": "c"},
+      {"prompt": "problem", "response": "solution"},
+    ),
+    (
+      {"user": "a", "assistant": "b"},
+      {"prompt": "user", "response": "assistant"},
+    ),
+    (
+      {"human": "a", "assistant": "b"},
+      {"prompt": "human", "response": "assistant"},
+    ),
+    ({"user": "a", "bot": "b"}, {"prompt": "user", "response": "bot"}),
+    ({"turn_2": "b", "turn_1": "a"}, {"conversation": "turn_1, turn_2"}),
+    ({"data": ["a", "b"]}, {"conversation": "data"}),
+    ({"contents": [{"role": "user"}]}, {"conversation": "contents"}),
+    (
+      {"chosen": [{"role": "user"}], "rejected": []},
+      {"conversation": "chosen"},
+    ),
+    ({"text": "### Human: a### Assistant: b"}, {"conversation": "text"}),
+    (
+      {"prompt": "p", "chosen": "c", "rejected": "r"},
+      {"prompt": "prompt", "response": "chosen"},
+    ),
+    (
+      {"conversations": [{"from": "human"}], "chosen": {"from": "gpt"}},
+      {"conversation": "conversations", "response": "chosen"},
+    ),
+    (
+      {"instruction": "i", "instances": [{"output": "o"}]},
+      {
+        "prompt": "instruction",
+        "input": "instances.0.input",
+        "response": "instances.0.output",
+      },
+    ),
+    # Of two shapes, that which is filled.
+    (
+      {"messages": None, "instruction": "i", "output": "o"},
+      {"prompt": "instruction", "response": "output"},
+    ),
+    (
+      {"messages": [], "prompt": None, "question": "i", "answer": "o"},
+      {"prompt": "question", "response": "answer"},
+    ),
+    (
+      {"instruction": "", "output": "", "messages": [{"role": "user"}]},
+      {"conversation": "messages"},
+    ),
+    # An answer beside an output is the output's summary: dolly, commonsense.
+    (
+      {"instruction": 0, "answer": 0, "output": 0},
+      {"prompt": "instruction", "response": "output"},
+    ),
+  ],
+)
+def test_detect(record, expected):
+  assert fields.detect(record) == fields.Fields(**expected)
+
+
+@pytest.mark.parametrize(
+  "record",
+  [
+    {},
+    {"instruction": "x"},
+    {"output": "x"},
+    {"text": "x"},
+    # Questions alone, in a list: no answer is among them.
+    {"turns": ["Name a fruit.", "And another?"]},
+    {"instruction": "x", "input": "y"},
+    {"turn_1": "x"},
+  ],
+)
+def test_detect_unknown(record):
+  assert fields.detect(record) is None
+  with pytest.raises(records.Reject, match="no known record shape"):
+    fields.resolve(record, fields.Fields())
+
+
+def test_resolve_keeps_what_is_detected_beside_a_configured_response():
+  record = {"instruction": "i", "input": "j", "output": "o", "answer": "a"}
+  read = fields.resolve(record, fields.Fields(response="answer"))
+  assert read == fields.Fields("instruction", "input", response="answer")
+
+
+def test_resolve_configured_prompt_replaces_input_and_conversation():
+  record = {"instruction": "i", "input": "j", "output": "o", "text": "t"}
+  read = fields.resolve(record, fields.Fields(prompt="text"))
+  assert read == fields.Fields(prompt="text", response="output")
+  record = {"messages": [], "a": "x", "b": "y"}
+  configured = fields.Fields(prompt="a", response="b")
+  assert fields.resolve(record, configured) == configured
+  record = {"prompt": "x", "response": "y", "talk": []}
+  configured = fields.Fields(conversation="talk")
+  assert fields.resolve(record, configured) == configured
+
+
+def test_check_names_names_the_wrong_key():
+  with pytest.raises(errors.InputError, match=r"config\.x has the key 'promt'"):
+    fields.check_names({"promt": "a"}, where="config.x")
+
+
+def test_left_are_the_fields_that_nobody_reads():
+  record = dict.fromkeys(("question", "label", "hint", "prompt_id", "URL"), "x")
+  read = fields.Fields(prompt="question", labels="label.ability")
+  assert fields.left(record, read) == ("hint",)
