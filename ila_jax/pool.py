@@ -189,6 +189,20 @@ def _example(raw: records.RawRecord, fields: records.Fields) -> Example:
   )
 
 
+def _resolved(
+  raw: records.RawRecord, configured: records.Fields
+) -> records.Fields:
+  """Where a record's fields stand; a cell that is lost must be none of them."""
+  # A stand-in: the shape is told by the columns, not by what a row has lost.
+  shown = {**raw.record, **{column: column for column, _ in raw.lost}}
+  fields = records.resolve(shown, configured)
+  roots = {path.partition(".")[0] for path in fields if path}
+  for column, why in raw.lost:
+    if column in roots:
+      raise records.Reject("a cell cannot be read", f"column {column!r}: {why}")
+  return fields
+
+
 def _rejected(raw: records.RawRecord, reject: records.Reject) -> Rejected:
   # Names of fields come from the record: of any length, and of any characters.
   detail = reject.detail[:500].encode(errors="backslashreplace").decode()
@@ -215,7 +229,7 @@ class _Reader:
       self._configured[key] = configured
       self._watches[key] = _FieldWatch(raw.source, configured)
     self._watches[key].see(raw.record)
-    fields = records.resolve(raw.record, self._configured[key])
+    fields = _resolved(raw, self._configured[key])
     example = _example(raw, fields)
     if (raw.source, fields) not in self._announced:
       self._announced.add((raw.source, fields))
@@ -225,6 +239,22 @@ class _Reader:
   def finish(self) -> None:
     for watch in self._watches.values():
       watch.check()
+
+
+def _check_overrides(
+  specs: Sequence[str], overrides: Mapping[str, Mapping[str, str]]
+) -> None:
+  """Refuses fields for a source that is not there: a wrong name."""
+  if not overrides:
+    return
+  names = sorted(set().union(*(sources.names(spec) for spec in specs)))
+  for pattern in overrides:
+    if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+      raise errors.InputError(
+        f"config.pool.overrides has {pattern!r}, which matches no source; "
+        f"allowed: globs of {', '.join(names[:50])}. Correct the name, or take "
+        "it out."
+      )
 
 
 def read(
@@ -262,10 +292,12 @@ def read(
   records.fields_from(fields, where="config.pool.fields")
   for pattern, own in overrides.items():
     records.fields_from(own, where=f"config.pool.overrides[{pattern!r}]")
+  _check_overrides(specs, overrides)
   reader = _Reader(fields, overrides, announce)
   seen: set[int] = set()
   for spec in specs:
-    for raw in sources.open_source(spec, data_dir=data_dir):
+    opened = sources.open_source(spec, data_dir=data_dir, announce=announce)
+    for raw in opened:
       if limit is not None and len(seen) >= limit:
         break
       try:

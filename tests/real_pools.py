@@ -10,7 +10,7 @@ import pathlib
 import sys
 import time
 
-from ila_jax import pool, sources
+from ila_jax import file_formats, pool
 
 # The two shapes that no name gives away, and a category that is a label.
 OVERRIDES = {
@@ -36,7 +36,9 @@ def main(folder: pathlib.Path) -> None:
     rejected[item.source][item.reason] += 1
 
   start = time.process_time()
-  examples = list(pool.read([str(folder)], rejects=reject, overrides=OVERRIDES))
+  examples = list(
+    pool.read([str(folder / "*.jsonl.gz")], rejects=reject, overrides=OVERRIDES)
+  )
   seconds = time.process_time() - start
   used = collections.Counter(example.source for example in examples)
   n_read = used.total() + sum(c.total() for c in rejected.values())
@@ -48,7 +50,7 @@ def main(folder: pathlib.Path) -> None:
     with gzip.open(path) as stream:
       texts[str(path)] = stream.readlines()
   counted = {
-    "lines": {sources.source_name(p): len(t) for p, t in texts.items()},
+    "lines": {file_formats.source_name(p): len(t) for p, t in texts.items()},
     "used": used,
     "rejected": {source: count for source, count in rejected.items() if count},
     "unequal": sum(

@@ -166,12 +166,10 @@ def test_a_file_that_is_something_else(tmp_path, name):
     list(sources.open_source(str(path)))
 
 
-def test_an_array_in_jsonl_says_to_rename(tmp_path):
+def test_an_array_in_jsonl_is_read(tmp_path):
   path = tmp_path / "a.jsonl"
   path.write_text(json.dumps(RECORDS))
-  message = r"a\.jsonl line 1: a JSON array, where one object per line"
-  with pytest.raises(errors.InputError, match=message):
-    list(sources.open_source(str(path)))
+  assert [r.record for r in sources.open_source(str(path))] == RECORDS
 
 
 def test_bad_lines_are_single_rejects(tmp_path):
