@@ -12,7 +12,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -74,13 +74,13 @@ def to_row(cells: Mapping[str, Any] | Sequence[tuple[str, Any]]) -> Row:
   return Row(record, text, None, tuple(lost.items()))
 
 
-def read_parquet(stream: BinaryIO) -> Iterator[Row]:
+def read_parquet(stream: io.BufferedIOBase) -> Iterator[Row]:
   """The rows of a Parquet file, in their order."""
   for batch in parquet.ParquetFile(stream).iter_batches(_BATCH_ROWS):
     yield from _rows(batch)
 
 
-def read_arrow(stream: BinaryIO, *, name: str) -> Iterator[Row]:
+def read_arrow(stream: io.BufferedIOBase, *, name: str) -> Iterator[Row]:
   """The rows of an Arrow file, or of a stream of Arrow messages.
 
   Raises:
@@ -105,7 +105,7 @@ def read_arrow(stream: BinaryIO, *, name: str) -> Iterator[Row]:
 
 
 def read_csv(
-  stream: BinaryIO, *, delimiter: str, name: str
+  stream: io.BufferedIOBase, *, delimiter: str, name: str
 ) -> Iterator[tuple[int, Row]]:
   """(line, row) of a table in text whose first line names the columns.
 
@@ -124,6 +124,7 @@ def read_csv(
     line = 1
     try:
       header = next(rows, [])
+      line = rows.line_num + 1
       for cells in rows:
         line, first = rows.line_num + 1, line
         if cells:
@@ -174,6 +175,8 @@ class _Unreadable(NamedTuple):
 
 def _cells(column: pa.Array) -> list[Any]:
   """A column's values; where one fails, all are asked one by one."""
+  if pa.types.is_time(column.type):  # Python drops the nanoseconds.
+    column = column.cast(pa.string())
   try:
     return column.to_pylist()
   except (ValueError, OverflowError, pa.ArrowException):

@@ -73,8 +73,8 @@ class Bounds(NamedTuple):
     above: whether only what is above `low` is allowed.
   """
 
-  low: float
-  high: float
+  low: float | int
+  high: float | int
   above: bool = False
 
   def __str__(self) -> str:
@@ -153,17 +153,25 @@ BOUNDS = {
 }
 
 
+def check_number(name: str, value: float | int) -> None:
+  """Refuses a number that is out of its `BOUNDS`, NaN among them.
+
+  >>> check_number("score.epochs", float("inf"))
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: config.score.epochs is inf; allowed: a number ...
+  """
+  bounds = BOUNDS[name]
+  is_above = value > bounds.low if bounds.above else value >= bounds.low
+  if not (is_above and value <= bounds.high):
+    raise errors.InputError(f"config.{name} is {value}; allowed: {bounds}.")
+
+
 def _check_numbers(config: Any) -> None:
-  for name, bounds in BOUNDS.items():
+  for name in BOUNDS:
     value = _field(config, name)
     for number in value if isinstance(value, tuple) else (value,):
-      if number is None or isinstance(number, str):
-        continue
-      if (
-        not bounds.low <= number <= bounds.high  # NaN is neither
-        or (bounds.above and number == bounds.low)
-      ):
-        raise errors.InputError(f"config.{name} is {value}; allowed: {bounds}.")
+      if isinstance(number, int | float):
+        check_number(name, number)
 
 
 def _check_paths(config: Any) -> None:

@@ -5,7 +5,7 @@ import io
 import lzma
 import os
 import re
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -140,7 +140,7 @@ def last(path: str) -> str:
   return os.path.basename(path.rstrip("/"))
 
 
-def open_bytes(file: DataFile) -> BinaryIO:
+def open_bytes(file: DataFile) -> io.BufferedIOBase:
   """The bytes of a file, unpacked; reading tells where one was cut off."""
   stream: Any = file.path
   if is_url(file.path):

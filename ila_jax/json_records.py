@@ -9,7 +9,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 from ila_jax import columnar, errors, jsontext
 
@@ -25,7 +25,7 @@ _CONVERSATIONS = ("messages", "conversations", "conversation", "history")
 
 
 def read(
-  stream: BinaryIO,
+  stream: io.BufferedIOBase,
   head: bytes,
   *,
   name: str,
@@ -75,12 +75,11 @@ def _layout(head: bytes) -> str:
   try:
     _, end = parser.parse(shown)
   except json.JSONDecodeError as error:
-    # Objects of several lines open with a bracket, or begin on a line
-    # that ends amid them; a line that is damaged may end anywhere.
-    opens = first.strip(_SPACES) in (b"{", b"") or re.search(
-      rb'^\{\s*"[^"]*"\s*:.*[,{\[]\s*$', first
-    )
-    return "values" if opens and error.pos >= len(first) else "lines"
+    # An object of several lines goes on after its first; where a line is
+    # only damaged, the next record begins.
+    opens = re.match(rb'\{\s*$|\{\s*"[^"]*"\s*:.*[,{[]\s*$', first)
+    goes_on = error.pos >= len(first) and not rest.lstrip().startswith(b"{")
+    return "values" if opens and goes_on else "lines"
   except RecursionError:
     return "lines"
   used = len(shown[:end].encode(errors="surrogateescape"))
@@ -89,7 +88,7 @@ def _layout(head: bytes) -> str:
 
 
 def _lines(
-  stream: BinaryIO, name: str, announce: Callable[[str], object]
+  stream: io.BufferedIOBase, name: str, announce: Callable[[str], object]
 ) -> Iterator[Found]:
   parser = jsontext.Parser()
   pending: Found | None = None  # The first may turn out to be a document.
@@ -119,7 +118,7 @@ def _small(found: Found) -> Found:
 
 
 def _bounded_lines(
-  stream: BinaryIO, name: str
+  stream: io.BufferedIOBase, name: str
 ) -> Iterator[tuple[int, bytes | None]]:
   """Yields (number, line) of lines that are not blank; None: too long.
 

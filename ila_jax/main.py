@@ -147,8 +147,8 @@ def _check_empty() -> None:
         "value, or leave the flag out."
       )
   place, colon, _ = (_WORKDIR.value or "").partition("://")
-  if colon and place not in ("gs", "s3"):
+  if colon and place != "gs":
     raise errors.InputError(
-      f"--workdir is {_WORKDIR.value}; allowed: a local folder, or one that "
-      "begins with gs:// or s3://."
+      f"--workdir is {_WORKDIR.value}; allowed: a local folder, or one "
+      "whose name begins with gs://."
     )
