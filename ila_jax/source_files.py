@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ila_jax import errors, file_formats
-from ila_jax.file_formats import DataFile
 
 # Extras of fsspec whose names are not those of the scheme.
 _EXTRA = {"https": "http", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
@@ -28,12 +27,12 @@ _NAMES_TOLD = 5
 _UNKNOWN = "of no known format"
 
 # A path, and what it holds or why it is left out.
-_Entry = tuple[str, DataFile | str]
+_Entry = tuple[str, file_formats.DataFile | str]
 
 
 def find(
   spec: str, *, announce: Callable[[str], object] = lambda message: None
-) -> list[DataFile]:
+) -> list[file_formats.DataFile]:
   """The files of a path, a glob, a folder or a URL, in sorted order.
 
   Where a folder holds `train` and `test` of one thing, such as
@@ -59,11 +58,11 @@ def find(
     found = look(spec, path)
   except (OSError, ValueError) as error:
     raise missing(spec, f"cannot be opened ({error})") from error
-  if isinstance(found, DataFile):
+  if isinstance(found, file_formats.DataFile):
     return [found]
   if not glob.has_magic(path):  # A glob names its files itself.
     found = _without_held_out(found)
-  kept = [what for _, what in found if isinstance(what, DataFile)]
+  kept = [what for _, what in found if isinstance(what, file_formats.DataFile)]
   left_out = _left_out(found)
   if not kept:
     where = "matches" if glob.has_magic(path) else "in this folder"
@@ -99,7 +98,7 @@ def _left_out(found: list[_Entry]) -> str:
   return f"; left out: {'; '.join(told)}" if told else ""
 
 
-def _local(spec: str, path: str) -> DataFile | list[_Entry]:
+def _local(spec: str, path: str) -> file_formats.DataFile | list[_Entry]:
   if os.path.isdir(path):
     return list(_inside(path, (os.path.realpath(path),)))
   if os.path.lexists(path):
@@ -128,7 +127,7 @@ def _inside(folder: str, above: tuple[str, ...]) -> Iterator[_Entry]:
     if entry.name.startswith("."):
       if file_formats.by_name(entry.name):
         yield entry.path, "hidden"
-    elif entry.is_dir():
+    elif os.path.isdir(entry.path):
       real = os.path.realpath(entry.path)
       if real in above:
         yield entry.path, "links to a folder above"
@@ -149,7 +148,7 @@ def _is_about_data(name: str, beside: Iterable[str]) -> bool:
   )
 
 
-def _look_at(path: str) -> DataFile | str:
+def _look_at(path: str) -> file_formats.DataFile | str:
   """What a file of a folder holds, or why it is left out."""
   found = file_formats.by_name(path)
   if found:
@@ -201,7 +200,9 @@ def _split(path: str) -> tuple[str, str]:
 def _without_held_out(found: list[_Entry]) -> list[_Entry]:
   """Of what has a train split, the other splits become what is left out."""
   splits = {
-    path: _split(path) for path, what in found if isinstance(what, DataFile)
+    path: _split(path)
+    for path, what in found
+    if isinstance(what, file_formats.DataFile)
   }
   trained = {whole for whole, split in splits.values() if split == "train"}
   return [
@@ -245,7 +246,7 @@ def remote_signature(url: str) -> dict[str, Any]:
   return {url: [info.get("size"), str(known)]}
 
 
-def _remote(spec: str, url: str) -> DataFile | list[_Entry]:
+def _remote(spec: str, url: str) -> file_formats.DataFile | list[_Entry]:
   system, path = _file_system(url)
   named = file_formats.by_name(url)
   has_magic = glob.has_magic(url.partition("?")[0])

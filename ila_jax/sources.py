@@ -22,7 +22,6 @@ from ila_jax import (
   records,
   source_files,
 )
-from ila_jax.file_formats import DataFile
 
 _BATCH_ROWS = 1024
 # What reading a damaged file raises, over all formats and packings.
@@ -135,7 +134,7 @@ def _library(spec: str) -> tuple[str, str]:
 
 
 def _file_records(
-  file: DataFile, announce: _Announce
+  file: file_formats.DataFile, announce: _Announce
 ) -> Iterator[records.RawRecord]:
   reached = 0
   try:
@@ -161,7 +160,7 @@ def _file_records(
 
 
 def _damaged(
-  file: DataFile, reached: int, error: Exception
+  file: file_formats.DataFile, reached: int, error: Exception
 ) -> errors.InputError:
   cause = str(error).splitlines()[0] if str(error) else type(error).__name__
   return errors.InputError(
@@ -172,7 +171,7 @@ def _damaged(
 
 
 def _json(
-  file: DataFile, head: bytes, announce: _Announce
+  file: file_formats.DataFile, head: bytes, announce: _Announce
 ) -> Iterator[records.RawRecord]:
   with file_formats.open_bytes(file) as stream:
     found = json_records.read(stream, head, name=file.path, announce=announce)
@@ -181,7 +180,7 @@ def _json(
 
 
 def _table(
-  file: DataFile, head: bytes, announce: _Announce
+  file: file_formats.DataFile, head: bytes, announce: _Announce
 ) -> Iterator[records.RawRecord]:
   with file_formats.open_bytes(file) as stream:
     if file.format == "parquet":
@@ -194,7 +193,9 @@ def _table(
     yield from _numbered(rows, file.path, file.source, announce)
 
 
-def _delimiter(file: DataFile, head: bytes, announce: _Announce) -> str:
+def _delimiter(
+  file: file_formats.DataFile, head: bytes, announce: _Announce
+) -> str:
   """A tab in .tsv; in .csv what the header has, if it has no comma."""
   header = head.partition(b"\n")[0].decode(errors="replace")
   if file.format == "tsv":
@@ -211,7 +212,7 @@ def _array_record(path: str) -> Iterator[records.RawRecord]:
   from array_record.python import array_record_module
 
   parser = jsontext.Parser()
-  source = DataFile(path, "array_record").source
+  source = file_formats.DataFile(path, "array_record").source
   reader = array_record_module.ArrayRecordReader(path)
   try:
     total = reader.num_records()
