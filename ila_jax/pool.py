@@ -106,13 +106,27 @@ class RejectCounter:
     raise errors.InputError(
       f"{n_bad} of {n_read} records ({100 * n_bad / n_read:.1f} %) are "
       f"rejected: {found}. Allowed by config.pool.max_reject_fraction: "
-      f"{100 * self._limit:g} %, and one usable record. Map the fields with "
-      "--config.pool.fields.prompt=... and .response=..., mend the files, or "
-      "raise the fraction."
+      f"{100 * self._limit:g} %, and one usable record. "
+      f"{_remedy(counts.most_common(1)[0][0])}, or raise the fraction."
     )
 
 
 DUPLICATE = "duplicate"
+# What helps against a reason, where it is neither the files nor the fields.
+_REMEDIES = {
+  "longer than max_tokens": "Raise --config.tokens.max_tokens, or set "
+  "--config.tokens.overflow=truncate_prompt, which cuts prompts from the left",
+  "answers longer than max_tokens": "Raise --config.tokens.max_tokens",
+}
+
+
+def _remedy(reason: str) -> str:
+  """What to do about most of the rejects."""
+  return _REMEDIES.get(
+    reason,
+    "Map the fields with --config.pool.fields.prompt=... and .response=..., "
+    "mend the files",
+  )
 
 
 def _place(rejected: Rejected) -> str:

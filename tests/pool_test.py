@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import subprocess
 import sys
 
@@ -190,6 +191,36 @@ def test_reject_counter_names_the_three_commonest():
     counter.check(n_used=89)
   assert "detail of w" not in str(caught.value)
   assert len(written) == 10
+
+
+@pytest.mark.parametrize(
+  ("reason", "remedy"),
+  [
+    (
+      "longer than max_tokens",
+      "Raise --config.tokens.max_tokens, or set --con",
+    ),
+    (
+      "answers longer than max_tokens",
+      "Raise --config.tokens.max_tokens, or r",
+    ),
+    ("empty response", "Map the fields with --config.pool.fields.prompt="),
+  ],
+)
+def test_the_remedy_is_that_of_the_reason(reason, remedy):
+  counter = pool.RejectCounter(lambda reject: None, max_reject_fraction=0.1)
+  rejects(counter, reason, 4)
+  rejects(counter, "not JSON", 3)
+  with pytest.raises(errors.InputError, match=re.escape(remedy)):
+    counter.check(n_used=1)
+
+
+def test_overrides_of_no_source_are_refused(tmp_path):
+  path = write_lines(tmp_path / "a.jsonl", ['{"prompt": "q", "response": "a"}'])
+  assert len(read(path, overrides={"a*": {}, "[a]": {}})[0]) == 1
+  message = r"config.pool.overrides has 'b', which matches no source; .* a\."
+  with pytest.raises(errors.InputError, match=message):
+    read(path, overrides={"a": {}, "b": {"prompt": "x"}})
 
 
 def test_duplicates_do_not_stop_a_run():
