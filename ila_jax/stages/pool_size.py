@@ -98,14 +98,15 @@ def _too_small(
     f"config.select.budget asks for {wanted - dev - reference:,}. "
   )
   if n == config.pool.limit:
-    told += f"config.pool.limit is {n:,}: raise it. Or "
-  told += "Give a larger config.pool.source"
+    told += f"Raise config.pool.limit, which is {n:,}"
+  else:
+    told += "Give a larger config.pool.source"
   # A tenth is held out, a tenth is the reference, and a tenth is chosen; of
   # tokens a quarter, for the first that is chosen may be long.
   part = n // 10 // _sets(config)
   if not part:
     return errors.InputError(
-      f"{told}, of {10 * _sets(config)} examples or more."
+      f"{told}: {10 * _sets(config)} examples are the least."
     )
   budgets = {
     "fraction": max(config.select.budget, 0.1),
