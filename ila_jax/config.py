@@ -6,6 +6,7 @@ field means stands beside its value in `configs/`.
 """
 
 import dataclasses
+import os
 import typing
 from typing import Any
 
@@ -39,6 +40,11 @@ _CHANGES_NOTHING = {
 # Fields that stages name on their own, where they count: which examples are
 # candidates once all are scored, and what lies where a map is joined.
 _NAMED_APART = {"score.exclude_reference", "landscape.map"}
+# Fields that may name a folder or a file.
+_PATHS = {
+  *("config.pool.source", "config.model.path", "config.model.scratch.source"),
+  *("config.encoder.path", "config.landscape.map"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -244,7 +250,7 @@ class Config:
 
 
 def parse(config: ml_collections.ConfigDict) -> Config:
-  """Turns a ConfigDict into a checked `Config`.
+  """Turns a ConfigDict into a checked `Config`; `~` is the home folder.
 
   Raises:
     errors.InputError: a field is missing, unknown, of another type, or holds
@@ -283,6 +289,10 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     value = tuple(value)
   if hint is float and type(value) is int:
     value = float(value)
+  if name in _PATHS and isinstance(value, tuple):
+    value = tuple(map(_expanded, value))
+  elif name in _PATHS:
+    value = _expanded(value)
   if not _fits(hint, value):
     allowed = getattr(hint, "__name__", None) if hint in _PLAIN else str(hint)
     raise errors.InputError(
@@ -290,6 +300,11 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
       f"{allowed}."
     )
   return value
+
+
+def _expanded(path: Any) -> Any:
+  """The home folder for a leading `~`, which no shell has seen in a flag."""
+  return os.path.expanduser(path) if isinstance(path, str) else path
 
 
 _PLAIN = (str, int, float, bool)

@@ -1,6 +1,6 @@
 """What the values of a config may be, field by field and together."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from ila_jax import (
   depth,
@@ -24,6 +24,7 @@ def check(config: Any) -> None:
   """
   _check_choices(config)
   _check_numbers(config)
+  _check_paths(config)
   _check_across(config)
   _check_duplicates(config)
 
@@ -65,84 +66,126 @@ def _require_in(name: str, value: Any, allowed: Any) -> None:
     )
 
 
-# (field, smallest value, whether the smallest itself is allowed)
-_LOWER_BOUNDS = (
-  ("seed", 0, True),
-  ("pool.limit", 1, True),
-  ("pool.max_reject_fraction", 0, True),
-  ("pool.dev_examples", 1, True),
-  ("pool.shard_examples", 1, True),
-  ("tokens.max_tokens", 8, True),
-  ("encoder.max_tokens", 4, True),
-  ("encoder.batch_tokens", 1, True),
-  ("encoder.lsa_width", 2, True),
-  ("mesh.data", 1, True),
-  ("mesh.fsdp", 1, True),
-  ("mesh.tensor", 1, True),
-  ("train.batch_tokens", 1, True),
-  ("train.warmup_fraction", 0, True),
-  ("train.weight_decay", 0, True),
-  ("train.clip_norm", 0, False),
-  ("train.checkpoint_steps", 1, True),
-  ("train.lora_rank", 1, True),
-  ("train.lora_alpha", 0, False),
-  ("score.reference_examples", 1, True),
-  ("score.epochs", 0, False),
-  ("score.learning_rate", 0, False),
-  ("score.batch_tokens", 1, True),
-  ("landscape.dimensions", 2, True),
-  ("landscape.perplexity", 1, True),
-  ("landscape.iterations", 1, True),
-  ("landscape.fit_examples", 4, True),
-  ("landscape.clusters", 1, True),
-  ("landscape.domain_blocks", 1, True),
-  ("landscape.exact_examples", 0, True),
-  ("landscape.duplicate_cosine", 0, False),
-  ("select.exclude_near_reference", 0, False),
-  ("select.budget", 0, False),
-  ("select.kept_per_cell", 1, True),
-  ("select.trim_quantile", 0, True),
-  ("finetune.epochs", 0, False),
-  ("finetune.learning_rate", 0, False),
-  ("scaling.subsets", 0, True),
-  ("scaling.held_out", 0, True),
-  ("model.scratch.vocab", 259, True),
-  ("model.scratch.layers", 1, True),
-  ("model.scratch.width", 1, True),
-  ("model.scratch.heads", 1, True),
-  ("model.scratch.kv_heads", 1, True),
-  ("model.scratch.mlp_width", 1, True),
-  ("model.scratch.epochs", 0, False),
-  ("model.scratch.learning_rate", 0, False),
-  ("scaling.min_cell_share", 0, False),
-  ("scaling.depth_band", 0, False),
-  ("scaling.resamples", 100, True),
-)
+class Bounds(NamedTuple):
+  """What a number may be: `low` to `high`; so infinity and NaN are not.
+
+  Attributes:
+    low: the smallest value.
+    high: the largest value.
+    above: whether only what is above `low` is allowed.
+  """
+
+  low: float | int
+  high: float | int
+  above: bool = False
+
+  def __str__(self) -> str:
+    if self.above:
+      return f"a number above {self.low:g}, up to {self.high:.12g}"
+    return f"{self.low:g} to {self.high:.12g}"
+
+
+_EPOCHS = Bounds(0, 10_000, above=True)
+_RATE = Bounds(0, 10, above=True)
+_SHARE = Bounds(0, 1)
+_PART = Bounds(0, 1, above=True)
+# Examples: ten billion are more than any pool that is known.
+_MANY = 10**10
+# A program's shapes are whole numbers of 32 bits; a batch stays well below.
+_BATCH = Bounds(1, 2**26)
+# Every number of a config, once; a test walks them all. The upper ends are
+# beyond any use that is known: what lies above is a slip of the keyboard, and
+# would end in memory, hours later.
+BOUNDS = {
+  "seed": Bounds(0, 2**32 - 1),
+  "pool.limit": Bounds(1, _MANY),
+  "pool.max_reject_fraction": _SHARE,
+  "pool.dev_examples": Bounds(1, _MANY),
+  "pool.shard_examples": Bounds(1, 2**24),  # which are held at once
+  # No model of these families reads more than a million tokens.
+  "tokens.max_tokens": Bounds(8, 2**20),
+  "model.scratch.vocab": Bounds(259, 2**20),  # bytes and three marks
+  "model.scratch.layers": Bounds(1, 1000),
+  "model.scratch.width": Bounds(1, 2**16),
+  "model.scratch.heads": Bounds(1, 2**12),
+  "model.scratch.kv_heads": Bounds(1, 2**12),
+  "model.scratch.mlp_width": Bounds(1, 2**18),
+  "model.scratch.epochs": _EPOCHS,
+  "model.scratch.learning_rate": _RATE,
+  "encoder.max_tokens": Bounds(4, 2**20),
+  "encoder.batch_tokens": _BATCH,
+  "encoder.lsa_width": Bounds(2, 2**14),
+  "mesh.data": Bounds(1, 2**16),
+  "mesh.fsdp": Bounds(1, 2**16),
+  "mesh.tensor": Bounds(1, 2**16),
+  "train.batch_tokens": _BATCH,
+  "train.warmup_fraction": _SHARE,
+  "train.weight_decay": Bounds(0, 100),
+  "train.clip_norm": Bounds(0, 1e6, above=True),  # 1e6 clips nothing
+  "train.checkpoint_steps": Bounds(1, 10**9),
+  "train.lora_rank": Bounds(1, 2**12),
+  "train.lora_alpha": Bounds(0, 2**16, above=True),
+  "score.reference_examples": Bounds(1, _MANY),
+  "score.reference_seeds": Bounds(0, 2**32 - 1),
+  "score.epochs": _EPOCHS,
+  "score.learning_rate": _RATE,
+  "score.batch_tokens": _BATCH,
+  "landscape.dimensions": Bounds(2, 2**10),
+  "landscape.perplexity": Bounds(1, 10_000),
+  "landscape.iterations": Bounds(1, 10**6),
+  "landscape.fit_examples": Bounds(4, _MANY),
+  # Cells are numbered in 32 bits; `_check_grid` knows the dimensions.
+  "landscape.grid": Bounds(1, 2**31 - 1),
+  "landscape.clusters": Bounds(1, 2**31 - 1),
+  "landscape.exact_examples": Bounds(0, _MANY),
+  "landscape.domain_blocks": Bounds(1, 46340),  # squared, in 32 bits
+  "landscape.duplicate_cosine": _PART,
+  "select.budget": Bounds(0, 1e15, above=True),  # also of tokens
+  "select.kept_per_cell": Bounds(1, 2**31 - 1),
+  "select.trim_quantile": _SHARE,
+  "select.exclude_near_reference": _PART,
+  "finetune.epochs": _EPOCHS,
+  "finetune.learning_rate": _RATE,
+  "scaling.subsets": Bounds(0, 10_000),
+  "scaling.held_out": Bounds(0, 10_000),
+  "scaling.sizes": Bounds(1, _MANY),
+  "scaling.min_cell_share": _PART,
+  "scaling.depth_band": _PART,
+  "scaling.resamples": Bounds(100, 10**6),
+}
+
+
+def check_number(name: str, value: float | int) -> None:
+  """Refuses a number that is out of its `BOUNDS`, NaN among them.
+
+  >>> check_number("score.epochs", float("inf"))
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: config.score.epochs is inf; allowed: a number ...
+  """
+  bounds = BOUNDS[name]
+  is_above = value > bounds.low if bounds.above else value >= bounds.low
+  if not (is_above and value <= bounds.high):
+    raise errors.InputError(f"config.{name} is {value}; allowed: {bounds}.")
 
 
 def _check_numbers(config: Any) -> None:
-  for name, low, closed in _LOWER_BOUNDS:
+  for name in BOUNDS:
     value = _field(config, name)
-    if value is None:
-      continue
-    if not (value >= low if closed else value > low):
-      raise errors.InputError(
-        f"config.{name} is {value}; allowed: a number "
-        f"{'of at least' if closed else 'above'} {low}."
-      )
-  for name in (
-    "pool.max_reject_fraction",
-    "train.warmup_fraction",
-    "select.trim_quantile",
-    "landscape.duplicate_cosine",
-    "select.exclude_near_reference",
-    "scaling.min_cell_share",
-    "scaling.depth_band",
-  ):
-    if (_field(config, name) or 0) > 1:
-      raise errors.InputError(
-        f"config.{name} is {_field(config, name)}; allowed: 0 to 1."
-      )
+    for number in value if isinstance(value, tuple) else (value,):
+      if isinstance(number, int | float):
+        check_number(name, number)
+
+
+def _check_paths(config: Any) -> None:
+  for name in ("pool.source", "model.scratch.source", "landscape.map"):
+    value = _field(config, name)
+    for path in value if isinstance(value, tuple) else (value,):
+      if path is not None and not path.strip():
+        raise errors.InputError(
+          f"config.{name} is {value!r}, which is empty: a shell variable that "
+          "is not set? Allowed: the name of a file, a folder or a source. Set "
+          f"--config.{name} to one."
+        )
 
 
 def _check_across(config: Any) -> None:
@@ -151,12 +194,6 @@ def _check_across(config: Any) -> None:
       "config.pool.source is empty. Set it to a file, a folder, "
       "tfds:NAME/SPLIT, hf:NAME/SPLIT or docstrings:PACKAGE,..."
     )
-  for seed in (config.seed, *config.score.reference_seeds):
-    if seed >= 2**32:
-      raise errors.InputError(
-        f"config.seed or config.score.reference_seeds is {seed}; allowed: "
-        f"below 2³², which is {2**32}."
-      )
   for name in ("model.path", "encoder.path"):
     if not _field(config, name):
       raise errors.InputError(
@@ -165,10 +202,10 @@ def _check_across(config: Any) -> None:
         + (", or 'lsa' or 'base'." if name == "encoder.path" else ".")
       )
   seeds = config.score.reference_seeds
-  if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+  if not seeds or len(set(seeds)) < len(seeds):
     raise errors.InputError(
       f"config.score.reference_seeds is {seeds}; allowed: one number or more, "
-      "none below 0 and none twice, such as (0, 1, 2)."
+      "none twice, such as (0, 1, 2)."
     )
   targets = config.train.lora_targets
   if not targets or len(set(targets)) < len(targets):
@@ -196,7 +233,7 @@ def _check_across(config: Any) -> None:
       config.landscape.projection, config.landscape.dimensions
     )
     check_stability(config)
-  if not config.scaling.sizes or min(config.scaling.sizes) < 1:
+  if not config.scaling.sizes:
     raise errors.InputError(
       f"config.scaling.sizes is {config.scaling.sizes}; allowed: one or more "
       "numbers of examples, such as (500, 1000)."
@@ -223,11 +260,6 @@ def _check_grid(settings: Any) -> None:
       f"config.landscape.grid is {grid!r}; allowed: 'auto' or a whole number "
       f"of at least 1 and, in {settings.dimensions} dimensions, at most "
       f"{finest}."
-    )
-  if settings.domain_blocks > landscape.finest_grid(2):
-    raise errors.InputError(
-      f"config.landscape.domain_blocks is {settings.domain_blocks}; allowed: 1 "
-      f"to {landscape.finest_grid(2)}. 8 is usual."
     )
 
 

@@ -4,23 +4,28 @@ A selected record is written back from its text, so numbers such as 1e400 or a
 20-digit integer survive although no Python number holds them as written. What
 JSON does not define is a reason to reject a record: NaN and Infinity, and a
 key that occurs twice in an object, of which readers keep now one, now another.
+Only what stands between records is read as it is often written: the record
+separators of RFC 7464, and a comma after the last record.
 """
 
-import datetime
-import decimal
 import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
-
-import numpy as np
 
 from ila_jax import errors
 
-_SPACES = " \t\r\n"
-_NOT_SPACE = re.compile(r"[ \t\r\n]*")
+# The longest contexts of today's models, a million tokens, are some 5 MB.
+MAX_RECORD_BYTES = 16 << 20
+# JSON that holds a whole file in one value, such as a table by columns.
+MAX_DOCUMENT_BYTES = 128 << 20
+# Deeper than any record that people wrote; Python's recursion ends at 1000.
+MAX_DEPTH = 200
+TOO_LARGE = ("record too large", f"more than {MAX_RECORD_BYTES >> 20} MiB")
+_SEPARATORS = " \t\r\n\x1e"
+_NOT_SPACE = re.compile(r"[ \t\r\n\x1e]*")
 _CHUNK_CHARACTERS = 1 << 20
 
 
@@ -55,8 +60,9 @@ class Parser:
   def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     whole = dict(pairs)
     if len(whole) != len(pairs):
-      keys = [key for key, _ in pairs]
-      twice = next(key for key in keys if keys.count(key) > 1)
+      seen = set()
+      # `add` returns None: the first key that was there before.
+      twice = next(k for k, _ in pairs if k in seen or seen.add(k))
       self.problem = ("key occurs twice", repr(twice))
     return whole
 
@@ -94,7 +100,9 @@ def parse_line(
   except UnicodeDecodeError as error:
     bad = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
     return None, "", ("invalid UTF-8", bad)
-  text = one_line(text).strip(_SPACES)
+  text = one_line(text).strip(_SEPARATORS)
+  if text.endswith("},"):  # Lines that were cut out of an array.
+    text = text[:-1]
   try:
     value, end = parser.parse(text)
   except json.JSONDecodeError as error:
@@ -109,9 +117,9 @@ def parse_line(
 def check_object(
   parser: Parser, value: Any, text: str
 ) -> tuple[dict[str, Any] | None, str, tuple[str, str] | None]:
-  """A parsed value as a record: only objects without problems are.
+  """A parsed value as a record: objects without problems are, and turns.
 
-  A list of messages alone counts as an object that holds them.
+  A list of turns is the record {"messages": turns}; its text stays the list.
 
   >>> check_object(Parser(), {"a": 1}, '{"a": 1}')
   ({'a': 1}, '{"a": 1}', None)
@@ -120,37 +128,66 @@ def check_object(
   """
   if parser.problem:
     return None, text, parser.problem
+  if _is_deep(value, text):
+    return None, "", ("not JSON", "nested too deep")
   if not text.isascii():
     try:
       text.encode()
     except UnicodeEncodeError:
       return None, "", ("invalid UTF-8", "in this element")
-  if isinstance(value, list) and value and all(map(_is_message, value)):
-    return {"messages": value}, text, None
+  if isinstance(value, list) and _is_conversation(value):
+    value = {"messages": value}
   if not isinstance(value, dict):
     return None, text, ("not a JSON object", type(value).__name__)
   return value, text, None
 
 
-def _is_message(value: Any) -> bool:
-  return isinstance(value, dict) and ("role" in value or "from" in value)
+def _is_conversation(value: list[Any]) -> bool:
+  """Whether a list is a record by itself: turns that tell who speaks."""
+  return bool(value) and all(
+    isinstance(turn, dict) and ("role" in turn or "from" in turn)
+    for turn in value
+  )
 
 
-class ArrayReader:
-  """Elements of a JSON array with their texts; holds one chunk at a time.
+def _is_deep(value: Any, text: str) -> bool:
+  """Whether values lie in more than MAX_DEPTH others."""
+  if text.count("[") + text.count("{") <= MAX_DEPTH:
+    return False
+  layer = [value]
+  for _ in range(MAX_DEPTH):
+    below: list[Any] = []
+    for item in layer:
+      if isinstance(item, dict):
+        below.extend(item.values())
+      elif isinstance(item, list):
+        below.extend(item)
+    layer = [item for item in below if isinstance(item, dict | list)]
+    if not layer:
+      return False
+  return True
 
-  `parser.problem` belongs to the element that came last.
 
-  >>> list(ArrayReader(io.StringIO('[1, "b"]'), Parser(), name="x.json"))
+class ValueReader:
+  """JSON values of a stream with their texts; holds one chunk at a time.
+
+  `parser.problem` belongs to the value that came last.
+
+  >>> stream = io.StringIO('[1, "b"]')
+  >>> list(ValueReader(stream, Parser(), name="x.json").elements())
   [(1, '1'), ('b', '"b"')]
+  >>> stream = io.StringIO('{"a":\\n 1} {}')
+  >>> list(ValueReader(stream, Parser(), name="x.json").values())
+  [({'a': 1}, '{"a":  1}'), ({}, '{}')]
   """
 
   def __init__(self, stream: io.TextIOBase, parser: Parser, *, name: str):
     self._stream, self._parser, self._name = stream, parser, name
     self._buffer, self._at, self._number = "", 0, 1
+    self._limit = MAX_RECORD_BYTES
 
-  def __iter__(self) -> Iterator[tuple[Any, str]]:
-    """Walks the array.
+  def elements(self) -> Iterator[tuple[Any, str]]:
+    """Walks an array; a comma before its end is let pass.
 
     Raises:
       InputError: the array is damaged or ends early; names the element.
@@ -161,8 +198,11 @@ class ArrayReader:
     separator = "]" if self._peek() == "]" else ","
     self._at += separator == "]"
     while separator == ",":
-      yield self._element()
-      separator = self._peek()
+      if self._number > 1 and self._peek() == "]":
+        separator = "]"
+      else:
+        yield self._value()
+        separator = self._peek()
       if separator not in (",", "]"):
         raise self._failure("no comma or bracket after it")
       self._at += 1
@@ -170,29 +210,51 @@ class ArrayReader:
     if self._peek():
       raise self._failure("more text after the array")
 
+  def values(self) -> Iterator[tuple[Any, str]]:
+    """Walks values that follow each other, with or without commas.
+
+    The first may be a whole document.
+
+    Raises:
+      InputError: one of them is damaged or cut off; names it.
+    """
+    self._limit = MAX_DOCUMENT_BYTES
+    while self._peek():
+      yield self._value()
+      self._limit = MAX_RECORD_BYTES
+      self._number += 1
+      if self._peek() == ",":
+        self._at += 1
+
   def _failure(self, what: str) -> errors.InputError:
     return errors.InputError(
-      f"{self._name} element {self._number}: {what}. Allowed: one whole JSON "
-      "array of objects. Mend the file, or write one object per line as "
-      ".jsonl, where a bad line does not hide those after it."
+      f"{self._name} element {self._number}: {what}. Allowed: whole JSON "
+      "objects, in an array or one after the other. Mend the file, or write "
+      "one object per line as .jsonl, where a bad line does not hide those "
+      "after it."
     )
 
   def _more(self) -> bool:
-    wanted = max(_CHUNK_CHARACTERS, len(self._buffer) - self._at)
-    chunk = self._stream.read(wanted)
+    held = len(self._buffer) - self._at
+    if held > self._limit:
+      raise self._failure(f"more than {self._limit >> 20} MiB in one value")
+    chunk = self._stream.read(max(_CHUNK_CHARACTERS, held))
     self._buffer, self._at = self._buffer[self._at :] + chunk, 0
     return bool(chunk)
 
   def _peek(self) -> str:
     """The next character that is no space; "" at the end of the file."""
-    while True:
+    passed = 0
+    while passed <= MAX_DOCUMENT_BYTES:
       self._at = _NOT_SPACE.match(self._buffer, self._at).end()
       if self._at < len(self._buffer):
         return self._buffer[self._at]
+      passed += len(self._buffer)
       if not self._more():
         return ""
+    raise self._failure("nothing but spaces")
 
-  def _element(self) -> tuple[Any, str]:
+  def _value(self) -> tuple[Any, str]:
     if not self._peek():
       raise self._failure("the array ends early")
     while True:
@@ -211,46 +273,3 @@ class ArrayReader:
       if end < len(self._buffer) or not self._more():
         text, self._at = self._buffer[self._at : end], end
         return value, one_line(text)
-
-
-def _plain(value: Any) -> Any:
-  """The JSON value of what columnar files hold; NaN there means null."""
-  if value is None or isinstance(value, str | bool | int):
-    return value
-  if isinstance(value, bytes):
-    return value.decode()
-  if isinstance(value, np.ndarray | np.generic):
-    return _plain(value.tolist())
-  if isinstance(value, float):
-    if math.isinf(value):
-      raise ValueError("an infinite number")
-    return None if math.isnan(value) else value
-  if isinstance(value, Mapping):
-    return {str(key): _plain(item) for key, item in value.items()}
-  if isinstance(value, list | tuple):
-    return [_plain(item) for item in value]
-  if isinstance(value, datetime.date | datetime.time):
-    return value.isoformat()
-  if isinstance(value, decimal.Decimal):
-    return str(value)
-  raise ValueError(f"a value of type {type(value).__name__}")
-
-
-def from_columns(
-  record: Mapping[str, Any],
-) -> tuple[dict[str, Any] | None, str, tuple[str, str] | None]:
-  """A row of a columnar file as record, text and problem, as in `parse_line`.
-
-  Bytes are read as UTF-8, times in ISO format, decimals as text; NaN, which
-  stands for a missing value there, becomes null.
-
-  >>> from_columns({"prompt": b"hi", "score": float("nan")})
-  ({'prompt': 'hi', 'score': None}, '{"prompt": "hi", "score": null}', None)
-  """
-  try:
-    record = _plain(record)
-    return record, json.dumps(record, ensure_ascii=False), None
-  except UnicodeDecodeError as error:
-    return None, "", ("invalid UTF-8", f"byte at {error.start + 1}")
-  except ValueError as error:
-    return None, "", ("no JSON form", str(error))

@@ -4,6 +4,7 @@ Any field of configs/common.py is set with --config.SECTION.FIELD=VALUE.
 """
 
 import errno
+import os
 import sys
 
 from absl import flags
@@ -90,26 +91,27 @@ def _run(argv: list[str]) -> None:
   from ila_jax import config as config_lib
   from ila_jax import pipeline
 
+  workdir = os.path.expanduser(_WORKDIR.value)
+  stages = config_lib.STAGES if _STAGES.value is None else _STAGES.value
   if _DRY_RUN.value:
     from ila_jax import dry_run
 
-    dry_run.run(
-      config_lib.parse(_CONFIG.value),
-      _WORKDIR.value,
-      stages=_STAGES.value or config_lib.STAGES,
-    )
+    dry_run.run(config_lib.parse(_CONFIG.value), workdir, stages=stages)
     return
   pipeline.run(
     config_lib.parse(_CONFIG.value),
-    _WORKDIR.value,
-    stages=_STAGES.value or config_lib.STAGES,
+    workdir,
+    stages=stages,
     redo=_REDO.value,
   )
 
 
 def _parse_flags(argv: list[str]) -> None:
-  # Flags of two words are read with either hyphen.
+  # Flags of two words are read with either hyphen, and no shell replaces a ~
+  # that stands behind an equals sign.
   argv = ["--dry_run" if word == "--dry-run" else word for word in argv]
+  home = os.path.expanduser("~/")
+  argv = [word.replace("--config=~/", f"--config={home}", 1) for word in argv]
   try:
     rest = flags.FLAGS(argv)
     # A config file that cannot be loaded tells so when it is first looked at.
@@ -124,6 +126,7 @@ def _parse_flags(argv: list[str]) -> None:
       "configs/common.py for every field, and python -m ila_jax --help for "
       "the flags; run from the folder that holds configs/."
     ) from error
+  _check_empty()
   if missing:
     raise errors.InputError(
       f"--{missing[0]} is not set. Example: python -m ila_jax --config "
@@ -132,4 +135,20 @@ def _parse_flags(argv: list[str]) -> None:
   if len(rest) > 1:
     raise errors.InputError(
       f"command line: {rest[1]!r} is no flag; flags begin with --."
+    )
+
+
+def _check_empty() -> None:
+  """Refuses flags that are given and empty: a shell variable is not set."""
+  for flag in (_WORKDIR, _STAGES, _REDO):
+    if flag.value is not None and not flag.value:
+      raise errors.InputError(
+        f"--{flag.name} is empty: a shell variable that is not set? Give it a "
+        "value, or leave the flag out."
+      )
+  place, colon, _ = (_WORKDIR.value or "").partition("://")
+  if colon and place != "gs":
+    raise errors.InputError(
+      f"--workdir is {_WORKDIR.value}; allowed: a local folder, or one "
+      "whose name begins with gs://."
     )

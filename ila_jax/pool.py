@@ -121,6 +121,21 @@ def _example(
   )
 
 
+def _resolved(
+  raw: records.RawRecord, configured: fields_lib.Fields
+) -> fields_lib.Fields:
+  """Where a record's fields stand; a cell that is lost must be none of them."""
+  # A stand-in: the shape is told by the columns, not by what a row has lost.
+  shown = {**raw.record, **{column: column for column, _ in raw.lost}}
+  read = fields_lib.resolve(shown, configured)
+  paths = [path for named in read for path in named.split(",")]
+  roots = {path.strip().partition(".")[0] for path in paths}
+  for column, why in raw.lost:
+    if column in roots:
+      raise records.Reject("a cell cannot be read", f"column {column!r}: {why}")
+  return read
+
+
 def _rejected(
   raw: records.RawRecord, reject: records.Reject
 ) -> rejects_lib.Rejected:
@@ -154,7 +169,7 @@ class _Reader:
       self._configured[key] = configured
       self._watches[key] = _FieldWatch(raw.source, configured)
     self._watches[key].see(raw.record)
-    read = fields_lib.resolve(raw.record, self._configured[key])
+    read = _resolved(raw, self._configured[key])
     notes = unread.Notes()
     return _example(raw, read, self._answers, notes), read, notes
 
@@ -170,6 +185,22 @@ class _Reader:
   def finish(self) -> None:
     for watch in self._watches.values():
       watch.check()
+
+
+def _check_overrides(
+  specs: Sequence[str], overrides: Mapping[str, Mapping[str, str]]
+) -> None:
+  """Refuses fields for a source that is not there: a wrong name."""
+  if not overrides:
+    return
+  names = sorted(set().union(*(sources.names(spec) for spec in specs)))
+  for pattern in overrides:
+    if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+      raise errors.InputError(
+        f"config.pool.overrides has {pattern!r}, which matches no source; "
+        f"allowed: globs of {', '.join(names[:50])}. Correct the name, or take "
+        "it out."
+      )
 
 
 def read(
@@ -212,11 +243,13 @@ def read(
   fields_lib.check_names(fields, where="config.pool.fields")
   for pattern, own in overrides.items():
     fields_lib.check_names(own, where=f"config.pool.overrides[{pattern!r}]")
+  _check_overrides(specs, overrides)
   reading = unread.Reading() if reading is None else reading
   reader = _Reader(fields, overrides, answers, announce, reading)
   seen: set[int] = set()
   for spec in specs:
-    for raw in sources.open_source(spec, data_dir=data_dir):
+    opened = sources.open_source(spec, data_dir=data_dir, announce=announce)
+    for raw in opened:
       if limit is not None and len(seen) >= limit:
         break
       try:

@@ -17,6 +17,7 @@ class RawRecord(NamedTuple):
     text: the record's JSON text, in one line; equal to it as a JSON value.
     reason: why there is no record: a phrase without variable parts.
     detail: what was found, for `rejects.jsonl`.
+    lost: (column, why) of a table's cells that the record does not hold.
   """
 
   file: str
@@ -26,6 +27,7 @@ class RawRecord(NamedTuple):
   text: str = ""
   reason: str = ""
   detail: str = ""
+  lost: tuple[tuple[str, str], ...] = ()
 
 
 class Turn(NamedTuple):

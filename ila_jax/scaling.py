@@ -170,8 +170,7 @@ def _loo_r2(x, y, result):
 def _intervals(runs, regressors, resamples, rng):
   """Bootstrap-t intervals of the slopes.
 
-  A quantile of resampled slopes is too narrow, for the spread of a resample is
-  not known to it; that of their t is not.
+  Quantiles of resampled slopes are too narrow; those of their t are not.
   """
   x, y = _xy(runs, regressors)
   hat = x @ np.linalg.pinv(x)

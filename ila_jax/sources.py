@@ -6,38 +6,35 @@ with one record is that record's reason; what makes the rest of a file
 unreadable is an `InputError`.
 """
 
-import glob
-import io
-import os
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+import lzma
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import pyarrow as pa
 from etils import epath
-from pyarrow import parquet
 
 from ila_jax import (
+  columnar,
+  data_sets,
   docstrings,
   errors,
+  file_formats,
   hashes,
+  json_records,
   jsontext,
   records,
   revisions,
+  source_files,
 )
 
-_SUFFIX = re.compile(
-  r"\.(?P<format>json|jsonl|ndjson)(\.(?P<packed>gz|zst))?$"
-  r"|\.(?P<columnar>parquet|array_record)(-\d+-of-\d+)?$"
-)
-_MAGIC = re.compile(r"[*?\[]")
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
-_MESSAGES = re.compile(rb'\s*\[\s*\{\s*"(role|from)"\s*:')
-_PACKED = {"gz": "gzip", "zst": "zstd"}
-_ALLOWED = (
-  ".jsonl, .ndjson, .json (each also with .gz or .zst), .parquet, .array_record"
-)
 _BATCH_ROWS = 1024
+# What reading a damaged file raises, over all formats and packings.
+_DAMAGE = (OSError, ValueError, RuntimeError, EOFError, lzma.LZMAError)
+_LIBRARIES = ("docstrings", "tfds", "hf")
+_Announce = Callable[[str], object]
+
+
+def _silently(message: str) -> None:
+  del message
 
 
 def known_fields(spec: str) -> dict[str, str]:
@@ -52,16 +49,22 @@ def known_fields(spec: str) -> dict[str, str]:
 
 
 def open_source(
-  spec: str, *, data_dir: str | None = None
+  spec: str,
+  *,
+  data_dir: str | None = None,
+  announce: _Announce = _silently,
 ) -> Iterator[records.RawRecord]:
   """Streams the records of one source, in an order that never changes.
 
   Args:
-    spec: a file, a glob or a folder (searched recursively, in sorted order);
-      `tfds:NAME/SPLIT` of a data set prepared with file_format=array_record,
-      read without TensorFlow; `hf:NAME/SPLIT` or `hf:NAME/CONFIG/SPLIT`, where
-      `datasets` is installed; or `docstrings:PACKAGE,PACKAGE`.
+    spec: a file, a glob, a folder (searched recursively, in sorted order) or
+      a URL, which needs what fsspec asks for; `tfds:NAME/SPLIT` of a data set
+      prepared with file_format=array_record, read without TensorFlow;
+      `hf:NAME/SPLIT` or `hf:NAME/CONFIG/SPLIT`, where `datasets` is installed;
+      or `docstrings:PACKAGE,PACKAGE`.
     data_dir: where TFDS keeps its data; None: its default, TFDS_DATA_DIR.
+    announce: gets a line of what is read and left out: files of a folder,
+      cells of a table that have no JSON form.
 
   Raises:
     InputError: nothing there to read, or a file that is damaged as a whole.
@@ -69,20 +72,33 @@ def open_source(
   >>> next(open_source("docstrings:json")).source
   'json'
   """
-  kind, colon, name = spec.partition(":")
-  if colon and kind == "docstrings":
+  kind, name = _library(spec)
+  if kind == "docstrings":
     yield from docstrings.read([n.strip() for n in name.split(",")])
-  elif colon and kind == "tfds":
-    yield from _tfds_records(name, data_dir)
-  elif colon and kind == "hf":
-    yield from _hf_records(name)
+  elif kind:
+    rows = data_sets.rows(spec, data_dir=data_dir)
+    numbered = enumerate(map(columnar.to_row, rows), start=1)
+    yield from _numbered(numbered, spec, data_sets.name(spec), announce)
   else:
-    try:
-      paths = _files(spec)
-    except (OSError, ValueError) as error:
-      raise _missing(spec, f"cannot be opened ({error})") from error
-    for path in paths:
-      yield from _file_records(path)
+    for file in source_files.find(spec, announce=announce):
+      yield from _file_records(file, announce)
+
+
+def names(spec: str) -> set[str]:
+  """The short names that the records of a source carry.
+
+  Raises:
+    InputError: nothing there to read.
+
+  >>> sorted(names("docstrings:json,csv"))
+  ['csv', 'json']
+  """
+  kind, name = _library(spec)
+  if kind == "docstrings":
+    return {n.strip() for n in name.split(",")}
+  if kind:
+    return {data_sets.name(spec)}
+  return {file.source for file in source_files.find(spec)}
 
 
 def signature(
@@ -92,8 +108,8 @@ def signature(
 
   Files, folders and globs: each file's path, size and hash. Paths are told
   from the folder that the spec names before its first pattern, so that a
-  folder with all that is in it may move. `docstrings:` and `tfds:`: versions
-  and files; `hf:`: the commit.
+  folder with all that is in it may move. URLs: what the server says of them.
+  `docstrings:` and `tfds:`: versions and files; `hf:`: the commit.
 
   Args:
     spec: as `open_source` takes it.
@@ -105,216 +121,149 @@ def signature(
   >>> list(signature("docstrings:json"))
   ['json']
   """
-  kind, colon, name = spec.partition(":")
-  if colon and kind == "docstrings":
+  kind, name = _library(spec)
+  if kind == "docstrings":
     packages = [n.strip() for n in name.split(",")]
     return revisions.of_docstrings(packages, workdir=workdir)
-  if colon and kind == "tfds":
+  if kind == "tfds":
     return revisions.of_tfds(name, workdir=workdir)
-  if colon and kind == "hf":
+  if kind == "hf":
     return revisions.of_hub(name)
-  paths = _files(spec)
-  base = spec
-  if not epath.Path(spec).is_dir():
-    fixed = spec if epath.Path(spec).exists() else _MAGIC.split(spec)[0]
-    base = os.path.dirname(fixed)
-  signed = hashes.of_files(paths, workdir=workdir)
+  paths = [file.path for file in source_files.find(spec)]
+  signed: dict[str, Any] = {}
+  for path in filter(file_formats.is_url, paths):
+    signed |= source_files.remote_signature(path)
+  paths = [path for path in paths if path not in signed]
+  base = source_files.folder_of(spec)
   names = [path.removeprefix(base).lstrip("/") for path in paths]
-  return dict(zip(names, signed, strict=True))
+  hashed = hashes.of_files(paths, workdir=workdir)
+  return signed | dict(zip(names, hashed, strict=True))
 
 
-def source_name(path: str) -> str:
-  """A file's name without folder, suffixes and shard number.
+def _library(spec: str) -> tuple[str, str]:
+  """What reads a source that is no file, and its name there; else empty."""
+  kind, colon, name = spec.partition(":")
+  # hf://datasets/... is a URL.
+  is_known = colon and kind in _LIBRARIES and not name.startswith("//")
+  return (kind, name) if is_known else ("", spec)
 
-  >>> source_name("data/train-00000-of-00002.jsonl.gz")
-  'train'
-  """
-  return _SHARD.sub("", _SUFFIX.sub("", os.path.basename(path)))
+
+def _file_records(
+  file: file_formats.DataFile, announce: _Announce
+) -> Iterator[records.RawRecord]:
+  reached = 0
+  try:
+    head = file_formats.head(file, json_records.HEAD_BYTES)
+    if file.format == "json":
+      found = _json(file, head, announce)
+    elif file.format == "array_record":
+      found = _array_record(file.path)
+    else:
+      found = _table(file, head, announce)
+    for raw in found:
+      reached = raw.line
+      yield raw
+  except _DAMAGE as error:
+    raise _damaged(file, reached, error) from error
+  except errors.InputError:
+    raise
+  except Exception as error:
+    # Each remote file system raises what its own libraries raise.
+    if not file_formats.is_url(file.path):
+      raise
+    raise _damaged(file, reached, error) from error
 
 
-def _missing(spec: str, what: str) -> errors.InputError:
+def _damaged(
+  file: file_formats.DataFile, reached: int, error: Exception
+) -> errors.InputError:
+  cause = str(error).splitlines()[0] if str(error) else type(error).__name__
   return errors.InputError(
-    f"config.pool.source is {spec!r}: {what}. Allowed: a file ({_ALLOWED}), a "
-    "glob or a folder of such files, tfds:NAME/SPLIT, hf:NAME/SPLIT or "
-    "docstrings:PACKAGE,... Correct the path."
+    f"{file.path}: cannot be read after line {reached} ({cause}). Allowed: a "
+    "whole file; this one is damaged, cut off or not readable. Copy or "
+    "download it again."
   )
 
 
-def _inside(folder: epath.Path) -> Iterator[str]:
-  """Files of known formats in a folder and below, hidden ones left out."""
-  for path in sorted(folder.iterdir(), key=lambda path: path.name):
-    if path.name.startswith("."):
-      continue
-    if path.is_dir():
-      yield from _inside(path)
-    elif _SUFFIX.search(path.name):
-      yield os.fspath(path)
+def _json(
+  file: file_formats.DataFile, head: bytes, announce: _Announce
+) -> Iterator[records.RawRecord]:
+  with file_formats.open_bytes(file) as stream:
+    found = json_records.read(stream, head, name=file.path, announce=announce)
+    for number, record, text, problem in found:
+      yield _raw(file.path, number, file.source, record, text, problem)
 
 
-def _files(spec: str) -> list[str]:
-  path = epath.Path(spec)
-  if path.is_dir():
-    found = list(_inside(path))
-    if not found:
-      raise _missing(spec, "no file of a known format in this folder")
-    return found
-  if path.exists():
-    if not _SUFFIX.search(path.name):
-      raise _missing(spec, "the file's suffix tells no known format")
-    return [os.fspath(path)]
-  if not glob.has_magic(spec):
-    raise _missing(spec, "no such file or folder")
-  found = sorted(p for p in glob.glob(spec, recursive=True))
-  found = [p for p in found if _SUFFIX.search(p) and not os.path.isdir(p)]
-  if not found:
-    raise _missing(spec, "no file of a known format matches")
-  return found
-
-
-def _file_records(path: str) -> Iterator[records.RawRecord]:
-  match = _SUFFIX.search(path)
-  reached = 0
-  try:
-    if match["columnar"]:
-      read = _parquet if match["columnar"] == "parquet" else _array_record
-      found = read(path)
+def _table(
+  file: file_formats.DataFile, head: bytes, announce: _Announce
+) -> Iterator[records.RawRecord]:
+  with file_formats.open_bytes(file) as stream:
+    if file.format == "parquet":
+      rows = enumerate(columnar.read_parquet(stream), start=1)
+    elif file.format == "arrow":
+      rows = enumerate(columnar.read_arrow(stream, name=file.path), start=1)
     else:
-      found = _json_records(path, match["format"], match["packed"])
-    source = source_name(path)
-    for reached, record, text, problem in found:
-      reason, detail = problem or ("", "")
-      yield records.RawRecord(
-        path, reached, source, record, text, reason, detail
-      )
-  except (OSError, ValueError, RuntimeError) as error:
-    cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise errors.InputError(
-      f"{path}: cannot be read after line {reached} ({cause}). Allowed: a "
-      "whole file; this one is damaged, cut off or not readable. Copy or "
-      "download it again."
-    ) from error
+      delimiter = _delimiter(file, head, announce)
+      rows = columnar.read_csv(stream, delimiter=delimiter, name=file.path)
+    yield from _numbered(rows, file.path, file.source, announce)
 
 
-_Found = Iterator[
-  tuple[int, dict[str, Any] | None, str, tuple[str, str] | None]
-]
+def _delimiter(
+  file: file_formats.DataFile, head: bytes, announce: _Announce
+) -> str:
+  """A tab in .tsv; in .csv what the header has, if it has no comma."""
+  header = head.partition(b"\n")[0].decode(errors="replace")
+  if file.format == "tsv":
+    return "\t"
+  if "," not in header:
+    for other, called in ((";", "semicolons"), ("\t", "tabs")):
+      if other in header:
+        announce(f"{file.path}: columns are separated by {called}")
+        return other
+  return ","
 
 
-def _unpacked(path: str, packed: str | None) -> BinaryIO:
-  """Bytes of a file; Arrow's decompression notices when a file is cut."""
-  stream = epath.Path(path).open("rb")
-  if packed:
-    stream = pa.CompressedInputStream(stream, _PACKED[packed])
-  return io.BufferedReader(stream, buffer_size=1 << 20)
-
-
-def _json_records(path: str, suffix: str, packed: str | None) -> _Found:
-  with _unpacked(path, packed) as stream:
-    head = stream.peek(1 << 10)[: 1 << 10].removeprefix(b"\xef\xbb\xbf")
-    is_array = head.lstrip().startswith(b"[")
-    if suffix != "json" and _MESSAGES.match(head):
-      is_array = False  # A conversation a line, each a list of messages.
-    if is_array and suffix != "json":
-      raise errors.InputError(
-        f"{path} line 1: a JSON array, where one object per line was expected. "
-        "Allowed: an array in a file named .json, or lines. Rename the file "
-        "to .json, or write one object per line."
-      )
-    yield from _elements(path, stream) if is_array else _lines(stream)
-
-
-def _lines(stream: BinaryIO) -> _Found:
-  parser = jsontext.Parser()
-  for number, raw in enumerate(stream, start=1):
-    if number == 1:
-      raw = raw.removeprefix(b"\xef\xbb\xbf")
-    if raw.strip():
-      yield number, *jsontext.parse_line(parser, raw)
-
-
-def _elements(path: str, stream: BinaryIO) -> _Found:
-  parser = jsontext.Parser()
-  # Bytes that are no UTF-8 become lone surrogates: one element's problem.
-  with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape") as text:
-    elements = jsontext.ArrayReader(text, parser, name=path)
-    for number, (value, raw) in enumerate(elements, start=1):
-      yield number, *jsontext.check_object(parser, value, raw)
-
-
-def _parquet(path: str) -> _Found:
-  with epath.Path(path).open("rb") as stream:
-    batches = parquet.ParquetFile(stream).iter_batches(_BATCH_ROWS)
-    rows = (row for batch in batches for row in batch.to_pylist())
-    for number, row in enumerate(rows, start=1):
-      yield number, *jsontext.from_columns(row)
-
-
-def _array_record(path: str) -> _Found:
+def _array_record(path: str) -> Iterator[records.RawRecord]:
   from array_record.python import array_record_module
 
   parser = jsontext.Parser()
+  source = file_formats.DataFile(path, "array_record").source
   reader = array_record_module.ArrayRecordReader(path)
   try:
     total = reader.num_records()
     for start in range(0, total, _BATCH_ROWS):
       rows = reader.read(start, min(start + _BATCH_ROWS, total))
       for number, raw in enumerate(rows, start=start + 1):
-        yield number, *jsontext.parse_line(parser, raw)
+        yield _raw(path, number, source, *jsontext.parse_line(parser, raw))
   finally:
     reader.close()
 
 
+def _raw(
+  path: str,
+  number: int,
+  source: str,
+  record: dict[str, Any] | None,
+  text: str,
+  problem: tuple[str, str] | None,
+) -> records.RawRecord:
+  return records.RawRecord(
+    path, number, source, record, text, *(problem or ("", ""))
+  )
+
+
 def _numbered(
-  rows: Iterator[Mapping[str, Any]], file: str, source: str
+  rows: Iterator[tuple[int, columnar.Row]],
+  file: str,
+  source: str,
+  announce: _Announce,
 ) -> Iterator[records.RawRecord]:
-  for number, row in enumerate(rows, start=1):
-    record, text, problem = jsontext.from_columns(row)
-    reason, detail = problem or ("", "")
-    yield records.RawRecord(file, number, source, record, text, reason, detail)
-
-
-def _tfds_records(
-  name: str, data_dir: str | None
-) -> Iterator[records.RawRecord]:
-  import tensorflow_datasets as tfds
-
-  dataset, _, split = name.rpartition("/")
-  if not (dataset and split):
-    raise _missing(f"tfds:{name}", "a data set and a split are needed")
-  try:
-    rows = tfds.data_source(
-      dataset, split=split, data_dir=data_dir, download=False
-    )
-  except (ValueError, RuntimeError, OSError, AssertionError) as error:
-    cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise errors.InputError(
-      f"config.pool.source is 'tfds:{name}': {cause} Allowed: tfds:NAME/SPLIT "
-      "of a data set that was prepared with file_format='array_record' under "
-      "TFDS_DATA_DIR. Prepare it so, or correct the name."
-    ) from error
-  yield from _numbered(iter(rows), f"tfds:{name}", dataset.split("/")[0])
-
-
-def _hf_records(name: str) -> Iterator[records.RawRecord]:
-  try:
-    import datasets
-  except ImportError as error:
-    raise errors.InputError(
-      f"config.pool.source is 'hf:{name}', but the package `datasets` is not "
-      "installed. Allowed: any source where it is. Run `pip install "
-      "datasets`, or save the data as .parquet or .jsonl and name the file."
-    ) from error
-  *parts, split = name.split("/")
-  if not (all(parts) and parts and split):
-    raise _missing(f"hf:{name}", "a data set and a split are needed")
-  # Names have one or two parts (openai/gsm8k); a third is the configuration.
-  dataset, config = "/".join(parts[:2]), "/".join(parts[2:]) or None
-  try:
-    rows = datasets.load_dataset(dataset, config, split=split, streaming=True)
-  except (ValueError, OSError, RuntimeError) as error:
-    cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise errors.InputError(
-      f"config.pool.source is 'hf:{name}': {cause} Allowed: hf:NAME/SPLIT or "
-      "hf:NAME/CONFIG/SPLIT, as the hub names them. Correct the name."
-    ) from error
-  yield from _numbered(iter(rows), f"hf:{name}", dataset.split("/")[-1])
+  """Rows as records; tells at the end which cells are in none of them."""
+  lost: dict[tuple[str, str], int] = {}
+  for number, row in rows:
+    for cell in row.lost:
+      lost[cell] = lost.get(cell, 0) + 1
+    raw = _raw(file, number, source, row.record, row.text, row.problem)
+    yield raw._replace(lost=row.lost)
+  for (column, why), count in lost.items():
+    announce(f"{file}: {count:,} cells of column {column!r} left out: {why}")

@@ -1,15 +1,18 @@
 """Every config loads; every wrong value is refused by name."""
 
+import dataclasses
 import importlib
 import itertools
+import math
 import pathlib
+import typing
 
 import ml_collections
 import pytest
 
 from configs import common, quickstart
 from ila_jax import config as config_lib
-from ila_jax import errors
+from ila_jax import config_checks, errors
 
 _FOLDER = pathlib.Path(common.__file__).parent
 NAMES = sorted(
@@ -90,15 +93,23 @@ def test_docstring_tells_the_command(name):
     ("landscape__grid", 0, "config.landscape.grid is 0"),
     ("landscape__grid", 46341, "grid is 46341; .* 2 dimensions, at most 46340"),
     ("landscape__domain_blocks", 46341, "blocks is 46341; allowed: 1 to 46340"),
-    ("landscape__dimensions", 1, "dimensions is 1; .* at least 2"),
-    ("landscape__perplexity", 0.5, "perplexity is 0.5; .* at least 1"),
+    ("landscape__dimensions", 1, "dimensions is 1; allowed: 2 to 1024"),
+    ("landscape__perplexity", 0.5, "perplexity is 0.5; allowed: 1 to 10000"),
     ("pool__source", (), "config.pool.source is empty"),
     ("pool__max_reject_fraction", 1.5, "1.5; allowed: 0 to 1"),
     ("pool__limit", 0, "config.pool.limit is 0"),
     ("model__path", None, "config.model.path is not set"),
     ("encoder__path", "", "config.encoder.path is not set.*'lsa' or 'base'"),
     ("score__reference_seeds", (), r"reference_seeds is \(\)"),
-    ("score__reference_seeds", (0, -1), r"reference_seeds is \(0, -1\)"),
+    ("score__reference_seeds", (0, -1), "reference_seeds is -1; allowed: 0 to"),
+    ("pool__source", "", "config.pool.source is '', which is empty: a shell"),
+    (
+      "pool__source",
+      ("a.jsonl", " "),
+      r"config.pool.source is \('a.jsonl', ' ",
+    ),
+    ("landscape__map", "", "config.landscape.map is '', which is empty"),
+    ("model__scratch__source", "", "config.model.scratch.source is ''"),
     ("score__reference_seeds", (1, 1), r"reference_seeds is \(1, 1\)"),
     ("model__scratch__heads", 5, "config.model.scratch has width 96, heads 5"),
     ("score__learning_rate", 0.0, "allowed: a number above 0"),
@@ -154,3 +165,71 @@ def test_one_source_or_several():
   several = config_lib.parse(_with(pool__source=("a.jsonl", "b.jsonl")))
   assert one.pool.sources == ("a.jsonl",)
   assert several.pool.sources == ("a.jsonl", "b.jsonl")
+
+
+def _numeric_fields(cls=config_lib.Config, prefix=""):
+  """(dotted name, whether whole, whether a tuple) of every number."""
+  for name, hint in typing.get_type_hints(cls).items():
+    if dataclasses.is_dataclass(hint):
+      yield from _numeric_fields(hint, f"{prefix}{name}.")
+    elif {int, float} & {hint, *typing.get_args(hint)}:
+      is_whole = float not in (hint, *typing.get_args(hint))
+      yield prefix + name, is_whole, typing.get_origin(hint) is tuple
+
+
+_NUMERIC = list(_numeric_fields())
+
+
+def test_every_number_has_bounds():
+  assert sorted(name for name, *_ in _NUMERIC) == sorted(config_checks.BOUNDS)
+  for bounds in config_checks.BOUNDS.values():
+    assert 0 <= bounds.low < bounds.high < math.inf
+
+
+@pytest.mark.parametrize(("name", "is_whole", "is_tuple"), _NUMERIC)
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, -1, 1e18])
+def test_no_number_is_absurd(name, is_whole, is_tuple, value):
+  if is_whole and math.isfinite(value):
+    value = int(value)
+  config = ml_collections.ConfigDict(
+    quickstart.get_config().to_dict(), type_safe=False
+  )
+  config.update_from_flattened_dict({name: (value,) if is_tuple else value})
+  with pytest.raises(
+    errors.InputError, match=rf"config\.{name} is .*allowed: "
+  ):
+    config_lib.parse(config)
+
+
+@pytest.mark.parametrize("name", config_checks.BOUNDS)
+def test_the_ends_of_the_bounds(name):
+  """What is allowed is accepted, and the next number is not."""
+  bounds = config_checks.BOUNDS[name]
+  check = config_checks.check_number
+  if not bounds.above:
+    check(name, bounds.low)
+  check(name, bounds.high)
+  for value in (
+    bounds.low if bounds.above else math.nextafter(bounds.low, -1),
+    math.nextafter(bounds.high, math.inf),
+  ):
+    with pytest.raises(errors.InputError, match=f"config.{name} is "):
+      check(name, value)
+
+
+def test_home_folders_are_found(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/anna")
+  config = config_lib.parse(
+    _with(
+      pool__source=("~/a.jsonl", "docstrings:json"),
+      model__path="~/base",
+      model__scratch__source="~/prose.jsonl",
+      encoder__path="~/encoder",
+      landscape__map="~/old/landscape",
+    )
+  )
+  assert config.pool.source == ("/home/anna/a.jsonl", "docstrings:json")
+  assert config.model.path == "/home/anna/base"
+  assert config.model.scratch.source == "/home/anna/prose.jsonl"
+  assert config.encoder.path == "/home/anna/encoder"
+  assert config.landscape.map == "/home/anna/old/landscape"

@@ -292,19 +292,15 @@ def test_a_redo_killed_before_it_began_is_undone(run, tmp_path):
   assert not (copy / ".old").exists()
 
 
-@pytest.mark.parametrize(
-  ("count", "message"),
-  [("largest_token", "tokenizer makes token"), ("longest", "was made for 256")],
-)
-def test_a_base_that_cannot_read_the_pool_is_refused(
-  run, tmp_path, count, message
-):
+def test_a_base_that_cannot_read_the_pool_is_refused(run, tmp_path):
   config, workdir, _ = run
   copy = tmp_path / "copy"
   subprocess.run(["cp", "-r", workdir, copy], check=True)
   counts = artifacts.read_json(copy / "pool/counts.json")
-  artifacts.write_json(copy / "pool/counts.json", counts | {count: 10**6})
-  with pytest.raises(errors.InputError, match=message):
+  artifacts.write_json(
+    copy / "pool/counts.json", counts | {"largest_token": 10**6}
+  )
+  with pytest.raises(errors.InputError, match="tokenizer makes token"):
     pipeline.run(config, copy, redo="score")
   assert (copy / "score/scores.parquet").exists()
 

@@ -11,7 +11,7 @@ import pathlib
 import sys
 import time
 
-from ila_jax import pool, rejects, sources
+from ila_jax import file_formats, pool, rejects
 
 # Labels and domains are never guessed.
 OVERRIDES = {
@@ -28,7 +28,9 @@ def main(folder: pathlib.Path) -> None:
     rejected[item.source][item.reason] += 1
 
   start = time.process_time()
-  examples = list(pool.read([str(folder)], rejects=reject, overrides=OVERRIDES))
+  examples = list(
+    pool.read([str(folder / "*.jsonl.gz")], rejects=reject, overrides=OVERRIDES)
+  )
   seconds = time.process_time() - start
   used = collections.Counter(example.source for example in examples)
   n_read = used.total() + sum(c.total() for c in rejected.values())
@@ -42,7 +44,7 @@ def main(folder: pathlib.Path) -> None:
   ids = sorted(e.id for e in examples if not e.source.startswith("glaive"))
   counted = {
     "ids": hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16],
-    "lines": {sources.source_name(p): len(t) for p, t in texts.items()},
+    "lines": {file_formats.source_name(p): len(t) for p, t in texts.items()},
     "used": used,
     "rejected": {source: count for source, count in rejected.items() if count},
     "unequal": sum(

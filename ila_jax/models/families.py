@@ -11,6 +11,8 @@ from typing import Any
 from ila_jax import errors
 from ila_jax.models import architecture, fields, ropes
 
+# Ten times those of the deepest that is known: each costs a compilation.
+MOST_LAYERS = 2000
 ARCHITECTURES = {
   "llama": "LlamaForCausalLM",
   "mistral": "MistralForCausalLM",
@@ -74,7 +76,7 @@ def read(raw: fields.Fields) -> architecture.DecoderConfig:
   if family == "gemma3":
     raw, family = _language_model(raw), "gemma3_text"
     raw.only("model_type", family)
-  if family not in ARCHITECTURES:
+  if not isinstance(family, str) or family not in ARCHITECTURES:
     known = " or ".join(map(repr, (*ARCHITECTURES, "gemma3")))
     raise raw.reject("model_type", family, known)
   raw = fields.Fields(raw.file, _DEFAULTS[family] | raw.values, raw.prefix)
@@ -82,7 +84,7 @@ def read(raw: fields.Fields) -> architecture.DecoderConfig:
     raw.integer("num_attention_heads"),
     raw.integer("hidden_size"),
   )
-  layers = raw.integer("num_hidden_layers")
+  layers = raw.integer("num_hidden_layers", most=MOST_LAYERS)
   rope, local_rope = ropes.read(raw, by_layer=family == "gemma3_text")
   window, local_layers = _window(raw, family, layers)
   return architecture.DecoderConfig(

@@ -3,10 +3,14 @@
 What is not implemented is refused by name, never read as something else.
 """
 
+import math
 import pathlib
 from typing import Any
 
 from ila_jax import errors
+
+# Twice the positions, and fifty times the vocabulary, of any known model.
+_MOST = 2**24
 
 
 class Fields:
@@ -54,19 +58,25 @@ class Fields:
     return value
 
   def integer(
-    self, name: str, default: int | None = None, *, least: int = 1
+    self,
+    name: str,
+    default: int | None = None,
+    *,
+    least: int = 1,
+    most: int = _MOST,
   ) -> int:
-    """A whole number of `least` or more."""
+    """A whole number from `least` to `most`."""
     value = self.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-      raise self.reject(name, value, f"a whole number, {least} or more")
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if not (is_whole and least <= value <= most):
+      raise self.reject(name, value, f"a whole number, {least} to {most}")
     return value
 
   def number(self, name: str, default: float | None = None) -> float:
-    """A number above 0."""
+    """A finite number above 0."""
     value = self.get(name, default)
-    kinds = (int, float)
-    if not isinstance(value, kinds) or isinstance(value, bool) or value <= 0:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and 0 < value < math.inf):
       raise self.reject(name, value, "a number above 0")
     return float(value)
 

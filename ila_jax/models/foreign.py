@@ -30,7 +30,7 @@ def read_json(file: pathlib.Path, kind: type) -> Any:
   """
   try:
     values = json.loads(file.read_text())
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise errors.InputError(
       f"{file} cannot be read as JSON ({error}). Fetch it again."
     ) from error
@@ -95,7 +95,7 @@ def encoder_config(
   )
   return encoder_lib.EncoderConfig(
     vocab=raw.integer("vocab_size"),
-    layers=raw.integer("num_hidden_layers"),
+    layers=raw.integer("num_hidden_layers", most=families.MOST_LAYERS),
     width=width,
     heads=heads,
     mlp_width=raw.integer("intermediate_size"),

@@ -137,14 +137,6 @@ def load(
       f"{decoder.config.vocab} tokens, from 0. Use the tokenizer that belongs "
       "to the weights."
     )
-  if counts["longest"] > decoder.config.max_positions:
-    raise errors.InputError(
-      f"config.tokens.max_tokens is {config.tokens.max_tokens}, and the "
-      f"longest example has {counts['longest']} tokens, but the model of "
-      f"config.model.path was made for {decoder.config.max_positions}. Set "
-      f"--config.tokens.max_tokens={decoder.config.max_positions} or less, "
-      "in a new --workdir or with --redo=pool."
-    )
   return decoder
 
 
@@ -179,18 +171,27 @@ def sizes(config: config_lib.Config) -> architecture.DecoderConfig:
   """Sizes of the base, without its weights.
 
   Raises:
-    errors.InputError: a folder or a family that is not known.
+    errors.InputError: a folder or a family that is not known, or examples
+      that may be longer than what the base was made for.
   """
   if config.model.path == SCRATCH:
     return _scratch_sizes(config, config.model.scratch.vocab)
   with artifacts.local(config.model.path) as folder:
-    return foreign.decoder_config(
+    found = foreign.decoder_config(
       hub.find(folder, with_weights=False),
       dtype=config.model.dtype,
       param_dtype=config.model.dtype,
       remat=config.train.remat,
       attention=config.model.attention,
     )
+  if config.tokens.max_tokens > found.max_positions:
+    raise errors.InputError(
+      f"config.tokens.max_tokens is {config.tokens.max_tokens}, but the model "
+      f"of config.model.path was made for {found.max_positions}. Set "
+      f"--config.tokens.max_tokens={found.max_positions} or less; "
+      "config.tokens.overflow tells what becomes of longer examples."
+    )
+  return found
 
 
 def _scratch_sizes(

@@ -26,7 +26,7 @@ from ila_jax import (
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax import rejects as rejects_lib
-from ila_jax.stages import base
+from ila_jax.stages import base, pool_size
 
 INDEX = "index.parquet"
 REJECTS = "rejects.jsonl"
@@ -101,6 +101,7 @@ def _read_and_write(
 ) -> None:
   for left in shards.listed(stage.folder, "records"):
     left.unlink()  # Of a reading that was killed; there may be fewer now.
+  pool_size.check_count(config)
   tokenizer = base.tokenizer(config, workdir)
   columns: dict[str, list] = collections.defaultdict(list)
   read: collections.Counter[str] = collections.Counter()
@@ -272,7 +273,7 @@ def _index(
     for name, values in columns.items()
     if name != "largest_token"
   }
-  _check_size(config, index["n_response_tokens"])
+  pool_size.check(config, index["n_response_tokens"])
   dev = draws.draw(
     index["prompt_id"],
     count=config.pool.dev_examples,
@@ -285,31 +286,6 @@ def _index(
     metrics.say(f"  warning: config.pool.dev_examples: {warning}")
   index["split"] = np.where(dev, "dev", "pool")
   return index
-
-
-def _check_size(config: config_lib.Config, n_tokens: np.ndarray) -> None:
-  """What is set apart and what is chosen must fit, before hours of scoring."""
-  n = len(n_tokens)
-  reference = config.score.reference_examples
-  if config.score.exclude_reference:
-    reference *= len(config.score.reference_seeds)
-  free = n - config.pool.dev_examples - reference
-  wanted = 1.0
-  if config.select.unit == "examples":
-    wanted = config.select.budget
-  elif config.select.unit == "fraction":
-    wanted = 0.5 / config.select.budget  # which rounds to one example
-  elif config.select.unit == "tokens":
-    # In examples of mean length; the cut itself is exact.
-    wanted = config.select.budget / n_tokens.mean()
-  if free < wanted:
-    raise errors.InputError(
-      f"the pool has {n:,} usable examples; config.pool.dev_examples "
-      f"({config.pool.dev_examples:,}) and the reference sets ({reference:,} "
-      "by config.score.reference_examples and reference_seeds) leave "
-      f"{max(free, 0):,}, and config.select.budget asks for {wanted:,.0f}. "
-      "Lower these, or give a larger config.pool.source."
-    )
 
 
 def _say_rejects(

@@ -1,0 +1,193 @@
+"""Formats of data files: known by the suffix, or else by the first bytes."""
+
+import bz2
+import io
+import lzma
+import os
+import re
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from ila_jax import errors
+
+_TEXT = "jsonl|jsonlines|json|ndjson|csv|tsv"
+_COLUMNAR = "parquet|pq|arrow|feather|array_record"
+# A file that was rotated or sharded has its number after the suffix.
+_NUMBER = r"(\.\d+|-\d+-of-\d+)?"
+_SUFFIX = re.compile(
+  rf"\.(?P<text>{_TEXT}){_NUMBER}(\.(?P<packed>gz|gzip|zst|zstd|bz2|xz))?$"
+  rf"|\.(?P<columnar>{_COLUMNAR}){_NUMBER}$",
+  re.IGNORECASE,
+)
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_SAME = {
+  **{"jsonl": "json", "jsonlines": "json", "ndjson": "json"},
+  **{"pq": "parquet", "feather": "arrow", "gzip": "gz", "zstd": "zst"},
+}
+ALLOWED = (
+  ".jsonl, .ndjson, .json, .csv, .tsv (each also with .gz, .zst, .bz2 or "
+  ".xz), .parquet, .arrow, .feather, .array_record"
+)
+# What a file is by its first bytes: (bytes, format, packed).
+_READABLE = (
+  (b"PAR1", "parquet", ""),
+  (b"ARROW1", "arrow", ""),
+  (b"\xff\xff\xff\xff", "arrow", ""),
+  (b"\x1f\x8b", "json", "gz"),
+  (b"\x28\xb5\x2f\xfd", "json", "zst"),
+  (b"BZh", "json", "bz2"),
+  (b"\xfd7zXZ\x00", "json", "xz"),
+)
+_FOREIGN = (
+  (
+    b"version https://git-lfs",
+    "a git-lfs pointer, which stands for the file. Run `git lfs pull`",
+  ),
+  (b"PK\x03\x04", "a zip archive. Unpack it"),
+  (b"%PDF", "a PDF. Write its records as .jsonl"),
+  (b"SQLite format 3", "an SQLite database. Write its rows as .jsonl"),
+  (b"\xff\xfe", "UTF-16. Convert it with `iconv -f UTF-16 -t UTF-8`"),
+  (b"\xfe\xff", "UTF-16. Convert it with `iconv -f UTF-16 -t UTF-8`"),
+  (b"<!doctype html", "a web page. Download the file itself"),
+  (b"<html", "a web page. Download the file itself"),
+)
+_SNIFFED_BYTES = 512
+
+
+class DataFile(NamedTuple):
+  """One file of a source.
+
+  Attributes:
+    path: a local path, or a URL.
+    format: json, csv, tsv, parquet, arrow or array_record.
+    packed: gz, zst, bz2 or xz; "" where it is not compressed.
+  """
+
+  path: str
+  format: str
+  packed: str = ""
+
+  @property
+  def source(self) -> str:
+    """The short name that its records carry."""
+    return source_name(self.path)
+
+
+def source_name(path: str) -> str:
+  """A file's name without folder, suffixes and shard number.
+
+  >>> source_name("data/train-00000-of-00002.JSONL.gz")
+  'train'
+  """
+  return _SHARD.sub("", _SUFFIX.sub("", last(path)))
+
+
+def by_name(path: str) -> DataFile | None:
+  """What a file holds by its suffix, in any case; None: that tells nothing.
+
+  >>> by_name("data/POOL.JSONL.GZ")
+  DataFile(path='data/POOL.JSONL.GZ', format='json', packed='gz')
+  >>> by_name("part-00000") is None
+  True
+  """
+  match = _SUFFIX.search(last(path))
+  if not match:
+    return None
+  kind = (match["text"] or match["columnar"]).lower()
+  packed = (match["packed"] or "").lower()
+  return DataFile(path, _SAME.get(kind, kind), _SAME.get(packed, packed))
+
+
+def by_content(path: str) -> DataFile | None:
+  """What the first bytes say: JSON, packed or not, Parquet or Arrow."""
+  with open_bytes(DataFile(path, "")) as stream:
+    start = stream.read(_SNIFFED_BYTES)
+  for sign, kind, packed in _READABLE:
+    if start.startswith(sign):
+      return DataFile(path, kind, packed)
+  text = start.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n\x1e")
+  return DataFile(path, "json") if text.startswith((b"{", b"[")) else None
+
+
+def is_url(path: str) -> bool:
+  """Whether a path is read through fsspec.
+
+  >>> is_url("s3://bucket/a.jsonl"), is_url("a:b.jsonl")
+  (True, False)
+  """
+  return bool(_URL.match(path))
+
+
+def scheme(url: str) -> str:
+  """What stands before the :// of a URL.
+
+  >>> scheme("S3://bucket/a.jsonl")
+  's3'
+  """
+  return _URL.match(url)["scheme"].lower()
+
+
+def last(path: str) -> str:
+  """The last part of a path, or of a URL without its query.
+
+  >>> last("https://host/data/a.jsonl?download=true")
+  'a.jsonl'
+  """
+  if is_url(path):
+    path = path.partition("?")[0]
+  return os.path.basename(path.rstrip("/"))
+
+
+def open_bytes(file: DataFile) -> io.BufferedIOBase:
+  """The bytes of a file, unpacked; reading tells where one was cut off."""
+  stream: Any = file.path
+  if is_url(file.path):
+    import fsspec
+
+    stream = fsspec.open(file.path, "rb").open()
+  elif file.packed not in ("bz2", "xz"):
+    stream = open(file.path, "rb")  # noqa: SIM115
+  if file.packed == "bz2":
+    stream = bz2.BZ2File(stream)
+  elif file.packed == "xz":
+    stream = lzma.LZMAFile(stream)  # noqa: SIM115
+  elif file.packed:
+    # Arrow's decompression notices when a file is cut.
+    packed = {"gz": "gzip", "zst": "zstd"}[file.packed]
+    stream = pa.CompressedInputStream(stream, packed)
+  return io.BufferedReader(stream, buffer_size=1 << 20)
+
+
+def head(file: DataFile, size: int) -> bytes:
+  """The first bytes of a file, unpacked; fewer where it is shorter.
+
+  Raises:
+    InputError: they are those of something else, such as a git-lfs pointer.
+  """
+  with open_bytes(file) as stream:
+    found = stream.read(size)
+  said = _foreign(found, file)
+  if said:
+    raise errors.InputError(
+      f"{file.path} seems to be {said}. Allowed in config.pool.source: "
+      f"{ALLOWED}."
+    )
+  return found
+
+
+def _foreign(start: bytes, file: DataFile) -> str:
+  """What a file seems to be instead of what its name says; "": nothing else."""
+  for sign, said in _FOREIGN:
+    if start[:64].lower().startswith(sign.lower()):
+      return said
+  if file.format not in ("json", "csv", "tsv"):
+    return ""
+  for sign, kind, packed in _READABLE:
+    if start.startswith(sign):
+      suffix = f".{packed or kind}"
+      return f"of the format {suffix}. Let its name end in {suffix}"
+  if b"\0" in start[:_SNIFFED_BYTES]:
+    return "binary: it has zero bytes. Write its records as .jsonl"
+  return ""

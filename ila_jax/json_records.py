@@ -1,0 +1,258 @@
+"""JSON files as records, whatever their layout.
+
+One object per line is the usual one, in which a bad line costs one record. An
+array, objects that span lines or share them, and a single value that holds the
+whole table are told from the beginning of the file.
+"""
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ila_jax import columnar, errors, jsontext
+
+# Where lines, an array or objects that span lines are told apart.
+HEAD_BYTES = 1 << 20
+# (line or number, record, text, reason and detail)
+Found = tuple[int, dict[str, Any] | None, str, tuple[str, str] | None]
+_BETWEEN = re.compile(r"[ \t\r\n,:]*")
+_SPACES = b" \t\r\n\x1e"
+# A list below these, or below the only key, holds a file's records.
+_TABLES = ("data", "rows", "records", "examples", "items", "train", "entries")
+_CONVERSATIONS = ("messages", "conversations", "conversation", "history")
+
+
+def read(
+  stream: io.BufferedIOBase,
+  head: bytes,
+  *,
+  name: str,
+  announce: Callable[[str], object] = lambda message: None,
+) -> Iterator[Found]:
+  """Yields line or number, record, text, and what is wrong with it.
+
+  Args:
+    stream: the file, from its start.
+    head: its first HEAD_BYTES, by which the layout is told.
+    name: of the file, for messages.
+    announce: gets a line where the layout is not the usual one.
+
+  Raises:
+    InputError: what makes the rest of a file unreadable.
+
+  >>> content = b'{"data": [{"a": 1}, {"a": 2}]}'
+  >>> [f[:2] for f in read(io.BytesIO(content), content, name="x.json")]
+  [(1, {'a': 1}), (2, {'a': 2})]
+  """
+  layout = _layout(head)
+  if layout == "lines":
+    yield from _lines(stream, name, announce)
+    return
+  parser = jsontext.Parser()
+  # Bytes that are no UTF-8 become lone surrogates: one value's problem.
+  with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape") as text:
+    reader = jsontext.ValueReader(text, parser, name=name)
+    if layout == "array":
+      for number, (value, raw) in enumerate(reader.elements(), start=1):
+        yield _small((number, *jsontext.check_object(parser, value, raw)))
+    else:
+      yield from _values(reader, parser, name, announce)
+
+
+def _layout(head: bytes) -> str:
+  """`lines`, `array`, or `values`: objects that span lines or share one."""
+  text = head.removeprefix(b"\xef\xbb\xbf").strip(_SPACES)
+  first, line_end, rest = text.partition(b"\n")
+  parser = jsontext.Parser()
+  if text.startswith(b"["):
+    # Lists on lines of their own are records, each for itself.
+    problem = jsontext.parse_line(parser, first)[2] or ("", "")
+    is_lists = line_end and rest.lstrip(_SPACES).startswith(b"[")
+    return "lines" if problem[0] != "not JSON" and is_lists else "array"
+  shown = text.decode(errors="surrogateescape")
+  try:
+    _, end = parser.parse(shown)
+  except json.JSONDecodeError as error:
+    # An object of several lines goes on after its first; where a line is
+    # only damaged, the next record begins.
+    opens = re.match(rb'\{\s*$|\{\s*"[^"]*"\s*:.*[,{[]\s*$', first)
+    goes_on = error.pos >= len(first) and not rest.lstrip().startswith(b"{")
+    return "values" if opens and goes_on else "lines"
+  except RecursionError:
+    return "lines"
+  used = len(shown[:end].encode(errors="surrogateescape"))
+  shares = re.match(rb"[ \t\r\x1e,]*\{", text[used:])
+  return "values" if used > len(first) or shares else "lines"
+
+
+def _lines(
+  stream: io.BufferedIOBase, name: str, announce: Callable[[str], object]
+) -> Iterator[Found]:
+  parser = jsontext.Parser()
+  pending: Found | None = None  # The first may turn out to be a document.
+  is_first = True
+  for number, raw in _bounded_lines(stream, name):
+    if pending:
+      yield _small(pending)
+      pending = None
+    if raw is None:
+      yield number, None, "", jsontext.TOO_LARGE
+    else:
+      found = number, *jsontext.parse_line(parser, raw)
+      if is_first:
+        pending = found
+      else:
+        yield found
+    is_first = False
+  if pending:
+    yield from _document(pending, name, announce)
+
+
+def _small(found: Found) -> Found:
+  """A record that is read as one of many must not be too large for that."""
+  if len(found[2]) > jsontext.MAX_RECORD_BYTES:
+    return found[0], None, "", jsontext.TOO_LARGE
+  return found
+
+
+def _bounded_lines(
+  stream: io.BufferedIOBase, name: str
+) -> Iterator[tuple[int, bytes | None]]:
+  """Yields (number, line) of lines that are not blank; None: too long.
+
+  Raises:
+    InputError: so long a line, or so many blank ones, that this is no text.
+  """
+  limit = jsontext.MAX_DOCUMENT_BYTES
+  number = blank = 0
+  while raw := stream.readline(limit + 1):
+    number += 1
+    if number == 1:
+      raw = raw.removeprefix(b"\xef\xbb\xbf")
+    passed = len(raw)
+    is_long = passed > limit
+    while is_long and not raw.endswith(b"\n") and raw:
+      raw = stream.readline(1 << 20)
+      passed += len(raw)
+      if passed > 2 * jsontext.MAX_DOCUMENT_BYTES:
+        raise _no_text(name, number, "a line")
+    if is_long:
+      yield number, None
+    elif raw.strip(_SPACES):
+      blank = 0
+      yield number, raw
+    else:
+      blank += passed
+      if blank > 2 * jsontext.MAX_DOCUMENT_BYTES:
+        raise _no_text(name, number, "blank lines")
+    limit = jsontext.MAX_RECORD_BYTES
+
+
+def _no_text(name: str, number: int, what: str) -> errors.InputError:
+  size = 2 * jsontext.MAX_DOCUMENT_BYTES >> 20
+  return errors.InputError(
+    f"{name} line {number}: {what} of more than {size} MiB. Allowed: one JSON "
+    f"record per line, of up to {jsontext.MAX_RECORD_BYTES >> 20} MiB. Write "
+    "the records as .jsonl."
+  )
+
+
+def _values(
+  reader: jsontext.ValueReader,
+  parser: jsontext.Parser,
+  name: str,
+  announce: Callable[[str], object],
+) -> Iterator[Found]:
+  pending: Found | None = None
+  for number, (value, raw) in enumerate(reader.values(), start=1):
+    if pending:
+      yield _small(pending)
+      pending = None
+    found = number, *jsontext.check_object(parser, value, raw)
+    if number == 1:
+      pending = found
+    else:
+      yield _small(found)
+  if pending:
+    yield from _document(pending, name, announce)
+
+
+def _document(
+  only: Found, name: str, announce: Callable[[str], object]
+) -> Iterator[Found]:
+  """The only value of a file: a record, or a table of them."""
+  value, text = only[1:3]
+  if value is None:
+    yield only
+    return
+  key = _table_key(value)
+  if key:
+    others = ", ".join(repr(other) for other in value if other != key)
+    others = f", and not {others}" if others else ""
+    announce(f"{name}: the records are those of {key!r}{others}")
+    yield from _below(text, key, name)
+  elif rows := _by_columns(value):
+    announce(f"{name}: a table, of {len(rows):,} rows")
+    for number, cells in enumerate(rows, start=1):
+      row = columnar.to_row(cells)
+      yield number, row.record, row.text, row.problem
+  else:
+    yield _small(only)
+
+
+def _table_key(document: dict[str, Any]) -> str:
+  """The key below which a document keeps its records; "": there is none."""
+  tables = [
+    key
+    for key, value in document.items()
+    if isinstance(value, list)
+    and value
+    and all(isinstance(item, dict) for item in value)
+  ]
+  if len(document) == 1 and tables and tables[0] not in _CONVERSATIONS:
+    return tables[0]
+  return next((key for key in _TABLES if key in tables), "")
+
+
+def _below(text: str, key: str, name: str) -> Iterator[Found]:
+  """The elements of the list below a key, each with its own text."""
+  parser = jsontext.Parser()
+  member, at = "", text.index("{") + 1
+  while True:
+    member, at = parser.parse(text, _BETWEEN.match(text, at).end())
+    start = _BETWEEN.match(text, at).end()
+    _, at = parser.parse(text, start)
+    if member == key:
+      break
+  reader = jsontext.ValueReader(
+    io.StringIO(text[start:at]), parser, name=f"{name} {key}"
+  )
+  for number, (value, raw) in enumerate(reader.elements(), start=1):
+    yield _small((number, *jsontext.check_object(parser, value, raw)))
+
+
+def _by_columns(document: dict[str, Any]) -> list[dict[str, Any]]:
+  """The rows of a table that pandas or `datasets` wrote; []: it is none."""
+  names, data = document.get("columns"), document.get("data")
+  if isinstance(names, list) and isinstance(data, list):
+    return [dict(zip(map(str, names), row, strict=True)) for row in data]
+  parts = list(document.values())
+  if len(parts) < 2:
+    return []
+  if all(isinstance(part, list) for part in parts):
+    if len({len(part) for part in parts}) > 1:
+      return []
+    rows = zip(*parts, strict=True)
+    return [dict(zip(document, row, strict=True)) for row in rows]
+  if not all(isinstance(part, dict) for part in parts):
+    return []
+  inside = parts[0].keys()
+  if all(key.isdigit() for key in document):
+    return parts
+  if not all(part.keys() == inside for part in parts):
+    return []
+  if not all(key.isdigit() for key in inside):
+    return parts
+  return [{key: document[key][row] for key in document} for row in inside]

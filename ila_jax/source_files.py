@@ -1,0 +1,294 @@
+"""Which files a source names, and which of a folder are left out.
+
+Whatever lies in a folder and is not read is named, so that nobody trains on
+half of a pool without knowing it.
+"""
+
+import glob
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from ila_jax import errors, file_formats
+
+# Extras of fsspec whose names are not those of the scheme.
+_EXTRA = {"https": "http", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
+# What `datasets` writes beside its data.
+_ABOUT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json"}
+# Splits by words in a path, as the Hugging Face Hub knows them.
+_SPLITS = {
+  **dict.fromkeys(("train", "training"), "train"),
+  **dict.fromkeys(("validation", "valid", "dev", "val"), "validation"),
+  **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+_PATTERN = re.compile(r"[*?\[]")
+_NAMES_TOLD = 5
+_UNKNOWN = "of no known format"
+
+# A path, and what it holds or why it is left out.
+_Entry = tuple[str, file_formats.DataFile | str]
+
+
+def find(
+  spec: str, *, announce: Callable[[str], object] = lambda message: None
+) -> list[file_formats.DataFile]:
+  """The files of a path, a glob, a folder or a URL, in sorted order.
+
+  Where a folder holds `train` and `test` of one thing, such as
+  `gsm8k_train.jsonl` and `gsm8k_test.jsonl`, what is there to be held out
+  (validation, test) is left out. Files that are named themselves are all read.
+
+  Args:
+    spec: what the user named; `~` stands for the home folder.
+    announce: gets a line of what is read and what is left out, where `spec`
+      is not one file.
+
+  Raises:
+    InputError: nothing to read, no regular file, a link to nothing, or a URL
+      that cannot be reached.
+
+  >>> find("no/such.jsonl")
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: config.pool.source is 'no/such.jsonl': no such ...
+  """
+  path = _path(spec)
+  look = _remote if file_formats.is_url(path) else _local
+  try:
+    found = look(spec, path)
+  except (OSError, ValueError) as error:
+    raise missing(spec, f"cannot be opened ({error})") from error
+  if isinstance(found, file_formats.DataFile):
+    return [found]
+  if not glob.has_magic(path):  # A glob names its files itself.
+    found = _without_held_out(found)
+  kept = [what for _, what in found if isinstance(what, file_formats.DataFile)]
+  left_out = _left_out(found)
+  if not kept:
+    where = "matches" if glob.has_magic(path) else "in this folder"
+    raise missing(spec, f"no file of a known format {where}{left_out}")
+  names = _names([file.path for file in kept])
+  announce(f"{spec}: reads {len(kept)} ({names}){left_out}")
+  return kept
+
+
+def folder_of(spec: str) -> str:
+  """The folder from which the files of a local source are named.
+
+  >>> folder_of("no/such/*.jsonl"), folder_of("no/such.jsonl")
+  ('no/such', 'no')
+  """
+  path = _path(spec)
+  if os.path.isdir(path):
+    return path
+  fixed = path if os.path.exists(path) else _PATTERN.split(path)[0]
+  return os.path.dirname(fixed)
+
+
+def _path(spec: str) -> str:
+  """The path that a user means by `~` or `file://`; a URL as it is."""
+  return os.path.expanduser(re.sub(r"^file:(//)?(?=/)", "", spec))
+
+
+def missing(spec: str, what: str) -> errors.InputError:
+  """The error of a source that is not there."""
+  return errors.InputError(
+    f"config.pool.source is {spec!r}: {what}. Allowed: a file "
+    f"({file_formats.ALLOWED}), a glob or a folder of such files, a URL "
+    "(https://, s3://, gs://, hf://datasets/ORG/NAME), tfds:NAME/SPLIT, "
+    "hf:NAME/SPLIT or docstrings:PACKAGE,... Correct the path."
+  )
+
+
+def _names(paths: Sequence[str]) -> str:
+  names = ", ".join(file_formats.last(path) for path in paths[:_NAMES_TOLD])
+  more = len(paths) - _NAMES_TOLD
+  return f"{names} and {more} more" if more > 0 else names
+
+
+def _left_out(found: list[_Entry]) -> str:
+  """A clause that names what is left out, by reason; "": nothing."""
+  reasons: dict[str, list[str]] = {}
+  for path, what in found:
+    if isinstance(what, str):
+      reasons.setdefault(what, []).append(path)
+  told = [f"{len(p)} {why} ({_names(p)})" for why, p in reasons.items()]
+  return f"; left out: {'; '.join(told)}" if told else ""
+
+
+def _local(spec: str, path: str) -> file_formats.DataFile | list[_Entry]:
+  if os.path.isdir(path):
+    return list(_inside(path, (os.path.realpath(path),)))
+  if os.path.lexists(path):
+    _check_regular(path)
+    found = file_formats.by_name(path) or file_formats.by_content(path)
+    if not found:
+      raise missing(
+        spec, "its suffix tells no known format, and it begins like none"
+      )
+    return found
+  if not glob.has_magic(path):
+    raise missing(spec, "no such file or folder")
+  matches = sorted(glob.glob(path, recursive=True))
+  return [
+    (match, "folders" if os.path.isdir(match) else _look_at(match))
+    for match in matches
+    if not ("**" in path and os.path.isdir(match))
+  ]
+
+
+def _inside(folder: str, above: tuple[str, ...]) -> Iterator[_Entry]:
+  """Yields what is in a folder and below; `above` are the real paths to it."""
+  entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+  names = {entry.name for entry in entries}
+  for entry in entries:
+    if entry.name.startswith("."):
+      if file_formats.by_name(entry.name):
+        yield entry.path, "hidden"
+    elif os.path.isdir(entry.path):
+      real = os.path.realpath(entry.path)
+      if real in above:
+        yield entry.path, "links to a folder above"
+      else:
+        yield from _inside(entry.path, (*above, real))
+    elif _is_about_data(entry.name, names):
+      yield entry.path, "about the data"
+    else:
+      yield entry.path, _look_at(entry.path)
+
+
+def _is_about_data(name: str, beside: Iterable[str]) -> bool:
+  """Whether `datasets` wrote a file to describe others or as a cache."""
+  return (
+    name in _ABOUT_DATA
+    or (name == "state.json" and "dataset_info.json" in beside)
+    or bool(re.fullmatch(r"(cache|tmp)[-0-9a-z_]*(_of_\d+)?\.arrow", name))
+  )
+
+
+def _look_at(path: str) -> file_formats.DataFile | str:
+  """What a file of a folder holds, or why it is left out."""
+  found = file_formats.by_name(path)
+  if found:
+    _check_regular(path)
+    return found
+  if "." in os.path.basename(path) or not os.path.isfile(path):
+    return _UNKNOWN
+  return file_formats.by_content(path) or _UNKNOWN
+
+
+def _check_regular(path: str) -> None:
+  """Refuses links to nothing, and what has no end or is gone once read."""
+  try:
+    mode = os.stat(path).st_mode
+  except OSError as error:
+    link = f", a link to {os.readlink(path)}," if os.path.islink(path) else ""
+    raise errors.InputError(
+      f"config.pool.source: {path}{link} cannot be opened "
+      f"({error.strerror}). Allowed: a regular file that is there. Bring the "
+      "file, or take its name out of the source."
+    ) from error
+  if not stat.S_ISREG(mode):
+    raise errors.InputError(
+      f"config.pool.source: {path} is a pipe, a device or a socket. Allowed: "
+      "a regular file, for a pool is read more than once. Write the records "
+      "to a file first."
+    )
+
+
+def _split(path: str) -> tuple[str, str]:
+  """What a path is a split of, and which; ("", ""): it names none.
+
+  >>> _split("data/test-00000-of-00002.parquet")
+  ('data/*', 'test')
+  """
+  *folders, name = path.lower().split("/")
+  for depth, folder in enumerate(folders):
+    if folder in _SPLITS:
+      return "/".join([*folders[:depth], "*"]), _SPLITS[folder]
+  source = file_formats.source_name(name)
+  words = [w for w in re.split(r"[-._ 0-9]+", source) if w]
+  for place, word in enumerate(words):
+    if word in _SPLITS:
+      words[place] = "*"
+      return "/".join([*folders, "_".join(words)]), _SPLITS[word]
+  return "", ""
+
+
+def _without_held_out(found: list[_Entry]) -> list[_Entry]:
+  """Of what has a train split, the other splits become what is left out."""
+  splits = {
+    path: _split(path)
+    for path, what in found
+    if isinstance(what, file_formats.DataFile)
+  }
+  trained = {whole for whole, split in splits.values() if split == "train"}
+  return [
+    (path, f"of the split {splits[path][1]}, beside one to train on")
+    if path in splits
+    and splits[path][0] in trained
+    and splits[path][1] != "train"
+    else (path, what)
+    for path, what in found
+  ]
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+  """The file system of a URL, and its own name for the path."""
+  import fsspec
+
+  scheme = file_formats.scheme(url)
+  try:
+    return fsspec.core.url_to_fs(url)
+  except ImportError as error:
+    extra = _EXTRA.get(scheme, scheme)
+    raise errors.InputError(
+      f"config.pool.source is {url!r}, and what reads {scheme}:// is not "
+      f"installed ({error}). Run `pip install 'fsspec[{extra}]'`, or download "
+      "the file and name it."
+    ) from error
+  except ValueError as error:
+    raise missing(url, f"no known kind of URL ({error})") from error
+
+
+def remote_signature(url: str) -> dict[str, Any]:
+  """What a server says of a file that changes when the file does.
+
+  Returns:
+    {url: [bytes, name of the content or time of the last change]}.
+  """
+  system, path = _file_system(url)
+  info = system.info(path)
+  version = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "LastModified")
+  known = next((info[key] for key in version if info.get(key)), "")
+  return {url: [info.get("size"), str(known)]}
+
+
+def _remote(spec: str, url: str) -> file_formats.DataFile | list[_Entry]:
+  system, path = _file_system(url)
+  named = file_formats.by_name(url)
+  has_magic = glob.has_magic(url.partition("?")[0])
+  try:
+    if named and not has_magic:
+      if system.exists(path):
+        return named
+      raise missing(spec, "no such file, or it cannot be reached")
+    inside = system.glob(path) if has_magic else system.find(path)
+  except errors.InputError:
+    raise
+  # Each file system raises what its own libraries raise.
+  except Exception as error:
+    cause = str(error).partition("\n")[0] or type(error).__name__
+    raise missing(spec, f"cannot be reached ({cause})") from error
+  names = sorted(system.unstrip_protocol(name) for name in inside)
+  beside = {file_formats.last(name) for name in names}
+  return [
+    (
+      name,
+      "about the data"
+      if _is_about_data(file_formats.last(name), beside)
+      else file_formats.by_name(name) or _UNKNOWN,
+    )
+    for name in names
+  ]

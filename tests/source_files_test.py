@@ -1,0 +1,252 @@
+"""Which files are read, which are left out, and what is refused at once."""
+
+import functools
+import http.server
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+
+import fsspec
+import pytest
+
+from ila_jax import errors, source_files, sources
+
+LINE = '{"prompt": "q", "response": "a"}\n'
+
+
+def make(folder, *names, text=LINE):
+  for name in names:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def find(spec):
+  """(names relative to the folder that are read, what is said)."""
+  said = []
+  found = source_files.find(str(spec), announce=said.append)
+  folder = str(spec).rstrip("/") + "/"
+  return [file.path.removeprefix(folder) for file in found], "\n".join(said)
+
+
+def test_what_is_left_out_of_a_folder_is_named(tmp_path):
+  make(tmp_path, "a.jsonl", "B.JSONL", "sub/c.csv", "part-00000", ".d.jsonl")
+  make(tmp_path, *(f"picture{i}.png" for i in range(7)), "e.zip", text="x")
+  make(tmp_path, "LICENSE", "_SUCCESS", text="")
+  names, said = find(tmp_path)
+  assert names == ["B.JSONL", "a.jsonl", "part-00000", "sub/c.csv"]
+  assert said == (
+    f"{tmp_path}: reads 4 (B.JSONL, a.jsonl, part-00000, c.csv); left out: "
+    "1 hidden (.d.jsonl); 10 of no known format (LICENSE, _SUCCESS, e.zip, "
+    "picture0.png, picture1.png and 5 more)"
+  )
+
+
+def test_what_is_left_out_of_a_glob_is_named(tmp_path):
+  make(tmp_path, "a.jsonl", "b.txt", "sub/c.jsonl")
+  names, said = find(tmp_path / "*")
+  assert [os.path.basename(name) for name in names] == ["a.jsonl"]
+  assert "1 of no known format (b.txt); 1 folders (sub)" in said
+  assert len(find(tmp_path / "**" / "*.jsonl")[0]) == 2
+
+
+@pytest.mark.parametrize(
+  ("train", "held_out"),
+  [
+    ("data/train-00000-of-00001.jsonl", "data/test-00000-of-00001.jsonl"),
+    ("train.jsonl", "validation.jsonl"),
+    ("train.jsonl", "dev.csv"),
+    ("gsm8k_train.jsonl", "gsm8k_test.jsonl"),
+    ("train_sft-00000.jsonl", "test_sft-00000.jsonl"),
+    ("main/train.jsonl", "main/eval.jsonl"),
+    ("Training/x.jsonl", "valid/y.jsonl"),
+  ],
+)
+def test_held_out_splits_are_left_out(tmp_path, train, held_out):
+  make(tmp_path, train, held_out, "other.jsonl")
+  names, said = find(tmp_path)
+  assert held_out not in names and {train, "other.jsonl"} <= set(names)
+  name = held_out.rpartition("/")[2]
+  assert f"beside one to train on ({name})" in said
+  # Who names it means it.
+  assert find(tmp_path / held_out)[0]
+  assert len(find(tmp_path / "**" / "*.*")[0]) == 3
+
+
+@pytest.mark.parametrize(
+  ("one", "other"),
+  [
+    ("alpaca_eval.jsonl", "math_train.jsonl"),
+    ("test.jsonl", "validation.jsonl"),
+    ("a/train.jsonl", "b/test.jsonl"),
+    ("latest.jsonl", "trainer.jsonl"),
+  ],
+)
+def test_what_is_no_held_out_split_is_read(tmp_path, one, other):
+  make(tmp_path, one, other)
+  assert sorted(find(tmp_path)[0]) == sorted((one, other))
+
+
+def test_what_datasets_writes_beside_the_data(tmp_path):
+  make(tmp_path, "data-00000-of-00001.arrow", "cache-0123456789abcdef.arrow")
+  make(tmp_path, "dataset_info.json", "state.json", "other/state.json")
+  names, said = find(tmp_path)
+  assert names == ["data-00000-of-00001.arrow", "other/state.json"]
+  assert "3 about the data (cache-0123456789abcdef.arrow, dataset_in" in said
+
+
+def test_links(tmp_path):
+  make(tmp_path, "a/x.jsonl")
+  (tmp_path / "a/loop").symlink_to(tmp_path)
+  (tmp_path / "b").symlink_to(tmp_path / "a")
+  names, said = find(tmp_path)
+  assert names == ["a/x.jsonl", "b/x.jsonl"]
+  assert "2 links to a folder above (loop, loop)" in said
+  (tmp_path / "c.jsonl").symlink_to("gone.jsonl")
+  message = r"c\.jsonl, a link to gone\.jsonl, cannot be opened"
+  for spec in (tmp_path, tmp_path / "c.jsonl", tmp_path / "*.jsonl"):
+    with pytest.raises(errors.InputError, match=message):
+      find(spec)
+  (tmp_path / "c.jsonl").unlink()
+  (tmp_path / "d.jsonl").symlink_to("d.jsonl")
+  with pytest.raises(errors.InputError, match=r"d\.jsonl, a link to d\.jsonl"):
+    find(tmp_path)
+
+
+def test_only_regular_files(tmp_path):
+  os.mkfifo(tmp_path / "pipe.jsonl")
+  (tmp_path / "zero.jsonl").symlink_to("/dev/zero")
+  with socket.socket(socket.AF_UNIX) as listening:
+    listening.bind(str(tmp_path / "s.jsonl"))
+    for name in ("pipe.jsonl", "zero.jsonl", "s.jsonl", "*.jsonl", ""):
+      with pytest.raises(errors.InputError, match="a pipe, a device or a sock"):
+        find(tmp_path / name)
+  with pytest.raises(errors.InputError, match="a pipe, a device or a socket"):
+    find("/dev/zero")
+  # Without a suffix it is no data of a folder, and is not opened.
+  make(tmp_path / "new", "a.jsonl")
+  os.mkfifo(tmp_path / "new" / "pipe")
+  names, said = find(tmp_path / "new")
+  assert names == ["a.jsonl"] and "1 of no known format (pipe)" in said
+
+
+def test_the_home_folder_and_file_urls(tmp_path, monkeypatch):
+  make(tmp_path, "a.jsonl")
+  monkeypatch.setenv("HOME", str(tmp_path))
+  for spec in ("~/a.jsonl", f"file://{tmp_path}/a.jsonl", f"file:{tmp_path}"):
+    assert [file.path for file in source_files.find(spec)] == [
+      f"{tmp_path}/a.jsonl"
+    ]
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    (b"version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer.*pull"),
+    (b"PK\x03\x04...", "a zip archive. Unpack it"),
+    (b"%PDF-1.7", "a PDF"),
+    (b"<!DOCTYPE html>\n<title>Sign in</title>", "a web page. Download"),
+    ('{"a": 1}'.encode("utf-16"), "UTF-16. Convert it with `iconv"),
+    (b"\x1f\x8b\x08\x00", r"the format \.gz\. Let its name end in \.gz"),
+    (b"PAR1....", r"the format \.parquet"),
+    (b'{"a": 1}\n\0\0\0\0', "binary: it has zero bytes"),
+  ],
+)
+def test_what_a_file_seems_to_be(tmp_path, content, message):
+  for name in ("a.jsonl", "a.json", "a.csv"):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(
+      errors.InputError, match=rf"{name} seems to be .*{message}"
+    ):
+      list(sources.open_source(str(path)))
+
+
+@pytest.fixture
+def memory():
+  """A file system that fsspec keeps in memory, as of a bucket."""
+  system = fsspec.filesystem("memory")
+  files = ("data/train.jsonl", "data/test.jsonl", "a.CSV", "README.md")
+  for name in files:
+    text = "prompt,response\nq,a\n" if name == "a.CSV" else LINE
+    system.pipe(f"/bucket/{name}", text.encode())
+  yield "memory://bucket"
+  system.rm("/bucket", recursive=True)
+
+
+def test_urls(memory):
+  record = json.loads(LINE)
+  found = list(sources.open_source(f"{memory}/data/train.jsonl"))
+  assert [raw.record for raw in found] == [record]
+  assert found[0].source == "train"
+  said = []
+  found = list(sources.open_source(memory, announce=said.append))
+  assert [raw.record for raw in found] == [record, record]
+  assert [raw.source for raw in found] == ["a", "train"]
+  assert "1 of no known format (README.md)" in said[0]
+  assert "beside one to train on (test.jsonl)" in said[0]
+  assert len(list(sources.open_source(f"{memory}/data/*.jsonl"))) == 2
+  with pytest.raises(errors.InputError, match="no such file"):
+    list(sources.open_source(f"{memory}/none.jsonl"))
+
+
+def test_urls_are_known_by_what_the_server_says(memory):
+  (before,) = sources.signature(f"{memory}/data/train.jsonl").values()
+  assert before[0] == len(LINE)
+  fsspec.filesystem("memory").pipe(
+    "/bucket/data/train.jsonl", LINE.encode() * 2
+  )
+  (after,) = sources.signature(f"{memory}/data/train.jsonl").values()
+  assert after[0] == 2 * len(LINE)
+
+
+@pytest.mark.parametrize(
+  ("url", "package", "message"),
+  [
+    ("s3://bucket/a.jsonl", "s3fs", r"pip install 'fsspec\[s3\]'"),
+    ("gs://bucket/a.jsonl", "gcsfs", r"pip install 'fsspec\[gs\]'"),
+    ("https://host/a.jsonl", "aiohttp", r"pip install 'fsspec\[http\]'"),
+    ("nonsense://host/a.jsonl", "none", "no known kind of URL"),
+  ],
+)
+def test_what_reads_a_url_is_named(url, package, message):
+  # In a process of its own: fsspec remembers what it has imported.
+  code = (
+    "import sys\n"
+    f"sys.modules[{package!r}] = None\n"
+    "from ila_jax import errors, sources\n"
+    "try:\n"
+    f"  list(sources.open_source({url!r}))\n"
+    "except errors.InputError as error:\n"
+    "  print(error)\n"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=True
+  )
+  assert url in done.stdout
+  assert re.search(message, done.stdout)
+
+
+def test_http(tmp_path):
+  pytest.importorskip("aiohttp", reason="aiohttp, which fsspec[http] brings")
+  make(tmp_path, "a.jsonl", text=LINE * 3)
+  handler = functools.partial(
+    http.server.SimpleHTTPRequestHandler, directory=tmp_path
+  )
+  with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    threading.Thread(target=server.serve_forever).start()
+    host = f"http://127.0.0.1:{server.server_port}"
+    try:
+      found = list(sources.open_source(f"{host}/a.jsonl?download=true"))
+      assert [raw.line for raw in found] == [1, 2, 3]
+      assert found[0].source == "a"
+      with pytest.raises(errors.InputError, match="no such file"):
+        list(sources.open_source(f"{host}/b.jsonl"))
+    finally:
+      server.shutdown()
+  with pytest.raises(errors.InputError, match="reached"):
+    list(sources.open_source(f"{host}/a.jsonl"))
