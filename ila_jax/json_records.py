@@ -67,10 +67,12 @@ def _layout(head: bytes) -> str:
   first, line_end, rest = text.partition(b"\n")
   parser = jsontext.Parser()
   if text.startswith(b"["):
-    # Lists on lines of their own are records, each for itself.
-    problem = jsontext.parse_line(parser, first)[2] or ("", "")
+    # Lists on lines of their own are records, each for itself; so is one
+    # list of messages.
+    record, _, problem = jsontext.parse_line(parser, first)
     is_lists = line_end and rest.lstrip(_SPACES).startswith(b"[")
-    return "lines" if problem[0] != "not JSON" and is_lists else "array"
+    is_json = (problem or ("", ""))[0] != "not JSON"
+    return "lines" if record or (is_json and is_lists) else "array"
   shown = text.decode(errors="surrogateescape")
   try:
     _, end = parser.parse(shown)

@@ -35,6 +35,8 @@ REMEDIES = {
   "not a JSON object": "Write each record as one object, {...}",
   "invalid UTF-8": "Save the file as UTF-8",
   "key occurs twice": "Rename one of both keys, or drop it",
+  "record too large": "Split it, or leave out the field that holds a file",
+  "a cell cannot be read": "Mend that cell, or drop the row",
   "no JSON form": "Drop the column, or save it as text or numbers",
   "text is not Unicode": "Mend the half characters, such as \\ud800",
   # Fields.
