@@ -117,6 +117,8 @@ class Stage:
     agreed = mesh.agree([done, refusal is not None])
     if agreed[1]:
       raise refusal or errors.InputError("see what the first host says")
+    if agreed[0]:
+      metrics.say(f"  skipped: {self.name} is done")
     return bool(agreed[0])
 
   def _claim(self, replace: str) -> bool:
