@@ -96,3 +96,12 @@ cuda_extra() {
     return
   if [ "${driver%%.*}" -ge 580 ]; then echo cuda13; else echo cuda12; fi
 }
+
+# The extra for what this machine has; nothing where that is a CPU.
+machine_extra() {
+  if nvidia-smi >/dev/null 2>&1; then
+    cuda_extra
+  elif [ -e /dev/accel0 ] || [ -n "${TPU_ACCELERATOR_TYPE:-}" ]; then
+    echo tpu
+  fi
+}

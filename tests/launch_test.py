@@ -1,5 +1,6 @@
 """What can be launched is launched: scripts dry, the notebook for real."""
 
+import importlib.util
 import os
 import pathlib
 import runpy
@@ -190,27 +191,64 @@ def test_uv_brings_a_python_where_there_is_none(checkout):
 )
 def test_the_driver_chooses_cuda(checkout, driver, extra):
   folder, ensure = checkout
-  path = _tools(
-    folder / "tools", "bash", "head", **{"nvidia-smi": f"echo {driver}"}
-  )
-  assert ensure(before="cuda_extra; exit", PATH=path).stdout == f"{extra}\n"
+  smi = {"nvidia-smi": f"echo {driver}"}
+  path = _tools(folder / "tools", "bash", "head", **smi)
+  for function in ("cuda_extra", "machine_extra"):
+    done = ensure(before=f"{function}; exit", PATH=path)
+    assert done.stdout == f"{extra}\n"
+  (folder / "tools/nvidia-smi").write_text("#!/bin/bash\nexit 9\n")
+  tpu = {"TPU_ACCELERATOR_TYPE": "v5e"}
+  for environment, found in ((tpu, "tpu\n"), ({}, "")):
+    done = ensure(before="machine_extra; exit", PATH=path, **environment)
+    assert (done.returncode, done.stdout) == (0, found)
+
+
+def _notebook():
+  nbformat = pytest.importorskip("nbformat")
+  path = CHECKOUT / "launch/colab/first_selection.ipynb"
+  notebook = nbformat.read(path, as_version=4)
+  nbformat.validate(notebook)
+  return notebook
 
 
 def test_notebook_runs():
-  nbformat = pytest.importorskip("nbformat")
   nbclient = pytest.importorskip("nbclient")
-  notebook = nbformat.read(
-    CHECKOUT / "launch/colab/first_selection.ipynb", as_version=4
-  )
+  notebook = _notebook()
   nbclient.NotebookClient(
     notebook, timeout=300, resources={"metadata": {"path": str(CHECKOUT)}}
   ).execute()
-  printed = "".join(
-    output.get("text", "")
-    for cell in notebook.cells
-    for output in cell.get("outputs", [])
-  )
+  outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+  printed = "".join(output.get("text", "") for output in outputs)
   assert "coverage_only" in printed
+  assert "JAX" in printed and "skipped" not in printed
+  (page,) = [o["data"]["text/html"] for o in outputs if "data" in o]
+  assert page.startswith("<iframe srcdoc=") and "Near-duplicates" in page
+
+
+def test_notebook_has_one_field_and_keeps_the_device(tmp_path):
+  sources = [cell.source for cell in _notebook().cells]
+  assert sum(source.count("#@param") for source in sources) == 1
+  whole = "\n".join(sources)
+  assert "JAX_PLATFORMS" not in whole and "docstrings:" in sources[1]
+  # The cell that installs, away from a checkout, with nothing but a record.
+  program = sources[2].replace("%cd ila_jax", "")
+  for found, extra in (("cuda12", "cuda12"), ("", "tpu"), ("", "")):
+    said = []
+
+    def run(command, *, said=said, extra=extra, **_):
+      said.append(command)
+      return subprocess.CompletedProcess(command, 0, stdout=f"{extra}\n")
+
+    names = {"pool": "docstrings:json", "input": lambda text: "git@here:x"}
+    with pytest.MonkeyPatch.context() as patch:
+      patch.chdir(tmp_path)
+      patch.setattr(subprocess, "run", run)
+      patch.setattr(
+        importlib.util, "find_spec", lambda name, f=found: f and f in name
+      )
+      exec(compile(program, "cell", "exec"), names)
+    assert said[0][:2] == ["git", "clone"] and "git@here:x" in said[0]
+    assert said[-1][-1] == (f".[{extra}]" if extra else ".")
 
 
 def test_setup_has_the_extras_that_are_asked_for(monkeypatch):

@@ -148,7 +148,7 @@ def _load(
     },
   )
   # All stages that use it have config.model in their inputs, and were asked.
-  if not stage.open(replace="all"):
+  if not stage.open(replace="all", quiet=True):
     _train_scratch(config, workdir, mesh, stage)
     stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.model.dtype))
     account.exclude(seconds=stage.account.totals()["seconds"])
