@@ -140,6 +140,19 @@ def matrix_rate(mesh: Mesh, dtype: str) -> float:
   return 2 * mesh.size * side**3 / min(seconds[1:])
 
 
+def device_bytes() -> int:
+  """Memory that programs may take on each device; on a CPU half of the host's.
+
+  >>> device_bytes() > 2**20
+  True
+  """
+  limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+  if limit:
+    return limit
+  pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+  return pages * size // 2 // jax.local_device_count()
+
+
 @contextlib.contextmanager
 def keep_compiled(folder: epath.PathLike) -> Iterator[None]:
   """Keeps compiled programs in a folder: who runs again does not compile again.

@@ -48,7 +48,7 @@ ORDER = (
   *("stages.streaming", "stages.selection"),
   *("stages.finetuning", "stages.scaling", "stages.exploring"),
   "stages.report",
-  *("estimate", "pool_sample", "dry_run"),
+  *("estimate", "pool_sample", "trials", "costs", "dry_run"),
   *("pipeline", "main", "__main__"),
 )
 HEAVY = (
