@@ -87,28 +87,34 @@ def counter(
   elif sys.stderr.isatty():
     import tqdm
 
-    begin = known = compile_seconds()
     with tqdm.tqdm(total=total, desc=desc, unit=f" {unit}", delay=2) as bar:
-
-      def advance(n: int, total: int | None = None) -> None:
-        nonlocal known
-        bar.total = total or bar.total
-        # The bar's clock stands still while programs are compiled.
-        late = compile_seconds() - known
-        if late:
-          known += late
-          bar.start_t += late
-          bar.last_print_t += late
-          bar.set_postfix_str(
-            f"compiled for {known - begin:.0f} s before", refresh=False
-          )
-        bar.update(n)
-
-      yield advance
+      yield _Bar(bar).advance
   else:
     lines = _PlainLines(total, desc, unit)
     yield lines.advance
     lines.finish()
+
+
+class _Bar:
+  """Progress on a terminal, whose clock stands still while JAX compiles."""
+
+  def __init__(self, bar: Any) -> None:
+    self._bar = bar
+    self._begin = self._known = compile_seconds()
+
+  def advance(self, n: int, total: int | None = None) -> None:
+    """Counts, and draws the bar when it is old enough."""
+    self._bar.total = total or self._bar.total
+    late = compile_seconds() - self._known
+    if late:
+      self._known += late
+      self._bar.start_t += late
+      self._bar.last_print_t += late
+      compiled = self._known - self._begin
+      self._bar.set_postfix_str(
+        f"compiled for {compiled:.0f} s before", refresh=False
+      )
+    self._bar.update(n)
 
 
 class _PlainLines:

@@ -1,6 +1,7 @@
 """What a dry run foretells, by the sizes of the models alone."""
 
 import json
+import shutil
 
 import pytest
 
@@ -23,9 +24,9 @@ _BERT = {
 # So that weights are more than what lies between them.
 _LARGER = {
   "num_hidden_layers": 2,
-  "hidden_size": 256,
-  "intermediate_size": 1024,
-  "num_attention_heads": 4,
+  "hidden_size": 512,
+  "intermediate_size": 2048,
+  "num_attention_heads": 8,
   "num_key_value_heads": 2,
   "head_dim": 64,
 }
@@ -42,15 +43,17 @@ def folder(tmp_path_factory):
   path = folder / "llama/config.json"
   path.write_text(json.dumps(json.loads(path.read_text()) | _LARGER))
   (folder / "bert").mkdir()
+  for path in (folder / "llama").glob("*token*"):
+    shutil.copy(path, folder / "bert")
   (folder / "bert/config.json").write_text(json.dumps(_BERT))
   return folder
 
 
 def _costs(folder, *, stages, **overrides):
   """The costs by stage; a dry run must make nothing."""
+  overrides = {"model__path": str(folder / "llama")} | overrides
   config = tiny.config(
     folder / "pool.jsonl",
-    model__path=str(folder / "llama"),
     score__batch_tokens=64,
     train__batch_tokens=256,
     **overrides,

@@ -5,11 +5,19 @@ import os
 import pathlib
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from configs import quickstart
+from ila_jax import config as config_lib
+from ila_jax import errors
+from ila_jax.stages import pool as pool_stage
+from tests import tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -264,3 +272,43 @@ def test_setup_has_the_extras_that_are_asked_for(monkeypatch):
   for name in ("cuda12", "cuda13", "tpu"):
     assert extras[name] == [f"jax[{name}]"]
   assert {"test", "gcs", "hf"} < extras.keys()
+
+
+def _readme_commands() -> list[str]:
+  """The commands of the README, each on one line."""
+  text = (CHECKOUT / "README.md").read_text().replace("\\\n", "")
+  blocks = re.findall(r"^```\n(.*?)^```", text, re.M | re.S)
+  return [" ".join(li.split()) for b in blocks for li in b.splitlines()]
+
+
+def test_the_readme_s_command_for_a_model_takes_two_thousand_records(tmp_path):
+  commands = [c for c in _readme_commands() if "my_pool" in c]
+  (command,) = [c for c in commands if "configs/ila.py" in c]
+  tiny.write(tmp_path / "my_pool.jsonl", tiny.records(2000))
+  command = re.sub(r"model.path=\S+", "model.path=scratch", command)
+  command = re.sub(r"encoder.path=\S+", "encoder.path=lsa", command)
+  command = re.sub(r"--stages=\S+", "--stages=pool", command)
+  command = command.replace("runs/mine", str(tmp_path / "run"))
+  command = command.replace("my_pool", str(tmp_path / "my_pool"))
+  words = shlex.split(command)[1:]
+  done = subprocess.run(
+    [sys.executable, *words],
+    cwd=CHECKOUT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  lines = done.stderr.splitlines()
+  assert lines[0].startswith("ila_jax ") and " JAX " in lines[0]
+  assert lines[0].endswith(f"folder {tmp_path / 'run'}")
+  assert lines[1] == "[pool]"
+
+
+def test_the_quickstart_takes_as_few_records_as_the_readme_says():
+  readme = (CHECKOUT / "README.md").read_text()
+  (least,) = re.findall(r"of (\d+) usable records", readme)
+  config = config_lib.parse(quickstart.get_config())
+  pool_stage._check_size(config, np.full(int(least), 50))
+  with pytest.raises(errors.InputError, match=r"804 usable"):
+    pool_stage._check_size(config, np.full(int(least) - 1, 50))
