@@ -30,7 +30,11 @@ setuptools.setup(
   package_data={"ila_jax": ["*.j2", "web/*"]},
   install_requires=_requirements(),
   extras_require={
-    "gcs": ["etils[epath-gcs]>=1.7"],
+    # JAX for accelerators; launch/ chooses among them.
+    "cuda12": ["jax[cuda12]"],
+    "cuda13": ["jax[cuda13]"],
+    "tpu": ["jax[tpu]"],
+    "gcs": ["etils[epath-gcs]"],
     "hf": ["datasets>=3.0"],
     # torch is the numerical reference of the tests, never imported elsewhere;
     # this exact version, for others bring gigabytes of CUDA along.

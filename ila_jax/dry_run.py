@@ -1,56 +1,46 @@
 """What a run will cost, before anything of it runs: --dry-run.
 
-The pool is read and some of it tokenized, and programs are compiled for the
-mesh. No weights are read and nothing is written.
+The pool is read and some of it tokenized; each stage's own code is tried on a
+small part of the work, and programs are compiled for the mesh. No weights are
+read and nothing is written.
 """
 
-import dataclasses
+import tempfile
+import time
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import (
   artifacts,
+  costs,
+  embed,
   estimate,
   forward,
   hardware,
   hub,
-  layouts,
   metrics,
   pool_sample,
+  projection,
   report,
+  tokens,
+  trials,
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture, foreign
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
-from ila_jax.stages import base, embedding, joining, training
+from ila_jax.stages import base, embedding, joining
 
-# Shares of the matrix rate that are assumed. docs/results.md has 0.66 and 0.33
-# for a model of ten million weights; smaller ones reach less.
-_FORWARD_SHARE = 0.5
-_TRAINING_SHARE = 0.35
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-  """What a stage takes.
-
-  Attributes:
-    stage: its name.
-    flops: of matrix products.
-    seconds: at the usual share of the measured rate.
-    device_bytes: memory on each device.
-  """
-
-  stage: str
-  flops: float
-  seconds: float
-  device_bytes: int
+# What no trial tells: seconds, and more for every example.
+_HOST_SECONDS = {
+  "landscape": (3.0, 2e-4),
+  "select": (2.0, 1e-4),
+  "report": (6.0, 1e-4),
+}
 
 
 def run(
@@ -58,8 +48,8 @@ def run(
   workdir: epath.PathLike,
   *,
   stages: Sequence[str] = config_lib.STAGES,
-) -> list[Cost]:
-  """Prints time, FLOPs and memory of each stage that computes, and returns it.
+) -> list[costs.Cost]:
+  """Prints time, FLOPs and memory of each stage, and returns it.
 
   Args:
     config: from `config.parse`.
@@ -69,69 +59,76 @@ def run(
   Raises:
     errors.InputError: sources, models or a map that a run would refuse too.
   """
+  workdir = epath.Path(workdir)
+  metrics.say(f"{hardware.describe()}; folder {workdir}")
+  hardware.check_devices()
   if "landscape" in stages:
-    joining.check(config, epath.Path(workdir))
+    joining.check(config, workdir)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-  lengths = pool_sample.lengths(config, epath.Path(workdir))
+  sample = pool_sample.draw(config, workdir)
   decoder = base.sizes(config)
+  work = costs.Run(config, mesh, sample, decoder)
   metrics.say(
-    f"  {lengths.examples:,} examples, {lengths.total:,.0f} tokens "
-    f"({lengths.source}); a decoder of "
+    f"  {sample.examples:,} examples, {sample.total:,.0f} tokens "
+    f"({sample.source}); a decoder of "
     f"{decoder_lib.count_parameters(decoder):,} weights"
   )
-  metrics.say("  compiling, to learn the memory of each device")
-  costs = []
-  if "embed" in stages:
-    costs += _embedding(config, mesh, lengths, decoder)
-  if "score" in stages:
-    costs.append(_scoring(config, mesh, lengths, decoder))
-  costs += _training(config, mesh, lengths, decoder, stages)
-  _print(config, mesh, costs)
-  return costs
+  metrics.say("  trying each stage on a part of its work")
+  # What a trial has compiled is not compiled again to learn its memory.
+  with tempfile.TemporaryDirectory() as folder, hardware.keep_compiled(folder):
+    found = _costs(work, stages)
+  _print(work, found)
+  return found
 
 
-def _pass(
-  lengths: pool_sample.Lengths,
-  decoder: architecture.DecoderConfig,
-  examples: float | int,
-) -> float:
-  """FLOPs of a forward pass over so many examples like those of the pool."""
-  cost = forward.flops(
-    decoder,
-    (lengths.prompt + lengths.response).astype(np.int32),
-    response_tokens=int(lengths.response.sum()),
+def _costs(work: costs.Run, stages: Sequence[str]) -> list[costs.Cost]:
+  """In the order of the run, in which programs are compiled, too."""
+  config, found = work.config, []
+  if "pool" in stages and work.sample.seconds is not None:
+    found.append(costs.Cost("pool", work.sample.seconds))
+  by_base = "embed" in stages and config.encoder.path == "base"
+  trained = bool({"score", "finetune", "scaling"} & set(stages))
+  if config.model.path == base.SCRATCH and (by_base or trained):
+    found.append(_scratch(work))
+  estimators = {
+    "embed": _embedding,
+    "score": _scoring,
+    "landscape": _landscape,
+    "select": _host,
+    "finetune": _finetuning,
+    "scaling": _scaling,
+    "report": _host,
+  }
+  for stage, estimator in estimators.items():
+    if stage in stages:
+      found.append(estimator(work, stage))
+  return found
+
+
+def _scratch(work: costs.Run) -> costs.Cost:
+  """The base that is trained first: its own text, in its own tokens."""
+  scratch = work.config.model.scratch
+  begin = time.monotonic()
+  data = base.scratch_data(work.config, work.sample.tokenizer)
+  reading = time.monotonic() - begin
+  found = work.training(
+    base.FOLDER,
+    data,
+    examples=len(data),
+    epochs=scratch.epochs,
+    adapter=False,
   )
-  return cost * examples / len(lengths.prompt)
+  return found.plus(reading)
 
 
-def _cost(
-  config: config_lib.Config,
-  mesh: Mesh,
-  stage: str,
-  *,
-  passes: float | int = 0,
-  steps: float | int = 0,
-  device_bytes: int,
-) -> Cost:
-  """A stage of so many FLOPs in forward passes, and in training steps."""
-  by_encoder = stage == "embed" and config.encoder.path != "base"
-  dtype = config.encoder.dtype if by_encoder else config.model.dtype
-  rate = hardware.matrix_rate(mesh, dtype)
-  seconds = (passes / _FORWARD_SHARE + steps / _TRAINING_SHARE) / rate
-  return Cost(stage, float(passes + steps), seconds, device_bytes)
-
-
-def _embedding(
-  config: config_lib.Config,
-  mesh: Mesh,
-  lengths: pool_sample.Lengths,
-  decoder: architecture.DecoderConfig,
-) -> list[Cost]:
-  """Nothing for 'lsa', whose time is not that of matrix products."""
+def _embedding(work: costs.Run, stage: str) -> costs.Cost:
+  """The prompts, in the encoder's own tokens."""
+  config, prompts = work.config, work.sample.prompts
   if config.encoder.path == "lsa":
-    return []
-  model: architecture.DecoderConfig | encoder_lib.EncoderConfig = decoder
-  longest = config.encoder.max_tokens
+    return _lsa(work, stage)
+  model: architecture.DecoderConfig | encoder_lib.EncoderConfig = work.decoder
+  longest, lower = config.encoder.max_tokens, False
+  tokenizer = work.sample.tokenizer
   if config.encoder.path != "base":
     with artifacts.local(config.encoder.path) as here:
       folder = hub.find(here, with_weights=False)
@@ -140,131 +137,178 @@ def _embedding(
         dtype=config.encoder.dtype,
         attention=config.encoder.attention,
       )
-      tuned_for, _ = foreign.reading(folder)
+      tuned_for, lower = foreign.reading(folder)
+      tokenizer = tokens.load_tokenizer(folder)
     longest = min(longest, tuned_for or longest, model.max_positions)
-  prompts = np.minimum(lengths.prompt, longest)
-  layout = layouts.choose(
-    prompts,
-    batch_tokens=config.encoder.batch_tokens,
+  begin = time.monotonic()
+  texts = [config.encoder.prefix + text for text in prompts]
+  ids = tokenizer(
+    [text.lower() for text in texts] if lower else texts,
+    truncation=True,
+    max_length=longest,
+  )["input_ids"]
+  ids = [np.array(i, np.int32) for i in ids]
+  # A thread tokenizes while the devices work; the first shard is waited for.
+  waiting = (time.monotonic() - begin) / len(prompts)
+  waiting *= min(work.sample.examples, config.pool.shard_examples)
+  lengths = np.array([len(i) for i in ids], np.int32)
+  return work.passes(
+    stage,
+    model,
+    lengths,
+    flops=forward.flops(model, lengths),
     kind=config.encoder.layout,
+    batch_tokens=config.encoder.batch_tokens,
     pack_tokens=embedding.PACK_TOKENS,
-    program_tokens=forward.program_tokens(model),
-  )
-  flops = forward.flops(model, prompts.astype(np.int32))
-  return [
-    _cost(
-      config,
-      mesh,
-      "embed",
-      passes=flops * lengths.examples / len(prompts),
-      device_bytes=estimate.embedding_bytes(model, layout, mesh),
-    )
-  ]
+    device_bytes=lambda layout: estimate.embedding_bytes(
+      model, layout, work.mesh
+    ),
+    trial=lambda: trials.embedding_pass(model, ids, mesh=work.mesh),
+    examples=work.sample.examples,
+  ).plus(waiting)
 
 
-def _scoring(
-  config: config_lib.Config,
-  mesh: Mesh,
-  lengths: pool_sample.Lengths,
-  decoder: architecture.DecoderConfig,
-) -> Cost:
+def _lsa(work: costs.Run, stage: str) -> costs.Cost:
+  """No model: scikit-learn's TF-IDF and SVD, on the host."""
+  config, prompts = work.config, work.sample.prompts
+  clock = [time.monotonic()]
+  embed.fit_lsa(prompts[:50], width=2, seed=0)  # Imports scikit-learn.
+  clock.append(time.monotonic())
+  lsa = embed.fit_lsa(prompts, width=config.encoder.lsa_width, seed=0)
+  clock.append(time.monotonic())
+  embed.apply_lsa(lsa, prompts)
+  clock.append(time.monotonic())
+  imports, fit, apply = np.diff(clock).tolist()
+  examples = work.sample.examples
+  fitted = min(examples, embed.LSA_FIT_EXAMPLES)
+  seconds = (fit * fitted + apply * examples) / len(prompts)
+  return costs.Cost(stage, imports + seconds)
+
+
+def _scoring(work: costs.Run, stage: str) -> costs.Cost:
   """The passes of the base and of each reference, and their training."""
-  lora = training.lora(config)
-  seeds = len(config.score.reference_seeds)
-  models = 1 + seeds if lora else 1
-  layout = layouts.choose(
-    (lengths.prompt + lengths.response).astype(np.int32),
-    batch_tokens=max(config.score.batch_tokens // models, 1),
-    kind=config.score.layout,
-    program_tokens=forward.program_tokens(decoder),
+  config, seeds = work.config, len(work.config.score.reference_seeds)
+  tuned = work.training(
+    stage,
+    work.sample.data,
+    examples=config.score.reference_examples,
+    epochs=config.score.epochs,
+    runs=seeds,
   )
-  tuned = config.score.epochs * config.score.reference_examples * seeds
-  device_bytes = max(
-    estimate.scoring_bytes(decoder, layout, mesh, lora=lora, models=models),
-    _training_bytes(config, mesh, decoder),
-  )
-  return _cost(
-    config,
-    mesh,
-    "score",
-    passes=(1 + seeds) * _pass(lengths, decoder, lengths.examples),
-    steps=training.passes(training.lora(config))
-    * _pass(lengths, decoder, tuned),
-    device_bytes=device_bytes,
-  )
+  # Adapters are scored with the base in one pass.
+  models = 1 + seeds if work.lora else 1
+  one = work.scoring(stage, work.sample.examples, models)
+  return one.times(1 if work.lora else 1 + seeds).and_also(tuned)
 
 
-def _training_bytes(
-  config: config_lib.Config, mesh: Mesh, decoder: architecture.DecoderConfig
-) -> int:
-  """Of a step; a whole model is trained beside the base, which is kept."""
-  lora = training.lora(config)
-  found = estimate.training_bytes(
-    decoder,
-    mesh,
-    width=config.tokens.max_tokens,
-    batch_tokens=config.train.batch_tokens,
-    lora=lora,
+def _landscape(work: costs.Run, stage: str) -> costs.Cost:
+  """The map is fitted on some examples and places all of them."""
+  settings, examples = work.config.landscape, work.sample.examples
+  width = work.config.encoder.lsa_width
+  if work.config.encoder.path == "base":
+    width = work.decoder.width
+  elif work.config.encoder.path != "lsa":
+    with artifacts.local(work.config.encoder.path) as here:
+      width = foreign.encoder_config(hub.find(here, with_weights=False)).width
+  found = _host(work, stage)
+  if settings.map is not None:
+    return found
+  trial = trials.mapping(
+    fitted=min(settings.fit_examples, examples),
+    placed=examples,
+    width=width,
+    # The network of a parametric map learns a t-SNE, which is fitted first.
+    name="tsne"
+    if projection.PROJECTIONS[settings.projection].by_tsne
+    else settings.projection,
+    options=projection.Options(
+      dimensions=2
+      if settings.projection == "parametric"
+      else settings.dimensions,
+      perplexity=settings.perplexity,
+      iterations=settings.iterations,
+      mesh=work.mesh,
+    ),
   )
-  return found + (0 if lora else estimate.weight_bytes(decoder, mesh))
+  compiling = trial.compile_seconds
+  return found.and_also(costs.Cost(stage, trial.seconds + compiling, compiling))
 
 
-def _training(
-  config: config_lib.Config,
-  mesh: Mesh,
-  lengths: pool_sample.Lengths,
-  decoder: architecture.DecoderConfig,
-  stages: Sequence[str],
-) -> list[Cost]:
-  """The check, and the laboratory of subsets, each with its dev losses."""
+def _host(work: costs.Run, stage: str) -> costs.Cost:
+  """What the host does beside; assumed."""
+  begin, more = _HOST_SECONDS[stage]
+  return costs.Cost(stage, begin + more * work.sample.examples)
+
+
+def _finetuning(work: costs.Run, stage: str) -> costs.Cost:
+  """The selection and its rivals, and the dev loss of each and of the base."""
+  config = work.config
   budget = config.select.budget
   if config.select.unit == "tokens":
-    budget /= float(lengths.response.mean())
+    budget /= float(work.sample.response.mean())
   elif config.select.unit == "fraction":
     taken = len(config.score.reference_seeds) * config.score.reference_examples
     taken = config.pool.dev_examples + taken * config.score.exclude_reference
-    budget *= max(lengths.examples - taken, 0)
+    budget *= max(work.sample.examples - taken, 0)
   arms = 1 + 2 * len(config.finetune.compare)
-  subsets = config.scaling.subsets + config.scaling.held_out
-  examples = {
-    "finetune": (arms + 1, arms * budget),
-    "scaling": (subsets, subsets * float(np.mean(config.scaling.sizes))),
-  }
-  examples = {name: examples[name] for name in examples if name in stages}
-  if not examples:
-    return []
-  device_bytes = _training_bytes(config, mesh, decoder)
-  return [
-    _cost(
-      config,
-      mesh,
-      stage,
-      passes=_pass(lengths, decoder, evaluations * config.pool.dev_examples),
-      steps=training.passes(training.lora(config))
-      * _pass(lengths, decoder, config.finetune.epochs * tuned),
-      device_bytes=device_bytes,
-    )
-    for stage, (evaluations, tuned) in examples.items()
-  ]
+  return _tuned(work, stage, arms, budget, evaluations=arms + 1)
 
 
-def _print(config: config_lib.Config, mesh: Mesh, costs: list[Cost]) -> None:
-  rate = hardware.matrix_rate(mesh, config.model.dtype)
-  metrics.say(
-    f"\n{'stage':10}{'compute':>12}{'time':>14}{'memory a device':>18}"
+def _scaling(work: costs.Run, stage: str) -> costs.Cost:
+  """The laboratory of subsets, each with its dev loss."""
+  settings = work.config.scaling
+  subsets = settings.subsets + settings.held_out
+  size = float(np.mean(settings.sizes))
+  return _tuned(work, stage, subsets, size, evaluations=subsets)
+
+
+def _tuned(
+  work: costs.Run, stage: str, runs: int, size: float | int, *, evaluations: int
+) -> costs.Cost:
+  if not runs:
+    return costs.Cost(stage, 0.0)
+  config = work.config
+  tuned = work.training(
+    stage,
+    work.sample.data,
+    examples=size,
+    epochs=config.finetune.epochs,
+    runs=runs,
   )
-  for cost in costs:
+  dev = work.scoring(stage, config.pool.dev_examples, 1)
+  return dev.times(evaluations).and_also(tuned)
+
+
+def _print(work: costs.Run, found: list[costs.Cost]) -> None:
+  rate = work.rate(work.config.model.dtype)
+  metrics.say(
+    f"\n{'stage':10}{'compute':>12}{'time':>14}{'to compile':>14}"
+    f"{'memory a device':>18}"
+  )
+  for cost in found:
+    sizes = [
+      report.si(cost.flops, "FLOP") if cost.flops else "",
+      report.si(cost.device_bytes, "B") if cost.device_bytes else "",
+    ]
+    mark = "" if cost.tried else " *"
     metrics.say(
-      f"{cost.stage:10}{report.si(cost.flops, 'FLOP'):>12}"
-      f"{report.duration(cost.seconds):>14}"
-      f"{report.si(cost.device_bytes, 'B'):>18}"
+      f"{cost.stage:10}{sizes[0]:>12}{report.duration(cost.seconds):>14}"
+      f"{report.duration(cost.compile_seconds):>14}{sizes[1]:>18}{mark}"
     )
-  total = sum(cost.seconds for cost in costs)
+  total = sum(cost.seconds for cost in found)
+  compiling = sum(cost.compile_seconds for cost in found)
   metrics.say(
-    f"{'all':10}{'':12}{report.duration(total):>14}\n\n"
-    f"Times are those of matrix products at {_FORWARD_SHARE:.0%} of the "
-    f"measured {report.si(rate, 'FLOP/s')} of {mesh.size} × "
-    f"{jax.devices()[0].device_kind} in passes and {_TRAINING_SHARE:.0%} in "
-    "training. Reading, the map and the report come on top, and compiling in "
-    "the first run."
+    f"{'all':10}{'':12}{report.duration(total):>14}"
+    f"{report.duration(compiling):>14}\n\n"
+    "By trials on a part of the pool; compiling is done once for a folder. Of "
+    "the map, the selection and the report some seconds are assumed."
   )
+  if not all(cost.tried for cost in found):
+    metrics.say(
+      f"* too large for a trial here: {costs.FORWARD_SHARE:.0%} of the "
+      f"measured {report.si(rate, 'FLOP/s')} of {work.mesh.size} × "
+      f"{jax.devices()[0].device_kind} in passes and "
+      f"{costs.TRAINING_SHARE:.0%} in training; compiling comes on top."
+    )
+  if work.config.landscape.stability or work.config.landscape.cells != "grid":
+    metrics.say("landscape.stability and k-means cells come on top.")

@@ -29,7 +29,7 @@ def weight_bytes(config: architecture.DecoderConfig, mesh: Mesh) -> int:
   >>> weight_bytes(config, mesh_lib.make(data=jax.device_count()))
   5792
   """
-  _, params = _placed(config, mesh)
+  _, params = placed(config, mesh)
   return sum(
     math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
     for leaf in jax.tree.leaves(params)
@@ -60,13 +60,8 @@ def scoring_bytes(
   >>> scoring_bytes(config, layout, mesh_lib.make()) > weights
   True
   """
-  graphdef, params = _placed(config, mesh)
-  adapters = None
-  if lora is not None:
-    shapes = jax.eval_shape(lora_lib.init, config, lora, jax.random.key(0))
-    adapters = jax.eval_shape(
-      lambda one: lora_lib.stack(lora, [one] * models), shapes
-    )
+  graphdef, params = placed(config, mesh)
+  adapters = stacked(config, lora, models)
   return max(
     _bytes(
       scoring.batch_nll,
@@ -98,7 +93,7 @@ def training_bytes(
     batch_tokens: of a step, over all devices.
     lora: recipe of the adapter; None trains the whole decoder.
   """
-  graphdef, params = _placed(config, mesh)
+  graphdef, params = placed(config, mesh)
   params = nnx.to_pure_dict(params)
   optimizer = optim.adamw()
   trained, frozen = params, {}
@@ -130,11 +125,7 @@ def embedding_bytes(
   mesh: Mesh,
 ) -> int:
   """Bytes on each device while prompts are embedded, by either model."""
-  if isinstance(config, encoder_lib.EncoderConfig):
-    graphdef, shapes = nnx.split(encoder_lib.abstract(config))
-    params = _on(shapes, encoder_lib.shardings(shapes, mesh))
-  else:
-    graphdef, params = _placed(config, mesh)
+  graphdef, params = placed(config, mesh)
   return _bytes(
     embed.batch_embeddings,
     graphdef,
@@ -146,12 +137,29 @@ def embedding_bytes(
   )
 
 
-def _placed(
-  config: architecture.DecoderConfig, mesh: Mesh
+def placed(
+  config: architecture.DecoderConfig | encoder_lib.EncoderConfig, mesh: Mesh
 ) -> tuple[Any, PyTree]:
-  """A decoder's structure, and the shapes and places of its weights."""
-  graphdef, shapes = nnx.split(decoder_lib.abstract(config))
-  return graphdef, _on(shapes, decoder_lib.shardings(shapes, mesh))
+  """A model's structure, and the shapes and places of its weights."""
+  kind = decoder_lib
+  if isinstance(config, encoder_lib.EncoderConfig):
+    kind = encoder_lib
+  graphdef, shapes = nnx.split(kind.abstract(config))
+  return graphdef, _on(shapes, kind.shardings(shapes, mesh))
+
+
+def stacked(
+  config: architecture.DecoderConfig,
+  lora: lora_lib.LoraConfig | None,
+  models: int,
+) -> PyTree:
+  """Shapes of adapters that are scored together; None where there are none."""
+  if lora is None:
+    return None
+  shapes = jax.eval_shape(lora_lib.init, config, lora, jax.random.key(0))
+  return jax.eval_shape(
+    lambda one: lora_lib.stack(lora, [one] * models), shapes
+  )
 
 
 def _on(shapes: PyTree, shardings: PyTree) -> PyTree:

@@ -84,12 +84,11 @@ def _refuse(message: str) -> int:
 
 def _run(argv: list[str]) -> None:
   _parse_flags(argv)
-  import jax
+  from ila_jax import config as config_lib
+  from ila_jax import hardware, pipeline
 
   if _DISTRIBUTED.value:
-    jax.distributed.initialize()
-  from ila_jax import config as config_lib
-  from ila_jax import pipeline
+    hardware.join_hosts()
 
   workdir = os.path.expanduser(_WORKDIR.value)
   stages = config_lib.STAGES if _STAGES.value is None else _STAGES.value

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+import jax
+
 from ila_jax import mesh
 
 T = TypeVar("T")
@@ -14,6 +16,35 @@ T = TypeVar("T")
 # how long the next ones wait.
 _FIRST_SECONDS = 2.0
 _PLAIN_SECONDS = 10.0
+# What JAX calls the parts of a compilation, all below this.
+_COMPILING = "/jax/core/compile/"
+# When programs were compiled: (begin, end) by the clock, apart, ascending.
+_spans: list[tuple[float, float]] = []
+
+
+def _note_compilation(event: str, seconds: float, **_: Any) -> None:
+  """Keeps when it was; a program inside another one counts once."""
+  if not event.startswith(_COMPILING):
+    return
+  end = time.monotonic()
+  begin = end - seconds
+  while _spans and _spans[-1][1] > begin:
+    begin = min(begin, _spans.pop()[0])
+  _spans.append((begin, end))
+
+
+jax.monitoring.register_event_duration_secs_listener(_note_compilation)
+
+
+def compile_seconds() -> float:
+  """Seconds that this process has spent on tracing and compiling so far.
+
+  >>> before = compile_seconds()
+  >>> _ = jax.jit(lambda x: x + 1)(1)
+  >>> compile_seconds() > before
+  True
+  """
+  return sum((end - begin for begin, end in _spans), 0.0)
 
 
 def say(message: str) -> None:
@@ -45,7 +76,8 @@ def counter(
   """Yields `advance(n)`: a bar on a terminal, a plain line now and then else.
 
   Nothing is said of what takes less than two seconds. `advance(n, total=...)`
-  tells a total that is known only by then.
+  tells a total that is known only by then. The time left is foretold without
+  what was spent on compiling, which does not come again.
 
   >>> with counter(3, desc="count", unit="steps") as advance:
   ...   advance(3)
@@ -56,16 +88,33 @@ def counter(
     import tqdm
 
     with tqdm.tqdm(total=total, desc=desc, unit=f" {unit}", delay=2) as bar:
-
-      def advance(n: int, total: int | None = None) -> None:
-        bar.total = total or bar.total
-        bar.update(n)
-
-      yield advance
+      yield _Bar(bar).advance
   else:
     lines = _PlainLines(total, desc, unit)
     yield lines.advance
     lines.finish()
+
+
+class _Bar:
+  """Progress on a terminal, whose clock stands still while JAX compiles."""
+
+  def __init__(self, bar: Any) -> None:
+    self._bar = bar
+    self._begin = self._known = compile_seconds()
+
+  def advance(self, n: int, total: int | None = None) -> None:
+    """Counts, and draws the bar when it is old enough."""
+    self._bar.total = total or self._bar.total
+    late = compile_seconds() - self._known
+    if late:
+      self._known += late
+      self._bar.start_t += late
+      self._bar.last_print_t += late
+      compiled = self._known - self._begin
+      self._bar.set_postfix_str(
+        f"compiled for {compiled:.0f} s before", refresh=False
+      )
+    self._bar.update(n)
 
 
 class _PlainLines:
@@ -74,6 +123,7 @@ class _PlainLines:
   def __init__(self, total: int | None, desc: str, unit: str) -> None:
     self._total, self._desc, self._unit = total, desc, unit
     self._begin = self._said = time.monotonic()
+    self._compiled = compile_seconds()
     self._done = self._said_done = 0
 
   def advance(self, n: int, total: int | None = None) -> None:
@@ -98,8 +148,11 @@ class _PlainLines:
     of_total = f"/{self._total}" if self._total else ""
     line = f"  {self._desc}: {self._done}{of_total} {self._unit}"
     line += f" in {seconds:.0f} s"
+    compiled = min(compile_seconds() - self._compiled, seconds)
+    if compiled >= 1:
+      line += f" ({compiled:.0f} s compiling)"
     if self._total and 0 < self._done < self._total:
-      left = (self._total - self._done) * seconds / self._done
+      left = (self._total - self._done) * (seconds - compiled) / self._done
       line += f", about {left:.0f} s left"
     say(line)
 

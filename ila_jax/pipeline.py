@@ -93,8 +93,10 @@ def run(
         f"--stages or --redo names {name!r}; allowed: "
         f"{', '.join(config_lib.STAGES)}."
       )
-  _check_models(config, stages)
   workdir = epath.Path(workdir)
+  metrics.say(f"{hardware.describe()}; folder {workdir}")
+  hardware.check_devices()
+  _check_models(config, stages)
   if "landscape" in stages:
     made_anew = redo is not None and "landscape" in _made_with(redo)
     joining.check(config, workdir, copied=not made_anew)

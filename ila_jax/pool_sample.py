@@ -1,8 +1,11 @@
-"""How many tokens a pool has, by a sample of it: an estimate starts here."""
+"""A sample of a pool, tokenized: where an estimate starts."""
 
 import dataclasses
 import itertools
-from collections.abc import Iterable
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -15,40 +18,52 @@ from ila_jax import (
   pool,
   provenance,
   records,
+  shards,
   tokens,
+  trainset,
 )
 from ila_jax import config as config_lib
 from ila_jax.stages import base
 
 # Examples that are tokenized; the others are taken to be like them.
 _SAMPLE = 2000
-# Where the tokenizer is yet to be trained.
-_BYTES_A_TOKEN = 4
+# Of a pool that was read before, so many shards are looked into.
+_SHARDS = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Lengths:
-  """The tokens of a pool, by a sample of it.
+class Sample:
+  """Examples drawn from a pool at random.
 
   Attributes:
-    examples: of the whole pool.
-    prompt: tokens of the sampled prompts.
-    response: tokens of the sampled responses.
-    source: how they were counted, in words.
+    examples: usable ones of the whole pool.
+    data: the sampled examples, in the tokens of the base.
+    prompts: their texts, as an encoder is given them.
+    tokenizer: of the base.
+    seconds: that reading and tokenizing the whole pool takes; None where that
+      is done.
+    source: how the tokens were counted, in words.
   """
 
   examples: int
-  prompt: Int[np.ndarray, " s"]
-  response: Int[np.ndarray, " s"]
+  data: trainset.TokenSet
+  prompts: list[str]
+  tokenizer: Any
+  seconds: float | None
   source: str
+
+  @property
+  def response(self) -> Int[np.ndarray, " s"]:
+    """Response tokens of each sampled example."""
+    return np.array([int(mask.sum()) for mask in self.data.is_response])
 
   @property
   def total(self) -> float:
     """Tokens of the whole pool."""
-    return self.examples * float((self.prompt + self.response).mean())
+    return self.examples * float(self.data.lengths.mean())
 
 
-def lengths(config: config_lib.Config, workdir: epath.Path) -> Lengths:
+def draw(config: config_lib.Config, workdir: epath.Path) -> Sample:
   """From the pool that the workdir holds, or from the sources.
 
   Raises:
@@ -56,13 +71,9 @@ def lengths(config: config_lib.Config, workdir: epath.Path) -> Lengths:
   """
   record = workdir / "pool" / provenance.RECORD
   if record.exists() and artifacts.read_json(record)["done"]:
-    index = artifacts.read_table(workdir / "pool" / "index.parquet")
-    return Lengths(
-      len(index["row"]),
-      index["n_prompt_tokens"],
-      index["n_response_tokens"],
-      f"counted in {workdir}/pool",
-    )
+    return _of_stage(config, workdir)
+  begin = time.monotonic()
+  texts: list[str] = []
   examples = metrics.progress(
     pool.read(
       config.pool.sources,
@@ -75,14 +86,51 @@ def lengths(config: config_lib.Config, workdir: epath.Path) -> Lengths:
     desc="pool",
     unit="examples",
   )
-  sample, count = _reservoir(config, examples)
-  found = _tokenized(config, sample, count)
-  if not len(found.response):
-    raise errors.InputError(
-      f"config.pool.source has no usable example among {count:,}; allowed: one "
-      "or more. Run without --dry-run: pool/rejects.jsonl tells why."
-    )
-  return found
+  sample, count = _reservoir(config, _noted(examples, texts))
+  read_seconds = time.monotonic() - begin
+  tokenizer = _tokenizer(config, texts)
+  tokenizer_seconds = time.monotonic() - begin - read_seconds
+  if config.model.path == base.SCRATCH:
+    # Its tokenizer is trained on a reading of its own.
+    seen = min(base.TOKENIZER_EXAMPLES, count)
+    tokenizer_seconds += read_seconds * seen / max(count, 1)
+  found = _tokenized(config, sample, count, tokenizer)
+  whole = read_seconds + tokenizer_seconds + found.seconds
+  return dataclasses.replace(found, seconds=whole)
+
+
+def _of_stage(config: config_lib.Config, workdir: epath.Path) -> Sample:
+  """Rows of some shards of a pool that is there, evenly spaced."""
+  total = shards.count(workdir)
+  chosen = np.unique(np.linspace(0, total - 1, _SHARDS).astype(int))
+  tables = []
+  for shard in chosen.tolist():
+    columns = ["prompt", "tokens", "is_response"]
+    table = shards.read_records(workdir, shard, columns)
+    step = -(-len(table) * len(chosen) // _SAMPLE)
+    tables.append(table.take(np.arange(0, len(table), max(step, 1))))
+  sets = [shards.tokens_of(table) for table in tables]
+  return Sample(
+    len(shards.lengths(workdir)),
+    trainset.TokenSet(
+      [ids for one in sets for ids in one.tokens],
+      [mask for one in sets for mask in one.is_response],
+    ),
+    [text for t in tables for text in t.column("prompt").to_pylist()],
+    base.tokenizer(config, workdir),
+    None,
+    f"by some of them in {workdir}/pool",
+  )
+
+
+def _noted(
+  examples: Iterable[pool.Example], texts: list[str]
+) -> Iterator[pool.Example]:
+  """Passes the examples on, and keeps what a tokenizer is trained on."""
+  for number, example in enumerate(examples):
+    if number < base.TOKENIZER_EXAMPLES:
+      texts += (turn.text for turn in example.turns)
+    yield example
 
 
 def _reservoir(
@@ -101,30 +149,49 @@ def _reservoir(
   return sample, count
 
 
+def _tokenizer(config: config_lib.Config, texts: list[str]) -> Any:
+  """The base's; of a base from scratch it is trained as the run will do."""
+  if config.model.path != base.SCRATCH:
+    with artifacts.local(config.model.path) as folder:
+      return tokens.load_tokenizer(folder)
+  with tempfile.TemporaryDirectory() as folder:
+    vocab = config.model.scratch.vocab
+    tokens.train_bpe(texts, vocab_size=vocab, folder=folder)
+    return tokens.load_tokenizer(folder)
+
+
 def _tokenized(
-  config: config_lib.Config, sample: list[pool.Example], count: int
-) -> Lengths:
-  if config.model.path == base.SCRATCH:
-    sizes = [
-      [len(turn.text.encode()) // _BYTES_A_TOKEN + 1 for turn in example.turns]
-      for example in sample
-    ]
-    response = np.array([turns[-1] for turns in sizes])
-    prompt = np.array([sum(turns[:-1]) for turns in sizes])
-    room = np.maximum(config.tokens.max_tokens - response, 1)
-    how = f"{_BYTES_A_TOKEN} bytes of text taken for one"
-    return Lengths(count, np.minimum(prompt, room), response, how)
-  with artifacts.local(config.model.path) as folder:
-    tokenizer = tokens.load_tokenizer(folder)
+  config: config_lib.Config,
+  sample: list[pool.Example],
+  count: int,
+  tokenizer: Any,
+) -> Sample:
+  begin = time.monotonic()
   encoded = tokens.encode_many(
     [example.turns for example in sample],
     tokenizer,
     max_tokens=config.tokens.max_tokens,
     overflow=config.tokens.overflow,
   )
-  used = [e for e in encoded if not isinstance(e, records.Reject)]
-  response = np.array([int(e.is_response.sum()) for e in used])
-  prompt = np.array([len(e.ids) for e in used]) - response
-  usable = round(count * len(used) / max(len(encoded), 1))
-  how = f"by {len(used):,} of them, drawn at random"
-  return Lengths(usable, prompt, response, how)
+  seconds = time.monotonic() - begin
+  used = [
+    (example, found)
+    for example, found in zip(sample, encoded, strict=True)
+    if not isinstance(found, records.Reject)
+  ]
+  if not used:
+    raise errors.InputError(
+      f"config.pool.source has no usable example among {count:,}; allowed: one "
+      "or more. Run without --dry-run: pool/rejects.jsonl tells why."
+    )
+  return Sample(
+    round(count * len(used) / len(sample)),
+    trainset.TokenSet(
+      [found.ids for _, found in used],
+      [found.is_response for _, found in used],
+    ),
+    ["\n\n".join(t.text for t in e.turns[:-1]) for e, _ in used],
+    tokenizer,
+    seconds * count / len(sample),
+    f"by {len(used):,} of them, drawn at random",
+  )

@@ -112,7 +112,7 @@ class Stage:
     self._record = self.folder / RECORD
     self._before: list[dict[str, str]] = []
 
-  def open(self, *, replace: str = "nothing") -> bool:
+  def open(self, *, replace: str = "nothing", quiet: bool = False) -> bool:
     """Returns whether the stage is done; otherwise claims its folder.
 
     The first host looks, and all do what it found.
@@ -121,6 +121,7 @@ class Stage:
       replace: what may be thrown away where it was made from other inputs:
         "nothing"; "unfinished", what is quickly made; or "all", what follows
         from the rest of the run and from nothing else.
+      quiet: does not say that it is done: a part of another stage.
 
     Raises:
       errors.InputError: the folder was made from other inputs.
@@ -134,6 +135,8 @@ class Stage:
     agreed = mesh.agree([done, refusal is not None])
     if agreed[1]:
       raise refusal or errors.InputError("see what the first host says")
+    if agreed[0] and not quiet:
+      metrics.say("  skipped: it is done")
     return bool(agreed[0])
 
   def _claim(self, replace: str) -> bool:

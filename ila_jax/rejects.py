@@ -37,6 +37,7 @@ REMEDIES = {
   "key occurs twice": "Rename one of both keys, or drop it",
   "record too large": "Split it, or leave out the field that holds a file",
   "a cell cannot be read": "Mend that cell, or drop the row",
+  "row of another width": "Quote the separators inside its cells",
   "no JSON form": "Drop the column, or save it as text or numbers",
   "text is not Unicode": "Mend the half characters, such as \\ud800",
   # Fields.

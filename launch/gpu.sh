@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # One machine with one or more NVIDIA GPUs:
 #   bash launch/gpu.sh [--dry-run] --config configs/ila.py --workdir DIR ...
-# Installs JAX's CUDA wheels into .venv once, then runs on all GPUs.
+# Installs JAX for CUDA into .venv once, then runs on all GPUs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source launch/venv.sh
 
 run=
 if [ "${1:-}" = --dry-run ]; then
@@ -20,9 +21,7 @@ if [ -z "$run" ]; then
       "GPU. Use python -m ila_jax for a CPU, launch/tpu_pod.sh for TPUs." >&2
     exit 2
   }
-  source launch/venv.sh
-  ensure_venv
+  extra="$(cuda_extra)"
+  ensure_venv "$extra"
 fi
-.venv/bin/python -c 'import jax_cuda13_plugin' 2>/dev/null ||
-  $run .venv/bin/python -m pip install --quiet 'jax[cuda13]'
-$run .venv/bin/python -m ila_jax "$@"
+$run "$venv/bin/python" -m ila_jax "$@"

@@ -12,5 +12,6 @@ if [ $# -gt 0 ] && [ "${1#--}" = "$1" ]; then
   shift
 fi
 # Run where the caller is, so that relative paths mean what they say.
-PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$root/.venv/bin/python" \
-  -m ila_jax --config "$root/configs/quickstart.py" --workdir "$workdir" "$@"
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+exec "$root/$venv/bin/python" -m ila_jax \
+  --config "$root/configs/quickstart.py" --workdir "$workdir" "$@"

@@ -1,11 +1,19 @@
 #!/usr/bin/env bash
 # All tests on a fresh machine: bash launch/test.sh [pytest arguments]
+# With the oldest versions that requirements.txt allows (needs uv; a venv of its
+# own): RESOLUTION=lowest-direct bash launch/test.sh [pytest arguments]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/venv.sh
 ensure_venv test
 
-.venv/bin/ruff check .
-.venv/bin/ruff format --check .
+"$venv/bin/ruff" check .
+# Older versions format otherwise, and warn of what newer ones have mended.
+oldest=(-W default)
+if [ -z "${RESOLUTION:-}" ]; then
+  "$venv/bin/ruff" format --check .
+  oldest=()
+fi
 # A worker a core, but each holds eight devices and their programs.
-exec .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
+exec "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile \
+  "${oldest[@]}" "$@"

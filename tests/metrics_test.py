@@ -1,6 +1,11 @@
 """What a run says: nothing of the quick, a line now and then of the slow."""
 
+import io
+import sys
 import time
+
+import jax
+import tqdm
 
 from ila_jax import metrics
 
@@ -80,3 +85,64 @@ def test_an_account_goes_on_from_an_earlier_attempt(monkeypatch):
   assert (totals["seconds"], totals["flops"]) == (8.0, 4e9)
   assert (totals["tokens"], totals["cells"]) == (40, 50)
   assert (totals["tokens_per_second"], totals["utilisation"]) == (5.0, 0.5)
+
+
+def _compiled_at(monkeypatch, *spans):
+  """Programs that were compiled, by the clock of the test."""
+  monkeypatch.setattr(metrics, "_spans", list(spans))
+
+
+def test_a_program_inside_a_program_counts_once(monkeypatch):
+  monkeypatch.setattr(metrics, "_spans", [])
+  for end, seconds in ((2.0, 1.0), (4.0, 1.5), (5.0, 4.5), (9.0, 1.0)):
+    monkeypatch.setattr(time, "monotonic", lambda end=end: end)
+    metrics._note_compilation(f"{metrics._COMPILING}some_part", seconds)
+    metrics._note_compilation("/jax/something/else", 100.0)
+  # From 0.5 to 5, and from 8 to 9: the union, by hand.
+  assert metrics.compile_seconds() == 5.5
+
+
+def test_what_jax_compiles_is_noticed():
+  def slowly(x):
+    time.sleep(0.3)  # While it is traced, and never again.
+    return x + 1
+
+  before = metrics.compile_seconds()
+  program = jax.jit(slowly)
+  program(1.0)
+  first = metrics.compile_seconds() - before
+  program(1.0)
+  assert 0.3 <= first < 10
+  assert metrics.compile_seconds() - before == first
+
+
+def test_the_time_left_is_without_the_compilation(capsys, monkeypatch):
+  _compiled_at(monkeypatch)
+  clock = iter([100.0, 112.0, 123.0, 123.0])
+  monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+  with metrics.counter(11, desc="train", unit="steps") as advance:
+    _compiled_at(monkeypatch, (100.5, 110.5))
+    advance(1)  # Took 2 s: ten of them will take 20.
+    advance(10)
+  assert capsys.readouterr().err.splitlines() == [
+    "  train: 1/11 steps in 12 s (10 s compiling), about 20 s left",
+    "  train: 11/11 steps in 23 s (10 s compiling)",
+  ]
+
+
+def test_the_bar_of_a_terminal_leaves_the_compilation_out(monkeypatch):
+  class Terminal(io.StringIO):
+    def isatty(self):
+      return True
+
+  terminal = Terminal()
+  monkeypatch.setattr(sys, "stderr", terminal)
+  now = time.time()
+  monkeypatch.setattr(tqdm.std, "time", lambda: now)
+  _compiled_at(monkeypatch)
+  with metrics.counter(11, desc="train", unit="steps") as advance:
+    now += 16.0
+    _compiled_at(monkeypatch, (0.0, 10.0))
+    advance(1)
+  bar = terminal.getvalue()
+  assert "00:06<01:00" in bar and "compiled for 10 s before" in bar

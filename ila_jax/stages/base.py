@@ -31,7 +31,7 @@ SCRATCH = "scratch"
 # Where a scratch base is kept: it belongs to the run, and to no stage.
 FOLDER = "model"
 # Records of the pool that the scratch tokenizer is trained on, at most.
-_TOKENIZER_EXAMPLES = 20_000
+TOKENIZER_EXAMPLES = 20_000
 
 
 def tokenizer(config: config_lib.Config, workdir: epath.Path) -> Any:
@@ -63,7 +63,7 @@ def _pool_texts(config: config_lib.Config) -> Iterator[str]:
     answers=config.pool.answers,
     limit=config.pool.limit,
   )
-  for _, example in zip(range(_TOKENIZER_EXAMPLES), examples, strict=False):
+  for _, example in zip(range(TOKENIZER_EXAMPLES), examples, strict=False):
     for turn in example.turns:
       yield from filter(None, (turn.thought, turn.calls, turn.text))
 
@@ -160,7 +160,7 @@ def _load(
     },
   )
   # All stages that use it have config.model in their inputs, and were asked.
-  if not stage.open(replace="all"):
+  if not stage.open(replace="all", quiet=True):
     _train_scratch(config, workdir, mesh, stage)
     stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.model.dtype))
     account.exclude(seconds=stage.account.totals()["seconds"])
@@ -233,23 +233,28 @@ def _names_scratch(source: str) -> Iterator[None]:
     ) from error
 
 
+def scratch_data(config: config_lib.Config, tokenize: Any) -> trainset.TokenSet:
+  """What a base from scratch is trained on: text that is not the pool's."""
+  texts = [
+    "\n\n".join(turn.text for turn in example.turns) + tokenize.eos_token
+    for example in _prose(config.model.scratch.source)
+  ]
+  width = config.tokens.max_tokens
+  return trainset.TokenSet.of_text(
+    [np.array(ids[:width], np.int32) for ids in tokenize(texts)["input_ids"]]
+  )
+
+
 def _train_scratch(
   config: config_lib.Config,
   workdir: epath.Path,
   mesh: Mesh,
   stage: provenance.Stage,
 ) -> None:
-  """Trains a small decoder on text that is not the pool's, and saves it."""
+  """Trains a small decoder on `scratch_data`, and saves it."""
   scratch = config.model.scratch
   tokenize = tokenizer(config, workdir)
-  texts = [
-    "\n\n".join(turn.text for turn in example.turns) + tokenize.eos_token
-    for example in _prose(scratch.source)
-  ]
-  width = config.tokens.max_tokens
-  data = trainset.TokenSet.of_text(
-    [np.array(ids[:width], np.int32) for ids in tokenize(texts)["input_ids"]]
-  )
+  data = scratch_data(config, tokenize)
   sizes = _scratch_sizes(config, len(tokenize))
   metrics.say(
     f"  the base: {decoder_lib.count_parameters(sizes):,} weights, from "

@@ -8,6 +8,7 @@ from jaxtyping import Int
 
 from ila_jax import config as config_lib
 from ila_jax import errors, pool
+from ila_jax import rejects as rejects_lib
 
 
 def check_count(config: config_lib.Config) -> None:
@@ -20,7 +21,7 @@ def check_count(config: config_lib.Config) -> None:
     errors.InputError: names what asks for how much, and flags that fit.
   """
   wanted = _wanted(config, math.inf)
-  rejects = pool.RejectCounter(
+  rejects = rejects_lib.RejectCounter(
     lambda rejected: None, max_reject_fraction=config.pool.max_reject_fraction
   )
   examples = pool.read(
@@ -28,6 +29,7 @@ def check_count(config: config_lib.Config) -> None:
     rejects=rejects,
     fields=config.pool.fields,
     overrides=config.pool.overrides,
+    answers=config.pool.answers,
     limit=config.pool.limit,
   )
   # A token is four characters of English, and fewer of most other text.
