@@ -61,8 +61,11 @@ def _embed(made, tmp_path, **overrides):
 
 
 def _prompts(workdir):
-  tables = shards.iterate(workdir, ["prompt"])
-  return [text for table in tables for text in table["prompt"].to_pylist()]
+  tables = shards.iterate(workdir, ["turns"])
+  turns = [turns for table in tables for turns in shards.turns_of(table)]
+  # Of one question and one answer each.
+  assert {len(both) for both in turns} == {2}
+  return [both[0].text for both in turns]
 
 
 def _witness(model, token_lists):

@@ -30,6 +30,9 @@ def _points(n, **changes):
   fields = {
     "id": np.array([f"{i:016x}" for i in order]),
     "instruction": [f"Say {i}." for i in range(n)],
+    "response": [f"I say {i}." for i in range(n)],
+    "roles": ["tools, user, assistant", "user, assistant"] * (n // 2)
+    + ["user, assistant"] * (n % 2),
     "xy": rng.normal(size=(n, 2)).astype(np.float32),
     "depth": rng.normal(size=n).astype(np.float32),
     "relative_depth": rng.random(n).astype(np.float32),
@@ -101,6 +104,9 @@ def test_every_column_arrives():
   order = np.argsort(points.id)
   assert held["ids"] == points.id[order].tolist() == sorted(points.id)
   assert held["texts"] == [points.instruction[i] for i in order]
+  assert held["responses"] == [points.response[i] for i in order]
+  roles = [held["roles"][number] for number in held["columns"]["roles"]]
+  assert roles == [points.roles[i] for i in order]
   columns = held["columns"]
   for name, values in (
     ("x", points.xy[:, 0]), ("y", points.xy[:, 1]), ("depth", points.depth),
@@ -166,8 +172,10 @@ def test_the_policy_allows_the_scripts_of_the_page_and_nothing_else():
   program = [text for _, text in page.all("script")[1:]]
   style = [text for _, text in page.all("style")]
   assert rules["default-src"] == "'none'"
-  assert rules["script-src"].split() == [explore._hash(t) for t in program]
-  assert rules["style-src"].split() == [explore._hash(t) for t in style]
+  assert rules["script-src"].split() == [
+    explore.policy_hash(t) for t in program
+  ]
+  assert rules["style-src"].split() == [explore.policy_hash(t) for t in style]
   assert "unsafe" not in policy
   # Nothing to fetch, either.
   assert not any({"src", "style"} & set(attrs) for _, attrs in page.tags)

@@ -13,7 +13,8 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 # Reading order. A module imports only from modules that stand before it.
 ORDER = (
   *("errors", "mesh", "metrics", "artifacts", "hub", "provenance", "draws"),
-  *("jsontext", "records", "turns", "docstrings", "sources", "pool"),
+  *("jsontext", "records", "turns", "conversation"),
+  *("docstrings", "sources", "pool"),
   *("templates", "tokens", "batching", "layouts", "prefetch"),
   "hardware",
   *("models.layers", "models.kernels", "models.attention", "models.rotary"),
@@ -21,7 +22,7 @@ ORDER = (
   *("models.names", "models.fields", "models.ropes", "models.families"),
   *("models.foreign", "models.storage", "models.placement", "models.weights"),
   "models.lora_folder",
-  *("losses", "forward", "embed", "scoring"),
+  *("losses", "forward", "encoder_inputs", "embed", "scoring"),
   *("depth", "row_blocks", "neighbours", "principal", "affinities"),
   *(
     "repulsion",
@@ -41,7 +42,8 @@ ORDER = (
   *("subsets", "scaling", "look", "figures", "trust_figures", "explore"),
   "report",
   *("config_checks", "config", "shards"),
-  *("stages.training", "stages.base", "stages.pool", "stages.embedding"),
+  *("stages.training", "stages.base", "stages.pool"),
+  *("stages.encoders", "stages.embedding"),
   *("stages.joining", "stages.scoring"),
   *("stages.near_reference", "stages.prompts", "stages.duplicates"),
   *("stages.fitted", "stages.stability", "stages.mapping", "stages.landscape"),

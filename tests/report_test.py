@@ -10,7 +10,15 @@ import matplotlib
 import numpy as np
 import pytest
 
-from ila_jax import depth, explore, figures, look, report, scaling
+from ila_jax import (
+  depth,
+  explore,
+  figures,
+  look,
+  records,
+  report,
+  scaling,
+)
 from tests.report_data import SCRIPT, report_data
 
 PNGS = {
@@ -82,9 +90,10 @@ def test_pool_text_is_escaped_and_unchanged(files, data):
   page = _Page(files["index.html"].decode())
   assert "script" not in page.tags
   shown = "".join(page.texts)
-  assert shown.count(SCRIPT) == len(data.examples) + 2  # and near-duplicates
+  # Near-duplicates show it twice, a conversation of many turns once more.
+  assert shown.count(SCRIPT) == len(data.examples) + 1 + 2
   for example in data.examples:
-    assert example["response"] in shown
+    assert example["response"].text in shown
 
 
 def test_text_from_elsewhere_is_escaped_too():
@@ -164,7 +173,8 @@ def test_a_law_that_was_not_fitted_gives_its_reason():
 
 
 def test_a_missing_value_is_an_error_not_a_blank():
-  examples = [{"rank": 1, "id": "0", "depth": 0.1, "prompt": "p"}]
+  ask = records.Turn("user", "p")
+  examples = [{"rank": 1, "id": "0", "depth": 0.1, "question": ask}]
   data = report_data(300, examples=examples, **ONLY_THE_MAP)
   with pytest.raises(jinja2.UndefinedError, match="response"):
     report.page(data, {})
