@@ -124,6 +124,15 @@ def test_every_column_arrives():
   np.testing.assert_array_equal(reference > 0, points.reference[order])
 
 
+def test_every_cut_end_is_marked():
+  assert explore.brief("x" * 160) == "x" * 160
+  for text in ("x" * 161, "x" + " " * 700 + "y", "\n" * 700 + "y"):
+    found = explore.brief(text)
+    assert found.endswith("…") and len(found) <= 160
+    assert explore.brief(found) == found
+  assert explore.brief("x" + "\n" * 999) == "x"
+
+
 def test_only_two_directions_of_a_map_are_shown():
   xyz = np.random.default_rng(1).normal(size=(20, 3)).astype(np.float32)
   assert explore.payload(
