@@ -165,15 +165,15 @@ def warning(counts: dict[str, Any]) -> str | None:
 
   >>> counts = {"examples": 900, "distinct_prompts": 800, "unread": 0}
   >>> warning(counts | {"distinct_inputs": 795})
-  >>> warning(counts | {"distinct_inputs": 790})[:46]
-  'Of 800 distinct prompts the encoder reads 790 '
+  >>> warning(counts | {"distinct_inputs": 790}).partition(";")[0]
+  'The encoder tells 790 of 800 distinct prompts apart'
   """
   prompts, inputs = counts["distinct_prompts"], counts["distinct_inputs"]
   if 100 * max(prompts - inputs, counts["unread"]) < prompts:
     return None
   return (
-    f"Of {prompts:,} distinct prompts the encoder reads {inputs:,} apart; the "
-    "others stand on the spot of another and count as its near-duplicates."
+    f"The encoder tells {inputs:,} of {prompts:,} distinct prompts apart; each "
+    "of the others stands on the spot of another, as its near-duplicate."
   )
 
 

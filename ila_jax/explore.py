@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from ila_jax import draws, look
 
-# More points than this make a page that mail and phones refuse.
-MAX_POINTS = 200_000
+# More points than this make a page that mail and phones refuse: 20 MB and more.
+MAX_POINTS = 150_000
 # Characters of a text that the page holds.
 MAX_CHARACTERS = 160
 

@@ -4,6 +4,7 @@ Most begin with "Hi", all have one long system text, and some ask the same.
 """
 
 import json
+import shutil
 import types
 
 import numpy as np
@@ -113,6 +114,22 @@ def test_the_order_of_the_pool_moves_no_embedding_by_a_bit(runs):
   one, two = (embedding.load(run.workdir, np.argsort(run.id)) for run in runs)
   np.testing.assert_array_equal(one, two)
   assert len(np.unique(one, axis=0)) == N - REPEATED
+
+
+def test_a_fit_to_some_of_the_pool_draws_them_by_id(
+  runs, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(embedding.embed, "LSA_FIT_EXAMPLES", 50)
+  found = []
+  for run in runs:
+    work = tmp_path / run.workdir.name
+    shutil.copytree(run.workdir, work)
+    config = _config(f"{run.workdir}.jsonl")
+    pipeline.run(config, work, stages=["pool", "embed"], redo="embed")
+    found.append(embedding.load(epath.Path(work), np.argsort(run.id)))
+  np.testing.assert_array_equal(*found)
+  whole = embedding.load(runs[0].workdir, np.argsort(runs[0].id))
+  assert np.abs(whole @ whole.T - found[0] @ found[0].T).max() > 0.1
 
 
 def test_the_order_of_the_pool_changes_no_selection(runs):

@@ -121,7 +121,7 @@ def test_a_pool_of_few_prompts_is_refused():
 def test_one_prompt_in_a_hundred_is_worth_a_warning():
   few = _counts(5000, 1000, 991)
   assert encoder_inputs.warning(few) is None
-  assert "1,000 distinct prompts the encoder reads 990 apart" in (
+  assert "990 of 1,000 distinct prompts apart" in (
     encoder_inputs.warning(_counts(5000, 1000, 990))
   )
   assert encoder_inputs.warning(few | {"unread": 10})
