@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from etils import epath
 from jaxtyping import Int
 
-from ila_jax import artifacts, records, trainset
+from ila_jax import artifacts, errors, records, trainset
 from ila_jax import mesh as mesh_lib
 
 _TURN = pa.struct(
@@ -70,9 +70,22 @@ def write_records(workdir: epath.PathLike, shard: int, table: pa.Table) -> None:
 def read_records(
   workdir: epath.PathLike, shard: int, columns: Sequence[str]
 ) -> pa.Table:
-  """Reads some columns of one shard."""
-  with path(workdir, "pool", "records", shard).open("rb") as file:
-    return pq.read_table(file, columns=list(columns))
+  """Reads some columns of one shard.
+
+  Raises:
+    errors.InputError: it has not all of them, as another version wrote it.
+  """
+  target = path(workdir, "pool", "records", shard)
+  with target.open("rb") as stream:
+    file = pq.ParquetFile(stream)
+    missing = set(columns) - set(file.schema_arrow.names)
+    if missing:
+      raise errors.InputError(
+        f"{target} has no column {min(missing)!r}: another version of ila_jax "
+        "wrote it. Read the pool again with --redo=pool, or use another "
+        "--workdir."
+      )
+    return file.read(columns=list(columns))
 
 
 def tokens_of(table: pa.Table) -> trainset.TokenSet:

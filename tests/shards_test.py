@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ila_jax import records, shards
+from ila_jax import artifacts, errors, records, shards
 
 SIZES = (4, 4, 3)
 
@@ -64,6 +64,14 @@ def test_turns_come_back_whole(workdir, rows):
   assert shards.turns_of(table) == [list(_turns(row)) for row in rows]
   whole = shards.read_records(workdir, 1, ["turns"])
   assert shards.turns_of(whole.slice(1, 2)) == [list(_turns(r)) for r in (5, 6)]
+
+
+def test_a_shard_of_another_version_is_refused(tmp_path):
+  target = shards.path(tmp_path, "pool", "records", 0)
+  artifacts.write_table(target, {"row": np.arange(3), "prompt": ["a"] * 3})
+  assert len(shards.read_records(tmp_path, 0, ["row"])) == 3
+  with pytest.raises(errors.InputError, match=r"00000.* 'turns'.*--redo=pool"):
+    shards.read_records(tmp_path, 0, ["row", "turns"])
 
 
 def test_shards_without_a_chosen_row_are_not_opened(workdir):

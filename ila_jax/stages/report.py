@@ -89,7 +89,7 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> report.ReportData:
     lost = records.get("score", {}).get("not_finite")
     if lost:
       parts["rejects"]["loss is not finite"] = lost
-  if "embed" in done:
+  if "distinct_inputs" in records.get("embed", {}):
     parts["inputs"] = encoder_inputs.told(records["embed"])
   if "landscape" in done:
     parts |= _landscape(config, workdir)
@@ -263,7 +263,7 @@ def _warnings(records: dict[str, dict[str, Any]]) -> list[str]:
   if pool is None:
     return []
   warnings = []
-  if "embed" in records:
+  if "distinct_inputs" in records.get("embed", {}):
     unlike = encoder_inputs.warning(records["embed"])
     warnings += [unlike] if unlike else []
   if not pool["with_labels"]:
