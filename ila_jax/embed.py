@@ -2,7 +2,8 @@
 
 Three ways, by `config.encoder.path`: a BERT-family encoder folder, `base`
 (the base model's hidden states, mean over the prompt) and `lsa` (TF-IDF and
-truncated SVD), which needs no weights.
+truncated SVD), which needs no weights. A prompt is what the user asked
+(`conversation.request`), as far as `encoder_inputs` reads it.
 """
 
 import functools
@@ -115,7 +116,7 @@ def fit_lsa(texts: Sequence[str], *, width: int, seed: int) -> Any:
     errors.InputError: fewer than two different terms or two prompts.
 
   >>> lsa = fit_lsa(["a red fox", "a red dog", "blue sky"], width=2, seed=0)
-  >>> apply_lsa(lsa, ["a red fox"]).shape
+  >>> apply_lsa(lsa, lsa_terms(lsa, ["a red fox"])).shape
   (1, 2)
   """
   from sklearn.decomposition import TruncatedSVD
@@ -151,13 +152,18 @@ def _too_little(prompts: int, terms: int) -> errors.InputError:
   )
 
 
-def apply_lsa(lsa: Any, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
-  """Embeds prompts with a fitted LSA: unit norm, float32.
+def lsa_terms(lsa: Any, texts: Sequence[str]) -> Any:
+  """The weights of the terms that a fitted LSA knows: sparse [n, terms]."""
+  return lsa[0].transform(texts)
+
+
+def apply_lsa(lsa: Any, terms: Any) -> Float[np.ndarray, "n d"]:
+  """Embeds prompts with a fitted LSA, by `lsa_terms`: unit norm, float32.
 
   A prompt without a known term has no direction; it gets the first axis, the
   common theme of the pool, rather than a vector of zeros.
   """
-  vectors = lsa.transform(texts).astype(np.float32)
+  vectors = lsa[1].transform(terms).astype(np.float32)
   norms = np.linalg.norm(vectors, axis=1, keepdims=True)
   vectors[norms[:, 0] == 0, 0] = 1.0
   return vectors / np.where(norms == 0, 1.0, norms)

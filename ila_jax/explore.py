@@ -17,9 +17,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from ila_jax import draws, look
 
-# More points than this make a page that mail and phones refuse.
-MAX_POINTS = 200_000
-# Characters of an instruction that the page holds.
+# More points than this make a page that mail and phones refuse: 20 MB and more.
+MAX_POINTS = 150_000
+# Characters of a text that the page holds.
 MAX_CHARACTERS = 160
 
 
@@ -28,7 +28,9 @@ class Points:
   """The examples that the page shows; their order changes nothing."""
 
   id: Shaped[np.ndarray, " n"]
-  instruction: list[str]  # whole, or cut already
+  instruction: list[str]  # the last user turn, whole or cut already
+  response: list[str]  # to it, likewise
+  roles: list[str]  # who speaks, in order
   xy: Float[np.ndarray, "n m"]  # the first two of the map's directions count
   depth: Float[np.ndarray, " n"]
   relative_depth: Float[np.ndarray, " n"]  # in (0, 1]
@@ -91,7 +93,9 @@ def brief(text: str, *, most: int = MAX_CHARACTERS) -> str:
   """
   # A text of megabytes is cut before its white space is looked at.
   line = " ".join(text[: 4 * most].split())
-  return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+  if len(line) <= most and not text[4 * most :].strip():
+    return line
+  return line[: most - 1].rstrip() + "…"
 
 
 def payload(points: Points, *, depth_label: str) -> str:
@@ -105,8 +109,8 @@ def payload(points: Points, *, depth_label: str) -> str:
   0
   """
   order = np.argsort(points.id, kind="stable")
-  text = [brief(points.instruction[i]) for i in order]
   source, domain = _names(points.source), _names(points.domain)
+  roles = _names(np.array(points.roles, np.str_))
   # Depth beyond these is drawn in the colours of the ends.
   low, high = look.bounds(points.depth, 0.02)
   columns = {
@@ -120,6 +124,7 @@ def payload(points: Points, *, depth_label: str) -> str:
     "round": points.round,
     "source": source[1],
     "domain": domain[1],
+    "roles": roles[1],
     "state": points.selected + 2 * points.reference,
   }
   held = {
@@ -128,10 +133,12 @@ def payload(points: Points, *, depth_label: str) -> str:
     "depthBounds": [low, high],
     "sources": source[0],
     "domains": domain[0],
+    "roles": roles[0],
     "shades": _shades(),
     "categories": look.CATEGORIES,
     "ids": points.id[order].tolist(),
-    "texts": text,
+    "texts": [brief(points.instruction[i]) for i in order],
+    "responses": [brief(points.response[i]) for i in order],
     "columns": {
       name: _bytes(values[order]) for name, values in columns.items()
     },
@@ -199,13 +206,17 @@ def page(points: Points, *, title: str, depth_label: str) -> str:
     payload=payload(points, depth_label=depth_label),
     scripts=scripts,
     style=read["map.css"],
-    script_hashes=" ".join(map(_hash, scripts)),
-    style_hash=_hash(read["map.css"]),
+    script_hashes=" ".join(map(policy_hash, scripts)),
+    style_hash=policy_hash(read["map.css"]),
   )
 
 
-def _hash(text):
-  """A text as a content-security policy names it."""
+def policy_hash(text: str) -> str:
+  """A script or style as a content-security policy names it, by its SHA-256.
+
+  >>> policy_hash("")
+  "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+  """
   digest = hashlib.sha256(text.encode()).digest()
   return f"'sha256-{base64.b64encode(digest).decode()}'"
 
@@ -244,7 +255,8 @@ def _empty() -> Points:
   none |= dict.fromkeys(("id", "source", "domain"), np.zeros(0, np.str_))
   none |= dict.fromkeys(("selected", "reference"), np.zeros(0, bool))
   none |= dict.fromkeys(("pool_size", "selected_size", "kept_size"), 0)
-  return Points(xy=np.zeros((0, 2), np.float32), instruction=[], **none)
+  none |= {key: [] for key in ("instruction", "response", "roles")}
+  return Points(xy=np.zeros((0, 2), np.float32), **none)
 
 
 _EMPTY = _empty()

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from ila_jax import explore, figures, look, selection, trust_figures
+from ila_jax import (
+  conversation,
+  explore,
+  figures,
+  look,
+  selection,
+  trust_figures,
+)
 
 Number = float | int | np.number | None
 
@@ -38,6 +45,7 @@ class ReportData:
   xy: Float[np.ndarray, "n 2"] | None = None
   cell: Int[np.ndarray, " n"] | None = None
   grid: dict[str, Any] | None = None  # what the cells are, in words
+  inputs: str | None = None  # what the encoder read of the prompts, in words
   depth: Float[np.ndarray, " n"] | None = None
   depth_label: str = "information depth (nats per token)"
   # As stages.duplicates sums them up; rows come with their text
@@ -59,7 +67,8 @@ class ReportData:
   rejects: dict[str, int] | None = None  # reason -> records
   # stage, and `COSTS`; a value may be None
   costs: list[dict[str, Any]] | None = None
-  examples: list[dict[str, Any]] | None = None  # rank, id, depth, prompt, ...
+  # rank, id, depth; question and response (a turn each); turns
+  examples: list[dict[str, Any]] | None = None
   points: explore.Points | None = None  # what the map to explore shows
 
 
@@ -140,13 +149,18 @@ def page(data: ReportData, images: dict[str, bytes]) -> str:
     "si": si,
     "duration": duration,
     "percent": percent,
+    "said": conversation.said,
   }
-  template = importlib.resources.files("ila_jax").joinpath("report.html.j2")
+  files = importlib.resources.files("ila_jax")
+  template = files.joinpath("report.html.j2")
+  style = files.joinpath("web", "report.css").read_text("utf-8").strip()
   warning = None
   if data.n_tokens is not None and data.selected is not None:
     warning = length_warning(data.n_tokens, data.selected)
   return environment.from_string(template.read_text("utf-8")).render(
     data=data,
+    style=style,
+    style_hash=explore.policy_hash(style),
     warnings=[*data.warnings, *([warning] if warning else [])],
     images={
       name.removesuffix(".png"): {

@@ -1,13 +1,14 @@
 """The pool's text and tokens on disk: numbered shards of the used examples.
 
-`pool/records-00000.parquet` and on: row, id, record (JSON text as read),
-prompt (text of everything before the last response), tokens, is_response.
+`pool/records-00000.parquet` and on: row, id, record (JSON text as read), turns
+(who said what: all that is embedded and shown), tokens, is_response.
 A shard is what a stage does between two chances to be killed.
 """
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,16 +16,21 @@ import pyarrow.parquet as pq
 from etils import epath
 from jaxtyping import Int
 
-from ila_jax import artifacts, trainset
+from ila_jax import artifacts, errors, records, trainset
 from ila_jax import mesh as mesh_lib
 
+_TURN = pa.struct(
+  {
+    name: pa.bool_() if kind is bool else pa.string()
+    for name, kind in records.Turn.__annotations__.items()
+  }
+)
 SCHEMA = pa.schema(
   {
     "row": pa.int64(),
     "id": pa.string(),
     "record": pa.string(),
-    "prompt": pa.string(),
-    "response": pa.string(),
+    "turns": pa.list_(_TURN),
     "tokens": pa.list_(pa.int32()),
     "is_response": pa.list_(pa.bool_()),
   }
@@ -81,24 +87,54 @@ def write_records(workdir: epath.PathLike, shard: int, table: pa.Table) -> None:
 def read_records(
   workdir: epath.PathLike, shard: int, columns: Sequence[str]
 ) -> pa.Table:
-  """Reads some columns of one shard."""
-  with path(workdir, "pool", "records", shard).open("rb") as file:
-    return pq.read_table(file, columns=list(columns))
+  """Reads some columns of one shard.
+
+  Raises:
+    errors.InputError: it has not all of them, as another version wrote it.
+  """
+  target = path(workdir, "pool", "records", shard)
+  with target.open("rb") as stream:
+    file = pq.ParquetFile(stream)
+    missing = set(columns) - set(file.schema_arrow.names)
+    if missing:
+      raise errors.InputError(
+        f"{target} has no column {min(missing)!r}: another version of ila_jax "
+        "wrote it. Read the pool again with --redo=pool, or use another "
+        "--workdir."
+      )
+    return file.read(columns=list(columns))
 
 
 def tokens_of(table: pa.Table) -> trainset.TokenSet:
   """The token columns of a table as lists of arrays, without copies."""
   return trainset.TokenSet(
-    _lists(table.column("tokens")), _lists(table.column("is_response"))
+    _lists(table.column("tokens"), _arrays),
+    _lists(table.column("is_response"), _arrays),
   )
 
 
-def _lists(column: pa.ChunkedArray) -> list[np.ndarray]:
+def turns_of(table: pa.Table) -> list[Sequence[records.Turn]]:
+  """The column `turns` of a table: the turns of each conversation."""
+  return _lists(table.column("turns"), _turns)
+
+
+def _arrays(held: pa.Array) -> np.ndarray:
+  return held.to_numpy(zero_copy_only=False)
+
+
+def _turns(held: pa.StructArray) -> list[records.Turn]:
+  return list(map(records.Turn, *(f.to_pylist() for f in held.flatten())))
+
+
+def _lists(
+  column: pa.ChunkedArray, read: Callable[[pa.Array], Sequence]
+) -> list[Any]:
+  """Parts of what `read` makes of all lists together, one for each list."""
   lists = column.combine_chunks()
   if isinstance(lists, pa.ChunkedArray):
     lists = pa.concat_arrays(lists.chunks)
-  offsets = lists.offsets.to_numpy()
-  values = lists.values.to_numpy(zero_copy_only=False)
+  offsets = lists.offsets.to_pylist()
+  values = read(lists.values)
   return [values[begin:end] for begin, end in itertools.pairwise(offsets)]
 
 

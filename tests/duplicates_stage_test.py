@@ -3,8 +3,6 @@
 import dataclasses
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from etils import epath
 
@@ -48,10 +46,10 @@ def _run(folder, *, order=None, grid=GRID, config=None, leak=0.0):
   names, prompt, x = names[order], prompt[order], x[order]
   columns = {name: column[order] for name, column in columns.items()}
   for start in range(0, N, 128):
-    artifacts.write_array(
-      folder / f"embed/embeddings-{start // 128:05d}.npy",
-      x[start : start + 128],
-    )
+    shard, here = start // 128, slice(start, start + 128)
+    artifacts.write_array(folder / f"embed/embeddings-{shard:05d}.npy", x[here])
+    seen = np.unique(prompt, return_inverse=True)[1]
+    _write_inputs(folder, shard, seen[here])
   artifacts.write_table(
     folder / "pool/index.parquet",
     {
@@ -267,12 +265,21 @@ def test_rows_are_read_from_their_shards(tmp_path):
   np.testing.assert_array_equal(rows[places], x[row[places]])
 
 
-def test_prompts_are_numbered_over_all_parts_of_the_index(tmp_path):
+def _write_inputs(folder, shard, seen):
+  """What of a shard says which of its prompts were read alike."""
+  artifacts.write_table(
+    folder / f"embed/inputs-{shard:05d}.parquet",
+    {"seen": seen.astype(np.uint64)},
+  )
+  (folder / "pool").mkdir(exist_ok=True)
+  (folder / f"pool/records-{shard:05d}.parquet").touch()
+
+
+def test_prompts_are_numbered_over_all_shards(tmp_path):
   rng = np.random.default_rng(0)
-  prompt = np.array([f"p{i:02d}" for i in rng.integers(50, size=400)])
-  (tmp_path / "pool").mkdir()
-  table = pa.table({"prompt_id": prompt})
-  pq.write_table(table, tmp_path / "pool/index.parquet", row_group_size=30)
+  prompt = 2**63 + rng.integers(50, size=400).astype(np.uint64)
+  for shard, part in enumerate(np.split(prompt, range(150, 400, 150))):
+    _write_inputs(tmp_path, shard, part)
   row = np.sort(rng.permutation(400)[:60])
   ids = np.array([f"{i:03x}" for i in rng.permutation(60)])
   found = prompts.Prompts(epath.Path(tmp_path), row, ids)

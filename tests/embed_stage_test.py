@@ -12,7 +12,7 @@ import pytest
 from etils import epath
 from etils.epath import testing
 
-from ila_jax import artifacts, dry_run, forward, pipeline, shards
+from ila_jax import artifacts, dry_run, errors, forward, pipeline, shards
 from ila_jax.models import foreign
 from ila_jax.stages import embedding
 from tests import model_folders, tiny
@@ -61,8 +61,11 @@ def _embed(made, tmp_path, **overrides):
 
 
 def _prompts(workdir):
-  tables = shards.iterate(workdir, ["prompt"])
-  return [text for table in tables for text in table["prompt"].to_pylist()]
+  tables = shards.iterate(workdir, ["turns"])
+  turns = [turns for table in tables for turns in shards.turns_of(table)]
+  # Of one question and one answer each.
+  assert {len(both) for both in turns} == {2}
+  return [both[0].text for both in turns]
 
 
 def _witness(model, token_lists):
@@ -108,6 +111,10 @@ def test_an_encoder_folder_equals_torch(made, tmp_path, layout):
   sizes = foreign.encoder_config(folder / "bert", dtype="float32")
   assert stage["tokens"] == lengths.sum()
   assert stage["flops"] == forward.flops(sizes, lengths)
+  assert stage["examples"] == stage["distinct_prompts"] == len(ids) == 60
+  assert stage["distinct_inputs"] == len(set(map(tuple, ids)))
+  most = lengths == model_folders.LONGEST
+  assert 0 < stage["cut"] <= most.sum() and 0 < stage["cut_share"] < 1
   assert 0 <= stage["padding"] == 1 - stage["tokens"] / stage["cells"] < 1
   # The rate is measured on cores that others may use meanwhile.
   assert 0 < stage["utilisation"] < 1.5
@@ -117,6 +124,25 @@ def test_an_encoder_folder_equals_torch(made, tmp_path, layout):
   (cost,) = dry_run.run(config, workdir, stages=("embed",))
   assert cost.stage == "embed"
   assert cost.flops == pytest.approx(stage["flops"], rel=1e-9)
+
+
+def test_prompts_that_the_encoder_reads_alike_are_refused_early(
+  made, tmp_path, monkeypatch
+):
+  rows = tiny.records(60)
+  for row in rows:
+    row["instruction"] = "Correct the sentence. " * 40 + row["instruction"]
+  source = tiny.write(tmp_path / "long.jsonl", rows)
+  config = _config(made[0], pool__source=str(source))
+  pipeline.run(config, tmp_path / "run", stages=["pool"])
+  # Nothing is embedded first, and nothing is left that is in the way.
+  monkeypatch.setattr(embedding.embed, "encode", None)
+  with pytest.raises(errors.InputError, match=r"of 60 .* 1 differ.*or 'lsa'"):
+    pipeline.run(config, tmp_path / "run", stages=["embed"])
+  config = _config(made[0], pool__source=str(source), encoder__path="lsa")
+  pipeline.run(config, tmp_path / "run", stages=["embed"])
+  record = artifacts.read_json(tmp_path / "run/embed/stage.json")
+  assert record["distinct_inputs"] == 60
 
 
 def test_the_base_as_encoder_equals_torch(made, tmp_path):

@@ -30,6 +30,9 @@ def _points(n, **changes):
   fields = {
     "id": np.array([f"{i:016x}" for i in order]),
     "instruction": [f"Say {i}." for i in range(n)],
+    "response": [f"I say {i}." for i in range(n)],
+    "roles": ["tools, user, assistant", "user, assistant"] * (n // 2)
+    + ["user, assistant"] * (n % 2),
     "xy": rng.normal(size=(n, 2)).astype(np.float32),
     "depth": rng.normal(size=n).astype(np.float32),
     "relative_depth": rng.random(n).astype(np.float32),
@@ -101,6 +104,9 @@ def test_every_column_arrives():
   order = np.argsort(points.id)
   assert held["ids"] == points.id[order].tolist() == sorted(points.id)
   assert held["texts"] == [points.instruction[i] for i in order]
+  assert held["responses"] == [points.response[i] for i in order]
+  roles = [held["roles"][number] for number in held["columns"]["roles"]]
+  assert roles == [points.roles[i] for i in order]
   columns = held["columns"]
   for name, values in (
     ("x", points.xy[:, 0]), ("y", points.xy[:, 1]), ("depth", points.depth),
@@ -116,6 +122,15 @@ def test_every_column_arrives():
   chosen, reference = columns["state"] & 1, columns["state"] & 2
   np.testing.assert_array_equal(chosen > 0, points.selected[order])
   np.testing.assert_array_equal(reference > 0, points.reference[order])
+
+
+def test_every_cut_end_is_marked():
+  assert explore.brief("x" * 160) == "x" * 160
+  for text in ("x" * 161, "x" + " " * 700 + "y", "\n" * 700 + "y"):
+    found = explore.brief(text)
+    assert found.endswith("…") and len(found) <= 160
+    assert explore.brief(found) == found
+  assert explore.brief("x" + "\n" * 999) == "x"
 
 
 def test_only_two_directions_of_a_map_are_shown():
@@ -166,8 +181,10 @@ def test_the_policy_allows_the_scripts_of_the_page_and_nothing_else():
   program = [text for _, text in page.all("script")[1:]]
   style = [text for _, text in page.all("style")]
   assert rules["default-src"] == "'none'"
-  assert rules["script-src"].split() == [explore._hash(t) for t in program]
-  assert rules["style-src"].split() == [explore._hash(t) for t in style]
+  assert rules["script-src"].split() == [
+    explore.policy_hash(t) for t in program
+  ]
+  assert rules["style-src"].split() == [explore.policy_hash(t) for t in style]
   assert "unsafe" not in policy
   # Nothing to fetch, either.
   assert not any({"src", "style"} & set(attrs) for _, attrs in page.tags)

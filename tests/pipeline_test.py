@@ -214,7 +214,10 @@ def test_the_map_to_explore_shows_what_the_stages_found(run, limit):
   assert kept <= shown if len(kept) <= limit else shown <= kept
   for i, name in enumerate(points.id.tolist()):
     line, place = cells[name], ranking.get(name, {"rank": 0, "round": 0})
-    assert points.instruction[i] == explore.brief(records[name]["prompt"])
+    ask, answer = records[name]["turns"]
+    assert points.instruction[i] == explore.brief(ask["text"])
+    assert points.response[i] == explore.brief(answer["text"])
+    assert points.roles[i] == "user, assistant"
     assert tuple(points.xy[i]) == (line["x"], line["y"])
     assert points.depth[i] == line["depth"]
     assert points.relative_depth[i] == line["relative_depth"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ila_jax import false_depth, report, scaling
+from ila_jax import false_depth, records, report, scaling
 
 SCRIPT = "<script>alert('pool')</script>"
 
@@ -120,18 +120,31 @@ def report_data(n=5000, *, seed=0, **changes):
       )
     ],
     "warnings": ["no label field: K = 1 for every example"],
-    "examples": [
-      {
-        "rank": i + 1,
-        "id": f"{i:016x}",
-        "depth": 0.41 - i / 50,
-        "prompt": f"Write the docstring of f{i}. {SCRIPT}",
-        "response": "Returns a < b && c > d.\n\n    indented line\n" * (i + 1),
-      }
-      for i in range(4)
-    ],
+    "examples": [_example(i) for i in range(4)],
+    "inputs": "distinct inputs 2,990 of 3,000; no prompt was cut",
   }
   return report.ReportData(**(fields | changes))
+
+
+def _example(i):
+  """One question and its answer; the last calls a tool before it answers."""
+  ask = records.Turn("user", f"Write the docstring of f{i}. {SCRIPT}")
+  answer = records.Turn(
+    "assistant", "Returns a < b && c > d.\n\n    indented line\n" * (i + 1)
+  )
+  turns = [ask, answer]
+  if i == 3:
+    call = records.Turn("assistant", "", False, "Which f?", '[{"name": "see"}]')
+    tools = records.Turn("tools", '[{"name": "see"}]')
+    turns = [tools, ask, call, records.Turn("tool", "def f3():"), answer]
+  return {
+    "rank": i + 1,
+    "id": f"{i:016x}",
+    "depth": 0.41 - i / 50,
+    "question": ask,
+    "response": answer,
+    "turns": turns,
+  }
 
 
 def _duplicates(n):

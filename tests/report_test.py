@@ -10,7 +10,15 @@ import matplotlib
 import numpy as np
 import pytest
 
-from ila_jax import depth, explore, figures, look, report, scaling
+from ila_jax import (
+  depth,
+  explore,
+  figures,
+  look,
+  records,
+  report,
+  scaling,
+)
 from tests.report_data import SCRIPT, report_data
 
 PNGS = {
@@ -35,28 +43,37 @@ class _Page(html.parser.HTMLParser):
   def __init__(self, text):
     super().__init__()
     self.open, self.tags, self.texts, self.images = [], set(), [], []
-    self.links = []
+    self.links, self.policy, self.style = [], None, None
     self.feed(text)
     assert not self.open
 
   def handle_starttag(self, tag, attrs):
     self.tags.add(tag)
     for name, value in attrs:
-      assert not name.startswith("on")
+      # The policy would block both.
+      assert not name.startswith("on") and name != "style"
       if name == "href":
         assert value.partition("#")[0] == "map.html"
         self.links.append(value)
       if name == "src":
         assert value.startswith("data:image/png;base64,")
         self.images.append(base64.b64decode(value.split(",", 1)[1]))
+    if ("http-equiv", "Content-Security-Policy") in attrs:
+      self.policy = dict(attrs)["content"]
     if tag not in VOID:
       self.open.append(tag)
+
+  def handle_startendtag(self, tag, attrs):
+    self.handle_starttag(tag, attrs)
+    self.handle_endtag(tag)
 
   def handle_endtag(self, tag):
     assert self.open.pop() == tag
 
   def handle_data(self, data):
     self.texts.append(data)
+    if self.open[-1:] == ["style"]:
+      self.style = data
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +99,45 @@ def test_pool_text_is_escaped_and_unchanged(files, data):
   page = _Page(files["index.html"].decode())
   assert "script" not in page.tags
   shown = "".join(page.texts)
-  assert shown.count(SCRIPT) == len(data.examples) + 2  # and near-duplicates
+  # Near-duplicates show it twice, a conversation of many turns once more.
+  assert shown.count(SCRIPT) == len(data.examples) + 1 + 2
   for example in data.examples:
-    assert example["response"] in shown
+    assert example["response"].text in shown
+
+
+def test_who_said_what_stands_in_order(files, data):
+  texts = [t.strip() for t in _Page(files["index.html"].decode()).texts]
+  texts = [text for text in texts if text]
+  last = data.examples[-1]
+  start = texts.index(last["id"])
+  shown = texts[start + 1 :]
+  assert shown[:4] == [
+    *("user", last["question"].text),
+    *("assistant", last["response"].text.strip()),
+  ]
+  assert shown[4] == "All 5 turns: tools, user, assistant, tool, assistant"
+  call = 'Which f?\n\n[{"name": "see"}]'
+  assert shown[5:15] == [
+    *("tools", '[{"name": "see"}]'),
+    *shown[:2],
+    *("assistant, not learnt", call),
+    *("tool", "def f3():"),
+    *shown[2:4],
+  ]
+  # One question and its answer have no other turns.
+  assert sum(" turns: " in text for text in texts) == 1
+
+
+def test_the_policy_allows_the_style_and_the_figures_and_nothing_else(files):
+  page = _Page(files["index.html"].decode())
+  rules = dict(rule.strip().split(" ", 1) for rule in page.policy.split(";"))
+  assert rules == {
+    "default-src": "'none'",
+    "img-src": "data:",
+    "style-src": explore.policy_hash(page.style),
+    "base-uri": "'none'",
+    "form-action": "'none'",
+  }
 
 
 def test_text_from_elsewhere_is_escaped_too():
@@ -164,7 +217,8 @@ def test_a_law_that_was_not_fitted_gives_its_reason():
 
 
 def test_a_missing_value_is_an_error_not_a_blank():
-  examples = [{"rank": 1, "id": "0", "depth": 0.1, "prompt": "p"}]
+  ask = records.Turn("user", "p")
+  examples = [{"rank": 1, "id": "0", "depth": 0.1, "question": ask}]
   data = report_data(300, examples=examples, **ONLY_THE_MAP)
   with pytest.raises(jinja2.UndefinedError, match="response"):
     report.page(data, {})

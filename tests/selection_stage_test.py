@@ -64,8 +64,8 @@ def workdir(tmp_path_factory):
     artifacts.write_array(
       shards.path(folder, "embed", "embeddings", shard, "npy"), vectors[rows]
     )
-    columns = {name: [""] * len(rows) for name in ("prompt", "response")}
-    columns |= {name: [[]] * len(rows) for name in ("tokens", "is_response")}
+    lists = ("turns", "tokens", "is_response")
+    columns = {name: [[]] * len(rows) for name in lists}
     columns |= {"row": list(rows), "id": list(ids[rows])}
     columns["record"] = [json.dumps({"n": row}) for row in rows]
     table = pa.table(columns, schema=shards.SCHEMA)

@@ -4,9 +4,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ila_jax import shards
+from ila_jax import artifacts, errors, records, shards
 
 SIZES = (4, 4, 3)
+
+
+def _turns(row):
+  """One exchange or two, the first of which is not learnt."""
+  ask = records.Turn("user", f"prompt {row}")
+  answer = records.Turn(
+    "assistant", f"response {row}", thought="so", calls="[]"
+  )
+  return (ask, answer._replace(is_learnt=False)) * (row % 2) + (ask, answer)
 
 
 @pytest.fixture
@@ -21,8 +30,7 @@ def workdir(tmp_path):
         "row": rows,
         "id": [f"id{r}" for r in rows],
         "record": [f"record {r}" for r in rows],
-        "prompt": [f"prompt {r}" for r in rows],
-        "response": [f"response {r}" for r in rows],
+        "turns": [_turns(r) for r in rows],
         "tokens": [list(range(r + 1)) for r in rows],
         "is_response": [[False] * r + [True] for r in rows],
       },
@@ -48,6 +56,22 @@ def test_gather_keeps_the_order_asked_for(workdir, rows):
   )
   for r, ids in zip(rows, data.tokens if rows else (), strict=True):
     np.testing.assert_array_equal(ids, np.arange(r + 1))
+
+
+@pytest.mark.parametrize("rows", [[], [9, 0, 5, 4], [7]])
+def test_turns_come_back_whole(workdir, rows):
+  table = shards.gather(workdir, np.array(rows, int), ["turns"])
+  assert shards.turns_of(table) == [list(_turns(row)) for row in rows]
+  whole = shards.read_records(workdir, 1, ["turns"])
+  assert shards.turns_of(whole.slice(1, 2)) == [list(_turns(r)) for r in (5, 6)]
+
+
+def test_a_shard_of_another_version_is_refused(tmp_path):
+  target = shards.path(tmp_path, "pool", "records", 0)
+  artifacts.write_table(target, {"row": np.arange(3), "prompt": ["a"] * 3})
+  assert len(shards.read_records(tmp_path, 0, ["row"])) == 3
+  with pytest.raises(errors.InputError, match=r"00000.* 'turns'.*--redo=pool"):
+    shards.read_records(tmp_path, 0, ["row", "turns"])
 
 
 def test_shards_without_a_chosen_row_are_not_opened(workdir):

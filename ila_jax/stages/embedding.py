@@ -10,31 +10,31 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from etils import epath
-from flax import nnx
 from jax.sharding import Mesh
 
 from ila_jax import (
   artifacts,
   batching,
+  conversation,
   embed,
+  encoder_inputs,
   errors,
   forward,
   hardware,
-  hub,
   layouts,
   metrics,
   prefetch,
   provenance,
   shards,
-  tokens,
 )
 from ila_jax import config as config_lib
-from ila_jax.models import foreign, weights
-from ila_jax.stages import base
+from ila_jax import mesh as mesh_lib
+from ila_jax.stages import base, encoders
 
-Tokenize = Callable[[list[str]], list[np.ndarray]]
-
+# Beside the embeddings of a shard, what was read of each prompt.
+_INPUTS = "inputs"
 # The widths of batches are chosen by so many shards, so many prompts of each.
 _SAMPLE_SHARDS = 16
 _SAMPLE_PROMPTS = 512
@@ -48,8 +48,12 @@ _MAPPED_SHARDS = 512
 def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   """Writes `embed/embeddings-00000.npy` and on: float32 [rows, d].
 
+  Beside them `inputs-00000.parquet` and on: fingerprints of each prompt and of
+  what was read of it, the number of tokens read and of those cut off.
+
   Raises:
-    errors.InputError: the encoder cannot be loaded.
+    errors.InputError: the encoder cannot be loaded, or reads too little of the
+      prompts to tell them apart.
   """
   stage = provenance.Stage(
     workdir,
@@ -57,7 +61,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     {
       "config": config.section("encoder")
       | (base.made_from(config) if config.encoder.path == "base" else {}),
-      "encoder": _signature(config, workdir),
+      "encoder": encoders.signature(config, workdir),
       "pool": provenance.output(workdir, "pool"),
       "seed": config.seed,
     },
@@ -65,13 +69,45 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   if stage.open():
     return
   if config.encoder.path == "lsa":
-    _run_lsa(config, workdir, stage)
-    stage.finish()
+    _run_lsa(config, workdir)
+    stage.finish(**_counts(workdir, remedy=_OTHER_THAN_LSA))
   else:
-    _run_model(config, workdir, mesh, stage)
+    remedy = _run_model(config, workdir, mesh, stage)
     by_base = config.encoder.path == "base"
     dtype = config.model.dtype if by_base else config.encoder.dtype
-    stage.finish(matrix_rate=hardware.matrix_rate(mesh, dtype))
+    stage.finish(
+      matrix_rate=hardware.matrix_rate(mesh, dtype),
+      **_counts(workdir, remedy=remedy),
+    )
+
+
+def inputs(workdir: epath.Path, name: str) -> np.ndarray:
+  """What was read of every prompt of the pool, in its order.
+
+  Args:
+    workdir: of a run whose prompts are embedded.
+    name: of `encoder_inputs.Read`.
+  """
+  return np.concatenate(
+    [
+      artifacts.read_table(
+        shards.path(workdir, "embed", _INPUTS, shard), [name]
+      )[name]
+      for shard in range(shards.count(workdir))
+    ]
+  )
+
+
+def _counts(workdir: epath.Path, *, remedy: str) -> dict[str, Any]:
+  """Says what was read of the prompts; refuses what no map can be made of."""
+  mesh_lib.barrier("embedded")
+  columns = (inputs(workdir, name) for name in encoder_inputs.Read._fields)
+  counts = encoder_inputs.tally(encoder_inputs.Read(*columns))
+  metrics.say(f"  {encoder_inputs.told(counts)}")
+  encoder_inputs.check_told_apart(counts, remedy=remedy)
+  first = shards.gather(workdir, np.zeros(1, np.int64), ["turns"])
+  encoder_inputs.check_enough(counts, such_as=_prompts(first)[0][:80])
+  return counts
 
 
 def load(workdir: epath.Path, rows: np.ndarray) -> np.ndarray:
@@ -131,36 +167,29 @@ def _shards_of(folder: epath.Path) -> Callable[[int], np.ndarray]:
   return shard
 
 
-def _signature(
-  config: config_lib.Config, workdir: epath.Path
-) -> dict[str, Any] | str | None:
-  if config.encoder.path == "lsa":
-    return None
-  if config.encoder.path == "base":
-    return base.signature(config, workdir)
-  return provenance.model_signature(config.encoder.path, workdir=workdir)
-
-
 def _run_model(
   config: config_lib.Config,
   workdir: epath.Path,
   mesh: Mesh,
   stage: provenance.Stage,
-) -> None:
-  """Embeds by an encoder, or by the base; a thread tokenizes ahead."""
-  model, pooling, tokenize, longest = _load(
-    config, workdir, mesh, stage.account
-  )
+) -> str:
+  """Embeds by an encoder, or by the base; a thread tokenizes ahead.
+
+  Returns:
+    What to do where the model does not tell the prompts apart.
+  """
+  reader = encoders.load(config, workdir, mesh, stage.account)
+  model = reader.model
   layout = layouts.choose(
-    _sample_lengths(workdir, tokenize, longest),
+    _sample_lengths(workdir, reader),
     batch_tokens=config.encoder.batch_tokens,
     kind=config.encoder.layout,
     pack_tokens=PACK_TOKENS,
     program_tokens=forward.program_tokens(model.config),
   )
   todo = (
-    (target, rows, texts and tokenize(texts))
-    for target, rows, texts in _todo(workdir)
+    (shard, rows, texts and reader.read(texts))
+    for shard, rows, texts in _todo(workdir)
   )
   total = len(shards.lengths(workdir))
   with metrics.counter(total, desc="embed", unit="prompts") as advance:
@@ -169,20 +198,45 @@ def _run_model(
       advance(len(batch.examples))
       stage.account.add(cells=batch.cells)
 
-    for target, rows, ids in prefetch.ahead(todo, depth=1):
-      if ids is None:
+    for shard, rows, found in prefetch.ahead(todo, depth=1):
+      if found is None:
         advance(rows)
         continue
+      ids, read = found
       vectors = embed.encode(
-        model, ids, pooling=pooling, layout=layout, mesh=mesh, on_batch=count
+        model,
+        ids,
+        pooling=reader.pooling,
+        layout=layout,
+        mesh=mesh,
+        on_batch=count,
       )
-      _check_finite(vectors, target)
-      artifacts.write_array(target, vectors)
-      lengths = np.array([len(i) for i in ids], np.int32)
+      _write(workdir, shard, vectors, read)
       stage.account.add(
-        flops=forward.flops(model.config, lengths), tokens=int(lengths.sum())
+        flops=forward.flops(model.config, read.tokens),
+        tokens=int(read.tokens.sum()),
       )
       stage.keep()
+  return reader.remedy
+
+
+def _write(
+  workdir: epath.Path,
+  shard: int,
+  vectors: np.ndarray,
+  read: encoder_inputs.Read,
+) -> None:
+  """Writes a shard; its embeddings come last, for they say that it is done."""
+  target = _target(workdir, shard)
+  _check_finite(vectors, target)
+  artifacts.write_table(
+    shards.path(workdir, "embed", _INPUTS, shard), read._asdict()
+  )
+  artifacts.write_array(target, vectors)
+
+
+def _target(workdir: epath.Path, shard: int) -> epath.Path:
+  return shards.path(workdir, "embed", "embeddings", shard, "npy")
 
 
 def _check_finite(vectors: np.ndarray, target: epath.Path) -> None:
@@ -195,97 +249,67 @@ def _check_finite(vectors: np.ndarray, target: epath.Path) -> None:
     )
 
 
+def _prompts(table: pa.Table) -> list[str]:
+  """What is embedded, of a table with the column `turns`."""
+  return [conversation.request(turns) for turns in shards.turns_of(table)]
+
+
 def _todo(
   workdir: epath.Path,
-) -> Iterator[tuple[epath.Path, int, list[str] | None]]:
-  """Each shard's file, rows and prompts; no prompts where the file is there."""
-  targets = [
-    shards.path(workdir, "embed", "embeddings", shard, "npy")
-    for shard in range(shards.count(workdir))
-  ]
-  done = shards.done(targets)
+) -> Iterator[tuple[int, int, list[str] | None]]:
+  """Each shard, its rows and prompts; no prompts where it is embedded."""
+  total = shards.count(workdir)
+  done = shards.done([_target(workdir, shard) for shard in range(total)])
 
   def read(shard: int) -> tuple[int, list[str] | None]:
-    name = "row" if done[shard] else "prompt"
-    column = shards.read_records(workdir, shard, [name])[name]
-    return len(column), None if done[shard] else column.to_pylist()
+    name = "row" if done[shard] else "turns"
+    table = shards.read_records(workdir, shard, [name])
+    return len(table), None if done[shard] else _prompts(table)
 
-  return ((target, *read(shard)) for shard, target in enumerate(targets))
-
-
-def _load(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
-  account: metrics.Account,
-) -> tuple[nnx.Module, str, Tokenize, int]:
-  """(model, pooling, tokenization, tokens that a prompt may have)."""
-  longest, lower = config.encoder.max_tokens, False
-  if config.encoder.path == "base":
-    model = base.load(config, workdir, mesh, account)
-    tokenizer, pooling = base.tokenizer(config, workdir), "mean"
-  else:
-    with artifacts.local(config.encoder.path) as here:
-      _, pooling, model = weights.load_encoder(
-        here,
-        dtype=config.encoder.dtype,
-        attention=config.encoder.attention,
-        mesh=mesh,
-      )
-      tuned_for, lower = foreign.reading(hub.find(here, with_weights=False))
-      tokenizer = tokens.load_tokenizer(here)
-    made_for = min(tuned_for or longest, model.config.max_positions)
-    longest = min(longest, made_for)
-    metrics.say(
-      f"  the encoder pools by {pooling}; prompts are cut at {longest} tokens"
-    )
-
-  def tokenize(texts: list[str]) -> list[np.ndarray]:
-    texts = [config.encoder.prefix + text for text in texts]
-    ids = tokenizer(
-      [text.lower() for text in texts] if lower else texts,
-      truncation=True,
-      max_length=longest,
-    )["input_ids"]
-    return [np.array(i, np.int32) for i in ids]
-
-  return model, pooling, tokenize, longest
+  return ((shard, *read(shard)) for shard in range(total))
 
 
-def _sample_lengths(
-  workdir: epath.Path,
-  tokenize: Tokenize,
-  longest: int,
-) -> np.ndarray:
-  """Lengths of some prompts of every part of the pool, and the longest."""
+_OTHER_THAN_LSA = (
+  "'lsa' knows the words that at least two prompts have, by their letters and "
+  "digits. Give an encoder's folder, with --redo=embed."
+)
+
+
+def _sample_lengths(workdir: epath.Path, reader: encoders.Reader) -> np.ndarray:
+  """Lengths of some prompts of every part of the pool, and the longest.
+
+  Raises:
+    errors.InputError: the model does not tell these prompts apart, which is
+      better known before they are all embedded.
+  """
   total = shards.count(workdir)
-  lengths = []
+  texts = []
   for shard in np.unique(np.linspace(0, total - 1, _SAMPLE_SHARDS).astype(int)):
-    column = shards.read_records(workdir, int(shard), ["prompt"])["prompt"]
-    step = -(-len(column) // _SAMPLE_PROMPTS)
-    ids = tokenize(column.to_pylist()[::step])
-    lengths += [len(i) for i in ids]
+    table = shards.read_records(workdir, int(shard), ["turns"])
+    step = -(-len(table) // _SAMPLE_PROMPTS)
+    texts += _prompts(table.take(np.arange(0, len(table), step)))
+  _, read = reader.read(texts)
+  encoder_inputs.check_told_apart(
+    encoder_inputs.tally(read), remedy=reader.remedy
+  )
   # Each stands for as many of the pool; one that was not seen may be longer.
-  share = max(len(shards.lengths(workdir)) // len(lengths), 1)
-  return np.append(np.repeat(np.array(lengths, np.int32), share), longest)
+  share = max(len(shards.lengths(workdir)) // len(texts), 1)
+  return np.append(np.repeat(read.tokens, share), np.int32(reader.max_tokens))
 
 
-def _run_lsa(
-  config: config_lib.Config, workdir: epath.Path, stage: provenance.Stage
-) -> None:
-  """Embeds by TF-IDF and truncated SVD, fitted to prompts of all shards."""
-  total = len(shards.lengths(workdir))
-  stride = -(-total // embed.LSA_FIT_EXAMPLES)
-  sample, seen = [], 0
-  for table in shards.iterate(workdir, ["prompt"]):
-    column = table.column("prompt")
-    chosen = np.arange(-seen % stride, len(column), stride)
-    sample += column.take(chosen).to_pylist()
-    seen += len(column)
+def _run_lsa(config: config_lib.Config, workdir: epath.Path) -> None:
+  """Embeds by TF-IDF and truncated SVD, fitted to prompts of the whole pool."""
+  ids = artifacts.read_table(workdir / "pool/index.parquet", ["id"])["id"]
+  # Ids are hashes, so that the lowest are a fair draw; and whatever the order
+  # in which the pool was read, the fit sees one order.
+  rows = np.argsort(ids)[: embed.LSA_FIT_EXAMPLES]
+  sample = _prompts(shards.gather(workdir, rows, ["turns"]))
   metrics.say(f"  fitting LSA to {len(sample):,} prompts")
   lsa = embed.fit_lsa(sample, width=config.encoder.lsa_width, seed=config.seed)
-  with metrics.counter(total, desc="embed", unit="prompts") as advance:
-    for target, rows, texts in _todo(workdir):
+  with metrics.counter(len(ids), desc="embed", unit="prompts") as advance:
+    for shard, rows, texts in _todo(workdir):
       if texts is not None:
-        artifacts.write_array(target, embed.apply_lsa(lsa, texts))
+        terms = embed.lsa_terms(lsa, texts)
+        read = encoder_inputs.of_terms(texts, terms)
+        _write(workdir, shard, embed.apply_lsa(lsa, terms), read)
       advance(rows)

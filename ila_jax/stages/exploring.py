@@ -1,12 +1,19 @@
-"""What of a run the interactive map shows."""
+"""What the examples of a run say: for the map to explore and the report."""
+
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from etils import epath
 
-from ila_jax import artifacts, explore, provenance, shards
+from ila_jax import artifacts, conversation, explore, provenance, shards
 from ila_jax.stages import scoring as scoring_stage
+
+# Chosen examples that the report shows, the first and the last in rank.
+_SHOWN = 12
+# Characters of a prompt that stands in a table.
+_PROMPT_CHARACTERS = 300
 
 
 def points(
@@ -39,7 +46,7 @@ def points(
   index = _index(workdir, row, ["source", "domain", "n_response_tokens"])
   return explore.Points(
     id=cells["id"][keep],
-    instruction=_instructions(workdir, row),
+    **_texts(workdir, row),
     xy=np.stack([cells["x"], cells["y"]], axis=1)[keep],
     depth=cells["depth"][keep],
     relative_depth=cells["relative_depth"][keep],
@@ -70,11 +77,52 @@ def _index(
   return artifacts.to_numpy(pa.Table.from_batches(found))
 
 
-def _instructions(workdir: epath.Path, row: np.ndarray) -> list[str]:
-  """The prompts of ascending rows, cut as they are read: a shard is held."""
-  texts = []
-  for table in shards.iterate(workdir, ["row", "prompt"]):
+def _texts(workdir: epath.Path, row: np.ndarray) -> dict[str, list[str]]:
+  """What ascending rows say, cut as it is read: one shard is held."""
+  said: dict[str, list[str]] = {"instruction": [], "response": [], "roles": []}
+  for table in shards.iterate(workdir, ["row", "turns"]):
     wanted = np.isin(table.column("row").to_numpy(), row)
-    found = table.column("prompt").filter(wanted)
-    texts += [explore.brief(text.as_py()) for text in found]
-  return texts
+    for turns in shards.turns_of(table.filter(wanted)):
+      for name, turn in (
+        ("instruction", conversation.question(turns)),
+        ("response", conversation.response(turns)),
+      ):
+        said[name].append(explore.brief(conversation.said(turn)))
+      said["roles"].append(explore.brief(conversation.roles(turns)))
+  return said
+
+
+def examples(
+  workdir: epath.Path, ranking: dict[str, np.ndarray], k: int
+) -> list[dict[str, Any]]:
+  """What the report shows of the first and the last of the k chosen.
+
+  Args:
+    workdir: folder of the run.
+    ranking: columns row, rank, id and depth, in the order of the ranks.
+    k: how many were chosen.
+  """
+  shown = np.unique(np.r_[: min(_SHOWN, k), max(k - _SHOWN, 0) : k])
+  table = shards.gather(workdir, ranking["row"][shown], ["turns"])
+  return [
+    {
+      "rank": int(ranking["rank"][place]),
+      "id": str(ranking["id"][place]),
+      "depth": float(ranking["depth"][place]),
+      "question": conversation.question(turns),
+      "response": conversation.response(turns),
+      "turns": turns,
+    }
+    for place, turns in zip(shown, shards.turns_of(table), strict=True)
+  ]
+
+
+def prompts(workdir: epath.Path, rows: np.ndarray) -> dict[int, str]:
+  """How the prompts of some rows begin, as they are embedded."""
+  table = shards.gather(workdir, rows, ["turns"])
+  return {
+    int(row): explore.brief(
+      conversation.request(turns), most=_PROMPT_CHARACTERS
+    )
+    for row, turns in zip(rows, shards.turns_of(table), strict=True)
+  }

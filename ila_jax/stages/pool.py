@@ -74,6 +74,7 @@ def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
       signatures[source] = _signature(source, workdir, made.get("sources", {}))
   return {
     "config": config.section("pool", "tokens"),
+    "columns": shards.SCHEMA.names,  # Those of an older version had others.
     "tokenizer": tokenizer,
     "sources": signatures,
     "seed": config.seed,
@@ -234,11 +235,7 @@ def _write_shard(
       "row": np.arange(first_row, first_row + len(kept)),
       "id": [example.id for example, _ in kept],
       "record": [example.record_json for example, _ in kept],
-      "prompt": [
-        "\n\n".join(turn.text for turn in example.turns[:-1])
-        for example, _ in kept
-      ],
-      "response": [example.turns[-1].text for example, _ in kept],
+      "turns": [example.turns for example, _ in kept],
       "tokens": [encoded.ids for _, encoded in kept],
       "is_response": [encoded.is_response for _, encoded in kept],
     },

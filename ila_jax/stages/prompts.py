@@ -1,8 +1,13 @@
-"""Examples that have one prompt, of which one stands for all."""
+"""Examples that have one prompt, of which one stands for all.
+
+One prompt is what the encoder read alike. Conversations that begin alike and go
+apart are several; texts that differ beyond what was read are one.
+"""
 
 import numpy as np
-import pyarrow.parquet as pq
 from etils import epath
+
+from ila_jax.stages import embedding
 
 
 class Prompts:
@@ -12,7 +17,7 @@ class Prompts:
     ids: of every row.
     rank: place of the id among the sorted ids, int32: who stays is no matter of
       the order of the pool.
-    number: of every row's prompt, in the order of the pool, int32.
+    number: of every row's prompt, int32; equal prompts have one.
     first: the row of the lowest id of each prompt, int32.
   """
 
@@ -23,9 +28,8 @@ class Prompts:
     self.ids = ids
     self.rank = np.empty(len(ids), np.int32)
     self.rank[np.argsort(ids)] = np.arange(len(ids), dtype=np.int32)
-    number = _numbers(workdir / "pool/index.parquet", "prompt_id")[row]
-    there = np.bincount(number) > 0
-    self.number = (np.cumsum(there, dtype=np.int32) - 1)[number]
+    seen = embedding.inputs(workdir, "seen")[row]
+    self.number = np.unique(seen, return_inverse=True)[1].astype(np.int32)
     self.first = self.lowest(np.ones(len(ids), np.bool_))
 
   def lowest(self, allowed: np.ndarray) -> np.ndarray:
@@ -39,10 +43,3 @@ class Prompts:
     found = np.full(prompts, -1, np.int32)
     found[number[chosen]] = rows[chosen]
     return found
-
-
-def _numbers(path: epath.Path, name: str) -> np.ndarray:
-  """A column of strings as int32, equal where these are equal."""
-  with path.open("rb") as file:
-    table = pq.read_table(file, columns=[name], read_dictionary=[name])
-  return table[name].combine_chunks().indices.to_numpy()

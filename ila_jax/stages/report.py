@@ -6,7 +6,14 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, metrics, provenance, report, shards, unread
+from ila_jax import (
+  artifacts,
+  encoder_inputs,
+  metrics,
+  provenance,
+  report,
+  unread,
+)
 from ila_jax import config as config_lib
 from ila_jax.stages import (
   base,
@@ -24,10 +31,6 @@ _DEPTH_LABELS = {
   "ila_length": "depth among answers of like length (quantile)",
 }
 _COVERAGE = "select/coverage.json"
-# Chosen examples that the page shows, the first and the last in rank.
-_SHOWN = 12
-# Characters of a prompt that stands in a table.
-_PROMPT_CHARACTERS = 300
 
 
 def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
@@ -93,6 +96,8 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> report.ReportData:
     lost = records.get("score", {}).get("not_finite")
     if lost:
       parts["rejects"]["loss is not finite"] = lost
+  if "distinct_inputs" in records.get("embed", {}):
+    parts["inputs"] = encoder_inputs.told(records["embed"])
   if "landscape" in done:
     parts |= _landscape(config, workdir)
     parts["points"] = exploring.points(workdir, selected="select" in done)
@@ -152,9 +157,7 @@ def _duplicates(workdir: epath.Path) -> dict[str, Any] | None:
   groups, pairs = found.get("largest", []), found.get("shown", [])
   named = [g["row"] for g in groups] + [row for p in pairs for row in p["rows"]]
   rows = np.unique(np.array(named, np.int64))
-  texts = shards.gather(workdir, rows, ["prompt"])["prompt"].to_pylist()
-  clipped = (text[:_PROMPT_CHARACTERS] for text in texts)
-  return found | {"prompt_of": dict(zip(rows.tolist(), clipped, strict=True))}
+  return found | {"prompt_of": exploring.prompts(workdir, rows)}
 
 
 def _stability(workdir: epath.Path) -> dict[str, Any] | None:
@@ -204,26 +207,8 @@ def _selection(workdir: epath.Path) -> dict[str, Any]:
       for name, curve in coverage["curves"].items()
     },
     "coverage_table": coverage["table"],
-    "examples": _examples(workdir, ranking, k),
+    "examples": exploring.examples(workdir, ranking, k),
   }
-
-
-def _examples(
-  workdir: epath.Path, ranking: dict[str, np.ndarray], k: int
-) -> list[dict[str, Any]]:
-  shown = np.unique(np.r_[: min(_SHOWN, k), max(k - _SHOWN, 0) : k])
-  text = shards.gather(
-    workdir, ranking["row"][shown], ["prompt", "response"]
-  ).to_pylist()
-  return [
-    {
-      "rank": int(ranking["rank"][place]),
-      "id": str(ranking["id"][place]),
-      "depth": float(ranking["depth"][place]),
-      **both,
-    }
-    for place, both in zip(shown, text, strict=True)
-  ]
 
 
 def _finetune(workdir: epath.Path) -> dict[str, Any]:
@@ -286,6 +271,9 @@ def _warnings(records: dict[str, dict[str, Any]]) -> list[str]:
   if pool is None:
     return []
   warnings = []
+  if "distinct_inputs" in records.get("embed", {}):
+    unlike = encoder_inputs.warning(records["embed"])
+    warnings += [unlike] if unlike else []
   if not pool["with_labels"]:
     warnings.append(
       "No record has labels (config.pool.fields.labels): K = 1 for all, so "

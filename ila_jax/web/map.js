@@ -6,10 +6,11 @@
   const byId = (id) => document.getElementById(id);
   const data = await unpack(byId("payload").textContent);
   const { x, y, depth, relative, cell, tokens, rank, round, source, domain,
-    state } = data.columns;
+    roles, state } = data.columns;
   const n = x.length;
   const GREY = "#c9d0d7", SELECTED = 1, REFERENCE = 2;
-  const searched = data.texts.map((text) => text.toLowerCase());
+  const searched = data.texts.map((text, i) =>
+    `${text}\n${data.responses[i]}`.toLowerCase());
 
   async function unpack(text) {
     const bytes = (s) => Uint8Array.from(atob(s), (c) => c.charCodeAt(0));
@@ -212,7 +213,8 @@
   }
 
   function describe(i) {
-    const rows = [["source", data.sources[source[i]]],
+    const rows = [["turns", data.roles[roles[i]]],
+      ["source", data.sources[source[i]]],
       ["domain", data.domains[domain[i]]],
       ["depth", fixed(depth[i])], ["relative depth", fixed(relative[i])],
       ["cell", count(cell[i])], ["response", `${count(tokens[i])} tokens`],
@@ -224,7 +226,9 @@
     for (const [name, value] of rows.filter((row) => row[1] !== "")) {
       list.append(element("dt", name), element("dd", value));
     }
-    byId("card").replaceChildren(element("p", data.texts[i]), list);
+    const response = element("p", data.responses[i]);
+    response.className = "response";
+    byId("card").replaceChildren(element("p", data.texts[i]), response, list);
   }
 
   function element(tag, text) {

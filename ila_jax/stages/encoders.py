@@ -1,0 +1,89 @@
+"""The model that embeds: an encoder's folder, or the base."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+from flax import nnx
+from jax.sharding import Mesh
+
+from ila_jax import artifacts, encoder_inputs, hub, metrics, provenance, tokens
+from ila_jax import config as config_lib
+from ila_jax.models import foreign, weights
+from ila_jax.stages import base
+
+
+class Reader(NamedTuple):
+  """A model that embeds, and how it reads."""
+
+  model: nnx.Module
+  pooling: str
+  # token ids of prompts, and what they say of them
+  read: Callable[[list[str]], tuple[list[np.ndarray], encoder_inputs.Read]]
+  max_tokens: int
+  remedy: str  # where it does not tell the prompts apart
+
+
+def signature(
+  config: config_lib.Config, workdir: epath.Path
+) -> dict[str, Any] | str | None:
+  """Tells whether the model that embeds is the same; None of 'lsa'."""
+  if config.encoder.path == "lsa":
+    return None
+  if config.encoder.path == "base":
+    return base.signature(config, workdir)
+  return provenance.model_signature(config.encoder.path, workdir=workdir)
+
+
+def load(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  account: metrics.Account,
+) -> Reader:
+  """Loads the model that embeds, and says how it reads.
+
+  Raises:
+    errors.InputError: it cannot be loaded.
+  """
+  longest, lower = config.encoder.max_tokens, False
+  if config.encoder.path == "base":
+    model = base.load(config, workdir, mesh, account)
+    tokenizer, pooling = base.tokenizer(config, workdir), "mean"
+    limit = None
+  else:
+    with artifacts.local(config.encoder.path) as here:
+      _, pooling, model = weights.load_encoder(
+        here,
+        dtype=config.encoder.dtype,
+        attention=config.encoder.attention,
+        mesh=mesh,
+      )
+      tuned_for, lower = foreign.reading(hub.find(here, with_weights=False))
+      tokenizer = tokens.load_tokenizer(here)
+    positions = model.config.max_positions
+    limit = min(tuned_for or positions, positions)
+    longest = min(longest, limit)
+    metrics.say(
+      f"  the encoder pools by {pooling}; prompts are cut at {longest} tokens"
+    )
+  read = functools.partial(
+    encoder_inputs.tokenize,
+    tokenizer,
+    prefix=config.encoder.prefix,
+    lower=lower,
+    max_tokens=longest,
+  )
+  return Reader(model, pooling, read, longest, _remedy(longest, limit))
+
+
+def _remedy(longest: int, limit: int | None) -> str:
+  """What to do where a model does not tell the prompts apart."""
+  more = "" if longest == limit else "Raise config.encoder.max_tokens. "
+  return (
+    f"It reads the first {longest} tokens, the last user turn first. {more}Or "
+    "give an encoder that reads more tokens or this language, or 'lsa', which "
+    "reads every word; with --redo=embed."
+  )
