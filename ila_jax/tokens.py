@@ -15,7 +15,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Bool, Int32
 
-from ila_jax import artifacts, errors, hub, records, templates
+from ila_jax import artifacts, chat, errors, hub, records, templates
 
 OVERFLOWS = ("reject", "truncate_prompt")
 _BOS, _END, _PAD = "<|bos|>", "<|end|>", "<|pad|>"
@@ -68,10 +68,11 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Any:
       f"the tokenizer of {path!r} has no fast version (tokenizer.json), so "
       f"it does not say which characters a token stands for; {advice}"
     )
-  if set(tokenizer.get_vocab()) <= templates.control_tokens(tokenizer):
+  if set(tokenizer.get_vocab()) <= chat.control_tokens(tokenizer):
     raise errors.InputError(
       f"{path!r} has a model's config but no tokenizer's vocabulary; {advice}"
     )
+  chat.check(tokenizer)
   return tokenizer
 
 

@@ -14,7 +14,16 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 ORDER = (
   *("errors", "mesh", "metrics", "artifacts", "hub", "provenance", "draws"),
   *("jsontext", "records", "turns", "docstrings", "sources", "pool"),
-  *("templates", "tokens", "batching", "layouts", "prefetch"),
+  *(
+    "messages",
+    "sandbox",
+    "chat",
+    "templates",
+    "tokens",
+    "batching",
+    "layouts",
+    "prefetch",
+  ),
   "hardware",
   *("models.layers", "models.kernels", "models.attention", "models.rotary"),
   *("models.architecture", "models.decoder", "models.encoder", "models.lora"),
