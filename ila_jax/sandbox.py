@@ -1,11 +1,13 @@
-"""Bounds on chat templates: small programs that come with a tokenizer.
+"""Bounds on what comes with a tokenizer: its chat template, its normalizer.
 
-A template that loops or grows without end cannot be stopped from inside, so it
-is first tried in a process of its own, where time and memory are limited.
+A template is a small program. One that loops or grows without end cannot be
+stopped from inside, so it is first tried in a process of its own, where time
+and memory are limited.
 """
 
 import functools
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -18,6 +20,8 @@ _SECONDS = 5
 _BYTES = 2 * 2**30
 # A machine under load is slow to start a process.
 _WALL_SECONDS = 120
+# Published normalizers add a character here and there.
+_MOST_GROWTH = 100
 _TOO_LONG, _TOO_MUCH_MEMORY = 3, 4
 # What a short conversation may be wrapped in.
 LEAST_CHARACTERS = 20_000
@@ -118,3 +122,40 @@ def check(template: str, name: str) -> None:
       "with another chat template (chat_template.jinja, or chat_template in "
       "tokenizer_config.json), or with none."
     )
+
+
+def check_normalizer(normalizer: Any, name: str) -> None:
+  """Refuses a normalizer that would make a text as long as the memory is.
+
+  Args:
+    normalizer: of a tokenizer, from `tokenizers`; None if it has none.
+    name: of the tokenizer, for the message.
+
+  Raises:
+    errors.InputError: it may make a text more than 100 times as long.
+
+  >>> from tokenizers import normalizers
+  >>> twice = normalizers.Replace("a", "aa")
+  >>> check_normalizer(normalizers.Sequence([twice] * 40), "./model")
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: the normalizer in the tokenizer.json of './model'...
+  """
+  if normalizer is None:
+    return
+  growth = _growth(json.loads(normalizer.__getstate__()))
+  if growth > _MOST_GROWTH:
+    raise errors.InputError(
+      f"the normalizer in the tokenizer.json of {name!r} may make a text "
+      f"{growth:,.0f} times as long; allowed: {_MOST_GROWTH} times. Give "
+      "another tokenizer."
+    )
+
+
+def _growth(normalizer: dict[str, Any]) -> float:
+  """By how much a normalizer may lengthen a text, at most."""
+  growth = math.prod(map(_growth, normalizer.get("normalizers", [])))
+  if "content" in normalizer:
+    # A regular expression may match a single character, or none.
+    found = normalizer.get("pattern", {}).get("String", "")
+    growth = (len(normalizer["content"]) + (not found)) / max(len(found), 1)
+  return max(growth, 1.0, float(len(normalizer.get("prepend", ""))))

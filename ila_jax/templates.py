@@ -3,6 +3,7 @@
 The text is the tokenizer's chat template, or Alpaca's where there is none.
 """
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -85,7 +86,8 @@ def _render_alpaca(
     text += turn.text
     if turn.role == "assistant":
       text += tokenizer.eos_token or ""
-      if turn.is_learnt:
+      # What opens a conversation answers nothing.
+      if turn.is_learnt and turn is not adapted[0]:
         spans.append((begin, len(text)))
     text += "\n\n"
   return text.removesuffix("\n\n"), spans
@@ -208,17 +210,20 @@ def _begin(
     asked = None
   if asked is None:
     return None
-  for prompt in (asked, asked.removesuffix(style.opening)):
+  opened = asked.rstrip() if style.opening.strip() else asked
+  for prompt in (asked, opened, asked.removesuffix(style.opening)):
     if text.startswith(prompt):
       return len(prompt)
   return None
 
 
 def _find_text(text: str, core: str, at: int, limit: int, where: str) -> int:
-  found = text.find(core, at, limit)
-  if found < 0:
-    raise records.Reject("chat template drops a turn", where)
-  return found + len(core)
+  # Llama 3.1 shows what a tool answers as JSON.
+  for shown in (core, json.dumps(core, ensure_ascii=False)[1:-1]):
+    found = text.find(shown, at, limit)
+    if found >= 0:
+      return found + len(shown)
+  raise records.Reject("chat template drops a turn", where)
 
 
 def _find_answer(

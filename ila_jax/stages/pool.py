@@ -107,6 +107,11 @@ def _read_and_write(
         labelled += example.has_labels
   # The rejects are on disk by now, also when they end the run here.
   _say_rejects(stage.folder, rejects, columns["truncated"])
+  if left_out := sum(columns["n_left_out"]):
+    metrics.say(
+      f"  {left_out:,} earlier answers are context and not response: the chat "
+      "template drops their thoughts, or changes what stands before them"
+    )
   limited = read["examples"] == config.pool.limit
   if limited:
     metrics.say(
@@ -128,6 +133,7 @@ def _read_and_write(
       "with_domain": sum(bool(domain) for domain in columns["domain"]),
       "limited": limited,
       "truncated": sum(columns["truncated"]),
+      "answers_left_out": sum(columns["n_left_out"]),
       "longest": max(
         int(p + r)
         for p, r in zip(
@@ -236,6 +242,7 @@ def _add_to_index(
   columns["n_labels"].append(example.n_labels)
   columns["domain"].append(example.domain[:_DOMAIN_CHARACTERS])
   columns["truncated"].append(encoded.truncated)
+  columns["n_left_out"].append(encoded.n_left_out)
   columns["largest_token"].append(int(encoded.ids.max()))
 
 
@@ -248,7 +255,7 @@ def _index(
   index = {"row": np.arange(n)} | {
     name: np.array(values, np.int32 if name in integers else None)
     for name, values in columns.items()
-    if name != "largest_token"
+    if name not in ("largest_token", "n_left_out")
   }
   _check_size(config, index["n_response_tokens"])
   dev = draws.draw(
