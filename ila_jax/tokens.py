@@ -15,7 +15,15 @@ import numpy as np
 from etils import epath
 from jaxtyping import Bool, Int32
 
-from ila_jax import artifacts, errors, hub, records, templates
+from ila_jax import (
+  artifacts,
+  chat,
+  errors,
+  hub,
+  records,
+  sandbox,
+  templates,
+)
 
 OVERFLOWS = ("reject", "truncate_prompt")
 _BOS, _END, _PAD = "<|bos|>", "<|end|>", "<|pad|>"
@@ -31,11 +39,14 @@ class Encoded:
     ids: int32 tokens, prompt and response.
     is_response: True where the model must produce the token; never the first.
     truncated: whether tokens of the prompt were cut.
+    n_left_out: answers that are learnt and yet no response, because the chat
+      template changes them, or what stands before them, when others follow.
   """
 
   ids: Int32[np.ndarray, " t"]
   is_response: Bool[np.ndarray, " t"]
   truncated: bool
+  n_left_out: int = 0
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Any:
@@ -68,10 +79,12 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Any:
       f"the tokenizer of {path!r} has no fast version (tokenizer.json), so "
       f"it does not say which characters a token stands for; {advice}"
     )
-  if set(tokenizer.get_vocab()) <= templates.control_tokens(tokenizer):
+  if set(tokenizer.get_vocab()) <= chat.control_tokens(tokenizer):
     raise errors.InputError(
       f"{path!r} has a model's config but no tokenizer's vocabulary; {advice}"
     )
+  sandbox.check_normalizer(tokenizer.backend_tokenizer.normalizer, path)
+  chat.check(tokenizer)
   return tokenizer
 
 
@@ -224,21 +237,24 @@ def encode_many(
     batch = conversations[start : start + _BATCH_EXAMPLES]
     for marked in _mark_batch(batch, tokenizer):
       if not isinstance(marked, records.Reject):
+        *marked, n_left_out = marked
         marked = _fit(*marked, bos_id, max_tokens, overflow)
+      if isinstance(marked, Encoded):
+        marked = dataclasses.replace(marked, n_left_out=n_left_out)
       encoded.append(marked)
   return encoded
 
 
 def _mark_batch(
   conversations: Sequence[Sequence[records.Turn]], tokenizer: Any
-) -> Iterator[tuple[np.ndarray, np.ndarray] | records.Reject]:
-  """Yields (ids, is_response) of each conversation, or its Reject."""
+) -> Iterator[tuple[np.ndarray, np.ndarray, int] | records.Reject]:
+  """Yields (ids, is_response, answers left out), or the Reject, of each."""
   rendered = [_try_render(turns, tokenizer) for turns in conversations]
   texts = [r[0] for r in rendered if not isinstance(r, records.Reject)]
   encodings = iter(
     _backend(tokenizer).encode_batch(texts, add_special_tokens=False)
   )
-  for result in rendered:
+  for turns, result in zip(conversations, rendered, strict=True):
     if isinstance(result, records.Reject):
       yield result
       continue
@@ -248,7 +264,9 @@ def _mark_batch(
     for begin, end in result[1]:
       is_response |= (begins < end) & (ends > begin)
     is_response[:1] = False
-    yield np.array(encoding.ids, np.int32), is_response
+    learnt = sum(t.role == "assistant" and t.is_learnt for t in turns)
+    left_out = learnt - len(result[1])
+    yield np.array(encoding.ids, np.int32), is_response, left_out
 
 
 def _try_render(

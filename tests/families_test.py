@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -311,11 +312,29 @@ def test_older_and_newer_files_say_the_same(family, old, new):
       "rope_scaling.low_freq_factor is None; allowed: a number above 0",
     ),
     ("llama", {"rope_scaling": {"type": "linear"}}, "rope_scaling.factor is"),
+    ("llama", {"rope_scaling": ""}, "rope_scaling is ''; allowed: an object"),
+    ("llama", {"rms_norm_eps": None}, "rms_norm_eps is None; allowed: a numb"),
+    ("llama", {"rms_norm_eps": math.nan}, "rms_norm_eps is nan; allowed: a f"),
+    ("llama", {"rope_theta": math.inf}, "rope_theta is inf; allowed: a finite"),
+    ("llama", {"rope_theta": 10**400}, "rope_theta is 1000.*; allowed: a fin"),
+    ("llama", {"hidden_size": 10**12}, "hidden_size is 1000000000000; allowed"),
+    # Lists with an entry a layer would fill the memory.
+    ("gemma2", {"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000"),
+    ("gemma2", {"layer_types": [[]] * 6}, "layer_types is "),
   ],
 )
 def test_what_is_not_implemented_is_refused_by_name(family, values, message):
   with pytest.raises(errors.InputError, match=f"^config.json: {message}"):
     _read(family, **values)
+
+
+@pytest.mark.parametrize("kind", [["llama"], {"a": 1}, None, 3])
+def test_a_model_type_that_is_no_text_is_refused(kind):
+  raw = fields.Fields("config.json", {"model_type": kind})
+  with pytest.raises(
+    errors.InputError, match=r"model_type is .*; allowed: 'll"
+  ):
+    families.read(raw)
 
 
 def test_a_missing_field_is_what_transformers_takes_and_null_is_none():

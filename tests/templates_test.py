@@ -18,6 +18,16 @@ LLAMA2 = (
   "{% else %}{{ raise_exception('Only user and assistant roles!') }}"
   "{% endif %}{% endfor %}"
 )
+# Gemma: no system turn, and turns in alternation.
+GEMMA = (
+  "{% if messages[0].role == 'system' %}{{ raise_exception('No system!') }}"
+  "{% endif %}{% for m in messages %}"
+  "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+  "{{ raise_exception('Roles must alternate!') }}{% endif %}<|im_start|>"
+  "{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}"
+  "<|im_end|>\n{% endfor %}"
+  "{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
+)
 # Phi-3: a text that asks for nothing ends with one more token.
 PHI3 = (
   "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + "
@@ -193,15 +203,19 @@ def test_template_that_drops_an_answer_is_a_reject(templated, template):
     "m.content", "m.content if m.content != 'lost' else ''"
   )
   assert parts(turns("q", "a", "a", "a"), templated(template))
-  for texts in (("q", "lost"), ("lost", "lost", "q", "a")):
+  for texts in (("q", "lost"), ("q", "lost", "q", "a")):
     with pytest.raises(records.Reject, match="rewrites or drops an answer"):
       templates.render(turns(*texts), templated(template))
+  with pytest.raises(records.Reject, match="drops a turn") as error:
+    templates.render(turns("q", "a", "lost", "a"), templated(template))
+  assert error.value.detail == "turn 3 of 4, user"
 
 
-def test_template_that_refuses_a_role_is_a_reject(templated):
+def test_template_that_refuses_a_turn_is_a_reject(templated):
+  conversation = [*turns("q", "a"), *turns("q", "a")[1:]]
   with pytest.raises(records.Reject, match="chat template refuses") as error:
-    templates.render(turns("q", "a", system="s"), templated(LLAMA2))
-  assert "Only user and assistant roles!" in error.value.detail
+    templates.render(conversation, templated(GEMMA))
+  assert error.value.detail == "turn 3 of 3, assistant: Roles must alternate!"
 
 
 @pytest.mark.parametrize(

@@ -451,6 +451,76 @@ def test_constants_beside_the_weights_are_let_be(folder):
   _assert_same(weights.load_decoder(folder)[1], _decoder())
 
 
+def _assert_as_torch_reads(folder):
+  """Logits of a folder, ours and transformers', which picks the files."""
+  torch = pytest.importorskip("torch")
+  transformers = pytest.importorskip("transformers")
+  theirs = transformers.AutoModelForCausalLM.from_pretrained(
+    folder, dtype=torch.float32
+  )
+  config, ours = weights.load_decoder(folder)
+  tokens = np.random.default_rng(0).integers(0, config.vocab, (1, 9))
+  tokens = tokens.astype(np.int32)
+  positions = np.arange(9, dtype=np.int32)[None]
+  rows = map(jnp.asarray, (tokens, positions, np.ones_like(tokens)))
+  want = torch_models.torch_logits(theirs.eval(), tokens)
+  np.testing.assert_allclose(ours.logits(*rows), want, atol=1e-4)
+
+
+def test_the_whole_file_goes_before_an_index_left_beside_it(tmp_path):
+  weights.save_decoder(tmp_path, CONFIG, _decoder(), max_shard_bytes=2000)
+  weights.save_decoder(tmp_path / "new", CONFIG, _decoder(seed=1))
+  (tmp_path / "new/model.safetensors").rename(tmp_path / "model.safetensors")
+  assert (tmp_path / _INDEX).exists()
+  _assert_same(weights.load_decoder(tmp_path)[1], _decoder(seed=1))
+  _assert_as_torch_reads(tmp_path)
+
+
+def test_a_tensor_that_stands_in_two_parts(tmp_path):
+  weights.save_decoder(tmp_path, CONFIG, _decoder(), max_shard_bytes=2000)
+  first, *_, last = sorted(tmp_path.glob("*.safetensors"))
+  name = "model.norm.weight"
+  for file in (first, last):
+    tensors = safetensors.numpy.load_file(file)
+    tensors[name] = np.full(16, 1 + (file == last), np.float32)
+    safetensors.numpy.save_file(tensors, file, metadata={"format": "pt"})
+  _assert_as_torch_reads(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"weight_map": {"a": 1}}'])
+def test_an_index_without_its_map_is_refused(tmp_path, content):
+  weights.save_decoder(tmp_path, CONFIG, _decoder(), max_shard_bytes=2000)
+  (tmp_path / _INDEX).write_text(content)
+  with pytest.raises(errors.InputError, match=r"index.json has no weight_map"):
+    weights.load_decoder(tmp_path)
+
+
+def test_a_head_beside_a_tied_embedding(tmp_path, monkeypatch):
+  monkeypatch.setattr(weights, "_ROWS", 7)  # CONFIG has 31 entries.
+  config = architecture.DecoderConfig(**{**vars(CONFIG), "tied": True})
+  weights.save_decoder(tmp_path, config, _decoder(config))
+  table = np.asarray(_decoder(config).embedding[...])
+  _rewrite(tmp_path, lambda t: t.update({"lm_head.weight": table}))
+  _assert_same(weights.load_decoder(tmp_path)[1], _decoder(config))
+  for other in (table[:30], np.where(np.arange(31)[:, None] == 30, 1, table)):
+    _rewrite(
+      tmp_path,
+      lambda t, o=other: t.update({"lm_head.weight": o.astype(np.float32)}),
+    )
+    with pytest.raises(errors.InputError, match="tie_word_embeddings to false"):
+      weights.load_decoder(tmp_path)
+  # What the message advises is what transformers computes.
+  _edit(tmp_path, tie_word_embeddings=False)
+  _rewrite(tmp_path, lambda t: t.update({"lm_head.weight": table[::-1].copy()}))
+  _assert_as_torch_reads(tmp_path)
+
+
+def test_an_adapter_is_no_model(tmp_path):
+  (tmp_path / "adapter_config.json").write_text("{}")
+  with pytest.raises(errors.InputError, match="holds an adapter and no model"):
+    weights.load_decoder(tmp_path)
+
+
 def test_folders_that_hold_no_model(folder, tmp_path):
   file = folder / "model.safetensors"
   content = file.read_bytes()
@@ -460,9 +530,10 @@ def test_folders_that_hold_no_model(folder, tmp_path):
   file.rename(folder / "pytorch_model.bin")
   with pytest.raises(errors.InputError, match=r"_model.* is a pickle"):
     weights.load_decoder(folder)
-  (folder / "config.json").write_text("[1")
-  with pytest.raises(errors.InputError, match="cannot be read as JSON"):
-    weights.load_decoder(folder)
+  for broken in ("[1", "[" * 100_000):
+    (folder / "config.json").write_text(broken)
+    with pytest.raises(errors.InputError, match="cannot be read as JSON"):
+      weights.load_decoder(folder)
   (folder / "config.json").write_text("[1]")
   with pytest.raises(errors.InputError, match=r"config.json is no JSON dict"):
     weights.load_decoder(folder)

@@ -11,8 +11,6 @@ from typing import Any
 from ila_jax import errors
 from ila_jax.models import architecture, fields, ropes
 
-# Ten times those of the deepest that is known: each costs a compilation.
-MOST_LAYERS = 2000
 ARCHITECTURES = {
   "llama": "LlamaForCausalLM",
   "mistral": "MistralForCausalLM",
@@ -79,12 +77,13 @@ def read(raw: fields.Fields) -> architecture.DecoderConfig:
   if not isinstance(family, str) or family not in ARCHITECTURES:
     known = " or ".join(map(repr, (*ARCHITECTURES, "gemma3")))
     raise raw.reject("model_type", family, known)
-  raw = fields.Fields(raw.file, _DEFAULTS[family] | raw.values, raw.prefix)
+  absent = {"rms_norm_eps": 1e-6} | _DEFAULTS[family]
+  raw = fields.Fields(raw.file, absent | raw.values, raw.prefix)
   heads, width = (
     raw.integer("num_attention_heads"),
     raw.integer("hidden_size"),
   )
-  layers = raw.integer("num_hidden_layers", most=MOST_LAYERS)
+  layers = raw.integer("num_hidden_layers", most=fields.MOST_LAYERS)
   rope, local_rope = ropes.read(raw, by_layer=family == "gemma3_text")
   window, local_layers = _window(raw, family, layers)
   return architecture.DecoderConfig(
@@ -95,7 +94,7 @@ def read(raw: fields.Fields) -> architecture.DecoderConfig:
     kv_heads=raw.integer("num_key_value_heads", heads),
     head_dim=raw.integer("head_dim", width // heads),
     mlp_width=raw.integer("intermediate_size"),
-    norm_eps=raw.number("rms_norm_eps", 1e-6),
+    norm_eps=raw.number("rms_norm_eps"),
     rope=rope,
     local_rope=local_rope,
     window=window,
@@ -180,7 +179,7 @@ def _window(
   if (types := raw.get("layer_types")) is not None:
     named = {ropes.FULL: False, ropes.SLIDING: True}
     known = isinstance(types, list) and len(types) == layers
-    known = known and all(kind in named for kind in types)
+    known = known and all(kind in tuple(named) for kind in types)
     found = [named[kind] for kind in types] if known else None
     # Where transformers does not read the field it may say nothing new.
     free = window is not None and family != "mistral"

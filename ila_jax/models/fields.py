@@ -3,14 +3,17 @@
 What is not implemented is refused by name, never read as something else.
 """
 
-import math
 import pathlib
+import reprlib
+import sys
 from typing import Any
 
 from ila_jax import errors
 
-# Twice the positions, and fifty times the vocabulary, of any known model.
-_MOST = 2**24
+# Sizes are int32 on devices. Layers are counted before a file is opened, in
+# lists that have an entry for each: no model has this many.
+_LARGEST = 2**31 - 1
+MOST_LAYERS = 10_000
 
 
 class Fields:
@@ -45,8 +48,9 @@ class Fields:
 
   def reject(self, name: str, value: Any, allowed: str) -> errors.InputError:
     """The error that names the field, its value and what is allowed."""
+    found = reprlib.repr(value)
     return errors.InputError(
-      f"{self.file}: {self.prefix}{name} is {value!r}; allowed: {allowed}. Use "
+      f"{self.file}: {self.prefix}{name} is {found}; allowed: {allowed}. Use "
       "a model that has it so; others are not implemented."
     )
 
@@ -63,21 +67,26 @@ class Fields:
     default: int | None = None,
     *,
     least: int = 1,
-    most: int = _MOST,
+    most: int = _LARGEST,
   ) -> int:
     """A whole number from `least` to `most`."""
     value = self.get(name, default)
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if not (is_whole and least <= value <= most):
-      raise self.reject(name, value, f"a whole number, {least} to {most}")
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not least <= value <= most:
+      allowed = f"a whole number, {least} or more"
+      if whole and value > most:
+        allowed = f"a whole number, {least} to {most}"
+      raise self.reject(name, value, allowed)
     return value
 
   def number(self, name: str, default: float | None = None) -> float:
     """A finite number above 0."""
     value = self.get(name, default)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number and 0 < value < math.inf):
+    if not (is_number and value > 0):
       raise self.reject(name, value, "a number above 0")
+    if value > sys.float_info.max:
+      raise self.reject(name, value, "a finite number above 0")
     return float(value)
 
   def maybe(self, name: str) -> float | None:

@@ -43,6 +43,12 @@ def read_json(file: pathlib.Path, kind: type) -> Any:
 
 def _fields(folder: pathlib.Path) -> fields.Fields:
   file = folder / "config.json"
+  if not file.exists() and (folder / "adapter_config.json").exists():
+    raise errors.InputError(
+      f"{folder} holds an adapter and no model (adapter_config.json, but no "
+      "config.json). Merge it into its base with peft's merge_and_unload and "
+      "save_pretrained, and give that folder."
+    )
   return fields.Fields(file, read_json(file, dict))
 
 
@@ -95,7 +101,7 @@ def encoder_config(
   )
   return encoder_lib.EncoderConfig(
     vocab=raw.integer("vocab_size"),
-    layers=raw.integer("num_hidden_layers", most=families.MOST_LAYERS),
+    layers=raw.integer("num_hidden_layers", most=fields.MOST_LAYERS),
     width=width,
     heads=heads,
     mlp_width=raw.integer("intermediate_size"),

@@ -39,8 +39,8 @@ def read(
   """
   raw.only("partial_rotary_factor", 1.0)
   if not by_layer:
-    old = bool(raw.get("rope_scaling"))
-    rope = raw.inner("rope_scaling" if old else "rope_parameters", {})
+    rope = raw.inner("rope_scaling", {})
+    rope = rope if rope.values else raw.inner("rope_parameters", {})
     return _rope(raw, rope, "rope_theta", 1e4), None
   new, old = raw.inner("rope_parameters", {}), raw.inner("rope_scaling", {})
   if unknown := sorted(new.values.keys() - {FULL, SLIDING}):

@@ -54,13 +54,24 @@ def open_tensors(
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-  index = folder / INDEX
-  if index.exists():
-    names = set(foreign.read_json(index, dict).get("weight_map", {}).values())
-    return [folder / pathlib.PurePath(name).name for name in sorted(names)]
+  # As transformers: an index beside the whole file is what an older save left.
   file = folder / WHOLE
   if file.exists():
     return [file]
+  index = folder / INDEX
+  if index.exists():
+    names = foreign.read_json(index, dict).get("weight_map")
+    if not isinstance(names, dict) or not all(
+      isinstance(name, str) for name in names.values()
+    ):
+      raise errors.InputError(
+        f"{index} has no weight_map, which names the file of each tensor. "
+        "Fetch it again."
+      )
+    return [
+      folder / pathlib.PurePath(name).name
+      for name in sorted(set(names.values()))
+    ]
   pickles = sorted(p.name for p in folder.iterdir() if p.suffix == ".bin")
   hint = f" ({pickles[0]} is a pickle, and is never read)" if pickles else ""
   raise errors.InputError(

@@ -25,6 +25,9 @@ from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
 from ila_jax.models import names as names_lib
 
+# Rows of a table that are compared at a time.
+_ROWS = 8192
+
 
 def load_decoder(
   folder: str | os.PathLike[str],
@@ -51,7 +54,8 @@ def load_decoder(
 
   Raises:
     errors.InputError: no such folder; no safetensors in it; tensors missing,
-      unknown or of another shape; anything in config.json that is not
+      unknown or of another shape; an output head that is not the embedding
+      although config.json ties them; anything in config.json that is not
       implemented (named, with what is allowed).
 
   >>> load_decoder("./nowhere")
@@ -68,14 +72,11 @@ def load_decoder(
   )
   graphdef, shapes = nnx.split(decoder_lib.abstract(config))
   targets = decoder_lib.shardings(shapes, mesh) if mesh else None
-  ignored = (
-    (*names_lib.IGNORED, "lm_head.") if config.tied else names_lib.IGNORED
-  )
   state = _read_state(
     folder,
     shapes,
     names_lib.decoder(config),
-    ignored=ignored,
+    ignored=names_lib.IGNORED,
     shardings=targets,
   )
   return config, nnx.merge(graphdef, state)
@@ -220,6 +221,8 @@ def _read_state(
       name = names_lib.plain(name)
       if not any(name.startswith(i) or name.endswith(i) for i in ignored):
         found[name] = tensor
+    if "output_head" in names and "output_head" not in wanted:
+      _drop_tied_head(folder, found, names)
     _check_tensors(folder, found, wanted, names)
     nested: dict[str, Any] = {"blocks": {}}
     for path, leaf in wanted.items():
@@ -232,6 +235,28 @@ def _read_state(
       (nested[outer[0]] if outer else nested)[name] = array
   nnx.replace_by_pure_dict(shapes, nested)
   return shapes
+
+
+def _drop_tied_head(
+  folder: pathlib.Path, found: dict[str, Any], names: dict[str, str]
+) -> None:
+  """Leaves out a head that repeats the embedding; refuses any other."""
+  table = found.get(names["embedding"])
+  head = found.pop(names["output_head"], None)
+  if head is None or table is None:
+    return
+  same = head.get_shape() == table.get_shape()
+  size = table.get_shape()[0]
+  for row in range(0, size if same else 0, _ROWS):
+    rows = slice(row, min(row + _ROWS, size))
+    same = same and np.array_equal(head[rows], table[rows])
+  if not same:
+    raise errors.InputError(
+      f"{folder}: config.json ties the output head to the embedding "
+      f"(tie_word_embeddings), but {names['output_head']} in the safetensors "
+      "holds other numbers. Set tie_word_embeddings to false to use these, or "
+      "remove the tensor."
+    )
 
 
 def _check_tensors(

@@ -126,6 +126,11 @@ def _read_and_write(
   _say_rejects(stage.folder, rejects, columns["truncated"])
   for line in unread.shares(reading.told()):
     metrics.say(f"  {line}")
+  if left_out := sum(columns["n_left_out"]):
+    metrics.say(
+      f"  {left_out:,} earlier answers are context and not response: the chat "
+      "template drops their thoughts, or changes what stands before them"
+    )
   limited = read["examples"] == config.pool.limit
   if limited:
     metrics.say(
@@ -148,6 +153,7 @@ def _read_and_write(
       "limited": limited,
       **reading.told(),
       "truncated": sum(columns["truncated"]),
+      "answers_left_out": sum(columns["n_left_out"]),
       "longest": max(
         int(p + r)
         for p, r in zip(
@@ -256,6 +262,7 @@ def _add_to_index(
   columns["n_labels"].append(example.n_labels)
   columns["domain"].append(example.domain)
   columns["truncated"].append(encoded.truncated)
+  columns["n_left_out"].append(encoded.n_left_out)
   columns["largest_token"].append(int(encoded.ids.max()))
 
 
@@ -268,7 +275,7 @@ def _index(
   index = {"row": np.arange(n)} | {
     name: np.array(values, np.int32 if name in integers else None)
     for name, values in columns.items()
-    if name != "largest_token"
+    if name not in ("largest_token", "n_left_out")
   }
   pool_size.check(config, index["n_response_tokens"])
   dev = draws.draw(
