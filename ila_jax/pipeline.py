@@ -18,7 +18,15 @@ import jax
 from etils import epath
 
 import ila_jax
-from ila_jax import artifacts, errors, hardware, hub, metrics, provenance
+from ila_jax import (
+  artifacts,
+  errors,
+  hardware,
+  hub,
+  interrupts,
+  metrics,
+  provenance,
+)
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import foreign
@@ -104,6 +112,7 @@ def run(
       for name in config_lib.STAGES:
         if name in stages:
           _run_stage(config, workdir, mesh, name)
+          interrupts.point()
   except errors.InputError:
     if redo and not _record(workdir, redo).get("done"):
       _put_back(workdir)
@@ -224,8 +233,7 @@ def _throw_away(workdir: epath.Path) -> None:
 
 
 def _record(workdir: epath.Path, name: str) -> dict[str, Any]:
-  path = workdir / name / provenance.RECORD
-  return artifacts.read_json(path) if path.exists() else {}
+  return provenance.read_record(workdir / name)
 
 
 def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:

@@ -54,8 +54,7 @@ def lengths(config: config_lib.Config, workdir: epath.Path) -> Lengths:
   Raises:
     errors.InputError: sources or a tokenizer that cannot be read.
   """
-  record = workdir / "pool" / provenance.RECORD
-  if record.exists() and artifacts.read_json(record)["done"]:
+  if provenance.read_record(workdir / "pool").get("done"):
     index = artifacts.read_table(workdir / "pool" / "index.parquet")
     return Lengths(
       len(index["row"]),

@@ -13,7 +13,7 @@ from typing import Any
 
 from etils import epath
 
-from ila_jax import artifacts, errors, hub, mesh, metrics
+from ila_jax import artifacts, checksums, errors, hub, mesh, metrics
 
 RECORD = "stage.json"
 # Bytes at each end of a file that tell whether it is still the same.
@@ -123,11 +123,11 @@ class Stage:
     """Looks at the folder; makes it this run's if it is free."""
     held = visible(self.folder)
     if self._record in held:
-      record = artifacts.read_json(self._record)
+      record = read_record(self.folder)
       changed = list(_differences(record["inputs"], self._inputs))
       if not changed:
         self.account.go_on(record.get("spent", {}))
-        return record["done"]
+        return self._mend(record)
       unfinished = not record["done"]
       empty = unfinished and held == {self._record}
       if not (
@@ -143,6 +143,25 @@ class Stage:
       )
     self._write(done=False, extra={})
     return False
+
+  def _mend(self, record: dict[str, Any]) -> bool:
+    """Removes what is damaged; returns whether the stage is done and whole.
+
+    What is damaged in a folder below, a model or a map, takes that folder with
+    it. The stage then goes on as if it had been killed before it wrote them.
+    """
+    gone = set()
+    for path, reason in checksums.find_damage(self.folder).items():
+      # In a stage that is not done, a file may be yet to come.
+      if record["done"] or path.exists():
+        metrics.say(f"  {path} is damaged ({reason}): it is made anew")
+      gone.add(path if path.parent == self.folder else path.parent)
+    if gone and record["done"]:
+      self.account.go_on(record)
+      self._write(done=False, extra={"spent": self.account.totals()})
+    for path in gone:
+      path.rmtree() if path.is_dir() else artifacts.remove(path)
+    return record["done"] and not gone
 
   def keep(self) -> None:
     """Notes what was spent so far, for the account of a resumed run."""
@@ -171,10 +190,8 @@ class Stage:
 
   def recorded_inputs(self) -> dict[str, Any]:
     """The inputs that the folder's finished content was made from, or {}."""
-    if not self._record.exists():
-      return {}
-    record = artifacts.read_json(self._record)
-    return record["inputs"] if record["done"] else {}
+    record = read_record(self.folder)
+    return record["inputs"] if record.get("done") else {}
 
   def _write(self, *, done: bool, extra: dict[str, Any]) -> None:
     artifacts.write_json(
@@ -194,8 +211,32 @@ class Stage:
     )
 
 
+def read_record(folder: epath.PathLike) -> dict[str, Any]:
+  """What a stage has noted in its folder; {} where it has not begun.
+
+  Raises:
+    errors.InputError: the record, or the ledger beside it, is damaged.
+  """
+  folder = epath.Path(folder)
+  if not (folder / RECORD).exists():
+    return {}
+  reason = ""
+  if checksums.read(folder) is None:
+    reason = f"{checksums.FILE} is missing"
+  try:
+    if not reason:
+      return artifacts.read_json(folder / RECORD)
+  except checksums.Damaged as error:
+    reason = f"{RECORD}: {error.reason}"
+  raise errors.InputError(
+    f"{folder} does not tell what made it and whether it is whole ({reason}). "
+    "Remove that folder and run again: it is made anew, and what was made from "
+    "it is kept."
+  )
+
+
 def visible(folder: epath.PathLike) -> set[epath.Path]:
-  """What is in a folder, but for what a killed writer left of a file."""
+  """What is in a folder, but for the ledger and what a killed writer left."""
   folder = epath.Path(folder)
   if not folder.exists():
     return set()
@@ -203,6 +244,7 @@ def visible(folder: epath.PathLike) -> set[epath.Path]:
     path
     for path in folder.iterdir()
     if not (path.name.startswith(".") and path.name.endswith(".tmp"))
+    and path.name != checksums.FILE
   }
 
 
@@ -231,9 +273,8 @@ def output(workdir: epath.PathLike, stage: str) -> str:
   Raises:
     errors.InputError: the stage has not been run to its end.
   """
-  path = epath.Path(workdir) / stage / RECORD
-  record = artifacts.read_json(path) if path.exists() else {"done": False}
-  if not record["done"]:
+  record = read_record(epath.Path(workdir) / stage)
+  if not record.get("done"):
     raise errors.InputError(
       f"--stages: stage {stage!r} is needed and has not finished in "
       f"{workdir}. Add it to --stages, or leave --stages out to run all."

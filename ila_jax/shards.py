@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from etils import epath
 from jaxtyping import Int
 
-from ila_jax import artifacts, trainset
+from ila_jax import artifacts, checksums, trainset
 from ila_jax import mesh as mesh_lib
 
 SCHEMA = pa.schema(
@@ -44,28 +44,56 @@ def path(
 
 
 def done(targets: Sequence[epath.Path]) -> list[bool]:
-  """Which files a stage has written, as the first host sees it."""
-  return mesh_lib.agree([target.exists() for target in targets])
+  """Which files a stage has written whole, as the first host sees it."""
+  looks = mesh_lib.is_writer()
+  return mesh_lib.agree([looks and checksums.is_whole(t) for t in targets])
 
 
 def count(workdir: epath.PathLike) -> int:
-  """The number of record shards of the pool."""
-  folder = epath.Path(workdir) / "pool"
-  return len(list(folder.glob("records-*.parquet")))
+  """The number of record shards of the pool.
+
+  All have as many rows as the first, but for the last; together they have
+  those of the index.
+
+  Raises:
+    checksums.Damaged: a shard is missing, or the rows are not those.
+  """
+  rows = _rows(epath.Path(workdir) / "pool" / "index.parquet")
+  size = _rows(path(workdir, "pool", "records", 0))
+  total = -(-rows // size)
+  last = path(workdir, "pool", "records", total - 1)
+  found = (total - 1) * size + _rows(last)
+  if found != rows or path(workdir, "pool", "records", total).exists():
+    raise checksums.Damaged(
+      last.parent,
+      f"its index has {rows:,} rows, and its shards up to {last.name} have "
+      f"{found:,}",
+    )
+  return total
+
+
+def _rows(file: epath.Path) -> int:
+  """The rows of a Parquet file, of which only the footer is read."""
+  with artifacts.reading(file) as opened:
+    return pq.read_metadata(opened).num_rows
 
 
 def write_records(workdir: epath.PathLike, shard: int, table: pa.Table) -> None:
   """Writes one shard of `SCHEMA`."""
   target = path(workdir, "pool", "records", shard)
-  with artifacts.atomic(target) as temporary, temporary.open("wb") as file:
+  with artifacts.create(target) as file:
     pq.write_table(table, file, compression="zstd", row_group_size=_GROUP_ROWS)
 
 
 def read_records(
   workdir: epath.PathLike, shard: int, columns: Sequence[str]
 ) -> pa.Table:
-  """Reads some columns of one shard."""
-  with path(workdir, "pool", "records", shard).open("rb") as file:
+  """Reads some columns of one shard.
+
+  Raises:
+    checksums.Damaged: it is missing, or not what was written.
+  """
+  with artifacts.reading(path(workdir, "pool", "records", shard)) as file:
     return pq.read_table(file, columns=list(columns))
 
 

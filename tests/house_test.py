@@ -12,7 +12,8 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 
 # Reading order. A module imports only from modules that stand before it.
 ORDER = (
-  *("errors", "mesh", "metrics", "artifacts", "hub", "provenance", "draws"),
+  *("errors", "hosts", "interrupts", "mesh", "metrics", "checksums"),
+  *("artifacts", "hub", "provenance", "draws"),
   *("jsontext", "records", "turns", "docstrings", "sources", "pool"),
   *("templates", "tokens", "batching", "layouts", "prefetch"),
   "hardware",

@@ -163,4 +163,4 @@ def _chunks(tensors: Sequence[Tensor]) -> Iterator[bytes]:
 def _remove(paths: Iterable[epath.Path]) -> None:
   if mesh.is_writer():
     for path in paths:
-      path.unlink(missing_ok=True)
+      artifacts.remove(path)

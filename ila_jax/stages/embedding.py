@@ -17,11 +17,13 @@ from jax.sharding import Mesh
 from ila_jax import (
   artifacts,
   batching,
+  checksums,
   embed,
   errors,
   forward,
   hardware,
   hub,
+  interrupts,
   layouts,
   metrics,
   prefetch,
@@ -84,7 +86,7 @@ class Rows:
 
   def __init__(self, workdir: epath.Path, rows: np.ndarray) -> None:
     """Finds the shards; rows are those that places 0, 1, ... stand for."""
-    self._shard = _shards_of(epath.Path(workdir) / "embed")
+    self._shard = _shards_of(paths(workdir))
     self._rows = rows
     # All shards have as many rows as the first, but for the last.
     self._shard_rows, self.width = self._shard(0).shape
@@ -105,25 +107,33 @@ class Rows:
     return other
 
 
-def _shards_of(folder: epath.Path) -> Callable[[int], np.ndarray]:
+def paths(workdir: epath.PathLike) -> list[epath.Path]:
+  """The file of each shard: one for every shard of the pool."""
+  return [
+    shards.path(workdir, "embed", "embeddings", shard, "npy")
+    for shard in range(shards.count(workdir))
+  ]
+
+
+def _shards_of(files: list[epath.Path]) -> Callable[[int], np.ndarray]:
   """Gives a shard by its number, mapped into memory.
 
   Rows are asked for in any order, again and again. So a shard of gs:// is
   copied to the local disk (TMPDIR) when it is first asked for; the copies go
   when nobody can ask any more.
   """
-  paths = sorted(folder.glob("*.npy"))
   copies = None
-  if "://" in os.fspath(folder):
+  if "://" in os.fspath(files[0]):
     copies = epath.Path(tempfile.mkdtemp(prefix="ila_jax_embed_"))
 
   @functools.lru_cache(_MAPPED_SHARDS)
   def shard(number: int) -> np.ndarray:
-    path = paths[number]
+    path = files[number]
+    checksums.check(path)
     if copies is not None:
       path = copies / path.name
       if not path.exists():
-        paths[number].copy(path)
+        files[number].copy(path)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
   if copies is not None:
@@ -181,6 +191,7 @@ def _run_model(
         flops=forward.flops(model.config, lengths), tokens=int(lengths.sum())
       )
       stage.keep()
+      interrupts.point()
 
 
 def _check_finite(vectors: np.ndarray, target: epath.Path) -> None:
@@ -197,10 +208,7 @@ def _todo(
   workdir: epath.Path,
 ) -> Iterator[tuple[epath.Path, int, list[str] | None]]:
   """Each shard's file, rows and prompts; no prompts where the file is there."""
-  targets = [
-    shards.path(workdir, "embed", "embeddings", shard, "npy")
-    for shard in range(shards.count(workdir))
-  ]
+  targets = paths(workdir)
   done = shards.done(targets)
 
   def read(shard: int) -> tuple[int, list[str] | None]:

@@ -87,17 +87,16 @@ def _read_and_write(
   config: config_lib.Config, workdir: epath.Path, stage: provenance.Stage
 ) -> None:
   for left in stage.folder.glob("records-*.parquet"):
-    left.unlink()  # Of a reading that was killed; there may be fewer now.
+    artifacts.remove(
+      left
+    )  # Of a reading that was killed; there may be fewer now.
   tokenizer = base.tokenizer(config, workdir)
   columns: dict[str, list] = collections.defaultdict(list)
   read: collections.Counter[str] = collections.Counter()
   labelled = 0
-  with (
-    artifacts.atomic(stage.folder / REJECTS) as temporary,
-    temporary.open("w", encoding="utf-8") as file,
-  ):
+  with artifacts.create(stage.folder / REJECTS) as file:
     rejects = pool.RejectCounter(
-      lambda rejected: file.write(artifacts.json_line(rejected._asdict())),
+      lambda reject: file.write(artifacts.json_line(reject._asdict()).encode()),
       max_reject_fraction=config.pool.max_reject_fraction,
     )
     for shard, kept in enumerate(_shards(config, tokenizer, rejects, read)):

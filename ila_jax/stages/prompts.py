@@ -4,6 +4,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from etils import epath
 
+from ila_jax import artifacts
+
 
 class Prompts:
   """The distinct prompts of some rows of the pool.
@@ -43,6 +45,6 @@ class Prompts:
 
 def _numbers(path: epath.Path, name: str) -> np.ndarray:
   """A column of strings as int32, equal where these are equal."""
-  with path.open("rb") as file:
+  with artifacts.reading(path) as file:
     table = pq.read_table(file, columns=[name], read_dictionary=[name])
   return table[name].combine_chunks().indices.to_numpy()
