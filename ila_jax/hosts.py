@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 
 import jax
 
-# The status of a run that may go well if it is started again (EX_TEMPFAIL).
-LOST = 75
+from ila_jax import errors
+
 _FAILED, _HEARD, _ALIVE = "ila_jax/failed", "ila_jax/heard/", "ila_jax/alive/"
 _BEAT_SECONDS = 2
 # Long calls that hold the interpreter keep a host silent for a while.
@@ -30,7 +30,7 @@ _ended = threading.Event()
 
 def watch() -> None:
   """Starts to listen to the other hosts, if there are any."""
-  if jax.process_count() > 1:
+  if jax.distributed.is_initialized():
     threading.Thread(target=_watch, args=(_client(),), daemon=True).start()
 
 
@@ -47,10 +47,11 @@ def leave(status: int, message: str) -> None:
     message: what went wrong, for their logs.
   """
   _ended.set()
-  if jax.process_count() == 1:
+  if not jax.distributed.is_initialized():
     return
   client, own = _client(), jax.process_index()
-  content = json.dumps({"status": status, "host": own, "message": message})
+  line = f"host {own} has ended, and this one with it: {message}".split("\n")[0]
+  content = json.dumps({"status": status, "message": line})
   # Where another host failed first, the others have heard of that one.
   with contextlib.suppress(jax.errors.JaxRuntimeError):
     client.key_value_set(_FAILED, content)
@@ -64,8 +65,11 @@ def _acknowledge(client: Any) -> None:
   own = jax.process_index()
   with contextlib.suppress(jax.errors.JaxRuntimeError):
     client.key_value_set(f"{_HEARD}{own}", "", allow_overwrite=True)
-    for host in range(1, jax.process_count() if own == 0 else 1):
-      client.blocking_key_value_get(f"{_HEARD}{host}", _HEARD_SECONDS * 1000)
+    if own == 0:
+      for host in range(1, jax.process_count()):
+        client.blocking_key_value_get(f"{_HEARD}{host}", _HEARD_SECONDS * 1000)
+      # JAX aborts those that are not gone before the first.
+      time.sleep(_BEAT_SECONDS)
 
 
 def _watch(client: Any) -> None:
@@ -78,17 +82,22 @@ def _watch(client: Any) -> None:
           seen[name] = value, time.monotonic()
       failure = _failure(client)
     except jax.errors.JaxRuntimeError as error:
-      return _end(LOST, f"the first host does not answer ({str(error)[:60]})")
-    if _ended.is_set():
-      return None
-    if failure:
-      _acknowledge(client)
-      said = f"host {failure['host']} has ended: {failure['message']}"
-      return _end(failure["status"], said)
+      failure = _lost(f"the first host does not answer ({str(error)[:60]})")
     for name, (_, at) in seen.items():
       if time.monotonic() - at > _SILENT_SECONDS:
         host = name.rpartition("/")[2]
-        _end(LOST, f"host {host} was not heard of for {_SILENT_SECONDS} s")
+        failure = _lost(f"host {host} is silent for {_SILENT_SECONDS} s")
+    if _ended.is_set():
+      return
+    if failure:
+      print(f"ila_jax: {failure['message']}", file=sys.stderr)
+      _acknowledge(client)
+      _exit(failure["status"])
+
+
+def _lost(what: str) -> dict[str, Any]:
+  kept = "what was whole is kept: start all hosts again"
+  return {"status": errors.LOST, "message": f"{what}; {kept}."}
 
 
 def _failure(client: Any) -> dict[str, Any] | None:
@@ -102,15 +111,8 @@ def _failure(client: Any) -> dict[str, Any] | None:
   return json.loads(content)
 
 
-def _end(status: int, message: str) -> None:
-  """Ends this process from its thread, wherever the main one waits."""
-  if not _ended.is_set():
-    line = message.splitlines()[0].removesuffix(".")
-    print(f"ila_jax: {line}. This host ends too.", file=sys.stderr)
-    _exit(status)
-
-
 def _exit(status: int) -> NoReturn:
+  """Ends this process from any thread, wherever the main one waits."""
   sys.stdout.flush()
   sys.stderr.flush()
   os._exit(status)

@@ -41,9 +41,13 @@ class _State:
 
 
 def listen() -> None:
-  """Makes SIGINT and SIGTERM stop the run; for the main thread."""
-  for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, _on_signal)
+  """Makes SIGINT and SIGTERM stop the run; for the main thread.
+
+  Of several hosts, once they have met: JAX hears SIGTERM, and tells the others.
+  """
+  signal.signal(signal.SIGINT, _on_signal)
+  if not jax.distributed.is_initialized():
+    signal.signal(signal.SIGTERM, _on_signal)
 
 
 def _on_signal(number: int, frame: Any) -> None:
@@ -52,8 +56,7 @@ def _on_signal(number: int, frame: Any) -> None:
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
   _State.asked = number
-  if jax.process_count() > 1:
-    # JAX tells the other hosts of the signal that schedulers send.
+  if jax.distributed.is_initialized():
     os.kill(os.getpid(), signal.SIGTERM)
   elif not _State.deferring:
     raise Stopped(number)
@@ -75,7 +78,7 @@ def is_requested() -> bool:
   >>> is_requested()
   False
   """
-  if jax.process_count() == 1:
+  if not jax.distributed.is_initialized():
     return _State.asked is not None
   return multihost_utils.reached_preemption_sync_point(next(_State.points))
 

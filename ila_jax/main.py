@@ -68,27 +68,40 @@ def main() -> int:
 def _explain(error: BaseException) -> tuple[int, str | None]:
   """The exit status, and what the user can do; None of a bug."""
   if isinstance(error, errors.InputError):
-    return 2, str(error)
+    return errors.BAD_INPUT, str(error)
   if isinstance(error, KeyboardInterrupt):
     said = getattr(error, "kept", "") or "what was whole is kept"
     status = getattr(error, "status", 130)
     name = "SIGINT" if status == 130 else "SIGTERM"
     return status, f"stopped by {name}; {said}. Go on with: {_command()}"
   if isinstance(error, OSError) and error.errno in _MENDABLE:
-    return 2, (
+    return errors.BAD_INPUT, (
       f"{error.strerror}: {error.filename or 'the disk'}. Nothing that was "
       "whole is lost: mend it and run the same command again, which goes on "
       "from here."
     )
   if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
-    return 2, (
+    return errors.BAD_INPUT, (
       f"the device's memory is full ({str(error).splitlines()[0][:200]}). "
       "Lower --config.score.batch_tokens or --config.encoder.batch_tokens, set "
       "--config.train.remat=True, or shard the weights with "
       "--config.mesh.fsdp: the run goes on from here. A lower "
       "--config.train.batch_tokens makes other models, and asks for --redo."
     )
+  if isinstance(error, RuntimeError) and _is_of_hosts(error):
+    return errors.LOST, (
+      f"the other hosts do not answer ({str(error).splitlines()[0][:200]}). "
+      "What was whole is kept: start all hosts again."
+    )
   return 1, None
+
+
+def _is_of_hosts(error: RuntimeError) -> bool:
+  """Whether JAX could not reach another host of the run."""
+  import jax
+
+  words = "Gloo", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED"
+  return jax.process_count() > 1 and any(word in str(error) for word in words)
 
 
 def _command() -> str:
@@ -108,9 +121,9 @@ def _run(argv: list[str]) -> None:
 
   from ila_jax import hosts, interrupts
 
-  interrupts.listen()
   if _DISTRIBUTED.value:
     jax.distributed.initialize()
+  interrupts.listen()
   hosts.watch()
   try:
     _run_stages()
