@@ -248,14 +248,8 @@ def read_array(path: epath.PathLike) -> np.ndarray:
 
 @contextlib.contextmanager
 def local(folder: epath.PathLike) -> Iterator[str]:
-  """Yields a local folder: this one, or a copy of one on gs://.
-
-  Raises:
-    checksums.Damaged: the folder has a ledger, and a file is not as it says.
-  """
+  """Yields a local folder: this one, or a copy of one on gs://."""
   if "://" not in str(folder):
-    if os.path.isdir(folder):
-      checksums.check_folder(folder)
     yield os.fspath(folder)
     return
   with tempfile.TemporaryDirectory() as copy:
@@ -265,7 +259,6 @@ def local(folder: epath.PathLike) -> Iterator[str]:
       below = epath.Path(copy) / "1_Pooling"
       below.mkdir()
       _copy_files(epath.Path(folder) / "1_Pooling", below)
-    checksums.check_folder(copy)
     yield copy
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from ila_jax import artifacts, checksums, pipeline
+from ila_jax import artifacts, checksums, errors, pipeline
 from tests import tiny
 
 # One of each kind that a run leaves, and which stages read it.
@@ -49,8 +49,10 @@ KINDS = ("flip", "cut", "empty", "gone")
 def run(tmp_path_factory):
   """A whole run of the smallest kind: (config, workdir)."""
   folder = tmp_path_factory.mktemp("run")
+  rows = tiny.records(220)
+  rows[7]["output"] = ""  # a reject
   config = tiny.config(
-    tiny.write(folder / "pool.jsonl", tiny.records(220)),
+    tiny.write(folder / "pool.jsonl", rows),
     landscape__projection="pca",
     landscape__stability=(),
     score__reference_seeds=(0,),
@@ -95,18 +97,101 @@ def test_the_table_has_every_kind_of_file(run):
   assert made <= {pathlib.PurePath(name).parent for name in FILES}
 
 
+def _copy(whole: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+  return pathlib.Path(shutil.copytree(whole, folder / "work"))
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_damaged_is_named_and_made_anew(run, tmp_path, capsys, name):
   config, whole = run
-  workdir = tmp_path / "work"
-  shutil.copytree(whole, workdir)
+  workdir = _copy(whole, tmp_path)
   kind = KINDS[FILES.index(name) % len(KINDS)]
   _damage(workdir / name, kind)
-  assert not checksums.is_whole(workdir / name)
   with pytest.raises(checksums.Damaged, match=pathlib.PurePath(name).name):
     artifacts.read_bytes(workdir / name)
-  pipeline.run(config, workdir)
-  assert f"{name} is damaged" in capsys.readouterr().err
+  # The base is looked at when a stage asks for it.
+  redo = "scaling" if name.startswith("model") else None
+  pipeline.run(config, workdir, redo=redo)
+  said = capsys.readouterr().err
+  assert said.count("is damaged") == 1
+  assert f"{name} is damaged" in said
   folders = filter(pathlib.Path.is_dir, workdir.iterdir())
   assert not any(map(checksums.find_damage, folders))
   assert _contents(workdir) == _contents(whole)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_shard_of_half_a_stage_is_not_trusted(run, tmp_path, capsys, kind):
+  config, whole = run
+  workdir = _copy(whole, tmp_path)
+  record = artifacts.read_json(workdir / "score/stage.json")
+  artifacts.write_json(workdir / "score/stage.json", record | {"done": False})
+  artifacts.remove(workdir / "score/scores.parquet")
+  _damage(workdir / "score/base-00001.parquet", kind)
+  pipeline.run(config, workdir)
+  said = capsys.readouterr().err
+  # A shard that is not there is one that is to come.
+  assert ("base-00001.parquet is damaged" in said) == (kind != "gone")
+  assert _contents(workdir) == _contents(whole)
+
+
+@pytest.mark.parametrize(
+  ("name", "stage"),
+  [
+    ("pool/records-00002.parquet", "embed"),
+    ("pool/index.parquet", "score"),
+    ("embed/embeddings-00001.npy", "landscape"),
+    ("score/scores.parquet", "landscape"),
+    ("landscape/cells.parquet", "select"),
+    ("landscape/duplicate_pairs.parquet", "select"),
+    ("select/ranking.parquet", "report"),
+  ],
+)
+@pytest.mark.parametrize("kind", ["flip", "gone"])
+def test_nothing_is_computed_from_what_is_damaged(
+  run, tmp_path, name, stage, kind
+):
+  config, whole = run
+  workdir = _copy(whole, tmp_path)
+  _damage(workdir / name, kind)
+  with pytest.raises(checksums.Damaged, match=pathlib.PurePath(name).name):
+    pipeline.run(config, workdir, stages=[stage], redo=stage)
+  assert (workdir / stage / "stage.json").exists()  # What was there is back.
+
+
+@pytest.mark.parametrize("name", ["stage.json", "checksums.json"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stage_without_its_record_is_refused_and_can_be_made_anew(
+  run, tmp_path, name, kind
+):
+  config, whole = run
+  workdir = _copy(whole, tmp_path)
+  if (name, kind) == ("stage.json", "gone"):
+    pytest.skip("a folder that no run recorded")
+  _damage(workdir / "select" / name, kind)
+  with pytest.raises(errors.InputError, match=r"[Rr]emove .*/select"):
+    pipeline.run(config, workdir)
+  shutil.rmtree(workdir / "select")
+  pipeline.run(config, workdir)
+  assert _contents(workdir) == _contents(whole)
+
+
+def test_a_pool_whose_source_is_gone_is_not_made_of_less(run, tmp_path, capsys):
+  config, whole = run
+  workdir = _copy(whole, tmp_path)
+  source = pathlib.Path(config.pool.sources[0])
+  _damage(workdir / "pool/records-00001.parquet", "flip")
+  hidden = source.rename(source.with_suffix(".hidden"))
+  try:
+    with pytest.raises(errors.InputError, match=r"pool\.jsonl"):
+      pipeline.run(config, workdir)
+  finally:
+    hidden.rename(source)
+  assert "records-00001.parquet is damaged" in capsys.readouterr().err
+  pipeline.run(config, workdir)
+  assert _contents(workdir) == _contents(whole)
+
+
+def test_no_checkpoint_stays(run):
+  _, workdir = run
+  assert not list(workdir.rglob("checkpoints-*"))

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from ila_jax import (
   artifacts,
+  checksums,
   errors,
   hardware,
   hub,
@@ -49,6 +50,7 @@ def tokenizer(config: config_lib.Config, workdir: epath.Path) -> Any:
       f"  training a tokenizer on the pool, of up to {vocab:,} entries"
     )
     tokens.train_bpe(_pool_texts(config), vocab_size=vocab, folder=folder)
+  checksums.check_folder(folder)
   with artifacts.local(folder) as here:
     return tokens.load_tokenizer(here)
 
