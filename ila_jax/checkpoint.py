@@ -119,15 +119,18 @@ class Checkpoints:
     """
     like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     while (step := self.latest()) is not None:
-      broken = None
+      reason = "another host cannot read it"
       try:
         found = self._read(step, like)
       except _Broken as error:
-        broken = error
-      # A host may have read its own part well.
-      if mesh.everywhere(broken is None):
-        return found
-      self._let_go(step, broken or _Broken("another host cannot read it"))
+        found, reason = None, str(error)
+      # A host may have read its own part well; the checksum is of all parts.
+      if mesh.everywhere(found is not None):
+        state, run = found
+        if _checksum(state, run["record"]) == run["checksum"]:
+          return state, run["record"]
+        reason = "what was read is not what was saved"
+      self._let_go(step, reason)
     return None
 
   def close(self) -> None:
@@ -160,7 +163,7 @@ class Checkpoints:
           "the folder; nothing was changed."
         )
       for newer, error in broken.items():
-        self._let_go(newer, error)
+        self._let_go(newer, str(error))
       return
     for step, error in broken.items():
       raise errors.InputError(
@@ -180,23 +183,21 @@ class Checkpoints:
     return run
 
   def _read(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
-    """State and record of a step, once they are known to be what was saved."""
+    """The arrays of a step, and the JSON beside them."""
     run = self._read_run(step)
     with _breaks():
       state = self._manager.restore(
         step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
       ).state
-    if _checksum(state, run["record"]) != run["checksum"]:
-      raise _Broken("what was read is not what was saved")
-    return state, run["record"]
+    return state, run
 
-  def _let_go(self, step: int, error: Exception) -> None:
+  def _let_go(self, step: int, reason: str) -> None:
     """Removes a broken checkpoint, so that its step can be saved anew."""
     self._manager.delete(step)
     before = self.latest()
     goes_on = "starts anew" if before is None else f"goes on from step {before}"
     metrics.say(
-      f"  checkpoint {self.folder / str(step)} is damaged ({error}): training "
+      f"  checkpoint {self.folder / str(step)} is damaged ({reason}): training "
       f"{goes_on}"
     )
 

@@ -90,10 +90,12 @@ def read(folder: epath.PathLike) -> Ledger | None:
       for size, crc in entries:
         int(size), int(crc, 16)
   except (ValueError, TypeError, AttributeError) as error:
+    # Of a run's own folder it is of the manifest, which is easily written.
+    of_run = (path.parent / "manifest.json").exists()
     raise errors.InputError(
       f"{path} is damaged ({str(error)[:80]}): nothing tells whether the "
-      f"files beside it are whole. Remove the folder {folder} and run again: "
-      "it is made anew."
+      f"files beside it are whole. Remove {path if of_run else path.parent} "
+      "and run again: it is made anew."
     ) from error
   return ledger
 

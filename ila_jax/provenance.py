@@ -151,7 +151,11 @@ class Stage:
     it. The stage then goes on as if it had been killed before it wrote them.
     """
     gone = set()
-    for path, reason in checksums.find_damage(self.folder).items():
+    damage = checksums.find_damage(self.folder)
+    for name in record.get("folders", []):
+      if not (self.folder / name / checksums.FILE).exists():
+        damage[self.folder / name / checksums.FILE] = "it is missing"
+    for path, reason in damage.items():
       # In a stage that is not done, a file may be yet to come.
       if record["done"] or path.exists():
         metrics.say(f"  {path} is damaged ({reason}): it is made anew")
@@ -160,7 +164,10 @@ class Stage:
       self.account.go_on(record)
       self._write(done=False, extra={"spent": self.account.totals()})
     for path in gone:
-      path.rmtree() if path.is_dir() else artifacts.remove(path)
+      if path.is_dir():
+        path.rmtree()
+      else:
+        artifacts.remove(path)
     return record["done"] and not gone
 
   def keep(self) -> None:
@@ -185,7 +192,13 @@ class Stage:
         "bytes": _bytes_in(self.folder)
       }
       made = fingerprint([self._inputs if output is None else output])
-      self._write(done=True, extra={"output": made, **totals, **extra})
+      folders = sorted(
+        path.name
+        for path in self.folder.iterdir()
+        if path.is_dir() and (path / checksums.FILE).exists()
+      )
+      known = {"output": made, "folders": folders}
+      self._write(done=True, extra=known | totals | extra)
     mesh.barrier(f"{self.name} recorded")
 
   def recorded_inputs(self) -> dict[str, Any]:

@@ -120,6 +120,22 @@ def test_what_is_damaged_is_named_and_made_anew(run, tmp_path, capsys, name):
   assert _contents(workdir) == _contents(whole)
 
 
+@pytest.mark.parametrize("name", ["landscape/map", "finetune/model"])
+@pytest.mark.parametrize("all_of_it", [True, False])
+def test_a_folder_without_its_ledger_is_made_anew(
+  run, tmp_path, capsys, name, all_of_it
+):
+  config, whole = run
+  workdir = _copy(whole, tmp_path)
+  if all_of_it:
+    shutil.rmtree(workdir / name)
+  else:
+    (workdir / name / "checksums.json").unlink()
+  pipeline.run(config, workdir)
+  assert f"{name}/checksums.json is damaged" in capsys.readouterr().err
+  assert _contents(workdir) == _contents(whole)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_shard_of_half_a_stage_is_not_trusted(run, tmp_path, capsys, kind):
   config, whole = run
