@@ -134,7 +134,7 @@ def train(
   with (
     jax.set_mesh(mesh),
     _open(checkpoint_dir, base, data, recipe) as checkpoints,
-    interrupts.deferred() if checkpoints else contextlib.nullcontext(),
+    contextlib.ExitStack() as until_saved,
   ):
     if lora is None:
       start, frozen = base, {}
@@ -147,14 +147,17 @@ def train(
       history.append(_read(metrics, len(history), rates))
       on_step(history[-1])
 
-    pending = None
-    for step in range(len(history), len(steps)):
+    pending, begin = None, len(history)
+    for step in range(begin, len(steps)):
       batch = trainset.batch(
         data, steps[step], width=width, rows=rows, mesh=mesh
       )
       state, metrics = train_step.train_step(
         graphdef, optimizer, mesh, lora, state, frozen, batch, rates[step]
       )
+      if checkpoints and step == begin:
+        # From the first step on, which compiles, there is something to save.
+        until_saved.enter_context(interrupts.deferred())
       # The host reads a step while the device works on the next one.
       if pending is not None:
         report(pending)
