@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -53,7 +53,7 @@ def _sync(path: epath.Path) -> None:
 
 
 @contextlib.contextmanager
-def create(path: epath.PathLike) -> Iterator[BinaryIO]:
+def create(path: epath.PathLike) -> Iterator[checksums.Writer]:
   """Yields a file to write bytes to, which is `path` when the block is done.
 
   Its size and checksum are noted in the folder's ledger. If the block raises,
@@ -102,7 +102,7 @@ def read_bytes(path: epath.PathLike) -> bytes:
     return file.read()
 
 
-def reading(path: epath.PathLike) -> BinaryIO:
+def reading(path: epath.PathLike) -> io.BufferedIOBase:
   """Opens a file for reading, once it is known to be what was written.
 
   Raises:

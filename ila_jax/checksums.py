@@ -11,7 +11,7 @@ import io
 import json
 import os
 import zlib
-from typing import Any, BinaryIO
+from typing import Any
 
 from etils import epath
 
@@ -19,7 +19,7 @@ from ila_jax import errors
 
 FILE = "checksums.json"
 # Bytes that are read at once.
-_CHUNK = 2**20
+_CHUNK = 2**16
 # Files that this process has found whole, as they were then.
 _SEEN: dict[str, tuple[Any, ...]] = {}
 
@@ -49,7 +49,7 @@ class Writer(io.RawIOBase):
   (3, [3, '352441c2'])
   """
 
-  def __init__(self, file: BinaryIO):
+  def __init__(self, file: Any):
     super().__init__()
     self._file, self._size, self._crc = file, 0, 0
 

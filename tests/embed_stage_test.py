@@ -167,18 +167,17 @@ def bucket(tmp_path, monkeypatch):
   def here(path):
     return os.fspath(path).replace("gs://pool", str(tmp_path / "cloud"))
 
-  def glob(true, path):
-    found = true(here(path))
-    if "://" not in os.fspath(path):
-      return found
-    return [f.replace(str(tmp_path / "cloud"), "gs://pool") for f in found]
+  def there(true, path):
+    return true(here(path))
 
   def copy(true, path, target, *, overwrite):
     copied.append(os.path.basename(path))
     true(here(path), target, overwrite=overwrite)
 
   opened = testing.mock_epath(
-    glob=glob, copy=copy, open=lambda true, path, mode: true(here(path), mode)
+    **dict.fromkeys(("exists", "stat", "listdir"), there),
+    copy=copy,
+    open=lambda true, path, mode: true(here(path), mode),
   )
   with opened:
     yield x, copied, disk

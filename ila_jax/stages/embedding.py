@@ -108,11 +108,11 @@ class Rows:
 
 
 def paths(workdir: epath.PathLike) -> list[epath.Path]:
-  """The file of each shard: one for every shard of the pool."""
-  return [
-    shards.path(workdir, "embed", "embeddings", shard, "npy")
-    for shard in range(shards.count(workdir))
-  ]
+  """The file of each shard that was written, in their order."""
+  folder = epath.Path(workdir) / "embed"
+  # One that is missing stands in the ledger.
+  names = checksums.read(folder) or [path.name for path in folder.iterdir()]
+  return [folder / name for name in sorted(names) if name.endswith(".npy")]
 
 
 def _shards_of(files: list[epath.Path]) -> Callable[[int], np.ndarray]:
@@ -208,7 +208,10 @@ def _todo(
   workdir: epath.Path,
 ) -> Iterator[tuple[epath.Path, int, list[str] | None]]:
   """Each shard's file, rows and prompts; no prompts where the file is there."""
-  targets = paths(workdir)
+  targets = [
+    shards.path(workdir, "embed", "embeddings", shard, "npy")
+    for shard in range(shards.count(workdir))
+  ]
   done = shards.done(targets)
 
   def read(shard: int) -> tuple[int, list[str] | None]:
