@@ -1,7 +1,8 @@
 """Files that are whole or absent: JSON, JSON lines, Parquet, arrays.
 
-Every file is written under a temporary name and renamed when it is whole, by
-the first host only; all hosts read.
+Every file is written under a temporary name and renamed when it is whole and
+on the disk, by the first host only; all hosts read. What was written stands in
+the folder's `checksums.json`, and is compared with it when it is read.
 """
 
 import contextlib
@@ -17,31 +18,98 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from etils import epath
 
-from ila_jax import errors, folders, mesh
+from ila_jax import checksums, errors, folders, mesh
 
 
 @contextlib.contextmanager
 def atomic(path: epath.PathLike) -> Iterator[epath.Path]:
   """Yields a temporary name beside `path`, renamed when the block is done.
 
-  If the block raises, the temporary file goes and `path` is as it was.
+  If the block raises, the temporary file goes and `path` is as it was. Files
+  that checksums are kept of are written by `create`.
   """
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = folders.temporary(path)
   try:
     yield temporary
+    _sync(temporary)
     temporary.replace(path)
+    _sync(path.parent)
   except BaseException:
     temporary.unlink(missing_ok=True)
     raise
 
 
+def _sync(path: epath.Path) -> None:
+  """Waits until a local file, or the names in a folder, are on the disk."""
+  if "://" in os.fspath(path):
+    return
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
+
+
+@contextlib.contextmanager
+def create(path: epath.PathLike) -> Iterator[checksums.Writer]:
+  """Yields a file to write bytes to, which is `path` when the block is done.
+
+  Its size and checksum are noted in the folder's ledger. If the block raises,
+  all is as it was. On the first host only.
+  """
+  path = epath.Path(path)
+  with atomic(path) as temporary:
+    with temporary.open("wb") as file:
+      writer = checksums.Writer(file)
+      yield writer
+    ledger = checksums.read(path.parent) or {}
+    # A kill before the renaming leaves the file that was there.
+    known = [
+      entry for entry in ledger.get(path.name, []) if entry != writer.entry
+    ]
+    ledger[path.name] = [writer.entry, *known[:1]]
+    _write_ledger(path.parent, ledger)
+
+
+def remove(path: epath.PathLike) -> None:
+  """Removes a file, if it is there, and its entry in the folder's ledger."""
+  path = epath.Path(path)
+  ledger = checksums.read(path.parent)
+  if ledger is not None and ledger.pop(path.name, None) is not None:
+    _write_ledger(path.parent, ledger)
+  path.unlink(missing_ok=True)
+
+
+def _write_ledger(folder: epath.Path, ledger: checksums.Ledger) -> None:
+  with atomic(folder / checksums.FILE) as temporary:
+    temporary.write_bytes(checksums.text(ledger))
+
+
 def write_bytes(path: epath.PathLike, content: bytes) -> None:
   """Writes a whole file atomically, on the first host only."""
-  if mesh.is_writer():
-    with atomic(path) as temporary:
-      temporary.write_bytes(content)
+  write_chunks(path, [content])
+
+
+def read_bytes(path: epath.PathLike) -> bytes:
+  """Reads a whole file.
+
+  Raises:
+    checksums.Damaged: it is missing, or not what was written.
+  """
+  with reading(path) as file:
+    return file.read()
+
+
+def reading(path: epath.PathLike) -> io.BufferedIOBase:
+  """Opens a file for reading, once it is known to be what was written.
+
+  Raises:
+    checksums.Damaged: it is missing, or it is not.
+  """
+  checksums.check(path)
+  return epath.Path(path).open("rb")
 
 
 def write_chunks(path: epath.PathLike, chunks: Iterable[bytes]) -> None:
@@ -53,7 +121,7 @@ def write_chunks(path: epath.PathLike, chunks: Iterable[bytes]) -> None:
     for _ in chunks:
       pass
     return
-  with atomic(path) as temporary, temporary.open("wb") as file:
+  with create(path) as file:
     for chunk in chunks:
       file.write(chunk)
 
@@ -68,11 +136,11 @@ def read_json(path: epath.PathLike) -> Any:
   """Reads one JSON value.
 
   Raises:
-    errors.InputError: the file is not JSON.
+    errors.InputError: the file is damaged, or not JSON.
   """
   try:
-    return json.loads(epath.Path(path).read_text())
-  except json.JSONDecodeError as error:
+    return json.loads(read_bytes(path))
+  except ValueError as error:
     raise errors.InputError(
       f"{path} is damaged: it is not JSON ({error}). Remove it, or use "
       "another --workdir."
@@ -81,11 +149,8 @@ def read_json(path: epath.PathLike) -> Any:
 
 def write_lines(path: epath.PathLike, lines: Iterable[str]) -> None:
   """Writes lines of text, each with its own end, as they come, atomically."""
-  if not mesh.is_writer():
-    return
-  with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-    for line in lines:
-      file.write(line)
+  if mesh.is_writer():
+    write_chunks(path, (line.encode() for line in lines))
 
 
 def json_line(value: Any) -> str:
@@ -117,7 +182,7 @@ def read_jsonl(path: epath.PathLike) -> list[Any]:
   path = epath.Path(path)
   if not path.exists():
     return []
-  with path.open(encoding="utf-8") as file:
+  with reading(path) as file:
     return [json.loads(line) for line in file]
 
 
@@ -128,7 +193,7 @@ def write_table(
   if not mesh.is_writer():
     return
   table = columns if isinstance(columns, pa.Table) else pa.table(columns)
-  with atomic(path) as temporary, temporary.open("wb") as file:
+  with create(path) as file:
     pq.write_table(table, file, compression="zstd")
 
 
@@ -140,7 +205,7 @@ def read_table(
   Raises:
     errors.InputError: the file is damaged.
   """
-  with epath.Path(path).open("rb") as file:
+  with reading(path) as file:
     try:
       table = pq.read_table(file, columns=columns)
     except pa.ArrowException as error:
@@ -172,8 +237,12 @@ def write_array(path: epath.PathLike, array: np.ndarray) -> None:
 
 
 def read_array(path: epath.PathLike) -> np.ndarray:
-  """Reads one .npy array; pickled objects are refused."""
-  with epath.Path(path).open("rb") as file:
+  """Reads one .npy array; pickled objects are refused.
+
+  Raises:
+    checksums.Damaged: the file is missing, or not what was written.
+  """
+  with reading(path) as file:
     return np.load(file, allow_pickle=False)
 
 

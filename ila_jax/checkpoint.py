@@ -2,17 +2,29 @@
 
 One folder belongs to one run. Every checkpoint in it carries the fingerprint
 of that run (data, model, hyper-parameters), and a run never reads or writes
-the folder of another one.
+the folder of another one; and a checksum of what it holds.
 """
 
+import contextlib
+import functools
+import sys
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from jax import lax
+from jax import numpy as jnp
 from jaxtyping import PyTree
 
-from ila_jax import errors
+from ila_jax import errors, mesh, metrics, provenance
+
+
+class _Broken(Exception):
+  """A checkpoint that cannot be read, or is not what was saved."""
 
 
 class Checkpoints:
@@ -43,20 +55,18 @@ class Checkpoints:
       keep: how many checkpoints to keep.
 
     Raises:
-      errors.InputError: the folder cannot be written, or its newest
-        checkpoint is damaged or of another run; nothing is changed.
+      errors.InputError: the folder cannot be written, or is another run's, or
+        has no checkpoint that tells whose it is; nothing is changed.
     """
     self.folder = epath.Path(folder).absolute()
     self._fingerprint = fingerprint
-    self._record = None
     try:
       self._manager = ocp.CheckpointManager(
         self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=keep)
       )
     except OSError as error:
       raise self._unwritable(error) from error
-    if self.latest() is not None:
-      self._record = self._read_record()
+    self._find()
 
   def __enter__(self) -> "Checkpoints":
     return self
@@ -74,7 +84,11 @@ class Checkpoints:
     Raises:
       errors.InputError: the disk is full or the folder cannot be written.
     """
-    run = {"fingerprint": self._fingerprint, "record": record}
+    run = {
+      "fingerprint": self._fingerprint,
+      "checksum": _checksum(state, record),
+      "record": record,
+    }
     try:
       self._manager.save(
         step,
@@ -90,29 +104,34 @@ class Checkpoints:
     except (OSError, ValueError) as error:
       raise self._unwritable(error) from error
 
-  def restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
-    """Reads the newest checkpoint.
+  def restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any]] | None:
+    """Reads the newest checkpoint that is whole.
+
+    One that is damaged is told of and removed, and the one before it is read.
 
     Args:
       like: arrays (or `jax.ShapeDtypeStruct`) of the wanted shape, dtype and
         sharding.
 
     Returns:
-      The state, placed as `like`, and the record, as they were saved.
-
-    Raises:
-      errors.InputError: the arrays are damaged or of another shape.
+      The state, placed as `like`, and the record, as they were saved; None if
+      no checkpoint is whole.
     """
     like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    try:
-      restored = self._manager.restore(
-        self.latest(),
-        args=ocp.args.Composite(state=ocp.args.StandardRestore(like)),
-      )
-    # Orbax raises a plain Exception where TensorStore cannot read.
-    except Exception as error:
-      raise self._damaged(error) from error
-    return restored.state, self._record
+    while (step := self.latest()) is not None:
+      reason = "another host cannot read it"
+      try:
+        found = self._read(step, like)
+      except _Broken as error:
+        found, reason = None, str(error)
+      # A host may have read its own part well; the checksum is of all parts.
+      if mesh.everywhere(found is not None):
+        state, run = found
+        if _checksum(state, run["record"]) == run["checksum"]:
+          return state, run["record"]
+        reason = "what was read is not what was saved"
+      self._let_go(step, reason)
+    return None
 
   def close(self) -> None:
     """Waits until the last checkpoint is whole.
@@ -127,28 +146,59 @@ class Checkpoints:
     finally:
       self._manager.close()
 
-  def _read_record(self) -> dict[str, Any]:
-    try:
-      run = self._manager.restore(
-        self.latest(), args=ocp.args.Composite(run=ocp.args.JsonRestore())
-      ).run
-      fingerprint, record = run["fingerprint"], run["record"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-      raise self._damaged(error) from error
-    if fingerprint != self._fingerprint:
+  def _find(self) -> None:
+    """Makes sure that the folder is this run's; lets go of broken records."""
+    broken: dict[int, Exception] = {}
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        run = self._read_run(step)
+      except _Broken as error:
+        broken[step] = error
+        continue
+      if run["fingerprint"] != self._fingerprint:
+        raise errors.InputError(
+          f"{self.folder} holds checkpoints of another run: its fingerprint is "
+          f"{run['fingerprint']}, this run's is {self._fingerprint} (other "
+          "data, model or training fields). Use another --workdir, or remove "
+          "the folder; nothing was changed."
+        )
+      for newer, error in broken.items():
+        self._let_go(newer, str(error))
+      return
+    for step, error in broken.items():
       raise errors.InputError(
-        f"{self.folder} holds checkpoints of another run: its fingerprint is "
-        f"{fingerprint}, this run's is {self._fingerprint} (other data, model "
-        "or training fields). Use another --workdir, or remove the folder; "
-        "nothing was changed."
+        f"{self.folder / str(step)} is not a whole checkpoint of ila_jax "
+        f"({error}), and there is no other. Remove {self.folder}: training "
+        "then starts at its first step; nothing was changed."
       )
-    return record
 
-  def _damaged(self, error: Exception) -> errors.InputError:
-    return errors.InputError(
-      f"{self.folder / str(self.latest())} is not a whole checkpoint of "
-      f"ila_jax ({_short(error)}). Remove that folder to go on from the "
-      "one before it, or use another --workdir; nothing was changed."
+  def _read_run(self, step: int) -> dict[str, Any]:
+    """The JSON beside the arrays: fingerprint, checksum, record."""
+    with _breaks():
+      run = self._manager.restore(
+        step, args=ocp.args.Composite(run=ocp.args.JsonRestore())
+      ).run
+      if run.keys() != {"fingerprint", "checksum", "record"}:
+        raise ValueError(f"its record has {sorted(run)}")
+    return run
+
+  def _read(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+    """The arrays of a step, and the JSON beside them."""
+    run = self._read_run(step)
+    with _breaks():
+      state = self._manager.restore(
+        step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
+      ).state
+    return state, run
+
+  def _let_go(self, step: int, reason: str) -> None:
+    """Removes a broken checkpoint, so that its step can be saved anew."""
+    self._manager.delete(step)
+    before = self.latest()
+    goes_on = "starts anew" if before is None else f"goes on from step {before}"
+    metrics.say(
+      f"  checkpoint {self.folder / str(step)} is damaged ({reason}): training "
+      f"{goes_on}"
     )
 
   def _unwritable(self, error: Exception) -> errors.InputError:
@@ -156,6 +206,54 @@ class Checkpoints:
       f"{self.folder} cannot be written ({_short(error)}). Free space "
       "there, or choose another --workdir; whole checkpoints were kept."
     )
+
+
+@contextlib.contextmanager
+def _breaks() -> Iterator[None]:
+  """Takes what goes wrong in reading for damage, but for what is not."""
+  try:
+    yield
+  # What cannot be found may have been removed; what may not be read, or finds
+  # no memory, is whole all the same.
+  except (FileNotFoundError, NotADirectoryError) as error:
+    raise _Broken(_short(error)) from error
+  except (OSError, MemoryError, jax.errors.JaxRuntimeError):
+    raise
+  # Orbax raises a plain Exception where TensorStore cannot read.
+  except Exception as error:
+    sys.unraisablehook = functools.partial(_hush, sys.unraisablehook)
+    raise _Broken(_short(error)) from error
+
+
+def _hush(hook: Callable[[Any], Any], unraisable: Any) -> None:
+  """Lets pass what the reads say that Orbax gave up when one of them failed."""
+  said = f"{unraisable.exc_value} {unraisable.object!r}"
+  if "Event loop is closed" not in said and "_read_array_index" not in said:
+    hook(unraisable)
+
+
+def _checksum(state: PyTree, record: dict[str, Any]) -> str:
+  """Of all bits of the arrays, whatever their sharding, and of the record."""
+  sums = mesh.fetch([_sum(leaf) for leaf in jax.tree.leaves(state)])
+  content = np.array(sums, np.uint32).tobytes()
+  return f"{zlib.crc32(content):08x}-{provenance.fingerprint(record)}"
+
+
+@jax.jit
+def _sum(array):
+  """sum_i bits_i (2 i + 1) mod 2^32: one flipped bit changes it.
+
+  A sum of integers has one value in every order: the mesh does not count.
+  """
+  if array.dtype == jnp.bool_:
+    array = array.astype(jnp.uint8)
+  unsigned = f"uint{8 * array.dtype.itemsize}"
+  bits = lax.bitcast_convert_type(array, unsigned).astype(jnp.uint32)
+  place = jnp.zeros(array.shape, jnp.uint32)
+  for axis, size in enumerate(array.shape):
+    along = lax.broadcasted_iota(jnp.uint32, array.shape, axis)
+    place = place * jnp.uint32(size) + along
+  return jnp.sum(bits * (2 * place + 1), dtype=jnp.uint32)
 
 
 def _short(error: Exception) -> str:

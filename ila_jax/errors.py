@@ -1,4 +1,7 @@
-"""The one exception that is the user's to mend."""
+"""The one exception that is the user's to mend, and exit statuses."""
+
+# Of bad input; of a run that may go well if it is started again (EX_TEMPFAIL).
+BAD_INPUT, LOST = 2, 75
 
 
 class InputError(Exception):

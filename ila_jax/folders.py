@@ -9,6 +9,8 @@ import secrets
 
 from etils import epath
 
+from ila_jax import checksums
+
 # In a folder that is being removed.
 _MARK = ".removed"
 # The first form is that of version 0.1, which knew processes only.
@@ -28,14 +30,15 @@ def temporary(path: epath.PathLike) -> epath.Path:
 
 
 def visible(folder: epath.PathLike) -> set[epath.Path]:
-  """What is in a folder, without a lock and what a killed writer left."""
+  """What is in a folder, but for lock, ledger and what dead writers left."""
   folder = epath.Path(folder)
   if not folder.exists():
     return set()
   return {
     path
     for path in folder.iterdir()
-    if path.name not in (LOCK, _MARK) and not _TEMPORARY.fullmatch(path.name)
+    if path.name not in (LOCK, _MARK, checksums.FILE)
+    and not _TEMPORARY.fullmatch(path.name)
   }
 
 

@@ -5,6 +5,7 @@ Any field of configs/common.py is set with --config.SECTION.FIELD=VALUE.
 
 import errno
 import os
+import shlex
 import sys
 
 from absl import flags
@@ -45,50 +46,99 @@ _MENDABLE = frozenset(
 
 
 def main() -> int:
-  """Runs the command line; returns the exit status: 0, or 2 for bad input.
+  """Runs the command line; returns the exit status.
 
-  Whatever else goes wrong is a bug, and is left to be seen.
+  0: done. 2: bad input, to be mended. 75: another host of the run is gone;
+  start it again. 130 and 143: stopped by SIGINT or SIGTERM. Whatever else goes
+  wrong is a bug, and is left to be seen.
   """
   if {"--help", "-h", "--helpfull"} & set(sys.argv):
     print(__doc__ + flags.FLAGS.module_help(sys.modules[__name__]))
     return 0
   try:
     _run(sys.argv)
-  except errors.InputError as error:
-    return _refuse(str(error))
-  except OSError as error:
-    if error.errno not in _MENDABLE:
+  except BaseException as error:
+    status, message = _explain(error)
+    if message is None:
       raise
-    return _refuse(
+    print(f"ila_jax: {message}", file=sys.stderr)
+    return status
+  return 0
+
+
+def _explain(error: BaseException) -> tuple[int, str | None]:
+  """The exit status, and what the user can do; None of a bug."""
+  if isinstance(error, errors.InputError):
+    return errors.BAD_INPUT, str(error)
+  if isinstance(error, KeyboardInterrupt):
+    said = getattr(error, "kept", "") or "what was whole is kept"
+    status = getattr(error, "status", 130)
+    name = "SIGINT" if status == 130 else "SIGTERM"
+    return status, f"stopped by {name}; {said}. Go on with: {_command()}"
+  if isinstance(error, OSError) and error.errno in _MENDABLE:
+    return errors.BAD_INPUT, (
       f"{error.strerror}: {error.filename or 'the disk'}. Nothing that was "
       "whole is lost: mend it and run the same command again, which goes on "
       "from here."
     )
-  except RuntimeError as error:
-    if "RESOURCE_EXHAUSTED" not in str(error):
-      raise
-    return _refuse(
+  if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+    return errors.BAD_INPUT, (
       f"the device's memory is full ({str(error).splitlines()[0][:200]}). "
       "Lower --config.score.batch_tokens or --config.encoder.batch_tokens, set "
       "--config.train.remat=True, or shard the weights with "
       "--config.mesh.fsdp: the run goes on from here. A lower "
       "--config.train.batch_tokens makes other models, and asks for --redo."
     )
-  return 0
+  if isinstance(error, RuntimeError) and _is_of_hosts(error):
+    return errors.LOST, (
+      f"the other hosts do not answer ({str(error).splitlines()[0][:200]}). "
+      "What was whole is kept: start all hosts again."
+    )
+  return 1, None
 
 
-def _refuse(message: str) -> int:
-  print(f"ila_jax: {message}", file=sys.stderr)
-  return 2
+def _is_of_hosts(error: RuntimeError) -> bool:
+  """Whether JAX could not reach another host of the run."""
+  import jax
+
+  words = "Gloo", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED"
+  return jax.process_count() > 1 and any(word in str(error) for word in words)
+
+
+def _command() -> str:
+  """The command that goes on: a --redo has begun, and is not begun again."""
+  words = sys.argv[1:]
+  kept = [
+    word
+    for before, word in zip(["", *words], words, strict=False)
+    if "--redo" not in (before, word) and not word.startswith("--redo=")
+  ]
+  return f"python -m ila_jax {shlex.join(kept)}"
 
 
 def _run(argv: list[str]) -> None:
   _parse_flags(argv)
-  from ila_jax import config as config_lib
-  from ila_jax import hardware, pipeline
+  from ila_jax import hardware, hosts, interrupts
 
   if _DISTRIBUTED.value:
     hardware.join_hosts()
+  interrupts.listen()
+  hosts.watch()
+  try:
+    _run_stages()
+  except interrupts.Stopped:
+    hosts.rest()  # All hosts stop at the same place.
+    raise
+  except BaseException as error:
+    status, message = _explain(error)
+    hosts.leave(status, message or f"{type(error).__name__}: {error}")
+    raise
+  hosts.rest()
+
+
+def _run_stages() -> None:
+  from ila_jax import config as config_lib
+  from ila_jax import pipeline
 
   workdir = os.path.expanduser(_WORKDIR.value)
   stages = config_lib.STAGES if _STAGES.value is None else _STAGES.value

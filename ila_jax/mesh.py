@@ -127,6 +127,18 @@ def agree(flags: list[bool]) -> list[bool]:
   return np.asarray(said).astype(np.bool_).tolist()
 
 
+def everywhere(flag: bool) -> bool:
+  """Whether a flag is set on every host.
+
+  >>> everywhere(True)
+  True
+  """
+  if jax.process_count() == 1:
+    return flag
+  flags = multihost_utils.process_allgather(np.array(flag))
+  return bool(np.all(flags))
+
+
 def barrier(name: str) -> None:
   """Waits until every host is here, so that all see what the first wrote."""
   if jax.process_count() > 1:

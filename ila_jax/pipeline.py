@@ -24,6 +24,7 @@ from ila_jax import (
   folders,
   hardware,
   hub,
+  interrupts,
   metrics,
   provenance,
   run_folder,
@@ -123,6 +124,7 @@ def _run_claimed(
       for name in config_lib.STAGES:
         if name in stages:
           _run_stage(config, workdir, mesh, name)
+          interrupts.point()
   except errors.InputError:
     if redo and not _record(workdir, redo).get("done"):
       _put_back(workdir)
@@ -169,7 +171,7 @@ def _set_aside(workdir: epath.Path, redo: str) -> None:
   gone = _made_with(redo)
   names = [name for name in reversed(config_lib.STAGES) if name in gone]
   # All are looked at, on every host, before the first one moves.
-  names = [name for name in names if provenance.record(workdir / name)]
+  names = [name for name in names if provenance.read_record(workdir / name)]
   mesh_lib.barrier("old stages looked at")
   if mesh_lib.is_writer():
     for name in names:
@@ -192,7 +194,7 @@ def _made_with(stage: str) -> set[str]:
 def _set_aside_names(workdir: epath.Path) -> list[str]:
   """The stages that are set aside, in their order."""
   old = workdir / run_folder.OLD
-  return [n for n in config_lib.STAGES if provenance.record(old / n)]
+  return [n for n in config_lib.STAGES if provenance.read_record(old / n)]
 
 
 def _put_back(workdir: epath.Path) -> None:
@@ -218,7 +220,7 @@ def _throw_away(workdir: epath.Path) -> None:
 
 
 def _record(workdir: epath.Path, name: str) -> dict[str, Any]:
-  return provenance.record(workdir / name) or {}
+  return provenance.read_record(workdir / name)
 
 
 def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:

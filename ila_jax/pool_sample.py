@@ -69,8 +69,7 @@ def draw(config: config_lib.Config, workdir: epath.Path) -> Sample:
   Raises:
     errors.InputError: sources or a tokenizer that cannot be read.
   """
-  record = workdir / "pool" / provenance.RECORD
-  if record.exists() and artifacts.read_json(record)["done"]:
+  if provenance.read_record(workdir / "pool").get("done"):
     return _of_stage(config, workdir)
   begin = time.monotonic()
   texts: list[str] = []

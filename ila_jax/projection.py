@@ -26,7 +26,7 @@ from ila_jax import (
   tsne,
 )
 
-ABOUT, _ARRAYS = "projection.json", "projection.safetensors"
+FILES = ABOUT, _ARRAYS = "projection.json", "projection.safetensors"
 _VERSION = 1
 _KEYS = {"name", "version", "width", "dimensions", "notes", "arrays"}
 
@@ -215,7 +215,7 @@ def load(folder: epath.PathLike, *, width: int | None = None) -> Map:
   """
   about = read_about(folder, width=width)
   try:
-    content = (epath.Path(folder) / _ARRAYS).read_bytes()
+    content = artifacts.read_bytes(epath.Path(folder) / _ARRAYS)
     arrays = safetensors.numpy.load(content)
   except safetensors.SafetensorError as error:
     raise _damaged(folder) from error

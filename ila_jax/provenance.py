@@ -15,7 +15,7 @@ import jax
 from etils import epath
 
 import ila_jax
-from ila_jax import artifacts, errors, folders, hashes, hub, mesh, metrics
+from ila_jax import artifacts, checksums, errors, folders, mesh, metrics
 
 RECORD = "stage.json"
 # What may change a result and is no input: told, and not refused.
@@ -30,67 +30,6 @@ def fingerprint(value: Any) -> str:
   """
   text = json.dumps(value, sort_keys=True, ensure_ascii=False)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def signature(
-  path: epath.PathLike,
-  *,
-  patterns: tuple[str, ...] = ("*",),
-  workdir: epath.PathLike | None = None,
-) -> dict[str, Any] | None:
-  """Tells whether files are what they were: by name, size and whole content.
-
-  Args:
-    path: a file, or a folder, whose own files count.
-    patterns: of the files of a folder that count, see `hub.files`.
-    workdir: folder of the run, which keeps the hashes of large files.
-
-  Returns:
-    {name in the folder: {"bytes": size, "sha256": digest}}; None where there
-    is nothing.
-
-  Raises:
-    errors.InputError: a pipe or a device.
-
-  >>> signature("no/such/folder") is None
-  True
-  """
-  path = epath.Path(path)
-  if not path.exists():
-    return None
-  found = {path.name: path}
-  if path.is_dir():
-    found = hub.files(path, patterns)
-  signed = hashes.of_files(list(found.values()), workdir=workdir)
-  return dict(zip(found, signed, strict=True))
-
-
-def model_signature(
-  path: epath.PathLike,
-  *,
-  patterns: tuple[str, ...] = hub.ENCODER,
-  workdir: epath.PathLike | None = None,
-) -> dict[str, Any] | str | None:
-  """Tells whether a model's files, or the revision of its name, are the same.
-
-  Args:
-    path: a folder, or a name that `hub.find` knows.
-    patterns: of the files that count: `hub.TOKENIZER`, `DECODER`, `ENCODER`.
-    workdir: as `signature` takes it.
-
-  Returns:
-    `signature` of the folder, or the commit that the name stands for now; None
-    on all hosts but the first, which looks for all.
-
-  Raises:
-    errors.InputError: a name that neither the Hub nor the cache has.
-  """
-  if not mesh.is_writer():
-    return None
-  found = signature(path, patterns=patterns, workdir=workdir)
-  if found is None:
-    return hub.find(path, with_weights=False).name
-  return found
 
 
 class Stage:
@@ -142,11 +81,12 @@ class Stage:
   def _claim(self, replace: str) -> bool:
     """Looks at the folder; makes it this run's if it is free."""
     folders.finish_removal(self.folder)
-    found = record(self.folder)
-    if found is not None:
+    found = read_record(self.folder)
+    if found:
       changed = list(_differences(found["inputs"], self._inputs))
       if not changed:
-        return self._go_on(found)
+        self._tell_versions(found)
+        return self._mend(found)
       unfinished = not found["done"]
       empty = folders.visible(self.folder) == {self._record}
       if not (
@@ -159,13 +99,12 @@ class Stage:
     self._write(done=False, extra={})
     return False
 
-  def _go_on(self, found: dict[str, Any]) -> bool:
-    """Takes over what was spent; tells of another version that was at work."""
-    self.account.go_on(found.get("spent", {}))
+  def _tell_versions(self, found: dict[str, Any]) -> None:
+    """Tells of another version of ila_jax or JAX that was at work here."""
     theirs = found.get("versions", {})
     self._before = found.get("versions_before", [])
     if theirs == VERSIONS:
-      return found["done"]
+      return
     made = "was made" if found["done"] else "was begun"
     metrics.say(
       f"  note: stage {self.name} {made} by {_versions(theirs)}, and this is "
@@ -175,7 +114,33 @@ class Stage:
     if not found["done"]:
       self._before = [*self._before, theirs]
       self._write(done=False, extra={"spent": found.get("spent", {})})
-    return found["done"]
+
+  def _mend(self, found: dict[str, Any]) -> bool:
+    """Removes what is damaged; returns whether the stage is done and whole.
+
+    What is damaged in a folder below, a model or a map, takes that folder with
+    it. The stage then goes on as if it had been killed before it wrote them.
+    """
+    gone = set()
+    damage = checksums.find_damage(self.folder)
+    for name in found.get("folders", []):
+      if not (self.folder / name / checksums.FILE).exists():
+        damage[self.folder / name / checksums.FILE] = "it is missing"
+    for path, reason in damage.items():
+      # In a stage that is not done, a file may be yet to come.
+      if found["done"] or path.exists():
+        metrics.say(f"  {path} is damaged ({reason}): it is made anew")
+      gone.add(path if path.parent == self.folder else path.parent)
+    # What is done and damaged has its account beside, not below, "spent".
+    self.account.go_on(found if found["done"] else found.get("spent", {}))
+    if gone and found["done"]:
+      self._write(done=False, extra={"spent": self.account.totals()})
+    for path in gone:
+      if path.is_dir():
+        folders.remove(path)
+      else:
+        artifacts.remove(path)
+    return found["done"] and not gone
 
   def keep(self) -> None:
     """Notes what was spent so far, for the account of a resumed run."""
@@ -199,13 +164,19 @@ class Stage:
         "bytes": _bytes_in(self.folder)
       }
       made = fingerprint([self._inputs if output is None else output])
-      self._write(done=True, extra={"output": made, **totals, **extra})
+      below = sorted(
+        path.name
+        for path in self.folder.iterdir()
+        if path.is_dir() and (path / checksums.FILE).exists()
+      )
+      known = {"output": made, "folders": below}
+      self._write(done=True, extra=known | totals | extra)
     mesh.barrier(f"{self.name} recorded")
 
   def recorded_inputs(self) -> dict[str, Any]:
     """The inputs that the folder's finished content was made from, or {}."""
-    found = record(self.folder) or {"done": False}
-    return found["inputs"] if found["done"] else {}
+    found = read_record(self.folder)
+    return found["inputs"] if found.get("done") else {}
 
   def _write(self, *, done: bool, extra: dict[str, Any]) -> None:
     artifacts.write_json(
@@ -229,22 +200,30 @@ class Stage:
     )
 
 
-def record(folder: epath.PathLike) -> dict[str, Any] | None:
-  """The record of a stage's folder; None where there is nothing.
+def read_record(folder: epath.PathLike) -> dict[str, Any]:
+  """What a stage has noted in its folder; {} where there is nothing.
 
   Raises:
-    errors.InputError: the folder holds files and no record of ila_jax.
+    errors.InputError: the folder holds files and no record of ila_jax, or the
+      record or the ledger beside it is damaged.
+
+  >>> read_record("no/such/folder")
+  {}
   """
   folder = epath.Path(folder)
   path = folder / RECORD
   if not path.exists():
     if not folders.visible(folder):
-      return None
+      return {}
     raise _foreign(folder, f"there is no {RECORD}")
+  is_ours = checksums.read(folder) is not None
   try:
     found = artifacts.read_json(path)
-  except errors.InputError:
-    raise _foreign(folder, f"its {RECORD} is damaged") from None
+  except errors.InputError as error:
+    if not is_ours:
+      raise _foreign(folder, f"its {RECORD} is damaged") from None
+    reason = getattr(error, "reason", error)
+    raise _damaged(folder, f"{RECORD}: {reason}") from error
   if not (
     isinstance(found, dict)
     and found.get("stage") == folder.name
@@ -252,6 +231,8 @@ def record(folder: epath.PathLike) -> dict[str, Any] | None:
     and isinstance(found.get("done"), bool)
   ):
     raise _foreign(folder, f"its {RECORD} is another program's")
+  if not is_ours:
+    raise _damaged(folder, f"{checksums.FILE} is missing")
   return found
 
 
@@ -259,6 +240,14 @@ def _foreign(folder: epath.Path, why: str) -> errors.InputError:
   return errors.InputError(
     f"--workdir: {folder} holds files that no run of ila_jax recorded ({why}). "
     "Move that folder away, or use another --workdir; nothing was changed."
+  )
+
+
+def _damaged(folder: epath.Path, reason: str) -> errors.InputError:
+  return errors.InputError(
+    f"{folder} does not tell what made it and whether it is whole ({reason}). "
+    "Remove that folder and run again: it is made anew, and what was made from "
+    "it is kept."
   )
 
 
@@ -325,9 +314,8 @@ def output(workdir: epath.PathLike, stage: str) -> str:
   Raises:
     errors.InputError: the stage has not been run to its end.
   """
-  path = epath.Path(workdir) / stage / RECORD
-  found = artifacts.read_json(path) if path.exists() else {"done": False}
-  if not found["done"]:
+  found = read_record(epath.Path(workdir) / stage)
+  if not found.get("done"):
     raise errors.InputError(
       f"--stages: stage {stage!r} is needed and has not finished in "
       f"{workdir}. Add it to --stages, or leave --stages out to run all."

@@ -1,11 +1,72 @@
-"""What the name of a data set stands for now: version, files or commit."""
+"""What a path or a name stands for now: files, version or commit."""
 
 import pathlib
 from typing import Any
 
 from etils import epath
 
-from ila_jax import docstrings, errors, hashes, metrics, provenance
+from ila_jax import docstrings, errors, hashes, hub, mesh, metrics, provenance
+
+
+def of_path(
+  path: epath.PathLike,
+  *,
+  patterns: tuple[str, ...] = ("*",),
+  workdir: epath.PathLike | None = None,
+) -> dict[str, Any] | None:
+  """Tells whether files are what they were: by name, size and whole content.
+
+  Args:
+    path: a file, or a folder, whose own files count.
+    patterns: of the files of a folder that count, see `hub.files`.
+    workdir: folder of the run, which keeps the hashes of large files.
+
+  Returns:
+    {name in the folder: {"bytes": size, "sha256": digest}}; None where there
+    is nothing.
+
+  Raises:
+    errors.InputError: a pipe or a device.
+
+  >>> of_path("no/such/folder") is None
+  True
+  """
+  path = epath.Path(path)
+  if not path.exists():
+    return None
+  found = {path.name: path}
+  if path.is_dir():
+    found = hub.files(path, patterns)
+  signed = hashes.of_files(list(found.values()), workdir=workdir)
+  return dict(zip(found, signed, strict=True))
+
+
+def of_model(
+  path: epath.PathLike,
+  *,
+  patterns: tuple[str, ...] = hub.ENCODER,
+  workdir: epath.PathLike | None = None,
+) -> dict[str, Any] | str | None:
+  """Tells whether a model's files, or the revision of its name, are the same.
+
+  Args:
+    path: a folder, or a name that `hub.find` knows.
+    patterns: of the files that count: `hub.TOKENIZER`, `DECODER`, `ENCODER`.
+    workdir: as `of_path` takes it.
+
+  Returns:
+    `of_path` of the folder, or the commit that the name stands for now; None
+    on all hosts but the first, which looks for all.
+
+  Raises:
+    errors.InputError: a name that neither the Hub nor the cache has.
+  """
+  if not mesh.is_writer():
+    return None
+  found = of_path(path, patterns=patterns, workdir=workdir)
+  if found is None:
+    return hub.find(path, with_weights=False).name
+  return found
 
 
 def of_docstrings(
@@ -66,7 +127,7 @@ def of_tfds(
       "of a data set that was prepared under TFDS_DATA_DIR. Prepare it, or "
       "correct the name."
     ) from error
-  files = provenance.signature(folder, workdir=workdir)
+  files = of_path(folder, workdir=workdir)
   return {"version": version, "files": files}
 
 

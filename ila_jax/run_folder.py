@@ -96,7 +96,7 @@ def _check_ours(workdir: epath.Path, names: Sequence[str]) -> None:
 
 def _is_stage(folder: epath.Path) -> bool:
   try:
-    return provenance.record(folder) is not None
+    return bool(provenance.read_record(folder))
   except errors.InputError:
     return False
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from etils import epath
 from jaxtyping import Int
 
-from ila_jax import artifacts, errors, records, trainset
+from ila_jax import artifacts, checksums, errors, records, trainset
 from ila_jax import mesh as mesh_lib
 
 _TURN = pa.struct(
@@ -55,32 +55,59 @@ def listed(
 ) -> list[epath.Path]:
   """The shards of one name that a folder holds, by their number.
 
-  They are found by listing: the folder's own name is the user's, and may hold
-  what a glob takes for a pattern.
+  They are found by listing, for the folder's own name is the user's, and may
+  hold what a glob takes for a pattern. A missing one stands in the ledger.
 
   >>> listed("/proc/self", "records")
   []
   """
+  folder = epath.Path(folder)
   pattern = re.compile(rf"{re.escape(name)}-(\d{{5,}})\.{re.escape(suffix)}")
-  found = [(pattern.fullmatch(p.name), p) for p in epath.Path(folder).iterdir()]
-  by_number = sorted((int(match[1]), p) for match, p in found if match)
-  return [path for _, path in by_number]
+  names = checksums.read(folder) or [path.name for path in folder.iterdir()]
+  found = filter(None, map(pattern.fullmatch, names))
+  by_number = sorted((int(match[1]), match[0]) for match in found)
+  return [folder / name for _, name in by_number]
 
 
 def done(targets: Sequence[epath.Path]) -> list[bool]:
-  """Which files a stage has written, as the first host sees it."""
-  return mesh_lib.agree([target.exists() for target in targets])
+  """Which files a stage has written whole, as the first host sees it."""
+  looks = mesh_lib.is_writer()
+  return mesh_lib.agree([looks and checksums.is_whole(t) for t in targets])
 
 
 def count(workdir: epath.PathLike) -> int:
-  """The number of record shards of the pool."""
-  return len(listed(epath.Path(workdir) / "pool", "records"))
+  """The number of record shards of the pool.
+
+  All have as many rows as the first, but for the last; together they have
+  those of the index.
+
+  Raises:
+    checksums.Damaged: a shard is missing, or the rows are not those.
+  """
+  rows = _rows(epath.Path(workdir) / "pool" / "index.parquet")
+  size = _rows(path(workdir, "pool", "records", 0))
+  total = -(-rows // size)
+  last = path(workdir, "pool", "records", total - 1)
+  found = (total - 1) * size + _rows(last)
+  if found != rows or path(workdir, "pool", "records", total).exists():
+    raise checksums.Damaged(
+      last.parent,
+      f"its index has {rows:,} rows, and its shards up to {last.name} have "
+      f"{found:,}",
+    )
+  return total
+
+
+def _rows(file: epath.Path) -> int:
+  """The rows of a Parquet file, of which only the footer is read."""
+  with artifacts.reading(file) as opened:
+    return pq.read_metadata(opened).num_rows
 
 
 def write_records(workdir: epath.PathLike, shard: int, table: pa.Table) -> None:
   """Writes one shard of `SCHEMA`."""
   target = path(workdir, "pool", "records", shard)
-  with artifacts.atomic(target) as temporary, temporary.open("wb") as file:
+  with artifacts.create(target) as file:
     pq.write_table(table, file, compression="zstd", row_group_size=_GROUP_ROWS)
 
 
@@ -90,10 +117,11 @@ def read_records(
   """Reads some columns of one shard.
 
   Raises:
+    checksums.Damaged: it is missing, or not what was written.
     errors.InputError: it has not all of them, as another version wrote it.
   """
   target = path(workdir, "pool", "records", shard)
-  with target.open("rb") as stream:
+  with artifacts.reading(target) as stream:
     file = pq.ParquetFile(stream)
     missing = set(columns) - set(file.schema_arrow.names)
     if missing:

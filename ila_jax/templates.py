@@ -43,9 +43,9 @@ def render(
   all in one text with Alpaca's input after its instruction; it begins with the
   tokenizer's BOS and ends each answer with its EOS, where it has them.
 
-  What cannot be shown so stands in the text as `template_messages.adapt` says. Control
-  tokens that a record's own text spells out count as such, as they do in
-  transformers.
+  What cannot be shown so stands in the text as `template_messages.adapt` says.
+  Control tokens that a record's own text spells out count as such, as they do
+  in transformers.
 
   Args:
     turns: of one conversation, with an assistant turn after another.

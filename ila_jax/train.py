@@ -21,7 +21,14 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Float, PyTree
 
-from ila_jax import checkpoint, errors, optim, train_step, trainset
+from ila_jax import (
+  checkpoint,
+  errors,
+  interrupts,
+  optim,
+  train_step,
+  trainset,
+)
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture
 from ila_jax.models import decoder as decoder_lib
@@ -127,6 +134,7 @@ def train(
   with (
     jax.set_mesh(mesh),
     _open(checkpoint_dir, base, data, recipe) as checkpoints,
+    contextlib.ExitStack() as until_saved,
   ):
     if lora is None:
       start, frozen = base, {}
@@ -139,24 +147,31 @@ def train(
       history.append(_read(metrics, len(history), rates))
       on_step(history[-1])
 
-    pending = None
-    for step in range(len(history), len(steps)):
+    pending, begin = None, len(history)
+    for step in range(begin, len(steps)):
       batch = trainset.batch(
         data, steps[step], width=width, rows=rows, mesh=mesh
       )
       state, metrics = train_step.train_step(
         graphdef, optimizer, mesh, lora, state, frozen, batch, rates[step]
       )
+      if checkpoints and step == begin:
+        # From the first step on, which compiles, there is something to save.
+        until_saved.enter_context(interrupts.deferred())
       # The host reads a step while the device works on the next one.
       if pending is not None:
         report(pending)
       pending = metrics
-      is_last = step + 1 == len(steps)
-      if is_last or (checkpoints and (step + 1) % checkpoint_steps == 0):
+      # Every host asks at every step, so that all stop at the same one.
+      stops = checkpoints is not None and interrupts.is_requested()
+      is_due = checkpoints and (step + 1) % checkpoint_steps == 0
+      if step + 1 == len(steps) or stops or is_due:
         report(pending)
         pending = None
         if checkpoints:
           checkpoints.save(step + 1, state, {"history": history})
+      if stops:
+        interrupts.stop(f"training is saved at step {step + 1}/{len(steps)}")
   trained = _as(state["params"], start)
   return nnx.merge(graphdef, trained) if lora is None else trained, history
 
@@ -186,7 +201,7 @@ def _begin(
   first_state = train_step.first_state
   shapes = jax.eval_shape(functools.partial(first_state, optimizer), start)
   shardings = train_step.shardings(shapes, mesh, lora)
-  if checkpoints and checkpoints.latest() is not None:
+  if checkpoints:
     like = jax.tree.map(
       lambda s, sharding: jax.ShapeDtypeStruct(
         s.shape, s.dtype, sharding=sharding
@@ -194,8 +209,9 @@ def _begin(
       shapes,
       shardings,
     )
-    state, record = checkpoints.restore(like)
-    return state, record["history"]
+    found = checkpoints.restore(like)
+    if found is not None:
+      return found[0], found[1]["history"]
   start = jax.device_put(start, shardings["params"])
   first = jax.jit(first_state, static_argnums=0, out_shardings=shardings)
   return first(optimizer, start), []

@@ -1,6 +1,7 @@
 """Checkpoints come back to the bit, and belong to one run."""
 
 import resource
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -89,25 +90,83 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
   assert _files(tmp_path) == before
 
 
-@pytest.mark.parametrize("damage", ["another shape", "cut short"])
-def test_arrays_that_do_not_fit_are_refused(tmp_path, damage):
-  # One array: where several are read at once, Orbax complains of the others.
-  state = {"w": jnp.arange(4000.0)}
+def _damage(file, kind: str) -> None:
+  content = bytearray(file.read_bytes())
+  if kind == "gone":
+    file.unlink()
+    return
+  if kind == "cut":
+    content = content[: len(content) // 2]
+  elif kind == "empty":
+    content = b""
+  elif content:
+    content[len(content) // 2] ^= 4
+  file.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def two_steps(tmp_path_factory):
+  """A folder with the checkpoints of the steps 1 and 2."""
+  folder = tmp_path_factory.mktemp("two")
+  with checkpoint.Checkpoints(folder, fingerprint="a") as ours:
+    for step in (1, 2):
+      ours.save(step, _state(step), {"history": [{"loss": 1.5 * step}]})
+  return folder
+
+
+@pytest.mark.parametrize("kind", ["flip", "cut", "empty", "gone"])
+def test_what_is_damaged_gives_way_to_the_one_before(
+  two_steps, tmp_path, capsys, kind
+):
+  files = [path for path in (two_steps / "2").rglob("*") if path.is_file()]
+  fallen = 0
+  for number, file in enumerate(files):
+    folder = tmp_path / str(number)
+    shutil.copytree(two_steps, folder)
+    _damage(folder / file.relative_to(two_steps), kind)
+    with checkpoint.Checkpoints(folder, fingerprint="a") as ours:
+      state, record = ours.restore(_state(0))
+      step = ours.latest()
+      # A file may hold nothing that counts, such as the time of writing.
+      _assert_same(state, _state(step))
+      assert record == {"history": [{"loss": 1.5 * step}]}
+      said = capsys.readouterr().err
+      assert ("2 is damaged" in said) == (step == 1), file
+      if step == 1:
+        fallen += 1
+        assert "goes on from step 1" in said
+        ours.save(2, _state(2), {})
+    with checkpoint.Checkpoints(folder, fingerprint="a") as ours:
+      _assert_same(ours.restore(_state(0))[0], _state(2))
+  # Arrays and record at least.
+  assert fallen >= 2
+
+
+def test_where_none_is_whole_training_starts_anew(tmp_path, capsys):
   with checkpoint.Checkpoints(tmp_path, fingerprint="a") as ours:
-    ours.save(1, state, {})
-  if damage == "another shape":
-    state = {"w": jnp.zeros((4000, 2))}
-  else:
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    largest = max(files, key=lambda path: path.stat().st_size)
-    largest.write_bytes(largest.read_bytes()[:10])
-  before = _files(tmp_path)
-  with (
-    checkpoint.Checkpoints(tmp_path, fingerprint="a") as ours,
-    pytest.raises(errors.InputError, match="not a whole checkpoint"),
-  ):
-    ours.restore(state)
-  assert _files(tmp_path) == before
+    ours.save(1, _state(1), {})
+  files = [path for path in tmp_path.rglob("d/*") if path.is_file()]
+  _damage(max(files, key=lambda path: path.stat().st_size), "cut")
+  with checkpoint.Checkpoints(tmp_path, fingerprint="a") as ours:
+    assert ours.restore(_state(0)) is None
+    assert ours.latest() is None
+  assert "training starts anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.int8, bool])
+def test_every_bit_counts_and_the_mesh_does_not(dtype):
+  array = np.asarray(jnp.arange(48).reshape(16, 3).astype(dtype))
+  whole = checkpoint._checksum(jnp.asarray(array), {})
+  rows = NamedSharding(mesh.make(data=8), PartitionSpec("data"))
+  assert checkpoint._checksum(jax.device_put(array, rows), {}) == whole
+  for place in range(0, array.nbytes, 7):
+    bits = bytearray(array.tobytes())
+    bits[place] ^= 1
+    other = np.frombuffer(bytes(bits), array.dtype).reshape(array.shape)
+    assert checkpoint._checksum(jnp.asarray(other), {}) != whole
+  moved = jnp.asarray(array[::-1].copy())
+  assert (checkpoint._checksum(moved, {}) != whole) or (moved == array).all()
+  assert checkpoint._checksum(jnp.asarray(array), {"a": 1}) != whole
 
 
 def test_an_unwritable_folder_is_the_users_to_mend(tmp_path):

@@ -193,12 +193,15 @@ def bucket(tmp_path, monkeypatch):
   def here(path):
     return os.fspath(path).replace("gs://pool", str(tmp_path / "cloud"))
 
+  def there(true, path):
+    return true(here(path))
+
   def copy(true, path, target, *, overwrite):
     copied.append(os.path.basename(path))
     true(here(path), target, overwrite=overwrite)
 
   opened = testing.mock_epath(
-    listdir=lambda true, path: true(here(path)),
+    **dict.fromkeys(("exists", "stat", "listdir"), there),
     copy=copy,
     open=lambda true, path, mode: true(here(path), mode),
   )

@@ -7,7 +7,7 @@ import os
 import pytest
 from etils import epath
 
-from ila_jax import errors, hashes, provenance
+from ila_jax import errors, hashes, revisions
 
 _HOUR_AGO = 3600
 
@@ -53,15 +53,15 @@ def test_one_byte_anywhere_is_seen(
   monkeypatch.setattr(hashes, "_SETTLED_SECONDS", 0.0)
   path, work = tmp_path / "file", tmp_path / "work"
   _write(path, size)
-  before = provenance.signature(path, workdir=work)
-  assert provenance.signature(path, workdir=work) == before
+  before = revisions.of_path(path, workdir=work)
+  assert revisions.of_path(path, workdir=work) == before
   at = {"head": 0, "middle": size // 2, "tail": size - 1}[place]
   with path.open("r+b") as file:
     file.seek(at)
     file.write(b"x")
   if keep_time:  # What a careless copy does, and an attacker.
     os.utime(path, (_HOUR_AGO, _HOUR_AGO))
-  assert provenance.signature(path, workdir=work) != before
+  assert revisions.of_path(path, workdir=work) != before
 
 
 def test_a_large_file_is_read_once(tmp_path, monkeypatch, digests):

@@ -2,7 +2,7 @@ import pathlib
 
 import pytest
 
-from ila_jax import errors, hub, provenance, tokens
+from ila_jax import errors, hub, revisions, tokens
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 
@@ -83,7 +83,7 @@ def test_a_tokenizer_by_name_needs_no_weights(asked, tmp_path):
   assert len(tokens.load_tokenizer("hf:org/model")) > 256
   assert asked == [("org/model", None, SMALL)]
   # What stands under a name cannot be seen from here.
-  assert provenance.signature("hf:org/model") is None
+  assert revisions.of_path("hf:org/model") is None
 
 
 def test_without_a_network(monkeypatch, tmp_path):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ila_jax import artifacts, errors, provenance
+from ila_jax import artifacts, errors, provenance, revisions
 
 
 def test_stage_is_claimed_resumed_and_skipped(tmp_path):
@@ -82,11 +82,11 @@ def test_a_finished_stage_is_replaced_only_where_all_may_be(tmp_path):
 
 def test_signatures_tell_files_apart(tmp_path):
   (tmp_path / "a").write_text("one")
-  before = provenance.signature(tmp_path)
-  assert provenance.signature(tmp_path) == before
+  before = revisions.of_path(tmp_path)
+  assert revisions.of_path(tmp_path) == before
   (tmp_path / "a").write_text("two")
-  assert provenance.signature(tmp_path) != before
-  assert provenance.signature(tmp_path / "absent") is None
+  assert revisions.of_path(tmp_path) != before
+  assert revisions.of_path(tmp_path / "absent") is None
 
 
 def test_what_a_killed_run_had_spent_is_carried_on(tmp_path, monkeypatch):
@@ -128,10 +128,10 @@ def test_a_model_is_told_by_the_commit_or_by_its_files(tmp_path, monkeypatch):
     return pathlib.Path("/cache/models--org--m/snapshots/0a1b2c")
 
   monkeypatch.setattr(provenance.hub, "find", find)
-  assert provenance.model_signature("hf:org/m@main") == "0a1b2c"
+  assert revisions.of_model("hf:org/m@main") == "0a1b2c"
   # The weights are not fetched to tell.
   assert asked == [("hf:org/m@main", False)]
   (tmp_path / "config.json").write_text("{}")
-  found = provenance.model_signature(tmp_path)
-  assert found == provenance.signature(tmp_path) and "config.json" in found
+  found = revisions.of_model(tmp_path)
+  assert found == revisions.of_path(tmp_path) and "config.json" in found
   assert len(asked) == 1

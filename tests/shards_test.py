@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ila_jax import artifacts, errors, records, shards
+from ila_jax import artifacts, checksums, errors, records, shards
 
 SIZES = (4, 4, 3)
 
@@ -20,7 +20,9 @@ def _turns(row):
 
 @pytest.fixture
 def workdir(tmp_path):
-  """Three shards of a pool of eleven."""
+  """Three shards of a pool of eleven, and its index."""
+  index = tmp_path / "pool/index.parquet"
+  artifacts.write_table(index, {"row": np.arange(sum(SIZES))})
   row = 0
   for shard, size in enumerate(SIZES):
     rows = np.arange(row, row + size)
@@ -84,3 +86,26 @@ def test_iterate_reads_all(workdir):
   rows = [t["row"].to_pylist() for t in shards.iterate(workdir, ["row"])]
   assert rows == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
   assert shards.count(workdir) == 3
+
+
+def test_a_pool_without_its_last_shard_is_half_a_pool(workdir):
+  artifacts.remove(shards.path(workdir, "pool", "records", 2))
+  with pytest.raises(checksums.Damaged, match=r"records-00002.*missing"):
+    shards.count(workdir)
+
+
+@pytest.mark.parametrize("rows", [10, 12, 15])
+def test_rows_of_the_index_are_those_of_the_shards(workdir, rows):
+  index = workdir / "pool/index.parquet"
+  artifacts.write_table(index, {"row": np.arange(rows)})
+  with pytest.raises(
+    checksums.Damaged, match=rf"index has {rows} rows|missing"
+  ):
+    shards.count(workdir)
+
+
+def test_a_shard_beyond_the_index_is_named(workdir):
+  table = shards.read_records(workdir, 0, shards.SCHEMA.names)
+  shards.write_records(workdir, 3, table)
+  with pytest.raises(checksums.Damaged, match="index has 11 rows"):
+    shards.count(workdir)

@@ -62,7 +62,7 @@ def save(
   >>> with tempfile.TemporaryDirectory() as folder:
   ...   save(folder, lora, adapter, base_name="mine")
   ...   sorted(path.name for path in pathlib.Path(folder).iterdir())
-  ['adapter_config.json', 'adapter_model.safetensors']
+  ['adapter_config.json', 'adapter_model.safetensors', 'checksums.json']
   """
   folder = epath.Path(folder)
   tensors = {}

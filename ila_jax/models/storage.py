@@ -120,8 +120,8 @@ def save(
   >>> tensor = Tensor("ones", ones.shape, ones.dtype, lambda: ones)
   >>> with tempfile.TemporaryDirectory() as folder:
   ...   save(folder, [tensor], max_shard_bytes=100)
-  ...   print([path.name for path in epath.Path(folder).iterdir()])
-  ['model.safetensors']
+  ...   print(sorted(path.name for path in epath.Path(folder).iterdir()))
+  ['checksums.json', 'model.safetensors']
   """
   folder = epath.Path(folder)
   shards = _split(tensors, max_shard_bytes)
@@ -176,4 +176,4 @@ def _chunks(tensors: Sequence[Tensor]) -> Iterator[bytes]:
 def _remove(paths: Iterable[epath.Path]) -> None:
   if mesh.is_writer():
     for path in paths:
-      path.unlink(missing_ok=True)
+      artifacts.remove(path)

@@ -12,12 +12,14 @@ from jax.sharding import Mesh
 
 from ila_jax import (
   artifacts,
+  checksums,
   errors,
   hardware,
   hub,
   metrics,
   pool,
   provenance,
+  revisions,
   sources,
   tokens,
   trainset,
@@ -50,6 +52,7 @@ def tokenizer(config: config_lib.Config, workdir: epath.Path) -> Any:
       f"  training a tokenizer on the pool, of up to {vocab:,} entries"
     )
     tokens.train_bpe(_pool_texts(config), vocab_size=vocab, folder=folder)
+  checksums.check_folder(folder)
   with artifacts.local(folder) as here:
     return tokens.load_tokenizer(here)
 
@@ -76,7 +79,7 @@ def signature(
   Its tokenizer is the pool's, and counts there.
   """
   if config.model.path != SCRATCH:
-    return provenance.model_signature(
+    return revisions.of_model(
       config.model.path, patterns=hub.DECODER, workdir=workdir
     )
   with _names_scratch(config.model.scratch.source):
@@ -87,7 +90,7 @@ def tokenizer_signature(
   config: config_lib.Config, workdir: epath.Path
 ) -> dict[str, Any] | str | None:
   """Tells whether the tokenizer of a base that is not 'scratch' is the same."""
-  return provenance.model_signature(
+  return revisions.of_model(
     config.model.path, patterns=hub.TOKENIZER, workdir=workdir
   )
 

@@ -13,6 +13,7 @@ from ila_jax import (
   errors,
   metrics,
   near_duplicates,
+  shards,
 )
 from ila_jax import config as config_lib
 from ila_jax.stages import embedding, joining, near_reference
@@ -65,6 +66,14 @@ def run_into(
     metrics.say(f"  warning: {error}")
     summary["refused"] = str(error)
   artifacts.write_json(folder / SUMMARY, summary)
+
+
+def are_there(folder: epath.Path) -> bool:
+  """Whether `run_into` has written all that it writes, and it is whole."""
+  if not all(shards.done([folder / SUMMARY, folder / near_reference.COSINES])):
+    return False
+  refused = "refused" in artifacts.read_json(folder / SUMMARY)
+  return refused or all(shards.done([folder / GROUPS, folder / PAIRS]))
 
 
 def _search(

@@ -17,12 +17,14 @@ from jax.sharding import Mesh
 from ila_jax import (
   artifacts,
   batching,
+  checksums,
   conversation,
   embed,
   encoder_inputs,
   errors,
   forward,
   hardware,
+  interrupts,
   layouts,
   metrics,
   prefetch,
@@ -120,7 +122,7 @@ class Rows:
 
   def __init__(self, workdir: epath.Path, rows: np.ndarray) -> None:
     """Finds the shards; rows are those that places 0, 1, ... stand for."""
-    self._shard = _shards_of(epath.Path(workdir) / "embed")
+    self._shard = _shards_of(paths(workdir))
     self._rows = rows
     # All shards have as many rows as the first, but for the last.
     self._shard_rows, self.width = self._shard(0).shape
@@ -141,25 +143,30 @@ class Rows:
     return other
 
 
-def _shards_of(folder: epath.Path) -> Callable[[int], np.ndarray]:
+def paths(workdir: epath.PathLike) -> list[epath.Path]:
+  """The file of each shard that was written, in their order."""
+  return shards.listed(epath.Path(workdir) / "embed", "embeddings", "npy")
+
+
+def _shards_of(files: list[epath.Path]) -> Callable[[int], np.ndarray]:
   """Gives a shard by its number, mapped into memory.
 
   Rows are asked for in any order, again and again. So a shard of gs:// is
   copied to the local disk (TMPDIR) when it is first asked for; the copies go
   when nobody can ask any more.
   """
-  paths = shards.listed(folder, "embeddings", "npy")
   copies = None
-  if "://" in os.fspath(folder):
+  if "://" in os.fspath(files[0]):
     copies = epath.Path(tempfile.mkdtemp(prefix="ila_jax_embed_"))
 
   @functools.lru_cache(_MAPPED_SHARDS)
   def shard(number: int) -> np.ndarray:
-    path = paths[number]
+    path = files[number]
+    checksums.check(path)
     if copies is not None:
       path = copies / path.name
       if not path.exists():
-        paths[number].copy(path)
+        files[number].copy(path)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
   if copies is not None:
@@ -217,6 +224,7 @@ def _run_model(
         tokens=int(read.tokens.sum()),
       )
       stage.keep()
+      interrupts.point()
   return reader.remedy
 
 

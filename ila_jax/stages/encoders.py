@@ -9,7 +9,7 @@ from etils import epath
 from flax import nnx
 from jax.sharding import Mesh
 
-from ila_jax import artifacts, encoder_inputs, hub, metrics, provenance, tokens
+from ila_jax import artifacts, encoder_inputs, hub, metrics, revisions, tokens
 from ila_jax import config as config_lib
 from ila_jax.models import foreign, weights
 from ila_jax.stages import base
@@ -34,7 +34,7 @@ def signature(
     return None
   if config.encoder.path == "base":
     return base.signature(config, workdir)
-  return provenance.model_signature(config.encoder.path, workdir=workdir)
+  return revisions.of_model(config.encoder.path, workdir=workdir)
 
 
 def load(

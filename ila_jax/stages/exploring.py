@@ -36,7 +36,7 @@ def points(
   chosen = np.zeros(count, bool)
   if selected:
     ranking = artifacts.read_table(workdir / "select/ranking.parquet")
-    record = artifacts.read_json(workdir / "select" / provenance.RECORD)
+    record = provenance.read_record(workdir / "select")
     place = np.searchsorted(row, ranking["row"])
     rank[place], rounds[place] = ranking["rank"], ranking["round"]
     chosen[place[: record["selected"]]] = True
@@ -69,7 +69,7 @@ def _index(
 ) -> dict[str, np.ndarray]:
   """Columns of ascending rows of the pool, a part of it at a time."""
   found, start = [], 0
-  with (workdir / "pool/index.parquet").open("rb") as file:
+  with artifacts.reading(workdir / "pool/index.parquet") as file:
     for part in pq.ParquetFile(file).iter_batches(columns=columns):
       begin, end = np.searchsorted(row, [start, start + part.num_rows])
       found.append(part.take(row[begin:end] - start))

@@ -16,6 +16,7 @@ from ila_jax import (
   trainset,
 )
 from ila_jax import config as config_lib
+from ila_jax import mesh as mesh_lib
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.stages import base, training
 from ila_jax.stages import selection as selection_stage
@@ -59,17 +60,20 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   decoder = base.load(config, workdir, mesh, stage.account)
   dev = dev_set(workdir)
   done = artifacts.read_jsonl(stage.folder / EVALUATIONS)
-  if not done:
+  mesh_lib.barrier("evaluations read")
+  names = {evaluation["name"] for evaluation in done}
+  if "base" not in names:
     untuned = training.Tuned(decoder)
     _evaluate(config, mesh, stage, untuned, dev, {"name": "base"})
-  names = {evaluation["name"] for evaluation in done}
   arms = _arms(config, workdir)
   for arm in arms:
-    if arm.name not in names:
+    model = MODEL if arm.equal == "selection" else ""
+    made = training.is_made(stage.folder, arm.name, model)
+    if arm.name not in names or not made:
       _tune(config, workdir, mesh, stage, decoder, dev, arm)
-    if arm.equal != "selection":
-      training.drop_checkpoints(stage.folder, arm.name)
-  _merge_metrics(stage.folder, [arm.name for arm in arms])
+    training.drop_checkpoints(stage.folder, arm.name)
+  mesh_lib.barrier("arms tuned")
+  _merge(stage.folder, [arm.name for arm in arms])
   stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.model.dtype))
 
 
@@ -176,7 +180,13 @@ def _evaluate(
   )
 
 
-def _merge_metrics(folder: epath.Path, names: list[str]) -> None:
+def _merge(folder: epath.Path, names: list[str]) -> None:
+  """Puts lines in the order of the arms; an arm tuned anew has its last one."""
+  last = {
+    line["name"]: line for line in artifacts.read_jsonl(folder / EVALUATIONS)
+  }
+  ordered = [last[name] for name in ("base", *names)]
+  artifacts.write_jsonl(folder / EVALUATIONS, ordered)
   lines = [
     {"name": name} | step
     for name in names

@@ -15,6 +15,8 @@ from ila_jax import (
   metrics,
   projection,
   provenance,
+  revisions,
+  shards,
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
@@ -38,7 +40,7 @@ def inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
   about = _find(config, workdir)
   files = [about, about.parent / CENTERS]
   content = [path.read_bytes().hex() for path in files if path.exists()]
-  found = [provenance.signature(about.parent / FITTED), *content]
+  found = [revisions.of_path(about.parent / FITTED), *content]
   return {"joined": provenance.fingerprint(found)}
 
 
@@ -78,22 +80,31 @@ def take(
   if config.landscape.map is None:
     return None
   own = workdir / "landscape"
-  if not mesh_lib.agree([(own / _JOINED).exists()])[0]:
+  if not _is_copied(own):
     about = _find(config, workdir)
     found = _check(config, about, width)
     metrics.say(
       f"  joining the {found['projection']} map of {config.landscape.map}; "
       "config.landscape.projection and what else a fit is told do not count"
     )
-    names = [path.name for path in (about.parent / FITTED).iterdir()]
-    names = [f"{FITTED}/{name}" for name in names]
+    names = [f"{FITTED}/{name}" for name in projection.FILES]
     if found["grid"] is None:
       names.append(CENTERS)
     for name in names:
-      artifacts.write_bytes(own / name, (about.parent / name).read_bytes())
-    artifacts.write_bytes(own / _JOINED, about.read_bytes())
+      content = artifacts.read_bytes(about.parent / name)
+      artifacts.write_bytes(own / name, content)
+    artifacts.write_bytes(own / _JOINED, artifacts.read_bytes(about))
     mesh_lib.barrier("map copied")
   return artifacts.read_json(own / _JOINED)
+
+
+def _is_copied(own: epath.Path) -> bool:
+  """Whether the copy of what is joined is there, all of it."""
+  files = [_JOINED, *(f"{FITTED}/{name}" for name in projection.FILES)]
+  if not all(shards.done([own / name for name in files])):
+    return False
+  by_grid = artifacts.read_json(own / _JOINED)["grid"] is not None
+  return by_grid or all(shards.done([own / CENTERS]))
 
 
 def as_joined(

@@ -12,7 +12,9 @@ from ila_jax import (
   landscape,
   metrics,
   pool_quantiles,
+  projection,
   provenance,
+  shards,
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
@@ -20,6 +22,7 @@ from ila_jax.stages import duplicates, joining, mapping, stability
 from ila_jax.stages import scoring as scoring_stage
 
 MAP = joining.MAP
+CELLS = "cells.parquet"
 # Domains below this are merged into blocks of the map.
 _MIN_DOMAIN_EXAMPLES = 50
 # Examples that sketches of quantiles count at once.
@@ -65,10 +68,10 @@ def _make(
   config: config_lib.Config, workdir: epath.Path, mesh: Mesh, folder: epath.Path
 ) -> None:
   """Map, cells and near-duplicates; what a killed run has written is kept."""
-  has_cells, has_duplicates = mesh_lib.agree(
-    [(folder / name).exists() for name in (MAP, duplicates.SUMMARY)]
-  )
-  if not has_cells:
+  made = [MAP, CELLS, *(f"{joining.FITTED}/{n}" for n in projection.FILES)]
+  if config.landscape.cells == "kmeans":
+    made.append(joining.CENTERS)
+  if not all(shards.done([folder / name for name in made])):
     scores = artifacts.read_table(workdir / "score/scores.parquet")
     mapped = mapping.run(
       config,
@@ -80,7 +83,8 @@ def _make(
     )
     _write_cells(config, workdir, mesh, scores, mapped)
     mesh_lib.barrier("cells written")
-  if config.landscape.duplicate_cosine is not None and not has_duplicates:
+  wanted = config.landscape.duplicate_cosine is not None
+  if wanted and not duplicates.are_there(folder):
     duplicates.run_into(config, workdir, mesh, folder)
   mapping.drop_parts(workdir)
 
@@ -103,7 +107,7 @@ def _write_cells(
   positions = zip(landscape.axes(mapped.xy.shape[1]), mapped.xy.T, strict=True)
   folder = workdir / "landscape"
   artifacts.write_table(
-    folder / "cells.parquet",
+    folder / CELLS,
     {
       "row": scores["row"],
       "id": scores["id"],

@@ -18,6 +18,7 @@ from ila_jax import (
   clusters,
   draws,
   errors,
+  interrupts,
   landscape,
   metrics,
   projection,
@@ -146,7 +147,7 @@ def _map(
 ) -> projection.Map:
   """The map, on all devices: read back, or fitted on some rows."""
   own = workdir / "landscape" / joining.FITTED
-  if mesh_lib.agree([(own / projection.ABOUT).exists()])[0]:
+  if all(shards.done([own / name for name in projection.FILES])):
     found = projection.load(own)
   else:
     fitted = x[rows]
@@ -226,6 +227,7 @@ def _places(
         xy = mesh_lib.fetch(found.place(mesh_lib.put_rows(x[part], mesh)))
         xy = xy[: len(part)]
         artifacts.write_array(target, xy)
+        interrupts.point()
       placed.append(xy)
       advance(len(part))
   mesh_lib.barrier("examples placed")
@@ -243,7 +245,7 @@ def drop_parts(workdir: epath.Path) -> None:
   """Removes the positions by part, once they are written with the cells."""
   if mesh_lib.is_writer():
     for path in shards.listed(workdir / "landscape", "places", "npy"):
-      path.unlink()
+      artifacts.remove(path)
 
 
 def _clusters(
@@ -256,7 +258,7 @@ def _clusters(
 ) -> tuple[np.ndarray, dict[str, Any]]:
   """k-means cells, and what they are; found in the order of the ids."""
   own = workdir / "landscape" / joining.CENTERS
-  if mesh_lib.agree([own.exists()])[0]:
+  if all(shards.done([own])):
     centers = artifacts.read_array(own)
   else:
     count = config.landscape.clusters or max_cells

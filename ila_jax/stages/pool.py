@@ -101,19 +101,16 @@ def _read_and_write(
   config: config_lib.Config, workdir: epath.Path, stage: provenance.Stage
 ) -> None:
   for left in shards.listed(stage.folder, "records"):
-    left.unlink()  # Of a reading that was killed; there may be fewer now.
+    artifacts.remove(left)  # Of a reading that was killed.
   pool_size.check_count(config)
   tokenizer = base.tokenizer(config, workdir)
   columns: dict[str, list] = collections.defaultdict(list)
   read: collections.Counter[str] = collections.Counter()
   reading = unread.Reading()
   labelled = 0
-  with (
-    artifacts.atomic(stage.folder / REJECTS) as temporary,
-    temporary.open("w", encoding="utf-8") as file,
-  ):
+  with artifacts.create(stage.folder / REJECTS) as file:
     rejects = rejects_lib.RejectCounter(
-      lambda rejected: file.write(artifacts.json_line(rejected.written())),
+      lambda reject: file.write(artifacts.json_line(reject.written()).encode()),
       max_reject_fraction=config.pool.max_reject_fraction,
     )
     passing = _shards(config, tokenizer, rejects, read, reading)
@@ -123,20 +120,9 @@ def _read_and_write(
         _add_to_index(columns, example, encoded)
         labelled += example.has_labels
   # The rejects are on disk by now, also when they end the run here.
-  _say_rejects(stage.folder, rejects, columns["truncated"])
-  for line in unread.shares(reading.told()):
-    metrics.say(f"  {line}")
-  if left_out := sum(columns["n_left_out"]):
-    metrics.say(
-      f"  {left_out:,} earlier answers are context and not response: the chat "
-      "template drops their thoughts, or changes what stands before them"
-    )
   limited = read["examples"] == config.pool.limit
-  if limited:
-    metrics.say(
-      f"  stopped at config.pool.limit, {config.pool.limit:,}: what follows in "
-      "the sources was not read"
-    )
+  _say_rejects(stage.folder, rejects, columns["truncated"])
+  _say_what_was_read(config, reading, sum(columns["n_left_out"]), limited)
   rejects.check(n_used=len(columns["id"]))
   index = _index(config, columns)
   artifacts.write_table(stage.folder / INDEX, index)
@@ -166,6 +152,26 @@ def _read_and_write(
       ),
     },
   )
+
+
+def _say_what_was_read(
+  config: config_lib.Config,
+  reading: unread.Reading,
+  left_out: int,
+  limited: bool,
+) -> None:
+  for line in unread.shares(reading.told()):
+    metrics.say(f"  {line}")
+  if left_out:
+    metrics.say(
+      f"  {left_out:,} earlier answers are context and not response: the chat "
+      "template drops their thoughts, or changes what stands before them"
+    )
+  if limited:
+    metrics.say(
+      f"  stopped at config.pool.limit, {config.pool.limit:,}: what follows in "
+      "the sources was not read"
+    )
 
 
 def _shards(

@@ -66,23 +66,17 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
 def _outputs(workdir: epath.Path):
   """What each finished stage made."""
   for name in config_lib.STAGES[:-1]:
-    path = epath.Path(workdir) / name / provenance.RECORD
-    record = artifacts.read_json(path) if path.exists() else {"done": False}
-    yield name, record["output"] if record["done"] else None
+    record = provenance.read_record(epath.Path(workdir) / name)
+    yield name, record["output"] if record.get("done") else None
 
 
 def _records(workdir: epath.Path) -> dict[str, dict[str, Any]]:
   """What the stages that are done have noted, and the making of the base."""
-  paths = {
-    name: epath.Path(workdir) / name / provenance.RECORD
+  records = {
+    name: provenance.read_record(epath.Path(workdir) / name)
     for name in (*config_lib.STAGES, base.FOLDER)
   }
-  records = {
-    name: artifacts.read_json(path)
-    for name, path in paths.items()
-    if path.exists()
-  }
-  return {name: r for name, r in records.items() if r["done"]}
+  return {name: r for name, r in records.items() if r.get("done")}
 
 
 def gather(config: config_lib.Config, workdir: epath.Path) -> report.ReportData:
@@ -194,7 +188,7 @@ def _title(sources: tuple[str, ...]) -> str:
 
 def _selection(workdir: epath.Path) -> dict[str, Any]:
   ranking = artifacts.read_table(workdir / "select/ranking.parquet")
-  k = artifacts.read_json(workdir / "select" / provenance.RECORD)["selected"]
+  k = provenance.read_record(workdir / "select")["selected"]
   cells = artifacts.read_table(
     workdir / "landscape/cells.parquet", ["row", "id"]
   )

@@ -7,6 +7,7 @@ from ila_jax import (
   artifacts,
   evaluate,
   hardware,
+  interrupts,
   metrics,
   provenance,
   scaling,
@@ -105,6 +106,7 @@ def _train(
     )
     artifacts.append_jsonl(runs, _line(pool, subset, found))
     stage.keep()
+    interrupts.point()
 
 
 def _design(

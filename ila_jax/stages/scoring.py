@@ -14,6 +14,7 @@ from ila_jax import (
   errors,
   forward,
   hardware,
+  interrupts,
   layouts,
   metrics,
   prefetch,
@@ -107,8 +108,7 @@ def _write_references(
 def reference_rows(workdir: epath.Path) -> np.ndarray:
   """Rows of the pool that are in R under any seed, ascending."""
   path = epath.Path(workdir) / "score/reference.parquet"
-  table = artifacts.read_table(path, ["row"])
-  return np.unique(table["row"])
+  return np.unique(artifacts.read_table(path, ["row"])["row"])
 
 
 def candidates(
@@ -184,7 +184,7 @@ def _tuned(
   """The base tuned on R, or an adapter: read back where it was made before."""
   name = f"reference-{seed}"
   folder = stage.folder / name
-  if mesh_lib.agree([training.exists(folder)])[0]:
+  if training.is_made(stage.folder, name):
     training.drop_checkpoints(stage.folder, name)
     return training.load(folder, config=config, mesh=mesh, base=decoder)
   table = shards.gather(
@@ -259,6 +259,7 @@ def _score(
         flops=models * cost, tokens=models * int(data.lengths.sum())
       )
       stage.keep()
+      interrupts.point()
       parts.append(nll)
   mesh_lib.barrier(f"{name} scored")
   return np.concatenate(parts)

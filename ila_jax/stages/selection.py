@@ -296,7 +296,7 @@ def _distances(
     for strategy, rows in chosen.items()
   }
   found: dict[str, list] = {strategy: [] for strategy in chosen}
-  paths = shards.listed(workdir / "embed", "embeddings", "npy")
+  paths = embedding.paths(workdir)
   start, size = 0, None
   for path in metrics.progress(paths, desc="coverage", unit="shards"):
     part = artifacts.read_array(path)

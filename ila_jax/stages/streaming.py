@@ -107,7 +107,7 @@ def _rank_by(
 
 def _free(config: config_lib.Config, workdir: epath.Path) -> np.ndarray:
   """Which examples of the pool may be selected: no dev, no reference."""
-  with (workdir / "pool/index.parquet").open("rb") as file:
+  with artifacts.reading(workdir / "pool/index.parquet") as file:
     parts = pq.ParquetFile(file).iter_batches(_PART_ROWS, columns=["split"])
     free = np.concatenate(
       [pc.equal(part["split"], "pool").to_numpy(False) for part in parts]
@@ -125,7 +125,7 @@ def _free(config: config_lib.Config, workdir: epath.Path) -> np.ndarray:
 def _parts(
   workdir: epath.Path, columns: list[str] | None = None
 ) -> Iterator[dict[str, np.ndarray]]:
-  with (workdir / "landscape/cells.parquet").open("rb") as file:
+  with artifacts.reading(workdir / "landscape/cells.parquet") as file:
     parts = pq.ParquetFile(file).iter_batches(_PART_ROWS, columns=columns)
     for part in parts:
       yield artifacts.to_numpy(part)

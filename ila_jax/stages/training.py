@@ -199,9 +199,19 @@ def drop_checkpoints(folder: epath.Path, name: str) -> None:
     folders.remove(path)
 
 
-def exists(folder: epath.Path) -> bool:
-  """Whether `save` has written a whole model or adapter there."""
-  return any((folder / name).exists() for name in _COMPLETE)
+def is_made(folder: epath.Path, name: str, model: str | None = None) -> bool:
+  """Whether `fit` has left its history, and `save` a whole model.
+
+  Args:
+    folder: of the stage.
+    name: of the training.
+    model: folder below, where it is not the name; "" where no model is kept.
+  """
+  found = (folder / f"metrics-{name}.jsonl").exists()
+  if model != "":
+    files = [folder / (model or name) / file for file in _COMPLETE]
+    found = found and any(file.exists() for file in files)
+  return mesh_lib.agree([found])[0]
 
 
 def load(

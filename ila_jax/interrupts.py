@@ -1,0 +1,104 @@
+"""Signals that end a run, where the least is lost and on all hosts alike.
+
+SIGINT and SIGTERM end a run on one host at once: every file is whole or absent
+whenever that is. Training first saves the step that it is in. Of several hosts
+each goes on to a step that JAX makes out with the others, and ends there. A
+second signal ends a host without more ado.
+"""
+
+import contextlib
+import itertools
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+
+class Stopped(KeyboardInterrupt):
+  """A run that was asked to stop, and has.
+
+  Attributes:
+    number: of the signal.
+    status: that the process is to end with, 128 + number as shells have it.
+    kept: what was saved on the way, in words, or "".
+  """
+
+  def __init__(self, number: int, kept: str = ""):
+    super().__init__(f"stopped by {signal.Signals(number).name}")
+    self.number, self.status, self.kept = number, 128 + number, kept
+
+
+class _State:
+  """What this process was asked for."""
+
+  asked: int | None = None
+  deferring = 0
+  # Hosts make out the step at which all end by its number.
+  points = itertools.count(1)
+
+
+def listen() -> None:
+  """Makes SIGINT and SIGTERM stop the run; for the main thread.
+
+  Of several hosts, once they have met: JAX hears SIGTERM, and tells the others.
+  """
+  signal.signal(signal.SIGINT, _on_signal)
+  if not jax.distributed.is_initialized():
+    signal.signal(signal.SIGTERM, _on_signal)
+
+
+def _on_signal(number: int, frame: Any) -> None:
+  del frame
+  if _State.asked is not None:
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+  _State.asked = number
+  if jax.distributed.is_initialized():
+    os.kill(os.getpid(), signal.SIGTERM)
+  elif not _State.deferring:
+    raise Stopped(number)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+  """A block that asks `is_requested` now and then, and is not interrupted."""
+  _State.deferring += 1
+  try:
+    yield
+  finally:
+    _State.deferring -= 1
+
+
+def is_requested() -> bool:
+  """Whether to stop here; every host asks, and all have one answer.
+
+  >>> is_requested()
+  False
+  """
+  if not jax.distributed.is_initialized():
+    return _State.asked is not None
+  return multihost_utils.reached_preemption_sync_point(next(_State.points))
+
+
+def stop(kept: str = "") -> None:
+  """Ends the run.
+
+  Raises:
+    Stopped: always.
+  """
+  raise Stopped(_State.asked or signal.SIGTERM, kept)
+
+
+def point() -> None:
+  """A place where little is lost: stops here if that was asked for.
+
+  Raises:
+    Stopped: it was.
+
+  >>> point()
+  """
+  if is_requested():
+    stop()
