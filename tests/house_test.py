@@ -13,7 +13,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 # Reading order. A module imports only from modules that stand before it.
 ORDER = (
   *("errors", "mesh", "metrics", "folders", "artifacts", "hub", "hashes"),
-  *("lock", "provenance", "draws"),
+  *("lock", "differences", "provenance", "draws"),
   *("jsontext", "records", "turns", "docstrings", "revisions", "sources"),
   "pool",
   *("templates", "tokens", "batching", "layouts", "prefetch"),
