@@ -8,14 +8,21 @@ belongs to another run, and is refused.
 
 import hashlib
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 from etils import epath
 
 import ila_jax
-from ila_jax import artifacts, checksums, errors, folders, mesh, metrics
+from ila_jax import (
+  artifacts,
+  checksums,
+  differences,
+  errors,
+  folders,
+  mesh,
+  metrics,
+)
 
 RECORD = "stage.json"
 # What may change a result and is no input: told, and not refused.
@@ -83,7 +90,7 @@ class Stage:
     folders.finish_removal(self.folder)
     found = read_record(self.folder)
     if found:
-      changed = list(_differences(found["inputs"], self._inputs))
+      changed = list(differences.find(found["inputs"], self._inputs))
       if not changed:
         self._tell_versions(found)
         return self._mend(found)
@@ -94,7 +101,7 @@ class Stage:
       ):
         raise self._refusal(changed)
       if unfinished and not empty:
-        metrics.say(f"  begun anew, for {_told(changed)}")
+        metrics.say(f"  begun anew, for {differences.tell(changed)}")
       folders.remove(self.folder)
     self._write(done=False, extra={})
     return False
@@ -193,10 +200,11 @@ class Stage:
     )
 
   def _refusal(self, changed: list[tuple[str, Any, Any]]) -> errors.InputError:
+    what = differences.tell(changed)
     return errors.InputError(
-      f"--workdir: {self.folder} was made by another run: {_told(changed)}. "
-      f"Use another --workdir, or add --redo={self.name} to replace this stage "
-      "and what was made from it; nothing was changed."
+      f"--workdir: {self.folder} was made by another run: {what}. Use another "
+      f"--workdir, or add --redo={self.name} to replace this stage and what "
+      "was made from it; nothing was changed."
     )
 
 
@@ -261,51 +269,6 @@ def _bytes_in(folder: epath.Path) -> int:
     _bytes_in(path) if path.is_dir() else path.stat().length
     for path in folder.iterdir()
   )
-
-
-def _differences(
-  old: Any, new: Any, name: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-  """Yields (dotted name, old, new) where two JSON values differ."""
-  parts = [{} if value is None else value for value in (old, new)]
-  if old != new and any(parts) and all(map(_nested, parts)):
-    for key in sorted(parts[0].keys() | parts[1].keys()):
-      values = [part.get(key) for part in parts]
-      between = ": " if any(map(_is_file, values)) else "."
-      dotted = f"{name}{between}{key}" if name else key
-      yield from _differences(*values, dotted)
-  elif old != new:
-    yield name, old, new
-
-
-def _nested(value: Any) -> bool:
-  """Whether a difference is one of parts; a file's is one as a whole."""
-  return isinstance(value, dict) and not _is_file(value)
-
-
-def _is_file(value: Any) -> bool:
-  return isinstance(value, dict) and "sha256" in value
-
-
-def _told(changed: list[tuple[str, Any, Any]]) -> str:
-  """What differs, in words; the first three are enough to find out why."""
-  what = []
-  for name, *values in changed[:3]:
-    files = any(map(_is_file, values))
-    old, new = (_brief(value, file=files) for value in values)
-    what.append(f"{name} was {old} and is now {new}")
-  if len(changed) > 3:
-    what[-1] += f" (and {len(changed) - 3} more)"
-  return "; ".join(what)
-
-
-def _brief(value: Any, *, file: bool) -> str:
-  if file and value is None:
-    return "absent"
-  if _is_file(value):
-    return f"{value['bytes']:,} bytes (sha256 {value['sha256'][:12]})"
-  text = repr(value)
-  return text if len(text) <= 200 else text[:200] + "..."
 
 
 def output(workdir: epath.PathLike, stage: str) -> str:
