@@ -145,7 +145,10 @@ def test_a_kill_after_the_duplicates_finds_them_once(tmp_path, monkeypatch):
 
   def finds(config, workdir, mesh, folder):
     found.append(1)
-    artifacts.write_json(folder / duplicates.SUMMARY, {})
+    cosines = folder / duplicates.near_reference.COSINES
+    artifacts.write_table(cosines, {"row": np.zeros(0, np.int64)})
+    # Where the search was refused, there are neither pairs nor groups.
+    artifacts.write_json(folder / duplicates.SUMMARY, {"refused": "many"})
 
   monkeypatch.setattr(duplicates, "run_into", finds)
   with monkeypatch.context() as patch:
