@@ -186,7 +186,9 @@ def _checked(
       what = "response" if turn.role == "assistant" else "prompt"
       raise records.Reject(f"empty {what}", f"turn {position + 1} of {size}")
   if not any(t.is_learnt and t.role == "assistant" for t in turns):
-    raise records.Reject("no answer is learnt", ", ".join(notes.weights))
+    raise records.Reject(
+      "no answer is learnt", ", ".join(sorted(notes.weights))
+    )
   return tuple(turns)
 
 
@@ -222,7 +224,9 @@ def to_turns(
   notes = unread.Notes() if notes is None else notes
   notes.leave(record, fields.left(record, read))
   if _is_left_out(record, read, notes):
-    raise records.Reject("no answer is learnt", ", ".join(notes.weights))
+    raise records.Reject(
+      "no answer is learnt", ", ".join(sorted(notes.weights))
+    )
   head = _head(record, read)
   if read.conversation:
     said = _conversation(record, read.conversation, notes)
