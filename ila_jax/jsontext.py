@@ -111,12 +111,8 @@ def check_object(
 ) -> tuple[dict[str, Any] | None, str, tuple[str, str] | None]:
   """A parsed value as a record: only objects without problems are.
 
-  A list of messages alone counts as an object that holds them.
-
   >>> check_object(Parser(), {"a": 1}, '{"a": 1}')
   ({'a': 1}, '{"a": 1}', None)
-  >>> check_object(Parser(), [{"role": "user"}], '[{"role": "user"}]')[0]
-  {'messages': [{'role': 'user'}]}
   """
   if parser.problem:
     return None, text, parser.problem
@@ -125,15 +121,9 @@ def check_object(
       text.encode()
     except UnicodeEncodeError:
       return None, "", ("invalid UTF-8", "in this element")
-  if isinstance(value, list) and value and all(map(_is_message, value)):
-    return {"messages": value}, text, None
   if not isinstance(value, dict):
     return None, text, ("not a JSON object", type(value).__name__)
   return value, text, None
-
-
-def _is_message(value: Any) -> bool:
-  return isinstance(value, dict) and ("role" in value or "from" in value)
 
 
 class ArrayReader:

@@ -24,7 +24,6 @@ _SUFFIX = re.compile(
   r"|\.(?P<columnar>parquet|array_record)(-\d+-of-\d+)?$"
 )
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
-_MESSAGES = re.compile(rb'\s*\[\s*\{\s*"(role|from)"\s*:')
 _PACKED = {"gz": "gzip", "zst": "zstd"}
 _ALLOWED = (
   ".jsonl, .ndjson, .json (each also with .gz or .zst), .parquet, .array_record"
@@ -189,8 +188,6 @@ def _json_records(path: str, suffix: str, packed: str | None) -> _Found:
   with _unpacked(path, packed) as stream:
     head = stream.peek(1 << 10)[: 1 << 10].removeprefix(b"\xef\xbb\xbf")
     is_array = head.lstrip().startswith(b"[")
-    if suffix != "json" and _MESSAGES.match(head):
-      is_array = False  # A conversation a line, each a list of messages.
     if is_array and suffix != "json":
       raise errors.InputError(
         f"{path} line 1: a JSON array, where one object per line was expected. "

@@ -13,8 +13,8 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 # Reading order. A module imports only from modules that stand before it.
 ORDER = (
   *("errors", "mesh", "metrics", "artifacts", "hub", "provenance", "draws"),
-  *("jsontext", "records", "tool_calls", "unread", "messages", "transcripts"),
-  *("fields", "labels", "choices", "responses", "turns"),
+  *("jsontext", "records", "tool_calls", "unread", "dialogues"),
+  *("transcripts", "fields", "labels", "choices", "responses", "turns"),
   *("docstrings", "sources", "rejects", "pool"),
   *("templates", "tokens", "batching", "layouts", "prefetch"),
   "hardware",

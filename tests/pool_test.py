@@ -261,25 +261,6 @@ def test_an_answered_conversation_does_not_read_the_chosen_answer(tmp_path):
   assert announced == ["a: conversation = messages", "a: not read: `chosen`"]
 
 
-def test_a_list_of_messages_is_a_record(tmp_path):
-  said = [
-    {"role": "user", "content": "a"},
-    {"role": "assistant", "content": "b"},
-  ]
-  line = json.dumps(said)
-  path = tmp_path / "a.json"
-  path.write_text(f"[{line}, [1]]")
-  (used,), (rejected,) = read(str(path))
-  (alone,), _ = read(write_lines(tmp_path / "b.jsonl", [line]))
-  assert alone.turns == used.turns
-  assert [turn[:2] for turn in used.turns] == [
-    ("user", "a"),
-    ("assistant", "b"),
-  ]
-  assert used.record_json == line
-  assert rejected.reason == "not a JSON object"
-
-
 def test_the_rule_for_answers_reaches_the_records(tmp_path):
   line = '{"question": "q", "answer": ["a", "bc"]}'
   path = write_lines(tmp_path / "a.jsonl", [line])
