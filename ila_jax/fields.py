@@ -17,8 +17,8 @@ class Fields(NamedTuple):
 
   Either `conversation`, which `response` goes on where it ends without an
   answer; or `prompt` and `response` (with `history`, a list of pairs, before
-  them). An empty string: no such field. `context` and `choices` may name
-  several fields, with commas between.
+  them). An empty string: no such field. Those of `SEVERAL` may name more than
+  one, with commas between.
   """
 
   prompt: str = ""
@@ -39,6 +39,8 @@ class Fields(NamedTuple):
     return ", ".join(f"{name} = {path}" for name, path in pairs if path)
 
 
+# These may name several paths, with commas between.
+SEVERAL = ("context", "choices", "conversation")
 # Fields with a conversation in them, whatever else a record holds.
 _CONVERSATIONS = ("messages", "conversations", "conversation")
 # ... where nothing else is known and they hold messages, or texts in turn. A
@@ -244,8 +246,11 @@ def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
 
 @functools.lru_cache(maxsize=4096)
 def _left(names: tuple[str, ...], read: Fields) -> tuple[str, ...]:
-  used = {part.strip() for path in read for part in path.split(",")}
-  used |= {path.partition(".")[0] for path in used} | set(read)
+  several = [
+    path for name in SEVERAL for path in getattr(read, name).split(",")
+  ]
+  used = {path.strip() for path in several} | set(read)
+  used |= {path.partition(".")[0] for path in used}
   return tuple(
     name for name in names if name not in used and not unread.is_ignored(name)
   )

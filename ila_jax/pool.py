@@ -60,7 +60,9 @@ class _FieldWatch:
     self._n_seen += 1
     self._names.update(dict.fromkeys(list(record)[:50]))
     for name, path in list(self._missing.items()):
-      paths = records.paths(record, path)
+      paths = [path]
+      if name in fields_lib.SEVERAL:
+        paths = records.paths(record, path)
       if any(records.lookup(record, p) is not records.MISSING for p in paths):
         del self._missing[name]
     if self._n_seen >= _PATIENCE_RECORDS:

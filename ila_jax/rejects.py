@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ila_jax import errors, fields, jsontext, messages, records, unread
+from ila_jax import dialogues, errors, fields, jsontext, records, unread
 
 DUPLICATE = "duplicate"
 _MAP = (
@@ -39,6 +39,7 @@ REMEDIES = {
   "a cell cannot be read": "Mend that cell, or drop the row",
   "row of another width": "Quote the separators inside its cells",
   "no JSON form": "Drop the column, or save it as text or numbers",
+  "a cell cannot be read": "Mend the cell, or drop its column",
   "text is not Unicode": "Mend the half characters, such as \\ud800",
   # Fields.
   "no known record shape": _MAP,
@@ -104,8 +105,10 @@ REMEDIES = {
   ),
   # Templates and tokens.
   "chat template changes what stands before an answer": _TEMPLATE,
+  "chat template drops a turn": _TEMPLATE,
   "chat template refuses": _TEMPLATE,
   "chat template rewrites or drops an answer": _TEMPLATE,
+  "chat template writes too much": _TEMPLATE,
   "no response token": "Drop records whose answer the tokenizer drops",
   "longer than max_tokens": _LONG,
   "answers longer than max_tokens": (
@@ -257,7 +260,7 @@ def looks_like(raw: str) -> str:
   if found is not None:
     said = records.lookup(record, found.conversation)
     try:
-      turns = messages.conversation(said, unread.Notes())
+      turns = dialogues.read(said, unread.Notes())
     except records.Reject:
       return f"a record with {found}"
     return f"a conversation of {', '.join(t.role for t in turns) or 'no turn'}"

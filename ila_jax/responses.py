@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ila_jax import messages, records, unread
+from ila_jax import dialogues, records, unread
 
 # Which of a list of answers is the response.
 ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
@@ -25,7 +25,7 @@ def are_texts(values: list[Any]) -> bool:
 
 def _one(texts: list[Any], rule: str) -> str:
   """The response among several answers to one question."""
-  found = [messages.text_of(text, "response") for text in texts]
+  found = [dialogues.text_of(text, "response") for text in texts]
   found = [text for text in found if text.strip()]
   if not found:
     return ""
@@ -68,12 +68,12 @@ def of(
         notes.unread.add(f"all of `{path}` but one")
       return _one(texts, rule), []
   if isinstance(value, list | dict):
-    return None, messages.conversation(value, notes)
+    return None, dialogues.read(value, notes)
   return value, []
 
 
 def _is_message(value: Mapping[str, Any]) -> bool:
-  return any(key in value for key in messages.ROLE_KEYS)
+  return any(key in value for key in dialogues.ROLE_KEYS)
 
 
 def _holds_text(value: Any) -> bool:

@@ -13,8 +13,8 @@ from typing import Any
 
 from ila_jax import (
   choices,
+  dialogues,
   fields,
-  messages,
   records,
   responses,
   tool_calls,
@@ -38,21 +38,21 @@ def _conversation(
     turns = transcripts.split(value)
     if turns:
       return turns
-  return messages.conversation(value, notes)
+  return dialogues.read(value, notes)
 
 
 def _history(value: Any, notes: unread.Notes) -> list[records.Turn]:
   if value is None or value is records.MISSING or value == "":
     return []
   if isinstance(value, list) and all(isinstance(v, Mapping) for v in value):
-    return messages.conversation(value, notes)
+    return dialogues.read(value, notes)
   if not isinstance(value, list) or not all(
     isinstance(pair, list) and len(pair) == 2 for pair in value
   ):
     raise records.Reject("history is not a list of pairs", type(value).__name__)
   roles = ("user", "assistant")
   return [
-    records.Turn(role, messages.text_of(text, "history"))
+    records.Turn(role, dialogues.text_of(text, "history"))
     for pair in value
     for role, text in zip(roles, pair, strict=True)
   ]
@@ -65,12 +65,12 @@ def _is_no_input(text: str) -> bool:
 
 def _prompt(value: Any, notes: unread.Notes) -> list[records.Turn]:
   if isinstance(value, list) and not responses.are_texts(value):
-    return messages.conversation(value, notes)
+    return dialogues.read(value, notes)
   if isinstance(value, list):
     if len(value) != 1:
       raise records.Reject("prompt is a list of texts", f"{len(value)} of them")
     value = value[0]
-  return [records.Turn("user", messages.text_of(value, "prompt"))]
+  return [records.Turn("user", dialogues.text_of(value, "prompt"))]
 
 
 def _beside(
@@ -80,13 +80,13 @@ def _beside(
 
   Input always does; context and choices where the prompt does not hold them.
   """
-  parts = [messages.text_of(records.lookup(record, read.input), "input")]
+  parts = [dialogues.text_of(records.lookup(record, read.input), "input")]
   if _is_no_input(parts[0]):
     parts = []
   for path in records.paths(record, read.context) if read.context else ():
     value = records.lookup(record, path)
     values = value if isinstance(value, list) else [value]
-    texts = [messages.text_of(v, "context") for v in values]
+    texts = [dialogues.text_of(v, "context") for v in values]
     parts += [text for text in texts if text.strip() not in prompt]
   found = choices.of(record, read.choices) if read.choices else []
   if found and not choices.stand_in(prompt, found):
@@ -123,7 +123,7 @@ def _head(record: Mapping[str, Any], read: fields.Fields) -> list[records.Turn]:
   system = records.lookup(record, read.system)
   if system is records.MISSING:
     system = None
-  said = None if system is None else messages.content_of(system, "system")[0]
+  said = None if system is None else dialogues.content_of(system, "system")[0]
   if text is None:  # Tools in words stand where words are read.
     words = tools if isinstance(tools, str) else json.dumps(tools)
     said = f"{said}\n\n{words}" if said and said.strip() else words
@@ -186,7 +186,9 @@ def _checked(
       what = "response" if turn.role == "assistant" else "prompt"
       raise records.Reject(f"empty {what}", f"turn {position + 1} of {size}")
   if not any(t.is_learnt and t.role == "assistant" for t in turns):
-    raise records.Reject("no answer is learnt", ", ".join(notes.weights))
+    raise records.Reject(
+      "no answer is learnt", ", ".join(sorted(notes.weights))
+    )
   return tuple(turns)
 
 
@@ -222,7 +224,9 @@ def to_turns(
   notes = unread.Notes() if notes is None else notes
   notes.leave(record, fields.left(record, read))
   if _is_left_out(record, read, notes):
-    raise records.Reject("no answer is learnt", ", ".join(notes.weights))
+    raise records.Reject(
+      "no answer is learnt", ", ".join(sorted(notes.weights))
+    )
   head = _head(record, read)
   if read.conversation:
     said = _conversation(record, read.conversation, notes)
@@ -252,6 +256,6 @@ def to_turns(
 def _answer(value: Any, thought: Any = None) -> records.Turn:
   return records.Turn(
     "assistant",
-    messages.text_of(value, "response"),
-    thought=messages.text_of(thought, "thought"),
+    dialogues.text_of(value, "response"),
+    thought=dialogues.text_of(thought, "thought"),
   )

@@ -164,9 +164,14 @@ class Reading:
         {"fields": shape, "examples": n, "sources": list(self.sources[shape])}
         for shape, n in self.shapes.most_common()
       ],
-      "weights": dict(self.weights.most_common()),
-      "unread": dict(self.unread.most_common()),
+      "weights": _by_count(self.weights),
+      "unread": _by_count(self.unread),
     }
+
+
+def _by_count(counts: collections.Counter[str]) -> dict[str, int]:
+  """The commonest first; of like ones, by name."""
+  return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def sentences(told: Mapping[str, Any]) -> list[str]:

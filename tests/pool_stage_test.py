@@ -39,7 +39,7 @@ def test_what_is_read_stands_in_the_run_the_counts_and_the_report(
   assert f"mix: {shape}" in lines[:4]
   shares = (
     "ot read: `weight` of the whole record, 100 % of the records; `tags`, 75 "
-    "%; `hint`, 17 %; all of `output` but one, 17 %"
+    "%; all of `output` but one, 17 %; `hint`, 17 %"
   )
   counts = artifacts.read_json(work / "pool/counts.json")
   assert counts["read_as"] == [

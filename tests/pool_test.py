@@ -304,6 +304,8 @@ def test_context_and_choices_may_name_several_fields(tmp_path):
   names = {"prompt": "q", "context": "x, y", "choices": "one, two"}
   (used,), _ = read(path, fields={**names, "response": "r"})
   assert used.turns[0].text == "a\n\nb\n\nc\n\none. d\ntwo. e"
+  with pytest.raises(errors.InputError, match="labels is 'x, y', but none"):
+    read(path, fields={**names, "response": "r", "labels": "x, y"})
   with pytest.raises(errors.InputError, match="context is 'u, v', but none"):
     read(path, fields={**names, "response": "r", "context": "u, v"})
 

@@ -231,7 +231,8 @@ def _headline(
       f"Of {found['read']:,} records {found['used']:,} are usable and "
       f"{found['rejected']:,} are not."
     )
-    lines += unread.sentences(found)
+    if "read_as" in found:  # Not in runs of older versions.
+      lines += unread.sentences(found)
   if "select" in records:
     coverage = artifacts.read_json(workdir / _COVERAGE)
     ours, *rivals = coverage["table"]

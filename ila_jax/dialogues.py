@@ -1,4 +1,4 @@
-"""Messages: the turns of a conversation, whatever its items look like.
+"""Dialogues: their turns, whatever the items look like.
 
 Known are objects with a role (OpenAI, ShareGPT, Gemini), pairs of question and
 answer, pairs of role and text, and texts in turn.
@@ -262,7 +262,7 @@ def _item(item: Any, position: int, notes: unread.Notes) -> list[records.Turn]:
   )
 
 
-def conversation(value: Any, notes: unread.Notes) -> list[records.Turn]:
+def read(value: Any, notes: unread.Notes) -> list[records.Turn]:
   """The turns of a conversation, in order and none left out.
 
   A list of messages; a JSON list in a string; the struct of lists that
@@ -271,7 +271,7 @@ def conversation(value: Any, notes: unread.Notes) -> list[records.Turn]:
   Raises:
     records.Reject: it is none of these, or an item of it cannot be read.
 
-  >>> turns = conversation([["human", "1 + 1?"], ["gpt", "2"]], unread.Notes())
+  >>> turns = read([["human", "1 + 1?"], ["gpt", "2"]], unread.Notes())
   >>> [(turn.role, turn.text) for turn in turns]
   [('user', '1 + 1?'), ('assistant', '2')]
   """
