@@ -61,7 +61,8 @@ def get_config() -> ml_collections.ConfigDict:
   encoder.dtype = "float32"  # of compute
   encoder.attention = "auto"  # as model.attention
   encoder.prefix = ""  # before every prompt; E5 wants 'query: '
-  encoder.max_tokens = 256  # of the prompt; longer prompts are cut
+  encoder.system = False  # embed the system text too, after the user's turns
+  encoder.max_tokens = 256  # of the prompt; longer ones lose their far end
   encoder.batch_tokens = 1024  # per device, padding included
   encoder.layout = "auto"  # by platform; 'buckets', 'pack'
   encoder.lsa_width = 128  # columns of the 'lsa' embeddings

@@ -107,6 +107,7 @@ class Encoder:
   dtype: str
   attention: str
   prefix: str
+  system: bool
   max_tokens: int
   batch_tokens: int
   layout: str

@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from ila_jax import records
 
 
-def request(turns: Sequence[records.Turn]) -> str:
+def request(turns: Sequence[records.Turn], *, system: bool = False) -> str:
   r"""What the user asked, as it is embedded: the last user turn comes first.
 
   An encoder that reads so many tokens then leaves out the oldest of it. What
-  the system, tools and earlier answers say is no part of it, but where there is
-  no user turn: then all that precedes the response is, the last turn first.
+  tools and earlier answers say is no part of it, but where there is no user
+  turn: then all that precedes the response is, the last turn first.
+
+  Args:
+    turns: of a conversation with an answer that is learnt.
+    system: whether the system text follows what the user asked.
 
   >>> Turn = records.Turn
   >>> request([Turn("system", "Be brief."), Turn("user", "Name a river."),
@@ -24,7 +28,10 @@ def request(turns: Sequence[records.Turn]) -> str:
   >>> request([Turn("system", "Name a river."), Turn("assistant", "Nile")])
   'Name a river.'
   """
-  return "\n\n".join(turn.text for turn in reversed(_asked(turns)))
+  asked = _asked(turns)[::-1]
+  if system:
+    asked += [t for t in _before(turns) if t.role == "system" if t not in asked]
+  return "\n\n".join(turn.text for turn in asked)
 
 
 def question(turns: Sequence[records.Turn]) -> records.Turn:
@@ -45,8 +52,12 @@ def _response_place(turns):
   )
 
 
+def _before(turns):
+  return [t for t in turns[: _response_place(turns)] if t.text.strip()]
+
+
 def _asked(turns):
-  before = [t for t in turns[: _response_place(turns)] if t.text.strip()]
+  before = _before(turns)
   return [turn for turn in before if turn.role == "user"] or before
 
 

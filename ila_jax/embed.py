@@ -140,7 +140,9 @@ def fit_lsa(texts: Sequence[str], *, width: int, seed: int) -> Any:
   svd = TruncatedSVD(
     min(width, terms.shape[0] - 1, terms.shape[1] - 1), random_state=seed
   )
-  svd.fit(terms)
+  # Shares of the variance, which nobody reads, are 0/0 where all are alike.
+  with np.errstate(invalid="ignore"):
+    svd.fit(terms)
   return make_pipeline(tfidf, svd)
 
 
@@ -148,7 +150,8 @@ def _too_little(prompts: int, terms: int) -> errors.InputError:
   return errors.InputError(
     f"config.encoder.path is 'lsa', and the pool has {prompts} prompts with "
     f"{terms} different terms; allowed: 2 or more of each. Give a larger "
-    "config.pool.source, or an encoder's folder."
+    "config.pool.source, an encoder's folder, or more of the records: "
+    "config.pool.fields.input, config.encoder.system=True."
   )
 
 

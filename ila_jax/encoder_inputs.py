@@ -217,5 +217,6 @@ def check_enough(counts: dict[str, Any], *, such_as: str) -> None:
       f"prompts, such as {such_as!r}; allowed: "
       f"{_FEWEST_INPUTS} or more, for any selection covers a map of fewer. If "
       "another field of the records holds what differs, name it with "
-      "--config.pool.fields.prompt=... or .input=..., and add --redo=pool."
+      "--config.pool.fields.prompt=... or .input=..., and add --redo=pool; if "
+      "the system text does, use --config.encoder.system=True --redo=embed."
     )

@@ -192,6 +192,26 @@ def test_few_prompts_are_refused_and_the_remedy_works(tmp_path):
   assert record["distinct_inputs"] == 90
 
 
+def test_tasks_in_the_system_text_are_embedded_when_asked_for(tmp_path):
+  records = [
+    {
+      "system": f"Play a pirate of ship {i}.",
+      "prompt": "Go ahead!",
+      "response": "Ay",
+    }
+    for i in range(60)
+  ]
+  path = tiny.write(tmp_path / "pool.jsonl", records)
+  with pytest.raises(
+    errors.InputError, match=r"1 distinct.*'Go ahead!'.*\.system="
+  ):
+    pipeline.run(_config(path), tmp_path / "run", stages=["pool", "embed"])
+  config = _config(path, encoder__system=True)
+  pipeline.run(config, tmp_path / "run", stages=["pool", "embed"], redo="embed")
+  record = artifacts.read_json(tmp_path / "run/embed" / provenance.RECORD)
+  assert record["distinct_inputs"] == 60
+
+
 def test_many_answers_to_a_prompt_are_not_refused(tmp_path):
   records = [
     {"instruction": f"Name river {i % 12}.", "output": f"So {i}."}

@@ -63,6 +63,16 @@ def test_what_is_asked_and_what_answers(turns, request_, question, response):
   assert request_.startswith(question)
 
 
+def test_the_system_text_may_follow_what_was_asked():
+  late = Turn("system", "Be polite.")
+  turns = [TOOLS, SYSTEM, _ask("A?"), _answer("a"), late, _ask("B?"), CALL]
+  found = conversation.request(turns, system=True)
+  assert found == f"B?\n\nA?\n\n{SYSTEM.text}\n\n{late.text}"
+  # Once, where it is what was asked.
+  alone = [SYSTEM, _answer("a")]
+  assert conversation.request(alone, system=True) == SYSTEM.text
+
+
 def test_roles_are_in_order():
   turns = [TOOLS, SYSTEM, _ask("A?"), CALL, RESULT, _answer("a")]
   assert conversation.roles(turns) == (

@@ -72,14 +72,14 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     return
   if config.encoder.path == "lsa":
     _run_lsa(config, workdir)
-    stage.finish(**_counts(workdir, remedy=_OTHER_THAN_LSA))
+    stage.finish(**_counts(config, workdir, remedy=_OTHER_THAN_LSA))
   else:
     remedy = _run_model(config, workdir, mesh, stage)
     by_base = config.encoder.path == "base"
     dtype = config.model.dtype if by_base else config.encoder.dtype
     stage.finish(
       matrix_rate=hardware.matrix_rate(mesh, dtype),
-      **_counts(workdir, remedy=remedy),
+      **_counts(config, workdir, remedy=remedy),
     )
 
 
@@ -100,7 +100,9 @@ def inputs(workdir: epath.Path, name: str) -> np.ndarray:
   )
 
 
-def _counts(workdir: epath.Path, *, remedy: str) -> dict[str, Any]:
+def _counts(
+  config: config_lib.Config, workdir: epath.Path, *, remedy: str
+) -> dict[str, Any]:
   """Says what was read of the prompts; refuses what no map can be made of."""
   mesh_lib.barrier("embedded")
   columns = (inputs(workdir, name) for name in encoder_inputs.Read._fields)
@@ -108,7 +110,7 @@ def _counts(workdir: epath.Path, *, remedy: str) -> dict[str, Any]:
   metrics.say(f"  {encoder_inputs.told(counts)}")
   encoder_inputs.check_told_apart(counts, remedy=remedy)
   first = shards.gather(workdir, np.zeros(1, np.int64), ["turns"])
-  encoder_inputs.check_enough(counts, such_as=_prompts(first)[0][:80])
+  encoder_inputs.check_enough(counts, such_as=_prompts(config, first)[0][:80])
   return counts
 
 
@@ -188,7 +190,7 @@ def _run_model(
   reader = encoders.load(config, workdir, mesh, stage.account)
   model = reader.model
   layout = layouts.choose(
-    _sample_lengths(workdir, reader),
+    _sample_lengths(config, workdir, reader),
     batch_tokens=config.encoder.batch_tokens,
     kind=config.encoder.layout,
     pack_tokens=PACK_TOKENS,
@@ -196,7 +198,7 @@ def _run_model(
   )
   todo = (
     (shard, rows, texts and reader.read(texts))
-    for shard, rows, texts in _todo(workdir)
+    for shard, rows, texts in _todo(config, workdir)
   )
   total = len(shards.lengths(workdir))
   with metrics.counter(total, desc="embed", unit="prompts") as advance:
@@ -257,13 +259,16 @@ def _check_finite(vectors: np.ndarray, target: epath.Path) -> None:
     )
 
 
-def _prompts(table: pa.Table) -> list[str]:
+def _prompts(config: config_lib.Config, table: pa.Table) -> list[str]:
   """What is embedded, of a table with the column `turns`."""
-  return [conversation.request(turns) for turns in shards.turns_of(table)]
+  return [
+    conversation.request(turns, system=config.encoder.system)
+    for turns in shards.turns_of(table)
+  ]
 
 
 def _todo(
-  workdir: epath.Path,
+  config: config_lib.Config, workdir: epath.Path
 ) -> Iterator[tuple[int, int, list[str] | None]]:
   """Each shard, its rows and prompts; no prompts where it is embedded."""
   total = shards.count(workdir)
@@ -272,7 +277,7 @@ def _todo(
   def read(shard: int) -> tuple[int, list[str] | None]:
     name = "row" if done[shard] else "turns"
     table = shards.read_records(workdir, shard, [name])
-    return len(table), None if done[shard] else _prompts(table)
+    return len(table), None if done[shard] else _prompts(config, table)
 
   return ((shard, *read(shard)) for shard in range(total))
 
@@ -283,7 +288,9 @@ _OTHER_THAN_LSA = (
 )
 
 
-def _sample_lengths(workdir: epath.Path, reader: encoders.Reader) -> np.ndarray:
+def _sample_lengths(
+  config: config_lib.Config, workdir: epath.Path, reader: encoders.Reader
+) -> np.ndarray:
   """Lengths of some prompts of every part of the pool, and the longest.
 
   Raises:
@@ -295,7 +302,7 @@ def _sample_lengths(workdir: epath.Path, reader: encoders.Reader) -> np.ndarray:
   for shard in np.unique(np.linspace(0, total - 1, _SAMPLE_SHARDS).astype(int)):
     table = shards.read_records(workdir, int(shard), ["turns"])
     step = -(-len(table) // _SAMPLE_PROMPTS)
-    texts += _prompts(table.take(np.arange(0, len(table), step)))
+    texts += _prompts(config, table.take(np.arange(0, len(table), step)))
   _, read = reader.read(texts)
   encoder_inputs.check_told_apart(
     encoder_inputs.tally(read), remedy=reader.remedy
@@ -311,11 +318,11 @@ def _run_lsa(config: config_lib.Config, workdir: epath.Path) -> None:
   # Ids are hashes, so that the lowest are a fair draw; and whatever the order
   # in which the pool was read, the fit sees one order.
   rows = np.argsort(ids)[: embed.LSA_FIT_EXAMPLES]
-  sample = _prompts(shards.gather(workdir, rows, ["turns"]))
+  sample = _prompts(config, shards.gather(workdir, rows, ["turns"]))
   metrics.say(f"  fitting LSA to {len(sample):,} prompts")
   lsa = embed.fit_lsa(sample, width=config.encoder.lsa_width, seed=config.seed)
   with metrics.counter(len(ids), desc="embed", unit="prompts") as advance:
-    for shard, rows, texts in _todo(workdir):
+    for shard, rows, texts in _todo(config, workdir):
       if texts is not None:
         terms = embed.lsa_terms(lsa, texts)
         read = encoder_inputs.of_terms(texts, terms)
