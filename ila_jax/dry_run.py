@@ -39,6 +39,7 @@ from ila_jax.stages import base, embedding, joining
 _HOST_SECONDS = {
   "landscape": (3.0, 2e-4),
   "select": (2.0, 1e-4),
+  "scaling": (3.0, 0.0),
   "report": (6.0, 1e-4),
 }
 
@@ -259,7 +260,8 @@ def _scaling(work: costs.Run, stage: str) -> costs.Cost:
   settings = work.config.scaling
   subsets = settings.subsets + settings.held_out
   size = float(np.mean(settings.sizes))
-  return _tuned(work, stage, subsets, size, evaluations=subsets)
+  trained = _tuned(work, stage, subsets, size, evaluations=subsets)
+  return trained.and_also(_host(work, stage)) if subsets else trained
 
 
 def _tuned(

@@ -129,3 +129,11 @@ def test_a_trial_of_selection_ends_in_one_json_line(name):
     assert not any(found["quality"]["cells_that_differ"].values())
   else:
     assert all(found["quality"]["agree"].values())
+
+
+def test_a_trial_of_the_dry_run_sets_it_beside_the_run():
+  printed, found = _trial("dry_run")
+  for stage in ("pool", "model", "embed", "score", "landscape", "scaling"):
+    assert f"| {stage} |" in printed
+  assert found["quality"]["promised"] == 1.5
+  assert found["ours"] > 0 and found["rivals"]["the run itself"] > 0
