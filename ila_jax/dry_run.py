@@ -5,6 +5,7 @@ small part of the work, and programs are compiled for the mesh. No weights are
 read and nothing is written.
 """
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Sequence
@@ -68,6 +69,9 @@ def run(
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   sample = pool_sample.draw(config, workdir)
   decoder = base.sizes(config)
+  if config.model.path == base.SCRATCH:
+    # A small pool bears fewer entries than it was asked for.
+    decoder = dataclasses.replace(decoder, vocab=len(sample.tokenizer))
   work = costs.Run(config, mesh, sample, decoder)
   metrics.say(
     f"  {sample.examples:,} examples, {sample.total:,.0f} tokens "

@@ -83,11 +83,12 @@ def _refuse(message: str) -> int:
 
 def _run(argv: list[str]) -> None:
   _parse_flags(argv)
-  from ila_jax import config as config_lib
-  from ila_jax import hardware, pipeline
+  from ila_jax import hardware
 
   if _DISTRIBUTED.value:
     hardware.join_hosts()
+  from ila_jax import config as config_lib
+  from ila_jax import pipeline
 
   if _DRY_RUN.value:
     from ila_jax import dry_run
