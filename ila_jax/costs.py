@@ -123,7 +123,7 @@ class Run:
   def affords(self, seconds: float) -> bool:
     """Whether a trial may be begun: in time, and training within memory."""
     held = _HELD_IN_TRAINING * estimate.weight_bytes(self.decoder, self.mesh)
-    return seconds < _MOST_SECONDS and held < hardware.device_bytes()
+    return bool(seconds < _MOST_SECONDS and held < hardware.device_bytes())
 
   def passes(
     self,
@@ -141,6 +141,11 @@ class Run:
     models: int = 1,
   ) -> Cost:
     """Forward passes over so many examples; flops are those of the sample."""
+    per_token = flops / max(lengths.sum(), 1)
+    total = flops * examples / len(lengths)
+    # A dev set is smaller than the sample, and has widths of its own.
+    some = np.random.default_rng(0).permutation(len(lengths))[:examples]
+    lengths = lengths[some]
     layout = layouts.choose(
       np.resize(lengths, max(examples, 1)).astype(np.int32),
       batch_tokens=max(batch_tokens // models, 1),
@@ -149,15 +154,14 @@ class Run:
       program_tokens=forward.program_tokens(model),
     )
     rate = self.rate(model.dtype) * FORWARD_SHARE
-    per_token = flops / max(lengths.sum(), 1)
     batch = layout.batch_tokens * mesh_lib.batch_multiple(self.mesh)
     part = max(_TRIAL_SECONDS * rate / per_token, batch)
-    total = flops * examples / len(lengths)
     if not self.affords(2 * part * per_token / rate):
       memory = device_bytes(layout)
       return Cost(stage, total / rate, 0.0, total, memory, tried=False)
+    work = trial()
     found = trials.passes(
-      trial(),
+      lambda layout, rows: work(layout, some[rows].tolist()),
       lengths,
       layout=layout,
       mesh=self.mesh,

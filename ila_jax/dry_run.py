@@ -5,6 +5,7 @@ small part of the work, and programs are compiled for the mesh. No weights are
 read and nothing is written.
 """
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ from ila_jax.stages import base, embedding, joining
 _HOST_SECONDS = {
   "landscape": (3.0, 2e-4),
   "select": (2.0, 1e-4),
+  "scaling": (3.0, 0.0),
   "report": (6.0, 1e-4),
 }
 
@@ -67,6 +69,9 @@ def run(
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   sample = pool_sample.draw(config, workdir)
   decoder = base.sizes(config)
+  if config.model.path == base.SCRATCH:
+    # A small pool bears fewer entries than it was asked for.
+    decoder = dataclasses.replace(decoder, vocab=len(sample.tokenizer))
   work = costs.Run(config, mesh, sample, decoder)
   metrics.say(
     f"  {sample.examples:,} examples, {sample.total:,.0f} tokens "
@@ -259,7 +264,8 @@ def _scaling(work: costs.Run, stage: str) -> costs.Cost:
   settings = work.config.scaling
   subsets = settings.subsets + settings.held_out
   size = float(np.mean(settings.sizes))
-  return _tuned(work, stage, subsets, size, evaluations=subsets)
+  trained = _tuned(work, stage, subsets, size, evaluations=subsets)
+  return trained.and_also(_host(work, stage)) if subsets else trained
 
 
 def _tuned(

@@ -164,3 +164,11 @@ def test_every_part_of_the_check_fits_and_is_a_program():
     assert part.seconds < 540
     if part.module != "pytest":
       assert (folder / f"{part.module}.py").is_file()
+
+
+def test_a_trial_of_the_dry_run_sets_it_beside_the_run():
+  printed, found = _trial("dry_run")
+  for stage in ("pool", "model", "embed", "score", "landscape", "scaling"):
+    assert f"| {stage} |" in printed
+  assert found["quality"]["promised"] == 1.5
+  assert found["ours"] > 0 and found["rivals"]["the run itself"] > 0

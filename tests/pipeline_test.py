@@ -19,7 +19,9 @@ from ila_jax import (
   dry_run,
   errors,
   explore,
+  hardware,
   layouts,
+  metrics,
   pipeline,
   provenance,
   scoring,
@@ -231,15 +233,26 @@ def test_the_map_to_explore_shows_what_the_stages_found(run, limit):
   assert (workdir / "report/map.html").stat().st_size > 300_000
 
 
-def test_a_finished_run_is_skipped(run, monkeypatch):
+def test_a_finished_run_is_skipped(run, monkeypatch, capsys):
   config, workdir, _ = run
   # Nor is any record read again.
   monkeypatch.setattr(shards, "iterate", None)
   monkeypatch.setattr(shards, "gather", None)
   before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*.parquet")}
+  capsys.readouterr()
+  compiled = metrics.compile_seconds()
   pipeline.run(config, workdir)
   after = {p: p.stat().st_mtime_ns for p in workdir.rglob("*.parquet")}
   assert before == after
+  # Nothing is compiled for it: it ends in seconds.
+  assert metrics.compile_seconds() == compiled
+  lines = capsys.readouterr().err.splitlines()
+  assert lines[0] == f"{hardware.describe()}; folder {workdir}"
+  assert lines[1:17] == [
+    line
+    for stage in config_lib.STAGES
+    for line in (f"[{stage}]", "  skipped: it is done")
+  ]
 
 
 def test_another_budget_is_refused_and_redo_replaces(run, tmp_path):
