@@ -191,7 +191,8 @@ def test_mask_after_an_empty_thought_is_transformers_own(
   last = "<think>\n\n</think>\n\n{% generation %}{{ m.content.lstrip('\n') }}"
   template = (
     PREFIX
-    + "{% if loop.last and m.role == 'assistant' %}" + last + "<|im_end|>{% endgeneration %}"
+    + "{% if loop.last and m.role == 'assistant' %}"
+    + last + "<|im_end|>{% endgeneration %}"
     + "{% elif m.role == 'assistant' %}{% generation %}" + BODY
     + "{% endgeneration %}{% else %}" + BODY
     + "{% endif %}{{ '\n' }}{% endfor %}" + ASK
