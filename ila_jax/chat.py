@@ -93,7 +93,7 @@ def choose(tokenizer: Any, *, with_tools: bool) -> tuple[str, Style]:
   if template != plain:
     # One for tools that does not show a conversation is of no use.
     try:
-      return template, _style(tokenizer, template)
+      return template, _style(tokenizer, template, for_tools=True)
     except errors.InputError:
       pass
   return plain, _style(tokenizer, plain)
@@ -156,7 +156,7 @@ def apply(
 
 
 @functools.lru_cache(maxsize=16)
-def _style(tokenizer: Any, template: str) -> Style:
+def _style(tokenizer: Any, template: str, for_tools: bool = False) -> Style:
   def show(
     turns: Sequence[records.Turn],
     able: template_messages.Abilities = template_messages.PLAIN,
@@ -164,6 +164,8 @@ def _style(tokenizer: Any, template: str) -> Style:
   ) -> str:
     """A rendering; "" where the template refuses."""
     said, tools = template_messages.make(turns, able)
+    if for_tools and not tools:
+      tools = template_messages.tools(_TOOLS.text)
     try:
       return apply(tokenizer, template, said, tools, ask=ask)
     except records.Reject as error:

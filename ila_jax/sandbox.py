@@ -138,7 +138,7 @@ def check_normalizer(normalizer: Any, name: str) -> None:
   >>> twice = normalizers.Replace("a", "aa")
   >>> check_normalizer(normalizers.Sequence([twice] * 40), "./model")
   Traceback (most recent call last):
-  ila_jax.errors.InputError: the normalizer in the tokenizer.json of './model'...
+  ila_jax.errors.InputError: the normalizer in the tokenizer.json of...
   """
   if normalizer is None:
     return
@@ -153,7 +153,8 @@ def check_normalizer(normalizer: Any, name: str) -> None:
 
 def _growth(normalizer: dict[str, Any]) -> float:
   """By how much a normalizer may lengthen a text, at most."""
-  growth = math.prod(map(_growth, normalizer.get("normalizers", [])))
+  parts = normalizer.get("normalizers", [])
+  growth = float(math.prod(map(_growth, parts)))
   if "content" in normalizer:
     # A regular expression may match a single character, or none.
     found = normalizer.get("pattern", {}).get("String", "")

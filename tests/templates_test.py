@@ -265,3 +265,232 @@ def test_alpaca_system_turn_stands_for_the_preface():
 def test_alpaca_keeps_every_space_of_an_answer():
   text, [(begin, end)] = templates.render(turns("q", "\n a \n\n"), Plain())
   assert text[begin:end] == "\n a \n\n</s>"
+
+
+# Written anew after what Qwen3's template does.
+QWEN3_THINKS = (
+  "{% set ns = namespace(last=-1) %}{% for m in messages %}"
+  "{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}"
+  "{% endfor %}{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+  "{% set text = m.content %}{% set thought = m.reasoning_content or '' %}"
+  "{% if m.role == 'assistant' and '</think>' in text %}"
+  "{% set thought = text.split('</think>')[0].split('<think>')[-1] %}"
+  "{% set text = text.split('</think>')[-1].lstrip('\n') %}{% endif %}"
+  "{% if m.role == 'assistant' and loop.index0 > ns.last %}"
+  "{{ '<think>\n' + thought.strip('\n') + '\n</think>\n\n' }}"
+  "{{ text.lstrip('\n') }}{% else %}{{ text }}{% endif %}{{ '<|im_end|>\n' }}"
+  "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# Asked for an answer, it opens a thought (QwQ, DeepSeek-R1).
+OPENS = CHATML.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
+# Qwen2.5's and Hermes's way to show tools and calls.
+TOOLS = (
+  "{% if tools %}<|im_start|>system\n"
+  "{% if messages[0].role == 'system' %}{{ messages[0].content + '\n\n' }}"
+  "{% endif %}{% for t in tools %}{{ t | tojson }}{% endfor %}<|im_end|>\n"
+  "{% elif messages[0].role == 'system' %}"
+  "<|im_start|>system\n{{ messages[0].content }}<|im_end|>\n{% endif %}"
+  "{% for m in messages %}{% if m.role == 'tool' %}"
+  "{{ '<|im_start|>user\n<tool_response>' + m.content + '</tool_response>' }}"
+  "<|im_end|>\n{% elif m.role != 'system' %}"
+  "{{ '<|im_start|>' + m.role + '\n' + m.content }}"
+  "{% for c in m.tool_calls or [] %}{% set f = c.function %}"
+  "{{ '<call>' + f.name + ARGUMENTS + '</call>' }}{% endfor %}<|im_end|>\n"
+  "{% endif %}{% endfor %}"
+  "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+THOUGHT = "<think>\none\n</think>\n\na1"
+
+
+def user(text):
+  return records.Turn("user", text)
+
+
+def assistant(text, **kwargs):
+  return records.Turn("assistant", text, **kwargs)
+
+
+@pytest.mark.parametrize(
+  ("template", "first", "second", "expected"),
+  [
+    # A thought dropped later: the answer is no longer what was given.
+    (QWEN3_THINKS, assistant("a1", thought="one"), "a2", ["a2"]),
+    (QWEN3_THINKS, assistant(THOUGHT), "a2", ["a2"]),
+    (QWEN3_THINKS, assistant("a1"), "a2", ["a1", "a2"]),
+    (
+      QWEN3_THINKS,
+      assistant("a1"),
+      assistant("a2", thought="two"),
+      ["a1", "<think>\ntwo\n</think>\n\na2"],
+    ),
+    (
+      QWEN3_THINKS,
+      assistant("a1"),
+      "<think>two</think>a2",
+      ["a1", "<think>\ntwo\n</think>\n\na2"],
+    ),
+    # What the template says for the model is not asked of the model.
+    (OPENS, assistant("a1"), "a2", ["a1", "a2"]),
+    (OPENS, assistant(THOUGHT), "a2", ["one\n</think>\n\na1", "a2"]),
+    (
+      OPENS,
+      assistant("a1", thought="one"),
+      "<think>two</think>a2",
+      ["one\n</think>\n\na1", "two</think>a2"],
+    ),
+    (
+      CHATML,
+      assistant("a1", thought="one"),
+      "a2",
+      ["<think>\none\n</think>\n\na1", "a2"],
+    ),
+  ],
+)
+def test_thoughts(templated, template, first, second, expected):
+  second = assistant(second) if isinstance(second, str) else second
+  conversation = [user("q1"), first, user("q2"), second]
+  found = parts(conversation, templated(template))
+  assert found == [part + "<|im_end|>" for part in expected]
+
+
+@pytest.mark.parametrize(
+  ("template", "answer", "expected"),
+  [
+    (QWEN3_THINKS, "\na", "a"),
+    (QWEN3_THINKS, "\n\n  a\n", "  a\n"),
+    (QWEN3_THINKS, "a", "a"),
+    # This one does not strip: the newline is the answer's own.
+    (QWEN3, "\na", "\na"),
+    (CHATML, "\n\na", "\n\na"),
+    (TRIMMED, "\n\na", "a"),
+  ],
+)
+def test_answer_that_begins_with_a_newline(
+  templated, template, answer, expected
+):
+  expected = [expected + "<|im_end|>"]
+  assert parts(turns("q", answer), templated(template)) == expected
+  # The conversation before it changes nothing.
+  assert (
+    parts(turns("q", "b", "q", answer), templated(template))[1:] == expected
+  )
+
+
+def test_masked_answers_are_context(templated):
+  conversation = turns("q1", "wrong", "q2", "right", "q3", "bad")
+  for place in (1, 5):
+    conversation[place] = conversation[place]._replace(is_learnt=False)
+  for tokenizer in (templated(CHATML), Plain()):
+    text, spans = templates.render(conversation, tokenizer)
+    assert [text[b:e].partition("<")[0] for b, e in spans] == ["right"]
+    assert "wrong" in text and "bad" in text
+  nobody = [turn._replace(is_learnt=False) for turn in conversation]
+  assert not parts(nobody, templated(CHATML))
+  assert not parts(nobody, Plain())
+
+
+CALLS = '[{"id": "c1", "function": {"name": "add", "arguments": {"x": "你"}}}]'
+LEGACY = '[{"name": "add", "arguments": "{\\"x\\": \\"你\\"}"}]'
+
+
+@pytest.mark.parametrize("calls", [CALLS, LEGACY])
+@pytest.mark.parametrize(
+  "arguments", ["(f.arguments | tojson)", "f.arguments", "'-' + f.arguments"]
+)
+def test_calls_and_tools_are_given_to_the_template(templated, arguments, calls):
+  tokenizer = templated(TOOLS.replace("ARGUMENTS", arguments))
+  conversation = [
+    records.Turn("tools", '[{"name": "add", "description": "Adds."}]'),
+    records.Turn("system", "Be brief."),
+    user("q"),
+    assistant("", calls=calls),
+    records.Turn("tool", "3"),
+    assistant("Done."),
+  ]
+  text, spans = templates.render(conversation, tokenizer)
+  sign = "-" if "-" in arguments else ""
+  assert [text[b:e] for b, e in spans] == [
+    f'<call>add{sign}{{"x": "你"}}</call><|im_end|>',
+    "Done.<|im_end|>",
+  ]
+  assert text.startswith(
+    '<|im_start|>system\nBe brief.\n\n{"type": "function", "function": '
+    '{"name": "add", "description": "Adds."}}<|im_end|>\n'
+  )
+  assert "<tool_response>3</tool_response>" in text
+
+
+@pytest.mark.parametrize("tokenizer", ["chatml", "plain"])
+def test_what_cannot_be_shown_stands_in_the_text(templated, tokenizer):
+  tokenizer = templated(CHATML) if tokenizer == "chatml" else Plain()
+  conversation = [
+    records.Turn("tools", '[{"name": "add"}]'),
+    records.Turn("system", "Be brief."),
+    user("q"),
+    assistant("I add.", calls=CALLS, thought="hm"),
+    records.Turn("tool", "3"),
+    assistant("Done."),
+  ]
+  text, spans = templates.render(conversation, tokenizer)
+  assert 'Be brief.\n\n[{"name": "add"}]' in text
+  first, second = (text[b:e] for b, e in spans)
+  assert first.startswith(f"<think>\nhm\n</think>\n\nI add.\n{CALLS}<")
+  assert second.startswith("Done.<")
+  assert text.index("hm") < text.index("\n3") < text.index("Done.")
+
+
+def test_system_turn_that_a_template_refuses_joins_the_user(templated):
+  tokenizer = templated(GEMMA)
+  text, _ = templates.render(turns("q", "a", system="Be brief."), tokenizer)
+  assert text.startswith("<|im_start|>user\nBe brief.\n\nq<|im_end|>")
+  late = [user("q"), records.Turn("system", "Be brief."), assistant("a")]
+  text, _ = templates.render(late, tokenizer)
+  assert text.startswith("<|im_start|>user\nq\n\nBe brief.<|im_end|>")
+
+
+def test_system_turn_that_a_template_drops_is_a_reject(templated):
+  # The word stands in the template's own text, and in the question.
+  template = CHATML.replace(
+    "{% for m in messages %}",
+    "You. {% for m in messages %}{% if m.role != 'system' or loop.first %}",
+  ).replace("<|im_end|>\n{% endfor %}", "<|im_end|>\n{% endif %}{% endfor %}")
+  late = [user("You"), records.Turn("system", "You"), assistant("a")]
+  with pytest.raises(records.Reject, match="drops a turn") as error:
+    templates.render(late, templated(template))
+  assert error.value.detail == "turn 2 of 3, system"
+
+
+def test_blank_system_turn_is_as_transformers_renders_it(qwen2):
+  conversation = [records.Turn("system", ""), user("q"), assistant("a")]
+  text, _ = templates.render(conversation, qwen2)
+  messages = [{"role": t.role, "content": t.text} for t in conversation]
+  assert text == qwen2.apply_chat_template(messages, tokenize=False)
+  assert "helpful" not in text
+  assert "helpful" in templates.render(conversation[1:], qwen2)[0]
+
+
+def test_greeting_before_any_question_is_context(templated):
+  conversation = [assistant("Hello"), user("q"), assistant("a")]
+  assert parts(conversation, templated(CHATML)) == ["a<|im_end|>"]
+  assert parts(conversation, Plain()) == ["a</s>"]
+
+
+def test_tool_s_answer_that_is_shown_as_json(templated):
+  # Llama 3.1.
+  template = TOOLS.replace("m.content + '</", "(m.content | tojson) + '</")
+  conversation = [
+    user("q"),
+    assistant("", calls=CALLS),
+    records.Turn("tool", 'two "lines"\nof text'),
+    assistant("a"),
+  ]
+  tokenizer = templated(template.replace("ARGUMENTS", "(f.arguments|tojson)"))
+  assert parts(conversation, tokenizer)[1:] == ["a<|im_end|>"]
+
+
+def test_template_that_writes_too_much_is_a_reject(templated):
+  loop = "{% if messages[0].content == 'x' %}{% for i in range(99999) %}x"
+  tokenizer = templated(loop + "{% endfor %}{% endif %}" + CHATML)
+  assert parts(turns("q", "a"), tokenizer) == ["a<|im_end|>"]
+  with pytest.raises(records.Reject, match="writes too much"):
+    templates.render(turns("x", "a"), tokenizer)

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from tokenizers import pre_tokenizers, processors
+from tokenizers import Regex, normalizers, pre_tokenizers, processors
 
 from ila_jax import errors, fields, records, templates, tokens, turns
 
@@ -180,6 +180,51 @@ def test_mask_is_transformers_own(shared, qwen2, monkeypatch, file):
     assert encoded.is_response.tolist() == [
       bool(m) for m in theirs["assistant_masks"]
     ]
+
+
+@pytest.mark.parametrize("lead", ["", "\n", "\n\n", " \n", "\n  "])
+def test_mask_after_an_empty_thought_is_transformers_own(
+  qwen2, monkeypatch, lead
+):
+  # Qwen3's kind: an empty thought and a blank line before the last answer,
+  # whose own newlines are stripped.
+  last = "<think>\n\n</think>\n\n{% generation %}{{ m.content.lstrip('\n') }}"
+  template = (
+    PREFIX
+    + "{% if loop.last and m.role == 'assistant' %}"
+    + last + "<|im_end|>{% endgeneration %}"
+    + "{% elif m.role == 'assistant' %}{% generation %}" + BODY
+    + "{% endgeneration %}{% else %}" + BODY
+    + "{% endif %}{{ '\n' }}{% endfor %}" + ASK
+  )  # fmt: skip
+  monkeypatch.setattr(qwen2, "chat_template", template)
+  for answer in ("Four.", "Four.\n", "- one\n- two"):
+    conversation = chat("q", lead + answer, "again", lead + answer)
+    encoded = tokens.encode(conversation, qwen2, max_tokens=999)
+    messages = [{"role": t.role, "content": t.text} for t in conversation]
+    theirs = qwen2.apply_chat_template(
+      messages, return_dict=True, return_assistant_tokens_mask=True
+    )
+    assert encoded.ids.tolist() == theirs["input_ids"]
+    assert encoded.is_response.tolist() == list(
+      map(bool, theirs["assistant_masks"])
+    )
+
+
+def test_answers_left_out_are_counted(qwen2, monkeypatch):
+  strips = CHATML.replace(
+    "m.content", "(m.content if loop.last else m.content.split('</think>')[-1])"
+  )
+  monkeypatch.setattr(qwen2, "chat_template", strips)
+  thinks = "<think>\nhm\n</think>\n\nFour."
+  conversations = [
+    chat("q", thinks, "q", thinks),
+    chat("q", "Four.", "q", thinks),
+    [turn._replace(is_learnt=False) for turn in chat("q", thinks)]
+    + chat("q", thinks),
+  ]
+  encoded = tokens.encode_many(conversations, qwen2, max_tokens=999)
+  assert [e.n_left_out for e in encoded] == [1, 0, 0]
 
 
 def test_characters_of_several_tokens_are_response_whole(gpt2):
@@ -377,4 +422,80 @@ def test_folder_without_a_tokenizer(tmp_path):
     tokens.load_tokenizer(tmp_path)
   (tmp_path / "tokenizer.json").write_text('{"version": "1.0", "mod')
   with pytest.raises(errors.InputError, match="no tokenizer can be loaded"):
+    tokens.load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("template", "message"),
+  [
+    ("{% for m in messages %}{{ m['content'] }", "not render a question and"),
+    ("{{ 1 }}", "does not render a question and its answer"),
+    ("{{ raise_exception('never') }}", "answer \\(never\\); give a tokenizer"),
+    (
+      "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}"
+      "{% endfor %}",
+      "takes more than 5 seconds .* Give a tokenizer with another chat temp",
+    ),
+    (
+      "{% set ns = namespace(x='a') %}{% for m in messages %}"
+      "{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}",
+      "takes more than 2 GB of memory|writes far more",
+    ),
+    ("{{ 'a' * 10 ** 11 }}", "takes more than 2 GB of memory"),
+    (
+      "{% for i in range(9999) %}{{ messages }}{% endfor %}",
+      "writes far more than it is given",
+    ),
+    (
+      [
+        {"name": "rag", "template": CHATML},
+        {"name": "tool_use", "template": ""},
+      ],
+      "names rag, tool_use, and none of the name default",
+    ),
+  ],
+)
+def test_hostile_chat_templates_are_refused(bpe, tmp_path, template, message):
+  bpe.save_pretrained(tmp_path)
+  file = tmp_path / "tokenizer_config.json"
+  values = json.loads(file.read_text()) | {"chat_template": template}
+  file.write_text(json.dumps(values))
+  with pytest.raises(errors.InputError, match=message) as error:
+    tokens.load_tokenizer(tmp_path)
+  assert str(tmp_path) in str(error.value)
+
+
+def test_a_template_for_tools_beside_the_default(bpe, tmp_path):
+  tool_use = "{{ tools[0].function.name }}" + CHATML
+  for template in (tool_use, "{{ 1 }}"):
+    bpe.chat_template = {"default": CHATML, "tool_use": template}
+    bpe.save_pretrained(tmp_path)
+    bpe.chat_template = None
+    tokenizer = tokens.load_tokenizer(tmp_path)
+    conversation = [records.Turn("tools", '[{"name": "add"}]'), *chat("q", "a")]
+    text, _ = templates.render(conversation, tokenizer)
+    if template == tool_use:
+      assert text.startswith("add<|im_start|>user\nq")
+    else:
+      # It shows nothing: the tools are text in the default.
+      assert text.startswith('<|im_start|>system\n[{"name": "add"}]<|im_end|>')
+    assert templates.render(chat("q", "a"), tokenizer)[0].startswith("<|im_st")
+
+
+@pytest.mark.parametrize(
+  "normalizer",
+  [
+    normalizers.Sequence([normalizers.Replace("a", "aa")] * 40),
+    normalizers.Replace(Regex("."), "x" * 1000),
+    normalizers.Prepend("x" * 1000),
+  ],
+)
+def test_a_normalizer_that_grows_text_is_refused(bpe, tmp_path, normalizer):
+  bpe.save_pretrained(tmp_path)
+  tokenizer = tokens.load_tokenizer(tmp_path)
+  tokenizer.backend_tokenizer.normalizer = normalizer
+  tokenizer.save_pretrained(tmp_path)
+  with pytest.raises(
+    errors.InputError, match="the normalizer in the tokenizer"
+  ):
     tokens.load_tokenizer(tmp_path)
