@@ -134,7 +134,7 @@ CASES = {
   "no such config": (["--config=configs/typo.py"], "configs/typo.py"),
   "a seed too large": (
     ["--config.seed=5000000000"],
-    "allowed: 0 to 4294967295",
+    "allowed: 0 to 42949",
   ),
   "gs without gcsfs": (["--workdir=gs://bucket/run"], "gcsfs"),
   "stray argument": (["quickly"], "'quickly' is no flag"),
