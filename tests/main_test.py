@@ -1,5 +1,7 @@
 """The command line: paths are those that a shell would have made."""
 
+import sys
+
 import pytest
 
 from ila_jax import main, pipeline
@@ -22,12 +24,10 @@ def test_home_folders_are_found(tmp_path, monkeypatch):
     found.update(options, config=config, workdir=workdir)
 
   monkeypatch.setattr(pipeline, "run", run)
-  main._run(
-    [
-      *("ila_jax", "--config=~/mine.py", "--workdir=~/run"),
-      "--config.pool.source=~/pool.jsonl",
-    ]
-  )
+  command = ["ila_jax", "--config=~/mine.py", "--workdir=~/run"]
+  command.append("--config.pool.source=~/pool.jsonl")
+  monkeypatch.setattr(sys, "argv", command)  # Where overrides are looked for.
+  main._run(command)
   assert found["config"].seed == 77
   assert found["config"].pool.source == f"{tmp_path}/pool.jsonl"
   assert found["workdir"] == f"{tmp_path}/run"
