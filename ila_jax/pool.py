@@ -255,20 +255,24 @@ class _Reader:
       watch.check()
 
 
-def _check_overrides(
+def _vain_overrides(
   specs: Sequence[str], overrides: Mapping[str, Mapping[str, str]]
-) -> None:
-  """Refuses fields for a source that is not there: a wrong name."""
+) -> str:
+  """A warning of fields for sources that are not there; "": there are none."""
   if not overrides:
-    return
+    return ""
   names = sorted(set().union(*(sources.names(spec) for spec in specs)))
-  for pattern in overrides:
-    if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
-      raise errors.InputError(
-        f"config.pool.overrides has {pattern!r}, which matches no source; "
-        f"allowed: globs of {', '.join(names[:50])}. Correct the name, or take "
-        "it out."
-      )
+  vain = [
+    repr(pattern)
+    for pattern in overrides
+    if not any(fnmatch.fnmatchcase(name, pattern) for name in names)
+  ]
+  if not vain:
+    return ""
+  return (
+    f"warning: config.pool.overrides has {', '.join(vain)}, which matches no "
+    f"source; the sources are {', '.join(names[:50])}"
+  )
 
 
 def read(
@@ -306,7 +310,8 @@ def read(
   records.fields_from(fields, where="config.pool.fields")
   for pattern, own in overrides.items():
     records.fields_from(own, where=f"config.pool.overrides[{pattern!r}]")
-  _check_overrides(specs, overrides)
+  if warning := _vain_overrides(specs, overrides):
+    announce(warning)
   reader = _Reader(fields, overrides, announce)
   seen: set[int] = set()
   for spec in specs:

@@ -215,12 +215,16 @@ def test_the_remedy_is_that_of_the_reason(reason, remedy):
     counter.check(n_used=1)
 
 
-def test_overrides_of_no_source_are_refused(tmp_path):
+def test_overrides_of_no_source_are_told(tmp_path):
   path = write_lines(tmp_path / "a.jsonl", ['{"prompt": "q", "response": "a"}'])
-  assert len(read(path, overrides={"a*": {}, "[a]": {}})[0]) == 1
-  message = r"config.pool.overrides has 'b', which matches no source; .* a\."
-  with pytest.raises(errors.InputError, match=message):
-    read(path, overrides={"a": {}, "b": {"prompt": "x"}})
+  said = []
+  read(path, overrides={"a*": {}, "[a]": {}}, announce=said.append)
+  assert not any("warning" in line for line in said)
+  read(path, overrides={"a": {}, "b": {"prompt": "x"}}, announce=said.append)
+  assert (
+    "warning: config.pool.overrides has 'b', which matches no source; the "
+    "sources are a"
+  ) in said
 
 
 def test_duplicates_do_not_stop_a_run():

@@ -11,7 +11,7 @@ from typing import Any
 from ila_jax import errors
 from ila_jax.models import architecture, fields, ropes
 
-# Ten times those of the deepest that is known: each costs a compilation.
+# More than any model has that is known.
 MOST_LAYERS = 2000
 ARCHITECTURES = {
   "llama": "LlamaForCausalLM",

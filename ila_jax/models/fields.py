@@ -9,7 +9,7 @@ from typing import Any
 
 from ila_jax import errors
 
-# Twice the positions, and fifty times the vocabulary, of any known model.
+# More than the positions, the vocabulary or a width of any known model.
 _MOST = 2**24
 
 
