@@ -262,11 +262,7 @@ def _vain_overrides(
   if not overrides:
     return ""
   names = sorted(set().union(*(sources.names(spec) for spec in specs)))
-  vain = [
-    repr(pattern)
-    for pattern in overrides
-    if not any(fnmatch.fnmatchcase(name, pattern) for name in names)
-  ]
+  vain = [repr(p) for p in overrides if not fnmatch.filter(names, p)]
   if not vain:
     return ""
   return (
