@@ -39,6 +39,7 @@ setuptools.setup(
     # torch is the numerical reference of the tests, never imported elsewhere;
     # this exact version, for others bring gigabytes of CUDA along.
     "test": [
+      "aiohttp>=3.9",  # by which fsspec reads http://
       "beartype>=0.19",
       "ipykernel>=6.29",
       "nbclient>=0.10",

@@ -112,7 +112,7 @@ def read_csv(
   All cells are text. A line end inside quotes belongs to its cell.
 
   Raises:
-    InputError: quotes that do not close.
+    InputError: quotes that do not close, or a line that is no text.
   """
   csv.field_size_limit(jsontext.MAX_RECORD_BYTES)
   # Bytes that are no UTF-8 become lone surrogates: one row's problem.
@@ -120,7 +120,8 @@ def read_csv(
     stream, "utf-8-sig", errors="surrogateescape", newline=""
   )
   with text:
-    rows = csv.reader(text, delimiter=delimiter, strict=True)
+    lines = _bounded_lines(text, name)
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
     line = 1
     try:
       header = next(rows, [])
@@ -135,6 +136,20 @@ def read_csv(
         'quotes inside them written twice (""). Mend the file, or write its '
         "rows as .jsonl."
       ) from error
+
+
+def _bounded_lines(text: io.TextIOWrapper, name: str) -> Iterator[str]:
+  """The lines of a file; refuses one that no memory would hold."""
+  limit = jsontext.MAX_RECORD_BYTES
+  number = 0
+  while line := text.readline(limit + 1):
+    number += 1
+    if len(line) > limit:
+      raise errors.InputError(
+        f"{name} line {number}: {jsontext.TOO_LARGE[1]} in one line. Allowed: "
+        "a row of a table. Mend the file, or write its rows as .jsonl."
+      )
+    yield line
 
 
 def _csv_row(header: list[str], cells: list[str]) -> Row:

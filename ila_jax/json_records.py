@@ -56,9 +56,20 @@ def read(
     reader = jsontext.ValueReader(text, parser, name=name)
     if layout == "array":
       for number, (value, raw) in enumerate(reader.elements(), start=1):
-        yield _small((number, *jsontext.check_object(parser, value, raw)))
+        yield bounded((number, *jsontext.check_object(parser, value, raw)))
     else:
       yield from _values(reader, parser, name, announce)
+
+
+def bounded(found: Found) -> Found:
+  """A record as it was found, or the reject of one that is too large.
+
+  >>> bounded((1, {}, "{}", None))
+  (1, {}, '{}', None)
+  """
+  if len(found[2]) > jsontext.MAX_RECORD_BYTES:
+    return found[0], None, "", jsontext.TOO_LARGE
+  return found
 
 
 def _layout(head: bytes) -> str:
@@ -97,7 +108,7 @@ def _lines(
   is_first = True
   for number, raw in _bounded_lines(stream, name):
     if pending:
-      yield _small(pending)
+      yield bounded(pending)
       pending = None
     if raw is None:
       yield number, None, "", jsontext.TOO_LARGE
@@ -110,13 +121,6 @@ def _lines(
     is_first = False
   if pending:
     yield from _document(pending, name, announce)
-
-
-def _small(found: Found) -> Found:
-  """A record that is read as one of many must not be too large for that."""
-  if len(found[2]) > jsontext.MAX_RECORD_BYTES:
-    return found[0], None, "", jsontext.TOO_LARGE
-  return found
 
 
 def _bounded_lines(
@@ -170,13 +174,13 @@ def _values(
   pending: Found | None = None
   for number, (value, raw) in enumerate(reader.values(), start=1):
     if pending:
-      yield _small(pending)
+      yield bounded(pending)
       pending = None
     found = number, *jsontext.check_object(parser, value, raw)
     if number == 1:
       pending = found
     else:
-      yield _small(found)
+      yield bounded(found)
   if pending:
     yield from _document(pending, name, announce)
 
@@ -201,7 +205,7 @@ def _document(
       row = columnar.to_row(cells)
       yield number, row.record, row.text, row.problem
   else:
-    yield _small(only)
+    yield bounded(only)
 
 
 def _table_key(document: dict[str, Any]) -> str:
@@ -232,7 +236,7 @@ def _below(text: str, key: str, name: str) -> Iterator[Found]:
     io.StringIO(text[start:at]), parser, name=f"{name} {key}"
   )
   for number, (value, raw) in enumerate(reader.elements(), start=1):
-    yield _small((number, *jsontext.check_object(parser, value, raw)))
+    yield bounded((number, *jsontext.check_object(parser, value, raw)))
 
 
 def _by_columns(document: dict[str, Any]) -> list[dict[str, Any]]:

@@ -175,7 +175,7 @@ def _parse_flags(argv: list[str]) -> None:
       "configs/common.py for every field, and python -m ila_jax --help for "
       "the flags; run from the folder that holds configs/."
     ) from error
-  _check_empty()
+  _check_values()
   if missing:
     raise errors.InputError(
       f"--{missing[0]} is not set. Example: python -m ila_jax --config "
@@ -187,8 +187,8 @@ def _parse_flags(argv: list[str]) -> None:
     )
 
 
-def _check_empty() -> None:
-  """Refuses flags that are given and empty: a shell variable is not set."""
+def _check_values() -> None:
+  """Refuses flags that are given and empty, and a workdir that is a URL."""
   for flag in (_WORKDIR, _STAGES, _REDO):
     if flag.value is not None and not flag.value:
       raise errors.InputError(

@@ -189,20 +189,20 @@ class _Reader:
       watch.check()
 
 
-def _check_overrides(
+def _vain_overrides(
   specs: Sequence[str], overrides: Mapping[str, Mapping[str, str]]
-) -> None:
-  """Refuses fields for a source that is not there: a wrong name."""
+) -> str:
+  """A warning of fields for sources that are not there; "": there are none."""
   if not overrides:
-    return
+    return ""
   names = sorted(set().union(*(sources.names(spec) for spec in specs)))
-  for pattern in overrides:
-    if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
-      raise errors.InputError(
-        f"config.pool.overrides has {pattern!r}, which matches no source; "
-        f"allowed: globs of {', '.join(names[:50])}. Correct the name, or take "
-        "it out."
-      )
+  vain = [repr(p) for p in overrides if not fnmatch.filter(names, p)]
+  if not vain:
+    return ""
+  return (
+    f"warning: config.pool.overrides has {', '.join(vain)}, which matches no "
+    f"source; the sources are {', '.join(names[:50])}"
+  )
 
 
 def read(
@@ -245,7 +245,8 @@ def read(
   fields_lib.check_names(fields, where="config.pool.fields")
   for pattern, own in overrides.items():
     fields_lib.check_names(own, where=f"config.pool.overrides[{pattern!r}]")
-  _check_overrides(specs, overrides)
+  if warning := _vain_overrides(specs, overrides):
+    announce(warning)
   reading = unread.Reading() if reading is None else reading
   reader = _Reader(fields, overrides, answers, announce, reading)
   seen: set[int] = set()

@@ -36,7 +36,6 @@ REMEDIES = {
   "invalid UTF-8": "Save the file as UTF-8",
   "key occurs twice": "Rename one of both keys, or drop it",
   "record too large": "Split it, or leave out the field that holds a file",
-  "a cell cannot be read": "Mend that cell, or drop the row",
   "row of another width": "Quote the separators inside its cells",
   "no JSON form": "Drop the column, or save it as text or numbers",
   "a cell cannot be read": "Mend the cell, or drop its column",

@@ -61,12 +61,13 @@ def find(
     raise missing(spec, f"cannot be opened ({error})") from error
   if isinstance(found, file_formats.DataFile):
     return [found]
-  if not glob.has_magic(path):  # A glob names its files itself.
+  is_glob = glob.has_magic(path) and not os.path.isdir(path)
+  if not is_glob:  # Which names its files itself.
     found = _without_held_out(found)
   kept = [what for _, what in found if isinstance(what, file_formats.DataFile)]
   left_out = _left_out(found)
   if not kept:
-    where = "matches" if glob.has_magic(path) else "in this folder"
+    where = "matches" if is_glob else "in this folder"
     raise missing(spec, f"no file of a known format {where}{left_out}")
   names = _names([file.path for file in kept])
   announce(f"{spec}: reads {len(kept)} ({names}){left_out}")

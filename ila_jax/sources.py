@@ -234,7 +234,9 @@ def _array_record(path: str) -> Iterator[records.RawRecord]:
     for start in range(0, total, _BATCH_ROWS):
       rows = reader.read(start, min(start + _BATCH_ROWS, total))
       for number, raw in enumerate(rows, start=start + 1):
-        yield _raw(path, number, source, *jsontext.parse_line(parser, raw))
+        found = number, *jsontext.parse_line(parser, raw)
+        number, record, text, problem = json_records.bounded(found)
+        yield _raw(path, number, source, record, text, problem)
   finally:
     reader.close()
 
@@ -260,10 +262,12 @@ def _numbered(
 ) -> Iterator[records.RawRecord]:
   """Rows as records; tells at the end which cells are in none of them."""
   lost: dict[tuple[str, str], int] = {}
-  for number, row in rows:
-    for cell in row.lost:
-      lost[cell] = lost.get(cell, 0) + 1
-    raw = _raw(file, number, source, row.record, row.text, row.problem)
-    yield raw._replace(lost=row.lost)
-  for (column, why), count in lost.items():
-    announce(f"{file}: {count:,} cells of column {column!r} left out: {why}")
+  try:
+    for number, row in rows:
+      for cell in row.lost:
+        lost[cell] = lost.get(cell, 0) + 1
+      raw = _raw(file, number, source, row.record, row.text, row.problem)
+      yield raw._replace(lost=row.lost)
+  finally:  # Also where no more rows are wanted.
+    for (column, why), count in lost.items():
+      announce(f"{file}: {count:,} cells of column {column!r} left out: {why}")

@@ -132,7 +132,10 @@ CASES = {
   "unwritable": (["--workdir=/proc/ila_jax"], "/proc/ila_jax"),
   "another's folder": (["--workdir={}/theirs"], "no manifest.json"),
   "no such config": (["--config=configs/typo.py"], "configs/typo.py"),
-  "a seed too large": (["--config.seed=5000000000"], "below 2³²"),
+  "a seed too large": (
+    ["--config.seed=5000000000"],
+    "allowed: 0 to 42949",
+  ),
   "gs without gcsfs": (["--workdir=gs://bucket/run"], "gcsfs"),
   "stray argument": (["quickly"], "'quickly' is no flag"),
 }

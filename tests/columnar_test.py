@@ -225,3 +225,14 @@ def test_the_delimiter_is_that_of_the_header(tmp_path):
   used, _, said = read(path)
   assert [turn.text for turn in used[0].turns] == ["q, r", "a, b"]
   assert f"{path}: columns are separated by semicolons" in said
+
+
+def test_a_csv_line_without_end_is_no_text(monkeypatch):
+  monkeypatch.setattr(jsontext, "MAX_RECORD_BYTES", 1000)
+  with pytest.raises(errors.InputError, match=r"a\.csv line 2: more than"):
+    csv_rows("a,b\n" + "x" * 2000)
+
+
+def test_what_is_left_out_is_told_where_the_pool_is_limited(file):
+  _, _, said = read(file, limit=1)
+  assert any("of column 'image' left out" in line for line in said)

@@ -142,10 +142,6 @@ COMMANDS = {
   "no split": (["--config.pool.source=tfds:nothing"], "a split are needed"),
   "no package": (["--config.pool.source=docstrings:nothing_here"], "nothing_h"),
   "docstrings": (["--config.pool.source=docstrings:"], "docstrings"),
-  "overrides": (
-    ["--config.pool.overrides={'maths*': {'prompt': 'q'}}"],
-    "config.pool.overrides has 'maths*'",
-  ),
   "inf": (["--config.score.epochs=inf"], "config.score.epochs is inf"),
   "nan": (["--config.train.lora_alpha=nan"], "config.train.lora_alpha is nan"),
   "1e18": (

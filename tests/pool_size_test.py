@@ -60,7 +60,7 @@ def test_the_flags_that_are_offered_fit(tmp_path, size, changes):
 def test_a_pool_of_too_few_to_offer_anything(tmp_path):
   source = tiny.write(tmp_path / "pool.jsonl", tiny.records(9))
   with pytest.raises(
-    errors.InputError, match="source: 20 examples are the least"
+    errors.InputError, match="20 examples are the least"
   ) as told:
     pool_size.check_count(tiny.config(source))
   assert "--config" not in str(told.value)
@@ -80,7 +80,7 @@ def test_it_is_told_before_a_tokenizer_is_made(tmp_path, monkeypatch):
 
 def test_a_limit_is_named(tmp_path):
   source = tiny.write(tmp_path / "pool.jsonl", tiny.records(200))
-  with pytest.raises(errors.InputError, match=r"Raise config.pool.limit, whi"):
+  with pytest.raises(errors.InputError, match=r"Raise config\.pool\.limit"):
     pool_size.check_count(tiny.config(source, pool__limit=50))
 
 

@@ -261,12 +261,16 @@ def test_an_answered_conversation_does_not_read_the_chosen_answer(tmp_path):
   assert announced == ["a: conversation = messages", "a: not read: `chosen`"]
 
 
-def test_overrides_of_no_source_are_refused(tmp_path):
+def test_overrides_of_no_source_are_told(tmp_path):
   path = write_lines(tmp_path / "a.jsonl", ['{"prompt": "q", "response": "a"}'])
-  assert len(read(path, overrides={"a*": {}, "[a]": {}})[0]) == 1
-  message = r"config.pool.overrides has 'b', which matches no source; .* a\."
-  with pytest.raises(errors.InputError, match=message):
-    read(path, overrides={"a": {}, "b": {"prompt": "x"}})
+  said = []
+  read(path, overrides={"a*": {}, "[a]": {}}, announce=said.append)
+  assert not any("warning" in line for line in said)
+  read(path, overrides={"a": {}, "b": {"prompt": "x"}}, announce=said.append)
+  assert (
+    "warning: config.pool.overrides has 'b', which matches no source; the "
+    "sources are a"
+  ) in said
 
 
 def test_a_list_of_messages_is_a_record(tmp_path):

@@ -91,6 +91,14 @@ def test_what_is_no_held_out_split_is_read(tmp_path, one, other):
   assert sorted(find(tmp_path)[0]) == sorted((one, other))
 
 
+def test_a_folder_may_have_brackets_in_its_name(tmp_path):
+  make(tmp_path / "x[1]", "train.jsonl", "test.jsonl")
+  assert find(tmp_path / "x[1]")[0] == ["train.jsonl"]
+  (tmp_path / "y[1]").mkdir()
+  with pytest.raises(errors.InputError, match="known format in this folder"):
+    find(tmp_path / "y[1]")
+
+
 def test_what_datasets_writes_beside_the_data(tmp_path):
   make(tmp_path, "data-00000-of-00001.arrow", "cache-0123456789abcdef.arrow")
   make(tmp_path, "dataset_info.json", "state.json", "other/state.json")
