@@ -277,7 +277,8 @@ def output(workdir: epath.PathLike, stage: str) -> str:
   Raises:
     errors.InputError: the stage has not been run to its end.
   """
-  found = read_record(epath.Path(workdir) / stage)
+  path = epath.Path(workdir) / stage / RECORD
+  found = artifacts.read_json(path) if path.exists() else {}
   if not found.get("done"):
     raise errors.InputError(
       f"--stages: stage {stage!r} is needed and has not finished in "

@@ -108,7 +108,7 @@ def no_gpus(monkeypatch, tmp_path):
   """A machine without GPUs, whatever this one has; the test adds some."""
   monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
   monkeypatch.setenv("PATH", str(tmp_path))
-  monkeypatch.setattr(hardware, "_GPU_FILES", str(tmp_path / "nvidia[0-9]*"))
+  monkeypatch.setattr(hardware, "_DEVICES", str(tmp_path))
   return tmp_path
 
 

@@ -140,7 +140,7 @@ def test_nothing_unsafe_and_no_hidden_defaults(path):
 def test_no_glob_over_a_folder_of_the_user(path):
   # A folder may be called `exp[1]`: files are found by listing and by name.
   # Only what the user means as a pattern is one.
-  if _name(path) != "sources":
+  if _name(path) != "source_files":
     assert not re.search(r"\bi?r?glob\(|import glob", path.read_text())
 
 
