@@ -117,8 +117,15 @@ def _detect(shape: _Shape) -> Fields | None:
   """Fields by their names and kinds; those that are filled come first."""
   every = {unread.plain_name(name): name for name, _ in reversed(shape)}
   filled = {unread.plain_name(n): n for n, kind in reversed(shape) if kind}
+  kinds = dict(shape)
   for there in (filled, every):
-    found = _conversation(there, every) or _pair(there, every, shape)
+    # A conversation in one text may be a note beside a prompt and a response.
+    lists = {n: field for n, field in there.items() if kinds[field] != "text"}
+    found = (
+      _conversation(lists, there, every)
+      or _pair(there, every, shape)
+      or _conversation(there, there, every)
+    )
     if found is None and there is filled:
       found = _other_list(shape, every)
     if found:
@@ -131,9 +138,10 @@ def _first(names: tuple[str, ...], there: Mapping[str, str]) -> str:
 
 
 def _conversation(
-  there: dict[str, str], every: dict[str, str]
+  able: dict[str, str], there: dict[str, str], every: dict[str, str]
 ) -> Fields | None:
-  conversation = _first(_CONVERSATIONS, there)
+  """A conversation among the fields that are able to hold one."""
+  conversation = _first(_CONVERSATIONS, able)
   if not conversation:
     return None
   return Fields(

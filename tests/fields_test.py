@@ -111,6 +111,11 @@ from ila_jax import errors, fields, records
       {"instruction": "", "output": "", "messages": [{"role": "user"}]},
       {"conversation": "messages"},
     ),
+    (
+      {"conversation": "a note", "question": "q", "answer": "a"},
+      {"prompt": "question", "response": "answer"},
+    ),
+    ({"messages": '[{"role": "user"}]'}, {"conversation": "messages"}),
     # An answer beside an output is the output's summary: dolly, commonsense.
     (
       {"instruction": 0, "answer": 0, "output": 0},

@@ -212,6 +212,10 @@ SHAPES = {
     },
     [(U, "a"), (A, "b"), (U, "c"), (A, "good")],
   ),
+  "a text chosen after a conversation": (
+    {"messages": [message(U, "a")], "chosen": "good", "rejected": "bad"},
+    [(U, "a"), (A, "good")],
+  ),
   "chosen that repeats the prompt": (
     {
       "prompt": "q",
