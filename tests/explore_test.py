@@ -294,7 +294,8 @@ def test_a_browser_shows_hostile_text_as_text(tmp_path):
   (card,) = (i for i, (_, a) in enumerate(found.tags) if a.get("id") == "card")
   assert "hidden" not in found.tags[card][1]
   assert found.texts[card + 1] == explore.brief(HOSTILE[:-1])
-  assert points.id[7] in found.texts[card:]
+  assert found.texts[card + 2] == points.response[7]
+  assert {points.id[7], points.roles[7]} <= set(found.texts[card:])
   values = [a["value"] for a, _ in found.all("input") if "value" in a]
   assert values == ["selection", "depth", "relative", "source", "round"]
 
