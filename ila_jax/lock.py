@@ -58,7 +58,7 @@ def hold(folder: epath.PathLike) -> Iterator[None]:
       if not by_system or _machine(before) != _machine(note):
         _watch(path, before)
       metrics.say(
-        f"  {_who(before)} ended without a word in {folder}: this run goes on"
+        f"  {_who(before)} died and left its lock in {folder}: this run goes on"
       )
     path.write_text(json.dumps(note))
     if not by_system:
