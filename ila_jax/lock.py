@@ -58,7 +58,7 @@ def hold(folder: epath.PathLike) -> Iterator[None]:
       if not by_system or _machine(before) != _machine(note):
         _watch(path, before)
       metrics.say(
-        f"  {_who(before)} ended without a word in {folder}: this run goes on"
+        f"  {_who(before)} died and left its lock in {folder}: this run goes on"
       )
     path.write_text(json.dumps(note))
     if not by_system:
@@ -148,7 +148,7 @@ def _watch(path: epath.Path, note: dict[str, Any]) -> None:
 def _who(note: dict[str, Any]) -> str:
   return (
     f"process {note.get('process')} on host {note.get('host')!r} (since "
-    f"{note.get('started')}: {note.get('command')})"
+    f"{note.get('started')})"
   )
 
 
@@ -156,10 +156,12 @@ def _refusal(
   path: epath.Path, note: dict[str, Any] | None
 ) -> errors.InputError:
   who = "another run" if note is None else _who(note)
+  command = note and note.get("command")
   return errors.InputError(
-    f"--workdir: {path.parent} is in use by {who}. Wait for its end, or use "
-    f"another --workdir. If its machine is gone for good, remove {path}; "
-    "nothing was changed."
+    f"--workdir: {path.parent} is in use by {who}"
+    + (f", which runs `{command}`" if command else "")
+    + ". Wait for its end, or use another --workdir. If its machine is gone "
+    f"for good, remove {path}; nothing was changed."
   )
 
 

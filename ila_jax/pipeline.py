@@ -192,8 +192,10 @@ def _made_with(stage: str) -> set[str]:
 
 
 def _set_aside_names(workdir: epath.Path) -> list[str]:
-  """The stages that are set aside, in their order."""
+  """The stages that are set aside, in their order; for the first host."""
   old = workdir / run_folder.OLD
+  if not mesh_lib.is_writer():
+    return []
   return [n for n in config_lib.STAGES if provenance.read_record(old / n)]
 
 
@@ -211,8 +213,7 @@ def _put_back(workdir: epath.Path) -> None:
 def _throw_away(workdir: epath.Path) -> None:
   """Lets go of what was set aside, once the first of it is made anew."""
   names = _set_aside_names(workdir)
-  mesh_lib.barrier("old stages found")
-  if mesh_lib.is_writer() and names and _record(workdir, names[0]).get("done"):
+  if names and _record(workdir, names[0]).get("done"):
     # The first goes last: what is left by a kill is known as thrown away.
     for name in reversed(names):
       folders.remove(workdir / run_folder.OLD / name)
@@ -220,7 +221,9 @@ def _throw_away(workdir: epath.Path) -> None:
 
 
 def _record(workdir: epath.Path, name: str) -> dict[str, Any]:
-  return provenance.read_record(workdir / name)
+  # Another host may be at work there: what is there is not judged here.
+  path = workdir / name / provenance.RECORD
+  return artifacts.read_json(path) if path.exists() else {}
 
 
 def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:

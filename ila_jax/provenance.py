@@ -115,8 +115,8 @@ class Stage:
     made = "was made" if found["done"] else "was begun"
     metrics.say(
       f"  note: stage {self.name} {made} by {_versions(theirs)}, and this is "
-      f"{_versions(VERSIONS)}: results may differ in the last digits or more; "
-      f"--redo={self.name} makes it anew"
+      f"{_versions(VERSIONS)}: results may differ in the last digits or more "
+      "(--redo makes a stage anew)"
     )
     if not found["done"]:
       self._before = [*self._before, theirs]

@@ -114,7 +114,7 @@ def test_a_silent_machine_is_waited_for_once(elsewhere, tmp_path, capsys):
   said = capsys.readouterr().err
   assert "process 4 on host 'node7'" in said
   assert "waiting up to 0 s for a sign of life" in said
-  assert "ended without a word" in said
+  assert "died and left its lock" in said
 
 
 def test_a_sign_of_life_from_another_machine_is_refused(elsewhere, tmp_path):

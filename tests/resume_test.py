@@ -153,7 +153,7 @@ def test_another_version_is_told_and_not_refused(tmp_path, monkeypatch, capsys):
   assert provenance.Stage(tmp_path, "score", {"a": 1}).open()
   said = capsys.readouterr().err
   assert "was made by ila_jax 7.0.0 with JAX 8.0.0" in said
-  assert "--redo=score makes it anew" in said
+  assert "(--redo makes a stage anew)" in said
 
 
 def test_a_workdir_that_looks_like_a_pattern(tmp_path):

@@ -25,6 +25,7 @@ from ila_jax import (
   trainset,
 )
 from ila_jax import config as config_lib
+from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture, attention, foreign
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.stages import training
@@ -76,12 +77,15 @@ def signature(
 ) -> dict[str, Any] | str | None:
   """Tells whether the base's files, or its revision, are what they were.
 
-  Its tokenizer is the pool's, and counts there.
+  Its tokenizer is the pool's, and counts there. None on all hosts but the
+  first, which looks for all.
   """
   if config.model.path != SCRATCH:
     return revisions.of_model(
       config.model.path, patterns=hub.DECODER, workdir=workdir
     )
+  if not mesh_lib.is_writer():
+    return None
   with _names_scratch(config.model.scratch.source):
     return sources.signature(config.model.scratch.source, workdir=workdir)
 

@@ -67,9 +67,9 @@ def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
     tokenizer["vocab"] = config.model.scratch.vocab
   else:
     tokenizer["files"] = base.tokenizer_signature(config, workdir)
-  made = provenance.Stage(workdir, "pool", {}).recorded_inputs()
   signatures = {}
   if mesh_lib.is_writer():  # The others may not see the first host's files.
+    made = provenance.Stage(workdir, "pool", {}).recorded_inputs()
     for source in config.pool.sources:
       signatures[source] = _signature(source, workdir, made.get("sources", {}))
   return {
