@@ -108,6 +108,7 @@ class Run:
     self.lora = training.lora(self.config)
     self.lengths = self.sample.data.lengths
     self._steps: dict[bool, trials.Training | None] = {}
+    self._training_bytes: dict[bool, int] = {}
 
   def pass_flops(self, data: trainset.TokenSet, examples: float | int) -> float:
     """Of a forward pass over so many examples like these."""
@@ -238,14 +239,16 @@ class Run:
           lora=lora,
         )
     found = self._steps[adapter]
-    memory = self._training_bytes(lora)
+    if first:
+      self._training_bytes[adapter] = self._bytes_of_training(lora)
+    memory = self._training_bytes[adapter]
     if found is None:
       return Cost(stage, assumed, 0.0, flops, memory, tried=False)
     compiling = found.compile_seconds if first else 0.0
     seconds = compiling + runs * (found.start + steps * found.step)
     return Cost(stage, seconds, compiling, flops, memory)
 
-  def _training_bytes(self, lora: lora_lib.LoraConfig | None) -> int:
+  def _bytes_of_training(self, lora: lora_lib.LoraConfig | None) -> int:
     """Of a step; a whole model is trained beside the base, which is kept."""
     found = estimate.training_bytes(
       self.decoder,
