@@ -31,8 +31,8 @@ _TURNS = (2, 40)
 _PROGRAM = f"""
 import json, re, resource, sys
 import jinja2.ext, jinja2.sandbox
-resource.setrlimit(resource.RLIMIT_AS, ({_BYTES}, {_BYTES}))
 resource.setrlimit(resource.RLIMIT_CPU, ({_SECONDS}, {_SECONDS} + 1))
+resource.setrlimit(resource.RLIMIT_AS, ({_BYTES}, {_BYTES}))
 work = json.load(sys.stdin)
 def stop(message):
   raise jinja2.TemplateError(message)

@@ -129,17 +129,22 @@ def _parsed(text: str) -> list[dict[str, Any]]:
 
 
 def tools(text: str) -> list[dict[str, Any]]:
-  """The tools as templates read them; [] where the text is no list of objects.
+  """The tools as templates read them; [] where the text is no list of tools.
 
   >>> tools('[{"name": "add", "parameters": {}}]')
   [{'type': 'function', 'function': {'name': 'add', 'parameters': {}}}]
   """
-  return [
-    tool
-    if "function" in tool or "name" not in tool
-    else {"type": "function", "function": tool}
-    for tool in _parsed(text)
-  ]
+  found = []
+  for tool in _parsed(text):
+    if "function" not in tool:
+      tool = {"type": "function", "function": tool}
+    function = tool["function"]
+    if not isinstance(function, dict) or not isinstance(
+      function.get("name"), str
+    ):
+      return []
+    found.append(tool)
+  return found
 
 
 def calls(text: str, arguments: str) -> list[dict[str, Any]]:

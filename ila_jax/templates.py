@@ -124,7 +124,7 @@ def _render_chat(
     if spoken[place][0].role != "assistant":
       raise records.Reject("chat template drops a turn", spoken[place][1])
   for tool in tools or ():
-    if str(tool.get("function", tool).get("name", "")) not in text:
+    if tool["function"]["name"] not in text:
       raise records.Reject("chat template drops a turn", "the tools")
   return text, _spans(text, spoken, said, style, apply)
 

@@ -320,6 +320,7 @@ def test_older_and_newer_files_say_the_same(family, old, new):
     ("llama", {"hidden_size": 10**12}, "hidden_size is 1000000000000; allowed"),
     # Lists with an entry a layer would fill the memory.
     ("gemma2", {"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000"),
+    ("llama", {"num_attention_heads": 10**9}, "num_attention_heads is 1000000"),
     ("gemma2", {"layer_types": [[]] * 6}, "layer_types is "),
   ],
 )

@@ -494,3 +494,21 @@ def test_template_that_writes_too_much_is_a_reject(templated):
   assert parts(turns("q", "a"), tokenizer) == ["a<|im_end|>"]
   with pytest.raises(records.Reject, match="writes too much"):
     templates.render(turns("x", "a"), tokenizer)
+
+
+@pytest.mark.parametrize(
+  "odd",
+  ["no JSON", "[1]", '[{"function": "f"}]', '[{"name": 1}]', "[[]]", "{}"],
+)
+def test_tools_and_calls_that_are_none_stand_in_the_text(templated, odd):
+  tokenizer = templated(TOOLS.replace("ARGUMENTS", "(f.arguments | tojson)"))
+  conversation = [
+    records.Turn("tools", odd),
+    user("q"),
+    assistant("", calls=odd),
+    records.Turn("tool", "3"),
+    assistant("a"),
+  ]
+  text, spans = templates.render(conversation, tokenizer)
+  assert text.startswith(f"<|im_start|>system\n{odd}<|im_end|>\n")
+  assert text[slice(*spans[0])] == odd + "<|im_end|>"

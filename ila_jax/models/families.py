@@ -80,7 +80,7 @@ def read(raw: fields.Fields) -> architecture.DecoderConfig:
   absent = {"rms_norm_eps": 1e-6} | _DEFAULTS[family]
   raw = fields.Fields(raw.file, absent | raw.values, raw.prefix)
   heads, width = (
-    raw.integer("num_attention_heads"),
+    raw.integer("num_attention_heads", most=fields.MOST_HEADS),
     raw.integer("hidden_size"),
   )
   layers = raw.integer("num_hidden_layers", most=fields.MOST_LAYERS)
@@ -92,7 +92,7 @@ def read(raw: fields.Fields) -> architecture.DecoderConfig:
     width=width,
     heads=heads,
     kv_heads=raw.integer("num_key_value_heads", heads),
-    head_dim=raw.integer("head_dim", width // heads),
+    head_dim=raw.integer("head_dim", width // heads, most=fields.MOST_HEADS),
     mlp_width=raw.integer("intermediate_size"),
     norm_eps=raw.number("rms_norm_eps"),
     rope=rope,

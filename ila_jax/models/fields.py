@@ -10,10 +10,12 @@ from typing import Any
 
 from ila_jax import errors
 
-# Sizes are int32 on devices. Layers are counted before a file is opened, in
-# lists that have an entry for each: no model has this many.
+# Sizes are int32 on devices.
 _LARGEST = 2**31 - 1
-MOST_LAYERS = 10_000
+# Layers are counted before a file is opened, in lists that have an entry for
+# each, and heads are multiplied by their width: no model has this many, or
+# this wide.
+MOST_LAYERS = MOST_HEADS = 10_000
 
 
 class Fields:
