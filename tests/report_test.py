@@ -123,7 +123,7 @@ def test_numbers_of_the_page_are_those_of_the_data(files, data):
 
 
 def test_what_the_map_keeps_stands_beside_what_is_usual(files, data):
-  images = {"map.png": files["map.png"]}
+  images = {name: files[name] for name in files if name.endswith(".png")}
   plain = report.page(data, images)
   assert "Neighbours kept:" not in plain
   grid = data.grid | {"neighbours_kept": "0.412", "kept_by_chance": "0.001"}
