@@ -365,6 +365,18 @@ def test_a_perplexity_that_is_lowered_is_told(
   assert told == (used < 12)
 
 
+def test_a_map_that_tells_nothing_is_refused_and_the_remedy_works(tmp_path):
+  folder = _write(tmp_path)
+  unfolded = TSNE | {"landscape__iterations": 3}
+  with pytest.raises(errors.InputError, match=r"is 'tsne', .* tells"):
+    _run(folder, _config(**unfolded))
+  assert not (folder / "landscape/map").exists()
+  _, about = _run(folder, _config(landscape__projection="pca"))
+  notes = about["notes"]
+  assert notes["kept_by_chance"] == pytest.approx(10 / 159)
+  assert notes["kept_by_chance"] < notes["neighbours_kept"] < 1
+
+
 def test_relative_depth_by_sketches_is_within_its_bound(tmp_path):
   exact, about = _run(_write(tmp_path / "exact"), _config())
   assert about["relative_depth_error"] == 0

@@ -175,6 +175,18 @@ def test_numbers_of_the_page_are_those_of_the_data(files, data):
   assert "no label field: K = 1" in text
 
 
+def test_what_the_map_keeps_stands_beside_what_is_usual(files, data):
+  images = {name: files[name] for name in files if name.endswith(".png")}
+  plain = report.page(data, images)
+  assert "Neighbours kept:" not in plain
+  grid = data.grid | {"neighbours_kept": "0.412", "kept_by_chance": "0.001"}
+  of_tsne = grid | {"kl": "2.1", "kl_of_one_place": "5.8"}
+  for shown, usual in ((grid, False), (of_tsne, True)):
+    page = report.page(dataclasses.replace(data, grid=shown), images)
+    assert "neighbours kept: 0.412" in page and "Neighbours kept:" in page
+    assert ("without any structure" in page) == usual
+
+
 def test_equal_data_give_equal_bytes(files):
   assert report.render(report_data(3000)) == files
 
