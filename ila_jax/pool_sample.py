@@ -13,6 +13,7 @@ from jaxtyping import Int
 
 from ila_jax import (
   artifacts,
+  conversation,
   errors,
   metrics,
   pool,
@@ -104,7 +105,7 @@ def _of_stage(config: config_lib.Config, workdir: epath.Path) -> Sample:
   chosen = np.unique(np.linspace(0, total - 1, _SHARDS).astype(int))
   tables = []
   for shard in chosen.tolist():
-    columns = ["prompt", "tokens", "is_response"]
+    columns = ["turns", "tokens", "is_response"]
     table = shards.read_records(workdir, shard, columns)
     step = -(-len(table) * len(chosen) // _SAMPLE)
     tables.append(table.take(np.arange(0, len(table), max(step, 1))))
@@ -115,7 +116,11 @@ def _of_stage(config: config_lib.Config, workdir: epath.Path) -> Sample:
       [ids for one in sets for ids in one.tokens],
       [mask for one in sets for mask in one.is_response],
     ),
-    [text for t in tables for text in t.column("prompt").to_pylist()],
+    [
+      conversation.request(turns, system=config.encoder.system)
+      for table in tables
+      for turns in shards.turns_of(table)
+    ],
     base.tokenizer(config, workdir),
     None,
     f"by some of them in {workdir}/pool",
@@ -128,7 +133,7 @@ def _noted(
   """Passes the examples on, and keeps what a tokenizer is trained on."""
   for number, example in enumerate(examples):
     if number < base.TOKENIZER_EXAMPLES:
-      texts += (turn.text for turn in example.turns)
+      texts += base.texts_of(example.turns)
     yield example
 
 
@@ -189,7 +194,10 @@ def _tokenized(
       [found.ids for _, found in used],
       [found.is_response for _, found in used],
     ),
-    ["\n\n".join(t.text for t in e.turns[:-1]) for e, _ in used],
+    [
+      conversation.request(example.turns, system=config.encoder.system)
+      for example, _ in used
+    ],
     tokenizer,
     seconds * count / len(sample),
     f"by {len(used):,} of them, drawn at random",

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ila_jax import artifacts, errors, pipeline
+from ila_jax import artifacts, errors, pipeline, shards
 from tests import tiny
 
 
@@ -56,10 +56,9 @@ def test_what_is_read_stands_in_the_run_the_counts_and_the_report(
   page = (work / "report/index.html").read_text()
   assert f"Read from mix: {shape}." in page
   assert "Not read: `weight` of the whole record, 100 % of the records" in page
-  responses = artifacts.read_table(
-    work / "pool/records-00000.parquet", ["response"]
-  )
-  assert "two words" in responses["response"]
+  table = shards.read_records(work, 0, ["turns"])
+  responses = [turns[-1].text for turns in shards.turns_of(table)]
+  assert "two words" in responses
 
 
 def test_records_that_are_too_long_name_the_fields_to_set(tmp_path):

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from tokenizers import Regex, normalizers, pre_tokenizers, processors
 
-from ila_jax import errors, fields, records, templates, tokens, turns
+from ila_jax import chat as chat_lib
+from ila_jax import (
+  errors,
+  fields,
+  records,
+  template_messages,
+  templates,
+  tokens,
+  turns,
+)
 
 PREFIX = "{% for m in messages %}<|im_start|>{{ m.role }}\n"
 BODY = "{{ m.content }}<|im_end|>"
@@ -169,7 +178,9 @@ def test_mask_is_transformers_own(shared, qwen2, monkeypatch, file):
   monkeypatch.setattr(qwen2, "chat_template", GENERATION)
   ours = tokens.encode_many(conversations, qwen2, max_tokens=10**6)
   for conversation, encoded in zip(conversations, ours, strict=True):
-    messages = [{"role": t.role, "content": t.text} for t in conversation]
+    _, style = chat_lib.choose(qwen2, with_tools=False)
+    shown = template_messages.adapt(conversation, style.able)
+    messages = [{"role": t.role, "content": t.text} for _, t in shown]
     theirs = qwen2.apply_chat_template(
       messages,
       return_dict=True,

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ila_jax import (
   metrics,
   pool,
   provenance,
+  records,
   revisions,
   sources,
   tokens,
@@ -68,8 +69,17 @@ def _pool_texts(config: config_lib.Config) -> Iterator[str]:
     limit=config.pool.limit,
   )
   for _, example in zip(range(TOKENIZER_EXAMPLES), examples, strict=False):
-    for turn in example.turns:
-      yield from filter(None, (turn.thought, turn.calls, turn.text))
+    yield from texts_of(example.turns)
+
+
+def texts_of(turns: Iterable[records.Turn]) -> Iterator[str]:
+  """What a tokenizer is trained on, of one conversation.
+
+  >>> list(texts_of([records.Turn("assistant", "4", thought="2 + 2")]))
+  ['2 + 2', '4']
+  """
+  for turn in turns:
+    yield from filter(None, (turn.thought, turn.calls, turn.text))
 
 
 def signature(
