@@ -109,7 +109,7 @@ def nodes_for(extent: float) -> int:
 def step_for(extent: Float[Array, ""], *, nodes: int) -> Int[Array, ""]:
   """The least spacing at which the grid holds the map: 1.1^step / 16.
 
-  >>> int(step_for(jnp.float32(1.0), nodes=64))
+  >>> int(step_for(jnp.float32(1.8125), nodes=64))
   0
   """
   least = 2 * extent / (nodes - 2 * _BORDER) / _UNIT
