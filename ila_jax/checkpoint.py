@@ -192,7 +192,18 @@ class Checkpoints:
     return state, run
 
   def _let_go(self, step: int, reason: str) -> None:
-    """Removes a broken checkpoint, so that its step can be saved anew."""
+    """Removes a broken checkpoint, so that its step can be saved anew.
+
+    Raises:
+      errors.InputError: there are several hosts, which may have failed at
+        different places and would wait for each other.
+    """
+    if jax.process_count() > 1:
+      raise errors.InputError(
+        f"{self.folder / str(step)} is damaged ({reason}). Remove that folder "
+        "and start all hosts again: training goes on from the checkpoint "
+        "before it."
+      )
     self._manager.delete(step)
     before = self.latest()
     goes_on = "starts anew" if before is None else f"goes on from step {before}"

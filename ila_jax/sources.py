@@ -270,4 +270,7 @@ def _numbered(
       yield raw._replace(lost=row.lost)
   finally:  # Also where no more rows are wanted.
     for (column, why), count in lost.items():
-      announce(f"{file}: {count:,} cells of column {column!r} left out: {why}")
+      cells = "cell" if count == 1 else "cells"
+      announce(
+        f"{file}: {count:,} {cells} of column {column!r} left out: {why}"
+      )
