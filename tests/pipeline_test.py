@@ -3,11 +3,9 @@
 import os
 import pathlib
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,16 +18,12 @@ from ila_jax import (
   errors,
   explore,
   hardware,
-  layouts,
   metrics,
   pipeline,
   provenance,
-  scoring,
   shards,
 )
 from ila_jax import config as config_lib
-from ila_jax import mesh as mesh_lib
-from ila_jax.models import lora, lora_folder, weights
 from ila_jax.stages import exploring
 from tests import tiny
 
@@ -51,7 +45,7 @@ CONTRACT = {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, keeps_no_programs):
+def run(tmp_path_factory):
   """One whole run on a file of records: (config, workdir, records)."""
   folder = tmp_path_factory.mktemp("run")
   rows = tiny.records(240)
@@ -165,12 +159,6 @@ def test_the_account_of_stages_that_compute(run, name):
   share = stage["flops"] / stage["seconds"] / stage["matrix_rate"]
   assert stage["utilisation"] == pytest.approx(share, rel=0.01)
   assert 0 < stage["utilisation"] < 1.5
-
-
-def test_compiled_programs_are_kept(run):
-  _, workdir, _ = run
-  programs = (workdir / "compiled").iterdir()
-  assert any(path.stat().st_size > 1000 for path in programs)
 
 
 def test_finetuned_model_loads_in_torch_transformers(run):
@@ -401,52 +389,6 @@ def test_models_are_looked_at_where_they_are_needed(run, monkeypatch):
     pipeline.run(config, workdir, stages=("score",))
 
 
-def test_adapters_are_scored_in_one_pass(run, tmp_path):
-  rows = run[2][:120]
-  config = tiny.config(
-    tiny.write(tmp_path / "pool.jsonl", rows),
-    train__method="lora",
-    train__lora_rank=2,
-    score__learning_rate=1e-2,
-    finetune__compare=(),
-  )
-  workdir = epath.Path(tmp_path / "work")
-  stages = ("pool", "embed", "score", "landscape", "select", "finetune")
-  pipeline.run(config, workdir, stages=stages)
-  mesh = mesh_lib.make()
-  # Each model alone, its update added to the base's weights.
-  _, base = weights.load_decoder(workdir / "model", mesh=mesh)
-  models = [base]
-  for seed in config.score.reference_seeds:
-    folder = workdir / "score" / f"reference-{seed}"
-    found = lora_folder.load(folder, base.config, mesh=mesh)
-    models.append(lora.merge(base, *found))
-  table = shards.read_records(workdir, 0, ["row", "tokens", "is_response"])
-  data = shards.tokens_of(table)
-  layout = layouts.choose(data.lengths, batch_tokens=512, kind="pack")
-  alone = [
-    scoring.example_nll(
-      model, data.tokens, data.is_response, layout=layout, mesh=mesh
-    )[:, 0]
-    for model in models
-  ]
-  scores = artifacts.read_table(workdir / "score/scores.parquet")
-  first = scores["row"] < len(data)
-  tuned = np.stack(alone[1:])
-  wanted = {
-    "nll_base": alone[0],
-    "nll_sft": tuned.mean(axis=0),
-    "nll_sft_std": tuned.std(axis=0, ddof=1),
-  }
-  for name, nll in wanted.items():
-    np.testing.assert_allclose(scores[name][first], nll, rtol=1e-4, atol=1e-4)
-  assert np.median(scores["nll_sft_std"]) > 1e-2  # The seeds differ.
-  # What is written is an adapter, as peft names it.
-  written = {path.name for path in (workdir / "finetune/model").iterdir()}
-  assert {"adapter_config.json", "adapter_model.safetensors"} <= written
-  assert "model.safetensors" not in written
-
-
 _LANDSCAPE_FILES = ("cells.parquet", "duplicates.parquet", "map.json")
 
 
@@ -490,68 +432,3 @@ def test_two_hosts_equal_one(run, tmp_path):
   for path in files:
     there = together / path.relative_to(again)
     assert path.read_bytes() == there.read_bytes(), path
-
-
-def _command(workdir: pathlib.Path, *flags: str) -> list[str]:
-  overrides = tiny.config_dict("docstrings:email,logging").to_dict()
-  del overrides["pool"]["overrides"]
-  flat = []
-
-  def walk(prefix, value):
-    for key, item in value.items():
-      if isinstance(item, dict):
-        walk(f"{prefix}.{key}", item)
-      elif item is not None and item != "":
-        flat.append(f"--{prefix}.{key}={item}")
-
-  walk("config", overrides)
-  return [
-    *(sys.executable, "-m", "ila_jax", "--config=configs/quickstart.py"),
-    *(f"--workdir={workdir}", *flat, *flags),
-  ]
-
-
-def test_killed_and_resumed_equals_uninterrupted(tmp_path):
-  """Kill -9 in the middle of scoring; the files come out equal to the bit."""
-  environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-  stages = "--stages=pool,embed,score"
-
-  def start(workdir):
-    with (tmp_path / "log").open("a") as log:
-      return subprocess.Popen(
-        _command(workdir, stages), cwd=CHECKOUT, env=environment, stderr=log
-      )
-
-  def wait(process):
-    assert process.wait(timeout=300) == 0, (tmp_path / "log").read_text()
-
-  wait(start(tmp_path / "whole"))
-  killed = start(tmp_path / "killed")
-  first_shard = tmp_path / "killed/score/base-00000.parquet"
-  deadline = time.monotonic() + 300
-  while not first_shard.exists() and killed.poll() is None:
-    assert time.monotonic() < deadline
-    time.sleep(0.01)
-  killed.send_signal(signal.SIGKILL)
-  killed.wait()
-  written = first_shard.stat().st_mtime_ns
-  assert not (tmp_path / "killed/score/scores.parquet").exists()
-  wait(start(tmp_path / "killed"))
-  assert first_shard.stat().st_mtime_ns == written  # no shard is done twice
-  for name in ("scores.parquet", "reference.parquet"):
-    assert (tmp_path / "whole/score" / name).read_bytes() == (
-      tmp_path / "killed/score" / name
-    ).read_bytes()
-
-
-def test_command_line_refuses_with_exit_2(tmp_path):
-  done = subprocess.run(
-    _command(tmp_path / "work", "--stages=pool,nothing"),
-    cwd=CHECKOUT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == 2
-  assert done.stderr.count("\n") == 1
-  assert "names 'nothing'; allowed: pool, embed, score" in done.stderr
