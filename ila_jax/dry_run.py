@@ -181,7 +181,7 @@ def _lsa(work: costs.Run, stage: str) -> costs.Cost:
   clock.append(time.monotonic())
   lsa = embed.fit_lsa(prompts, width=config.encoder.lsa_width, seed=0)
   clock.append(time.monotonic())
-  embed.apply_lsa(lsa, prompts)
+  embed.apply_lsa(lsa, embed.lsa_terms(lsa, prompts))
   clock.append(time.monotonic())
   imports, fit, apply = np.diff(clock).tolist()
   examples = work.sample.examples

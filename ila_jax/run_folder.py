@@ -80,7 +80,13 @@ def _check_ours(workdir: epath.Path, names: Sequence[str]) -> None:
     return
   manifest = workdir / MANIFEST
   if manifest.exists():
-    found = artifacts.read_json(manifest)
+    try:
+      found = artifacts.read_json(manifest)
+    except errors.InputError as error:
+      raise errors.InputError(
+        f"{manifest} is damaged. Remove it and run again: it is written anew; "
+        "nothing was changed."
+      ) from error
     if isinstance(found, dict) and _OURS in found:
       return
     what = f"a {MANIFEST} that ila_jax did not write"

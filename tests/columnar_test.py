@@ -131,18 +131,13 @@ def test_only_columns_that_are_read_matter(file):
       "score": None,
     },
   ]
-  assert rejects == [
-    pool.Rejected(
-      str(file),
-      2,
-      "a",
-      "a cell cannot be read",
-      "column 'output': bytes that are no UTF-8",
-    )
-  ]
+  (reject,) = rejects
+  assert reject[:3] == (str(file), 2, "a")
+  assert reject.reason == "a cell cannot be read"
+  assert reject.detail == "column 'output': bytes that are no UTF-8"
   told = "\n".join(said)
   assert "3 cells of column 'image' left out: bytes that are no UTF-8" in told
-  assert "1 cells of column 'score' left out: an infinite number" in told
+  assert "1 cell of column 'score' left out: an infinite number" in told
   assert "'day'" not in told and "'moment'" not in told
 
 

@@ -271,8 +271,6 @@ def _write_inputs(folder, shard, seen):
     folder / f"embed/inputs-{shard:05d}.parquet",
     {"seen": seen.astype(np.uint64)},
   )
-  (folder / "pool").mkdir(exist_ok=True)
-  (folder / f"pool/records-{shard:05d}.parquet").touch()
 
 
 def test_prompts_are_numbered_over_all_shards(tmp_path):

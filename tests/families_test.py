@@ -314,7 +314,11 @@ def test_older_and_newer_files_say_the_same(family, old, new):
     ("llama", {"rope_scaling": {"type": "linear"}}, "rope_scaling.factor is"),
     ("llama", {"rope_scaling": ""}, "rope_scaling is ''; allowed: an object"),
     ("llama", {"rms_norm_eps": None}, "rms_norm_eps is None; allowed: a numb"),
-    ("llama", {"rms_norm_eps": math.nan}, "rms_norm_eps is nan; allowed: a f"),
+    (
+      "llama",
+      {"rms_norm_eps": math.nan},
+      "rms_norm_eps is nan; allowed: a number above 0",
+    ),
     ("llama", {"rope_theta": math.inf}, "rope_theta is inf; allowed: a finite"),
     ("llama", {"rope_theta": 10**400}, "rope_theta is 1000.*; allowed: a fin"),
     ("llama", {"hidden_size": 10**12}, "hidden_size is 1000000000000; allowed"),

@@ -29,6 +29,7 @@ FIELDS = {
   "seed": (1, "pool"),
   "pool.source": ("en/train.jsonl", "pool"),
   "pool.limit": (7, "pool"),
+  "pool.answers": ("longest", "pool"),
   "pool.max_reject_fraction": (0.5, None),
   "pool.dev_examples": (7, "pool"),
   "pool.shard_examples": (7, "pool"),
@@ -52,6 +53,7 @@ FIELDS = {
   "encoder.dtype": ("bfloat16", "embed"),
   "encoder.attention": ("plain", None),
   "encoder.prefix": ("query: ", "embed"),
+  "encoder.system": (True, "embed"),
   "encoder.max_tokens": (16, "embed"),
   "encoder.batch_tokens": (16, None),
   "encoder.layout": ("bucket", None),
@@ -167,7 +169,8 @@ def _inputs(
   """What each stage is made from, its parents included."""
   asked: dict[str, dict] = {}
 
-  def open_(stage, *, replace="nothing"):
+  def open_(stage, *, replace="nothing", quiet=False):
+    del replace, quiet
     asked[stage.name] = stage._inputs
     return True
 

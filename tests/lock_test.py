@@ -207,7 +207,8 @@ def test_two_runs_in_one_folder(tmp_path):
     first.send_signal(signal.SIGCONT)
   said = first.communicate()[1]
   assert second.returncode == 2, second.stderr
-  assert second.stderr.count("\n") == 1
+  # The first line says what runs where.
+  assert second.stderr.count("\n") == 2
   assert f"in use by process {first.pid} on host" in second.stderr
   assert work == after
   assert first.returncode == 0, said

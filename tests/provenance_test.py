@@ -127,7 +127,7 @@ def test_a_model_is_told_by_the_commit_or_by_its_files(tmp_path, monkeypatch):
     asked.append((path, with_weights))
     return pathlib.Path("/cache/models--org--m/snapshots/0a1b2c")
 
-  monkeypatch.setattr(provenance.hub, "find", find)
+  monkeypatch.setattr(revisions.hub, "find", find)
   assert revisions.of_model("hf:org/m@main") == "0a1b2c"
   # The weights are not fetched to tell.
   assert asked == [("hf:org/m@main", False)]

@@ -139,7 +139,9 @@ def test_a_lost_manifest_is_written_anew(stages, tmp_path):
   pipeline.run(_config(), tmp_path, stages=("pool",))
   manifest = tmp_path / run_folder.MANIFEST
   manifest.write_text('{"ila_jax"')
-  with pytest.raises(errors.InputError, match=r"is damaged.*Remove it"):
+  with pytest.raises(
+    errors.InputError, match=r"manifest.json is damaged.*Remove"
+  ):
     pipeline.run(_config(), tmp_path, stages=("pool",))
   manifest.unlink()
   pipeline.run(_config(), tmp_path, stages=("pool",))

@@ -99,7 +99,7 @@ def test_made_data(kind):
 def test_prompts_by_lsa(shared, pool):
   texts = _prompts(shared, pool)
   lsa = embed.fit_lsa(texts, width=256, seed=0)
-  _check(embed.apply_lsa(lsa, texts))
+  _check(embed.apply_lsa(lsa, embed.lsa_terms(lsa, texts)))
 
 
 def test_prompts_by_minilm(shared, minilm):

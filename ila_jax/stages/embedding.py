@@ -92,10 +92,8 @@ def inputs(workdir: epath.Path, name: str) -> np.ndarray:
   """
   return np.concatenate(
     [
-      artifacts.read_table(
-        shards.path(workdir, "embed", _INPUTS, shard), [name]
-      )[name]
-      for shard in range(shards.count(workdir))
+      artifacts.read_table(path, [name])[name]
+      for path in shards.listed(epath.Path(workdir) / "embed", _INPUTS)
     ]
   )
 
