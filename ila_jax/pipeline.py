@@ -223,7 +223,10 @@ def _throw_away(workdir: epath.Path) -> None:
 def _record(workdir: epath.Path, name: str) -> dict[str, Any]:
   # Another host may be at work there: what is there is not judged here.
   path = workdir / name / provenance.RECORD
-  return artifacts.read_json(path) if path.exists() else {}
+  try:
+    return artifacts.read_json(path) if path.exists() else {}
+  except errors.InputError:
+    return {}  # The stage itself says what is wrong with it.
 
 
 def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:

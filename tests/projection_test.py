@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn import datasets, decomposition
 
-from ila_jax import errors, mesh, neighbours, projection
+from ila_jax import checksums, errors, mesh, neighbours, projection
 
 KEY = jax.random.key(0)
 
@@ -178,6 +178,14 @@ def _edit(folder, **change):
 )
 def test_damaged_maps_are_refused(tmp_path, harm, message):
   projection.save(_fit(_digits(9)), tmp_path)
+  (tmp_path / checksums.FILE).unlink()  # As of a map that came without.
   harm(tmp_path)
   with pytest.raises(errors.InputError, match=message):
+    projection.load(tmp_path)
+
+
+def test_a_map_that_is_not_as_it_was_written_is_refused(tmp_path):
+  projection.save(_fit(_digits(9)), tmp_path)
+  _edit(tmp_path, notes={})
+  with pytest.raises(errors.InputError, match=r"projection.json is damaged"):
     projection.load(tmp_path)
