@@ -26,17 +26,23 @@ _SILENT_SECONDS = 60
 # How long a failing host waits for the others to hear of it.
 _HEARD_SECONDS = 10
 _ended = threading.Event()
+_listeners: list[threading.Thread] = []
 
 
 def watch() -> None:
   """Starts to listen to the other hosts, if there are any."""
   if jax.distributed.is_initialized():
-    threading.Thread(target=_watch, args=(_client(),), daemon=True).start()
+    listener = threading.Thread(target=_watch, args=(_client(),), daemon=True)
+    _listeners.append(listener)
+    listener.start()
 
 
 def rest() -> None:
   """Listens no more: the run has ended well."""
   _ended.set()
+  # One that still waits for an answer when Python ends would abort it.
+  for listener in _listeners:
+    listener.join(3 * _BEAT_SECONDS)
 
 
 def leave(status: int, message: str) -> None:

@@ -282,7 +282,7 @@ def _assert_same_logits(theirs, config, decoder, lora, adapter):
   want = torch_models.torch_logits(theirs, tokens)
   plain = _hidden(*nnx.split(decoder), rows)
   assert np.abs(hidden - plain).mean() > 0.1  # so the adapter is at work
-  # Rounding of float32 is a share of the largest logit, and varies by processor.
+  # What float32 rounds is a share of the largest logit; processors differ.
   atol = 2e-5 * float(np.abs(want).max())
   np.testing.assert_allclose(got, want, atol=atol)
 
