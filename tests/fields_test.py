@@ -173,3 +173,10 @@ def test_left_are_the_fields_that_nobody_reads():
   record = dict.fromkeys(("question", "label", "hint", "prompt_id", "URL"), "x")
   read = fields.Fields(prompt="question", labels="label.ability")
   assert fields.left(record, read) == ("hint",)
+
+
+def test_names_that_may_hold_a_text_are_told():
+  record = {"prompt": 0, "response": 0, "id": 0, "metadata": 0}
+  record |= {"object": 0, "info": 0, "author": 0}
+  read = fields.Fields(prompt="prompt", response="response")
+  assert fields.left(record, read) == ("object", "info", "author")
