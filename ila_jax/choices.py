@@ -106,6 +106,8 @@ def answer(value: Any, choices: list[tuple[str, str]]) -> Any:
   >>> answer(4, [("A", "3"), ("B", "4")])
   4
   """
+  if isinstance(value, float) and value.is_integer():
+    value = int(value)  # As a table holds integers, some of which are missing.
   is_index = isinstance(value, int) and not isinstance(value, bool)
   is_digits = isinstance(value, str) and value.strip().isdecimal()
   if not choices or not (is_index or is_digits):

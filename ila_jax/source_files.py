@@ -5,6 +5,7 @@ half of a pool without knowing it.
 """
 
 import glob
+import json
 import os
 import re
 import stat
@@ -151,12 +152,24 @@ def _inside(folder: str, above: tuple[str, ...]) -> Iterator[_Entry]:
       real = os.path.realpath(entry.path)
       if real in above:
         yield entry.path, "links to a folder above"
+      elif _is_run(entry.path):
+        yield entry.path, "of a run of ila_jax"
       else:
         yield from _inside(entry.path, (*above, real))
     elif _is_about_data(entry.name, names):
       yield entry.path, "about the data"
     else:
       yield entry.path, _look_at(entry.path)
+
+
+def _is_run(folder: str) -> bool:
+  """Whether a folder is the workdir of a run, whose records are no source."""
+  try:
+    with open(os.path.join(folder, "manifest.json"), encoding="utf-8") as file:
+      manifest = json.load(file)
+  except (OSError, ValueError):
+    return False
+  return isinstance(manifest, dict) and "ila_jax" in manifest
 
 
 def _is_about_data(name: str, beside: Iterable[str]) -> bool:
@@ -206,6 +219,7 @@ def _split(path: str) -> tuple[str, str]:
   """
   *folders, name = path.lower().split("/")
   for depth, folder in enumerate(folders):
+    folder = folder.removeprefix("split=")
     if folder in _SPLITS:
       return "/".join([*folders[:depth], "*"]), _SPLITS[folder]
   source = file_formats.source_name(name)

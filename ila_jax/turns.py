@@ -148,17 +148,31 @@ def _is_left_out(
 ) -> bool:
   """Whether a record as a whole says that it is not to be learnt."""
   out = False
-  for name in fields.VERDICTS:
-    value = record.get(name)
-    if value is None or name in read or isinstance(value, str):
+  for name, value in record.items():
+    plain = unread.plain_name(name)
+    if plain not in fields.VERDICTS or value is None or name in read:
       continue
-    is_verdict = isinstance(value, bool) and name != "mask"
-    if is_verdict or (name == "weight" and value in (0, 1)):
+    verdict = _verdict(plain, value)
+    if verdict is not None:
       notes.weights.add(name)
-      out |= not value
-    elif name != "label":
+      out |= not verdict
+    elif not isinstance(value, str):
       notes.unread.add(f"`{name}` of the whole record")
   return out
+
+
+def _verdict(name: str, value: Any) -> bool | None:
+  """Whether a field of a whole record lets it be learnt; None: it tells not.
+
+  A `label` that is a number may be a class, and a `mask` may be of tokens.
+  """
+  if isinstance(value, str):
+    texts = {"true": True, "false": False, "1": 1, "0": 0}
+    value = texts.get(value.strip().lower(), value)
+  if isinstance(value, bool):
+    return None if name == "mask" else value
+  is_switch = name in ("weight", "train", "kto_tag")
+  return bool(value) if is_switch and value in (0, 1) else None
 
 
 def _checked(

@@ -258,3 +258,23 @@ def test_http(tmp_path):
       server.shutdown()
   with pytest.raises(errors.InputError, match="reached"):
     list(sources.open_source(f"{host}/a.jsonl"))
+
+
+def test_the_folder_of_a_run_is_no_source(tmp_path):
+  (tmp_path / "a.jsonl").write_text("{}\n")
+  run = tmp_path / "run/pool"
+  run.mkdir(parents=True)
+  (tmp_path / "run/manifest.json").write_text('{"ila_jax": "0.1.0"}')
+  (run / "rejects.jsonl").write_text("{}\n")
+  said = []
+  (found,) = source_files.find(str(tmp_path), announce=said.append)
+  assert found.path == str(tmp_path / "a.jsonl")
+  assert "1 of a run of ila_jax (run)" in said[0]
+
+
+def test_a_split_may_be_named_as_a_partition(tmp_path):
+  for split in ("train", "test"):
+    (tmp_path / f"split={split}").mkdir()
+    (tmp_path / f"split={split}/part-0.jsonl").write_text("{}\n")
+  (found,) = source_files.find(str(tmp_path))
+  assert "split=train" in found.path

@@ -682,7 +682,10 @@ UNREAD = {
     {"messages": ["a", "b"], "mask": False},
     {"`mask` of the whole record"},
   ),
-  "a class": ({"prompt": "a", "response": "b", "label": 3}, set()),
+  "a class": (
+    {"prompt": "a", "response": "b", "label": 3},
+    {"`label` of the whole record"},
+  ),
 }
 
 
@@ -751,3 +754,24 @@ def test_calls_of_columnar_files_are_those_of_json_lines(shared):
     made.append(said[1].calls)
   assert "null" not in "".join(made)
   assert made[:60] == made[60:]
+
+
+@pytest.mark.parametrize(
+  "verdict",
+  [
+    {"label": "False"},
+    {"Label": False},
+    {"kto_tag": "false"},
+    {"train": 0},
+    {"weight": "0"},
+  ],
+)
+def test_a_record_that_is_not_to_be_learnt_says_so_in_many_ways(verdict):
+  record = {"prompt": "q", "response": "a"} | verdict
+  with pytest.raises(records.Reject, match="no answer is learnt"):
+    read(record)
+
+
+def test_an_index_may_be_a_whole_float():
+  record = {"question": "q", "choices": ["x", "y"], "answer": 1.0}
+  assert read(record)[-1][:2] == ("assistant", "B")

@@ -112,7 +112,7 @@ def _too_small(
     )
   budgets = {
     "fraction": max(config.select.budget, 0.1),
-    "tokens": min(config.select.budget, float(n_tokens.sum() // 4)),
+    "tokens": min(config.select.budget, max(float(n_tokens.sum() // 4), 1.0)),
   }
   budget = budgets.get(config.select.unit, float(n // 10))
   return errors.InputError(
