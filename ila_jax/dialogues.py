@@ -38,7 +38,7 @@ _CONTENT_KEYS = ("content", "value", "text", "parts", "message")
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
 # An answer is learnt unless one of the first is 0, or one of the second is 1.
 _WEIGHTS = (
-  *("weight", "loss_weight", "loss", "loss_mask"),
+  *("weight", "loss_weight", "loss", "loss_mask", "compute_loss"),
   *("train", "training", "trainable", "learn", "is_learnt"),
 )
 _MASKS = ("mask", "masked", "ignore")
@@ -155,8 +155,9 @@ def is_learnt(
   False
   """
   learnt = True
+  named = {unread.plain_name(key): value for key, value in holder.items()}
   for name in (*weights, *masks):
-    value = holder.get(name)
+    value = named.get(name)
     if value is None:
       continue
     number = _flag(name, value)
@@ -174,7 +175,11 @@ def is_learnt(
 
 @functools.lru_cache(maxsize=1024)
 def _unknown_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
-  return tuple(k for k in keys if k not in _READ and not unread.is_ignored(k))
+  return tuple(
+    k
+    for k in keys
+    if unread.plain_name(k) not in _READ and not unread.is_ignored(k)
+  )
 
 
 def _first(item: Mapping[str, Any], keys: Sequence[str]) -> Any:

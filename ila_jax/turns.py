@@ -153,6 +153,8 @@ def _is_left_out(
     if plain not in fields.VERDICTS or value is None or name in read:
       continue
     verdict = _verdict(plain, value)
+    if verdict is not None or not isinstance(value, str):
+      notes.unread.discard(name)  # It is told as what it is.
     if verdict is not None:
       notes.weights.add(name)
       out |= not verdict

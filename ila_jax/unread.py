@@ -86,6 +86,13 @@ def has_text(value: Any, depth: int = _DEPTH) -> bool:
   return False
 
 
+def _says(value: Any) -> bool:
+  """Whether what nobody reads may matter: all but a number says something."""
+  is_switch = isinstance(value, bool)
+  is_list = isinstance(value, list) and any(item is not None for item in value)
+  return is_switch or is_list or has_text(value)
+
+
 class Notes:
   """What one record held beside that which was read of it.
 
@@ -101,14 +108,14 @@ class Notes:
   def leave(
     self, holder: Mapping[str, Any], names: Iterable[str], prefix: str = ""
   ) -> None:
-    """Notes those of the fields `names` that hold text.
+    """Notes those of the fields `names` that hold text, switches or lists.
 
     >>> notes = Notes()
-    >>> notes.leave({"context": "x", "k": 1}, ["context", "k"])
-    >>> notes.unread
-    {'context'}
+    >>> notes.leave({"context": "x", "k": 1, "on": [0]}, ["context", "k", "on"])
+    >>> sorted(notes.unread)
+    ['context', 'on']
     """
-    self.unread.update(prefix + n for n in names if has_text(holder[n]))
+    self.unread.update(prefix + n for n in names if _says(holder[n]))
 
 
 class Reading:

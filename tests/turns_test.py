@@ -775,3 +775,13 @@ def test_a_record_that_is_not_to_be_learnt_says_so_in_many_ways(verdict):
 def test_an_index_may_be_a_whole_float():
   record = {"question": "q", "choices": ["x", "y"], "answer": 1.0}
   assert read(record)[-1][:2] == ("assistant", "B")
+
+
+def test_weights_are_known_in_any_spelling_and_switches_are_told():
+  talk = [message("user", "q"), message("assistant", "a") | {"lossWeight": 0}]
+  with pytest.raises(records.Reject, match="no answer is learnt"):
+    read({"messages": talk})
+  notes = unread.Notes()
+  talk[1] = message("assistant", "a") | {"shown": False}
+  read({"messages": talk, "train_on": [False], "k": 3}, notes=notes)
+  assert notes.unread == {"messages.shown", "train_on"}
