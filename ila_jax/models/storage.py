@@ -138,8 +138,9 @@ def save(
     size = sum(tensor.nbytes for tensor in tensors)
     index = {"metadata": {"total_size": size}, "weight_map": files}
     artifacts.write_json(folder / INDEX, index)
-  parts = [path for path in folder.iterdir() if _PART.fullmatch(path.name)]
-  _remove(path for path in parts if path.name not in names)
+  if mesh.is_writer():  # To others the folder may not be there yet.
+    parts = [path for path in folder.iterdir() if _PART.fullmatch(path.name)]
+    _remove(path for path in parts if path.name not in names)
 
 
 def _split(tensors: Sequence[Tensor], limit: int) -> list[list[Tensor]]:
