@@ -149,17 +149,22 @@ def _inside(folder: str, above: tuple[str, ...]) -> Iterator[_Entry]:
       if file_formats.by_name(entry.name):
         yield entry.path, "hidden"
     elif os.path.isdir(entry.path):
-      real = os.path.realpath(entry.path)
-      if real in above:
-        yield entry.path, "links to a folder above"
-      elif _is_run(entry.path):
-        yield entry.path, "of a run of ila_jax"
-      else:
-        yield from _inside(entry.path, (*above, real))
+      yield from _folder(entry.path, above)
     elif _is_about_data(entry.name, names):
       yield entry.path, "about the data"
     else:
       yield entry.path, _look_at(entry.path)
+
+
+def _folder(path: str, above: tuple[str, ...]) -> Iterator[_Entry]:
+  """Yields what is in a folder of a folder, or why it is left out."""
+  real = os.path.realpath(path)
+  if real in above:
+    yield path, "links to a folder above"
+  elif _is_run(path):
+    yield path, "of a run of ila_jax"
+  else:
+    yield from _inside(path, (*above, real))
 
 
 def _is_run(folder: str) -> bool:
