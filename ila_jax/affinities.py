@@ -1,4 +1,4 @@
-"""Who is whose neighbour, and how likely: P of t-SNE, sparse and symmetric."""
+"""Neighbours and their probabilities: P of t-SNE, sparse and symmetric."""
 
 import math
 from typing import NamedTuple
@@ -251,7 +251,7 @@ def _part(joint, first, last):
 
 
 def _filled(array, rows):
-  """So many rows: those that are missing belong to the last, and weigh 0."""
+  """Fills up to `rows` rows: added ones repeat the last, and weigh 0."""
   missing = rows - len(array)
   if np.issubdtype(array.dtype, np.floating):
     return np.pad(array, ((0, missing), (0, 0)))

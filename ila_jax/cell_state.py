@@ -80,7 +80,7 @@ def update(
   *,
   first_row: int,
 ) -> CellState:
-  """Lets rows pass; the old state is used up.
+  """Adds rows to the state; the old state is used up.
 
   One cell takes its rows by segment reductions, a field at a time: nothing is
   sorted. Where more than one is kept, the best of every cell goes in, round by
@@ -183,7 +183,7 @@ def _update(state, rows, first_row, *, mesh, axes):
 
 
 def _update_part(state, rows, first_row):
-  """Lets the rows of one device pass, block by block."""
+  """Adds the rows of one device to its state, block by block."""
   num_rows = len(rows[0])
   _, num_cells, keep = state.fields[0].shape
   block = min(num_rows, max(_BLOCK_ROWS, num_cells * keep))

@@ -237,14 +237,14 @@ def _breaks() -> Iterator[None]:
 
 
 def _hush(hook: Callable[[Any], Any], unraisable: Any) -> None:
-  """Lets pass what the reads say that Orbax gave up when one of them failed."""
+  """Hides the noise of reads that Orbax gave up when one of them failed."""
   said = f"{unraisable.exc_value} {unraisable.object!r}"
   if "Event loop is closed" not in said and "_read_array_index" not in said:
     hook(unraisable)
 
 
 def _checksum(state: PyTree, record: dict[str, Any]) -> str:
-  """Of all bits of the arrays, whatever their sharding, and of the record."""
+  """Checksum of all bits of the arrays, however sharded, and of the record."""
   sums = mesh.fetch([_sum(leaf) for leaf in jax.tree.leaves(state)])
   content = np.array(sums, np.uint32).tobytes()
   return f"{zlib.crc32(content):08x}-{provenance.fingerprint(record)}"

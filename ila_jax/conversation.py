@@ -82,7 +82,7 @@ def said(turn: records.Turn) -> str:
 
 
 def roles(turns: Sequence[records.Turn]) -> str:
-  """Who speaks, in order.
+  """The roles of the speakers, in order.
 
   >>> roles([records.Turn("user", "Hi"), records.Turn("assistant", "Yes")])
   'user, assistant'

@@ -111,7 +111,7 @@ class Run:
     self._training_bytes: dict[bool, int] = {}
 
   def pass_flops(self, data: trainset.TokenSet, examples: float | int) -> float:
-    """Of a forward pass over so many examples like these."""
+    """FLOPs of a forward pass over a number of examples like these."""
     flops = forward.flops(
       self.decoder, data.lengths, response_tokens=data.response_tokens
     )
@@ -207,7 +207,7 @@ class Run:
     runs: int = 1,
     adapter: bool = True,
   ) -> Cost:
-    """So many runs of training, each on so many examples like these."""
+    """Cost of several training runs, each on examples like these."""
     config, lora = self.config, self.lora if adapter else None
     width = config.tokens.max_tokens
     flops = training.passes(lora) * self.pass_flops(
@@ -249,7 +249,7 @@ class Run:
     return Cost(stage, seconds, compiling, flops, memory)
 
   def _bytes_of_training(self, lora: lora_lib.LoraConfig | None) -> int:
-    """Of a step; a whole model is trained beside the base, which is kept."""
+    """Bytes of a step; a whole model is trained beside the kept base."""
     found = estimate.training_bytes(
       self.decoder,
       self.mesh,

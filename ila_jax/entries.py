@@ -23,7 +23,7 @@ Rows = tuple[Int[Array, " n"], ...]
 def take_in(
   fields: Fields, cell: Int[Array, " n"], rows: Rows, alive: Bool[Array, " n"]
 ) -> Fields:
-  """Lets the rows enter the list of their cell; its first k stay.
+  """Adds rows to the list of their cell; its first k stay.
 
   Args:
     fields: the lists, ascending [c, k] each.

@@ -186,7 +186,7 @@ def _batch(
 
 
 def _bytes(function: Any, *args: Any, mesh: Mesh) -> int:
-  """Of arguments, results and what lies between, without what is shared."""
+  """Bytes of arguments, results and temporaries; shared ones count once."""
   with jax.set_mesh(mesh):
     found = function.lower(*args).compile().memory_analysis()
   return (

@@ -78,7 +78,7 @@ def choose(
 
 
 def _draw(ids, rows, count):
-  """So many of the rows, or all."""
+  """Draws some of the rows, or takes all."""
   if len(rows) <= count:
     return rows
   place = draws.keyed_uniform(ids[rows], seed=0, purpose="page")

@@ -245,7 +245,7 @@ def nearest_of(
 
 
 def _nearest(sides, cosine, rank):
-  """Of pairs (row, other) each row's other of the greatest cosine.
+  """For each row of the pairs, its partner of the greatest cosine.
 
   Without a sort, which would take several times the memory of the pairs.
   """

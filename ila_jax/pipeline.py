@@ -211,7 +211,7 @@ def _put_back(workdir: epath.Path) -> None:
 
 
 def _throw_away(workdir: epath.Path) -> None:
-  """Lets go of what was set aside, once the first of it is made anew."""
+  """Removes what was set aside, once the first of it is made anew."""
   names = _set_aside_names(workdir)
   if names and _record(workdir, names[0]).get("done"):
     # The first goes last: what is left by a kill is known as thrown away.

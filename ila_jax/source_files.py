@@ -237,7 +237,7 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def _without_held_out(found: list[_Entry]) -> list[_Entry]:
-  """Of what has a train split, the other splits become what is left out."""
+  """Leaves out the other splits of what has a train split."""
   splits = {
     path: _split(path)
     for path, what in found

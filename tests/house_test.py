@@ -144,6 +144,14 @@ def test_no_glob_over_a_folder_of_the_user(path):
     assert not re.search(r"\bi?r?glob\(|import glob", path.read_text())
 
 
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_docstrings_begin_with_what_they_describe(path):
+  kinds = ast.FunctionDef | ast.ClassDef | ast.Module
+  for node in ast.walk(ast.parse(path.read_text())):
+    said = (isinstance(node, kinds) and ast.get_docstring(node)) or ""
+    assert not re.match(r"(Of|Who|Whom|So many|Lets)\b", said), said[:60]
+
+
 def test_importing_costs_little():
   # The heavy libraries are imported where they are used, and only there.
   names = [".".join(("ila_jax", name)) for name in ORDER if name != "__main__"]

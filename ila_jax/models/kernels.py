@@ -38,7 +38,7 @@ def _visible(
   causal: bool,
   window: int | None,
 ) -> Bool[Array, "b q s"]:
-  """Who sees whom; query 0 stands `ahead` places after key 0."""
+  """Which query sees which key; query 0 is `ahead` places after key 0."""
   visible = query_segments[:, :, None] == key_segments[:, None, :]
   places = ahead + jnp.arange(query_segments.shape[1])
   back = places[:, None] - jnp.arange(key_segments.shape[1])[None]

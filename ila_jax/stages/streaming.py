@@ -39,7 +39,7 @@ def keep(
   mesh: Mesh,
   strategies: Iterable[str],
 ) -> dict[str, KeptRows]:
-  """Lets the landscape pass, to find the rows of each strategy, and read them.
+  """Streams the landscape to find the rows of each strategy, and reads them.
 
   What is held grows with occupied cells × config.select.kept_per_cell, and by
   one bool for an example.
