@@ -24,7 +24,7 @@ from ila_jax import (
   trainset,
 )
 from ila_jax import config as config_lib
-from ila_jax.stages import base
+from ila_jax.stages import base, reading
 
 # Examples that are tokenized; the others are taken to be like them.
 _SAMPLE = 2000
@@ -75,14 +75,7 @@ def draw(config: config_lib.Config, workdir: epath.Path) -> Sample:
   begin = time.monotonic()
   texts: list[str] = []
   examples = metrics.progress(
-    pool.read(
-      config.pool.sources,
-      rejects=lambda rejected: None,
-      fields=config.pool.fields,
-      overrides=config.pool.overrides,
-      answers=config.pool.answers,
-      limit=config.pool.limit,
-    ),
+    reading.examples(config),
     desc="pool",
     unit="examples",
   )

@@ -29,7 +29,7 @@ from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture, attention, foreign
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.stages import training
+from ila_jax.stages import reading, training
 
 SCRATCH = "scratch"
 # Where a scratch base is kept: it belongs to the run, and to no stage.
@@ -60,14 +60,7 @@ def tokenizer(config: config_lib.Config, workdir: epath.Path) -> Any:
 
 
 def _pool_texts(config: config_lib.Config) -> Iterator[str]:
-  examples = pool.read(
-    config.pool.sources,
-    rejects=lambda reject: None,
-    fields=config.pool.fields,
-    overrides=config.pool.overrides,
-    answers=config.pool.answers,
-    limit=config.pool.limit,
-  )
+  examples = reading.examples(config)
   for _, example in zip(range(TOKENIZER_EXAMPLES), examples, strict=False):
     yield from texts_of(example.turns)
 

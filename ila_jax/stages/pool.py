@@ -27,6 +27,7 @@ from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax import rejects as rejects_lib
 from ila_jax.stages import base, pool_size
+from ila_jax.stages import reading as pool_reading
 
 INDEX = "index.parquet"
 REJECTS = "rejects.jsonl"
@@ -183,13 +184,9 @@ def _shards(
 ) -> Iterator[list[tuple[pool.Example, tokens.Encoded]]]:
   """Yields the usable examples, a shard at a time; counts what was read."""
   examples = metrics.progress(
-    pool.read(
-      config.pool.sources,
+    pool_reading.examples(
+      config,
       rejects=rejects,
-      fields=config.pool.fields,
-      overrides=config.pool.overrides,
-      answers=config.pool.answers,
-      limit=config.pool.limit,
       announce=lambda message: metrics.say(f"  {message}"),
       reading=reading,
     ),

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Int
 
 from ila_jax import config as config_lib
-from ila_jax import errors, pool
+from ila_jax import errors
 from ila_jax import rejects as rejects_lib
+from ila_jax.stages import reading
 
 
 def check_count(config: config_lib.Config) -> None:
@@ -24,14 +25,7 @@ def check_count(config: config_lib.Config) -> None:
   rejects = rejects_lib.RejectCounter(
     lambda rejected: None, max_reject_fraction=config.pool.max_reject_fraction
   )
-  examples = pool.read(
-    config.pool.sources,
-    rejects=rejects,
-    fields=config.pool.fields,
-    overrides=config.pool.overrides,
-    answers=config.pool.answers,
-    limit=config.pool.limit,
-  )
+  examples = reading.examples(config, rejects=rejects)
   # A token is four characters of English, and fewer of most other text.
   tokens = [
     len(example.turns[-1].text) // 4
