@@ -20,7 +20,7 @@ from ila_jax import mesh as mesh_lib
 _AXES = mesh_lib.BATCH[0]
 # Shares of P, in those of a mean point, from which on a point moves the slower.
 HUB = 4.0
-# For programs with such sums. XLA's transforms on a CPU round by the number of
+# For programs with these sums. XLA's transforms on a CPU round by the number of
 # threads that happen to be free, and sums on a GPU by who comes first.
 DETERMINISTIC = {
   "xla_cpu_multi_thread_eigen": False,

@@ -26,7 +26,8 @@ def judged(found: projection.Map, x: np.ndarray) -> projection.Map:
     where it was fitted on fewer than three examples.
 
   Raises:
-    errors.InputError: a t-SNE that tells nothing of the embeddings.
+    errors.InputError: a t-SNE that tells nothing of the embeddings, or that
+      grew wider than its grid.
   """
   n = len(x)
   k = min(_NEAREST, (n - 1) // 2)
