@@ -18,6 +18,14 @@ from ila_jax import affinities, repulsion
 from ila_jax import mesh as mesh_lib
 
 _AXES = mesh_lib.BATCH[0]
+# Shares of P, in those of a mean point, from which on a point moves the slower.
+HUB = 4.0
+# For programs with these sums. XLA's transforms on a CPU round by the number of
+# threads that happen to be free, and sums on a GPU by who comes first.
+DETERMINISTIC = {
+  "xla_cpu_multi_thread_eigen": False,
+  "xla_gpu_deterministic_ops": True,
+}
 
 
 class State(NamedTuple):
@@ -35,13 +43,15 @@ class Phase(NamedTuple):
     exaggeration: of P.
     momentum: of the velocity.
     rate: of the gradient.
-    least: extent; where a step leaves the map smaller, the phase is over.
+    least: extent; where a step leaves the map smaller, the steps are over.
+    most: the same of a map that a step leaves larger.
   """
 
   exaggeration: float
   momentum: float
   rate: float
   least: float
+  most: float
 
 
 class Progress(NamedTuple):
@@ -88,7 +98,7 @@ def _on_mesh(function, layout, *arguments, out):
   jax.jit,
   static_argnames="layout",
   donate_argnames="state",
-  compiler_options=repulsion.DETERMINISTIC,
+  compiler_options=DETERMINISTIC,
 )
 def descend(
   state: State,
@@ -101,20 +111,29 @@ def descend(
 ) -> tuple[State, Progress]:
   """Gradient steps with momentum and gains (Jacobs 1988), in one program.
 
+  A point that many others have as a neighbour, a hub, is pulled by all of them.
+  A step would throw it far beyond them, where the pull is weak and it stays, so
+  that a rate is divided by the point's share of P where this is large.
+
   Args:
     state: is used up.
     pairs: P, cut for the layout's mesh.
     phase: how points move.
-    steps: how many, unless the map gets smaller than the phase allows.
+    steps: how many, unless the map gets smaller or larger than the phase
+      allows; one at least.
     begins: whether these are the first steps of the phase: the velocity is
       then 0, and the gains are 1.
     layout: what the program is compiled for.
   """
 
   def own_rows(state, pairs, phase, steps, begins):
+    _, real = _rows(state.xy, layout)
+    slowness = _slowness(pairs, state.xy, layout)
+
     def goes_on(carry):
       _, _, taken, extent = carry
-      return (taken < steps) & ~(extent < phase.least)
+      within = ~(extent < phase.least) & ~(extent > phase.most)
+      return (taken < steps) & ((taken == 0) | within)
 
     def step(carry):
       state, kernels, taken, _ = carry
@@ -124,8 +143,8 @@ def descend(
       same_way = jnp.sign(force) != jnp.sign(state.velocity)
       gain = jnp.where(same_way, state.gain + 0.2, state.gain * 0.8)
       gain = jnp.maximum(gain, 0.01)
-      velocity = phase.momentum * state.velocity - phase.rate * gain * force
-      _, real = _rows(state.xy, layout)
+      rate = phase.rate / slowness
+      velocity = phase.momentum * state.velocity - rate * gain * force
       moved = jnp.where(real[:, None], state.xy + velocity, 0.0)
       total = jnp.sum(_gather(moved, layout), axis=0, keepdims=True)
       moved = jnp.where(real[:, None], moved - total / layout.points, 0.0)
@@ -152,6 +171,17 @@ def descend(
     jnp.asarray(steps, jnp.int32), jnp.asarray(begins),
     out=(mesh_lib.BATCH, Progress(whole, whole, whole)),
   )  # fmt: skip
+
+
+def _slowness(pairs, own, layout):
+  """What the rate of a device's own points is divided by: 1 of most."""
+  shares = jax.ops.segment_sum(
+    jnp.sum(pairs.probability, axis=1),
+    pairs.point - _rows(own, layout)[0][0],
+    len(own),
+    indices_are_sorted=True,
+  )
+  return jnp.maximum(1.0, shares * (layout.points / HUB))[:, None]
 
 
 def cost(

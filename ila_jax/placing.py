@@ -15,7 +15,7 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Complex, Float
 
-from ila_jax import affinities, neighbours, repulsion, row_blocks
+from ila_jax import affinities, descent, neighbours, repulsion, row_blocks
 
 # Nearer than this share of the distance to its k-th neighbour, a point is the
 # fitted one, embedded again.
@@ -83,7 +83,7 @@ def place(
 @functools.partial(
   jax.jit,
   static_argnames="nodes",
-  compiler_options=repulsion.DETERMINISTIC,
+  compiler_options=descent.DETERMINISTIC,
 )
 def _field(positions, *, nodes):
   f = len(positions)

@@ -135,8 +135,8 @@ def fit(
 
   Returns:
     The map. Its notes hold `fitted`, the number of rows; `kl`, the
-    `kl_of_one_place` and the `perplexity` in use of t-SNE; `variance_share` of
-    PCA; see also `parametric.fit`.
+    `kl_of_one_place`, the `perplexity` in use and, where it had a grid, the
+    `grid_spacing` of t-SNE; `variance_share` of PCA; see also `parametric.fit`.
 
   Raises:
     InputError: unknown name, dimensions that it can not have, no row to fit on,
@@ -289,8 +289,8 @@ def _fit_tsne(x, key, options):
     "positions": jnp.asarray(found.xy),
     "perplexity": jnp.float32(found.perplexity),
   }
-  notes = "kl", "kl_of_one_place", "perplexity"
-  return arrays, {name: getattr(found, name) for name in notes}
+  notes = found._replace(xy=None)._asdict().items()
+  return arrays, {name: note for name, note in notes if note is not None}
 
 
 def _place_tsne(x, arrays):

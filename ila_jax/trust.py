@@ -14,7 +14,7 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ila_jax import landscape, neighbours, ordering
+from ila_jax import landscape, neighbours, ordering, repulsion
 from ila_jax import mesh as mesh_lib
 
 # A map of so few points is not judged: any keeps many neighbours.
@@ -235,13 +235,15 @@ def fault(
   kl: float,
   kl_of_one_place: float,
   kept: float,
+  grid_spacing: float | None = None,
 ) -> str | None:
   """What is wrong with a t-SNE map that tells nothing; None of any other.
 
   Such is a map whose points lie in one place, or on one line where their
   embeddings do not; or one that is hardly better than one place by its KL, or
   than chance by the neighbours kept. A map of structureless points is none of
-  these. Fewer than 32 points are not judged.
+  these. And so is a map wider than the finest grid that reaches so far: what
+  pushed its points apart was guessed. Fewer than 32 points are not judged.
 
   Args:
     x: embeddings, float32.
@@ -249,6 +251,7 @@ def fault(
     kl: KL(P || Q) of the map.
     kl_of_one_place: by `affinities.kl_of_one_place`.
     kept: `neighbours_kept` of `map_quality`.
+    grid_spacing: of the `tsne.Fit`; None: it had no grid.
 
   >>> x = np.random.default_rng(0).normal(size=(99, 3)).astype(np.float32)
   >>> numbers = {"kl_of_one_place": 1.2, "kept": 0.5}
@@ -264,6 +267,11 @@ def fault(
   extent = float(np.max(np.abs(xy)))
   if not extent >= _LEAST_EXTENT:
     return f"all points lie within {extent:.2g} of the middle"
+  if grid_spacing is not None and not grid_spacing <= repulsion.SPACING:
+    return (
+      f"points lie up to {extent:,.0f} from the middle, and nodes of its grid "
+      f"{grid_spacing:.2g} apart; more than {repulsion.SPACING:g} is inexact"
+    )
   width = _width(xy)
   if width < _LEAST_WIDTH <= _width(x):
     return f"all points lie on a line, {width:.1g} times as wide as it is long"

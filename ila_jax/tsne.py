@@ -9,6 +9,7 @@ order whatever the number of devices, so that the map is the same to the bit; of
 TPUs only on as many of them.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ _ITERATIONS_PER_CALL = 50  # Between two of them the host waits and reports.
 _compiled_cost = jax.jit(
   descent.cost,
   static_argnames="layout",
-  compiler_options=repulsion.DETERMINISTIC,
+  compiler_options=descent.DETERMINISTIC,
 )
 
 
@@ -52,12 +53,15 @@ class Fit(NamedTuple):
     kl: KL(P || Q) in nats.
     kl_of_one_place: the same if all points were in one place.
     perplexity: that was possible.
+    grid_spacing: between the nodes of the grid at the end; None: no grid. Above
+      `repulsion.SPACING` the map is so wide that its forces were inexact.
   """
 
   xy: Float[np.ndarray, "n m"]
   kl: float
   kl_of_one_place: float
   perplexity: float
+  grid_spacing: float | None = None
 
 
 def fit(
@@ -78,9 +82,11 @@ def fit(
   0.5; then 1 and 0.8. The exaggerated phase is over before that where the map
   has shrunk to a thousandth, as that of structureless points does. Each phase
   starts from rest. The learning rate is n / (4 exaggeration), with gains:
-  n / 12 and n for those who leave the gradient's factor 4 to the rate. No floor
-  is put under it; it threw small pools about. The same rows in the same order
-  give the same bits, on any number of devices (of TPUs, on the same number).
+  n / 12 and n for those who leave the gradient's factor 4 to the rate. Points
+  with more than four times a mean share of P move slower (`descent`). No floor
+  is put under the rate; it threw small pools about. The same rows in the same
+  order give the same bits, on any number of devices (of TPUs, on the same
+  number).
 
   Args:
     x: embeddings, float32, equal on every host.
@@ -92,8 +98,9 @@ def fit(
       implemented, which takes time n^2.
     key: a `jax.random.key`.
     mesh: devices that share the work; None: one.
-    on_progress: called with (iterations done, KL) after every 50 iterations;
-      from a grid the KL is up to 1 % low, but for that of the end.
+    on_progress: called with (iterations done, KL) after 50 iterations, and when
+      the map outgrows its grid; from a grid the KL is up to 1 % low, but for
+      that of the end.
 
   Returns:
     The map, its cost and the perplexity used.
@@ -123,8 +130,9 @@ def fit(
     while done < end:
       steps = min(_ITERATIONS_PER_CALL, end - done)
       nodes = repulsion.nodes_for(extent) if gridded else None
+      most = repulsion.reach(nodes) if gridded else math.inf
       state, found = descent.descend(
-        state, pairs, phase, steps, begins,
+        state, pairs, phase._replace(most=most), steps, begins,
         layout=descent.Layout(n, nodes, mesh),
       )  # fmt: skip
       done, extent = done + int(found.taken), float(found.extent)
@@ -141,15 +149,19 @@ def fit(
   if on_progress and done:
     on_progress(done, kl)
   one_place = affinities.kl_of_one_place(joint)
-  return Fit(mesh_lib.fetch(state.xy)[:n], kl, one_place, perplexity)
+  xy = mesh_lib.fetch(state.xy)[:n]
+  spacing = repulsion.spacing_for(extent) if gridded else None
+  return Fit(xy, kl, one_place, perplexity, spacing)
 
 
 def _phases(n, iterations, *, least):
   """The exaggerated phase and the other, each with the iteration it ends at."""
   early = min(_EXAGGERATION_ITERATIONS, iterations // 3)
+  none = math.inf
+  early_rate = n / (4 * _EXAGGERATION)
   return (
-    (descent.Phase(_EXAGGERATION, 0.5, n / (4 * _EXAGGERATION), least), early),
-    (descent.Phase(1.0, 0.8, n / 4, 0.0), iterations),
+    (descent.Phase(_EXAGGERATION, 0.5, early_rate, least, none), early),
+    (descent.Phase(1.0, 0.8, n / 4, 0.0, none), iterations),
   )
 
 

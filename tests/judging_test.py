@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn import datasets, neighbors
 
-from ila_jax import errors, landscape, projection, trust
+from ila_jax import errors, landscape, projection, repulsion, trust, tsne
 from ila_jax.stages import judging
 
 KEY = jax.random.key(0)
@@ -135,3 +135,36 @@ def test_equal_embeddings_are_refused_and_the_remedy_works():
   found = judging.judged(_fit(x, "pca"), x)
   cells = landscape.grid_cells(found.place(x), grid=10)
   assert len(np.unique(cells)) == 1
+
+
+def test_a_map_wider_than_its_grid_is_refused_and_the_remedy_works(monkeypatch):
+  x = _digits(tsne.EXACT_BELOW)
+  options = {"iterations": 300, "perplexity": 10.0}
+  found = _fit(x, **options)
+  assert 0 < found.notes["grid_spacing"] <= repulsion.SPACING
+  judging.judged(found, x)
+  # The same map where there is no finer grid.
+  monkeypatch.setattr(repulsion, "NODES", (64,))
+  coarse = _fit(x, **options)
+  reach = np.abs(coarse.arrays["positions"]).max()
+  assert coarse.notes["grid_spacing"] == pytest.approx(reach / 29)
+  with pytest.raises(errors.InputError) as caught:
+    judging.judged(coarse, x)
+  message = str(caught.value)
+  assert re.search(r"points lie up to \d+ .* grid 1\.\d apart", message)
+  assert "config.landscape.fit_examples (10000 are)" in message
+  fewer = x[:200]
+  assert (
+    "grid_spacing" not in judging.judged(_fit(fewer, **options), fewer).notes
+  )
+
+
+@pytest.mark.parametrize("spacing", [0.51, 7.0, float("inf"), float("nan")])
+def test_a_coarse_grid_is_named(digits, spacing):
+  x, found = digits
+  xy = np.asarray(found.arrays["positions"])
+  told = {"kl": 0.5, "kl_of_one_place": 2.0, "kept": 0.5}
+  assert "apart; more than 0.5" in trust.fault(
+    x, xy, grid_spacing=spacing, **told
+  )
+  assert trust.fault(x, xy, grid_spacing=0.5, **told) is None

@@ -10,6 +10,8 @@ from ila_jax import errors, metrics, projection, trust
 _NEAREST = 10
 # Examples whose neighbours are looked up, evenly spaced among the fitted ones.
 _LOOKED_UP = 2048
+# Notes of a t-SNE that judge it; one without a grid has no spacing.
+_TOLD = "kl", "kl_of_one_place", "grid_spacing"
 
 
 def judged(found: projection.Map, x: np.ndarray) -> projection.Map:
@@ -24,7 +26,8 @@ def judged(found: projection.Map, x: np.ndarray) -> projection.Map:
     where it was fitted on fewer than three examples.
 
   Raises:
-    errors.InputError: a t-SNE that tells nothing of the embeddings.
+    errors.InputError: a t-SNE that tells nothing of the embeddings, or that
+      grew wider than its grid.
   """
   n = len(x)
   k = min(_NEAREST, (n - 1) // 2)
@@ -42,10 +45,8 @@ def judged(found: projection.Map, x: np.ndarray) -> projection.Map:
   )
   notes = found.notes | {"neighbours_kept": kept, "kept_by_chance": by_chance}
   if projection.PROJECTIONS[found.name].by_tsne:
-    one_place = notes["kl_of_one_place"]
-    fault = trust.fault(
-      x, xy, kl=notes["kl"], kl_of_one_place=one_place, kept=kept
-    )
+    told = {name: notes[name] for name in _TOLD if name in notes}
+    fault = trust.fault(x, xy, kept=kept, **told)
     if fault:
       raise errors.InputError(_refusal(found, n, fault))
   return dataclasses.replace(found, notes=notes)
@@ -54,9 +55,10 @@ def judged(found: projection.Map, x: np.ndarray) -> projection.Map:
 def _refusal(found: projection.Map, n: int, fault: str) -> str:
   return (
     f"config.landscape.projection is {found.name!r}, and its map of {n:,} "
-    f"examples tells nothing of their embeddings: {fault}. Cells and coverage "
+    f"examples can not be trusted: {fault}. Cells and coverage "
     "would be noise. Set config.landscape.projection='pca', with "
     "config.landscape.cells='kmeans' for cells that need no map; or another "
-    "config.encoder.path, config.landscape.perplexity (30 is usual) or "
-    "config.landscape.iterations (1000 are)."
+    "config.encoder.path, config.landscape.perplexity (30 is usual), "
+    "config.landscape.iterations (1000 are) or config.landscape.fit_examples "
+    "(10000 are)."
   )

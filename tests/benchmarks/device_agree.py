@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 from jax import numpy as jnp
 
-from ila_jax import affinities, clusters, losses, repulsion, scoring, tsne
+from ila_jax import affinities, clusters, descent, losses, scoring, tsne
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture, attention
 from ila_jax.models import decoder as decoder_lib
@@ -107,7 +107,7 @@ def _map(x: np.ndarray):
   xy = np.asarray(x[:, :2] * 100, np.float32)
   gradient = jax.jit(
     functools.partial(tsne.gradient, nodes=64),
-    compiler_options=repulsion.DETERMINISTIC,
+    compiler_options=descent.DETERMINISTIC,
   )
   force = gradient(xy, affinities.cut(joint))
   return joint.toarray(), force
