@@ -12,18 +12,9 @@ from typing import Any
 
 import ml_collections
 
-from ila_jax import config_checks, errors
+from ila_jax import config_checks, errors, run_files
 
-STAGES = (
-  "pool",
-  "embed",
-  "score",
-  "landscape",
-  "select",
-  "finetune",
-  "scaling",
-  "report",
-)
+STAGES = run_files.STAGES
 # Fields that change how fast a run is, or what is let pass, and no artifact.
 _CHANGES_NOTHING = {
   "pool.max_reject_fraction",

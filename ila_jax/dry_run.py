@@ -25,9 +25,9 @@ from ila_jax import (
   metrics,
   pool_sample,
   projection,
-  report,
   tokens,
   trials,
+  units,
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
@@ -293,26 +293,26 @@ def _print(work: costs.Run, found: list[costs.Cost]) -> None:
   )
   for cost in found:
     sizes = [
-      report.si(cost.flops, "FLOP") if cost.flops else "",
-      report.si(cost.device_bytes, "B") if cost.device_bytes else "",
+      units.si(cost.flops, "FLOP") if cost.flops else "",
+      units.si(cost.device_bytes, "B") if cost.device_bytes else "",
     ]
     mark = "" if cost.tried else " *"
     metrics.say(
-      f"{cost.stage:10}{sizes[0]:>12}{report.duration(cost.seconds):>14}"
-      f"{report.duration(cost.compile_seconds):>14}{sizes[1]:>18}{mark}"
+      f"{cost.stage:10}{sizes[0]:>12}{units.duration(cost.seconds):>14}"
+      f"{units.duration(cost.compile_seconds):>14}{sizes[1]:>18}{mark}"
     )
   total = sum(cost.seconds for cost in found)
   compiling = sum(cost.compile_seconds for cost in found)
   metrics.say(
-    f"{'all':10}{'':12}{report.duration(total):>14}"
-    f"{report.duration(compiling):>14}\n\n"
+    f"{'all':10}{'':12}{units.duration(total):>14}"
+    f"{units.duration(compiling):>14}\n\n"
     "By trials on a part of the pool; compiling is done once for a folder. Of "
     "the map, the selection and the report some seconds are assumed."
   )
   if not all(cost.tried for cost in found):
     metrics.say(
       f"* too large for a trial here: {costs.FORWARD_SHARE:.0%} of the "
-      f"measured {report.si(rate, 'FLOP/s')} of {work.mesh.size} × "
+      f"measured {units.si(rate, 'FLOP/s')} of {work.mesh.size} × "
       f"{jax.devices()[0].device_kind} in passes and "
       f"{costs.TRAINING_SHARE:.0%} in training; compiling comes on top."
     )

@@ -31,6 +31,9 @@ _DISTRIBUTED = flags.DEFINE_bool(
 _DRY_RUN = flags.DEFINE_bool(
   "dry_run", False, "Print time, FLOPs and memory, and run nothing."
 )
+_STATUS = flags.DEFINE_bool(
+  "status", False, "Print how far the run in --workdir is, and run nothing."
+)
 # What the system says of a disk or a folder that is the user's to mend.
 _MENDABLE = frozenset(
   (
@@ -118,6 +121,11 @@ def _command() -> str:
 
 def _run(argv: list[str]) -> None:
   _parse_flags(argv)
+  if _STATUS.value:
+    from ila_jax import status
+
+    print(status.told(status.find(os.path.expanduser(_WORKDIR.value))))
+    return
   from ila_jax import hardware, hosts, interrupts
 
   if _DISTRIBUTED.value:
@@ -166,7 +174,8 @@ def _parse_flags(argv: list[str]) -> None:
     # A config file that cannot be loaded tells so when it is first looked at.
     if _CONFIG.value is not None:
       _CONFIG.value.to_dict()
-    missing = [flag.name for flag in (_CONFIG, _WORKDIR) if flag.value is None]
+    needed = (_WORKDIR,) if _STATUS.value else (_CONFIG, _WORKDIR)
+    missing = [flag.name for flag in needed if flag.value is None]
   # A locked ConfigDict reports an unknown field as an AttributeError, and the
   # config file is the user's program: it may raise anything.
   except Exception as error:

@@ -6,6 +6,7 @@ From a notebook, as from the command line:
     pipeline.run(config, "runs/first")
 """
 
+import contextlib
 import datetime
 import importlib
 import importlib.metadata
@@ -28,6 +29,7 @@ from ila_jax import (
   metrics,
   provenance,
   run_folder,
+  run_log,
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
@@ -95,6 +97,7 @@ def run(
         f"{', '.join(config_lib.STAGES)}."
       )
   workdir = epath.Path(workdir)
+  run_log.begin()
   metrics.say(f"{hardware.describe()}; folder {workdir}")
   hardware.check_devices()
   _check_models(config, stages)
@@ -102,7 +105,11 @@ def run(
     made_anew = redo is not None and "landscape" in _made_with(redo)
     joining.check(config, workdir, copied=not made_anew)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-  with run_folder.claim(workdir, (*config_lib.STAGES, base.FOLDER)):
+  with contextlib.ExitStack() as stack:
+    names = (*config_lib.STAGES, base.FOLDER)
+    stack.enter_context(run_folder.claim(workdir, names))
+    if mesh_lib.is_writer():
+      stack.enter_context(run_log.kept(workdir))
     _run_claimed(config, workdir, mesh, stages, redo)
 
 
@@ -149,6 +156,7 @@ def _run_stage(
   mesh: jax.sharding.Mesh,
   name: str,
 ) -> None:
+  run_log.enter(name)
   metrics.say(f"[{name}]")
   before = _record(workdir, name)
   stage = importlib.import_module(f"ila_jax.stages.{_MODULES[name]}")

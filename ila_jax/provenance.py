@@ -22,9 +22,10 @@ from ila_jax import (
   folders,
   mesh,
   metrics,
+  run_files,
 )
 
-RECORD = "stage.json"
+RECORD = run_files.RECORD
 # What may change a result and is no input: told, and not refused.
 VERSIONS = {"ila_jax": ila_jax.__version__, "jax": jax.__version__}
 

@@ -12,8 +12,9 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 
 # Reading order. A module imports only from modules that stand before it.
 ORDER = (
-  *("errors", "hosts", "interrupts", "mesh", "metrics", "checksums", "folders"),
-  *("artifacts", "hub", "hashes", "lock", "differences", "provenance", "draws"),
+  *("errors", "units", "run_files", "checksums", "folders", "run_log"),
+  *("holder", "status", "hosts", "interrupts", "mesh", "metrics", "artifacts"),
+  *("hub", "hashes", "lock", "differences", "provenance", "draws"),
   *("jsontext", "columnar", "json_records", "file_formats", "source_files"),
   *("data_sets", "records", "tool_calls", "unread", "dialogues", "transcripts"),
   *("fields", "labels", "choices", "responses", "turns", "conversation"),
