@@ -40,10 +40,23 @@ _MENDABLE = frozenset(
     errno.EACCES,
     errno.EDQUOT,
     errno.EFBIG,
-    errno.EIO,
     errno.ENOSPC,
     errno.EPERM,
     errno.EROFS,
+  )
+)
+# What it says of a disk or a network that may be there again in a minute.
+_PASSING = frozenset(
+  (
+    errno.ECONNABORTED,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.EHOSTUNREACH,
+    errno.EIO,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
   )
 )
 
@@ -51,9 +64,9 @@ _MENDABLE = frozenset(
 def main() -> int:
   """Runs the command line; returns the exit status.
 
-  0: done. 2: bad input, to be mended. 75: another host of the run is gone;
-  start it again. 130 and 143: stopped by SIGINT or SIGTERM. Whatever else goes
-  wrong is a bug, and is left to be seen.
+  0: done. 2: bad input, to be mended. 75: another host of the run is gone, or
+  a disk does not answer; start it again. 130 and 143: stopped by SIGINT or
+  SIGTERM. Whatever else goes wrong is a bug, and is left to be seen.
   """
   if {"--help", "-h", "--helpfull"} & set(sys.argv):
     print(__doc__ + flags.FLAGS.module_help(sys.modules[__name__]))
@@ -83,6 +96,11 @@ def _explain(error: BaseException) -> tuple[int, str | None]:
       f"{error.strerror}: {error.filename or 'the disk'}. Nothing that was "
       "whole is lost: mend it and run the same command again, which goes on "
       "from here."
+    )
+  if isinstance(error, OSError) and error.errno in _PASSING:
+    return errors.LOST, (
+      f"{error.strerror}: {error.filename or 'the disk or the network'}. What "
+      "was whole is kept: run the same command again, which goes on from here."
     )
   if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
     return errors.BAD_INPUT, (
