@@ -27,6 +27,7 @@ _CHANGES_NOTHING = {
   "model.attention",
   "train.remat",
   "train.checkpoint_steps",
+  "train.checkpoint_minutes",
 }
 # Fields that stages name on their own, where they count: which examples are
 # candidates once all are scored, and what lies where a map is joined.
@@ -123,6 +124,7 @@ class Train:
   weight_decay: float
   clip_norm: float
   checkpoint_steps: int
+  checkpoint_minutes: float
   remat: bool
   method: str
   lora_rank: int
