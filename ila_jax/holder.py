@@ -97,11 +97,13 @@ def life(path: epath.PathLike, found: dict[str, Any]) -> str:
 
 
 def _runs(process: Any) -> bool:
+  if not isinstance(process, int) or process < 1:
+    return False
   try:
     os.kill(process, 0)
   except PermissionError:
     return True  # Another user's.
-  except (ProcessLookupError, OverflowError, TypeError):
+  except (ProcessLookupError, OverflowError):
     return False
   return True
 

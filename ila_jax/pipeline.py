@@ -21,6 +21,7 @@ from etils import epath
 import ila_jax
 from ila_jax import (
   artifacts,
+  disk,
   errors,
   folders,
   hardware,
@@ -128,15 +129,32 @@ def _run_claimed(
     _set_aside(workdir, redo)
   try:
     with jax.set_mesh(mesh), hardware.keep_compiled(workdir / COMPILED):
-      for name in config_lib.STAGES:
-        if name in stages:
-          _run_stage(config, workdir, mesh, name)
-          interrupts.point()
+      names = [name for name in config_lib.STAGES if name in stages]
+      after_pool = [name for name in names if name != "pool"]
+      for name in names:
+        if name in after_pool[:1]:
+          _check_disk(config, workdir, after_pool)
+        _run_stage(config, workdir, mesh, name)
+        interrupts.point()
   except errors.InputError:
     if redo and not _record(workdir, redo).get("done"):
       _put_back(workdir)
     raise
   _throw_away(workdir)
+
+
+def _check_disk(
+  config: config_lib.Config, workdir: epath.Path, stages: Sequence[str]
+) -> None:
+  """Refuses a disk that the stages which are left will fill, on all hosts."""
+  refusal = None
+  if mesh_lib.is_writer():
+    try:
+      disk.check(config, workdir, stages)
+    except errors.InputError as error:
+      refusal = error
+  if mesh_lib.agree([refusal is not None])[0]:
+    raise refusal or errors.InputError("see what the first host says")
 
 
 def _check_models(config: config_lib.Config, stages: Sequence[str]) -> None:

@@ -57,6 +57,8 @@ class _Log:
       if content and not content.endswith(b"\n"):
         first = f"\n{first}"  # After a line that a full disk has cut.
       self.add("".join((first, *self.early)))
+      # Of one that was killed.
+      (path.parent / run_files.PROGRESS).unlink(missing_ok=True)
     self.early.clear()
 
   def add(self, text: str) -> None:

@@ -18,6 +18,7 @@ _SHARDS = {
   "embed": r"embeddings-\d+\.npy",
   "score": r"(base|sft-\d+|base-and-sft)-\d+\.parquet",
 }
+_AT_WORK = ("alive", "silent")
 
 
 def find(workdir: epath.PathLike) -> dict[str, Any]:
@@ -40,19 +41,21 @@ def find(workdir: epath.PathLike) -> dict[str, Any]:
   life = found and holder.life(lock, found)
   files = (lock, *(workdir / f for f in (run_files.PROGRESS, run_files.LOG)))
   age = min(map(holder.age, files))
-  at = _json(workdir / run_files.PROGRESS) or {} if life != "dead" else {}
+  at = _json(workdir / run_files.PROGRESS) if life in _AT_WORK else None
+  at = at if isinstance(at, dict) else {}
   records = {name: _record(workdir / name) for name in run_files.STAGES}
-  at_work = at.get("stage") if found and life != "dead" else None
   return {
     "workdir": str(workdir),
     "holder": found,
     "life": life,
     "seconds": None if age == float("inf") else round(age, 1),
     "stages": {
-      name: _stage(workdir / name, record, records["pool"], at_work == name)
+      name: _stage(
+        workdir / name, record, records["pool"], at.get("stage") == name
+      )
       for name, record in records.items()
     },
-    "now": at.get("works", []) if at_work else [],
+    "now": at.get("works") or [],
     "last": _last_line(workdir / run_files.LOG),
   }
 
@@ -85,7 +88,8 @@ def _record(folder: epath.Path) -> dict[str, Any] | None:
   if not (folder / run_files.RECORD).exists():
     return {}
   found = _json(folder / run_files.RECORD)
-  return found if isinstance(found, dict) else None
+  is_whole = isinstance(found, dict) and isinstance(found.get("inputs"), dict)
+  return found if is_whole else None
 
 
 def _stage(

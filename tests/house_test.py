@@ -47,8 +47,8 @@ ORDER = (
   *("stages.fitted", "stages.stability", "stages.judging", "stages.mapping"),
   *("stages.landscape", "stages.streaming", "stages.selection"),
   *("stages.finetuning", "stages.scaling", "stages.exploring", "stages.report"),
-  *("estimate", "pool_sample", "trials", "costs", "dry_run", "run_folder"),
-  *("pipeline", "main", "__main__"),
+  *("estimate", "disk", "pool_sample", "trials", "costs", "dry_run"),
+  *("run_folder", "pipeline", "main", "__main__"),
 )
 HEAVY = (
   *("torch", "tensorflow", "tensorflow_datasets", "transformers", "datasets"),
