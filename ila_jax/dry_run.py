@@ -297,7 +297,8 @@ def _print(
     mark = "" if cost.tried else " *"
     metrics.say(
       f"{cost.stage:10}{sizes[0]:>12}{units.duration(cost.seconds):>14}"
-      f"{units.duration(cost.compile_seconds):>14}{sizes[1]:>18}{sizes[2]:>10}{mark}"
+      f"{units.duration(cost.compile_seconds):>14}{sizes[1]:>18}"
+      f"{sizes[2]:>10}{mark}"
     )
   total = sum(cost.seconds for cost in found)
   compiling = sum(cost.compile_seconds for cost in found)

@@ -46,7 +46,8 @@ def width(
   if config.encoder.path == "base":
     return decoder.width
   with artifacts.local(config.encoder.path) as here:
-    return foreign.encoder_config(hub.find(here, with_weights=False)).width
+    folder = hub.find(here, with_weights=False)
+    return foreign.encoder_config(folder, dtype=config.encoder.dtype).width
 
 
 def load(
