@@ -3,6 +3,7 @@
 Any field of configs/common.py is set with --config.SECTION.FIELD=VALUE.
 """
 
+import contextlib
 import errno
 import os
 import shlex
@@ -142,7 +143,9 @@ def _run(argv: list[str]) -> None:
   if _STATUS.value:
     from ila_jax import status
 
-    print(status.told(status.find(os.path.expanduser(_WORKDIR.value))))
+    found = status.find(os.path.expanduser(_WORKDIR.value))
+    with contextlib.suppress(BrokenPipeError):  # Of `head`, which has enough.
+      print(status.told(found), flush=True)
     return
   from ila_jax import hardware, hosts, interrupts
 

@@ -44,13 +44,7 @@ def claim(workdir: epath.Path, names: Sequence[str]) -> Iterator[None]:
 def _claim(
   workdir: epath.Path, names: Sequence[str], stack: contextlib.ExitStack
 ) -> None:
-  try:
-    workdir.exists()
-  except ImportError as error:
-    raise errors.InputError(
-      f"--workdir is {workdir}, and gcsfs, which reads such paths, is not "
-      "installed: pip install 'etils[epath-gcs]', or give a local folder."
-    ) from error
+  folders.check_readable(workdir)
   if workdir.exists() and not workdir.is_dir():
     raise errors.InputError(
       f"--workdir is {workdir}, which is a file; give a folder."

@@ -35,6 +35,7 @@ def find(workdir: epath.PathLike) -> dict[str, Any]:
     errors.InputError: it is not the folder of a run.
   """
   workdir = epath.Path(workdir)
+  folders.check_readable(workdir)
   _check(workdir)
   lock = workdir / folders.LOCK
   found = holder.read(lock)

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from etils import epath
 
 from ila_jax import errors, folders, holder, main, run_files, status
 
@@ -166,6 +167,26 @@ def test_what_is_no_run_is_refused(tmp_path, content, monkeypatch, capsys):
   monkeypatch.setattr(sys, "argv", command)
   assert main.main() == errors.BAD_INPUT
   assert "--workdir is" in capsys.readouterr().err
+
+
+def test_a_bucket_without_its_package_is_told(monkeypatch):
+  def exists(path):
+    raise ImportError("Please install gcsfs to access Google Storage")
+
+  monkeypatch.setattr(type(epath.Path("gs://bucket")), "exists", exists)
+  with pytest.raises(errors.InputError, match="gcsfs, which reads such paths"):
+    status.find("gs://bucket/run")
+
+
+def test_a_reader_who_has_enough_is_no_error(run):
+  command = f"{sys.executable} -m ila_jax --workdir {run} --status | head -n 1"
+  done = subprocess.run(
+    ["bash", "-o", "pipefail", "-c", command],
+    cwd=CHECKOUT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.stdout.startswith(str(run)) and done.stderr == ""
 
 
 def test_the_command_line_only_looks(run):
