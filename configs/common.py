@@ -78,6 +78,7 @@ def get_config() -> ml_collections.ConfigDict:
   train.weight_decay = 0.0
   train.clip_norm = 1.0  # global gradient norm
   train.checkpoint_steps = 500  # between Orbax checkpoints
+  train.checkpoint_minutes = 10.0  # or so long, whichever comes first
   train.remat = False  # compute blocks again in the backward pass
   train.method = "full"  # or 'lora': adapters, all scored in one pass
   train.lora_rank = 16  # adapters want learning rates of 1e-4 and up

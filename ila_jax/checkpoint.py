@@ -8,6 +8,7 @@ the folder of another one; and a checksum of what it holds.
 import contextlib
 import functools
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,6 +26,44 @@ from ila_jax import errors, mesh, metrics, provenance
 
 class _Broken(Exception):
   """A checkpoint that cannot be read, or is not what was saved."""
+
+
+class Due:
+  """Tells after which steps a checkpoint is due, on all hosts alike.
+
+  >>> due = Due(steps=3, minutes=10)
+  >>> [step for step in range(1, 8) if due.after(step)]
+  [3, 6]
+  """
+
+  def __init__(self, *, steps: int, minutes: float | int):
+    """Begins to count.
+
+    Args:
+      steps: between two checkpoints.
+      minutes: after which one is due sooner; the clock of the first host
+        counts, which the others ask now and then.
+    """
+    self._steps, self._seconds = steps, 60.0 * minutes
+    self._saved = self._looked = time.monotonic()
+    self._unseen, self._wait = 0, 1
+
+  def after(self, step: int) -> bool:
+    """Whether to save after this step; every host asks at every step."""
+    self._unseen += 1
+    is_due = step % self._steps == 0
+    if self._unseen >= self._wait:
+      now = time.monotonic()
+      left = self._saved + self._seconds - now
+      pace = max((now - self._looked) / self._unseen, 1e-6)
+      # To look costs the hosts a meeting: half of the time passes before.
+      wait = min(max(left / 2 / pace, 1.0), 1e6)
+      self._looked, self._unseen = now, 0
+      is_over, self._wait = mesh.share([int(left <= 0), int(wait)])
+      is_due = is_due or bool(is_over)
+    if is_due:
+      self._saved = time.monotonic()
+    return is_due
 
 
 class Checkpoints:

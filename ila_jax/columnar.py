@@ -20,7 +20,7 @@ from pyarrow import ipc, parquet
 
 from ila_jax import errors, jsontext
 
-_BATCH_ROWS = 1024
+BATCH_ROWS = 1024
 # How a stream of Arrow messages ends.
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
@@ -76,7 +76,7 @@ def to_row(cells: Mapping[str, Any] | Sequence[tuple[str, Any]]) -> Row:
 
 def read_parquet(stream: io.BufferedIOBase) -> Iterator[Row]:
   """The rows of a Parquet file, in their order."""
-  for batch in parquet.ParquetFile(stream).iter_batches(_BATCH_ROWS):
+  for batch in parquet.ParquetFile(stream).iter_batches(BATCH_ROWS):
     yield from _rows(batch)
 
 
@@ -100,8 +100,8 @@ def read_arrow(stream: io.BufferedIOBase, *, name: str) -> Iterator[Row]:
     stream.seek(0)
     batches = ipc.open_stream(stream)
   for batch in batches:
-    for first in range(0, batch.num_rows, _BATCH_ROWS):
-      yield from _rows(batch.slice(first, _BATCH_ROWS))
+    for first in range(0, batch.num_rows, BATCH_ROWS):
+      yield from _rows(batch.slice(first, BATCH_ROWS))
 
 
 def read_csv(

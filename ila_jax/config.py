@@ -12,18 +12,9 @@ from typing import Any
 
 import ml_collections
 
-from ila_jax import config_checks, errors
+from ila_jax import config_checks, errors, run_files
 
-STAGES = (
-  "pool",
-  "embed",
-  "score",
-  "landscape",
-  "select",
-  "finetune",
-  "scaling",
-  "report",
-)
+STAGES = run_files.STAGES
 # Fields that change how fast a run is, or what is let pass, and no artifact.
 _CHANGES_NOTHING = {
   "pool.max_reject_fraction",
@@ -36,6 +27,7 @@ _CHANGES_NOTHING = {
   "model.attention",
   "train.remat",
   "train.checkpoint_steps",
+  "train.checkpoint_minutes",
 }
 # Fields that stages name on their own, where they count: which examples are
 # candidates once all are scored, and what lies where a map is joined.
@@ -132,6 +124,7 @@ class Train:
   weight_decay: float
   clip_norm: float
   checkpoint_steps: int
+  checkpoint_minutes: float
   remat: bool
   method: str
   lora_rank: int

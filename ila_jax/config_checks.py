@@ -123,6 +123,7 @@ BOUNDS = {
   "train.weight_decay": Bounds(0, 100),
   "train.clip_norm": Bounds(0, 1e6, above=True),  # 1e6 clips nothing
   "train.checkpoint_steps": Bounds(1, 10**9),
+  "train.checkpoint_minutes": Bounds(0, 1e6, above=True),
   "train.lora_rank": Bounds(1, 2**12),
   "train.lora_alpha": Bounds(0, 2**16, above=True),
   "score.reference_examples": Bounds(1, _MANY),

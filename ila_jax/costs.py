@@ -5,13 +5,15 @@ large for one, a share of the measured matrix rate is assumed.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax import (
+  disk,
   estimate,
   forward,
   hardware,
@@ -88,6 +90,38 @@ device_bytes=0, tried=False)
     )
 
 
+class Pass(NamedTuple):
+  """A forward pass over the sample of a pool.
+
+  Attributes:
+    model: its sizes.
+    lengths: tokens of each example [s].
+    flops: of them all.
+    device_bytes: memory on each device, under a layout.
+    trial: makes what does the pass, for `trials.passes`.
+  """
+
+  model: architecture.DecoderConfig | encoder_lib.EncoderConfig
+  lengths: np.ndarray
+  flops: float | int
+  device_bytes: Callable[[layouts.Layout], int]
+  trial: Callable[[], Callable]
+
+
+class Batches(NamedTuple):
+  """How the examples of a pass are laid out.
+
+  Attributes:
+    kind: of the layout, as config.score.layout has it.
+    tokens: of a batch on each device.
+    pack_tokens: of a packed row.
+  """
+
+  kind: str
+  tokens: int
+  pack_tokens: int
+
+
 @dataclasses.dataclass
 class Run:
   """A run that has not begun: what forward passes and training will take.
@@ -110,6 +144,20 @@ class Run:
     self._steps: dict[bool, trials.Training | None] = {}
     self._training_bytes: dict[bool, int] = {}
 
+  def needs(self, stages: Sequence[str]) -> dict[str, disk.Need]:
+    """Bytes that these stages write, but for a pool that is there."""
+    sample = self.sample
+    known = disk.sizes(
+      self.config,
+      self.decoder,
+      examples=sample.examples,
+      stored=sample.stored,
+      record=sample.record,
+      response=float(sample.response.mean()),
+    )
+    todo = [s for s in stages if s != "pool" or sample.seconds is not None]
+    return disk.forecast(self.config, known, todo)
+
   def pass_flops(self, data: trainset.TokenSet, examples: float | int) -> float:
     """FLOPs of a forward pass over a number of examples like these."""
     flops = forward.flops(
@@ -129,38 +177,32 @@ class Run:
   def passes(
     self,
     stage: str,
-    model: architecture.DecoderConfig | encoder_lib.EncoderConfig,
-    lengths: np.ndarray,
+    each: Pass,
+    batches: Batches,
     *,
-    flops: float | int,
-    kind: str,
-    batch_tokens: int,
-    pack_tokens: int,
-    device_bytes: Callable[[layouts.Layout], int],
-    trial: Callable[[], Callable],
     examples: int,
     models: int = 1,
   ) -> Cost:
-    """Forward passes over so many examples; flops are those of the sample."""
-    per_token = flops / max(lengths.sum(), 1)
-    total = flops * examples / len(lengths)
+    """Forward passes over so many examples, under models that are stacked."""
+    per_token = each.flops / max(each.lengths.sum(), 1)
+    total = each.flops * examples / len(each.lengths)
     # A dev set is smaller than the sample, and has widths of its own.
-    some = np.random.default_rng(0).permutation(len(lengths))[:examples]
-    lengths = lengths[some]
+    some = np.random.default_rng(0).permutation(len(each.lengths))[:examples]
+    lengths = each.lengths[some]
     layout = layouts.choose(
       np.resize(lengths, max(examples, 1)).astype(np.int32),
-      batch_tokens=max(batch_tokens // models, 1),
-      kind=kind,
-      pack_tokens=pack_tokens,
-      program_tokens=forward.program_tokens(model),
+      batch_tokens=max(batches.tokens // models, 1),
+      kind=batches.kind,
+      pack_tokens=batches.pack_tokens,
+      program_tokens=forward.program_tokens(each.model),
     )
-    rate = self.rate(model.dtype) * FORWARD_SHARE
+    rate = self.rate(each.model.dtype) * FORWARD_SHARE
     batch = layout.batch_tokens * mesh_lib.batch_multiple(self.mesh)
     part = max(_TRIAL_SECONDS * rate / per_token, batch)
     if not self.affords(2 * part * per_token / rate):
-      memory = device_bytes(layout)
+      memory = each.device_bytes(layout)
       return Cost(stage, total / rate, 0.0, total, memory, tried=False)
-    work = trial()
+    work = each.trial()
     found = trials.passes(
       lambda layout, rows: work(layout, some[rows].tolist()),
       lengths,
@@ -172,30 +214,29 @@ class Run:
     )
     whole = found.seconds + found.compile_seconds
     # Compiled by now, and found again.
-    memory = device_bytes(layout)
+    memory = each.device_bytes(layout)
     return Cost(stage, whole, found.compile_seconds, total, memory)
 
   def scoring(self, stage: str, examples: int, models: int) -> Cost:
     """Passes of the base, or of stacked adapters, over examples of the pool."""
     lora = self.lora if models > 1 else None
     data = self.sample.data
-    return self.passes(
-      stage,
+    each = Pass(
       self.decoder,
       self.lengths,
-      flops=models * self.pass_flops(data, len(data)),
-      kind=self.config.score.layout,
-      batch_tokens=self.config.score.batch_tokens,
-      pack_tokens=layouts.PACK_TOKENS,
+      models * self.pass_flops(data, len(data)),
       device_bytes=lambda layout: estimate.scoring_bytes(
         self.decoder, layout, self.mesh, lora=lora, models=models
       ),
       trial=lambda: trials.scoring_pass(
         self.decoder, data, mesh=self.mesh, lora=lora, models=models
       ),
-      examples=examples,
-      models=models,
     )
+    settings = self.config.score
+    batches = Batches(
+      settings.layout, settings.batch_tokens, layouts.PACK_TOKENS
+    )
+    return self.passes(stage, each, batches, examples=examples, models=models)
 
   def training(
     self,

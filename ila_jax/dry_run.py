@@ -17,7 +17,9 @@ from etils import epath
 from ila_jax import (
   artifacts,
   costs,
+  disk,
   embed,
+  encoder_inputs,
   estimate,
   forward,
   hardware,
@@ -25,16 +27,16 @@ from ila_jax import (
   metrics,
   pool_sample,
   projection,
-  report,
   tokens,
   trials,
+  units,
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
 from ila_jax.models import architecture, foreign
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import encoder as encoder_lib
-from ila_jax.stages import base, embedding, joining
+from ila_jax.stages import base, embedding, encoders, joining
 
 # What no trial tells: seconds, and more for every example.
 _HOST_SECONDS = {
@@ -82,7 +84,11 @@ def run(
   # What a trial has compiled is not compiled again to learn its memory.
   with tempfile.TemporaryDirectory() as folder, hardware.keep_compiled(folder):
     found = _costs(work, stages)
-  _print(work, found)
+  needs = work.needs(stages)
+  _print(work, found, needs)
+  said = disk.shortage(workdir, disk.most(needs.values()))
+  if said is not None:
+    metrics.say(f"warning: {said}")
   return found
 
 
@@ -146,31 +152,30 @@ def _embedding(work: costs.Run, stage: str) -> costs.Cost:
       tokenizer = tokens.load_tokenizer(folder)
     longest = min(longest, tuned_for or longest, model.max_positions)
   begin = time.monotonic()
-  texts = [config.encoder.prefix + text for text in prompts]
-  ids = tokenizer(
-    [text.lower() for text in texts] if lower else texts,
-    truncation=True,
-    max_length=longest,
-  )["input_ids"]
-  ids = [np.array(i, np.int32) for i in ids]
+  ids, read = encoder_inputs.tokenize(
+    tokenizer,
+    prompts,
+    prefix=config.encoder.prefix,
+    lower=lower,
+    max_tokens=longest,
+  )
   # A thread tokenizes while the devices work; the first shard is waited for.
   waiting = (time.monotonic() - begin) / len(prompts)
   waiting *= min(work.sample.examples, config.pool.shard_examples)
-  lengths = np.array([len(i) for i in ids], np.int32)
-  return work.passes(
-    stage,
+  each = costs.Pass(
     model,
-    lengths,
-    flops=forward.flops(model, lengths),
-    kind=config.encoder.layout,
-    batch_tokens=config.encoder.batch_tokens,
-    pack_tokens=embedding.PACK_TOKENS,
+    read.tokens,
+    forward.flops(model, read.tokens),
     device_bytes=lambda layout: estimate.embedding_bytes(
       model, layout, work.mesh
     ),
     trial=lambda: trials.embedding_pass(model, ids, mesh=work.mesh),
-    examples=work.sample.examples,
-  ).plus(waiting)
+  )
+  batches = costs.Batches(
+    config.encoder.layout, config.encoder.batch_tokens, embedding.PACK_TOKENS
+  )
+  found = work.passes(stage, each, batches, examples=work.sample.examples)
+  return found.plus(waiting)
 
 
 def _lsa(work: costs.Run, stage: str) -> costs.Cost:
@@ -209,19 +214,13 @@ def _scoring(work: costs.Run, stage: str) -> costs.Cost:
 def _landscape(work: costs.Run, stage: str) -> costs.Cost:
   """The map is fitted on some examples and places all of them."""
   settings, examples = work.config.landscape, work.sample.examples
-  width = work.config.encoder.lsa_width
-  if work.config.encoder.path == "base":
-    width = work.decoder.width
-  elif work.config.encoder.path != "lsa":
-    with artifacts.local(work.config.encoder.path) as here:
-      width = foreign.encoder_config(hub.find(here, with_weights=False)).width
   found = _host(work, stage)
   if settings.map is not None:
     return found
   trial = trials.mapping(
     fitted=min(settings.fit_examples, examples),
     placed=examples,
-    width=width,
+    width=encoders.width(work.config, work.decoder),
     # The network of a parametric map learns a t-SNE, which is fitted first.
     name="tsne"
     if projection.PROJECTIONS[settings.projection].by_tsne
@@ -248,13 +247,8 @@ def _host(work: costs.Run, stage: str) -> costs.Cost:
 def _finetuning(work: costs.Run, stage: str) -> costs.Cost:
   """The selection and its rivals, and the dev loss of each and of the base."""
   config = work.config
-  budget = config.select.budget
-  if config.select.unit == "tokens":
-    budget /= float(work.sample.response.mean())
-  elif config.select.unit == "fraction":
-    taken = len(config.score.reference_seeds) * config.score.reference_examples
-    taken = config.pool.dev_examples + taken * config.score.exclude_reference
-    budget *= max(work.sample.examples - taken, 0)
+  response = float(work.sample.response.mean())
+  budget = disk.selected(config, work.sample.examples, response)
   arms = 1 + 2 * len(config.finetune.compare)
   return _tuned(work, stage, arms, budget, evaluations=arms + 1)
 
@@ -285,34 +279,41 @@ def _tuned(
   return dev.times(evaluations).and_also(tuned)
 
 
-def _print(work: costs.Run, found: list[costs.Cost]) -> None:
+def _print(
+  work: costs.Run, found: list[costs.Cost], needs: dict[str, disk.Need]
+) -> None:
   rate = work.rate(work.config.model.dtype)
   metrics.say(
     f"\n{'stage':10}{'compute':>12}{'time':>14}{'to compile':>14}"
-    f"{'memory a device':>18}"
+    f"{'memory a device':>18}{'disk':>10}"
   )
   for cost in found:
     sizes = [
-      report.si(cost.flops, "FLOP") if cost.flops else "",
-      report.si(cost.device_bytes, "B") if cost.device_bytes else "",
+      units.si(cost.flops, "FLOP") if cost.flops else "",
+      units.si(cost.device_bytes, "B") if cost.device_bytes else "",
     ]
+    need = needs.get(cost.stage)
+    sizes.append(units.si(need.kept, "B") if need else "")
     mark = "" if cost.tried else " *"
     metrics.say(
-      f"{cost.stage:10}{sizes[0]:>12}{report.duration(cost.seconds):>14}"
-      f"{report.duration(cost.compile_seconds):>14}{sizes[1]:>18}{mark}"
+      f"{cost.stage:10}{sizes[0]:>12}{units.duration(cost.seconds):>14}"
+      f"{units.duration(cost.compile_seconds):>14}{sizes[1]:>18}"
+      f"{sizes[2]:>10}{mark}"
     )
   total = sum(cost.seconds for cost in found)
   compiling = sum(cost.compile_seconds for cost in found)
   metrics.say(
-    f"{'all':10}{'':12}{report.duration(total):>14}"
-    f"{report.duration(compiling):>14}\n\n"
+    f"{'all':10}{'':12}{units.duration(total):>14}"
+    f"{units.duration(compiling):>14}{'':18}"
+    f"{units.si(disk.most(needs.values()), 'B'):>10}\n\n"
     "By trials on a part of the pool; compiling is done once for a folder. Of "
-    "the map, the selection and the report some seconds are assumed."
+    "the map, the selection and the report some seconds are assumed. The disk "
+    "of all has room for checkpoints, which go when their model is whole."
   )
   if not all(cost.tried for cost in found):
     metrics.say(
       f"* too large for a trial here: {costs.FORWARD_SHARE:.0%} of the "
-      f"measured {report.si(rate, 'FLOP/s')} of {work.mesh.size} × "
+      f"measured {units.si(rate, 'FLOP/s')} of {work.mesh.size} × "
       f"{jax.devices()[0].device_kind} in passes and "
       f"{costs.TRAINING_SHARE:.0%} in training; compiling comes on top."
     )

@@ -9,7 +9,7 @@ import secrets
 
 from etils import epath
 
-from ila_jax import checksums
+from ila_jax import checksums, errors
 
 # In a folder that is being removed.
 _MARK = ".removed"
@@ -27,6 +27,23 @@ def temporary(path: epath.PathLike) -> epath.Path:
   """
   path = epath.Path(path)
   return path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+
+
+def check_readable(workdir: epath.PathLike) -> None:
+  """Makes sure that a package is there for folders of this kind.
+
+  Raises:
+    errors.InputError: there is none.
+
+  >>> check_readable("no/such/folder")
+  """
+  try:
+    epath.Path(workdir).exists()
+  except ImportError as error:
+    raise errors.InputError(
+      f"--workdir is {workdir}, and gcsfs, which reads such paths, is not "
+      "installed: pip install 'etils[epath-gcs]', or give a local folder."
+    ) from error
 
 
 def visible(folder: epath.PathLike) -> set[epath.Path]:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from ila_jax import errors
+from ila_jax import errors, run_log
 
 _FAILED, _HEARD, _ALIVE = "ila_jax/failed", "ila_jax/heard/", "ila_jax/alive/"
 _BEAT_SECONDS = 2
@@ -97,6 +97,8 @@ def _watch(client: Any) -> None:
       return
     if failure:
       print(f"ila_jax: {failure['message']}", file=sys.stderr)
+      run_log.write(f"ended: {failure['message']}")
+      run_log.save()
       _acknowledge(client)
       _exit(failure["status"])
 

@@ -10,11 +10,16 @@ import contextlib
 import itertools
 import os
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
+
+# Schedulers and launchers signal a group and its processes, each of them: what
+# comes so soon is the same signal.
+_ONE_SECONDS = 1.0
 
 
 class Stopped(KeyboardInterrupt):
@@ -36,6 +41,7 @@ class _State:
 
   asked: int | None = None
   deferring = 0
+  at = 0.0  # When that was, by the clock.
   # Hosts make out the step at which all end by its number.
   points = itertools.count(1)
 
@@ -52,10 +58,13 @@ def listen() -> None:
 
 def _on_signal(number: int, frame: Any) -> None:
   del frame
+  now = time.monotonic()
+  if _State.asked is not None and now - _State.at < _ONE_SECONDS:
+    return
   if _State.asked is not None:
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
-  _State.asked = number
+  _State.asked, _State.at = number, now
   if jax.distributed.is_initialized():
     os.kill(os.getpid(), signal.SIGTERM)
   elif not _State.deferring:

@@ -8,14 +8,10 @@ it every few seconds, and who finds it waits for that.
 
 import _thread
 import contextlib
-import datetime
 import errno
 import fcntl
 import json
 import os
-import shlex
-import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,14 +19,12 @@ from typing import Any
 
 from etils import epath
 
-from ila_jax import errors, folders, metrics
+from ila_jax import errors, folders, holder, metrics
 
-_BEAT_SECONDS = 10.0
 # How long a lock of another machine is watched for a sign of life.
 _PATIENCE_SECONDS = 60.0
 # On gs://, where two may write at once: the last one has it.
 _SETTLE_SECONDS = 2.0
-_BOOT = epath.Path("/proc/sys/kernel/random/boot_id")
 # What file systems say that know no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -50,21 +44,22 @@ def hold(folder: epath.PathLike) -> Iterator[None]:
   ['.lock']
   """
   path = epath.Path(folder) / folders.LOCK
-  note = _note()
+  note = holder.note()
   with contextlib.ExitStack() as stack:
     by_system = _lock_file(path, stack)
-    before = _read(path)
+    before = holder.read(path)
     if before is not None:
-      if not by_system or _machine(before) != _machine(note):
+      if not by_system or holder.machine(before) != holder.machine(note):
         _watch(path, before)
       metrics.say(
-        f"  {_who(before)} died and left its lock in {folder}: this run goes on"
+        f"  {holder.told(before)} died and left its lock in {folder}: this run "
+        "goes on"
       )
     path.write_text(json.dumps(note))
     if not by_system:
       time.sleep(_SETTLE_SECONDS)
-      if _read(path) != note:
-        raise _refusal(path, _read(path))
+      if holder.read(path) != note:
+        raise _refusal(path, holder.read(path))
     stack.callback(_release, path, note)
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, note, stop), daemon=True)
@@ -72,23 +67,6 @@ def hold(folder: epath.PathLike) -> Iterator[None]:
     stack.callback(beat.join)
     stack.callback(stop.set)
     yield
-
-
-def _note() -> dict[str, Any]:
-  now = datetime.datetime.now(datetime.UTC)
-  return {
-    "host": socket.gethostname(),
-    "boot": _BOOT.read_text().strip() if _BOOT.exists() else "",
-    "process": os.getpid(),
-    "started": now.isoformat(timespec="microseconds"),
-    # One line, for it stands in a message.
-    "command": " ".join(shlex.join(sys.argv).split())[:500],
-  }
-
-
-def _machine(note: dict[str, Any]) -> tuple[Any, Any]:
-  """What tells two machines apart, of one name too."""
-  return note.get("host"), note.get("boot")
 
 
 def _lock_file(path: epath.Path, stack: contextlib.ExitStack) -> bool:
@@ -101,7 +79,7 @@ def _lock_file(path: epath.Path, stack: contextlib.ExitStack) -> bool:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-      raise _refusal(path, _read(path)) from None
+      raise _refusal(path, holder.read(path)) from None
     except OSError as error:
       if error.errno not in _NO_LOCKS:
         raise
@@ -112,32 +90,23 @@ def _lock_file(path: epath.Path, stack: contextlib.ExitStack) -> bool:
         return True
 
 
-def _read(path: epath.Path) -> dict[str, Any] | None:
-  """The note; None where there is none, or none that is whole."""
-  try:
-    found = json.loads(path.read_text())
-  except (FileNotFoundError, ValueError):
-    return None
-  return found if isinstance(found, dict) else None
-
-
 def _watch(path: epath.Path, note: dict[str, Any]) -> None:
   """Returns when the holder is taken to be dead; refuses when it lives."""
   metrics.say(
-    f"  {path} is of {_who(note)}: waiting up to {_PATIENCE_SECONDS:.0f} s for "
-    "a sign of life"
+    f"  {path} is of {holder.told(note)}: waiting up to "
+    f"{_PATIENCE_SECONDS:.0f} s for a sign of life"
   )
 
   def state() -> tuple[Any, Any]:
     with contextlib.suppress(FileNotFoundError):
       remote = "://" in str(path)
       renewed = path.stat().mtime if remote else os.stat(path).st_mtime_ns
-      return _read(path), renewed
+      return holder.read(path), renewed
     return None, None
 
   first, end = state(), time.monotonic() + _PATIENCE_SECONDS
   while time.monotonic() < end:
-    time.sleep(min(1.0, _BEAT_SECONDS))
+    time.sleep(min(1.0, holder.BEAT_SECONDS))
     now = state()
     if now[0] is None:
       return  # It came to its end.
@@ -145,17 +114,10 @@ def _watch(path: epath.Path, note: dict[str, Any]) -> None:
       raise _refusal(path, now[0])
 
 
-def _who(note: dict[str, Any]) -> str:
-  return (
-    f"process {note.get('process')} on host {note.get('host')!r} (since "
-    f"{note.get('started')})"
-  )
-
-
 def _refusal(
   path: epath.Path, note: dict[str, Any] | None
 ) -> errors.InputError:
-  who = "another run" if note is None else _who(note)
+  who = "another run" if note is None else holder.told(note)
   command = note and note.get("command")
   return errors.InputError(
     f"--workdir: {path.parent} is in use by {who}"
@@ -169,12 +131,14 @@ def _beat(
   path: epath.Path, note: dict[str, Any], stop: threading.Event
 ) -> None:
   """Renews the lock; ends the run if another machine has taken it."""
-  while not stop.wait(_BEAT_SECONDS):
+  while not stop.wait(holder.BEAT_SECONDS):
     # A disk that is away for a moment is not the end of a run.
     with contextlib.suppress(OSError):
-      found = _read(path)
+      found = holder.read(path)
       if found is not None and found != note:
-        metrics.say(f"  {path} was taken by {_who(found)}: this run ends")
+        metrics.say(
+          f"  {path} was taken by {holder.told(found)}: this run ends"
+        )
         _thread.interrupt_main()
         return
       if "://" in str(path) or found is None:
@@ -185,5 +149,5 @@ def _beat(
 
 def _release(path: epath.Path, note: dict[str, Any]) -> None:
   with contextlib.suppress(OSError):
-    if _read(path) == note:
+    if holder.read(path) == note:
       path.unlink()

@@ -3,6 +3,7 @@
 Any field of configs/common.py is set with --config.SECTION.FIELD=VALUE.
 """
 
+import contextlib
 import errno
 import os
 import shlex
@@ -31,16 +32,32 @@ _DISTRIBUTED = flags.DEFINE_bool(
 _DRY_RUN = flags.DEFINE_bool(
   "dry_run", False, "Print time, FLOPs and memory, and run nothing."
 )
+_STATUS = flags.DEFINE_bool(
+  "status", False, "Print how far the run in --workdir is, and run nothing."
+)
 # What the system says of a disk or a folder that is the user's to mend.
 _MENDABLE = frozenset(
   (
     errno.EACCES,
     errno.EDQUOT,
     errno.EFBIG,
-    errno.EIO,
     errno.ENOSPC,
     errno.EPERM,
     errno.EROFS,
+  )
+)
+# What it says of a disk or a network that may be there again in a minute.
+_PASSING = frozenset(
+  (
+    errno.ECONNABORTED,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.EHOSTUNREACH,
+    errno.EIO,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
   )
 )
 
@@ -48,9 +65,9 @@ _MENDABLE = frozenset(
 def main() -> int:
   """Runs the command line; returns the exit status.
 
-  0: done. 2: bad input, to be mended. 75: another host of the run is gone;
-  start it again. 130 and 143: stopped by SIGINT or SIGTERM. Whatever else goes
-  wrong is a bug, and is left to be seen.
+  0: done. 2: bad input, to be mended. 75: another host of the run is gone, or
+  a disk does not answer; start it again. 130 and 143: stopped by SIGINT or
+  SIGTERM. Whatever else goes wrong is a bug, and is left to be seen.
   """
   if {"--help", "-h", "--helpfull"} & set(sys.argv):
     print(__doc__ + flags.FLAGS.module_help(sys.modules[__name__]))
@@ -80,6 +97,11 @@ def _explain(error: BaseException) -> tuple[int, str | None]:
       f"{error.strerror}: {error.filename or 'the disk'}. Nothing that was "
       "whole is lost: mend it and run the same command again, which goes on "
       "from here."
+    )
+  if isinstance(error, OSError) and error.errno in _PASSING:
+    return errors.LOST, (
+      f"{error.strerror}: {error.filename or 'the disk or the network'}. What "
+      "was whole is kept: run the same command again, which goes on from here."
     )
   if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
     return errors.BAD_INPUT, (
@@ -118,6 +140,13 @@ def _command() -> str:
 
 def _run(argv: list[str]) -> None:
   _parse_flags(argv)
+  if _STATUS.value:
+    from ila_jax import status
+
+    found = status.find(os.path.expanduser(_WORKDIR.value))
+    with contextlib.suppress(BrokenPipeError):  # Of `head`, which has enough.
+      print(status.told(found), flush=True)
+    return
   from ila_jax import hardware, hosts, interrupts
 
   if _DISTRIBUTED.value:
@@ -166,7 +195,8 @@ def _parse_flags(argv: list[str]) -> None:
     # A config file that cannot be loaded tells so when it is first looked at.
     if _CONFIG.value is not None:
       _CONFIG.value.to_dict()
-    missing = [flag.name for flag in (_CONFIG, _WORKDIR) if flag.value is None]
+    needed = (_WORKDIR,) if _STATUS.value else (_CONFIG, _WORKDIR)
+    missing = [flag.name for flag in needed if flag.value is None]
   # A locked ConfigDict reports an unknown field as an AttributeError, and the
   # config file is the user's program: it may raise anything.
   except Exception as error:

@@ -115,16 +115,25 @@ def is_writer() -> bool:
   return jax.process_index() == 0
 
 
+def share(numbers: list[int]) -> list[int]:
+  """The numbers of the first host, on every host.
+
+  >>> share([1, 2])
+  [1, 2]
+  """
+  if jax.process_count() == 1:
+    return numbers
+  said = multihost_utils.broadcast_one_to_all(np.array(numbers, np.int32))
+  return np.asarray(said).tolist()
+
+
 def agree(flags: list[bool]) -> list[bool]:
   """What the first host says, on every host.
 
   >>> agree([True, False])
   [True, False]
   """
-  if jax.process_count() == 1:
-    return flags
-  said = multihost_utils.broadcast_one_to_all(np.array(flags))
-  return np.asarray(said).astype(np.bool_).tolist()
+  return list(map(bool, share(list(map(int, flags)))))
 
 
 def everywhere(flag: bool) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from ila_jax import mesh
+from ila_jax import mesh, run_log
 
 T = TypeVar("T")
 
@@ -16,6 +16,8 @@ T = TypeVar("T")
 # how long the next ones wait.
 _FIRST_SECONDS = 2.0
 _PLAIN_SECONDS = 10.0
+# The log of a week is to be short.
+_LOG_SECONDS = 600.0
 # What JAX calls the parts of a compilation, all below this.
 _COMPILING = "/jax/core/compile/"
 # When programs were compiled: (begin, end) by the clock, apart, ascending.
@@ -48,9 +50,14 @@ def compile_seconds() -> float:
 
 
 def say(message: str) -> None:
-  """Writes one line to stderr, on the first host only."""
+  """Writes one line to stderr and to the run's log, on the first host only."""
   if mesh.is_writer():
-    print(message, file=sys.stderr, flush=True)
+    _print(message)
+    run_log.write(message)
+
+
+def _print(message: str) -> None:
+  print(message, file=sys.stderr, flush=True)
 
 
 def progress(
@@ -84,15 +91,18 @@ def counter(
   """
   if not mesh.is_writer():
     yield lambda n, total=None: None
-  elif sys.stderr.isatty():
-    import tqdm
+    return
+  with contextlib.ExitStack() as stack:
+    bar = None
+    if sys.stderr.isatty():
+      import tqdm
 
-    with tqdm.tqdm(total=total, desc=desc, unit=f" {unit}", delay=2) as bar:
-      yield _Bar(bar).advance
-  else:
-    lines = _PlainLines(total, desc, unit)
-    yield lines.advance
-    lines.finish()
+      drawn = tqdm.tqdm(total=total, desc=desc, unit=f" {unit}", delay=2)
+      bar = _Bar(stack.enter_context(drawn))
+    work = _Work(total, desc, unit, bar)
+    stack.enter_context(run_log.at_work(work.state))
+    yield work.advance
+    work.finish()
 
 
 class _Bar:
@@ -102,9 +112,9 @@ class _Bar:
     self._bar = bar
     self._begin = self._known = compile_seconds()
 
-  def advance(self, n: int, total: int | None = None) -> None:
+  def advance(self, n: int, total: int | None) -> None:
     """Counts, and draws the bar when it is old enough."""
-    self._bar.total = total or self._bar.total
+    self._bar.total = total
     late = compile_seconds() - self._known
     if late:
       self._known += late
@@ -117,12 +127,17 @@ class _Bar:
     self._bar.update(n)
 
 
-class _PlainLines:
-  """Progress where there is no terminal to redraw: a log file, a notebook."""
+class _Work:
+  """Progress of some work: by a bar, or by lines where no terminal is.
 
-  def __init__(self, total: int | None, desc: str, unit: str) -> None:
-    self._total, self._desc, self._unit = total, desc, unit
-    self._begin = self._said = time.monotonic()
+  The log has a line now and then, and `progress.json` how far it is.
+  """
+
+  def __init__(
+    self, total: int | None, desc: str, unit: str, bar: _Bar | None
+  ) -> None:
+    self._total, self._desc, self._unit, self._bar = total, desc, unit, bar
+    self._begin = self._said = self._logged = time.monotonic()
     self._compiled = compile_seconds()
     self._done = self._said_done = 0
 
@@ -131,30 +146,56 @@ class _PlainLines:
     self._total = total or self._total
     self._done += n
     now = time.monotonic()
+    if self._bar is not None:
+      self._bar.advance(n, self._total)
     wait = _FIRST_SECONDS if self._said == self._begin else _PLAIN_SECONDS
     if now - self._said >= wait:
       self._said = now
-      self._say(now - self._begin)
+      is_logged = now - self._logged >= _LOG_SECONDS
+      if is_logged:
+        self._logged = now
+      self._say(now, is_logged)
 
   def finish(self) -> None:
     """Says what it came to, if it took a while."""
-    seconds = time.monotonic() - self._begin
-    if seconds >= _FIRST_SECONDS and self._said_done < self._done:
+    now = time.monotonic()
+    if now - self._begin >= _FIRST_SECONDS and self._said_done < self._done:
       self._total = None
-      self._say(seconds)
+      self._say(now, is_logged=True)
 
-  def _say(self, seconds: float) -> None:
-    self._said_done = self._done
+  def state(self) -> dict[str, Any]:
+    """How far it is, as `run_log.at_work` takes it."""
+    seconds = time.monotonic() - self._begin
+    return {
+      "what": self._desc,
+      "done": self._done,
+      "total": self._total,
+      "unit": self._unit,
+      "seconds": seconds,
+      "left": self._left(seconds),
+    }
+
+  def _left(self, seconds: float) -> float | None:
+    compiled = min(compile_seconds() - self._compiled, seconds)
+    if not self._total or not 0 < self._done < self._total:
+      return None
+    return (self._total - self._done) * (seconds - compiled) / self._done
+
+  def _say(self, now: float, is_logged: bool) -> None:
+    self._said_done, seconds = self._done, now - self._begin
     of_total = f"/{self._total}" if self._total else ""
     line = f"  {self._desc}: {self._done}{of_total} {self._unit}"
     line += f" in {seconds:.0f} s"
     compiled = min(compile_seconds() - self._compiled, seconds)
     if compiled >= 1:
       line += f" ({compiled:.0f} s compiling)"
-    if self._total and 0 < self._done < self._total:
-      left = (self._total - self._done) * (seconds - compiled) / self._done
+    left = self._left(seconds)
+    if left is not None:
       line += f", about {left:.0f} s left"
-    say(line)
+    if self._bar is None:
+      _print(line)
+    if is_logged:
+      run_log.write(line)
 
 
 class Account:

@@ -6,6 +6,7 @@ From a notebook, as from the command line:
     pipeline.run(config, "runs/first")
 """
 
+import contextlib
 import datetime
 import importlib
 import importlib.metadata
@@ -20,6 +21,7 @@ from etils import epath
 import ila_jax
 from ila_jax import (
   artifacts,
+  disk,
   errors,
   folders,
   hardware,
@@ -28,6 +30,7 @@ from ila_jax import (
   metrics,
   provenance,
   run_folder,
+  run_log,
 )
 from ila_jax import config as config_lib
 from ila_jax import mesh as mesh_lib
@@ -95,6 +98,7 @@ def run(
         f"{', '.join(config_lib.STAGES)}."
       )
   workdir = epath.Path(workdir)
+  run_log.begin()
   metrics.say(f"{hardware.describe()}; folder {workdir}")
   hardware.check_devices()
   _check_models(config, stages)
@@ -102,7 +106,11 @@ def run(
     made_anew = redo is not None and "landscape" in _made_with(redo)
     joining.check(config, workdir, copied=not made_anew)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-  with run_folder.claim(workdir, (*config_lib.STAGES, base.FOLDER)):
+  with contextlib.ExitStack() as stack:
+    names = (*config_lib.STAGES, base.FOLDER)
+    stack.enter_context(run_folder.claim(workdir, names))
+    if mesh_lib.is_writer():
+      stack.enter_context(run_log.kept(workdir))
     _run_claimed(config, workdir, mesh, stages, redo)
 
 
@@ -121,15 +129,32 @@ def _run_claimed(
     _set_aside(workdir, redo)
   try:
     with jax.set_mesh(mesh), hardware.keep_compiled(workdir / COMPILED):
-      for name in config_lib.STAGES:
-        if name in stages:
-          _run_stage(config, workdir, mesh, name)
-          interrupts.point()
+      names = [name for name in config_lib.STAGES if name in stages]
+      after_pool = [name for name in names if name != "pool"]
+      for name in names:
+        if name in after_pool[:1]:
+          _check_disk(config, workdir, after_pool)
+        _run_stage(config, workdir, mesh, name)
+        interrupts.point()
   except errors.InputError:
     if redo and not _record(workdir, redo).get("done"):
       _put_back(workdir)
     raise
   _throw_away(workdir)
+
+
+def _check_disk(
+  config: config_lib.Config, workdir: epath.Path, stages: Sequence[str]
+) -> None:
+  """Refuses a disk that the stages which are left will fill, on all hosts."""
+  refusal = None
+  if mesh_lib.is_writer():
+    try:
+      disk.check(config, workdir, stages)
+    except errors.InputError as error:
+      refusal = error
+  if mesh_lib.agree([refusal is not None])[0]:
+    raise refusal or errors.InputError("see what the first host says")
 
 
 def _check_models(config: config_lib.Config, stages: Sequence[str]) -> None:
@@ -149,6 +174,7 @@ def _run_stage(
   mesh: jax.sharding.Mesh,
   name: str,
 ) -> None:
+  run_log.enter(name)
   metrics.say(f"[{name}]")
   before = _record(workdir, name)
   stage = importlib.import_module(f"ila_jax.stages.{_MODULES[name]}")

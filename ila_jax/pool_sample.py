@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from etils import epath
 from jaxtyping import Int
 
@@ -25,6 +27,7 @@ from ila_jax import (
 )
 from ila_jax import config as config_lib
 from ila_jax.stages import base, reading
+from ila_jax.stages import pool as pool_stage
 
 # Examples that are tokenized; the others are taken to be like them.
 _SAMPLE = 2000
@@ -44,6 +47,8 @@ class Sample:
     seconds: that reading and tokenizing the whole pool takes; None where that
       is done.
     source: how the tokens were counted, in words.
+    stored: bytes of an example in a shard of the pool, in the mean.
+    record: bytes of its record, in the mean.
   """
 
   examples: int
@@ -52,6 +57,8 @@ class Sample:
   tokenizer: Any
   seconds: float | None
   source: str
+  stored: float
+  record: float
 
   @property
   def response(self) -> Int[np.ndarray, " s"]:
@@ -75,7 +82,9 @@ def draw(config: config_lib.Config, workdir: epath.Path) -> Sample:
   begin = time.monotonic()
   texts: list[str] = []
   examples = metrics.progress(
-    reading.examples(config),
+    reading.examples(
+      config, announce=lambda message: metrics.say(f"  {message}")
+    ),
     desc="pool",
     unit="examples",
   )
@@ -98,8 +107,7 @@ def _of_stage(config: config_lib.Config, workdir: epath.Path) -> Sample:
   chosen = np.unique(np.linspace(0, total - 1, _SHARDS).astype(int))
   tables = []
   for shard in chosen.tolist():
-    columns = ["turns", "tokens", "is_response"]
-    table = shards.read_records(workdir, shard, columns)
+    table = shards.read_records(workdir, shard, shards.SCHEMA.names)
     step = -(-len(table) * len(chosen) // _SAMPLE)
     tables.append(table.take(np.arange(0, len(table), max(step, 1))))
   sets = [shards.tokens_of(table) for table in tables]
@@ -117,7 +125,14 @@ def _of_stage(config: config_lib.Config, workdir: epath.Path) -> Sample:
     base.tokenizer(config, workdir),
     None,
     f"by some of them in {workdir}/pool",
+    *_bytes(pa.concat_tables(tables)),
   )
+
+
+def _bytes(table: pa.Table) -> tuple[float, float]:
+  """Bytes of an example in a shard, and of its record."""
+  record = pc.binary_length(table.column("record")).to_numpy()
+  return shards.stored_bytes(table) / len(table), float(record.mean())
 
 
 def _noted(
@@ -194,4 +209,5 @@ def _tokenized(
     tokenizer,
     seconds * count / len(sample),
     f"by {len(used):,} of them, drawn at random",
+    *_bytes(pool_stage.table_of(0, used)),
   )

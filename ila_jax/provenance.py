@@ -22,9 +22,10 @@ from ila_jax import (
   folders,
   mesh,
   metrics,
+  run_files,
 )
 
-RECORD = "stage.json"
+RECORD = run_files.RECORD
 # What may change a result and is no input: told, and not refused.
 VERSIONS = {"ila_jax": ila_jax.__version__, "jax": jax.__version__}
 
@@ -168,7 +169,7 @@ class Stage:
     mesh.barrier(f"{self.name} written")
     if mesh.is_writer():
       totals = self.account.totals(matrix_rate) | {
-        "bytes": _bytes_in(self.folder)
+        "bytes": bytes_in(self.folder)
       }
       made = fingerprint([self._inputs if output is None else output])
       below = sorted(
@@ -264,9 +265,12 @@ def _versions(found: dict[str, str]) -> str:
   return f"ila_jax {ours} with JAX {found.get('jax', '(unknown)')}"
 
 
-def _bytes_in(folder: epath.Path) -> int:
+def bytes_in(folder: epath.Path) -> int:
+  """Bytes of all files in a folder and below; 0 where there is none."""
+  if not folder.exists():
+    return 0
   return sum(
-    _bytes_in(path) if path.is_dir() else path.stat().length
+    bytes_in(path) if path.is_dir() else path.stat().length
     for path in folder.iterdir()
   )
 

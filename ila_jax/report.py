@@ -18,10 +18,8 @@ from ila_jax import (
   look,
   selection,
   trust_figures,
+  units,
 )
-
-Number = float | int | np.number | None
-
 
 # What the cost table tells of a stage, as its record has it.
 COSTS = (
@@ -146,8 +144,8 @@ def page(data: ReportData, images: dict[str, bytes]) -> str:
   environment.filters |= {
     "count": count,
     "fixed": fixed,
-    "si": si,
-    "duration": duration,
+    "si": units.si,
+    "duration": units.duration,
     "percent": percent,
     "said": conversation.said,
   }
@@ -212,7 +210,7 @@ def _dotted(config, prefix=""):
       yield f"{prefix}{name}", value
 
 
-def count(value: Number) -> str:
+def count(value: units.Number) -> str:
   """A whole number with its thousands apart; – where there is none.
 
   >>> count(12345), count(None)
@@ -221,7 +219,7 @@ def count(value: Number) -> str:
   return "–" if value is None else f"{value:,.0f}"
 
 
-def fixed(value: Number, digits: int = 3) -> str:
+def fixed(value: units.Number, digits: int = 3) -> str:
   """A number with so many decimals, and a true minus sign.
 
   >>> fixed(-0.12345), fixed(None)
@@ -230,43 +228,10 @@ def fixed(value: Number, digits: int = 3) -> str:
   return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
-def percent(value: Number) -> str:
+def percent(value: units.Number) -> str:
   """A share as a percentage.
 
   >>> percent(0.1234)
   '12.3 %'
   """
   return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def si(value: Number, unit: str = "") -> str:
-  """A number with three digits and its SI prefix.
-
-  >>> si(3.42e13, "FLOP"), si(950.0), si(0), si(999_999, "B")
-  ('34.2 TFLOP', '950', '0', '1.00 MB')
-  """
-  if value is None:
-    return "–"
-  if value < 1000:
-    return f"{value:.3g} {unit}".strip()
-  prefixes = "kMGTPEZY"
-  power = min(int(np.log10(value * 1.0005) // 3), len(prefixes))
-  scaled = value / 1000.0**power
-  digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
-  return f"{scaled:.{digits}f} {prefixes[power - 1]}{unit}"
-
-
-def duration(seconds: Number) -> str:
-  """Seconds in the units that one would say.
-
-  >>> duration(0.42), duration(75), duration(7322)
-  ('0.4 s', '1 min 15 s', '2 h 02 min')
-  """
-  if seconds is None:
-    return "–"
-  if seconds < 59.95:
-    return f"{seconds:.1f} s"
-  minutes, rest = divmod(round(seconds), 60)
-  if minutes < 60:
-    return f"{minutes} min {rest:02d} s"
-  return f"{minutes // 60} h {minutes % 60:02d} min"

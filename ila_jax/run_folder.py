@@ -6,14 +6,12 @@ from collections.abc import Iterator, Sequence
 from etils import epath
 
 import ila_jax
-from ila_jax import artifacts, errors, folders, lock, provenance
+from ila_jax import artifacts, errors, folders, lock, provenance, run_files
 from ila_jax import mesh as mesh_lib
 
-MANIFEST = "manifest.json"
+MANIFEST = run_files.MANIFEST
 # Where --redo keeps what it replaces, until the new one is whole.
 OLD = ".old"
-# The key of a manifest by which it is known as ours.
-_OURS = "ila_jax"
 
 
 @contextlib.contextmanager
@@ -46,13 +44,7 @@ def claim(workdir: epath.Path, names: Sequence[str]) -> Iterator[None]:
 def _claim(
   workdir: epath.Path, names: Sequence[str], stack: contextlib.ExitStack
 ) -> None:
-  try:
-    workdir.exists()
-  except ImportError as error:
-    raise errors.InputError(
-      f"--workdir is {workdir}, and gcsfs, which reads such paths, is not "
-      "installed: pip install 'etils[epath-gcs]', or give a local folder."
-    ) from error
+  folders.check_readable(workdir)
   if workdir.exists() and not workdir.is_dir():
     raise errors.InputError(
       f"--workdir is {workdir}, which is a file; give a folder."
@@ -67,7 +59,9 @@ def _claim(
     ) from error
   stack.enter_context(lock.hold(workdir))
   if not (workdir / MANIFEST).exists():
-    artifacts.write_json(workdir / MANIFEST, {_OURS: ila_jax.__version__})
+    artifacts.write_json(
+      workdir / MANIFEST, {run_files.OURS: ila_jax.__version__}
+    )
   folders.sweep_files(workdir)
   for name in names:
     folders.sweep(workdir / name)
@@ -87,7 +81,7 @@ def _check_ours(workdir: epath.Path, names: Sequence[str]) -> None:
         f"{manifest} is damaged. Remove it and run again: it is written anew; "
         "nothing was changed."
       ) from error
-    if isinstance(found, dict) and _OURS in found:
+    if isinstance(found, dict) and run_files.OURS in found:
       return
     what = f"a {MANIFEST} that ila_jax did not write"
   elif any(_is_stage(workdir / name) for name in names):

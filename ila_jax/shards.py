@@ -5,6 +5,7 @@
 A shard is what a stage does between two chances to be killed.
 """
 
+import io
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -108,7 +109,22 @@ def write_records(workdir: epath.PathLike, shard: int, table: pa.Table) -> None:
   """Writes one shard of `SCHEMA`."""
   target = path(workdir, "pool", "records", shard)
   with artifacts.create(target) as file:
-    pq.write_table(table, file, compression="zstd", row_group_size=_GROUP_ROWS)
+    _write(table, file)
+
+
+def _write(table: pa.Table, file: Any) -> None:
+  pq.write_table(table, file, compression="zstd", row_group_size=_GROUP_ROWS)
+
+
+def stored_bytes(table: pa.Table) -> int:
+  """Bytes of a shard of these rows of `SCHEMA`.
+
+  >>> stored_bytes(SCHEMA.empty_table()) > 0
+  True
+  """
+  buffer = io.BytesIO()
+  _write(table, buffer)
+  return len(buffer.getvalue())
 
 
 def read_records(

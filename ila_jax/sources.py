@@ -26,7 +26,6 @@ from ila_jax import (
   source_files,
 )
 
-_BATCH_ROWS = 1024
 # What reading a damaged file raises, over all formats and packings.
 _DAMAGE = (OSError, ValueError, RuntimeError, EOFError, lzma.LZMAError)
 _LIBRARIES = ("docstrings", "tfds", "hf")
@@ -231,8 +230,8 @@ def _array_record(path: str) -> Iterator[records.RawRecord]:
   reader = array_record_module.ArrayRecordReader(path)
   try:
     total = reader.num_records()
-    for start in range(0, total, _BATCH_ROWS):
-      rows = reader.read(start, min(start + _BATCH_ROWS, total))
+    for start in range(0, total, columnar.BATCH_ROWS):
+      rows = reader.read(start, min(start + columnar.BATCH_ROWS, total))
       for number, raw in enumerate(rows, start=start + 1):
         found = number, *jsontext.parse_line(parser, raw)
         number, record, text, problem = json_records.bounded(found)

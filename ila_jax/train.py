@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +54,8 @@ def train(
   clip_norm: float = 1.0,
   checkpoint_dir: str | os.PathLike[str] | None = None,
   checkpoint_steps: int = 500,
+  checkpoint_minutes: float | int = math.inf,
+  on_save: Callable[[], None] = lambda: None,
   on_step: Callable[[Metrics], None] = lambda metrics: None,
   lora: lora_lib.LoraConfig | None = None,
 ) -> tuple[decoder_lib.Decoder | lora_lib.Adapter, list[Metrics]]:
@@ -81,6 +84,9 @@ def train(
     checkpoint_dir: local or remote folder of this run alone; it resumes from
       what is there. None keeps nothing.
     checkpoint_steps: steps between checkpoints; the last step has one too.
+    checkpoint_minutes: a step that comes so long after the last checkpoint has
+      one, too. When they are written changes no result.
+    on_save: called before each of them is written.
     on_step: called with each step's metrics, one step late so that the device
       never waits: step (from 1), total_steps, loss (nats per target token),
       grad_norm (before clipping), learning_rate, tokens (targets). After a
@@ -136,11 +142,7 @@ def train(
     _open(checkpoint_dir, base, data, recipe) as checkpoints,
     contextlib.ExitStack() as until_saved,
   ):
-    if lora is None:
-      start, frozen = base, {}
-    else:
-      start = lora_lib.init(decoder.config, lora, jax.random.key(seed))
-      frozen = jax.device_put(base, decoder_lib.shardings(base, mesh))
+    start, frozen = _start(decoder.config, base, lora, seed, mesh)
     state, history = _begin(start, optimizer, mesh, lora, checkpoints)
 
     def report(metrics: PyTree) -> None:
@@ -148,6 +150,7 @@ def train(
       on_step(history[-1])
 
     pending, begin = None, len(history)
+    due = checkpoint.Due(steps=checkpoint_steps, minutes=checkpoint_minutes)
     for step in range(begin, len(steps)):
       batch = trainset.batch(
         data, steps[step], width=width, rows=rows, mesh=mesh
@@ -164,16 +167,31 @@ def train(
       pending = metrics
       # Every host asks at every step, so that all stop at the same one.
       stops = checkpoints is not None and interrupts.is_requested()
-      is_due = checkpoints and (step + 1) % checkpoint_steps == 0
+      is_due = checkpoints and due.after(step + 1)
       if step + 1 == len(steps) or stops or is_due:
         report(pending)
         pending = None
         if checkpoints:
+          on_save()
           checkpoints.save(step + 1, state, {"history": history})
       if stops:
         interrupts.stop(f"training is saved at step {step + 1}/{len(steps)}")
   trained = _as(state["params"], start)
   return nnx.merge(graphdef, trained) if lora is None else trained, history
+
+
+def _start(
+  config: architecture.DecoderConfig,
+  base: PyTree,
+  lora: lora_lib.LoraConfig | None,
+  seed: int,
+  mesh: Mesh,
+) -> tuple[PyTree, PyTree]:
+  """What is trained, as it is at first, and what is held as it is."""
+  if lora is None:
+    return base, {}
+  start = lora_lib.init(config, lora, jax.random.key(seed))
+  return start, jax.device_put(base, decoder_lib.shardings(base, mesh))
 
 
 def _rates(

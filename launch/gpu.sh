@@ -24,4 +24,4 @@ if [ -z "$run" ]; then
   extra="$(cuda_extra)"
   ensure_venv "$extra"
 fi
-$run "$venv/bin/python" -m ila_jax "$@"
+exec $run "$venv/bin/python" -m ila_jax "$@"

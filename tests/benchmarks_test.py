@@ -157,6 +157,36 @@ def test_a_part_of_the_check_ends_when_its_time_is_over(tmp_path):
   assert "benchmark" not in found
 
 
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_the_parts_of_the_check_share_its_time(
+  tmp_path, monkeypatch, capsys, share
+):
+  """Where each takes a share of its limit."""
+  clock, given = [0.0], {}
+
+  def run(part, *, seconds, tiny, log):
+    given[part.name] = seconds
+    clock[0] += share * seconds
+    log.write_text("")
+    return {"part": part.name, "exit": 0, "wall_seconds": share * seconds}
+
+  monkeypatch.setattr(device_check, "run", run)
+  monkeypatch.setattr(device_check.time, "perf_counter", lambda: clock[0])
+  monkeypatch.setattr(sys, "argv", ["device_check", "--out", str(tmp_path)])
+  names = [part.name for part in device_check.PARTS]
+  status = device_check.main()
+  last = capsys.readouterr().out.splitlines()[-1]
+  assert list(given) == names[: len(given)]
+  assert clock[0] <= 520
+  if share == 1.0:
+    assert status == 1 and len(given) < len(names)
+    left = " ".join(names[len(given) :])
+    assert last == f"Not begun: bash launch/device_check.sh {left}"
+  else:
+    assert status == 0 and len(given) == len(names)
+    assert given == {part.name: part.seconds for part in device_check.PARTS}
+
+
 def test_every_part_of_the_check_fits_and_is_a_program():
   assert device_check.PARTS[0].name == "score_7b"
   folder = pathlib.Path(device_check.__file__).parent

@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import time
 
 import jax
 import jax.numpy as jnp
@@ -207,3 +208,52 @@ def test_several_hosts_are_told_to_remove_what_is_damaged(
       errors.InputError, match=r"3 is damaged \(cut\). Remove"
     ):
       checkpoints._let_go(3, "cut")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+  """A clock of the test, and how often hosts met to look at it."""
+  state = {"now": 1000.0, "looks": 0}
+
+  def share(numbers):
+    state["looks"] += 1
+    return numbers
+
+  monkeypatch.setattr(time, "monotonic", lambda: state["now"])
+  monkeypatch.setattr(checkpoint.mesh, "share", share)
+  return state
+
+
+def _due(clock, due, seconds, steps):
+  """The steps after which one is due, each of which takes some seconds."""
+  found = []
+  for step in range(1, steps + 1):
+    clock["now"] += seconds(step)
+    if due.after(step):
+      found.append(step)
+  return found
+
+
+def test_what_comes_first_steps_or_minutes(clock):
+  due = checkpoint.Due(steps=10, minutes=1)
+  # Steps of 7 s: 9 of them are the first to last a minute; 10 is due anyway,
+  # and the minute begins anew.
+  assert _due(clock, due, lambda step: 7.0, 30) == [9, 10, 19, 20, 29, 30]
+  due = checkpoint.Due(steps=10, minutes=1)
+  assert _due(clock, due, lambda step: 5.0, 30) == [10, 20, 30]
+
+
+def test_hosts_seldom_meet_to_look_at_the_clock(clock):
+  due = checkpoint.Due(steps=10**9, minutes=10)
+  found = _due(clock, due, lambda step: 2**-7, 230_400)
+  assert found == [76_800, 153_600, 230_400]  # 600 s apart, by hand.
+  assert clock["looks"] < 120
+  # The first step compiles, and later ones are slow for a while.
+  due = checkpoint.Due(steps=10**9, minutes=10)
+
+  def slow(step):
+    return 60.0 if step == 1 else 0.1 if step < 3000 else 0.2
+
+  (first, *_) = _due(clock, due, slow, 9000)
+  seconds = sum(map(slow, range(1, first + 1)))
+  assert 600 <= seconds < 700

@@ -126,6 +126,31 @@ def test_a_base_from_scratch_is_counted_once(folder, monkeypatch):
   assert twice["model"].flops == found["model"].flops
 
 
+def test_the_map_of_an_encoder_has_its_width(folder, capsys):
+  stages = ("embed", "landscape")
+  bert = {"encoder__path": str(folder / "bert"), "landscape__iterations": 20}
+  assert tuple(_costs(folder, stages=stages, **bert)) == stages
+  lines = {
+    line.split()[0]: line.split()[-2:]
+    for line in capsys.readouterr().err.splitlines()
+    if line.startswith(("embed ", "all "))
+  }
+  # 120 embeddings of 24 numbers, and what was read of them.
+  assert lines["embed"][1] == "kB" and 11 < float(lines["embed"][0]) < 25
+
+
+def test_what_was_read_as_what_is_told(folder, capsys, untried):
+  _costs(folder, stages=("pool",))
+  assert "pool: prompt = instruction" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_too_small_is_told(folder, capsys, monkeypatch, untried):
+  monkeypatch.setattr(dry_run.disk, "free", lambda folder: 10**6)
+  _costs(folder, stages=("score",))
+  said = capsys.readouterr().err
+  assert "warning: the disk of --workdir" in said and "1.00 MB free" in said
+
+
 def test_what_is_too_large_is_not_tried(folder, capsys, monkeypatch):
   small = {"model__path": "scratch"}
   tried = _costs(folder, stages=("score",), **small)["score"]

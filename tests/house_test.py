@@ -12,8 +12,9 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 
 # Reading order. A module imports only from modules that stand before it.
 ORDER = (
-  *("errors", "hosts", "interrupts", "mesh", "metrics", "checksums", "folders"),
-  *("artifacts", "hub", "hashes", "lock", "differences", "provenance", "draws"),
+  *("errors", "units", "run_files", "checksums", "folders", "run_log"),
+  *("holder", "status", "hosts", "interrupts", "mesh", "metrics", "artifacts"),
+  *("hub", "hashes", "lock", "differences", "provenance", "draws"),
   *("jsontext", "columnar", "json_records", "file_formats", "source_files"),
   *("data_sets", "records", "tool_calls", "unread", "dialogues", "transcripts"),
   *("fields", "labels", "choices", "responses", "turns", "conversation"),
@@ -46,8 +47,8 @@ ORDER = (
   *("stages.fitted", "stages.stability", "stages.judging", "stages.mapping"),
   *("stages.landscape", "stages.streaming", "stages.selection"),
   *("stages.finetuning", "stages.scaling", "stages.exploring", "stages.report"),
-  *("estimate", "pool_sample", "trials", "costs", "dry_run", "run_folder"),
-  *("pipeline", "main", "__main__"),
+  *("estimate", "disk", "pool_sample", "trials", "costs", "dry_run"),
+  *("run_folder", "pipeline", "main", "__main__"),
 )
 HEAVY = (
   *("torch", "tensorflow", "tensorflow_datasets", "transformers", "datasets"),

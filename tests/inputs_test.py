@@ -66,6 +66,7 @@ FIELDS = {
   "train.weight_decay": (0.5, "score"),
   "train.clip_norm": (0.5, "score"),
   "train.checkpoint_steps": (7, None),
+  "train.checkpoint_minutes": (2.0, None),
   "train.remat": (True, None),
   "train.method": ("lora", "score"),
   "train.lora_rank": (4, None),  # The whole model is trained.

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+from ila_jax import status
 from tests import tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
@@ -57,11 +58,21 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
   while not first_shard.exists() and killed.poll() is None:
     assert time.monotonic() < deadline
     time.sleep(0.01)
+  found = status.find(tmp_path / "killed")
+  assert (found["life"], found["stages"]["score"]["state"]) == (
+    *("alive", "running"),
+  )
+  assert found["stages"]["score"]["total"] == 3 * 2
   killed.send_signal(signal.SIGKILL)
   killed.wait()
+  found = status.find(tmp_path / "killed")
+  assert (found["life"], found["stages"]["score"]["state"]) == ("dead", "begun")
   written = first_shard.stat().st_mtime_ns
   assert not (tmp_path / "killed/score/scores.parquet").exists()
   wait(start(tmp_path / "killed"))
+  log = (tmp_path / "killed/log.txt").read_text()
+  assert log.count("run by process") == 2 and log.count("ended: done") == 1
+  assert "died and left its lock" in log
   assert first_shard.stat().st_mtime_ns == written  # no shard is done twice
   for name in ("scores.parquet", "reference.parquet"):
     assert (tmp_path / "whole/score" / name).read_bytes() == (

@@ -1,6 +1,7 @@
 """The stage `landscape` alone: parts, maps that are joined, sketches."""
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from ila_jax import (
   depth,
   dry_run,
   errors,
+  interrupts,
   pipeline,
   projection,
   provenance,
@@ -104,6 +106,32 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch, small_parts):
   for name, column in whole.items():
     np.testing.assert_array_equal(resumed[name], column, err_msg=name)
   assert not list(folder.glob("landscape/places-*"))
+
+
+@pytest.mark.parametrize(
+  ("changes", "not_made"),
+  [
+    (TSNE, "map/projection.json"),
+    ({"landscape__cells": "kmeans", "landscape__clusters": 9}, "centers.npy"),
+  ],
+)
+def test_a_stop_does_not_wait_for_the_end_of_a_fit(
+  tmp_path, monkeypatch, changes, not_made
+):
+  """Of several hosts all ask at the same iterations, and begin it anew."""
+  config = _config(**{"landscape__grid": "auto"} | changes)
+  whole, _ = _run(_write(tmp_path / "whole"), config)
+  folder = _write(tmp_path / "stopped")
+  asked = itertools.count()  # k-means comes after the places.
+  monkeypatch.setattr(interrupts, "is_requested", lambda: next(asked) == 1)
+  with pytest.raises(interrupts.Stopped):
+    _run(folder, config)
+  assert not (folder / "landscape" / not_made).exists()
+  assert (folder / "landscape/map").exists() == (changes is not TSNE)
+  monkeypatch.undo()
+  resumed, _ = _run(folder, config)
+  for name, column in whole.items():
+    np.testing.assert_array_equal(resumed[name], column, err_msg=name)
 
 
 def _killed(*_, **__):

@@ -44,7 +44,7 @@ def holder(tmp_path):
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
   """(path, note) of a lock that another machine has left; short patience."""
-  monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.05)
+  monkeypatch.setattr(lock.holder, "BEAT_SECONDS", 0.05)
   monkeypatch.setattr(lock, "_PATIENCE_SECONDS", 0.5)
   monkeypatch.setattr(lock, "_SETTLE_SECONDS", 0.01)
   note = {

@@ -1,5 +1,6 @@
 """The eight stages together: the contract, resuming, refusing."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -14,17 +15,19 @@ from etils import epath
 
 from ila_jax import (
   artifacts,
+  disk,
   dry_run,
   errors,
   explore,
   hardware,
   metrics,
   pipeline,
+  pool_sample,
   provenance,
   shards,
 )
 from ila_jax import config as config_lib
-from ila_jax.stages import exploring
+from ila_jax.stages import base, exploring
 from tests import tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
@@ -56,6 +59,60 @@ def run(tmp_path_factory):
   )
   pipeline.run(config, folder / "work")
   return config, folder / "work", rows
+
+
+def test_the_disk_is_foretold(run, monkeypatch, capsys):
+  config, workdir, _ = run
+  workdir = epath.Path(workdir)
+  sample = pool_sample.draw(config, workdir)
+  decoder = dataclasses.replace(base.sizes(config), vocab=len(sample.tokenizer))
+  known = disk.sizes(
+    config,
+    decoder,
+    examples=sample.examples,
+    stored=sample.stored,
+    record=sample.record,
+    response=float(sample.response.mean()),
+  )
+  needs = disk.forecast(config, known, config_lib.STAGES)
+  assert needs.keys() == {*config_lib.STAGES, "model"}
+  written = {name: provenance.bytes_in(workdir / name) for name in needs}
+  factors = {name: needs[name].kept / written[name] for name in needs}
+  assert all(1 / 1.5 < factor < 1.5 for factor in factors.values()), factors
+  total = sum(need.kept for need in needs.values())
+  assert 1 / 1.5 < total / sum(written.values()) < 1.5
+  # All is there: no disk is too small for what is left, which is nothing.
+  monkeypatch.setattr(disk, "free", lambda folder: 10)
+  disk.check(config, workdir, config_lib.STAGES)
+  assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("free", [10_000, 800_000, 10**7])
+def test_a_disk_that_is_too_small_is_refused(
+  run, tmp_path, monkeypatch, capsys, free
+):
+  """Before the first stage after the pool, not in its midst."""
+  config, workdir, _ = run
+  shutil.copytree(workdir / "pool", tmp_path / "work/pool")
+  shutil.copy(workdir / "manifest.json", tmp_path / "work")
+  monkeypatch.setattr(disk, "free", lambda folder: free)
+  ran = []
+  monkeypatch.setattr(
+    pipeline, "_run_stage", lambda config, workdir, mesh, name: ran.append(name)
+  )
+  stages = ("pool", "embed", "score", "select")
+  if free == 10_000:
+    with pytest.raises(errors.InputError, match=r"10\.0 kB free, and"):
+      pipeline.run(config, tmp_path / "work", stages=stages)
+    assert ran == ["pool"]
+    # What is small enough may run.
+    pipeline.run(config, tmp_path / "work", stages=("pool",))
+  else:
+    pipeline.run(config, tmp_path / "work", stages=stages)
+    assert ran == list(stages)
+    # Room for one checkpoint, and not for three.
+    said = capsys.readouterr().err
+    assert ("warning: the disk of" in said) == (free == 800_000)
 
 
 @pytest.mark.parametrize("name", CONTRACT)

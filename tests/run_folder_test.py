@@ -31,7 +31,9 @@ REDONE = {
 
 
 def _files(folder: pathlib.Path) -> dict[pathlib.Path, bytes]:
-  return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+  """All files, but for the log, which tells of every run."""
+  files = (p for p in folder.rglob("*") if p.is_file() and p.name != "log.txt")
+  return {path: path.read_bytes() for path in files}
 
 
 def _finish(workdir: pathlib.Path, *names: str, inputs: int = 0) -> None:
@@ -68,6 +70,7 @@ def stages(monkeypatch):
     stage.finish()
 
   monkeypatch.setattr(pipeline, "_check_models", lambda config, stages: None)
+  monkeypatch.setattr(pipeline, "_check_disk", lambda *_: None)
   monkeypatch.setattr(pipeline, "_run_stage", run_stage)
   return ran, fails, dies
 
@@ -120,6 +123,13 @@ def test_redo_moves_only_what_a_record_of_ours_made(stages, tmp_path, record):
   (tmp_path / "finetune").rename(tmp_path.parent / f"{tmp_path.name}-moved")
   pipeline.run(_config(seed=1), tmp_path, stages=("select",), redo="select")
   assert (tmp_path / "select/made").read_text() == "select 1"
+
+
+def test_the_log_of_all_runs_stays(stages, tmp_path):
+  pipeline.run(_config(), tmp_path)
+  pipeline.run(_config(seed=1), tmp_path, stages=("pool",), redo="pool")
+  log = (tmp_path / "log.txt").read_text()
+  assert log.count("run by process") == log.count("ended: done") == 2
 
 
 def test_a_folder_named_like_ours_is_left_alone(stages, tmp_path):

@@ -401,6 +401,26 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, killed_at, lora):
     assert "query" in kept and "embedding" not in kept
 
 
+def test_checkpoints_by_time_lose_little_and_change_nothing(tmp_path):
+  """With a moment between them, every step has one."""
+
+  def kill(metrics):
+    if metrics["step"] == 5:
+      raise _Killed
+
+  data, saved, said = _data(30), [], []
+  fields = {"total_steps": 8, "checkpoint_dir": tmp_path / "run"}
+  fields |= {"checkpoint_steps": 1000, "checkpoint_minutes": 1e-9}
+  fields["on_save"] = lambda: saved.append(None)
+  wanted, history = _train(data, total_steps=8)
+  with pytest.raises(_Killed):
+    _train(data, on_step=kill, **fields)
+  assert len(saved) == 4
+  found, resumed = _train(data, on_step=said.append, **fields)
+  assert resumed == history and said == history[4:]
+  _assert_same_bits(found, wanted)
+
+
 _SCRIPT = """
 import sys
 import time

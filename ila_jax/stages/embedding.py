@@ -325,4 +325,5 @@ def _run_lsa(config: config_lib.Config, workdir: epath.Path) -> None:
         terms = embed.lsa_terms(lsa, texts)
         read = encoder_inputs.of_terms(texts, terms)
         _write(workdir, shard, embed.apply_lsa(lsa, terms), read)
+        interrupts.point()
       advance(rows)

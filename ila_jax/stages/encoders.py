@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from ila_jax import artifacts, encoder_inputs, hub, metrics, revisions, tokens
 from ila_jax import config as config_lib
-from ila_jax.models import foreign, weights
+from ila_jax.models import architecture, foreign, weights
 from ila_jax.stages import base
 
 
@@ -35,6 +35,19 @@ def signature(
   if config.encoder.path == "base":
     return base.signature(config, workdir)
   return revisions.of_model(config.encoder.path, workdir=workdir)
+
+
+def width(
+  config: config_lib.Config, decoder: architecture.DecoderConfig
+) -> int:
+  """Columns of the embeddings, by the sizes of the model that embeds."""
+  if config.encoder.path == "lsa":
+    return config.encoder.lsa_width
+  if config.encoder.path == "base":
+    return decoder.width
+  with artifacts.local(config.encoder.path) as here:
+    folder = hub.find(here, with_weights=False)
+    return foreign.encoder_config(folder, dtype=config.encoder.dtype).width
 
 
 def load(

@@ -193,13 +193,18 @@ def _fit(
 
 
 def _counts(advance: Callable[..., None]) -> Callable[[int, float | int], None]:
-  """Advances a counter by what was done since the last report."""
+  """Advances a counter by what was done since the last report.
+
+  All hosts are here after the same iterations, and stop here if that was asked
+  for; the fit is then begun anew.
+  """
   before = 0
 
   def on_progress(done: int, _: float | int) -> None:
     nonlocal before
     advance(done - before)
     before = done
+    interrupts.point()
 
   return on_progress
 

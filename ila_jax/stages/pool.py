@@ -116,7 +116,8 @@ def _read_and_write(
     )
     passing = _shards(config, tokenizer, rejects, read, reading)
     for shard, kept in enumerate(passing):
-      _write_shard(workdir, shard, len(columns["id"]), kept)
+      table = table_of(len(columns["id"]), kept)
+      shards.write_records(workdir, shard, table)
       for example, encoded in kept:
         _add_to_index(columns, example, encoded)
         labelled += example.has_labels
@@ -141,12 +142,6 @@ def _read_and_write(
       **reading.told(),
       "truncated": sum(columns["truncated"]),
       "answers_left_out": sum(columns["n_left_out"]),
-      "longest": max(
-        int(p + r)
-        for p, r in zip(
-          columns["n_prompt_tokens"], columns["n_response_tokens"], strict=True
-        )
-      ),
       "largest_token": max(columns["largest_token"]),
       "tokens": int(
         index["n_prompt_tokens"].sum() + index["n_response_tokens"].sum()
@@ -233,13 +228,11 @@ def _tokenized(
       yield example, result
 
 
-def _write_shard(
-  workdir: epath.Path,
-  shard: int,
-  first_row: int,
-  kept: list[tuple[pool.Example, tokens.Encoded]],
-) -> None:
-  table = pa.table(
+def table_of(
+  first_row: int, kept: list[tuple[pool.Example, tokens.Encoded]]
+) -> pa.Table:
+  """The columns of a shard: of the examples from some row on."""
+  return pa.table(
     {
       "row": np.arange(first_row, first_row + len(kept)),
       "id": [example.id for example, _ in kept],
@@ -250,7 +243,6 @@ def _write_shard(
     },
     schema=shards.SCHEMA,
   )
-  shards.write_records(workdir, shard, table)
 
 
 def _add_to_index(

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from ila_jax import (
   artifacts,
   clusters,
+  interrupts,
   landscape,
   metrics,
   ordering,
@@ -89,6 +90,7 @@ def run_into(
       found["rows"].append(_compare(config, fitted, own, variant))
       artifacts.write_json(path, found)
       advance(1)
+      interrupts.point()
 
 
 def _made_from(

@@ -98,8 +98,6 @@ def fit(
         tokens=round(share * data.lengths.sum()),
         cells=rows * width,
       )
-      if keep and step["step"] % train_config.checkpoint_steps == 0:
-        stage.keep()
 
     trained, history = train.train(
       decoder,
@@ -115,6 +113,8 @@ def fit(
       clip_norm=train_config.clip_norm,
       checkpoint_dir=stage.folder / f"checkpoints-{name}" if keep else None,
       checkpoint_steps=train_config.checkpoint_steps,
+      checkpoint_minutes=train_config.checkpoint_minutes,
+      on_save=stage.keep,
       lora=recipe,
       on_step=count,
     )

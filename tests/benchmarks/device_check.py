@@ -3,9 +3,12 @@
     bash launch/device_check.sh [--tiny] [--out FOLDER] [PART ...]
 
 The parts run one after the other, the most valuable first, each in a process
-and with a limit of its own. The JSON line that a part ends with goes to
-FOLDER/results.jsonl, all that it printed to FOLDER/PART.log. `--tiny` tries
-every part on a CPU, and measures nothing.
+and with a limit of its own. They share the time of the whole, which is less
+than their limits together: what a part does not need is left to those after it,
+and the last ones are cut, or not begun where none is left. What was not begun
+is named at the end; ask for it by name in another call. The JSON line that a
+part ends with goes to FOLDER/results.jsonl, all that it printed to
+FOLDER/PART.log. `--tiny` tries every part on a CPU, and measures nothing.
 """
 
 import json
@@ -101,7 +104,7 @@ def run(
 
 
 def main() -> int:
-  """Runs the parts, prints what they print; 1 where one of them failed."""
+  """Runs the parts, prints what they print; 1 unless all are well."""
   flags = device.flags(__doc__)
   flags.add_argument("--out", default="runs/device_check", help="folder")
   flags.add_argument("parts", nargs="*", metavar="PART", help="default: all")
@@ -114,13 +117,13 @@ def main() -> int:
   out.mkdir(parents=True, exist_ok=True)
   wanted = [p for p in PARTS if not options.parts or p.name in options.parts]
   end = time.perf_counter() + _TOTAL_SECONDS
-  failed = []
+  failed, not_begun = [], []
   with (out / "results.jsonl").open("w") as results:
     for part in wanted:
       left = _TINY_SECONDS if options.tiny else end - time.perf_counter()
       if left < _LEAST_SECONDS:
         print(f"== {part.name}: not begun, no time is left")
-        failed.append(part.name)
+        not_begun.append(part.name)
         continue
       seconds = left if options.tiny else min(part.seconds, left)
       print(f"== {part.name}: at most {seconds:.0f} s", flush=True)
@@ -133,7 +136,10 @@ def main() -> int:
       if found["exit"] != 0:
         failed.append(part.name)
   print(f"Results: {out / 'results.jsonl'}; failed: {failed or 'none'}")
-  return 1 if failed else 0
+  if not_begun:
+    names = " ".join(not_begun)
+    print(f"Not begun: bash launch/device_check.sh {names}")
+  return 1 if failed or not_begun else 0
 
 
 if __name__ == "__main__":
