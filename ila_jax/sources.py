@@ -15,6 +15,7 @@ from etils import epath
 from ila_jax import (
   columnar,
   data_sets,
+  delimited,
   docstrings,
   errors,
   file_formats,
@@ -203,24 +204,10 @@ def _table(
     elif file.format == "arrow":
       rows = enumerate(columnar.read_arrow(stream, name=file.path), start=1)
     else:
-      delimiter = _delimiter(file, head, announce)
-      rows = columnar.read_csv(stream, delimiter=delimiter, name=file.path)
+      rows = delimited.read(
+        stream, head, kind=file.format, name=file.path, announce=announce
+      )
     yield from _numbered(rows, file.path, file.source, announce)
-
-
-def _delimiter(
-  file: file_formats.DataFile, head: bytes, announce: _Announce
-) -> str:
-  """A tab in .tsv; in .csv what the header has, if it has no comma."""
-  header = head.partition(b"\n")[0].decode(errors="replace")
-  if file.format == "tsv":
-    return "\t"
-  if "," not in header:
-    for other, called in ((";", "semicolons"), ("\t", "tabs")):
-      if other in header:
-        announce(f"{file.path}: columns are separated by {called}")
-        return other
-  return ","
 
 
 def _array_record(path: str) -> Iterator[records.RawRecord]:

@@ -14,8 +14,9 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 ORDER = (
   *("errors", "hosts", "interrupts", "mesh", "metrics", "checksums", "folders"),
   *("artifacts", "hub", "hashes", "lock", "differences", "provenance", "draws"),
-  *("jsontext", "columnar", "json_records", "file_formats", "source_files"),
-  *("data_sets", "records", "tool_calls", "unread", "dialogues", "transcripts"),
+  *("jsontext", "columnar", "dialects", "delimited", "json_records"),
+  *("file_formats", "source_files", "data_sets", "records", "tool_calls"),
+  *("unread", "dialogues", "transcripts"),
   *("fields", "labels", "choices", "responses", "turns", "conversation"),
   *("docstrings", "revisions", "sources", "rejects", "pool", "sandbox"),
   *("template_messages", "chat", "templates", "tokens", "batching", "layouts"),
