@@ -36,6 +36,9 @@ REMEDIES = {
   "invalid UTF-8": "Save the file as UTF-8",
   "key occurs twice": "Rename one of both keys, or drop it",
   "record too large": "Split it, or leave out the field that holds a file",
+  "one record or a table by columns": (
+    "Write each record as one line of a .jsonl file"
+  ),
   "row of another width": "Quote the separators inside its cells",
   "no JSON form": "Drop the column, or save it as text or numbers",
   "a cell cannot be read": "Mend the cell, or drop its column",

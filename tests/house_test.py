@@ -14,10 +14,11 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 ORDER = (
   *("errors", "hosts", "interrupts", "mesh", "metrics", "checksums", "folders"),
   *("artifacts", "hub", "hashes", "lock", "differences", "provenance", "draws"),
-  *("jsontext", "columnar", "dialects", "delimited", "json_records"),
+  *("jsontext", "columnar", "dialects", "delimited"),
   *("file_formats", "source_files", "data_sets", "records", "tool_calls"),
   *("unread", "dialogues", "transcripts"),
-  *("fields", "labels", "choices", "responses", "turns", "conversation"),
+  *("fields", "documents", "json_records", "labels", "choices", "responses"),
+  *("turns", "conversation"),
   *("docstrings", "revisions", "sources", "rejects", "pool", "sandbox"),
   *("template_messages", "chat", "templates", "tokens", "batching", "layouts"),
   *("prefetch", "hardware", "models.layers", "models.kernels"),
