@@ -98,15 +98,17 @@ def check_names(mapping: Mapping[str, str], *, where: str) -> None:
 
 
 def _kind(value: Any) -> str:
-  if value is None or value in ("", [], {}):
+  """What a field holds; "" where that is nothing, or nothing but spaces."""
+  if value is None or value in ([], {}):
     return ""
   if isinstance(value, str):
-    return "text"
+    return "text" if value.strip() else ""
   if isinstance(value, dict):
     return "object"
-  if isinstance(value, list):
-    return "texts" if isinstance(value[0], str) else "list"
-  return "number"
+  if not isinstance(value, list):
+    return "number"
+  kind = "texts" if isinstance(value[0], str) else "list"
+  return kind if any(map(_kind, value)) else ""
 
 
 _Shape = tuple[tuple[str, str], ...]

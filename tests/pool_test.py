@@ -37,7 +37,8 @@ def test_an_example(tmp_path):
   assert (used.n_labels, used.has_labels, used.domain) == (2, True, "a")
   assert (used.source, used.file, used.line) == ("sums", path, 2)
   assert announced == [
-    "sums: prompt = question, response = answer, labels = t, domain = t"
+    "sums: prompt = question, response = answer, labels = t, domain = t",
+    "sums: not read: `n`",
   ]
 
 
