@@ -1,6 +1,5 @@
 """Labels and domains of records (Sections 2.2 and 2.3)."""
 
-import ast
 import hashlib
 import json
 import re
@@ -15,9 +14,6 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 _BULLET = re.compile(r"^\s*([-*•]|\d+[.)])\s+")
 _TAGS = re.compile(r"(#[^\s#]+[\s,]*)+")
 _ANGLES = re.compile(r"(<[^<>]+>\s*)+")
-# As NumPy prints a list of texts.
-_ARRAY = re.compile(r"""\[\s*(('[^']*'|"[^"]*")\s*)+\]""")
-_QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 # Where nothing is, in words.
 _NONE = frozenset(("", "none", "n/a", "na", "nan", "null", "nil", "-", "--"))
 # What names a label that is an object in a list.
@@ -89,18 +85,10 @@ def _parsed(text: str) -> list[Any] | dict[str, Any] | int | None:
     return int(float(text))
   if _NUMBER.fullmatch(text):
     raise _no_labels(text)
-  if _ARRAY.fullmatch(text):
-    return [part[0] or part[1] for part in _QUOTED.findall(text)]
+  found = records.literal(text)
+  if found is not None:
+    return found
   if text[0] + text[-1] in ("[]", "{}", "()"):
-    for read in (json.loads, ast.literal_eval):
-      try:
-        found = read(text)
-      except (ValueError, SyntaxError, MemoryError, RecursionError):
-        continue
-      if isinstance(found, list | dict):
-        return found
-      if isinstance(found, tuple | set):
-        return list(found)
     text = text[1:-1]
   return _split(text)
 

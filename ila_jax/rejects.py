@@ -66,6 +66,9 @@ REMEDIES = {
   "answer is none of the choices": (
     "Write the choice's label or text as the answer, or its index from 0"
   ),
+  "answer may be an index or a choice": (
+    "Write the choice's label as the answer, as a text"
+  ),
   "system is not text": "Set config.pool.fields.system to a text",
   "thought is not text": "Set config.pool.fields.thought to a text",
   "history is not text": "Write the history as pairs of texts",

@@ -58,6 +58,22 @@ from ila_jax import errors, fields, records, unread
       {"prompt": "question", "choices": "choices", "response": "answerKey"},
     ),
     (
+      {"question": "q", "opa": "a", "opb": "b", "cop": 0, "exp": "x"},
+      {"prompt": "question", "choices": "opa, opb", "response": "cop"},
+    ),
+    (
+      {"ctx_a": "c", "ctx": "c", "endings": ["a", "b"], "label": "1"},
+      {"prompt": "ctx", "choices": "endings", "response": "label"},
+    ),
+    (
+      {"sentence": "s", "option1": "a", "option2": "b", "answer": "1"},
+      {
+        "prompt": "sentence",
+        "choices": "option1, option2",
+        "response": "answer",
+      },
+    ),
+    (
       {"inputs": "a", "targets": "b"},
       {"prompt": "inputs", "response": "targets"},
     ),
@@ -138,6 +154,8 @@ def test_detect(record, expected):
     {"turns": ["Name a fruit.", "And another?"]},
     {"instruction": "x", "input": "y"},
     {"turn_1": "x"},
+    {"ctx": "x", "label": 1},
+    {"question": "x", "label": 1},
   ],
 )
 def test_detect_unknown(record):
