@@ -122,7 +122,7 @@ def _named(value: Mapping[str, Any]) -> list[Any]:
   return [named]
 
 
-def _members(value: Any) -> Iterator[Any]:
+def _members(value: Any) -> Iterator[str]:
   """The labels of a list, as they are compared."""
   if isinstance(value, list | tuple):
     for item in value:
@@ -130,14 +130,18 @@ def _members(value: Any) -> Iterator[Any]:
   elif isinstance(value, Mapping):
     has_name = any(value.get(name) is not None for name in _NAMES)
     yield from _members(_named(value) if has_name else _keys(value))
-  elif isinstance(value, str):
+  elif label := _compared(value):
+    yield label
+
+
+def _compared(value: Any) -> str:
+  """A label in the form in which like ones are equal; "": it is none."""
+  if isinstance(value, str):
     label = " ".join(value.split()).casefold()
-    if label not in _NONE:
-      yield label
-  elif isinstance(value, float) and not value.is_integer():
+    return "" if label in _NONE else label
+  if isinstance(value, float) and not value.is_integer():
     raise _no_labels(value)
-  elif value is not None:
-    yield str(int(value))
+  return "" if value is None else str(int(value))
 
 
 def domain(record: Mapping[str, Any], path: str) -> str:

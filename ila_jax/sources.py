@@ -25,6 +25,7 @@ from ila_jax import (
   records,
   revisions,
   source_files,
+  source_paths,
 )
 
 _BATCH_ROWS = 1024
@@ -135,7 +136,7 @@ def signature(
   for path in filter(file_formats.is_url, paths):
     signed |= source_files.remote_signature(path)
   paths = [path for path in paths if path not in signed]
-  base = source_files.folder_of(spec)
+  base = source_paths.folder_of(spec)
   names = [path.removeprefix(base).lstrip("/") for path in paths]
   hashed = hashes.of_files(paths, workdir=workdir)
   return signed | dict(zip(names, hashed, strict=True))
