@@ -56,7 +56,7 @@ ORDER = (
   *("stages.landscape", "stages.streaming", "stages.selection"),
   *("stages.finetuning", "stages.scaling", "stages.exploring", "stages.report"),
   *("estimate", "pool_sample", "trials", "costs", "dry_run", "run_folder"),
-  *("pipeline", "main", "__main__"),
+  *("pipeline", "command_line", "main", "__main__"),
 )
 HEAVY = (
   *("torch", "tensorflow", "tensorflow_datasets", "transformers", "datasets"),
