@@ -122,8 +122,37 @@ def _cells(column: pa.Array) -> list[Any]:
     column = column.cast(pa.string())
   try:
     return column.to_pylist()
+  except UnicodeDecodeError:
+    bare = _as_bytes(column.type)
+    if not pa.types.is_nested(column.type) or bare is None:
+      return [_cell(scalar) for scalar in column]
+    return _as_text(column.cast(bare).to_pylist())
   except (ValueError, OverflowError, pa.ArrowException):
     return [_cell(scalar) for scalar in column]
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType | None:
+  """A nested type with bytes for its texts; None: it has bytes of its own."""
+  if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    inside = _as_bytes(kind.value_type)
+    return inside and pa.list_(inside)
+  if pa.types.is_struct(kind):
+    parts = [(field.name, _as_bytes(field.type)) for field in kind]
+    return None if None in dict(parts).values() else pa.struct(parts)
+  if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    return pa.large_binary()
+  return None if pa.types.is_binary(kind) else kind
+
+
+def _as_text(value: Any) -> Any:
+  """Texts for bytes, in which what is no UTF-8 is a lone surrogate each."""
+  if isinstance(value, bytes):
+    return value.decode(errors="surrogateescape")
+  if isinstance(value, dict):
+    return {key: _as_text(item) for key, item in value.items()}
+  return (
+    [_as_text(item) for item in value] if isinstance(value, list) else value
+  )
 
 
 def _cell(scalar: pa.Scalar) -> Any:

@@ -183,3 +183,17 @@ def test_an_arrow_stream_that_was_cut_between_messages(tmp_path):
 def test_what_is_left_out_is_told_where_the_pool_is_limited(file):
   _, _, said = read(file, limit=1)
   assert any("of column 'image' left out" in line for line in said)
+
+
+def test_only_what_is_read_of_a_list_must_be_text(tmp_path):
+  path = tmp_path / "a.parquet"
+  values = pa.array([b"a", b"\xff", b"\xff", b"b"], pa.binary())
+  texts = pa.Array.from_buffers(pa.utf8(), 4, values.buffers())
+  answers = pa.ListArray.from_arrays(pa.array([0, 2, 4], pa.int32()), texts)
+  scores = pa.StructArray.from_arrays([answers, pa.array([1, 2])], ["t", "n"])
+  table = {"question": ["q", "r"], "answers": answers, "more": scores}
+  parquet.write_table(pa.table(table), path)
+  (used,), (reject,), _ = read(path)
+  assert [turn.text for turn in used.turns] == ["q", "a"]
+  assert json.loads(used.record_json)["more"] == {"t": ["a", "\ufffd"], "n": 1}
+  assert (reject.line, reject.reason) == (2, "invalid UTF-8")
