@@ -110,6 +110,7 @@ def _read(
         header = told.header(found.cells)
         rows.width = len(header)
         continue
+      told.has_rows = True
       cells = dialects.cut(found.cells, len(header))
       if len(cells) == len(header):
         yield found.line, _row(header, told.cells(header, found, cells))
@@ -144,7 +145,7 @@ class _Told:
     self._first: dict[str, int] = {}
     self._counts: collections.Counter[str] = collections.Counter()
     self._said: list[str] = []
-    self._rows = 0
+    self.has_rows = self._has_names = False
 
   def header(self, cells: list[str]) -> list[str]:
     """The names of the columns; an empty one is called as pandas does."""
@@ -155,16 +156,13 @@ class _Told:
         f"({shown}); if so, write a line of names such as prompt,response "
         "above it"
       )
-    self._said.append("has names of columns and no row")
+    self._has_names = True
     return [c.strip() or f"Unnamed: {i}" for i, c in enumerate(cells)]
 
   def cells(
     self, header: list[str], found: dialects.Found, cells: list[str]
   ) -> list[str | None]:
     """The cells of a row that is as wide as the header; counts what is odd."""
-    if not self._rows:
-      self._said.pop()
-    self._rows += 1
     if found.trouble:
       self._count("rows whose quotes are text, for they do not close", found)
     if found.is_doubtful:
@@ -186,6 +184,8 @@ class _Told:
     self._first.setdefault(what, found.line)
 
   def lines(self) -> Iterator[str]:
+    if self._has_names and not self.has_rows:
+      self._said.append("has names of columns and no row")
     for said in self._said:
       yield f"{self._name}: {said}"
     for what, count in self._counts.items():

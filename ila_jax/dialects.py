@@ -82,7 +82,7 @@ class Rows:
   def __iter__(self) -> Iterator[Found]:
     while (line := next(self._look(), None)) is not None:
       count = 1
-      if line.strip("\r\n"):
+      if line.strip(" \r\n"):
         found = self._next(line)
         count = found.lines
         yield found

@@ -187,8 +187,11 @@ def _by_columns(document: dict[str, Any]) -> list[dict[str, Any] | str] | None:
   if not parts or any(map(_is_said, parts)):
     return None
   if all(isinstance(part, list) for part in parts):
-    is_one = len(parts) == 1 and next(iter(document)).lower() in _SPOKEN
-    if is_one or len({len(part) for part in parts}) > 1:
+    (name, part), *_ = document.items()
+    is_spoken = name.lower() in _SPOKEN and not all(map(_is_said, part))
+    if (len(parts) == 1 and is_spoken) or len(
+      {len(part) for part in parts}
+    ) > 1:
       return None
     return [
       dict(zip(document, r, strict=True)) for r in zip(*parts, strict=True)

@@ -56,6 +56,11 @@ def test_marks_blank_lines_and_quotes():
     [(2, {"a": 'x\r\ny, "z"', "b": "007"}), (5, {"a": "", "b": ""})],
     [],
   )
+  assert records("a,b\n1,2\n   \n3,4\n") == [
+    {"a": "1", "b": "2"},
+    {"a": "3", "b": "4"},
+  ]
+  assert read("# a note\na,b\n1,2\n") == ([(2, None), (3, None)], [])
   assert read("") == ([], [])
   assert read("a,b\n") == ([], ["a: has names of columns and no row"])
 

@@ -150,6 +150,7 @@ def test_one_record_is_no_table(record):
       },
       [{"prompt": "q", "answer": "a"}, {"prompt": "r", "output": "b"}],
     ),
+    ({"messages": [SAID, SAID]}, [{"messages": SAID}, {"messages": SAID}]),
     (
       {"chosen": [SAID, SAID], "score": [1, 2]},
       [{"chosen": SAID, "score": 1}, {"chosen": SAID, "score": 2}],

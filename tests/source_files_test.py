@@ -199,6 +199,7 @@ def test_files_of_one_name_are_told_apart(tmp_path):
     (b"%PDF-1.7", "a PDF"),
     (b"<!DOCTYPE html>\n<title>Sign in</title>", "a web page. Download"),
     ('{"a": 1}'.encode("utf-16"), "UTF-16. Convert it with `iconv"),
+    ('{"a": 1}'.encode("utf-16-le"), "UTF-16. Convert .* UTF-16LE"),
     (b"\x1f\x8b\x08\x00", r"the format \.gz\. Let its name end in \.gz"),
     (b"PAR1....", r"the format \.parquet"),
     (b'{"a": 1}\n\0\0\0\0', "binary: it has zero bytes"),
