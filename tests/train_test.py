@@ -457,8 +457,7 @@ def test_a_run_killed_by_the_system_resumes_to_the_bit(tmp_path):
 @pytest.mark.parametrize(
   "change",
   [
-    *({"learning_rate": 2e-2}, {"warmup_fraction": 0.5}, {"seed": 4}),
-    *({"weight_decay": 0.3}, {"clip_norm": 0.3}, {"total_steps": 4}),
+    *({"learning_rate": 2e-2}, {"seed": 4}, {"total_steps": 4}),
     *({"lora": None}, {"lora": dataclasses.replace(_LORA, alpha=5)}),
     *("data", "base"),
   ],
