@@ -7,6 +7,7 @@ from typing import Any
 
 from ila_jax import dialogues, records
 
+_IN_WORDS = re.compile(r"(?:^|[\s,;])\(?([A-Za-z]|\d)\s?[).:]\s")
 _LABEL = re.compile(r"(?:^|_|^op|^option|^choice)([A-Za-z]|\d+)$")
 
 
@@ -14,14 +15,17 @@ def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
   """Label and text of each choice, in order; empty where there are none.
 
   The field holds a list of texts, a list of objects with `label` and `text`, an
-  object of two such lists, or an object of texts by label. Several fields, with
-  commas between, hold a choice each, labelled by the end of its name. A list
-  without labels has A, B, C and so on.
+  object of two such lists, or an object of texts by label; or a text that
+  writes one of these, or is a list in words, `A) cat B) dog`. Several fields,
+  with commas between, hold a choice each, labelled by the end of its name. A
+  list without labels has A, B, C and so on.
 
   Raises:
     records.Reject: the field holds anything else.
 
   >>> of({"choices": ["cat", "dog"]}, "choices")
+  [('A', 'cat'), ('B', 'dog')]
+  >>> of({"choices": '["cat", "dog"]'}, "choices")
   [('A', 'cat'), ('B', 'dog')]
   >>> of({"A": "cat", "B": "dog", "C": None}, "A, B, C")
   [('A', 'cat'), ('B', 'dog')]
@@ -34,20 +38,29 @@ def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
   if not found:
     return []
   value = found[0][1]
-  if isinstance(value, Mapping):
-    labels, texts = value.get("label"), value.get("text")
-    if isinstance(labels, list) and isinstance(texts, list):
-      if len(labels) != len(texts):
-        raise records.Reject("choices are no list of texts", "labels and texts")
-      value = list(zip(labels, texts, strict=True))
+  if isinstance(value, str):
+    value = records.literal(value) or _in_words(value)
+  if isinstance(value, Mapping) and isinstance(value.get("text"), list):
+    labels, texts = value.get("label"), value["text"]
+    if labels is None:
+      value = texts
+    elif isinstance(labels, list) and len(labels) == len(texts):
+      value = [
+        {"label": label, "text": text}
+        for label, text in zip(labels, texts, strict=True)
+      ]
     else:
-      value = [(k, v) for k, v in value.items() if v is not None]
+      raise records.Reject("choices are no list of texts", "labels and texts")
+  if isinstance(value, Mapping):
+    value = [(k, v) for k, v in value.items() if v is not None]
   elif isinstance(value, list):
     letters = list(string.ascii_uppercase)
     letters += [str(n) for n in range(len(letters) + 1, len(value) + 1)]
     value = [_labelled(*pair) for pair in zip(letters, value, strict=False)]
   else:
-    raise records.Reject("choices are no list of texts", type(value).__name__)
+    raise records.Reject(
+      "choices are no list of texts", type(found[0][1]).__name__
+    )
   return [
     (
       dialogues.text_of(label, "choices"),
@@ -64,10 +77,22 @@ def _label(path: str) -> str:
 
 
 def _labelled(letter: str, item: Any) -> tuple[Any, Any]:
+  if isinstance(item, str):  # The label may stand in the text.
+    return letter, re.sub(rf"^\s*\(?{letter}\s?[).:]\s+", "", item)
   if not isinstance(item, Mapping):
     return letter, item
   label = item.get("label", item.get("key", letter))
   return label, item.get("text", item.get("value", item.get("content")))
+
+
+def _in_words(text: str) -> dict[str, str] | None:
+  """Choices that follow each other in a text, each after its label."""
+  _, *parts = _IN_WORDS.split(text)
+  labels, texts = parts[::2], [part.strip(" ,;\n") for part in parts[1::2]]
+  for known in (string.ascii_uppercase, string.ascii_lowercase, "123456789"):
+    if len(labels) > 1 and "".join(labels) == known[: len(labels)]:
+      return dict(zip(labels, texts, strict=True))
+  return None
 
 
 def stand_in(prompt: str, choices: list[tuple[str, str]]) -> bool:
@@ -94,28 +119,38 @@ def lines(choices: list[tuple[str, str]]) -> str:
 def answer(value: Any, choices: list[tuple[str, str]]) -> Any:
   """An answer that is an index from 0, as the label of its choice.
 
-  Any other answer stays as it is, and so does a number that is itself a choice
-  or a label.
+  Any other answer stays as it is: a label, the text of a choice, or words.
 
   Raises:
-    records.Reject: a whole number that is no index of a choice; or one written
-      as a text, which does not tell from where it counts.
+    records.Reject: a whole number that is no index of a choice; or that is one
+      and names another choice by its label or text.
 
   >>> answer(1, [("A", "cat"), ("B", "dog")])
   'B'
+  >>> answer("1", [("1", "cat"), ("2", "dog")])
+  '1'
   >>> answer(4, [("A", "3"), ("B", "4")])
   4
   """
   if isinstance(value, float) and value.is_integer():
     value = int(value)  # As a table holds integers, some of which are missing.
-  is_index = isinstance(value, int) and not isinstance(value, bool)
-  is_digits = isinstance(value, str) and value.strip().isdecimal()
-  if not choices or not (is_index or is_digits):
+  is_text = isinstance(value, str)
+  said = value.strip() if is_text else str(value)
+  is_index = isinstance(value, int | str) and not isinstance(value, bool)
+  if not (choices and is_index and re.fullmatch(r"-?\d{1,9}", said)):
     return value
-  if any(str(value).strip() in choice for choice in choices):
+  if is_text and any(said == label for label, _ in choices):
     return value
-  if is_digits or not 0 <= value < len(choices):
+  named = {i for i, choice in enumerate(choices) if said in choice}
+  indices = {int(said)} & set(range(len(choices)))
+  if len(named | indices) > 1:
     raise records.Reject(
-      "answer is none of the choices", f"{value!r} of {len(choices)}"[:80]
+      "answer may be an index or a choice", f"{value!r} of {len(choices)}"[:80]
     )
-  return choices[value][0]
+  if indices:
+    return choices[int(said)][0]
+  if named:
+    return value
+  raise records.Reject(
+    "answer is none of the choices", f"{value!r} of {len(choices)}"[:80]
+  )

@@ -1,11 +1,10 @@
-"""Rows of tables as records: Parquet, Arrow, CSV, and data sets of libraries.
+"""Rows of tables as records: Parquet, Arrow, and data sets of libraries.
 
 Tables hold values that JSON has no form for. A cell that can not be converted
 is left out of its row's record and named with it, so that it costs nothing
 where nobody reads that column, and one record where somebody does.
 """
 
-import csv
 import datetime
 import decimal
 import io
@@ -104,77 +103,6 @@ def read_arrow(stream: io.BufferedIOBase, *, name: str) -> Iterator[Row]:
       yield from _rows(batch.slice(first, BATCH_ROWS))
 
 
-def read_csv(
-  stream: io.BufferedIOBase, *, delimiter: str, name: str
-) -> Iterator[tuple[int, Row]]:
-  """(line, row) of a table in text whose first line names the columns.
-
-  All cells are text. A line end inside quotes belongs to its cell.
-
-  Raises:
-    InputError: quotes that do not close, or a line that is no text.
-  """
-  csv.field_size_limit(jsontext.MAX_RECORD_BYTES)
-  # Bytes that are no UTF-8 become lone surrogates: one row's problem.
-  text = io.TextIOWrapper(
-    stream, "utf-8-sig", errors="surrogateescape", newline=""
-  )
-  with text:
-    lines = _bounded_lines(text, name)
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    line = 1
-    try:
-      header = next(rows, [])
-      line = rows.line_num + 1
-      for cells in rows:
-        line, first = rows.line_num + 1, line
-        if cells:
-          yield first, _csv_row(header, cells)
-    except csv.Error as error:
-      raise errors.InputError(
-        f"{name} line {line}: {error}. Allowed: cells whose quotes close, with "
-        'quotes inside them written twice (""). Mend the file, or write its '
-        "rows as .jsonl."
-      ) from error
-
-
-def _bounded_lines(text: io.TextIOWrapper, name: str) -> Iterator[str]:
-  """The lines of a file; refuses one that no memory would hold."""
-  limit = jsontext.MAX_RECORD_BYTES
-  number = 0
-  while line := text.readline(limit + 1):
-    number += 1
-    if len(line) > limit:
-      raise errors.InputError(
-        f"{name} line {number}: {jsontext.TOO_LARGE[1]} in one line. Allowed: "
-        "a row of a table. Mend the file, or write its rows as .jsonl."
-      )
-    yield line
-
-
-def _csv_row(header: list[str], cells: list[str]) -> Row:
-  if len(cells) != len(header):
-    said = f"{len(cells)} cells, and {len(header)} columns are named"
-    return Row(None, "", ("row of another width", said))
-  row = to_row(list(zip(header, cells, strict=True)))
-  try:
-    row.text.encode()
-  except UnicodeEncodeError:
-    bad = [k for k, v in zip(header, cells, strict=True) if not _is_text(v)]
-    good = {k: v for k, v in (row.record or {}).items() if k not in bad}
-    lost = tuple((name, "bytes that are no UTF-8") for name in bad)
-    return Row(good, json.dumps(good, ensure_ascii=False), None, lost)
-  return row
-
-
-def _is_text(value: str) -> bool:
-  try:
-    value.encode()
-  except UnicodeEncodeError:
-    return False
-  return True
-
-
 def _rows(batch: pa.RecordBatch) -> Iterator[Row]:
   names = batch.schema.names
   columns = [_cells(column) for column in batch.columns]
@@ -194,8 +122,37 @@ def _cells(column: pa.Array) -> list[Any]:
     column = column.cast(pa.string())
   try:
     return column.to_pylist()
+  except UnicodeDecodeError:
+    bare = _as_bytes(column.type)
+    if not pa.types.is_nested(column.type) or bare is None:
+      return [_cell(scalar) for scalar in column]
+    return _as_text(column.cast(bare).to_pylist())
   except (ValueError, OverflowError, pa.ArrowException):
     return [_cell(scalar) for scalar in column]
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType | None:
+  """A nested type with bytes for its texts; None: it has bytes of its own."""
+  if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    inside = _as_bytes(kind.value_type)
+    return inside and pa.list_(inside)
+  if pa.types.is_struct(kind):
+    parts = [(field.name, _as_bytes(field.type)) for field in kind]
+    return None if None in dict(parts).values() else pa.struct(parts)
+  if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    return pa.large_binary()
+  return None if pa.types.is_binary(kind) else kind
+
+
+def _as_text(value: Any) -> Any:
+  """Texts for bytes, in which what is no UTF-8 is a lone surrogate each."""
+  if isinstance(value, bytes):
+    return value.decode(errors="surrogateescape")
+  if isinstance(value, dict):
+    return {key: _as_text(item) for key, item in value.items()}
+  return (
+    [_as_text(item) for item in value] if isinstance(value, list) else value
+  )
 
 
 def _cell(scalar: pa.Scalar) -> Any:

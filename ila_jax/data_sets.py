@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ila_jax import errors, source_files
+from ila_jax import errors, source_paths
 
 
 def name(spec: str) -> str:
@@ -37,7 +37,7 @@ def rows(
 def _tfds_parts(path: str) -> tuple[str, str]:
   dataset, _, split = path.rpartition("/")
   if not (dataset and split):
-    raise source_files.missing(
+    raise source_paths.missing(
       f"tfds:{path}", "a data set and a split are needed"
     )
   return dataset, split
@@ -64,7 +64,7 @@ def _hf_parts(path: str) -> tuple[str, str | None, str]:
   """Data set, configuration and split."""
   *parts, split = path.split("/")
   if not (all(parts) and parts and split):
-    raise source_files.missing(
+    raise source_paths.missing(
       f"hf:{path}", "a data set and a split are needed"
     )
   # Names have one or two parts (openai/gsm8k); a third is the configuration.

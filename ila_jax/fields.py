@@ -70,9 +70,14 @@ _CONTINUED = ("chosen", "completion", "response", "output", "answer")
 _QUESTIONS = ("question", "query", "problem")
 _CONTEXTS = (
   *("context", "contexts", "passage", "passages", "document", "article"),
-  *("paragraph", "background", "knowledge", "support", "story"),
+  *("paragraph", "background", "knowledge", "support", "story", "premise"),
 )
-_CHOICES = ("choices", "options")
+_CHOICES = ("choices", "options", "endings")
+# What may hold the answer where there are choices, and the prompts of such.
+_ANSWERS = ("answer", "answer_key")
+_INDICES = ("cop", "answer_idx", "answer_index", "gold", "label")
+for _name in ("ctx", "sentence", "stem"):
+  _RESPONSES[_name] = ()
 _CHOICE = re.compile(r"[A-J]|(?:option|choice)_?(?:[a-jA-J]|\d)|op[a-e]")
 _SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
 _TOOLS = ("tools", "functions")
@@ -98,15 +103,17 @@ def check_names(mapping: Mapping[str, str], *, where: str) -> None:
 
 
 def _kind(value: Any) -> str:
-  if value is None or value in ("", [], {}):
+  """What a field holds; "" where that is nothing, or nothing but spaces."""
+  if value is None or value in ([], {}):
     return ""
   if isinstance(value, str):
-    return "text"
+    return "text" if value.strip() else ""
   if isinstance(value, dict):
     return "object"
-  if isinstance(value, list):
-    return "texts" if isinstance(value[0], str) else "list"
-  return "number"
+  if not isinstance(value, list):
+    return "number"
+  kind = "texts" if isinstance(value[0], str) else "list"
+  return kind if any(map(_kind, value)) else ""
 
 
 _Shape = tuple[tuple[str, str], ...]
@@ -156,8 +163,12 @@ def _pair(
   there: dict[str, str], every: dict[str, str], shape: _Shape
 ) -> Fields | None:
   """A prompt and a response, with all that stands beside them."""
+  choices = [n for n, kind in shape if kind and _CHOICE.fullmatch(n)]
+  choice = ", ".join(choices) if len(choices) > 1 else _first(_CHOICES, every)
   for prompt, responses in _RESPONSES.items():
     response = _first(responses, there)
+    if choice and not response:
+      response = _first((*_ANSWERS, *_INDICES), there)
     instances = prompt == "instruction" and there.get("instances")
     if prompt not in there or not (response or instances):
       continue
@@ -166,14 +177,11 @@ def _pair(
     contexts = [every[n] for n in (*contexts, *_CONTEXTS) if n in every]
     contexts = [name for name in contexts if dict(shape)[name] != "object"]
     texts = {n: f for n, f in every.items() if dict(shape)[f] == "text"}
-    choices = [n for n, kind in shape if kind and _CHOICE.fullmatch(n)]
     return Fields(
       prompt=there[prompt],
       input=(every.get("input", "") if response else f"{instances}.0.input"),
       context=", ".join(contexts),
-      choices=(
-        ", ".join(choices) if len(choices) > 1 else _first(_CHOICES, every)
-      ),
+      choices=choice,
       response=response or f"{instances}.0.output",
       thought=_first(_THOUGHTS, texts),
       system=_first(_SYSTEMS, every),

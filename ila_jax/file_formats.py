@@ -184,6 +184,9 @@ def _foreign(start: bytes, file: DataFile) -> str:
       return said
   if file.format not in ("json", "csv", "tsv"):
     return ""
+  for first, order in ((1, "LE"), (0, "BE")):  # ASCII, without a mark.
+    if len(start) > 8 and not any(start[first:64:2]):
+      return f"UTF-16. Convert it with `iconv -f UTF-16{order} -t UTF-8`"
   for sign, kind, packed in _READABLE:
     if start.startswith(sign):
       suffix = f".{packed or kind}"

@@ -9,19 +9,13 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from ila_jax import columnar, errors, jsontext
+from ila_jax import documents, errors, jsontext
 
 # Where lines, an array or objects that span lines are told apart.
 HEAD_BYTES = 1 << 20
-# (line or number, record, text, reason and detail)
-Found = tuple[int, dict[str, Any] | None, str, tuple[str, str] | None]
-_BETWEEN = re.compile(r"[ \t\r\n,:]*")
+Found = documents.Found
 _SPACES = b" \t\r\n\x1e"
-# A list below these, or below the only key, holds a file's records.
-_TABLES = ("data", "rows", "records", "examples", "items", "train", "entries")
-_CONVERSATIONS = ("messages", "conversations", "conversation", "history")
 
 
 def read(
@@ -120,7 +114,7 @@ def _lines(
         yield found
     is_first = False
   if pending:
-    yield from _document(pending, name, announce)
+    yield from _only(pending, name, announce)
 
 
 def _bounded_lines(
@@ -182,83 +176,15 @@ def _values(
     else:
       yield bounded(found)
   if pending:
-    yield from _document(pending, name, announce)
+    yield from _only(pending, name, announce)
 
 
-def _document(
-  only: Found, name: str, announce: Callable[[str], object]
+def _only(
+  found: Found, name: str, announce: Callable[[str], object]
 ) -> Iterator[Found]:
-  """The only value of a file: a record, or a table of them."""
-  value, text = only[1:3]
-  if value is None:
-    yield only
+  """The records of a file that has one value."""
+  if found[1] is None:
+    yield found
     return
-  key = _table_key(value)
-  if key:
-    others = ", ".join(repr(other) for other in value if other != key)
-    others = f", and not {others}" if others else ""
-    announce(f"{name}: the records are those of {key!r}{others}")
-    yield from _below(text, key, name)
-  elif rows := _by_columns(value):
-    announce(f"{name}: a table, of {len(rows):,} rows")
-    for number, cells in enumerate(rows, start=1):
-      row = columnar.to_row(cells)
-      yield number, row.record, row.text, row.problem
-  else:
-    yield bounded(only)
-
-
-def _table_key(document: dict[str, Any]) -> str:
-  """The key below which a document keeps its records; "": there is none."""
-  tables = [
-    key
-    for key, value in document.items()
-    if isinstance(value, list)
-    and value
-    and all(isinstance(item, dict) for item in value)
-  ]
-  if len(document) == 1 and tables and tables[0] not in _CONVERSATIONS:
-    return tables[0]
-  return next((key for key in _TABLES if key in tables), "")
-
-
-def _below(text: str, key: str, name: str) -> Iterator[Found]:
-  """The elements of the list below a key, each with its own text."""
-  parser = jsontext.Parser()
-  member, at = "", text.index("{") + 1
-  while True:
-    member, at = parser.parse(text, _BETWEEN.match(text, at).end())
-    start = _BETWEEN.match(text, at).end()
-    _, at = parser.parse(text, start)
-    if member == key:
-      break
-  reader = jsontext.ValueReader(
-    io.StringIO(text[start:at]), parser, name=f"{name} {key}"
-  )
-  for number, (value, raw) in enumerate(reader.elements(), start=1):
-    yield bounded((number, *jsontext.check_object(parser, value, raw)))
-
-
-def _by_columns(document: dict[str, Any]) -> list[dict[str, Any]]:
-  """The rows of a table that pandas or `datasets` wrote; []: it is none."""
-  names, data = document.get("columns"), document.get("data")
-  if isinstance(names, list) and isinstance(data, list):
-    return [dict(zip(map(str, names), row, strict=True)) for row in data]
-  parts = list(document.values())
-  if len(parts) < 2:
-    return []
-  if all(isinstance(part, list) for part in parts):
-    if len({len(part) for part in parts}) > 1:
-      return []
-    rows = zip(*parts, strict=True)
-    return [dict(zip(document, row, strict=True)) for row in rows]
-  if not all(isinstance(part, dict) for part in parts):
-    return []
-  inside = parts[0].keys()
-  if all(key.isdigit() for key in document):
-    return parts
-  if not all(part.keys() == inside for part in parts):
-    return []
-  if not all(key.isdigit() for key in inside):
-    return parts
-  return [{key: document[key][row] for key in document} for row in inside]
+  for row in documents.rows(found, name=name, announce=announce):
+    yield bounded(row)

@@ -24,6 +24,7 @@ MAX_DOCUMENT_BYTES = 128 << 20
 # Deeper than any record that people wrote; Python's recursion ends at 1000.
 MAX_DEPTH = 200
 TOO_LARGE = ("record too large", f"more than {MAX_RECORD_BYTES >> 20} MiB")
+_BAD_BYTE = re.compile(r"[\udc80-\udcff]")
 _SEPARATORS = " \t\r\n\x1e"
 _NOT_SPACE = re.compile(r"[ \t\r\n\x1e]*")
 _CHUNK_CHARACTERS = 1 << 20
@@ -90,16 +91,15 @@ def parse_line(
 ) -> tuple[dict[str, Any] | None, str, tuple[str, str] | None]:
   """One line of JSON: record, text, and the reason if it is not usable.
 
+  Bytes that are no UTF-8 become lone surrogates (`surrogateescape`), in record
+  and text: they matter where they are read, and `repaired` makes text of them.
+
   >>> parse_line(Parser(), b'{"a": 1e400}')
   ({'a': inf}, '{"a": 1e400}', None)
   >>> parse_line(Parser(), b"[1]")[2]
   ('not a JSON object', 'list')
   """
-  try:
-    text = raw.decode()
-  except UnicodeDecodeError as error:
-    bad = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
-    return None, "", ("invalid UTF-8", bad)
+  text = raw.decode(errors="surrogateescape")
   text = one_line(text).strip(_SEPARATORS)
   if text.endswith("},"):  # Lines that were cut out of an array.
     text = text[:-1]
@@ -130,16 +130,27 @@ def check_object(
     return None, text, parser.problem
   if _is_deep(value, text):
     return None, "", ("not JSON", "nested too deep")
-  if not text.isascii():
-    try:
-      text.encode()
-    except UnicodeEncodeError:
-      return None, "", ("invalid UTF-8", "in this element")
   if isinstance(value, list) and _is_conversation(value):
     value = {"messages": value}
   if not isinstance(value, dict):
     return None, text, ("not a JSON object", type(value).__name__)
   return value, text, None
+
+
+def repaired(text: str) -> tuple[str, str]:
+  """A text in which U+FFFD stands for bytes that are no UTF-8, and the first.
+
+  >>> repaired(b"a\\xff".decode(errors="surrogateescape"))
+  ('a\ufffd', 'byte 0xff at column 2')
+  >>> repaired("a")
+  ('a', '')
+  """
+  bad = None if text.isascii() else _BAD_BYTE.search(text)
+  if not bad:
+    return text, ""
+  first = len(text[: bad.start()].encode(errors="surrogateescape")) + 1
+  byte = ord(bad[0]) - 0xDC00
+  return _BAD_BYTE.sub("\ufffd", text), f"byte 0x{byte:02x} at column {first}"
 
 
 def _is_conversation(value: list[Any]) -> bool:

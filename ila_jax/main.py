@@ -12,7 +12,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from ila_jax import errors
+from ila_jax import command_line, errors
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Path of a config file, such as configs/quickstart.py."
@@ -193,18 +193,20 @@ def _parse_flags(argv: list[str]) -> None:
   try:
     rest = flags.FLAGS(argv)
     # A config file that cannot be loaded tells so when it is first looked at.
-    if _CONFIG.value is not None:
-      _CONFIG.value.to_dict()
+    path = command_line.config_path(argv)
+    if path is not None and getattr(_CONFIG.value, "to_dict", None) is None:
+      raise errors.InputError(
+        f"get_config() of {path} returns a {type(_CONFIG.value).__name__}; "
+        "allowed: a ConfigDict. Start from configs/quickstart.py."
+      )
     needed = (_WORKDIR,) if _STATUS.value else (_CONFIG, _WORKDIR)
     missing = [flag.name for flag in needed if flag.value is None]
-  # A locked ConfigDict reports an unknown field as an AttributeError, and the
-  # config file is the user's program: it may raise anything.
-  except Exception as error:
-    raise errors.InputError(
-      f"command line or config file: {type(error).__name__}: {error}. See "
-      "configs/common.py for every field, and python -m ila_jax --help for "
-      "the flags; run from the folder that holds configs/."
-    ) from error
+  # The config file is the user's program: it may raise anything, or end.
+  except (Exception, SystemExit) as error:
+    told = command_line.fault(error, argv)
+    if told is None:
+      raise
+    raise told from error
   _check_values()
   if missing:
     raise errors.InputError(

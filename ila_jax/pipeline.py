@@ -97,6 +97,12 @@ def run(
         f"--stages or --redo names {name!r}; allowed: "
         f"{', '.join(config_lib.STAGES)}."
       )
+  if redo and redo not in stages:
+    raise errors.InputError(
+      f"--redo={redo} throws {redo!r} away, and --stages="
+      f"{','.join(stages)} does not make it again. Add {redo} to --stages, or "
+      "leave --redo out."
+    )
   workdir = epath.Path(workdir)
   run_log.begin()
   metrics.say(f"{hardware.describe()}; folder {workdir}")

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ila_jax import errors, labels, records, sources, turns, unread
+from ila_jax import errors, jsontext, labels, records, sources, turns, unread
 from ila_jax import fields as fields_lib
 from ila_jax import rejects as rejects_lib
 
@@ -105,11 +105,16 @@ def _example(
   said = turns.to_turns(record, read, answers=answers, notes=notes)
   n_labels = labels.count(record, read.labels)
   domain = labels.domain(record, read.domain)
+  text, bad = jsontext.repaired(raw.text)
   try:
     ids = records.example_id(said), records.prompt_id(said)
     domain.encode()
   except UnicodeEncodeError as error:
+    if bad:
+      raise records.Reject("invalid UTF-8", bad) from error
     raise records.Reject("text is not Unicode", error.reason) from error
+  if bad:
+    notes.unread.add("bytes that are no UTF-8, kept as \ufffd")
   return Example(
     *ids,
     raw.source,
@@ -117,7 +122,7 @@ def _example(
     1 if n_labels is None else n_labels,
     n_labels is not None,
     domain,
-    raw.text,
+    text,
     raw.file,
     raw.line,
   )

@@ -1,7 +1,9 @@
 """Records, the turns that they become, and their ids."""
 
+import ast
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -57,6 +59,9 @@ class Reject(Exception):
 
 
 MISSING = object()
+# As NumPy prints a list of texts.
+_ARRAY = re.compile(r"""\[\s*(('[^']*'|"[^"]*")\s*)+\]""")
+_QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 _quoted = json.encoder.encode_basestring
 
 
@@ -99,6 +104,30 @@ def paths(record: Mapping[str, Any], path: str) -> list[str]:
   if "," not in path or path in record:
     return [path]
   return [part.strip() for part in path.split(",")]
+
+
+def literal(text: str) -> list[Any] | dict[str, Any] | None:
+  """The list or object that a text writes, as JSON, Python or NumPy do.
+
+  Tuples and sets become lists. None: the text writes none.
+
+  >>> literal('["a", "b"]'), literal("['a' 'b']"), literal("a, b")
+  (['a', 'b'], ['a', 'b'], None)
+  """
+  text = text.strip()
+  if text[:1] + text[-1:] not in ("[]", "{}", "()"):
+    return None
+  if _ARRAY.fullmatch(text):
+    return [single or double for single, double in _QUOTED.findall(text)]
+  for read in (json.loads, ast.literal_eval):
+    try:
+      found = read(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+      continue
+    if isinstance(found, tuple | set):
+      return list(found)
+    return found if isinstance(found, list | dict) else None
+  return None
 
 
 def _said(turn: Turn) -> str:

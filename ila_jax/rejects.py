@@ -36,6 +36,9 @@ REMEDIES = {
   "invalid UTF-8": "Save the file as UTF-8",
   "key occurs twice": "Rename one of both keys, or drop it",
   "record too large": "Split it, or leave out the field that holds a file",
+  "one record or a table by columns": (
+    "Write each record as one line of a .jsonl file"
+  ),
   "row of another width": "Quote the separators inside its cells",
   "no JSON form": "Drop the column, or save it as text or numbers",
   "a cell cannot be read": "Mend the cell, or drop its column",
@@ -62,6 +65,9 @@ REMEDIES = {
   "choices are no list of texts": _JOINED,
   "answer is none of the choices": (
     "Write the choice's label or text as the answer, or its index from 0"
+  ),
+  "answer may be an index or a choice": (
+    "Write the choice's label as the answer, as a text"
   ),
   "system is not text": "Set config.pool.fields.system to a text",
   "thought is not text": "Set config.pool.fields.thought to a text",

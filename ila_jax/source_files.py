@@ -5,6 +5,7 @@ half of a pool without knowing it.
 """
 
 import glob
+import itertools
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from ila_jax import errors, file_formats
+from ila_jax import errors, file_formats, source_paths
 
 # Extras of fsspec whose names are not those of the scheme.
 _EXTRA = {"https": "http", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
@@ -24,7 +25,6 @@ _SPLITS = {
   **dict.fromkeys(("validation", "valid", "dev", "val"), "validation"),
   **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-_PATTERN = re.compile(r"[*?\[]")
 _NAMES_TOLD = 5
 _UNKNOWN = "of no known format"
 
@@ -42,7 +42,7 @@ def find(
   (validation, test) is left out. Files that are named themselves are all read.
 
   Args:
-    spec: what the user named; `~` stands for the home folder.
+    spec: what the user named, as `source_paths.of` takes it.
     announce: gets a line of what is read and what is left out, where `spec`
       is not one file.
 
@@ -54,68 +54,53 @@ def find(
   Traceback (most recent call last):
   ila_jax.errors.InputError: config.pool.source is 'no/such.jsonl': no such ...
   """
-  path = _path(spec)
+  path = source_paths.of(spec)
   look = _remote if file_formats.is_url(path) else _local
   try:
     found = look(spec, path)
   except (OSError, ValueError) as error:
-    raise missing(spec, f"cannot be opened ({error})") from error
+    raise source_paths.missing(spec, f"cannot be opened ({error})") from error
   if isinstance(found, file_formats.DataFile):
     return [found]
   is_glob = glob.has_magic(path) and not os.path.isdir(path)
   if not is_glob:  # Which names its files itself.
     found = _without_held_out(found)
   kept = [what for _, what in found if isinstance(what, file_formats.DataFile)]
-  left_out = _left_out(found)
+  above = _above([path for path, _ in found]) if found else ""
+  left_out = _left_out(found, above)
   if not kept:
     where = "matches" if is_glob else "in this folder"
-    raise missing(spec, f"no file of a known format {where}{left_out}")
-  names = _names([file.path for file in kept])
+    raise source_paths.missing(
+      spec, f"no file of a known format {where}{left_out}"
+    )
+  names = _names([file.path for file in kept], above)
   announce(f"{spec}: reads {len(kept)} ({names}){left_out}")
   return kept
 
 
-def folder_of(spec: str) -> str:
-  """The folder from which the files of a local source are named.
-
-  >>> folder_of("no/such/*.jsonl"), folder_of("no/such.jsonl")
-  ('no/such', 'no')
-  """
-  path = _path(spec)
-  if os.path.isdir(path):
-    return path
-  fixed = path if os.path.exists(path) else _PATTERN.split(path)[0]
-  return os.path.dirname(fixed)
-
-
-def _path(spec: str) -> str:
-  """The path that a user means by `~` or `file://`; a URL as it is."""
-  return os.path.expanduser(re.sub(r"^file:(//)?(?=/)", "", spec))
-
-
-def missing(spec: str, what: str) -> errors.InputError:
-  """The error of a source that is not there."""
-  return errors.InputError(
-    f"config.pool.source is {spec!r}: {what}. Allowed: a file "
-    f"({file_formats.ALLOWED}), a glob or a folder of such files, a URL "
-    "(https://, s3://, gs://, hf://datasets/ORG/NAME), tfds:NAME/SPLIT, "
-    "hf:NAME/SPLIT or docstrings:PACKAGE,... Correct the path."
-  )
-
-
-def _names(paths: Sequence[str]) -> str:
-  names = ", ".join(file_formats.last(path) for path in paths[:_NAMES_TOLD])
+def _names(paths: Sequence[str], above: str) -> str:
+  """The first paths, from the folder that is above all."""
+  names = ", ".join(path.removeprefix(above) for path in paths[:_NAMES_TOLD])
   more = len(paths) - _NAMES_TOLD
   return f"{names} and {more} more" if more > 0 else names
 
 
-def _left_out(found: list[_Entry]) -> str:
+def _above(paths: Sequence[str]) -> str:
+  """The folder in which all paths are, with the slash at its end."""
+  first, *others = (path.rpartition("/")[0].split("/") for path in paths)
+  for other in others:
+    pairs = zip(first, other, strict=False)
+    first = [a for a, _ in itertools.takewhile(lambda p: p[0] == p[1], pairs)]
+  return "".join(f"{folder}/" for folder in first)
+
+
+def _left_out(found: list[_Entry], above: str) -> str:
   """A clause that names what is left out, by reason; "": nothing."""
   reasons: dict[str, list[str]] = {}
   for path, what in found:
     if isinstance(what, str):
       reasons.setdefault(what, []).append(path)
-  told = [f"{len(p)} {why} ({_names(p)})" for why, p in reasons.items()]
+  told = [f"{len(p)} {why} ({_names(p, above)})" for why, p in reasons.items()]
   return f"; left out: {'; '.join(told)}" if told else ""
 
 
@@ -126,13 +111,15 @@ def _local(spec: str, path: str) -> file_formats.DataFile | list[_Entry]:
     _check_regular(path)
     found = file_formats.by_name(path) or file_formats.by_content(path)
     if not found:
-      raise missing(
+      raise source_paths.missing(
         spec, "its suffix tells no known format, and it begins like none"
       )
     return found
   if not glob.has_magic(path):
-    raise missing(spec, "no such file or folder")
-  matches = sorted(glob.glob(path, recursive=True))
+    raise source_paths.missing(spec, "no such file or folder")
+  folder = source_paths.deepest_folder(path)  # Its name is no pattern.
+  pattern = glob.escape(folder) + path[len(folder) :]
+  matches = sorted(glob.glob(pattern, recursive=True))
   return [
     (match, "folders" if os.path.isdir(match) else _look_at(match))
     for match in matches
@@ -269,7 +256,9 @@ def _file_system(url: str) -> tuple[Any, str]:
       "the file and name it."
     ) from error
   except ValueError as error:
-    raise missing(url, f"no known kind of URL ({error})") from error
+    raise source_paths.missing(
+      url, f"no known kind of URL ({error})"
+    ) from error
 
 
 def remote_signature(url: str) -> dict[str, Any]:
@@ -293,14 +282,14 @@ def _remote(spec: str, url: str) -> file_formats.DataFile | list[_Entry]:
     if named and not has_magic:
       if system.exists(path):
         return named
-      raise missing(spec, "no such file, or it cannot be reached")
+      raise source_paths.missing(spec, "no such file, or it cannot be reached")
     inside = system.glob(path) if has_magic else system.find(path)
   except errors.InputError:
     raise
   # Each file system raises what its own libraries raise.
   except Exception as error:
     cause = str(error).partition("\n")[0] or type(error).__name__
-    raise missing(spec, f"cannot be reached ({cause})") from error
+    raise source_paths.missing(spec, f"cannot be reached ({cause})") from error
   names = sorted(system.unstrip_protocol(name) for name in inside)
   beside = {file_formats.last(name) for name in names}
   return [

@@ -15,6 +15,7 @@ from etils import epath
 from ila_jax import (
   columnar,
   data_sets,
+  delimited,
   docstrings,
   errors,
   file_formats,
@@ -24,6 +25,7 @@ from ila_jax import (
   records,
   revisions,
   source_files,
+  source_paths,
 )
 
 # What reading a damaged file raises, over all formats and packings.
@@ -133,7 +135,7 @@ def signature(
   for path in filter(file_formats.is_url, paths):
     signed |= source_files.remote_signature(path)
   paths = [path for path in paths if path not in signed]
-  base = source_files.folder_of(spec)
+  base = source_paths.folder_of(spec)
   names = [path.removeprefix(base).lstrip("/") for path in paths]
   hashed = hashes.of_files(paths, workdir=workdir)
   return signed | dict(zip(names, hashed, strict=True))
@@ -202,24 +204,10 @@ def _table(
     elif file.format == "arrow":
       rows = enumerate(columnar.read_arrow(stream, name=file.path), start=1)
     else:
-      delimiter = _delimiter(file, head, announce)
-      rows = columnar.read_csv(stream, delimiter=delimiter, name=file.path)
+      rows = delimited.read(
+        stream, head, kind=file.format, name=file.path, announce=announce
+      )
     yield from _numbered(rows, file.path, file.source, announce)
-
-
-def _delimiter(
-  file: file_formats.DataFile, head: bytes, announce: _Announce
-) -> str:
-  """A tab in .tsv; in .csv what the header has, if it has no comma."""
-  header = head.partition(b"\n")[0].decode(errors="replace")
-  if file.format == "tsv":
-    return "\t"
-  if "," not in header:
-    for other, called in ((";", "semicolons"), ("\t", "tabs")):
-      if other in header:
-        announce(f"{file.path}: columns are separated by {called}")
-        return other
-  return ","
 
 
 def _array_record(path: str) -> Iterator[records.RawRecord]:

@@ -1,7 +1,7 @@
 """What a record holds and nobody reads: a closed list, and what is told.
 
-A field is read, or its name stands in the list below, or, where it holds text,
-the pool tells it once, with its share of the records.
+A field is read, or its name stands in the list below, or, where it holds
+anything, the pool tells it once, with its share of the records.
 """
 
 import collections
@@ -10,34 +10,29 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Names that say nothing of what is asked or answered. As `plain_name` spells
-# them; those that end in one of `_ENDINGS` count as well.
+# Names that say nothing of what is asked or answered, whatever they hold: ids,
+# addresses, times, licences, languages, lengths, and the like. As `plain_name`
+# spells them; those that end in one of `_ENDINGS` count as well.
 IGNORED = frozenset(
   (
-    *("id", "idx", "index", "uid", "uuid", "guid", "key", "row", "line", "no"),
-    *("number", "order", "position", "rank", "turn", "round", "name", "path"),
-    *("url", "uri", "link", "links", "href", "file", "filename", "filepath"),
-    *("source", "sources", "data_source", "dataset", "dataset_name", "origin"),
-    *("origin_dataset", "subset", "split", "config", "repo", "repository"),
-    *("date", "time", "datetime", "timestamp", "created", "created_at"),
-    *("updated", "updated_at", "create_time", "update_time", "version"),
-    *("metadata", "meta", "meta_data", "extra_info", "license"),
-    *("licence", "copyright", "hash", "sha", "sha1", "sha256", "md5", "digest"),
-    *("checksum", "fingerprint", "signature", "lang", "language", "locale"),
-    *("token_count", "tokens", "n_tokens", "num_tokens", "length", "len"),
-    *("num_turns", "n_turns", "turn_count", "word_count", "size"),
-    *("score", "scores", "rating", "ratings", "reward", "rewards", "quality"),
-    *("perplexity", "ppl", "logprob", "logprobs", "temperature", "top_p"),
-    *("model", "model_name", "model_id", "generator", "engine"),
-    *("annotator", "annotators", "annotator_id", "user_id", "worker", "status"),
-    *("finish_reason", "stop_reason", "type_id", "refusal"),
-    *("parallel_tool_calls", "tool_choice", "answer_start", "embedding"),
-    "__index_level_0__",
+    *("id", "idx", "index", "uid", "uuid", "guid", "__index_level_0__"),
+    *("url", "uri", "link", "links", "href", "filename", "filepath"),
+    *("file_name", "file_path", "data_source", "dataset", "dataset_name"),
+    *("origin_dataset", "subset", "split", "date", "time", "datetime"),
+    *("timestamp", "created", "created_at", "updated", "updated_at"),
+    *("create_time", "update_time", "version", "license", "licence"),
+    *("copyright", "hash", "sha", "sha1", "sha256", "md5", "digest"),
+    *("checksum", "fingerprint", "lang", "language", "locale"),
+    *("token_count", "n_tokens", "num_tokens", "length", "len"),
+    *("num_turns", "n_turns", "turn_count", "word_count"),
+    *("model_name", "model_id", "generator", "annotator", "annotators"),
+    *("finish_reason", "stop_reason", "type_id", "parallel_tool_calls"),
+    *("tool_choice", "answer_start"),
   )
 )
 _ENDINGS = re.compile(
   r"_(id|ids|idx|index|url|urls|uri|hash|date|timestamp|tokens|count|length|"
-  r"score|scores|rating|model|version)$"
+  r"version)$|^unnamed:_\d+$"
 )
 # A record nested deeper than that is looked at no further.
 _DEPTH = 8
@@ -71,33 +66,25 @@ def is_ignored(name: str) -> bool:
   return name in IGNORED or bool(_ENDINGS.search(name))
 
 
-def has_text(value: Any, depth: int = _DEPTH) -> bool:
-  """Whether a value is or holds text that is more than space.
-
-  >>> has_text([{"a": "b"}]), has_text([1, {"a": " "}])
-  (True, False)
-  """
+def _says(value: Any, depth: int = _DEPTH) -> bool:
+  """Whether what nobody reads may matter: all that is not empty or ignored."""
   if isinstance(value, str):
     return bool(value.strip())
-  if depth and isinstance(value, Mapping):
-    return any(has_text(item, depth - 1) for item in value.values())
-  if depth and isinstance(value, list):
-    return any(has_text(item, depth - 1) for item in value)
-  return False
-
-
-def _says(value: Any) -> bool:
-  """Whether what nobody reads may matter: all but a number says something."""
-  is_switch = isinstance(value, bool)
-  is_list = isinstance(value, list) and any(item is not None for item in value)
-  return is_switch or is_list or has_text(value)
+  if isinstance(value, Mapping):
+    return depth > 0 and any(
+      not is_ignored(name) and _says(item, depth - 1)
+      for name, item in value.items()
+    )
+  if isinstance(value, list):
+    return depth > 0 and any(_says(item, depth - 1) for item in value)
+  return value is not None
 
 
 class Notes:
   """What one record held beside that which was read of it.
 
   Attributes:
-    unread: fields with text that nothing reads, and what else is left out.
+    unread: fields that nothing reads, and what else is left out.
     weights: fields that say which answers are learnt.
   """
 
@@ -108,12 +95,15 @@ class Notes:
   def leave(
     self, holder: Mapping[str, Any], names: Iterable[str], prefix: str = ""
   ) -> None:
-    """Notes those of the fields `names` that hold text, switches or lists.
+    """Notes those of the fields `names` that hold anything.
+
+    Objects that hold nothing but names of the closed list hold nothing.
 
     >>> notes = Notes()
-    >>> notes.leave({"context": "x", "k": 1, "on": [0]}, ["context", "k", "on"])
+    >>> held = {"context": " ", "k": 0, "meta": {"id": "x"}}
+    >>> notes.leave(held, held)
     >>> sorted(notes.unread)
-    ['context', 'on']
+    ['k']
     """
     self.unread.update(prefix + n for n in names if _says(holder[n]))
 

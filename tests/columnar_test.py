@@ -180,54 +180,20 @@ def test_an_arrow_stream_that_was_cut_between_messages(tmp_path):
     list(columnar.read_arrow(stream, name="a.arrow"))
 
 
-def csv_rows(text, delimiter=","):
-  stream = io.BytesIO(text if isinstance(text, bytes) else text.encode())
-  return list(columnar.read_csv(stream, delimiter=delimiter, name="a.csv"))
-
-
-def test_csv():
-  text = '\ufeffa,b\r\n"x\r\ny, ""z""",007\r\n\r\n,\r\n'
-  found = csv_rows(text)
-  assert [(line, row.record) for line, row in found] == [
-    (2, {"a": 'x\r\ny, "z"', "b": "007"}),
-    (5, {"a": "", "b": ""}),
-  ]
-  assert csv_rows("a\tb\nx,y\tz\n", "\t")[0][1].record == {"a": "x,y", "b": "z"}
-  assert csv_rows("") == csv_rows("a,b\n") == []
-
-
-def test_csv_rows_that_are_damaged():
-  (_, wide), (_, fine), (line, latin) = csv_rows(b"a,b\n1,2,3\n1,2\n\xe9,2\n")
-  assert wide.problem == (
-    "row of another width",
-    "3 cells, and 2 columns are named",
-  )
-  assert fine.record == {"a": "1", "b": "2"}
-  assert line == 4 and latin.record == {"b": "2"}
-  assert latin.lost == (("a", "bytes that are no UTF-8"),)
-  with pytest.raises(errors.InputError, match=r"a\.csv line 3: unexpected end"):
-    csv_rows('a,b\n1,2\n"1,2\n')
-
-
-def test_a_csv_cell_may_be_long():
-  long = "x" * 200_000  # Python's reader refuses more than 131,072.
-  assert csv_rows(f"a,b\n{long},y\n")[0][1].record == {"a": long, "b": "y"}
-
-
-def test_the_delimiter_is_that_of_the_header(tmp_path):
-  path = tmp_path / "a.csv"
-  path.write_text("prompt;response\nq, r;a, b\n")
-  used, _, said = read(path)
-  assert [turn.text for turn in used[0].turns] == ["q, r", "a, b"]
-  assert f"{path}: columns are separated by semicolons" in said
-
-
-def test_a_csv_line_without_end_is_no_text(monkeypatch):
-  monkeypatch.setattr(jsontext, "MAX_RECORD_BYTES", 1000)
-  with pytest.raises(errors.InputError, match=r"a\.csv line 2: more than"):
-    csv_rows("a,b\n" + "x" * 2000)
-
-
 def test_what_is_left_out_is_told_where_the_pool_is_limited(file):
   _, _, said = read(file, limit=1)
   assert any("of column 'image' left out" in line for line in said)
+
+
+def test_only_what_is_read_of_a_list_must_be_text(tmp_path):
+  path = tmp_path / "a.parquet"
+  values = pa.array([b"a", b"\xff", b"\xff", b"b"], pa.binary())
+  texts = pa.Array.from_buffers(pa.utf8(), 4, values.buffers())
+  answers = pa.ListArray.from_arrays(pa.array([0, 2, 4], pa.int32()), texts)
+  scores = pa.StructArray.from_arrays([answers, pa.array([1, 2])], ["t", "n"])
+  table = {"question": ["q", "r"], "answers": answers, "more": scores}
+  parquet.write_table(pa.table(table), path)
+  (used,), (reject,), _ = read(path)
+  assert [turn.text for turn in used.turns] == ["q", "a"]
+  assert json.loads(used.record_json)["more"] == {"t": ["a", "\ufffd"], "n": 1}
+  assert (reject.line, reject.reason) == (2, "invalid UTF-8")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ila_jax import errors, fields, records
+from ila_jax import errors, fields, records, unread
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,22 @@ from ila_jax import errors, fields, records
     (
       {"question": "q", "choices": {"text": []}, "answerKey": "A"},
       {"prompt": "question", "choices": "choices", "response": "answerKey"},
+    ),
+    (
+      {"question": "q", "opa": "a", "opb": "b", "cop": 0, "exp": "x"},
+      {"prompt": "question", "choices": "opa, opb", "response": "cop"},
+    ),
+    (
+      {"ctx_a": "c", "ctx": "c", "endings": ["a", "b"], "label": "1"},
+      {"prompt": "ctx", "choices": "endings", "response": "label"},
+    ),
+    (
+      {"sentence": "s", "option1": "a", "option2": "b", "answer": "1"},
+      {
+        "prompt": "sentence",
+        "choices": "option1, option2",
+        "response": "answer",
+      },
     ),
     (
       {"inputs": "a", "targets": "b"},
@@ -138,6 +154,8 @@ def test_detect(record, expected):
     {"turns": ["Name a fruit.", "And another?"]},
     {"instruction": "x", "input": "y"},
     {"turn_1": "x"},
+    {"ctx": "x", "label": 1},
+    {"question": "x", "label": 1},
   ],
 )
 def test_detect_unknown(record):
@@ -177,6 +195,37 @@ def test_left_are_the_fields_that_nobody_reads():
 
 def test_names_that_may_hold_a_text_are_told():
   record = {"prompt": 0, "response": 0, "id": 0, "metadata": 0}
-  record |= {"object": 0, "info": 0, "author": 0}
+  record |= {"object": 0, "info": 0, "author": 0, "source": 0, "score": 0}
+  record |= {"Unnamed: 0": 0, "created_at": 0, "n_tokens": 0, "license": 0}
   read = fields.Fields(prompt="prompt", response="response")
-  assert fields.left(record, read) == ("object", "info", "author")
+  names = ("metadata", "object", "info", "author", "source", "score")
+  assert fields.left(record, read) == names
+
+
+@pytest.mark.parametrize(
+  ("value", "is_told"),
+  [
+    ("text", True),
+    ({"note": {"of": ["text"]}}, True),
+    (0, True),
+    ([0.5], True),
+    (False, True),
+    ({"id": "x", "url": "y", "inside": [{"language": "en"}]}, False),
+    ({"note": " ", "score": None}, False),
+    (" ", False),
+    ([None, ""], False),
+  ],
+)
+def test_what_nobody_reads_is_told_where_it_holds_something(value, is_told):
+  notes = unread.Notes()
+  notes.leave({"metadata": value}, ["metadata"])
+  assert bool(notes.unread) == is_told
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "", None, [], [" "], {}])
+def test_what_is_blank_makes_no_shape(blank):
+  record = {"instruction": "i", "output": blank, "response": "r"}
+  read = fields.detect(record)
+  assert (read.prompt, read.response) == ("instruction", "response")
+  record = {"messages": blank, "question": "q", "answer": "a"}
+  assert fields.detect(record).prompt == "question"

@@ -61,7 +61,7 @@ def _data_files(folder: pathlib.Path) -> None:
     "lists.json": "[[1], [2]]",
     "python.jsonl": "{'prompt': 'q', 'response': 'a'}\n" * 9,
     "nan.jsonl": '{"prompt": NaN}\n' * 9,
-    "quotes.csv": 'prompt,response\n"a,b\n' * 9,
+    "quotes.csv": 'prompt,response\n"x, y",z\n' * 9 + '"a" b,c,d\n',
     "wide.csv": "prompt,response\n1,2,3\n" * 2,
     "page.jsonl": "<!DOCTYPE html>\n<p>Sign in",
     "lfs.parquet": "version https://git-lfs.github.com/spec/v1\n",

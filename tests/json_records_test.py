@@ -53,6 +53,20 @@ LAYOUTS = {
     }
   ),
   "index": json.dumps({str(i): record for i, record in enumerate(RECORDS)}),
+  "below data, by split": json.dumps(
+    {"data": {"train": RECORDS, "test": RECORDS[:2]}}
+  ),
+  "below data, by columns": json.dumps(
+    {"Data": {k: [r[k] for r in RECORDS] for k in RECORDS[0]}}
+  ),
+  "the only list": json.dumps({"about": "x", "samples": RECORDS}),
+  "columns by names of rows": json.dumps(
+    {
+      key: {f"id{i}": record[key] for i, record in enumerate(RECORDS)}
+      for key in RECORDS[0]
+    }
+  ),
+  "table": json.dumps({"schema": {"fields": []}, "data": RECORDS}),
   "named rows": json.dumps({f"id{i}": r for i, r in enumerate(RECORDS)}),
   "columns": json.dumps(
     {
@@ -87,6 +101,12 @@ def test_what_is_read_of_a_document_is_told():
   assert said == ["a.json: a table, of 30 rows"]
 
 
+SAID = [
+  {"role": "user", "content": "q"},
+  {"role": "assistant", "content": "a"},
+]
+
+
 @pytest.mark.parametrize(
   "record",
   [
@@ -94,6 +114,17 @@ def test_what_is_read_of_a_document_is_told():
     {"prompt": "q", "response": "a", "tags": ["x"]},
     {"prompt": "q", "response": "a"},
     {"instruction": "q", "turns": [{"a": 1}]},
+    {"chosen": SAID, "rejected": SAID},
+    {"messages": SAID, "tools": [{"name": "f"}, {"name": "g"}]},
+    {"items": SAID, "system": "s"},
+    {"data": SAID},
+    {"dialogue": ["q", "a"]},
+    {"dialogue": [{"speaker": "user", "text": "q"}]},
+    {"data": {"messages": SAID}},
+    {"prompt": {"text": "q"}, "response": {"text": "a"}},
+    {"prompt": SAID[:1], "chosen": SAID[1:], "rejected": SAID[1:]},
+    {"prompt": "q", "response": "a", "data": {"x": [1, 2]}},
+    {"prompt": ["q", "r"], "response": ["a"]},
     {},
   ],
 )
@@ -101,6 +132,48 @@ def test_one_record_is_no_table(record):
   assert read(json.dumps(record)) == [(1, record, json.dumps(record), None)]
   pretty = json.dumps(record, indent=1)
   assert [found[1] for found in read(pretty)] == [record]
+
+
+@pytest.mark.parametrize(
+  ("document", "expected"),
+  [
+    ({"text": ["a", "b"]}, [{"text": "a"}, {"text": "b"}]),
+    ({"text": {"0": "a", "1": "b"}}, [{"text": "a"}, {"text": "b"}]),
+    (
+      {"q": {"0": 1}, "a": {"1": 2}},
+      [{"q": 1, "a": None}, {"q": None, "a": 2}],
+    ),
+    (
+      {
+        "x": {"prompt": "q", "answer": "a"},
+        "y": {"prompt": "r", "output": "b"},
+      },
+      [{"prompt": "q", "answer": "a"}, {"prompt": "r", "output": "b"}],
+    ),
+    ({"messages": [SAID, SAID]}, [{"messages": SAID}, {"messages": SAID}]),
+    (
+      {"chosen": [SAID, SAID], "score": [1, 2]},
+      [{"chosen": SAID, "score": 1}, {"chosen": SAID, "score": 2}],
+    ),
+  ],
+)
+def test_tables_as_pandas_writes_them(document, expected):
+  assert [record for _, record, _, _ in read(json.dumps(document))] == expected
+
+
+def test_tables_that_are_not_sure_are_named():
+  said = {"dialogue": ["q", "a"], "topics": ["x", "y"]}
+  ((_, record, _, problem),) = read(json.dumps(said))
+  assert record is None
+  assert problem == ("one record or a table by columns", "dialogue, topics")
+  splits = {"test": RECORDS, "validation": RECORDS}
+  for document in (splits, {"data": splits}):
+    with pytest.raises(errors.InputError, match="several lists of records: te"):
+      read(json.dumps(document))
+  fine, ragged = read('{"columns": ["a", "b"], "data": [[1, 2], [3]]}')
+  assert fine[1] == {"a": 1, "b": 2}
+  said = ("row of another width", "1 cells, and 2 columns are named")
+  assert ragged[3] == said
 
 
 def test_the_text_below_a_key_is_kept():

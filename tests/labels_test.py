@@ -23,6 +23,48 @@ from ila_jax import labels, records
     ('["math", "code"]', 2),
     ("['math', 'code']", 2),
     ("[not a list", 1),
+    # As JSON, Python and NumPy write them; and in words.
+    ('{"math": 1, "code": true, "law": 0}', 2),
+    ("{'math', 'code'}", 2),
+    ("('math', 'code')", 2),
+    ("['math' 'code'\n 'law']", 3),
+    ("[math, code]", 2),
+    ('["math", ["code", "law"]]', 3),
+    ("math、code、law", 3),
+    ("math，code；law", 3),
+    ("math / code", 2),
+    ("I/O, files", 2),
+    ("math\ncode\r\n", 2),
+    ("- math\n- code", 2),
+    ("1. math\n2. code\n3. law", 3),
+    ("#math #code", 2),
+    ("#math#code", 2),
+    ("<python><list>", 2),
+    ("linear algebra", 1),
+    ("Math, math,  MATH ", 1),
+    (["Math", "math ", "linear  algebra", "Linear algebra"], 2),
+    ([{"name": "math"}, {"name": "code", "score": 0.5}, {"name": "Math"}], 2),
+    ([{"label": "math"}, {"label": "code"}], 2),
+    ([{"id": 7}, {"id": 8}], 2),
+    ([{"math": 0.5}, {"code": 1}], 2),
+    ({"name": "math", "level": 3}, 1),
+    ({"name": "math", "level": "high"}, 1),
+    ({"math": True, "code": False}, 1),
+    ([1, "1", 1.0, 2], 2),
+    ([0, 1, 0, 1, 0], 2),
+    ([True, False, True], 2),
+    ([[0, 1], [2]], 3),
+    (["math", "none", "N/A"], 1),
+    ("007", 7),
+    ([0, 0, 0], None),
+    ("{}", None),
+    ("[]", None),
+    ("none", None),
+    ("N/A", None),
+    ("-", None),
+    ("null", None),
+    ("NaN", None),
+    ({"math": 0, "code": None}, None),
     # None of these names a label: K is 1, and the report says so.
     (None, None),
     ([], None),
@@ -38,7 +80,14 @@ def test_n_labels(value, expected):
 
 
 @pytest.mark.parametrize(
-  "value", [-1, 1.5, True, float("inf"), float("nan"), 10**30]
+  "value",
+  [
+    *(-1, 1.5, True, float("inf"), float("nan"), 10**30),
+    *("-1", "1.5", "1e3", [0.25, 0.75]),
+    # The same keys in every record would be a silent constant.
+    *({"ability": ["math"], "topic": ["code"]}, {"a": "x", "b": "y"}),
+    *([{"a": "x", "b": "y"}], '{"a": ["x"], "b": ["y"]}'),
+  ],
 )
 def test_n_labels_rejects(value):
   with pytest.raises(records.Reject, match="neither a list nor a count"):

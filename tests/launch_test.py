@@ -1,6 +1,7 @@
 """What can be launched is launched: scripts dry, the notebook for real."""
 
 import importlib.util
+import io
 import os
 import pathlib
 import re
@@ -9,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import urllib.request
 
 import numpy as np
 import pytest
@@ -243,23 +245,45 @@ def test_notebook_has_one_field_and_keeps_the_device(tmp_path):
   assert "JAX_PLATFORMS" not in whole
   # The cell that installs, away from a checkout, with nothing but a record.
   program = sources[2].replace("%cd ila_jax", "")
+  sessions = (
+    b'[{"path": "fileId=https%3A//github.com/me/it/blob/main/x.ipynb"}]'
+  )
   for found, extra in (("cuda12", "cuda12"), ("", "tpu"), ("", "")):
-    said = []
+    said, asked = [], []
 
     def run(command, *, said=said, extra=extra, **_):
       said.append(command)
       return subprocess.CompletedProcess(command, 0, stdout=f"{extra}\n")
 
-    names = {"pool": "docstrings:json", "input": lambda text: "git@here:x"}
+    def urlopen(url, *, asked=asked):
+      asked.append(url)
+      return io.BytesIO(sessions)
+
     with pytest.MonkeyPatch.context() as patch:
       patch.chdir(tmp_path)
+      patch.setenv("COLAB_JUPYTER_IP", "172.28.0.12")
+      patch.setenv("KMP_TARGET_PORT", "9000")
       patch.setattr(subprocess, "run", run)
+      patch.setattr(urllib.request, "urlopen", urlopen)
       patch.setattr(
         importlib.util, "find_spec", lambda name, f=found: f and f in name
       )
-      exec(compile(program, "cell", "exec"), names)
-    assert said[0][:2] == ["git", "clone"] and "git@here:x" in said[0]
+      exec(compile(program, "cell", "exec"), {"pool": "docstrings:json"})
+    assert asked == ["http://172.28.0.12:9000/api/sessions"]
+    assert said[0] == [
+      *("git", "clone", "--depth=1", "https://github.com/me/it", "ila_jax")
+    ]
     assert said[-1][-1] == (f".[{extra}]" if extra else ".")
+
+
+def test_notebook_says_what_to_do_where_it_has_no_repository(
+  tmp_path, monkeypatch
+):
+  program = _notebook().cells[2].source.replace("%cd ila_jax", "")
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.delenv("COLAB_JUPYTER_IP", raising=False)
+  with pytest.raises(SystemExit, match="git clone ADDRESS ila_jax"):
+    exec(compile(program, "cell", "exec"), {"pool": "docstrings:json"})
 
 
 def test_setup_has_the_extras_that_are_asked_for(monkeypatch):
@@ -306,13 +330,17 @@ def test_the_readme_s_command_for_a_model_takes_two_thousand_records(tmp_path):
   assert lines[1] == "[pool]"
 
 
-def test_the_quickstart_takes_as_few_records_as_the_readme_says():
+def test_the_quickstart_takes_as_few_records_as_the_readme_says(capsys):
   readme = (CHECKOUT / "README.md").read_text()
-  (least,) = re.findall(r"of (\d+) usable records", readme)
+  (least,) = re.findall(r"of ([\d,]+) usable records or more", readme)
+  least = int(least.replace(",", ""))
   config = config_lib.parse(quickstart.get_config())
-  pool_size.check(config, np.full(int(least), 50))
+  pool_size.check(config, np.full(least, 50))
+  assert "warning" not in capsys.readouterr().err
+  pool_size.check(config, np.full(900, 50))
+  assert "warning: of 900 usable examples" in capsys.readouterr().err
   with pytest.raises(errors.InputError, match=r"804 usable"):
-    pool_size.check(config, np.full(int(least) - 1, 50))
+    pool_size.check(config, np.full(804, 50))
 
 
 def test_the_constraints_pin_what_is_required_to_versions_that_are_allowed():

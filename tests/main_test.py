@@ -1,13 +1,16 @@
 """The command line: paths are those that a shell would have made."""
 
 import errno
+import json
 import os
+import pathlib
 import signal
+import subprocess
 import sys
 
 import pytest
 
-from ila_jax import errors, interrupts, main, pipeline
+from ila_jax import command_line, errors, interrupts, main, pipeline
 
 
 # Of ml_collections, which loads the config file so.
@@ -64,3 +67,104 @@ def test_the_status_tells_what_to_do(error, status, said):
   assert found == status
   assert (message is None) == (said is None)
   assert said is None or said in message
+
+
+CONFIGS = {
+  "syntax.py": ("x = 1\ndef get_config(:\n", "syntax.py line 2: SyntaxError"),
+  "zero.py": (
+    "def get_config():\n  return 1 / 0\n",
+    "zero.py line 2: ZeroDivisionError: division by zero. Correct",
+  ),
+  "value.py": (
+    "def get_config():\n  raise ValueError('mine\\nmore')\n",
+    "value.py line 2: ValueError: mine. Correct the config file",
+  ),
+  "none.py": ("x = 1\n", "none.py has no function get_config()"),
+  "field.py": (
+    "from configs import quickstart\n\n\ndef get_config():\n"
+    "  config = quickstart.get_config()\n  config.pool.sorce = 1\n",
+    'field.py line 6: AttributeError: Key "sorce" does not exist and cannot '
+    "be added since the config is locked. Correct",
+  ),
+  "library.py": ("import no_such_library\n", "library.py line 1: ModuleNotF"),
+  "exit.py": (
+    "import sys\n\n\ndef get_config():\n  sys.exit(0)\n",
+    "exit.py line 5: SystemExit: 0",
+  ),
+  "dict.py": (
+    "def get_config():\n  return {}\n",
+    "dict.py returns a dict; allowed: a ConfigDict",
+  ),
+  "nothing.py": ("def get_config():\n  pass\n", "returns a NoneType; allowed"),
+  "config.json": ("{}", "config.json has no function get_config()"),
+}
+FLAGS = {
+  "--config.pool.sorce=x": "--config.pool.sorce: no such field; did you mean "
+  "source?",
+  "--config.nosuch.field=x": "--config.nosuch.field: no such field. python -m",
+  "--config.pool=x": "--config.pool is 'x'; allowed: no value, for it is a sec",
+  "--config.pool.limit=3.5": "--config.pool.limit is '3.5'; allowed: a whole n",
+  "--config.score.epochs=a": "--config.score.epochs is 'a'; allowed: a number",
+  "--config.train.remat=maybe": "is 'maybe'; allowed: true or false",
+  "--stage=pool": "--stage is no flag; did you mean --stages?",
+  "--nothing": "--nothing is no flag. python -m ila_jax --help has the flags",
+  "--workdir": "--workdir has no value",
+  "--redo=pool --stages=embed,score": "Add pool to --stages, or leave --redo",
+}
+COMMANDS = {
+  "--config={}/gone.py": "gone.py: no such file from",
+  "--config={}": ": a folder. Allowed: a Python file",
+  "--config=": "--config is empty: a shell variable that is not set?",
+  "--config.seed=1": "--config.seed needs a config file. Set --config",
+  "--workdir={}/x": "--config is not set",
+  **{
+    f"--config={{}}/{name} --workdir={{}}/x": said
+    for name, (_, said) in CONFIGS.items()
+  },
+  **{
+    f"--config configs/quickstart.py --workdir={{}}/x {flag}": said
+    for flag, said in FLAGS.items()
+  },
+}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+  """Runs all of COMMANDS; what became of each."""
+  folder = tmp_path_factory.mktemp("configs")
+  for name, (text, _) in CONFIGS.items():
+    (folder / name).write_text(text)
+  commands = {
+    command: command.replace("{}", str(folder)).split() for command in COMMANDS
+  }
+  done = subprocess.run(
+    [sys.executable, "-m", "tests.forked_runs"],
+    input=json.dumps(commands),
+    stdout=subprocess.PIPE,
+    text=True,
+    check=True,
+    cwd=pathlib.Path(__file__).resolve().parent.parent,
+  )
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_wrong_is_said_in_the_words_of_the_user(ended, command):
+  said = ended[command]["stderr"]
+  assert ended[command]["status"] == 2, said
+  assert COMMANDS[command] in said
+  assert len(said.splitlines()) <= 2
+
+
+def test_a_fault_of_this_package_stays_a_traceback():
+  package = pathlib.Path(command_line.__file__).parent
+  config = package.parent / "configs/quickstart.py"
+  found = []
+  for file in (package / "hashes.py", config):
+    try:
+      exec(compile("raise KeyError('x')", file, "exec"))
+    except KeyError as error:
+      found.append(command_line.fault(error, [f"--config={config}"]))
+  ours, users = found
+  assert ours is None
+  assert f"{config} line 1: KeyError: 'x'" in str(users)

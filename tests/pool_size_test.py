@@ -3,6 +3,7 @@
 import re
 import shlex
 
+import numpy as np
 import pytest
 from etils import epath
 
@@ -130,3 +131,45 @@ def test_the_offered_flags_run(tmp_path, unit):
       message = str(error)
   assert attempt == 1
   assert re.search(r"pool\.dev_examples=6 ", message)
+
+
+@pytest.mark.parametrize(
+  ("size", "changes", "expected"),
+  [
+    (
+      900,
+      {"pool__dev_examples": 300, "score__reference_examples": 500},
+      "10 are chosen from 100, and no scaling law is fitted "
+      "(config.scaling.sizes is 150). More is left with "
+      "--config.pool.dev_examples=90 --config.score.reference_examples=90",
+    ),
+    (2000, {"pool__dev_examples": 300, "score__reference_examples": 500}, ""),
+    (
+      150,
+      {"pool__dev_examples": 10, "score__reference_examples": 10},
+      '--config.scaling.sizes="(30,)"',
+    ),
+    (
+      100,
+      {"select__unit": "examples", "select__budget": 29, "pool__limit": 100},
+      "29 are chosen from 80. More is left with a higher --config.pool.limit",
+    ),
+    (100, {"select__unit": "examples", "select__budget": 30}, ""),
+  ],
+)
+def test_a_pool_that_leaves_little_is_told_of(capsys, size, changes, expected):
+  has_law = "score__reference_examples" in changes
+  settings = {
+    "pool__dev_examples": 10,
+    "score__reference_examples": 10,
+    "score__reference_seeds": (0,),
+    "select__unit": "fraction",
+    "select__budget": 0.1,
+    "scaling__sizes": (150,),
+    "scaling__subsets": 8 * has_law,
+    "scaling__held_out": 3 * has_law,
+  }
+  config = tiny.config("a.jsonl", **settings | changes)
+  pool_size.check(config, np.full(size, 20))
+  said = capsys.readouterr().err
+  assert expected in said and bool(said) == bool(expected)

@@ -37,7 +37,8 @@ def test_an_example(tmp_path):
   assert (used.n_labels, used.has_labels, used.domain) == (2, True, "a")
   assert (used.source, used.file, used.line) == ("sums", path, 2)
   assert announced == [
-    "sums: prompt = question, response = answer, labels = t, domain = t"
+    "sums: prompt = question, response = answer, labels = t, domain = t",
+    "sums: not read: `n`",
   ]
 
 
@@ -344,3 +345,32 @@ def test_all_real_pools(shared):
   assert rejected["math_train_prompts"] == {"empty response": 4}
   # 28 within the file, and one that is in the English file too.
   assert rejected["alpaca_zh_20k"] == {"empty response": 11, "duplicate": 29}
+
+
+@pytest.mark.parametrize("layout", ["lines", "array"])
+def test_only_what_is_read_must_be_text(tmp_path, layout):
+  """A broken byte costs a record where it is read, and no other."""
+  lines = [
+    b'{"question": "q", "answers": ["a", "\xff"]}',
+    b'{"question": "r", "answers": ["b"], "note": "caf\xe9"}',
+    b'{"question": "s", "answers": ["\xff", "b"]}',
+    b'{"question": "\xff", "answers": ["b"]}',
+  ]
+  path = tmp_path / "a.json"
+  path.write_bytes(
+    b"\n".join(lines) if layout == "lines" else b"[" + b",".join(lines) + b"]"
+  )
+  announced = []
+  used, rejected = read(str(path), announce=announced.append)
+  assert [[turn.text for turn in e.turns] for e in used] == [
+    ["q", "a"],
+    ["r", "b"],
+  ]
+  assert used[1].record_json == lines[1].decode(errors="replace")
+  assert [(r.line, r.reason) for r in rejected] == [
+    (3, "invalid UTF-8"),
+    (4, "invalid UTF-8"),
+  ]
+  assert rejected[0].detail == "byte 0xff at column 32"
+  kept = "a: not read: all of `answers` but one, bytes that are no UTF-8, kept "
+  assert announced[1].startswith(kept)

@@ -40,7 +40,7 @@ def test_what_is_left_out_of_a_folder_is_named(tmp_path):
   names, said = find(tmp_path)
   assert names == ["B.JSONL", "a.jsonl", "part-00000", "sub/c.csv"]
   assert said == (
-    f"{tmp_path}: reads 4 (B.JSONL, a.jsonl, part-00000, c.csv); left out: "
+    f"{tmp_path}: reads 4 (B.JSONL, a.jsonl, part-00000, sub/c.csv); left out: "
     "1 hidden (.d.jsonl); 10 of no known format (LICENSE, _SUCCESS, e.zip, "
     "picture0.png, picture1.png and 5 more)"
   )
@@ -70,8 +70,7 @@ def test_held_out_splits_are_left_out(tmp_path, train, held_out):
   make(tmp_path, train, held_out, "other.jsonl")
   names, said = find(tmp_path)
   assert held_out not in names and {train, "other.jsonl"} <= set(names)
-  name = held_out.rpartition("/")[2]
-  assert f"beside one to train on ({name})" in said
+  assert f"beside one to train on ({held_out})" in said
   # Who names it means it.
   assert find(tmp_path / held_out)[0]
   assert len(find(tmp_path / "**" / "*.*")[0]) == 3
@@ -113,7 +112,7 @@ def test_links(tmp_path):
   (tmp_path / "b").symlink_to(tmp_path / "a")
   names, said = find(tmp_path)
   assert names == ["a/x.jsonl", "b/x.jsonl"]
-  assert "2 links to a folder above (loop, loop)" in said
+  assert "2 links to a folder above (a/loop, b/loop)" in said
   (tmp_path / "c.jsonl").symlink_to("gone.jsonl")
   message = r"c\.jsonl, a link to gone\.jsonl, cannot be opened"
   for spec in (tmp_path, tmp_path / "c.jsonl", tmp_path / "*.jsonl"):
@@ -151,6 +150,47 @@ def test_the_home_folder_and_file_urls(tmp_path, monkeypatch):
     ]
 
 
+def test_paths_as_users_write_them(tmp_path, monkeypatch):
+  monkeypatch.setenv("DATA", str(tmp_path))
+  names = ("a b.jsonl", "a#1.jsonl", "a?.jsonl", "a*.jsonl", "a$b.jsonl")
+  make(tmp_path, *names, "x[1]/a.jsonl", "x1/b.jsonl", "c%20d.jsonl")
+  for spec, name in {
+    f"file://{tmp_path}/a%20b.jsonl": "a b.jsonl",
+    f"file://localhost{tmp_path}/a%231.jsonl": "a#1.jsonl",
+    f"file:{tmp_path}/c%20d.jsonl": "c%20d.jsonl",
+    **{f"{tmp_path}/{name}": name for name in names},
+    "$DATA/a b.jsonl": "a b.jsonl",
+    "${DATA}/a#1.jsonl": "a#1.jsonl",
+    f"{tmp_path}/x[1]/*.jsonl": "x[1]/a.jsonl",
+    f"{tmp_path}/x[12]/*.jsonl": "x1/b.jsonl",
+  }.items():
+    (found,) = source_files.find(spec)
+    assert found.path == f"{tmp_path}/{name}"
+    assert len(list(sources.open_source(spec))) == 1
+    (signed,) = sources.signature(spec)
+    assert signed == (name if name == "x1/b.jsonl" else os.path.basename(name))
+
+
+@pytest.mark.parametrize(
+  ("spec", "message"),
+  [
+    ("file://host/a.jsonl", "a file of the host 'host'; write file:///PATH"),
+    ("$NO_SUCH/a.jsonl", r"the variable \$NO_SUCH is not set"),
+    ("file:///no/a%20b.jsonl", "no such file or folder"),
+  ],
+)
+def test_paths_that_lead_nowhere(spec, message):
+  with pytest.raises(errors.InputError, match=message):
+    source_files.find(spec)
+
+
+def test_files_of_one_name_are_told_apart(tmp_path):
+  make(tmp_path, "2023/part-0.jsonl", "2024/part-0.jsonl")
+  said = find(tmp_path)[1]
+  assert said.endswith("reads 2 (2023/part-0.jsonl, 2024/part-0.jsonl)")
+  assert find(tmp_path / "*" / "*.jsonl")[1].endswith(said[-42:])
+
+
 @pytest.mark.parametrize(
   ("content", "message"),
   [
@@ -159,6 +199,7 @@ def test_the_home_folder_and_file_urls(tmp_path, monkeypatch):
     (b"%PDF-1.7", "a PDF"),
     (b"<!DOCTYPE html>\n<title>Sign in</title>", "a web page. Download"),
     ('{"a": 1}'.encode("utf-16"), "UTF-16. Convert it with `iconv"),
+    ('{"a": 1}'.encode("utf-16-le"), "UTF-16. Convert .* UTF-16LE"),
     (b"\x1f\x8b\x08\x00", r"the format \.gz\. Let its name end in \.gz"),
     (b"PAR1....", r"the format \.parquet"),
     (b'{"a": 1}\n\0\0\0\0', "binary: it has zero bytes"),
@@ -196,7 +237,7 @@ def test_urls(memory):
   assert [raw.record for raw in found] == [record, record]
   assert [raw.source for raw in found] == ["a", "train"]
   assert "1 of no known format (README.md)" in said[0]
-  assert "beside one to train on (test.jsonl)" in said[0]
+  assert "beside one to train on (data/test.jsonl)" in said[0]
   assert len(list(sources.open_source(f"{memory}/data/*.jsonl"))) == 2
   with pytest.raises(errors.InputError, match="no such file"):
     list(sources.open_source(f"{memory}/none.jsonl"))

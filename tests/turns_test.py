@@ -472,7 +472,7 @@ def test_input_is_kept(text):
     ({"prompt": "a", "response": {"x": "b"}}, "response is not text"),
     ({"prompt": ["a", "b"], "response": "c"}, "prompt is a list of texts"),
     ({"question": "a", "choices": ["b"], "answer": 3}, "none of the choices"),
-    ({"question": "a", "choices": ["b"], "answer": "0"}, "none of the choices"),
+    ({"question": "a", "choices": ["b"], "answer": "2"}, "none of the choices"),
     ({"question": "a", "answers": [{"x": "b"}]}, "message has no role"),
     ({"question": "a", "choices": "b or c", "answer": "b"}, "no list of texts"),
     (
@@ -633,7 +633,7 @@ def test_the_rule_for_several_answers():
 UNREAD = {
   "a text field": (
     {"prompt": "a", "response": "b", "hint": "c", "id": "d", "n": 3},
-    {"hint"},
+    {"hint", "n"},
   ),
   "an empty one": ({"prompt": "a", "response": "b", "hint": " "}, set()),
   "text within": (
@@ -660,7 +660,7 @@ UNREAD = {
         {"role": "assistant", "content": "b", "refusal": None},
       ]
     },
-    {"messages.hint"},
+    {"messages.hint", "messages.name"},
   ),
   "what follows the last answer": (
     {"messages": ["a", "b", "c"]},
@@ -784,4 +784,4 @@ def test_weights_are_known_in_any_spelling_and_switches_are_told():
   notes = unread.Notes()
   talk[1] = message("assistant", "a") | {"shown": False}
   read({"messages": talk, "train_on": [False], "k": 3}, notes=notes)
-  assert notes.unread == {"messages.shown", "train_on"}
+  assert notes.unread == {"messages.shown", "train_on", "k"}

@@ -7,9 +7,12 @@ import numpy as np
 from jaxtyping import Int
 
 from ila_jax import config as config_lib
-from ila_jax import errors
+from ila_jax import errors, metrics
 from ila_jax import rejects as rejects_lib
 from ila_jax.stages import reading
+
+# Fewer say little of a map: its cells are as many as are chosen.
+_FEW_CHOSEN = 30
 
 
 def check_count(config: config_lib.Config) -> None:
@@ -43,6 +46,8 @@ def check_count(config: config_lib.Config) -> None:
 def check(config: config_lib.Config, n_tokens: Int[np.ndarray, " n"]) -> None:
   """Refuses a pool in which what is set apart and chosen does not fit.
 
+  Where it fits, but leaves little to choose from, the run says so, with flags.
+
   Args:
     config: the run.
     n_tokens: tokens of each usable example's response.
@@ -53,6 +58,40 @@ def check(config: config_lib.Config, n_tokens: Int[np.ndarray, " n"]) -> None:
   wanted = _wanted(config, float(n_tokens.mean()))
   if len(n_tokens) < wanted:
     raise _too_small(config, n_tokens, wanted)
+  if told := _caution(config, n_tokens):
+    metrics.say(f"  warning: {told}")
+
+
+def _caution(config: config_lib.Config, n_tokens: np.ndarray) -> str:
+  """What comes of a pool that leaves little to choose from; "": enough is."""
+  n = len(n_tokens)
+  dev, reference = config.pool.dev_examples, _references(config)
+  left = n - dev - (reference if config.score.exclude_reference else 0)
+  mean = float(n_tokens.mean())
+  budget = config.select.budget
+  chosen = {"fraction": budget * left, "tokens": budget / mean}
+  chosen = round(chosen.get(config.select.unit, budget))
+  size = max(config.scaling.sizes)
+  has_law = config.scaling.subsets + config.scaling.held_out > 0
+  if chosen >= _FEW_CHOSEN and (size <= left or not has_law):
+    return ""
+  part = max(n // 10 // _sets(config), 1)
+  flags = [
+    f"--config.pool.dev_examples={min(n // 10, dev)}",
+    "--config.score.reference_examples="
+    f"{min(part, config.score.reference_examples)}",
+  ]
+  told = (
+    f"of {n:,} usable examples {dev:,} are held out and {reference:,} are the "
+    f"reference: {chosen:,} are chosen from {left:,}"
+  )
+  if has_law and size > left:
+    told += f", and no scaling law is fitted (config.scaling.sizes is {size:,})"
+    if size > 0.8 * n:
+      flags.append(f'--config.scaling.sizes="({max(n // 5, 1)},)"')
+  if n == config.pool.limit:
+    flags.insert(0, "a higher --config.pool.limit, or")
+  return f"{told}. More is left with {' '.join(flags)}"
 
 
 def _wanted(config: config_lib.Config, mean_tokens: float) -> int:
