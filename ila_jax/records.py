@@ -39,6 +39,8 @@ class Turn(NamedTuple):
     is_learnt: whether an answer is response; False where a record masks it.
     thought: an assistant's reasoning, which its record keeps beside the text.
     calls: JSON list of an assistant's calls to tools, as the record has it.
+    call_id: of what a tool answers, the id of the call, if the record has it.
+    name: of what a tool answers, the tool's name, if the record has it.
   """
 
   role: str
@@ -46,6 +48,8 @@ class Turn(NamedTuple):
   is_learnt: bool = True
   thought: str = ""
   calls: str = ""
+  call_id: str = ""
+  name: str = ""
 
 
 class Reject(Exception):
@@ -57,6 +61,7 @@ class Reject(Exception):
 
 
 MISSING = object()
+_PLAIN = Turn("", "")[2:]
 _quoted = json.encoder.encode_basestring
 
 
@@ -104,9 +109,11 @@ def paths(record: Mapping[str, Any], path: str) -> list[str]:
 def _said(turn: Turn) -> str:
   """One turn as JSON; what few turns have is written only where it is."""
   parts = [f'"{turn.role}"', _quoted(turn.text)]
-  if turn.thought or turn.calls or not turn.is_learnt:
+  if turn[2:] != _PLAIN:
     parts += [_quoted(turn.thought), _quoted(turn.calls)]
     parts.append("true" if turn.is_learnt else "false")
+  if turn.call_id or turn.name:
+    parts += [_quoted(turn.call_id), _quoted(turn.name)]
   return f"[{','.join(parts)}]"
 
 
