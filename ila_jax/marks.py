@@ -95,7 +95,8 @@ _TOKENS = (
   # Llama 2 and Mistral.
   _Style(
     re.compile(
-      r"\[(/?INST|SYSTEM_PROMPT|TOOL_CALLS|/?TOOL_RESULTS|/?AVAILABLE_TOOLS)\]"
+      r"\[(/?INST|SYSTEM_PROMPT)\]"
+      r"|(\[/?(?:TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\])"
     )
   ),
 )
@@ -271,12 +272,14 @@ def _by_words(text: str, style: _Words) -> Reading | None:
   found = [turns for turns in found if turns]
   if not found:
     word = unknown(text, known=first)
-    problem = records.Reject("turns of a transcript do not alternate")
+    order = ", ".join(mark.name for mark in marks)[:200]
+    problem = records.Reject("turns of a transcript do not alternate", order)
     if word:
       problem = records.Reject("unknown role", repr(word))
     return Reading(begin, (), (), problem)
   if found[0] != found[-1]:
-    problem = records.Reject("transcript reads in two ways")
+    where = f"{len(found[0])} turns, or {len(found[-1])}"
+    problem = records.Reject("transcript reads in two ways", where)
     return Reading(begin, (), (), problem)
   kept, names = zip(*found[0], strict=True)
   return Reading(kept[0].begin, kept, names)

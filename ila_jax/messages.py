@@ -200,6 +200,8 @@ def read(
   filled = {k: held for k, held in item.items() if held is not None}
   named: dict[str, Any] = dict.fromkeys(map(unread.plain_name, item))
   named |= {unread.plain_name(key): held for key, held in filled.items()}
+  others = [k for k in filled if named[unread.plain_name(k)] != filled[k]]
+  notes.leave(item, others, "messages.")
   role, name = _role(named)
   unknown = _unknown_keys(tuple(item), role)
   if unknown:
