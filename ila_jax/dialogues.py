@@ -146,6 +146,12 @@ def _of_texts(texts: Sequence[str]) -> list[records.Turn]:
   ]
 
 
+def _is_list(value: Any) -> bool:
+  """Whether a value is a list of objects."""
+  is_list = isinstance(value, list) and bool(value)
+  return is_list and all(isinstance(item, Mapping) for item in value)
+
+
 def _items(value: Any) -> list[Any]:
   """The items of a conversation, whatever it is kept in."""
   if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
@@ -155,6 +161,8 @@ def _items(value: Any) -> list[Any]:
       raise records.Reject("conversation is not a list", "no JSON") from error
   if isinstance(value, Mapping) and len(value) == 1 and set(value) & {*_LISTS}:
     [value] = value.values()
+  if isinstance(value, list) and len(value) == 1 and _is_list(value[0]):
+    [value] = value
   if isinstance(value, Mapping):
     columns = [column for column in value.values() if column is not None]
     if columns and all(isinstance(column, list) for column in columns):

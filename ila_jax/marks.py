@@ -1,8 +1,7 @@
-"""Marks: where the turns of a transcript begin.
+"""Marks: where the turns of a transcript begin, if tokens say so.
 
-Marks of tokens (`<|im_start|>user`) are marks wherever they stand, and name any
-role. Marks of words (`USER:`) may be words of a text too; they count where
-questions and answers alternate.
+Such marks (`<|im_start|>user`) are marks wherever they stand, and may name any
+role.
 """
 
 import re
@@ -68,15 +67,15 @@ _TOKENS = (
   # Llama 3 and 4, Granite.
   _Style(
     re.compile(
-      r"<\|start_header_id\|>(.*?)<\|end_header_id\|>"
-      r"|<\|header_start\|>(.*?)<\|header_end\|>"
-      r"|<\|start_of_role\|>(.*?)<\|end_of_role\|>"
+      r"<\|start_header_id\|>([^<\n]*)<\|end_header_id\|>"
+      r"|<\|header_start\|>([^<\n]*)<\|header_end\|>"
+      r"|<\|start_of_role\|>([^<\n]*)<\|end_of_role\|>"
     )
   ),
   # Gemma.
   _Style(re.compile(r"<start_of_turn>([^\n]*)(?:\n|\Z)")),
   # gpt-oss.
-  _Style(re.compile(r"<\|start\|>(.*?)<\|message\|>")),
+  _Style(re.compile(r"<\|start\|>((?:(?!<\|start\|>).)*?)<\|message\|>")),
   # Command R.
   _Style(re.compile(r"<\|START_OF_TURN_TOKEN\|><\|(\w+?)(?:_TOKEN)?\|>")),
   # DeepSeek.
@@ -104,76 +103,6 @@ _TOKENS = (
 TOKEN_ROLES = {"inst": "user", "/inst": "assistant", "system_prompt": "system"}
 
 
-class _Words(NamedTuple):
-  """How a transcript marks its turns by words.
-
-  Attributes:
-    mark: what begins a turn; group 1 is the word.
-    pairs: the words of questions and answers that go together; of several, the
-      first of which a text has both.
-    has_preface: whether a text before the first mark is a system text.
-    is_in_lines: whether marks may stand within lines, as words of texts do.
-  """
-
-  mark: re.Pattern[str]
-  pairs: tuple[tuple[str, str], ...]
-  has_preface: bool = False
-  is_in_lines: bool = False
-
-
-_TOOL_WORDS = (
-  r"(?:FUNCTION|TOOL) (?:RESPONSE|RESULT|OUTPUT)|FUNCTION|TOOL|OBSERVATION"
-)
-_WORDS = (
-  _Words(  # Guanaco and Alpaca
-    re.compile(
-      r"### ?(Human|User|Instruction|Input|Assistant|Response|Output|System):"
-    ),
-    (
-      ("instruction", "response"),
-      ("instruction", "output"),
-      ("instruction", "assistant"),
-      ("human", "assistant"),
-      ("user", "assistant"),
-      ("human", "response"),
-      ("user", "response"),
-      ("input", "response"),
-      ("input", "output"),
-    ),
-    has_preface=True,
-  ),
-  _Words(  # Anthropic
-    re.compile(r"(?:\A\s*|\n\n)(Human|Assistant|System):"),
-    (("human", "assistant"),),
-  ),
-  _Words(  # OpenChatKit
-    re.compile(r"<(human|user|bot|assistant)>:"),
-    (
-      ("human", "bot"),
-      ("human", "assistant"),
-      ("user", "bot"),
-      ("user", "assistant"),
-    ),
-  ),
-  _Words(  # Vicuna and Glaive
-    re.compile(rf"(?<![^\s>])(USER|ASSISTANT|SYSTEM|{_TOOL_WORDS}):"),
-    (("user", "assistant"),),
-    has_preface=True,
-    is_in_lines=True,
-  ),
-)
-
-
-# The roles after which a mark of words may stand; "" is the begin.
-_BEFORE_ROLES = {
-  "system": ("", "system"),
-  "user": ("", "system", "assistant", "tool"),
-  "input": ("user",),
-  "tool": ("user", "input", "assistant", "tool"),
-  "assistant": ("user", "input", "tool"),
-}
-
-
 class Reading(NamedTuple):
   """What a text is as a transcript of one style.
 
@@ -196,10 +125,15 @@ def bare(text: str) -> str:
   >>> bare("\\n4</s><|endoftext|> ")
   '4'
   """
-  text = text[_SPACE.match(text).end() :].rstrip()
-  while token := _LAST.search(text[-_TOKEN_CHARACTERS:]):
-    text = text[: -len(token[0])].rstrip()
-  return text
+  begin, end = _SPACE.match(text).end(), len(text)
+  while end > begin:
+    tail = text[max(end - _TOKEN_CHARACTERS, begin) : end]
+    token = _LAST.search(tail)
+    kept = tail[: token.start()] if token else tail.rstrip()
+    if kept == tail:
+      break
+    end -= len(tail) - len(kept)
+  return text[begin:end]
 
 
 def unknown(text: str, *, known: Collection[str] = ()) -> str:
@@ -216,7 +150,12 @@ def unknown(text: str, *, known: Collection[str] = ()) -> str:
   return next((word for word in words if word.lower() not in known), "")
 
 
-def _marks(pattern: re.Pattern[str], text: str) -> list[Mark]:
+def find(pattern: re.Pattern[str], text: str) -> list[Mark]:
+  """Where a pattern matches a text; its group that matches names the role.
+
+  >>> [mark.name for mark in find(re.compile("(Q|A):"), "Q: 1 + 1? A: 2")]
+  ['Q', 'A']
+  """
   marks = []
   for found in pattern.finditer(text):
     name = next(group for group in found.groups() if group is not None)
@@ -228,19 +167,18 @@ def _marks(pattern: re.Pattern[str], text: str) -> list[Mark]:
   return marks
 
 
-def reading(text: str) -> Reading | None:
-  """What a text is, by the style whose first mark comes first; None: nothing.
+def readings(text: str) -> list[Reading]:
+  """What a text is by each style of tokens that it has.
 
-  >>> reading("USER: 1 + 1? ASSISTANT: 2").names
-  ('user', 'assistant')
+  >>> readings("<|user|>1 + 1?<|end|><|assistant|>2")[0].names
+  ['user', 'assistant']
   """
-  found = [_by_tokens(text, style) for style in _TOKENS]
-  found += [_by_words(text, style) for style in _WORDS]
-  return min(filter(None, found), key=lambda r: r.begin, default=None)
+  found = [_reading(text, style) for style in _TOKENS]
+  return [reading for reading in found if reading]
 
 
-def _by_tokens(text: str, style: _Style) -> Reading | None:
-  marks = _marks(style.mark, text)
+def _reading(text: str, style: _Style) -> Reading | None:
+  marks = find(style.mark, text)
   if not marks or (bare(text[: marks[0].begin]) and not style.has_preface):
     return None
   names = [mark.name for mark in marks]
@@ -249,78 +187,3 @@ def _by_tokens(text: str, style: _Style) -> Reading | None:
   if "user" not in roles or not roles & {"assistant", None}:
     return None
   return Reading(marks[0].begin, marks, names)
-
-
-def _by_words(text: str, style: _Words) -> Reading | None:
-  marks = _marks(style.mark, text)
-  first = {mark.name.lower(): mark.begin for mark in reversed(marks)}
-  able = [pair for pair in style.pairs if first.keys() >= set(pair)]
-  if not able:
-    return None
-  user, assistant = min(able, key=lambda pair: first[pair[0]])
-  begin = min(first[user], first.get("system", len(text)))
-  is_begun = style.has_preface or not bare(text[:begin])
-  if first[assistant] < first[user] or not is_begun:
-    return None
-  found = [_alternating(marks, user, assistant)]
-  if style.is_in_lines:
-    edges = [mark for mark in marks if mark.is_edge]
-    last, role = found[0][-1] if found[0] else (None, "")
-    if role == "user" and edges != marks and bare(text[last.end :]):
-      found = [[]]  # Words of the last answer, rather than a question.
-    found.append(_alternating(edges, user, assistant))
-  found = [turns for turns in found if turns]
-  if not found:
-    word = unknown(text, known=first)
-    order = ", ".join(mark.name for mark in marks)[:200]
-    problem = records.Reject("turns of a transcript do not alternate", order)
-    if word:
-      problem = records.Reject("unknown role", repr(word))
-    return Reading(begin, (), (), problem)
-  if found[0] != found[-1]:
-    where = f"{len(found[0])} turns, or {len(found[-1])}"
-    problem = records.Reject("transcript reads in two ways", where)
-    return Reading(begin, (), (), problem)
-  kept, names = zip(*found[0], strict=True)
-  return Reading(kept[0].begin, kept, names)
-
-
-def _alternating(
-  marks: Sequence[Mark], user: str, assistant: str
-) -> list[tuple[Mark, str]]:
-  """Marks and the roles they mean; empty where they do not alternate.
-
-  Marks of a system text, an input or a tool that cannot stand where they stand
-  are words of a text. After a token that ends a turn any mark is one.
-  """
-  kept: list[tuple[Mark, str]] = []
-  for place, mark in enumerate(marks):
-    role, before = _role(mark, user, assistant), kept[-1][1] if kept else ""
-    fits = before in _BEFORE_ROLES.get(role, ())
-    if role in ("input", "tool"):
-      fits &= _is_meant(mark, marks[place + 1 :], user)
-    sure = mark.follows_end and kept and role not in ("", "input")
-    if fits or sure:
-      kept.append((mark, role))
-    elif role in ("user", "assistant"):
-      return []
-  return kept if {"user", "assistant"} <= {role for _, role in kept} else []
-
-
-def _role(mark: Mark, user: str, assistant: str) -> str:
-  """The role of a word that marks one; "" for the words of other pairs."""
-  word = mark.name.lower()
-  if word in (user, assistant):
-    return "user" if word == user else "assistant"
-  if word == "system" or (word == "input" and user == "instruction"):
-    return word
-  is_tool = messages.ROLES.get(unread.plain_name(word)) == "tool"
-  return "tool" if is_tool else ""
-
-
-def _is_meant(mark: Mark, later: Sequence[Mark], user: str) -> bool:
-  """Whether the word of an input or a tool begins a turn, and is no heading."""
-  following = later[0].name.lower() if later else ""
-  if mark.name.lower() == "input":
-    return mark.is_edge or following != "input"
-  return mark.is_edge and (" " in mark.name or following not in ("", user))

@@ -12,6 +12,8 @@ ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
 }
 # Where an answer that is an object keeps its text.
 _TEXT_KEYS = ("text", "value", "content", "response", "completion", "output")
+# Fields whose messages are answers to choose from, and no conversation.
+_SEVERAL = ("answers", "responses", "completions")
 _ONLY = "reject"  # Or none, unless there is only one.
 RULES = (*ANSWERS, _ONLY)
 
@@ -74,7 +76,13 @@ def of(
         notes.unread.add(f"all of `{path}` but one")
       return _one(texts, rule), []
   if isinstance(value, list | dict):
-    return None, dialogues.read(value, notes)
+    turns = dialogues.read(value, notes)
+    is_one_of = unread.plain_name(path) in _SEVERAL and len(turns) > 1
+    if is_one_of and all(t.role == "assistant" and not t.calls for t in turns):
+      notes.unread.add(f"all of `{path}` but one")
+      text = _one([turn.text for turn in turns], rule)
+      turns = [turn for turn in turns if turn.text == text][:1]
+    return None, turns
   return value, []
 
 

@@ -34,6 +34,13 @@ def unpadded(value: Any) -> Any:
   return value
 
 
+def _holds(value: Any) -> bool:
+  """Whether anything is left of a value without nulls."""
+  if isinstance(value, Mapping):
+    return any(map(_holds, value.values()))
+  return any(map(_holds, value)) if isinstance(value, list) else True
+
+
 def json_list(value: Any) -> str | None:
   """A JSON list of objects as text: as written, or made from what is parsed.
 
@@ -61,7 +68,7 @@ def json_list(value: Any) -> str | None:
     return None
   if text is not None:
     return text if isinstance(value, list) else f"[{text}]"
-  items = [item for item in map(unpadded, items) if item]
+  items = [item for item in map(unpadded, items) if _holds(item)]
   return json.dumps(items, ensure_ascii=False) if items else ""
 
 

@@ -7,11 +7,17 @@ too, and count where questions and answers alternate.
 
 import re
 
-from ila_jax import marks, messages, records, unread
+from ila_jax import marks, messages, records, unread, word_marks
 
 _NAMED = re.compile(r"(\S+)\s+name\s*=\s*(\S+)")
 _SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 _SYSTEM_WORD = re.compile(r"\A\s*(?:### ?)?(?:SYSTEM|System):\s*")
+
+
+def _reading(text: str) -> marks.Reading | None:
+  """The reading whose first mark comes first."""
+  found = [*marks.readings(text), *word_marks.readings(text)]
+  return min(found, key=lambda reading: reading.begin, default=None)
 
 
 def is_one(text: str) -> bool:
@@ -20,7 +26,7 @@ def is_one(text: str) -> bool:
   >>> is_one("\\n\\nHuman: 1 + 1?\\n\\nAssistant: 2"), is_one("Human: Hi")
   (True, False)
   """
-  return marks.reading(text) is not None
+  return _reading(text) is not None
 
 
 def split(text: str) -> list[records.Turn] | None:
@@ -28,9 +34,9 @@ def split(text: str) -> list[records.Turn] | None:
 
   Known are ChatML, the formats of Llama, Gemma, Phi, Zephyr, Mistral, DeepSeek
   and Command R, `### Human:` and `### Assistant:` (also Alpaca's headings),
-  `Human:` and `Assistant:` after blank lines, `<human>:` and `<bot>:`, `USER:`
-  and `ASSISTANT:`. Space around a turn belongs to the format. Of several
-  styles the one whose first mark comes first.
+  `Human:` and `Assistant:` after blank lines or in lines, `<human>:` and
+  `<bot>:`, `USER:` and `ASSISTANT:`. Space around a turn belongs to the format.
+  Of several styles the one whose first mark comes first.
 
   Marks of words must alternate. A system text comes first, else its mark is a
   word of a text. If the marks that begin a line alternate, those within lines
@@ -45,7 +51,7 @@ def split(text: str) -> list[records.Turn] | None:
   [('user', '1 + 1?'), ('assistant', '2')]
   >>> split("Humans and their assistants")
   """
-  reading = marks.reading(text)
+  reading = _reading(text)
   if reading is None:
     return None
   if reading.problem:
@@ -74,7 +80,7 @@ def asked(text: str) -> list[records.Turn]:
   r"""The turns of a prompt that asks for an answer by a mark at its end.
 
   Returns:
-    None at all for any other text, one that quotes a transcript too.
+    No turns for any other text, and where marks begin within a line.
 
   Raises:
     records.Reject: as `split`.
@@ -82,12 +88,10 @@ def asked(text: str) -> list[records.Turn]:
   >>> [turn.text for turn in asked("\n\nHuman: 1 + 1?\n\nAssistant:")]
   ['1 + 1?']
   """
-  reading = marks.reading(text)
-  if (
-    reading is None
-    or reading.problem
-    or marks.bare(text[reading.marks[-1].end :])
-  ):
+  reading = _reading(text)
+  if reading is None or reading.problem or not reading.marks[0].is_edge:
+    return []
+  if marks.bare(text[reading.marks[-1].end :]):
     return []
   *turns, last = split(text)
   return turns if last.role == "assistant" else []

@@ -16,6 +16,7 @@ from ila_jax import (
   contents,
   dialogues,
   fields,
+  messages,
   records,
   responses,
   tool_calls,
@@ -75,6 +76,10 @@ def _is_no_input(text: str) -> bool:
 
 def _prompt(value: Any, notes: unread.Notes) -> list[records.Turn]:
   if isinstance(value, list) and not responses.are_texts(value):
+    return dialogues.read(value, notes)
+  if isinstance(value, Mapping) and {"messages", *messages.ROLE_KEYS} & {
+    *value
+  }:
     return dialogues.read(value, notes)
   if isinstance(value, list):
     if len(value) != 1:

@@ -16,7 +16,7 @@ ORDER = (
   *("artifacts", "hub", "hashes", "lock", "differences", "provenance", "draws"),
   *("jsontext", "columnar", "json_records", "file_formats", "source_files"),
   *("data_sets", "records", "unread", "tool_calls", "contents", "messages"),
-  *("dialogues", "marks", "transcripts"),
+  *("dialogues", "marks", "word_marks", "transcripts"),
   *("fields", "labels", "choices", "responses", "turns", "conversation"),
   *("docstrings", "revisions", "sources", "rejects", "pool", "sandbox"),
   *("template_messages", "chat", "templates", "tokens", "batching", "layouts"),

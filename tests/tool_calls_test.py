@@ -209,6 +209,12 @@ def test_calls_without_arguments(given):
   assert found["function"]["arguments"] == {}
 
 
+def test_calls_of_nulls_alone_are_none():
+  padded = [{"id": None, "function": {"name": None, "arguments": None}}]
+  assert tool_calls.json_list(padded) == ""
+  assert tool_calls.of_message({"tool_calls": padded}) == ""
+
+
 def test_items_that_are_calls_and_results():
   items = [
     {

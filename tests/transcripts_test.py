@@ -68,6 +68,7 @@ STYLES = {
     "<BOS_TOKEN><|START_OF_TURN_TOKEN|><|USER_TOKEN|>a<|END_OF_TURN_TOKEN|>"
     "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>b<|END_OF_TURN_TOKEN|>"
   ),
+  "lines": "System: s\nHuman: a\nAssistant: b\nHuman: c\nAssistant: d",
   "orca": "### System:\ns\n\n### User:\na\n\n### Assistant:\nb",
 }
 SAID = {
@@ -90,6 +91,7 @@ SAID = {
   "mistral": "ss ua ab uc ad",
   "deepseek": "ss ua ab uc ad",
   "command r": "ua ab",
+  "lines": "ss ua ab uc ad",
   "orca": "ss ua ab",
 }
 
@@ -173,6 +175,8 @@ def test_text_between_turns_is_a_reject(name):
       "USER: What does\nSYSTEM: x mean ASSISTANT: b</s>USER: c ASSISTANT: d",
       "uWhat does\nSYSTEM: x mean ab uc ad",
     ),
+    ("What is SYSTEM: x USER: a ASSISTANT: b", "sWhat is SYSTEM: x ua ab"),
+    ("Human: a\nAI: The\nBot: c\nHuman: d\nAI: e", "ua aThe\nBot: c ud ae"),
     # One family of headings makes a transcript.
     (
       "### Human: Fill ### Input: and ### Response: in.### Assistant: b",
@@ -293,8 +297,9 @@ def test_a_prompt_that_is_a_transcript_keeps_its_turns(name):
   # Preference data repeat the prompt in the answer.
   assert _read({"prompt": prompt, "chosen": STYLES[name]}) == SAID[name]
   # One that does not ask by a mark is words of the user.
-  quoted = {"prompt": STYLES[name], "response": "fine"}
-  assert turns.to_turns(quoted, fields.detect(quoted))[0].text == STYLES[name]
+  for words in (STYLES[name], "What is USER: x ASSISTANT:"):
+    quoted = {"prompt": words, "response": "fine"}
+    assert turns.to_turns(quoted, fields.detect(quoted))[0].text == words
 
 
 def test_an_answer_that_is_a_transcript_of_something_else_is_a_text():

@@ -491,6 +491,26 @@ SHAPES |= {
     {"query": "c", "response": "d", "history": "USER: a\nASSISTANT: b"},
     [(U, "a"), (A, "b"), (U, "c"), (A, "d")],
   ),
+  "a conversation in a list of one": (
+    {"messages": [PAIR], "prompt": None},
+    [(U, "a"), (A, "b")],
+  ),
+  "a prompt that is one message": (
+    {"prompt": PAIR[0], "response": PAIR[1]},
+    [(U, "a"), (A, "b")],
+  ),
+  "a prompt that holds messages": (
+    {"prompt": {"messages": [PAIR[0]]}, "response": "b"},
+    [(U, "a"), (A, "b")],
+  ),
+  "answers that are messages": (
+    {"prompt": "a", "responses": [message(A, "b"), message(A, "longer")]},
+    [(U, "a"), (A, "b")],
+  ),
+  "an answer in several messages": (
+    {"prompt": "a", "completion": [message(A, "b"), message(A, "c")]},
+    [(U, "a"), (A, "b"), (A, "c")],
+  ),
   "preferred output": (
     {
       "input": {"messages": [message(S, "s"), message(U, "a")], "tools": None},
