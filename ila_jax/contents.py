@@ -59,9 +59,14 @@ def text_of(value: Any, what: str) -> str:
 
 def _part(part: Mapping[str, Any], what: str) -> Part:
   """What an object in a list of parts is."""
-  if call := tool_calls.of_part(part):
+  call, result = tool_calls.of_part(part), tool_calls.result_of_part(part)
+  if (call or result) and part.get("text"):
+    raise records.Reject(
+      f"{what} is not text", "a text beside a call or result"
+    )
+  if call:
     return Part("call", json.dumps(call, ensure_ascii=False))
-  if result := tool_calls.result_of_part(part):
+  if result:
     return Part("result", data(result.value), result.call_id, result.name)
   kind = part.get("type")
   if kind in _THOUGHTS:

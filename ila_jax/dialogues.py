@@ -90,12 +90,13 @@ def _of_object(
   """A message, a pair, or a call or its result that stands by itself."""
   if not any(key in item for key in messages.ROLE_KEYS):
     item = {unread.plain_name(key): held for key, held in item.items()}
-  if _is_call(item) or tool_calls.result_of_part(item):
-    [part] = contents.parts([item])
-    if part.kind == "call":
-      return [records.Turn("assistant", "", calls=f"[{part.text}]")]
+  if _is_call(item):
+    [made] = contents.parts([item])
+    return [records.Turn("assistant", "", calls=f"[{made.text}]")]
+  if _is_typed(item) and tool_calls.result_of_part(item):
+    [found] = contents.parts([item])
     return [
-      records.Turn("tool", part.text, call_id=part.call_id, name=part.name)
+      records.Turn("tool", found.text, call_id=found.call_id, name=found.name)
     ]
   if any(key in item for key in messages.ROLE_KEYS):
     return messages.read(item, notes, ids=ids)
@@ -106,14 +107,14 @@ def _has_role(item: Mapping[str, Any]) -> bool:
   return messages.first(item, messages.ROLE_KEYS) is not None
 
 
+def _is_typed(item: Any) -> bool:
+  """Whether an item says what it is, as OpenAI's Responses have it."""
+  is_object = isinstance(item, Mapping) and not _has_role(item)
+  return is_object and isinstance(item.get("type"), str)
+
+
 def _is_call(item: Any) -> bool:
-  """Whether an item is a call by itself, as OpenAI's Responses have it."""
-  return (
-    isinstance(item, Mapping)
-    and isinstance(item.get("type"), str)
-    and not _has_role(item)
-    and bool(tool_calls.of_part(item))
-  )
+  return _is_typed(item) and bool(tool_calls.of_part(item))
 
 
 def _is_role(value: Any) -> bool:

@@ -204,8 +204,8 @@ def read(
   notes.leave(item, others, "messages.")
   role, name = _role(named)
   unknown = _unknown_keys(tuple(item), role)
-  if unknown:
-    notes.leave(item, unknown, "messages.")
+  unknown = [key for key in unknown if item[key] != "message"]  # Its `type`.
+  notes.leave(item, unknown, "messages.")
   content = _content(named, role, notes)
   if role == "assistant":
     return [_answer(named, name, content, notes)]

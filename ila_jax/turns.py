@@ -183,12 +183,13 @@ def _verdict(name: str, value: Any) -> bool | None:
 
   A `label` that is a number may be a class, and a `mask` may be of tokens.
   """
+  is_switch = name in ("weight", "train", "kto_tag")
   if isinstance(value, str):
-    texts = {"true": True, "false": False, "1": 1, "0": 0}
-    value = texts.get(value.strip().lower(), value)
+    text = value.strip().lower()
+    verdicts = {"true": True, "false": False}
+    value = (messages.SWITCHES if is_switch else verdicts).get(text, value)
   if isinstance(value, bool):
     return None if name == "mask" else value
-  is_switch = name in ("weight", "train", "kto_tag")
   return bool(value) if is_switch and value in (0, 1) else None
 
 

@@ -188,6 +188,17 @@ def test_gemini_s_parts():
       "text after a tool call",
     ),
     ({"role": "assistant", "content": [{"type": "tool_use"}]}, "tool call is"),
+    (
+      {
+        "role": "model",
+        "parts": [{"text": "a", "functionCall": {"name": "f"}}],
+      },
+      "content is not text",
+    ),
+    (
+      {"role": "user", "content": [{"type": "tool_result", "text": "a"}]},
+      "content is not text",
+    ),
     ({"role": "user"}, "message has no content"),
     ({"role": "tool", "said": "x"}, "message has no content"),
     ({"role": "user", "from": "gpt", "content": "a"}, "has two roles"),

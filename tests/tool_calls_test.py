@@ -258,6 +258,10 @@ def test_items_that_are_calls_and_results():
   assert [c and c["function"]["name"] for c in answered] == [
     *(None, None, "g", "f", None, "h", None)
   ]
+  notes = unread.Notes()
+  odd = {"role": "user", "content": "q", "tool_response": {"content": "x"}}
+  assert dialogues.read([odd], notes) == [records.Turn("user", "q")]
+  assert notes.unread == {"messages.tool_response"}
   with pytest.raises(records.Reject, match="no role"):
     dialogues.read([{"type": "reasoning", "summary": []}], unread.Notes())
 

@@ -930,6 +930,7 @@ def test_calls_of_columnar_files_are_those_of_json_lines(shared):
     {"kto_tag": "false"},
     {"train": 0},
     {"weight": "0"},
+    {"train": "no"},
   ],
 )
 def test_a_record_that_is_not_to_be_learnt_says_so_in_many_ways(verdict):
