@@ -136,10 +136,16 @@ def _of_pair(pair: list[Any], *, by_role: bool) -> list[records.Turn]:
 def _of_texts(texts: Sequence[str]) -> list[records.Turn]:
   """Texts in turn; or by role, where each begins with one and a colon."""
   found = [_ROLE.match(text) for text in texts]
-  if found and all(match and _is_role(match[1]) for match in found):
+  names = [unread.plain_name(match[1]) for match in found if match]
+  roles = {messages.ROLES.get(name) for name in names}
+  if len(names) == len(texts) and roles >= {"user", "assistant"}:
+    unknown = next((n for n in names if n not in messages.ROLES), None)
+    if unknown is not None:
+      where = f"turn {names.index(unknown) + 1} of {len(texts)}"
+      raise records.Reject("unknown role", f"{where}: {unknown!r}")
     return [
-      messages.turn_of(match[1], text[match.end() :].strip())
-      for match, text in zip(found, texts, strict=True)
+      messages.turn_of(name, text[match.end() :].strip())
+      for name, match, text in zip(names, found, texts, strict=True)
     ]
   return [
     records.Turn("assistant" if place % 2 else "user", text)

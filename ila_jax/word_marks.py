@@ -145,9 +145,12 @@ def _alternating(
     if role in ("system", "input", "tool"):
       fits &= _is_meant(mark, placed[place + 1 :], user)
     sure = mark.follows_end and kept and role not in ("", "input")
+    following = [later.name.lower() for later in placed[place + 1 :][:1]]
+    # Between an answer and a question it may be a turn, or words of the answer.
+    is_either = (role, before, following) == ("system", "assistant", [user])
     if fits or sure:
       kept.append((mark, role))
-    elif role in ("user", "assistant"):
+    elif role in ("user", "assistant") or (is_either and mark.is_edge):
       return []
   return kept if {"user", "assistant"} <= {role for _, role in kept} else []
 

@@ -177,6 +177,10 @@ def test_text_between_turns_is_a_reject(name):
     ),
     ("What is SYSTEM: x USER: a ASSISTANT: b", "sWhat is SYSTEM: x ua ab"),
     ("Human: a\nAI: The\nBot: c\nHuman: d\nAI: e", "ua aThe\nBot: c ud ae"),
+    (
+      "USER: a\nASSISTANT: On a SYSTEM: b\nUSER: c\nASSISTANT: d",
+      "ua aOn a SYSTEM: b uc ad",
+    ),
     # One family of headings makes a transcript.
     (
       "### Human: Fill ### Input: and ### Response: in.### Assistant: b",
@@ -228,7 +232,15 @@ def test_marks_within_a_text_are_its_words(text, expected):
   ("text", "reason"),
   [
     ("USER: a\nUSER: b\nASSISTANT: c", "do not alternate"),
+    (
+      "USER: a\nASSISTANT: b\nSYSTEM: s\nUSER: c\nASSISTANT: d",
+      "do not alternate",
+    ),
     ("### Human: a### Assistant: b### Assistant: c", "do not alternate"),
+    (
+      "USER: a ASSISTANT: b</s>USER: c USER: d ASSISTANT: e",
+      "do not alternate",
+    ),
     ("USER: a ASSISTANT: The USER: field is empty.", "do not alternate"),
     ("USER: a ASSISTANT: b USER: c\nASSISTANT: d", "reads in two ways"),
   ],

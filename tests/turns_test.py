@@ -680,6 +680,7 @@ def test_input_is_kept(text):
     ({"messages": [message(None, "a")]}, "unknown role"),
     ({"messages": [[1]]}, "message is neither"),
     ({"messages": [["human", "a", "x"]]}, "message is neither"),
+    ({"messages": ["User: a", "Narrator: x", "AI: b"]}, "unknown role"),
     ({"messages": [None, message("user", "a")]}, "message is neither"),
     ({"messages": [["human", "a"], ["narrator", "b"]]}, "unknown role"),
     ({"messages": [message("user", "a"), {"role": "assistant"}]}, "no content"),
