@@ -35,6 +35,7 @@ _CALL = records.Turn(
   calls='[{"id": "call00001", "type": "function", "function": {"name": "CALL",'
   ' "arguments": {"KEY": "VALUE"}}}]',
 )
+_REPLY = records.Turn("tool", "REPLY", call_id="call00001", name="CALL")
 
 
 class Style(NamedTuple):
@@ -237,12 +238,11 @@ def _abilities(
   user, answer = _PAIR
   thinking = answer._replace(thought="THOUGHT")
   calling = _CALL if calls else answer
-  tool = records.Turn("tool", "REPLY")
   able = plain._replace(calls=calls, tool=True)
   return template_messages.Abilities(
     system="SYSTEM" in show([records.Turn("system", "SYSTEM"), *_PAIR]),
     tools="TOOL" in show([_TOOLS, *_PAIR], plain._replace(tools=True)),
-    tool="REPLY" in show([user, calling, tool, answer], able),
+    tool="REPLY" in show([user, calling, _REPLY, answer], able),
     thought="THOUGHT" in show([user, thinking], plain._replace(thought=True)),
     calls=calls,
   )
@@ -269,8 +269,11 @@ def dropped(
   """
   words = [f"WORD{i}Q" if says else "" for i, (_, says, _) in enumerate(shape)]
   turns = [
-    records.Turn(role, word, calls=_CALL.calls if calls else "")
-    for (role, _, calls), word in zip(shape, words, strict=True)
+    (_REPLY if role == "tool" else records.Turn(role, "")) for role, *_ in shape
+  ]
+  turns = [
+    turn._replace(text=word, calls=_CALL.calls if calls else "")
+    for turn, (_, _, calls), word in zip(turns, shape, words, strict=True)
   ]
   try:
     text = apply(tokenizer, template, *template_messages.make(turns, able))

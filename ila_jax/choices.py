@@ -5,7 +5,7 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
-from ila_jax import dialogues, records
+from ila_jax import contents, records
 
 _IN_WORDS = re.compile(r"(?:^|[\s,;])\(?([A-Za-z]|\d)\s?[).:]\s")
 _LABEL = re.compile(r"(?:^|_|^op|^option|^choice)([A-Za-z]|\d+)$")
@@ -34,7 +34,7 @@ def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
   found = [(p, records.lookup(record, p)) for p in paths]
   found = [(p, v) for p, v in found if v not in (None, records.MISSING, "")]
   if len(paths) > 1:
-    return [(_label(p), dialogues.text_of(v, "choices")) for p, v in found]
+    return [(_label(p), contents.text_of(v, "choices")) for p, v in found]
   if not found:
     return []
   value = found[0][1]
@@ -63,8 +63,8 @@ def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
     )
   return [
     (
-      dialogues.text_of(label, "choices"),
-      dialogues.text_of(text, "choices"),
+      contents.text_of(label, "choices"),
+      contents.text_of(text, "choices"),
     )
     for label, text in value
   ]

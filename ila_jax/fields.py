@@ -47,7 +47,9 @@ _CONVERSATIONS = ("messages", "conversations", "conversation")
 # list of texts under another name, such as `turns`, may hold questions alone.
 _MESSAGES = ("contents", "turns", "chat", "chosen_messages", "chosen")
 _EITHER = ("dialogue", "dialog", "data")
-_TRANSCRIPTS = ("text", "chosen", "dialogue", "dialog", "chat")
+_TRANSCRIPTS = (
+  *("text", "chosen", "dialogue", "dialog", "chat", "transcript", "content"),
+)
 _TURN = re.compile(r"turn_?(\d+)")
 _CHOSEN = ("chosen", "answers", "responses")
 # Prompts, and the responses that each goes with: the first that is there.
@@ -59,14 +61,24 @@ _RESPONSES = {
   "problem": ("solution", "answer", "response", "output", "completion"),
   "inputs": ("targets", "target", "outputs", "output"),
   "input": ("output", "target", "response", "completion", "answer", "chosen"),
-  "user": ("assistant", "bot"),
-  "human": ("assistant", "bot", "gpt"),
+  "request": ("response", "answer", "output", "completion"),
+  "user": ("assistant", "bot", "agent", "ai"),
+  "human": ("assistant", "bot", "gpt", "ai"),
+  "user_message": ("assistant_message", "bot_message", "ai_message"),
+  "human_message": ("assistant_message", "bot_message", "ai_message"),
+  "post": ("summary",),
+  "document": ("summary",),
+  "article": ("summary", "highlights"),
 }
 _RESPONSES["question"] += ("answer_key",)
 for _name in ("instruction", "prompt", "question", "query", "problem"):
-  _RESPONSES[_name] += ("targets", "target", *_CHOSEN)
+  _RESPONSES[_name] += ("targets", "target", *_CHOSEN, "completions", "summary")
 # What goes on with a conversation that ends without an answer.
-_CONTINUED = ("chosen", "completion", "response", "output", "answer")
+_CONTINUED = (
+  *("chosen", "completion", "response", "output", "answer"),
+  *("preferred_output", "completions"),
+)
+_HISTORIES = ("history", "chat_history", "conversation_history")
 _QUESTIONS = ("question", "query", "problem")
 _CONTEXTS = (
   *("context", "contexts", "passage", "passages", "document", "article"),
@@ -134,7 +146,7 @@ def _detect(shape: _Shape) -> Fields | None:
       or _conversation(there, there, every)
     )
     if found is None and there is filled:
-      found = _other_list(shape, every)
+      found = _other_list(shape, every) or _preference(shape, every)
     if found:
       return found
   return None
@@ -186,7 +198,7 @@ def _pair(
       thought=_first(_THOUGHTS, texts),
       system=_first(_SYSTEMS, every),
       tools=_first(_TOOLS, every),
-      history=_first(("history",), every),
+      history=_first(_HISTORIES, every),
     )
   return None
 
@@ -212,25 +224,52 @@ def _other_list(shape: _Shape, every: dict[str, str]) -> Fields | None:
   )
 
 
+def _preference(shape: _Shape, every: dict[str, str]) -> Fields | None:
+  """OpenAI's preference data: messages in `input`, and the answer beside."""
+  asked = every.get("input", "")
+  if dict(shape).get(asked) != "object" or "preferred_output" not in every:
+    return None
+  return Fields(
+    conversation=f"{asked}.messages",
+    response=every["preferred_output"],
+    tools=f"{asked}.tools",
+  )
+
+
+def _transcript(record: Mapping[str, Any]) -> Fields | None:
+  """A conversation in one text, with what goes on with it or goes before."""
+  there = {unread.plain_name(name): name for name in reversed(record)}
+  filled = {plain: name for plain, name in there.items() if record[name]}
+  for plain, name in reversed(filled.items()):
+    text = record[name]
+    if plain not in _TRANSCRIPTS or not isinstance(text, str):
+      continue
+    if not transcripts.is_one(text):
+      continue
+    answers = {n: field for n, field in filled.items() if n != plain}
+    return Fields(
+      conversation=name,
+      response=_first(_CONTINUED, answers),
+      system=_first(_SYSTEMS, there),
+      tools=_first(_TOOLS, there),
+    )
+  return None
+
+
 def detect(record: Mapping[str, Any]) -> Fields | None:
   """Which fields hold prompt and response, by their names; None if unknown.
 
   Of several shapes, that one whose fields are filled. Known: a conversation
   (`messages`, `conversations`, ...), a prompt (`instruction` with `input`,
   `prompt`, `question`, `problem`, ...) with a response (`output`, `answer`,
-  `chosen`, ...), `turn_1` and so on, and transcripts in `text`. Names count in
-  any case.
+  `chosen`, ...), `turn_1` and so on, and transcripts in `text`, `chat` and the
+  like. Names count in any case.
 
   >>> str(detect({"Question": "1 + 1?", "Answer": "2", "messages": None}))
   'prompt = Question, response = Answer'
   """
-  found = _detect(tuple((name, _kind(value)) for name, value in record.items()))
-  if found is None:
-    for name, value in record.items():
-      may_be = unread.plain_name(name) in _TRANSCRIPTS
-      if may_be and isinstance(value, str) and transcripts.split(value):
-        return Fields(conversation=name)
-  return found
+  shape = tuple((name, _kind(value)) for name, value in record.items())
+  return _detect(shape) or _transcript(record)
 
 
 def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:

@@ -41,6 +41,8 @@ class Turn(NamedTuple):
     is_learnt: whether an answer is response; False where a record masks it.
     thought: an assistant's reasoning, which its record keeps beside the text.
     calls: JSON list of an assistant's calls to tools, as the record has it.
+    call_id: of what a tool answers, the id of the call, if the record has it.
+    name: of what a tool answers, the tool's name, if the record has it.
   """
 
   role: str
@@ -48,6 +50,8 @@ class Turn(NamedTuple):
   is_learnt: bool = True
   thought: str = ""
   calls: str = ""
+  call_id: str = ""
+  name: str = ""
 
 
 class Reject(Exception):
@@ -62,6 +66,7 @@ MISSING = object()
 # As NumPy prints a list of texts.
 _ARRAY = re.compile(r"""\[\s*(('[^']*'|"[^"]*")\s*)+\]""")
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
+_PLAIN = Turn("", "")[2:]
 _quoted = json.encoder.encode_basestring
 
 
@@ -133,9 +138,11 @@ def literal(text: str) -> list[Any] | dict[str, Any] | None:
 def _said(turn: Turn) -> str:
   """One turn as JSON; what few turns have is written only where it is."""
   parts = [f'"{turn.role}"', _quoted(turn.text)]
-  if turn.thought or turn.calls or not turn.is_learnt:
+  if turn[2:] != _PLAIN:
     parts += [_quoted(turn.thought), _quoted(turn.calls)]
     parts.append("true" if turn.is_learnt else "false")
+  if turn.call_id or turn.name:
+    parts += [_quoted(turn.call_id), _quoted(turn.name)]
   return f"[{','.join(parts)}]"
 
 

@@ -71,7 +71,6 @@ REMEDIES = {
   ),
   "system is not text": "Set config.pool.fields.system to a text",
   "thought is not text": "Set config.pool.fields.thought to a text",
-  "history is not text": "Write the history as pairs of texts",
   "history is not a list of pairs": (
     'Write it as [["question", "answer"], ...], or as messages'
   ),
@@ -91,8 +90,29 @@ REMEDIES = {
     "Rename the role: system, user, assistant or tool, or a name that "
     "docs/guide.md lists"
   ),
+  "message has two roles": "Keep one of `role` and `from`, or make them agree",
+  "message has no content": (
+    "Keep what is said in `content`, also where it is empty"
+  ),
   "content is not text": (
-    "Leave out conversations with images, files or audio; text alone is read"
+    "Write content as text or as parts of text; conversations with images, "
+    "files or audio cannot be read"
+  ),
+  "text after a tool call": "Write what follows the call as a message after it",
+  "tool result answers no call": (
+    "Give the result the id of a call before it, or no id: then results answer "
+    "calls in their order"
+  ),
+  "turns of a transcript do not alternate": (
+    "Write the conversation as a list of messages: a question or an answer may "
+    "hold the words that mark turns"
+  ),
+  "transcript reads in two ways": (
+    "Write it as a list of messages, or begin each turn in a line of its own "
+    "and change the marks within lines"
+  ),
+  "text between turns": (
+    "Give it a mark and a role, or write the conversation as messages"
   ),
   "tool call is no JSON object": "Write calls as objects, or as their JSON",
   "weight is no number of at least 0": "Write weights as 0 and 1",

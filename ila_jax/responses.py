@@ -3,13 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ila_jax import dialogues, records, unread
+from ila_jax import contents, dialogues, messages, records, unread
 
 # Which of a list of answers is the response.
 ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
   "first": lambda texts: texts[0],
   "longest": lambda texts: max(texts, key=len),
 }
+# Where an answer that is an object keeps its text.
+_TEXT_KEYS = ("text", "value", "content", "response", "completion", "output")
+# Fields whose messages are answers to choose from, and no conversation.
+_SEVERAL = ("answers", "responses", "completions")
 _ONLY = "reject"  # Or none, unless there is only one.
 RULES = (*ANSWERS, _ONLY)
 
@@ -25,7 +29,7 @@ def are_texts(values: list[Any]) -> bool:
 
 def _one(texts: list[Any], rule: str) -> str:
   """The response among several answers to one question."""
-  found = [dialogues.text_of(text, "response") for text in texts]
+  found = [contents.text_of(text, "response") for text in texts]
   found = [text for text in found if text.strip()]
   if not found:
     return ""
@@ -39,8 +43,8 @@ def of(
 ) -> tuple[Any, list[records.Turn]]:
   """The value that a response field holds, and its turns if it has some.
 
-  Of several answers one is taken, by `rule`, one of `RULES`. Objects
-  are opened at `text` or `value`, as SQuAD has them.
+  Of several answers one is taken, by `rule`, one of `RULES`. Objects are opened
+  at `text`, `response` and the like, as SQuAD and UltraFeedback have them.
 
   Raises:
     records.Reject: no such field, or nothing in it that can be an answer.
@@ -54,32 +58,47 @@ def of(
       "response field missing", f"{path}; fields: {', '.join(record)}"
     )
   while isinstance(value, Mapping) and not _is_message(value):
-    inner = next((k for k in ("text", "value", "content") if k in value), None)
+    inner = _text_key(value)
     if inner is None:
       raise records.Reject(
         "response is not text", f"fields: {', '.join(value)}"[:200]
       )
-    notes.leave(value, set(value) - {inner, "answer_start"}, f"{path}.")
+    notes.leave(value, _beside(value, inner), f"{path}.")
     value = value[inner]
   if isinstance(value, list) and value:
-    texts = [v["text"] if _holds_text(v) else v for v in value]
+    keys = [_text_key(v) if isinstance(v, Mapping) else None for v in value]
+    texts = [v[k] if k else v for v, k in zip(value, keys, strict=True)]
     if are_texts(texts):
+      for item, key in zip(value, keys, strict=True):
+        if key:
+          notes.leave(item, _beside(item, key), f"{path}.")
       if len(texts) > 1:
         notes.unread.add(f"all of `{path}` but one")
       return _one(texts, rule), []
   if isinstance(value, list | dict):
-    return None, dialogues.read(value, notes)
+    turns = dialogues.read(value, notes)
+    is_one_of = unread.plain_name(path) in _SEVERAL and len(turns) > 1
+    if is_one_of and all(t.role == "assistant" and not t.calls for t in turns):
+      notes.unread.add(f"all of `{path}` but one")
+      text = _one([turn.text for turn in turns], rule)
+      turns = [turn for turn in turns if turn.text == text][:1]
+    return None, turns
   return value, []
 
 
 def _is_message(value: Mapping[str, Any]) -> bool:
-  return any(key in value for key in dialogues.ROLE_KEYS)
+  return any(key in value for key in messages.ROLE_KEYS)
 
 
-def _holds_text(value: Any) -> bool:
-  return (
-    isinstance(value, Mapping) and "text" in value and not _is_message(value)
-  )
+def _text_key(value: Mapping[str, Any]) -> str | None:
+  """The field that holds the text of an answer; None for turns and others."""
+  if _is_message(value) or dialogues.is_pair(value):
+    return None
+  return next((key for key in _TEXT_KEYS if key in value), None)
+
+
+def _beside(value: Mapping[str, Any], read: str) -> list[str]:
+  return [n for n in value if n != read and not unread.is_ignored(n)]
 
 
 def join(

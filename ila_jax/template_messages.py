@@ -5,10 +5,10 @@ the fields that it reads; the rest becomes text of the turn that it belongs to.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ila_jax import records
+from ila_jax import records, tool_calls
 
 
 class Abilities(NamedTuple):
@@ -151,26 +151,22 @@ def calls(text: str, arguments: str) -> list[dict[str, Any]]:
   """Calls as templates read them; [] where the text is no list of calls.
 
   Args:
-    text: JSON of the calls, each {"function": {"name", "arguments"}}, or the
-      inner object alone; arguments are an object or its JSON.
+    text: JSON of the calls, as `tool_calls.parsed` takes it; arguments are an
+      object or its JSON.
     arguments: what the template wants them to be, `mapping` or `text`.
 
   >>> calls('[{"name": "add", "arguments": "{\\\\"x\\\\": 1}"}]', "mapping")
   [{'type': 'function', 'function': {'name': 'add', 'arguments': {'x': 1}}}]
   """
   found = []
-  for call in _parsed(text):
-    if not isinstance(call.get("function"), dict):
-      call = {"type": "function", "function": call}
-    function = call["function"]
-    if not isinstance(function.get("name"), str):
-      return []
-    given = function.get("arguments") or {}
+  for call in tool_calls.parsed(text):
+    given = call["function"]["arguments"]
     if arguments == "text" and not isinstance(given, str):
       given = json.dumps(given, ensure_ascii=False)
     if arguments == "mapping" and isinstance(given, str):
       given = _mapping(given)
-    found.append(call | {"function": function | {"arguments": given}})
+    function = call["function"] | {"arguments": given}
+    found.append(call | {"function": function})
   return found
 
 
@@ -188,8 +184,8 @@ def make(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
   """The messages and the tools that `apply_chat_template` takes.
 
-  What a tool answers has the name and the id of the call that it answers, in
-  their order.
+  What a tool answers has the id and the name that the record gives it, else
+  those of the call that it answers (`tool_calls.answered`).
 
   Args:
     turns: of `adapt`.
@@ -200,8 +196,7 @@ def make(
   """
   messages: list[dict[str, Any]] = []
   described = None
-  open_calls: list[dict[str, Any]] = []
-  for turn in turns:
+  for turn, call in zip(turns, tool_calls.answered(turns), strict=True):
     if turn.role == "tools":
       described = tools(turn.text)
       continue
@@ -209,12 +204,16 @@ def make(
     if turn.thought:
       message["reasoning_content"] = turn.thought
     if turn.calls:
-      open_calls = calls(turn.calls, able.calls)
-      message["tool_calls"] = list(open_calls)
-    if turn.role == "tool" and open_calls:
-      call = open_calls.pop(0)
-      message["name"] = call["function"]["name"]
-      if "id" in call:
-        message["tool_call_id"] = call["id"]
+      message["tool_calls"] = calls(turn.calls, able.calls)
+    if turn.role == "tool":
+      message |= _of_call(turn, call or {"function": {}})
     messages.append(message)
   return messages, described
+
+
+def _of_call(turn: records.Turn, call: Mapping[str, Any]) -> dict[str, Any]:
+  """Name and id of the call that a tool answers, where there are some."""
+  name = turn.name or call["function"].get("name", "")
+  call_id = call.get("id", turn.call_id)
+  found = {"name": name, "tool_call_id": call_id}
+  return {key: held for key, held in found.items() if held != ""}

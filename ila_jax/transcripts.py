@@ -1,127 +1,140 @@
-"""Transcripts: a whole conversation written down in one text."""
+"""Transcripts: a whole conversation written down in one text.
+
+Turns begin at marks. Marks of tokens (`<|im_start|>user`) are marks wherever
+they stand, and name any role; marks of words (`USER:`) may be words of a text
+too, and count where questions and answers alternate.
+"""
 
 import re
-from typing import NamedTuple
 
-from ila_jax import records
+from ila_jax import marks, messages, records, unread, word_marks
+
+_NAMED = re.compile(r"(\S+)\s+name\s*=\s*(\S+)")
+_SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
+_SYSTEM_WORD = re.compile(r"\A\s*(?:### ?)?(?:SYSTEM|System):\s*")
 
 
-class _Style(NamedTuple):
-  """How a transcript marks its turns.
+def _reading(text: str) -> marks.Reading | None:
+  """The reading whose first mark comes first."""
+  found = [*marks.readings(text), *word_marks.readings(text)]
+  return min(found, key=lambda reading: reading.begin, default=None)
 
-  Attributes:
-    marker: what begins a turn; group 1 names its role.
-    roles: the roles by that name, in lower case.
-    noise: tokens around turns that are nobody's text.
-    has_preface: whether a text before the first turn is a system text.
+
+def is_one(text: str) -> bool:
+  """Whether a text is a transcript, be it one that cannot be read.
+
+  >>> is_one("\\n\\nHuman: 1 + 1?\\n\\nAssistant: 2"), is_one("Human: Hi")
+  (True, False)
   """
-
-  marker: re.Pattern[str]
-  roles: dict[str, str]
-  noise: re.Pattern[str]
-  has_preface: bool = False
-
-
-_PLAIN = {
-  "system": "system",
-  "human": "user",
-  "user": "user",
-  "instruction": "user",
-  "input": "input",
-  "assistant": "assistant",
-  "gpt": "assistant",
-  "bot": "assistant",
-  "response": "assistant",
-  "output": "assistant",
-  "tool": "tool",
-  "ipython": "tool",
-}
-_ENDS = re.compile(r"</?s>|<\|end_?of_?text\|>|<\|begin_of_text\|>")
-_STYLES = (
-  _Style(  # ChatML
-    re.compile(r"<\|im_start\|>(system|user|assistant|tool)\n"),
-    _PLAIN,
-    re.compile(r"<\|im_end\|>|<\|endoftext\|>|</?s>"),
-  ),
-  _Style(  # Llama 3
-    re.compile(
-      r"<\|start_header_id\|>(system|user|assistant|tool|ipython)"
-      r"<\|end_header_id\|>"
-    ),
-    _PLAIN,
-    re.compile(r"<\|eot_id\|>|<\|begin_of_text\|>|<\|end_of_text\|>"),
-  ),
-  _Style(  # Llama 2
-    re.compile(r"(\[/?INST\])"),
-    {"[inst]": "user", "[/inst]": "assistant"},
-    _ENDS,
-  ),
-  _Style(  # Guanaco and Alpaca
-    re.compile(
-      r"### ?(Human|User|Instruction|Input|Assistant|Response|Output|System):"
-    ),
-    _PLAIN,
-    _ENDS,
-    has_preface=True,
-  ),
-  _Style(  # Anthropic
-    re.compile(r"(?:^|\n\n)(Human|Assistant|System):"), _PLAIN, _ENDS
-  ),
-  _Style(  # OpenChatKit
-    re.compile(r"<(human|user|bot|assistant)>:"), _PLAIN, _ENDS
-  ),
-  _Style(  # Vicuna
-    re.compile(r"(?:^|\s|</s>)(USER|ASSISTANT|SYSTEM):"),
-    _PLAIN,
-    _ENDS,
-    has_preface=True,
-  ),
-)
-_SYSTEM = re.compile(r"<<SYS>>(.*?)<</SYS>>", re.DOTALL)
+  return _reading(text) is not None
 
 
 def split(text: str) -> list[records.Turn] | None:
   r"""The turns of a transcript; None where a text is none.
 
-  Known are ChatML, the formats of Llama 2 and 3, `### Human:` and
-  `### Assistant:` (also Alpaca's headings), `Human:` and `Assistant:` after
-  blank lines, `<human>:` and `<bot>:`, `USER:` and `ASSISTANT:`. Space around
-  a turn belongs to the format.
+  Known are ChatML, the formats of Llama, Gemma, Phi, Zephyr, Mistral, DeepSeek
+  and Command R, `### Human:` and `### Assistant:` (also Alpaca's headings),
+  `Human:` and `Assistant:` after blank lines or in lines, `<human>:` and
+  `<bot>:`, `USER:` and `ASSISTANT:`. Space around a turn belongs to the format.
+  Of several styles the one whose first mark comes first.
+
+  Marks of words must alternate. A system text comes first, else its mark is a
+  word of a text. If the marks that begin a line alternate, those within lines
+  are words of a text.
+
+  Raises:
+    records.Reject: nobody knows a role, a text stands between turns, or marks
+      of words do not alternate or do so in two ways.
 
   >>> turns = split("\n\nHuman: 1 + 1?\n\nAssistant: 2")
   >>> [(turn.role, turn.text) for turn in turns]
   [('user', '1 + 1?'), ('assistant', '2')]
   >>> split("Humans and their assistants")
   """
-  for style in _STYLES:
-    turns = _split(text, style)
-    if turns:
-      return turns
-  return None
-
-
-def _split(text: str, style: _Style) -> list[records.Turn] | None:
-  marks = list(style.marker.finditer(text))
-  if not marks:
+  reading = _reading(text)
+  if reading is None:
     return None
-  preface = style.noise.sub("", text[: marks[0].start()]).strip()
-  if preface and not style.has_preface:
-    return None
+  if reading.problem:
+    raise reading.problem
+  preface = marks.bare(text[: reading.begin])
   turns = [records.Turn("system", preface)] if preface else []
-  ends = [mark.start() for mark in marks[1:]] + [len(text)]
-  for mark, end in zip(marks, ends, strict=True):
-    role = style.roles[mark[1].lower()]
-    said = style.noise.sub("", text[mark.end() : end]).strip()
-    if system := _SYSTEM.search(said):
-      turns.append(records.Turn("system", system[1].strip()))
-      said = said.replace(system[0], "").strip()
-    if role == "input" and turns and turns[-1].role == "user":
-      turns[-1] = records.Turn("user", f"{turns[-1].text}\n\n{said}")
-    else:
-      turns.append(records.Turn("user" if role == "input" else role, said))
+  found = reading.marks
+  ends = [mark.begin for mark in found[1:]] + [len(text)]
+  for place, (mark, end) in enumerate(zip(found, ends, strict=True)):
+    said, name = text[mark.end : end], reading.names[place]
+    try:
+      turns += _turns(said, name, is_first=place == 0)
+    except records.Reject as reject:
+      where = f"turn {place + 1} of {len(found)}"
+      raise records.Reject(
+        reject.reason, f"{where}: {reject.detail}"
+      ) from reject
+    if name == "input":
+      turns[-2:] = _with_input(turns[-2:])
   if turns[-1].role == "user" and not turns[-1].text:
     turns.pop()  # The format's opening of a turn that nobody took.
-  asked = [turn.role for turn in turns if turn.role != "system"]
-  if asked[:1] != ["user"] or "assistant" not in asked:
-    return None
   return turns
+
+
+def asked(text: str) -> list[records.Turn]:
+  r"""The turns of a prompt that asks for an answer by a mark at its end.
+
+  Returns:
+    No turns for any other text, and where marks begin within a line.
+
+  Raises:
+    records.Reject: as `split`.
+
+  >>> [turn.text for turn in asked("\n\nHuman: 1 + 1?\n\nAssistant:")]
+  ['1 + 1?']
+  """
+  reading = _reading(text)
+  if reading is None or reading.problem or not reading.marks[0].is_edge:
+    return []
+  if marks.bare(text[reading.marks[-1].end :]):
+    return []
+  *turns, last = split(text)
+  return turns if last.role == "assistant" else []
+
+
+def unmarked(turn: records.Turn) -> records.Turn:
+  """A system text beside a transcript, without the mark that it may have.
+
+  >>> unmarked(records.Turn("system", "SYSTEM: Be brief.")).text
+  'Be brief.'
+  """
+  if turn.role != "system":
+    return turn
+  return turn._replace(text=_SYSTEM_WORD.sub("", turn.text))
+
+
+def _with_input(turns: list[records.Turn]) -> list[records.Turn]:
+  """Alpaca's input joins its instruction."""
+  if len(turns) < 2 or turns[0].role != "user":
+    return turns
+  question, more = turns
+  joined = "\n\n".join(filter(None, (question.text, more.text)))
+  return [records.Turn("user", joined)]
+
+
+def _turns(said: str, name: str, *, is_first: bool) -> list[records.Turn]:
+  """The turn of one mark; before it the system text that Llama 2 puts in it."""
+  if word := marks.unknown(said):
+    raise records.Reject("unknown role", repr(word))
+  if end := marks.END.search(said):
+    beyond = marks.bare(said[end.end() :])
+    if beyond:
+      raise records.Reject("text between turns", repr(beyond[:80]))
+  given = _NAMED.fullmatch(name)
+  turns = []
+  plain = unread.plain_name(given[1] if given else name)
+  if plain == "inst" and is_first and (system := _SYSTEM.match(said)):
+    turns.append(records.Turn("system", system[1].strip()))
+    said = said[system.end() :]
+  plain = "user" if plain == "input" else marks.TOKEN_ROLES.get(plain, plain)
+  if plain not in messages.ROLES:
+    raise records.Reject("unknown role", repr(name)[:80])
+  turn = messages.turn_of(plain, marks.bare(said))
+  if given and turn.role == "tool":
+    turn = turn._replace(name=given[2])
+  return [*turns, turn]

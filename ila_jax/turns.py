@@ -13,8 +13,10 @@ from typing import Any
 
 from ila_jax import (
   choices,
+  contents,
   dialogues,
   fields,
+  messages,
   records,
   responses,
   tool_calls,
@@ -25,37 +27,46 @@ from ila_jax import (
 _INDEXED = re.compile(r"(.+)\.0\.[^.]+")
 
 
+def _parsed(value: Any) -> Any:
+  """What a JSON text of a list or an object holds; all else as it is."""
+  if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+    return value
+  try:
+    return json.loads(value)
+  except (ValueError, RecursionError):
+    return value  # Llama 2 begins with [INST].
+
+
 def _conversation(
   record: Mapping[str, Any], path: str, notes: unread.Notes
-) -> list[records.Turn]:
+) -> tuple[list[records.Turn], bool]:
+  """The turns, and whether they stood in one text."""
   paths = records.paths(record, path)
   value = records.lookup(record, paths[0])
   if len(paths) > 1:
     value = [records.lookup(record, p) for p in paths]
   elif value is records.MISSING:
     raise records.Reject("conversation field missing", path)
-  if isinstance(value, str):
-    turns = transcripts.split(value)
-    if turns:
-      return turns
-  return dialogues.read(value, notes)
+  value = _parsed(value)
+  turns = transcripts.split(value) if isinstance(value, str) else None
+  if turns:
+    return turns, True
+  return dialogues.read(value, notes), False
 
 
 def _history(value: Any, notes: unread.Notes) -> list[records.Turn]:
   if value is None or value is records.MISSING or value == "":
     return []
-  if isinstance(value, list) and all(isinstance(v, Mapping) for v in value):
-    return dialogues.read(value, notes)
-  if not isinstance(value, list) or not all(
-    isinstance(pair, list) and len(pair) == 2 for pair in value
+  value = _parsed(value)
+  turns = transcripts.split(value) if isinstance(value, str) else None
+  if turns:
+    return turns
+  if isinstance(value, list) and all(
+    isinstance(item, Mapping) or (isinstance(item, list) and len(item) == 2)
+    for item in value
   ):
-    raise records.Reject("history is not a list of pairs", type(value).__name__)
-  roles = ("user", "assistant")
-  return [
-    records.Turn(role, dialogues.text_of(text, "history"))
-    for pair in value
-    for role, text in zip(roles, pair, strict=True)
-  ]
+    return dialogues.read(value, notes)
+  raise records.Reject("history is not a list of pairs", type(value).__name__)
 
 
 def _is_no_input(text: str) -> bool:
@@ -66,11 +77,16 @@ def _is_no_input(text: str) -> bool:
 def _prompt(value: Any, notes: unread.Notes) -> list[records.Turn]:
   if isinstance(value, list) and not responses.are_texts(value):
     return dialogues.read(value, notes)
+  if isinstance(value, Mapping) and {"messages", *messages.ROLE_KEYS} & {
+    *value
+  }:
+    return dialogues.read(value, notes)
   if isinstance(value, list):
     if len(value) != 1:
       raise records.Reject("prompt is a list of texts", f"{len(value)} of them")
     value = value[0]
-  return [records.Turn("user", dialogues.text_of(value, "prompt"))]
+  text = contents.text_of(value, "prompt")
+  return transcripts.asked(text) or [records.Turn("user", text)]
 
 
 def _beside(
@@ -80,13 +96,13 @@ def _beside(
 
   Input always does; context and choices where the prompt does not hold them.
   """
-  parts = [dialogues.text_of(records.lookup(record, read.input), "input")]
+  parts = [contents.text_of(records.lookup(record, read.input), "input")]
   if _is_no_input(parts[0]):
     parts = []
   for path in records.paths(record, read.context) if read.context else ():
     value = records.lookup(record, path)
     values = value if isinstance(value, list) else [value]
-    texts = [dialogues.text_of(v, "context") for v in values]
+    texts = [contents.text_of(v, "context") for v in values]
     parts += [text for text in texts if text.strip() not in prompt]
   found = choices.of(record, read.choices) if read.choices else []
   if found and not choices.stand_in(prompt, found):
@@ -123,7 +139,7 @@ def _head(record: Mapping[str, Any], read: fields.Fields) -> list[records.Turn]:
   system = records.lookup(record, read.system)
   if system is records.MISSING:
     system = None
-  said = None if system is None else dialogues.content_of(system, "system")[0]
+  said = None if system is None else contents.plain(system, "system")
   if text is None:  # Tools in words stand where words are read.
     words = tools if isinstance(tools, str) else json.dumps(tools)
     said = f"{said}\n\n{words}" if said and said.strip() else words
@@ -135,10 +151,9 @@ def _head(record: Mapping[str, Any], read: fields.Fields) -> list[records.Turn]:
 def _merged(
   head: list[records.Turn], said: list[records.Turn]
 ) -> list[records.Turn]:
-  """The conversation after its head; its own system turn may be the head's."""
-  own = [turn.text for turn in said if turn.role == "system"]
-  both = bool(own and head) and head[-1].role == "system"
-  if both and head[-1].text in ("", own[0]):
+  """The conversation after its head; its first turn may be the head's."""
+  both = bool(said and head) and said[0].role == head[-1].role == "system"
+  if both and head[-1].text.strip() in ("", said[0].text.strip()):
     head = head[:-1]
   return [*head, *said]
 
@@ -168,12 +183,13 @@ def _verdict(name: str, value: Any) -> bool | None:
 
   A `label` that is a number may be a class, and a `mask` may be of tokens.
   """
+  is_switch = name in ("weight", "train", "kto_tag")
   if isinstance(value, str):
-    texts = {"true": True, "false": False, "1": 1, "0": 0}
-    value = texts.get(value.strip().lower(), value)
+    text = value.strip().lower()
+    verdicts = {"true": True, "false": False}
+    value = (messages.SWITCHES if is_switch else verdicts).get(text, value)
   if isinstance(value, bool):
     return None if name == "mask" else value
-  is_switch = name in ("weight", "train", "kto_tag")
   return bool(value) if is_switch and value in (0, 1) else None
 
 
@@ -188,6 +204,7 @@ def _checked(
     raise records.Reject("no response")
   if len(turns) < size:
     notes.unread.add("turns after the last answer")
+  tool_calls.check(turns)
   roles = [turn.role for turn in turns if turn.role != "tools"]
   is_asked = roles[0] != "assistant" and (
     roles[:2] != ["system", "assistant"] or turns[-len(roles)].text.strip()
@@ -245,7 +262,11 @@ def to_turns(
     )
   head = _head(record, read)
   if read.conversation:
-    said = _conversation(record, read.conversation, notes)
+    said, is_text = _conversation(record, read.conversation, notes)
+    if is_text:
+      head = [transcripts.unmarked(turn) for turn in head]
+      if read.response and said[-1][:2] == ("assistant", ""):
+        said.pop()  # The format asks for the response.
     if read.response:
       if said and said[-1].role == "assistant":
         notes.leave(record, [n for n in (read.response,) if n in record])
@@ -266,12 +287,23 @@ def to_turns(
   if more:
     notes.leave(record, [n for n in (read.thought,) if n in record])
   last = more or [_answer(choices.answer(value, found), thought)]
-  return _checked(_merged(head, responses.join(asked, last)), notes)
+  said = _repeated(asked, value) or responses.join(asked, last)
+  return _checked(_merged(head, said), notes)
+
+
+def _repeated(asked: list[records.Turn], value: Any) -> list[records.Turn]:
+  """The turns of an answer in one text that repeats the prompt before it."""
+  try:
+    turns = transcripts.split(value) if isinstance(value, str) else None
+    repeats = turns and any(turn.role == "user" for turn in turns)
+    return responses.join(asked, turns) if repeats else []
+  except records.Reject:
+    return []  # An answer may quote a transcript.
 
 
 def _answer(value: Any, thought: Any = None) -> records.Turn:
   return records.Turn(
     "assistant",
-    dialogues.text_of(value, "response"),
-    thought=dialogues.text_of(thought, "thought"),
+    contents.text_of(value, "response"),
+    thought=contents.text_of(thought, "thought"),
   )

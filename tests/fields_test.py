@@ -132,6 +132,61 @@ from ila_jax import errors, fields, records, unread
       {"prompt": "question", "response": "answer"},
     ),
     ({"messages": '[{"role": "user"}]'}, {"conversation": "messages"}),
+    # Preference data of OpenAI.
+    (
+      {
+        "input": {"messages": [{"role": "user"}], "tools": []},
+        "preferred_output": [{"role": "assistant"}],
+        "non_preferred_output": [{"role": "assistant"}],
+      },
+      {
+        "conversation": "input.messages",
+        "response": "preferred_output",
+        "tools": "input.tools",
+      },
+    ),
+    (
+      {"instruction": "i", "completions": [{"response": "r"}]},
+      {"prompt": "instruction", "response": "completions"},
+    ),
+    (
+      {"question": "q", "answer": "a", "chat_history": [{"role": "user"}]},
+      {"prompt": "question", "response": "answer", "history": "chat_history"},
+    ),
+    ({"post": "p", "summary": "s"}, {"prompt": "post", "response": "summary"}),
+    (
+      {"article": "p", "highlights": "s", "id": "1"},
+      {"prompt": "article", "response": "highlights"},
+    ),
+    (
+      {"instruction": "i", "document": "d", "summary": "s"},
+      {"prompt": "instruction", "context": "document", "response": "summary"},
+    ),
+    (
+      {"request": "p", "response": "s"},
+      {"prompt": "request", "response": "response"},
+    ),
+    (
+      {"user_message": "p", "assistant_message": "s"},
+      {"prompt": "user_message", "response": "assistant_message"},
+    ),
+    (
+      {"human_message": "p", "ai_message": "s"},
+      {"prompt": "human_message", "response": "ai_message"},
+    ),
+    # A transcript, and what stands beside it.
+    (
+      {"chat": "USER: a ASSISTANT: b", "system": "s", "tools": []},
+      {"conversation": "chat", "system": "system", "tools": "tools"},
+    ),
+    (
+      {"Text": "USER: a ASSISTANT:", "Response": "b", "System": ""},
+      {"conversation": "Text", "response": "Response", "system": "System"},
+    ),
+    (
+      {"chosen": "USER: a ASSISTANT: b", "rejected": "USER: a ASSISTANT: c"},
+      {"conversation": "chosen"},
+    ),
     # An answer beside an output is the output's summary: dolly, commonsense.
     (
       {"instruction": 0, "answer": 0, "output": 0},
@@ -156,6 +211,8 @@ def test_detect(record, expected):
     {"turn_1": "x"},
     {"ctx": "x", "label": 1},
     {"question": "x", "label": 1},
+    {"post": "x", "output": "y"},
+    {"text": "The USER: field", "summary": "x"},
   ],
 )
 def test_detect_unknown(record):

@@ -512,3 +512,40 @@ def test_tools_and_calls_that_are_none_stand_in_the_text(templated, odd):
   text, spans = templates.render(conversation, tokenizer)
   assert text.startswith(f"<|im_start|>system\n{odd}<|im_end|>\n")
   assert text[slice(*spans[0])] == odd + "<|im_end|>"
+
+
+def test_results_reach_a_template_with_the_id_and_the_name_of_their_call(
+  templated,
+):
+  # Mistral's shows ids, others show names; both refuse a result without.
+  shown = TOOLS.replace(
+    "m.content + '</",
+    "(m.tool_call_id + m.name + ':' + m.content) + '</",
+  ).replace("ARGUMENTS", "(f.arguments | tojson)")
+  calls = (
+    '[{"id": "call00001", "type": "function", "function": {"name": "add", '
+    '"arguments": {"x": 1}}}, {"id": "call00002", "type": "function", '
+    '"function": {"name": "sub", "arguments": {}}}]'
+  )
+  conversation = [
+    user("q"),
+    assistant("", calls=calls),
+    records.Turn("tool", "two", call_id="call00002"),
+    records.Turn("tool", "one", call_id="call00001", name="plus"),
+    assistant("a"),
+  ]
+  text, spans = templates.render(conversation, templated(shown))
+  first = text.index("<tool_response>call00002sub:two</tool_response>")
+  assert first < text.index("<tool_response>call00001plus:one</tool_response>")
+  assert len(spans) == 2
+  strict = shown.replace(
+    "{% for m in messages %}",
+    "{% for m in messages %}{% if m.role == 'tool' and not m.tool_call_id %}"
+    "{{ raise_exception('no id') }}{% endif %}",
+  )
+  assert templates.render(conversation, templated(strict))[0] == text
+  conversation[2] = conversation[2]._replace(call_id="")
+  # Without an id it answers the call that is open.
+  assert (
+    "call00001add:two" in templates.render(conversation, templated(strict))[0]
+  )

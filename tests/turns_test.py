@@ -26,6 +26,7 @@ def message(role, content):
 
 
 U, A, S, T = "user", "assistant", "system", "tool"
+PAIR = [message(U, "a"), message(A, "b")]
 
 SHAPES = {
   "alpaca": (
@@ -441,6 +442,138 @@ SHAPES = {
   ),
 }
 
+SHAPES |= {
+  "a conversation in an object": (
+    {"conversation": {"messages": [message(U, "a"), message(A, "b")]}},
+    [(U, "a"), (A, "b")],
+  ),
+  "a conversation that quotes a transcript": (
+    {
+      "messages": json.dumps(
+        [message(U, "USER: x ASSISTANT: y"), message(A, "b")]
+      )
+    },
+    [(U, "USER: x ASSISTANT: y"), (A, "b")],
+  ),
+  "pairs of role and text with a system text": (
+    {"conversation": [["system", "s"], ["Human", "a"], ["AI", ["b", "c"]]]},
+    [(S, "s"), (U, "a"), (A, "b\n\nc")],
+  ),
+  "texts that begin with their roles": (
+    {"conversation": ["System: s", "Human: a", "AI: b"]},
+    [(S, "s"), (U, "a"), (A, "b")],
+  ),
+  "texts of which some begin like roles": (
+    {"conversation": ["User: what is it?", "A word."]},
+    [(U, "User: what is it?"), (A, "A word.")],
+  ),
+  "history of messages": (
+    {
+      "question": "c",
+      "answer": "d",
+      "chat_history": [message(S, "s"), message(U, "a"), message(A, "b")],
+    },
+    [(S, "s"), (U, "a"), (A, "b"), (U, "c"), (A, "d")],
+  ),
+  "history of pairs of role and text": (
+    {
+      "instruction": "c",
+      "output": "d",
+      "history": [["human", "a"], ["gpt", "b"]],
+    },
+    [(U, "a"), (A, "b"), (U, "c"), (A, "d")],
+  ),
+  "history as JSON": (
+    {"instruction": "c", "output": "d", "history": '[["a", "b"]]'},
+    [(U, "a"), (A, "b"), (U, "c"), (A, "d")],
+  ),
+  "history as a transcript": (
+    {"query": "c", "response": "d", "history": "USER: a\nASSISTANT: b"},
+    [(U, "a"), (A, "b"), (U, "c"), (A, "d")],
+  ),
+  "a conversation in a list of one": (
+    {"messages": [PAIR], "prompt": None},
+    [(U, "a"), (A, "b")],
+  ),
+  "a prompt that is one message": (
+    {"prompt": PAIR[0], "response": PAIR[1]},
+    [(U, "a"), (A, "b")],
+  ),
+  "a prompt that holds messages": (
+    {"prompt": {"messages": [PAIR[0]]}, "response": "b"},
+    [(U, "a"), (A, "b")],
+  ),
+  "answers that are messages": (
+    {"prompt": "a", "responses": [message(A, "b"), message(A, "longer")]},
+    [(U, "a"), (A, "b")],
+  ),
+  "an answer in several messages": (
+    {"prompt": "a", "completion": [message(A, "b"), message(A, "c")]},
+    [(U, "a"), (A, "b"), (A, "c")],
+  ),
+  "preferred output": (
+    {
+      "input": {"messages": [message(S, "s"), message(U, "a")], "tools": None},
+      "preferred_output": [message(A, "b")],
+      "non_preferred_output": [message(A, "c")],
+    },
+    [(S, "s"), (U, "a"), (A, "b")],
+  ),
+  "ultrafeedback": (
+    {
+      "instruction": "a",
+      "completions": [
+        {"model": "m", "response": "b", "overall_score": 7.0},
+        {"model": "n", "response": "longer", "overall_score": 8.0},
+      ],
+    },
+    [(U, "a"), (A, "b")],
+  ),
+  "messages as prompt and completion with a system text": (
+    {
+      "system": "s",
+      "prompt": [message(U, "a"), message(A, "b"), message(U, "c")],
+      "completion": [message(A, "d")],
+    },
+    [(S, "s"), (U, "a"), (A, "b"), (U, "c"), (A, "d")],
+  ),
+  "a system field of several texts": (
+    {"system": ["s", "t"], "messages": ["a", "b"]},
+    [(S, "s\n\nt"), (U, "a"), (A, "b")],
+  ),
+  "two system turns": (
+    {"messages": [message(S, "s"), message(S, "t"), *PAIR]},
+    [(S, "s"), (S, "t"), (U, "a"), (A, "b")],
+  ),
+  "a system field that a late turn repeats": (
+    {"system": "s", "messages": [message(U, "a"), message(S, "s"), PAIR[1]]},
+    [(S, "s"), (U, "a"), (S, "s"), (A, "b")],
+  ),
+  "a conversation that ends with a tool": (
+    {"messages": [*PAIR, message(T, "r")]},
+    [(U, "a"), (A, "b")],
+  ),
+  "an answer of parts with a thought": (
+    {
+      "messages": [
+        PAIR[0],
+        message(
+          A,
+          [
+            {"type": "thinking", "thinking": "so"},
+            {"type": "text", "text": "b"},
+          ],
+        ),
+      ]
+    },
+    [(U, "a"), (A, "b", True, "so", "")],
+  ),
+  "request and response in a list": (
+    {"data": [{"request": "a", "response": "b"}, {"User": "c", "Agent": "d"}]},
+    [(U, "a"), (A, "b"), (U, "c"), (A, "d")],
+  ),
+}
+
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_shapes(name):
@@ -546,6 +679,26 @@ def test_input_is_kept(text):
     ({"messages": [message("narrator", "a")]}, "unknown role"),
     ({"messages": [message(None, "a")]}, "unknown role"),
     ({"messages": [[1]]}, "message is neither"),
+    ({"messages": [["human", "a", "x"]]}, "message is neither"),
+    ({"messages": ["User: a", "Narrator: x", "AI: b"]}, "unknown role"),
+    ({"messages": [None, message("user", "a")]}, "message is neither"),
+    ({"messages": [["human", "a"], ["narrator", "b"]]}, "unknown role"),
+    ({"messages": [message("user", "a"), {"role": "assistant"}]}, "no content"),
+    (
+      {"prompt": "a", "response": "b", "history": [["human", "c"], ["x", "d"]]},
+      "unknown role",
+    ),
+    (
+      {"messages": [message("assistant", "a"), message("user", "b")]},
+      "no prompt before",
+    ),
+    (
+      {
+        "prompt": "<|user|>\na\n<|narrator|>\nb\n<|assistant|>",
+        "response": "c",
+      },
+      "unknown role",
+    ),
     (
       {"messages": [message("user", [{"type": "image_url"}])]},
       "content is not text",
@@ -623,6 +776,10 @@ def test_the_rule_for_several_answers():
   record = {"question": "Who?", "answers": ["", "Ada", "Ada Byron"]}
   assert read(record)[-1] == (A, "Ada")
   assert read(record, answers="longest")[-1] == (A, "Ada Byron")
+  ultra = SHAPES["ultrafeedback"][0]
+  assert read(ultra, answers="longest")[-1] == (A, "longer")
+  with pytest.raises(records.Reject, match="several answers"):
+    read(ultra, answers="reject")
   with pytest.raises(records.Reject, match="several answers"):
     read(record, answers="reject")
   assert (
@@ -652,6 +809,16 @@ UNREAD = {
   "other instances": (
     {"instruction": "a", "instances": [{"output": "b"}, {"output": "c"}]},
     {"all of `instances` but one"},
+  ),
+  "other completions": (
+    {
+      "instruction": "a",
+      "completions": [
+        {"response": "b", "critique": "c", "overall_score": 1, "model": "m"},
+        {"response": "d"},
+      ],
+    },
+    {"all of `completions` but one", "completions.critique"},
   ),
   "in messages": (
     {
@@ -764,6 +931,7 @@ def test_calls_of_columnar_files_are_those_of_json_lines(shared):
     {"kto_tag": "false"},
     {"train": 0},
     {"weight": "0"},
+    {"train": "no"},
   ],
 )
 def test_a_record_that_is_not_to_be_learnt_says_so_in_many_ways(verdict):
