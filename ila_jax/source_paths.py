@@ -35,7 +35,8 @@ def of(spec: str) -> str:
   path = os.path.expanduser(path)
   if "$" in path and not os.path.lexists(path):
     path = os.path.expandvars(path)
-    if left := _VARIABLE.search(path):
+    left = None if file_formats.is_url(path) else _VARIABLE.search(path)
+    if left:
       raise missing(spec, f"the variable {left[0]} is not set")
   return path
 

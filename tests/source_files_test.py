@@ -13,7 +13,7 @@ import threading
 import fsspec
 import pytest
 
-from ila_jax import errors, source_files, sources
+from ila_jax import errors, source_files, source_paths, sources
 
 LINE = '{"prompt": "q", "response": "a"}\n'
 
@@ -169,6 +169,11 @@ def test_paths_as_users_write_them(tmp_path, monkeypatch):
     assert len(list(sources.open_source(spec))) == 1
     (signed,) = sources.signature(spec)
     assert signed == (name if name == "x1/b.jsonl" else os.path.basename(name))
+
+
+def test_a_url_may_have_a_dollar(monkeypatch):
+  monkeypatch.setenv("BUCKET", "mine")
+  assert source_paths.of("s3://$BUCKET/a$b.jsonl") == "s3://mine/a$b.jsonl"
 
 
 @pytest.mark.parametrize(
