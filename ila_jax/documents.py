@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ila_jax import columnar, dialogues, errors, fields, jsontext
+from ila_jax import columnar, errors, fields, jsontext, messages
 
 # (line or number, record, text, reason and detail)
 Found = tuple[int, dict[str, Any] | None, str, tuple[str, str] | None]
@@ -125,7 +125,7 @@ def _is_said(part: Any) -> bool:
     and bool(part)
     and all(
       isinstance(item, dict)
-      and any(isinstance(item.get(k), str) for k in dialogues.ROLE_KEYS)
+      and any(isinstance(item.get(k), str) for k in messages.ROLE_KEYS)
       and any(key in item for key in _SAID)
       for item in part
     )
@@ -224,7 +224,7 @@ def _by_index(
     are_records = all(fields.detect(part) is not None for part in parts)
     return parts if is_same or are_records else None
   # Columns by the names of rows; or one record, of objects with a text each.
-  spoken = {*_SAID, *dialogues.ROLE_KEYS, "type"}
+  spoken = {*_SAID, *messages.ROLE_KEYS, "type"}
   if inside.keys() & spoken or any(len(p) < len(inside) for p in parts):
     return None
   return _turned(document, inside)
