@@ -818,7 +818,11 @@ UNREAD = {
         {"response": "d"},
       ],
     },
-    {"all of `completions` but one", "completions.critique"},
+    {
+      "all of `completions` but one",
+      *("completions.critique", "completions.overall_score"),
+      "completions.model",
+    },
   ),
   "in messages": (
     {
