@@ -20,8 +20,7 @@ from ila_jax import mesh as mesh_lib
 from ila_jax.models import weights
 from tests.benchmarks import tsne as witness
 
-# The sum over all pairs has just given way to a grid; even, and five times 206.
-N = 1030
+N = 1100  # Enough for a grid, and of all data as many: one program serves all.
 PERPLEXITY = 30.0
 
 
