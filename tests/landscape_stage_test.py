@@ -396,7 +396,7 @@ def test_a_perplexity_that_is_lowered_is_told(
 def test_a_map_that_tells_nothing_is_refused_and_the_remedy_works(tmp_path):
   folder = _write(tmp_path)
   unfolded = TSNE | {"landscape__iterations": 3}
-  with pytest.raises(errors.InputError, match=r"is 'tsne', .* tells"):
+  with pytest.raises(errors.InputError, match=r"is 'tsne', .* not be trusted"):
     _run(folder, _config(**unfolded))
   assert not (folder / "landscape/map").exists()
   _, about = _run(folder, _config(landscape__projection="pca"))
