@@ -9,9 +9,8 @@ grid the sums are convolutions (Linderman et al. 2019, FIt-SNE).
 Linderman interpolates by three nodes of a Lagrange polynomial an interval. Here
 cubic B-splines do, which pass through the kernel's values on the nodes since
 the transform of the kernel is divided by the splines' own: nodes 1/2 apart err
-like Lagrange's 1/3 apart, on a grid less than half as large. And the force is
-one charge's convolution with the vector kernel y w^2, where FIt-SNE needs the
-charges 1, x, y and |y|^2, and the transforms there and back of each.
+like Lagrange's 1/3 apart, on a grid less than half as large. The force is one
+charge's convolution with the vector kernel y w^2; FIt-SNE's needs four charges.
 """
 
 import math
