@@ -72,12 +72,13 @@ def _damage(file: pathlib.Path, kind: str) -> None:
 
 
 def _contents(workdir: pathlib.Path) -> dict[str, bytes]:
-  """All artifacts but records and pages, which tell seconds."""
+  """All artifacts but records, the log and pages, which tell seconds."""
   return {
     str(path.relative_to(workdir)): path.read_bytes()
     for path in workdir.rglob("*")
     if path.is_file()
     and path.name not in ("stage.json", "manifest.json", "checksums.json")
+    and path.name != "log.txt"
     and path.parts[len(workdir.parts)] not in ("compiled", "report")
   }
 
