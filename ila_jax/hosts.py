@@ -26,6 +26,7 @@ _SILENT_SECONDS = 60
 # How long a failing host waits for the others to hear of it.
 _HEARD_SECONDS = 10
 _ended = threading.Event()
+_told = threading.Event()
 _listeners: list[threading.Thread] = []
 
 
@@ -52,10 +53,15 @@ def leave(status: int, message: str) -> None:
     status: that all hosts end with.
     message: what went wrong, for their logs.
   """
-  _ended.set()
   if not jax.distributed.is_initialized():
     return
   client, own = _client(), jax.process_index()
+  with contextlib.suppress(jax.errors.JaxRuntimeError):
+    # What looks like the network is often another host that has just failed.
+    if status == errors.LOST and (first := _failure(client)):
+      status = first["status"]
+      _tell(first)
+  _ended.set()
   line = f"host {own} has ended, and this one with it: {message}".split("\n")[0]
   content = json.dumps({"status": status, "message": line})
   # Where another host failed first, the others have heard of that one.
@@ -96,11 +102,18 @@ def _watch(client: Any) -> None:
     if _ended.is_set():
       return
     if failure:
-      print(f"ila_jax: {failure['message']}", file=sys.stderr)
-      run_log.write(f"ended: {failure['message']}")
-      run_log.save()
+      _tell(failure)
       _acknowledge(client)
       _exit(failure["status"])
+
+
+def _tell(failure: dict[str, Any]) -> None:
+  """Prints and logs, once, why another host ends this one."""
+  if not _told.is_set():
+    _told.set()
+    print(f"ila_jax: {failure['message']}", file=sys.stderr)
+    run_log.write(f"ended: {failure['message']}")
+    run_log.save()
 
 
 def _lost(what: str) -> dict[str, Any]:

@@ -83,7 +83,8 @@ def _score(workdir):
     workdir / "score/reference.parquet", {"row": np.zeros(0, np.int64)}
   )
   artifacts.write_json(
-    workdir / "score" / provenance.RECORD, {"done": True, "output": "by hand"}
+    workdir / "score" / provenance.RECORD,
+    {"stage": "score", "inputs": {}, "done": True, "output": "by hand"},
   )
 
 
