@@ -49,6 +49,9 @@ REMEDIES = {
     "over several lines"
   ),
   "row of another width": "Give each row a cell for each name of `columns`",
+  "a cell is cut off by the Hub's viewer": (
+    "Name the data set itself, as hf:NAME/SPLIT or by its downloaded files"
+  ),
   "no JSON form": "Drop the column, or save it as text or numbers",
   "a cell cannot be read": "Mend the cell, or drop its column",
   "text is not Unicode": "Mend the half characters, such as \\ud800",
