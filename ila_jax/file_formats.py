@@ -214,7 +214,10 @@ def _foreign(start: bytes, file: DataFile) -> str:
     return said
   is_text = file.format in ("json", "csv", "tsv")
   for name, zeros in _WIDE if is_text else ():
-    if len(start) > 8 and not any(any(start[i:64:4]) for i in zeros):
+    parts = [(i in zeros, start[i:64:4]) for i in range(4)]
+    if len(start) > 8 and all(
+      not any(part) if is_zero else all(part) for is_zero, part in parts
+    ):
       return f"{name[:6]}. Convert it with `iconv -f {name} -t UTF-8`"
   kind, packed = _signed(start)
   if kind and file.packed:

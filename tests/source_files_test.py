@@ -218,6 +218,8 @@ def test_files_of_one_name_are_told_apart(tmp_path):
     (b"\x1f\x8b\x08\x00", r"the format \.gz\. Let its name end in \.gz"),
     (b"PAR1....", r"the format \.parquet"),
     (b'{"a": 1}\n\0\0\0\0', "binary: it has zero bytes"),
+    (bytes(99), "binary: it has zero bytes"),
+    (b"{" + bytes(99), "binary: it has zero bytes"),
   ],
 )
 def test_what_a_file_seems_to_be(tmp_path, content, message):
