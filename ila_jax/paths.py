@@ -100,7 +100,7 @@ def of_folder(
     buckets = ", ".join(f"{scheme}://" for scheme in schemes)
     named = ", or a name on the Hugging Face Hub (ORG/NAME)" if is_model else ""
     raise errors.InputError(
-      f"{name} is {path!r}: {fault}. Allowed: a local folder, one in a bucket "
+      f"{name} is {path!r}: {fault}. Allowed: a local folder or one in a bucket "
       f"({buckets}){named}."
     )
   return found
