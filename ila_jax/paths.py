@@ -100,8 +100,8 @@ def of_folder(
     buckets = ", ".join(f"{scheme}://" for scheme in schemes)
     named = ", or a name on the Hugging Face Hub (ORG/NAME)" if is_model else ""
     raise errors.InputError(
-      f"{name} is {path!r}: {fault}. Allowed: a local folder or one in a bucket "
-      f"({buckets}){named}."
+      f"{name} is {path!r}: {fault}. Allowed: a local folder or one in a "
+      f"bucket ({buckets}){named}."
     )
   return found
 
