@@ -12,7 +12,7 @@ from typing import Any
 
 import ml_collections
 
-from ila_jax import config_checks, errors, run_files
+from ila_jax import config_checks, errors, paths, run_files
 
 STAGES = run_files.STAGES
 # Fields that change how fast a run is, or what is let pass, and no artifact.
@@ -32,11 +32,9 @@ _CHANGES_NOTHING = {
 # Fields that stages name on their own, where they count: which examples are
 # candidates once all are scored, and what lies where a map is joined.
 _NAMED_APART = {"score.exclude_reference", "landscape.map"}
-# Fields that may name a folder or a file.
-_PATHS = {
-  *("config.pool.source", "config.model.path", "config.model.scratch.source"),
-  *("config.encoder.path", "config.landscape.map"),
-}
+# Fields that name sources, and those that name a folder.
+_SOURCES = {"config.pool.source", "config.model.scratch.source"}
+_FOLDERS = {"config.model.path", "config.encoder.path", "config.landscape.map"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -283,10 +281,13 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     value = tuple(value)
   if hint is float and type(value) is int:
     value = float(value)
-  if name in _PATHS and isinstance(value, tuple):
+  if name in _SOURCES and isinstance(value, tuple):
     value = tuple(map(_expanded, value))
-  elif name in _PATHS:
+  elif name in _SOURCES:
     value = _expanded(value)
+  elif name in _FOLDERS and isinstance(value, str) and value.strip():
+    is_model = name != "config.landscape.map"
+    value = paths.of_folder(value, name=name, is_model=is_model)
   if not _fits(hint, value):
     allowed = getattr(hint, "__name__", None) if hint in _PLAIN else str(hint)
     raise errors.InputError(

@@ -196,7 +196,7 @@ def _check_across(config: Any) -> None:
       "tfds:NAME/SPLIT, hf:NAME/SPLIT or docstrings:PACKAGE,..."
     )
   for name in ("model.path", "encoder.path"):
-    if not _field(config, name):
+    if not (_field(config, name) or "").strip():
       raise errors.InputError(
         f"config.{name} is not set; it has no default. Set --config.{name} to "
         "a Hugging Face folder or name"

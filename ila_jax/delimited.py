@@ -19,6 +19,8 @@ HEAD_BYTES = 1 << 20
 _DECLARED = re.compile(r'"?sep=(.)"?\s*$', re.IGNORECASE)
 # What databases and pandas write where nothing is; "None" may be an answer.
 _MISSING = frozenset(("NULL", r"\N", "NaN", "nan", "<NA>", "NaT"))
+# Why a cell is not read where the whole file may be in another encoding.
+NO_UTF8 = "bytes that are no UTF-8 in a file of text"
 _SENTENCE = re.compile(r".*\w[.?!]|.*[\r\n].*|.{80,}", re.DOTALL)
 
 
@@ -132,9 +134,10 @@ def _open_quote(name: str, found: dialects.Found) -> errors.InputError:
 
 def _ragged(found: dialects.Found, width: int) -> columnar.Row:
   said = f"{len(found.cells)} cells, and {width} columns are named"
+  much = "many" if len(found.cells) > width else "few"
   if found.lines > 1:
     said += f"; lines {found.line} to {found.line + found.lines - 1}"
-  return columnar.Row(None, "", ("row of another width", said))
+  return columnar.Row(None, "", (f"row with too {much} cells", said))
 
 
 class _Told:
@@ -214,7 +217,7 @@ def _row(header: list[str], cells: list[str | None]) -> columnar.Row:
   except UnicodeEncodeError:
     bad = [k for k, v in zip(header, cells, strict=True) if not _is_text(v)]
     good = {k: v for k, v in (row.record or {}).items() if k not in bad}
-    lost = tuple((name, "bytes that are no UTF-8") for name in bad)
+    lost = tuple((name, NO_UTF8) for name in bad)
     return columnar.Row(good, json.dumps(good, ensure_ascii=False), None, lost)
   return row
 

@@ -58,7 +58,10 @@ def rows(
   if path and isinstance(table, list):
     others = f", and not {', '.join(map(repr, beside))}" if beside else ""
     announce(f"{name}: the records are those of {'.'.join(path)!r}{others}")
-    yield from _elements(_text_below(text, path), f"{name} {'.'.join(path)}")
+    found = _elements(_text_below(text, path), f"{name} {'.'.join(path)}")
+    opened = (record for element in found for record in _opened(element))
+    for number, record in enumerate(opened, start=1):
+      yield number, *record
     return
   if _may_be_either(table):
     problem = "one record or a table by columns", ", ".join(table)
@@ -158,6 +161,49 @@ def _elements(text: str, name: str) -> Iterator[Found]:
   reader = jsontext.ValueReader(io.StringIO(text), parser, name=name)
   for number, (value, raw) in enumerate(reader.elements(), start=1):
     yield number, *jsontext.check_object(parser, value, raw)
+
+
+def _opened(
+  element: Found,
+) -> Iterator[tuple[dict[str, Any] | None, str, tuple[str, str] | None]]:
+  """The records that an element of a table wraps, or the element itself.
+
+  The Hub's viewer wraps each row; SQuAD has paragraphs of many questions.
+  """
+  _, record, text, problem = element
+  is_wrapped = record and "row_idx" in record
+  if is_wrapped and isinstance(record.get("row"), dict):
+    if record.get("truncated_cells"):
+      cut = ", ".join(map(str, record["truncated_cells"]))
+      yield None, text, ("a cell is cut off by the Hub's viewer", cut)
+    else:
+      yield record["row"], _text_below(text, ("row",)), None
+    return
+  if not record or not _is_squad(record):
+    yield record, text, problem
+    return
+  above = {k: v for k, v in record.items() if k != "paragraphs"}
+  for paragraph in record["paragraphs"]:
+    about = above | {k: v for k, v in paragraph.items() if k != "qas"}
+    for asked in paragraph["qas"]:
+      row = columnar.to_row(about | asked)
+      yield row.record, row.text, row.problem
+
+
+def _is_squad(record: dict[str, Any]) -> bool:
+  """Whether an article has paragraphs, and each its context and questions."""
+  paragraphs = record.get("paragraphs")
+  return (
+    isinstance(paragraphs, list)
+    and bool(paragraphs)
+    and all(
+      isinstance(part, dict)
+      and isinstance(part.get("context"), str)
+      and isinstance(part.get("qas"), list)
+      and all(isinstance(asked, dict) for asked in part["qas"])
+      for part in paragraphs
+    )
+  )
 
 
 def _may_be_either(document: dict[str, Any]) -> bool:

@@ -143,7 +143,7 @@ def _run(argv: list[str]) -> None:
   if _STATUS.value:
     from ila_jax import status
 
-    found = status.find(os.path.expanduser(_WORKDIR.value))
+    found = status.find(_workdir())
     with contextlib.suppress(BrokenPipeError):  # Of `head`, which has enough.
       print(status.told(found), flush=True)
     return
@@ -169,7 +169,7 @@ def _run_stages() -> None:
   from ila_jax import config as config_lib
   from ila_jax import pipeline
 
-  workdir = os.path.expanduser(_WORKDIR.value)
+  workdir = _workdir()
   stages = config_lib.STAGES if _STAGES.value is None else _STAGES.value
   if _DRY_RUN.value:
     from ila_jax import dry_run
@@ -219,17 +219,19 @@ def _parse_flags(argv: list[str]) -> None:
     )
 
 
+def _workdir() -> str:
+  from ila_jax import paths
+
+  return paths.of_folder(_WORKDIR.value, name="--workdir", schemes=("gs",))
+
+
 def _check_values() -> None:
-  """Refuses flags that are given and empty, and a workdir that is a URL."""
+  """Refuses flags that are given and empty, and a workdir that is no folder."""
   for flag in (_WORKDIR, _STAGES, _REDO):
-    if flag.value is not None and not flag.value:
+    if flag.value is not None and not "".join(flag.value).strip():
       raise errors.InputError(
         f"--{flag.name} is empty: a shell variable that is not set? Give it a "
         "value, or leave the flag out."
       )
-  place, colon, _ = (_WORKDIR.value or "").partition("://")
-  if colon and place != "gs":
-    raise errors.InputError(
-      f"--workdir is {_WORKDIR.value}; allowed: a local folder, or one "
-      "whose name begins with gs://."
-    )
+  if _WORKDIR.value is not None:
+    _workdir()

@@ -9,7 +9,16 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ila_jax import errors, jsontext, labels, records, sources, turns, unread
+from ila_jax import (
+  delimited,
+  errors,
+  jsontext,
+  labels,
+  records,
+  sources,
+  turns,
+  unread,
+)
 from ila_jax import fields as fields_lib
 from ila_jax import rejects as rejects_lib
 
@@ -139,7 +148,9 @@ def _resolved(
   roots = {path.strip().partition(".")[0] for path in paths}
   for column, why in raw.lost:
     if column in roots:
-      raise records.Reject("a cell cannot be read", f"column {column!r}: {why}")
+      is_encoding = why == delimited.NO_UTF8
+      reason = "invalid UTF-8" if is_encoding else "a cell cannot be read"
+      raise records.Reject(reason, f"column {column!r}: {why}")
   return read
 
 

@@ -17,6 +17,10 @@ _JOINED = (
   "other field unless that is named too"
 )
 _FILE = "Mend the lines, or leave the file out of config.pool.source"
+_UTF8 = (
+  "Save the file as UTF-8; where it is in the Windows encoding of Western "
+  "Europe, with `iconv -f CP1252 -t UTF-8 FILE > NEW`"
+)
 _TURNS = "Mend these conversations, or leave them out of the pool"
 _LONG = (
   "Raise --config.tokens.max_tokens (the base must have as many positions), or "
@@ -33,13 +37,21 @@ REMEDIES = {
   # Records that cannot be read.
   "not JSON": _FILE,
   "not a JSON object": "Write each record as one object, {...}",
-  "invalid UTF-8": "Save the file as UTF-8",
+  "invalid UTF-8": _UTF8,
   "key occurs twice": "Rename one of both keys, or drop it",
   "record too large": "Split it, or leave out the field that holds a file",
   "one record or a table by columns": (
     "Write each record as one line of a .jsonl file"
   ),
-  "row of another width": "Quote the separators inside its cells",
+  "row with too many cells": "Quote the separators inside its cells",
+  "row with too few cells": (
+    "Write all its cells, empty ones too, and quotes around a cell that goes "
+    "over several lines"
+  ),
+  "row of another width": "Give each row a cell for each name of `columns`",
+  "a cell is cut off by the Hub's viewer": (
+    "Name the data set itself, as hf:NAME/SPLIT or by its downloaded files"
+  ),
   "no JSON form": "Drop the column, or save it as text or numbers",
   "a cell cannot be read": "Mend the cell, or drop its column",
   "text is not Unicode": "Mend the half characters, such as \\ud800",
@@ -50,6 +62,12 @@ REMEDIES = {
   "conversation field missing": "Set config.pool.fields.conversation",
   "prompt is not text": _MAP,
   "prompt is a list of texts": "Join the texts, or write them as messages",
+  "prompt is a list of numbers": (
+    "They seem to be token ids, and text is needed: name the fields that hold "
+    "it, as P3 has inputs_pretokenized and targets_pretokenized, with "
+    "--config.pool.fields.prompt=... and .response=..., or decode them "
+    "with the tokenizer that made them"
+  ),
   "response is not text": (
     "Set --config.pool.fields.response to the text, such as answers.0.text"
   ),
@@ -245,8 +263,8 @@ class RejectCounter:
 def remedy(reason: str) -> str:
   """What to do about records that are rejected for a reason.
 
-  >>> remedy("invalid UTF-8")
-  'Save the file as UTF-8'
+  >>> remedy("not a JSON object")
+  'Write each record as one object, {...}'
   """
   return REMEDIES.get(reason, _OTHER)
 

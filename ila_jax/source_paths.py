@@ -1,21 +1,13 @@
-"""Paths of sources: what a user means by `~`, `$DATA`, `file:` and patterns."""
+"""Paths of sources, patterns among them, and what is said of a missing one."""
 
 import os
 import re
-import urllib.parse
 
-from ila_jax import errors, file_formats
-
-_FILE_URL = re.compile(r"file:(//(?P<host>[^/]*))?(?P<path>/.*)", re.IGNORECASE)
-_VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
+from ila_jax import errors, file_formats, paths
 
 
 def of(spec: str) -> str:
-  """The local path, or the URL, that a source names.
-
-  A leading `~` is the home folder, `$NAME` a variable of the environment, and
-  `file:` URLs are paths, in which %20 is a space. What is there under the very
-  name that is given is meant first.
+  """The local path, or the URL, that a source names: `paths.expand`.
 
   Raises:
     InputError: a variable that is not set, or a file of another host.
@@ -23,21 +15,9 @@ def of(spec: str) -> str:
   >>> of("file:///data/my%20pool.jsonl"), of("s3://bucket/a.jsonl")
   ('/data/my pool.jsonl', 's3://bucket/a.jsonl')
   """
-  path = spec
-  if url := _FILE_URL.fullmatch(spec):
-    if url["host"] not in (None, "", "localhost"):
-      raise missing(
-        spec, f"a file of the host {url['host']!r}; write file:///PATH"
-      )
-    path = url["path"]
-    if not os.path.lexists(path):
-      path = urllib.parse.unquote(path)
-  path = os.path.expanduser(path)
-  if "$" in path and not os.path.lexists(path):
-    path = os.path.expandvars(path)
-    left = None if file_formats.is_url(path) else _VARIABLE.search(path)
-    if left:
-      raise missing(spec, f"the variable {left[0]} is not set")
+  path, fault = paths.expand(spec)
+  if fault:
+    raise missing(spec, fault)
   return path
 
 

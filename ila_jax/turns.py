@@ -82,6 +82,10 @@ def _prompt(value: Any, notes: unread.Notes) -> list[records.Turn]:
   }:
     return dialogues.read(value, notes)
   if isinstance(value, list):
+    if len(value) != 1 and not any(isinstance(v, str) for v in value):
+      raise records.Reject(
+        "prompt is a list of numbers", f"{len(value)} of them"
+      )
     if len(value) != 1:
       raise records.Reject("prompt is a list of texts", f"{len(value)} of them")
     value = value[0]

@@ -178,12 +178,13 @@ def test_ragged_rows_are_rejects():
   )
   (_, wide), (_, fine), (_, short), (_, long), (line, latin) = rows
   said = "3 cells, and 2 columns are named"
-  assert wide.problem == ("row of another width", said)
-  assert short.problem[1] == "1 cells, and 2 columns are named"
+  assert wide.problem == ("row with too many cells", said)
+  few = "1 cells, and 2 columns are named"
+  assert short.problem == ("row with too few cells", few)
   assert long.problem[1] == f"{said}; lines 5 to 6"
   assert fine.record == {"a": "1", "b": "2"}
   assert line == 7 and latin.record == {"b": "2"}
-  assert latin.lost == (("a", "bytes that are no UTF-8"),)
+  assert latin.lost == (("a", delimited.NO_UTF8),)
 
 
 def test_two_columns_of_one_name():

@@ -63,12 +63,16 @@ def _data_files(folder: pathlib.Path) -> None:
     "nan.jsonl": '{"prompt": NaN}\n' * 9,
     "quotes.csv": 'prompt,response\n"x, y",z\n' * 9 + '"a" b,c,d\n',
     "wide.csv": "prompt,response\n1,2,3\n" * 2,
+    "short.csv": "prompt,response,id\n1,2\n" * 2,
+    "ids.jsonl": '{"inputs": [1, 2, 3], "targets": [4]}\n' * 2,
+    "plain.jsonl.gz": GOOD,
     "page.jsonl": "<!DOCTYPE html>\n<p>Sign in",
     "lfs.parquet": "version https://git-lfs.github.com/spec/v1\n",
     "notes.txt": "nothing of use\n",
   }
   for name, text in texts.items():
     (folder / name).write_text(text)
+  (folder / "latin.csv").write_bytes(b"prompt,response\nq,caf\xe9\n")
   (folder / "wide.jsonl").write_text(GOOD, encoding="utf-16")
   with (folder / "line.jsonl").open("w") as stream:
     for _ in range(3):
@@ -123,7 +127,20 @@ COMMANDS = {
   "no workdir": (["--workdir="], "--workdir is empty: a shell variable"),
   "no stages": (["--stages="], "--stages is empty"),
   "no redo": (["--redo="], "--redo is empty"),
-  "a URL as workdir": (["--workdir=https://host/x"], "--workdir is https://"),
+  "a URL as workdir": (["--workdir=https://host/x"], "--workdir is 'https://"),
+  "a blank workdir": (["--workdir= "], "--workdir is empty"),
+  "nobody's workdir": (["--workdir=~nosuch/x"], "~nosuch is the home folder"),
+  "no variable": (["--workdir=$NO_SUCH/x"], "variable $NO_SUCH is not set"),
+  "a blank model": (["--config.model.path= "], "config.model.path is not set"),
+  "a model's address": (
+    ["--dry_run", "--config.model.path=https://huggingface.co/Qwen/Qwen2-0.5B"],
+    "Give the name: --config.model.path=Qwen/Qwen2-0.5B",
+  ),
+  "an encoder in a bucket": (
+    ["--config.encoder.path=s3://x/y"],
+    "run `pip install s3fs`",
+  ),
+  "a map on the web": (["--config.landscape.map=http://x/y"], "a web address"),
   "no source": (["--config.pool.source="], "config.pool.source is ''"),
   "spaces": (["--config.pool.source= "], "config.pool.source is ' '"),
   "no second": (["--config.pool.source=('a.jsonl','')"], "('a.jsonl', '')"),
@@ -178,7 +195,11 @@ SOURCES = {
   "python.jsonl": "not JSON",
   "nan.jsonl": "NaN is no JSON number",
   "quotes.csv": "quotes.csv line ",
-  "wide.csv": "row of another width",
+  "wide.csv": "Quote the separators inside its cells",
+  "short.csv": "Write all its cells, empty ones too",
+  "latin.csv": "For 'invalid UTF-8': Save the file as UTF-8; where it is in",
+  "ids.jsonl": "They seem to be token ids, and text is needed",
+  "plain.jsonl.gz": "Take .gz off the end of its name",
   "page.jsonl": "a web page. Download the file itself",
   "lfs.parquet": "Run `git lfs pull`",
   "wide.jsonl": "UTF-16. Convert it",

@@ -44,6 +44,16 @@ LAYOUTS = {
   "pretty array": json.dumps(RECORDS, indent=4),
   "data": json.dumps({"version": 1, "data": RECORDS}),
   "pretty data": json.dumps({"data": RECORDS, "version": 1}, indent=1),
+  "the Hub's viewer": json.dumps(
+    {
+      "features": [{"feature_idx": 0, "name": "instruction"}],
+      "rows": [
+        {"row_idx": i, "row": record, "truncated_cells": []}
+        for i, record in enumerate(RECORDS)
+      ],
+      "num_rows_total": 30,
+    }
+  ),
   "the only key": json.dumps({"anything": RECORDS}),
   "split": json.dumps(
     {
@@ -174,6 +184,39 @@ def test_tables_that_are_not_sure_are_named():
   assert fine[1] == {"a": 1, "b": 2}
   said = ("row of another width", "1 cells, and 2 columns are named")
   assert ragged[3] == said
+
+
+def test_a_cell_that_the_viewer_cut_off_is_no_text():
+  row = {"row_idx": 0, "row": {"a": "x"}, "truncated_cells": ["a"]}
+  ((number, record, _, problem),) = read(json.dumps({"rows": [row]}))
+  assert (number, record) == (1, None)
+  assert problem == ("a cell is cut off by the Hub's viewer", "a")
+
+
+def test_questions_of_squad_are_records():
+  asked = [
+    {"id": i, "question": f"q{i}", "answers": [{"text": f"a{i}"}]}
+    for i in range(3)
+  ]
+  paragraphs = [
+    {"context": "c", "qas": asked[:2]},
+    {"context": "d", "qas": asked[2:]},
+  ]
+  document = {
+    "version": "1.1",
+    "data": [{"title": "t", "paragraphs": paragraphs}] * 2,
+  }
+  found = read(json.dumps(document))
+  assert [number for number, *_ in found] == [1, 2, 3, 4, 5, 6]
+  expected = [
+    {"title": "t", "context": context} | each
+    for context, each in zip("ccd", asked, strict=True)
+  ]
+  assert [record for _, record, _, _ in found] == expected * 2
+  assert [json.loads(text) for _, _, text, _ in found] == expected * 2
+  # What is not whole in this way is left as it is.
+  del paragraphs[0]["context"]
+  assert [r for _, r, _, _ in read(json.dumps(document))] == document["data"]
 
 
 def test_the_text_below_a_key_is_kept():

@@ -1,6 +1,8 @@
 """Which files are read, which are left out, and what is refused at once."""
 
+import bz2
 import functools
+import gzip
 import http.server
 import json
 import os
@@ -205,9 +207,19 @@ def test_files_of_one_name_are_told_apart(tmp_path):
     (b"<!DOCTYPE html>\n<title>Sign in</title>", "a web page. Download"),
     ('{"a": 1}'.encode("utf-16"), "UTF-16. Convert it with `iconv"),
     ('{"a": 1}'.encode("utf-16-le"), "UTF-16. Convert .* UTF-16LE"),
+    ('{"a": 1}'.encode("utf-32"), "UTF-32. Convert .* -f UTF-32 -t"),
+    (
+      b"\0\0\xfe\xff" + '{"a": 1}'.encode("utf-32-be"),
+      "UTF-32. Convert .* -f UTF-32 -t",
+    ),
+    ('{"a": 1}'.encode("utf-32-be"), "UTF-32. Convert .* -f UTF-32BE"),
+    ('{"a": 1}'.encode("utf-32-le"), "UTF-32. Convert .* -f UTF-32LE"),
+    (b"\n <html>", "a web page. Download"),
     (b"\x1f\x8b\x08\x00", r"the format \.gz\. Let its name end in \.gz"),
     (b"PAR1....", r"the format \.parquet"),
     (b'{"a": 1}\n\0\0\0\0', "binary: it has zero bytes"),
+    (bytes(99), "binary: it has zero bytes"),
+    (b"{" + bytes(99), "binary: it has zero bytes"),
   ],
 )
 def test_what_a_file_seems_to_be(tmp_path, content, message):
@@ -218,6 +230,52 @@ def test_what_a_file_seems_to_be(tmp_path, content, message):
       errors.InputError, match=rf"{name} seems to be .*{message}"
     ):
       list(sources.open_source(str(path)))
+
+
+PAGE, POINTER = (
+  b"\n<html>Sign in",
+  b"version https://git-lfs.github.com/spec/v1",
+)
+TABLE = b"prompt,response\na,b\n"
+
+
+@pytest.mark.parametrize(
+  ("name", "content", "message"),
+  [
+    *(
+      (f"a.jsonl.{suffix}", content, said.format(suffix))
+      for suffix in ("gz", "zst", "bz2", "xz")
+      for content, said in (
+        (LINE.encode(), "text that is not packed. Take .{} off the end"),
+        (TABLE, "text that is not packed. Take .{} off the end"),
+        (b'{"a": "caf\xe9"}\n', "text that is not packed. Take .{} off"),
+        (PAGE, "a web page. Download the file itself"),
+        (POINTER, "a git-lfs pointer, which stands for the file. Run `git lf"),
+        (b"PAR1....", "of the format .parquet. Let .* in .parquet, not in .{}"),
+      )
+    ),
+    ("a.jsonl.gz", bz2.compress(b"{}"), "of the format .bz2. Let its name end"),
+    ("a.jsonl.gz", gzip.compress(gzip.compress(b"{}")), "packed twice: .gz in"),
+    ("a.jsonl.gz", gzip.compress(PAGE), "a web page. Download"),
+    ("a.jsonl.gz", gzip.compress(b"PAR1...."), ".parquet inside .gz. Unpack"),
+    ("a.parquet", LINE.encode(), "JSON in text. Let its name end in .jsonl"),
+    ("a.arrow", b'[{"a": 1}]', "JSON in text. Let its name end in .jsonl"),
+    ("a.array_record", LINE.encode(), "JSON in text. Let its name end in"),
+    ("a.csv", LINE.encode(), "JSON in text. Let its name end in .jsonl"),
+    ("a.parquet", TABLE, "text. Let its name end in .csv"),
+    ("a.parquet", gzip.compress(b"PAR1...."), "packed as .gz. Unpack it"),
+    (
+      "a.parquet",
+      b"ARROW1..",
+      "of the format .arrow. Let its name end in .arrow",
+    ),
+  ],
+)
+def test_a_wrong_suffix_is_no_damage(tmp_path, name, content, message):
+  path = tmp_path / name
+  path.write_bytes(content)
+  with pytest.raises(errors.InputError, match=f"{name} seems to be {message}"):
+    list(sources.open_source(str(path)))
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ def test_a_file_cut_in_the_middle_is_named(tmp_path, name):
 def test_a_file_that_is_something_else(tmp_path, name):
   path = tmp_path / name
   path.write_text(LINES, encoding="utf-8")
-  with pytest.raises(errors.InputError, match="cannot be read after line 0"):
+  with pytest.raises(errors.InputError, match=r"seems to be (text|JSON)"):
     list(sources.open_source(str(path)))
 
 

@@ -604,6 +604,7 @@ def test_input_is_kept(text):
     ({"prompt": "a", "response": float("inf")}, "response is not text"),
     ({"prompt": "a", "response": {"x": "b"}}, "response is not text"),
     ({"prompt": ["a", "b"], "response": "c"}, "prompt is a list of texts"),
+    ({"inputs": [1, 2, 3], "targets": [4]}, "prompt is a list of numbers"),
     ({"question": "a", "choices": ["b"], "answer": 3}, "none of the choices"),
     ({"question": "a", "choices": ["b"], "answer": "2"}, "none of the choices"),
     ({"question": "a", "answers": [{"x": "b"}]}, "message has no role"),
