@@ -19,7 +19,12 @@ _ALPACA_HEADINGS = {
   "user": "### Instruction:\n",
   "assistant": "### Response:\n",
 }
-_END_OF_THOUGHT = "</think>"
+# A thought that begins a text. A template may open it in the prompt; then its
+# end has a line of its own in the text, else it is a word of the text.
+_THOUGHT = re.compile(
+  r"\s*<think>(.*?)</think>|((?:(?!<think>).)*?)^[ \t]*</think>[ \t]*$",
+  re.DOTALL | re.MULTILINE,
+)
 
 
 def render(
@@ -188,6 +193,8 @@ def _spans(
   if not parts:
     return []
   last = max(parts)
+  if not parts[last].is_whole:
+    raise records.Reject("chat template drops a thought", spoken[last][1])
   if begins[last] is None:
     if not last:
       raise records.Reject("no prompt before the first response")
@@ -243,10 +250,9 @@ def _find_answer(
   thought, said = turn.thought, turn.text
   find = _find_calls if turn.calls else _find_closed
   place = find(text, turn, first, limit, style)
-  if place is None and _END_OF_THOUGHT in said:
-    # The template takes the thought out of the text.
-    thought, _, said = said.rpartition(_END_OF_THOUGHT)
-    thought = thought.strip().removeprefix("<think>")
+  if place is None and not thought and (inline := _THOUGHT.match(said)):
+    # The template takes the thought out of the text, and nothing else.
+    thought, said = inline[1] or inline[2] or "", said[inline.end() :]
     place = find(text, turn._replace(text=said), first, limit, style)
   if place is None:
     return None

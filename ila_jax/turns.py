@@ -302,8 +302,7 @@ def _repeated(asked: list[records.Turn], value: Any) -> list[records.Turn]:
 
 
 def _answer(value: Any, thought: Any = None) -> records.Turn:
-  return records.Turn(
-    "assistant",
-    contents.text_of(value, "response"),
-    thought=contents.text_of(thought, "thought"),
-  )
+  text = contents.text_of(value, "response")
+  thought = contents.text_of(thought, "thought")
+  text = contents.beside_thought(text, thought)
+  return records.Turn("assistant", text, thought=thought)
