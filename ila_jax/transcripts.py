@@ -62,6 +62,7 @@ def split(text: str) -> list[records.Turn] | None:
   ends = [mark.begin for mark in found[1:]] + [len(text)]
   for place, (mark, end) in enumerate(zip(found, ends, strict=True)):
     said, name = text[mark.end : end], reading.names[place]
+    said = marks.answer(said, reading.end)
     try:
       turns += _turns(said, name, is_first=place == 0)
     except records.Reject as reject:
@@ -71,6 +72,8 @@ def split(text: str) -> list[records.Turn] | None:
       ) from reject
     if name == "input":
       turns[-2:] = _with_input(turns[-2:])
+  if preface and turns[1].role == "assistant":
+    turns[0] = records.Turn("user", preface)  # HelpSteer2 leaves its mark out.
   if turns[-1].role == "user" and not turns[-1].text:
     turns.pop()  # The format's opening of a turn that nobody took.
   return turns
@@ -78,6 +81,8 @@ def split(text: str) -> list[records.Turn] | None:
 
 def asked(text: str) -> list[records.Turn]:
   r"""The turns of a prompt that asks for an answer by a mark at its end.
+
+  Where tokens mark the turns, it may also end with the user's.
 
   Returns:
     No turns for any other text, and where marks begin within a line.
@@ -91,10 +96,27 @@ def asked(text: str) -> list[records.Turn]:
   reading = _reading(text)
   if reading is None or reading.problem or not reading.marks[0].is_edge:
     return []
-  if marks.bare(text[reading.marks[-1].end :]):
+  is_open = not marks.bare(text[reading.marks[-1].end :])
+  if not (is_open or reading.is_of_tokens):
     return []
-  *turns, last = split(text)
-  return turns if last.role == "assistant" else []
+  turns = split(text)
+  if not is_open:
+    return turns if turns[-1].role == "user" else []
+  return turns[:-1] if turns[-1].role == "assistant" else []
+
+
+def answer(text: str, said: str) -> str:
+  r"""What goes on with a transcript, without the token that ends its turn.
+
+  Args:
+    text: the transcript.
+    said: the answer, as a format writes it.
+
+  >>> answer("[INST] 1 + 1? [/INST]", " 2</s>")
+  '2'
+  """
+  reading = _reading(text)
+  return marks.answer(said, reading.end) if reading else said
 
 
 def unmarked(turn: records.Turn) -> records.Turn:

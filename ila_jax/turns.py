@@ -272,6 +272,9 @@ def to_turns(
         notes.leave(record, [n for n in (read.response,) if n in record])
       else:
         value, more = responses.of(record, read.response, answers, notes)
+        if is_text and isinstance(value, str):
+          text = records.lookup(record, read.conversation)
+          value = transcripts.answer(text, value)
         said = responses.join(said, more or [_answer(value)])
     return _checked(_merged(head, said), notes)
   asked = []
@@ -283,6 +286,10 @@ def to_turns(
   beyond = _INDEXED.fullmatch(read.response)
   if beyond and len(records.lookup(record, beyond[1])) > 1:
     notes.unread.add(f"all of `{beyond[1]}` but one")
+  text = records.lookup(record, read.prompt)
+  is_text = isinstance(text, str) and isinstance(value, str)
+  if is_text and not request[0].text.startswith(text):  # It was a transcript.
+    value = transcripts.answer(text, value)
   thought = records.lookup(record, read.thought)
   if more:
     notes.leave(record, [n for n in (read.thought,) if n in record])
