@@ -109,7 +109,7 @@ def _render_chat(
     [turn for _, turn in adapted], style.able
   )
   spoken = [
-    (turn, f"turn {place} of {len(turns)}, {turn.role}")
+    (turn, records.where(turns, place - 1))
     for place, turn in adapted
     if turn.role != "tools"
   ]

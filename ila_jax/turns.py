@@ -151,10 +151,13 @@ def _head(record: Mapping[str, Any], read: fields.Fields) -> list[records.Turn]:
 def _merged(
   head: list[records.Turn], said: list[records.Turn]
 ) -> list[records.Turn]:
-  """The conversation after its head; its first turn may be the head's."""
-  both = bool(said and head) and said[0].role == head[-1].role == "system"
-  if both and head[-1].text.strip() in ("", said[0].text.strip()):
-    head = head[:-1]
+  """The conversation after its head; a system text stands in one of them."""
+  if said and head and said[0].role == head[-1].role == "system":
+    ours, theirs = head[-1].text.strip(), said[0].text.strip()
+    if ours in ("", theirs):
+      head = head[:-1]
+    elif not theirs:
+      said = said[1:]
   return [*head, *said]
 
 
@@ -211,13 +214,13 @@ def _checked(
   )
   if not is_asked:
     raise records.Reject(
-      "no prompt before the first response", f"turn 1 of {size}"
+      "no prompt before the first response", "assistant turn 1"
     )
   for position, turn in enumerate(turns):
     silent = turn.role in ("system", "tool") or turn.calls
     if not turn.text.strip() and not silent:
       what = "response" if turn.role == "assistant" else "prompt"
-      raise records.Reject(f"empty {what}", f"turn {position + 1} of {size}")
+      raise records.Reject(f"empty {what}", records.where(turns, position))
   if not any(t.is_learnt and t.role == "assistant" for t in turns):
     raise records.Reject(
       "no answer is learnt", ", ".join(sorted(notes.weights))

@@ -884,7 +884,23 @@ def test_a_reject_names_the_turn():
   said = [*"ab", " ", "d"]
   with pytest.raises(records.Reject) as caught:
     read({"messages": said})
-  assert caught.value.detail == "turn 3 of 4"
+  assert caught.value.detail == "user turn 2"
+  tools = [{"name": "f"}]
+  for record, where in (
+    (
+      {
+        "messages": [*PAIR[:1], message(A, ""), *PAIR],
+        "system": "s",
+        "tools": tools,
+      },
+      "assistant turn 1",
+    ),
+    ({"messages": [["a", "b"], ["c", ""]], "system": "s"}, "assistant turn 2"),
+    ({"messages": [PAIR[1], *PAIR], "tools": tools}, "assistant turn 1"),
+  ):
+    with pytest.raises(records.Reject) as caught:
+      read(record)
+    assert caught.value.detail == where
 
 
 def test_real_tool_conversations_keep_every_turn(shared):
@@ -1013,3 +1029,15 @@ def test_a_text_that_names_the_end_of_thoughts_keeps_it():
   beside = {"reasoning_content": "I see."}
   record = {"question": "a", "answer": "Write </think> then.", **beside}
   assert read(record)[-1][:2] == (A, "Write </think> then.")
+
+
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_an_empty_system_turn_beside_a_system_text_goes(blank):
+  said = [message(S, blank), *PAIR]
+  assert read({"messages": said, "system": "s"}) == [
+    (S, "s"),
+    (U, "a"),
+    (A, "b"),
+  ]
+  both = {"messages": [message(S, "t"), *PAIR], "system": "s"}
+  assert read(both)[:2] == [(S, "s"), (S, "t")]
