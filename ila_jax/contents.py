@@ -168,7 +168,9 @@ def beside_thought(text: str, thought: str) -> str:
   if inner.startswith(core) and after.startswith(_CLOSED):
     return after.removeprefix(_CLOSED).lstrip()
   if bare.startswith(_OPENED):
-    raise records.Reject("an answer has two thoughts", inner[:80])
+    raise records.Reject(
+      "an answer has two thoughts", inner.partition(_CLOSED)[0].strip()[:80]
+    )
   return text
 
 

@@ -212,17 +212,21 @@ def find(pattern: re.Pattern[str], text: str) -> list[Mark]:
   return marks
 
 
-def readings(text: str) -> list[Reading]:
+def readings(text: str, *, is_prompt: bool = False) -> list[Reading]:
   """What a text is by each style of tokens that it has.
+
+  Args:
+    text: a transcript, with turns of the user and of the assistant.
+    is_prompt: whether it needs no turn of the assistant.
 
   >>> readings("<|user|>1 + 1?<|end|><|assistant|>2")[0].names
   ['user', 'assistant']
   """
-  found = [_reading(text, style) for style in _TOKENS]
+  found = [_reading(text, style, is_prompt) for style in _TOKENS]
   return [reading for reading in found if reading]
 
 
-def _reading(text: str, style: _Style) -> Reading | None:
+def _reading(text: str, style: _Style, is_prompt: bool) -> Reading | None:
   marks = find(style.mark, text)
   if not marks or (bare(text[: marks[0].begin]) and not style.has_preface):
     return None
@@ -231,7 +235,7 @@ def _reading(text: str, style: _Style) -> Reading | None:
   roles = {messages.ROLES.get(TOKEN_ROLES.get(name, name)) for name in plain}
   if style.has_preface and marks[0].is_edge and bare(text[: marks[0].begin]):
     roles.add("user")
-  if "user" not in roles or not roles & {"assistant", None}:
+  if "user" not in roles or not (is_prompt or roles & {"assistant", None}):
     return None
   begin = marks[0].begin
   return Reading(begin, marks, names, end=style.end, is_of_tokens=True)

@@ -263,8 +263,9 @@ def _find_answer(
   shown = thought.strip() in inserted
   if thought.strip() and shown:
     return _Part(begin, end)
-  # Space that the model must produce before its answer is its own.
-  if not inserted.strip():
+  # Space that the model must produce before its answer is its own, and so is
+  # the begin of a thought that has only its end in the text.
+  if inserted.strip() in ("", "<think>"):
     return _Part(begin, end, is_whole=shown)
   # Beyond another end of turn, somebody else says the same.
   if style.closing and style.closing not in inserted:

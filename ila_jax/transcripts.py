@@ -14,9 +14,10 @@ _SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 _SYSTEM_WORD = re.compile(r"\A\s*(?:### ?)?(?:SYSTEM|System):\s*")
 
 
-def _reading(text: str) -> marks.Reading | None:
+def _reading(text: str, *, is_prompt: bool = False) -> marks.Reading | None:
   """The reading whose first mark comes first."""
-  found = [*marks.readings(text), *word_marks.readings(text)]
+  found = marks.readings(text, is_prompt=is_prompt)
+  found += word_marks.readings(text)
   return min(found, key=lambda reading: reading.begin, default=None)
 
 
@@ -56,6 +57,10 @@ def split(text: str) -> list[records.Turn] | None:
     return None
   if reading.problem:
     raise reading.problem
+  return _said(text, reading)
+
+
+def _said(text: str, reading: marks.Reading) -> list[records.Turn]:
   preface = marks.bare(text[: reading.begin])
   turns = [records.Turn("system", preface)] if preface else []
   found = reading.marks
@@ -93,16 +98,24 @@ def asked(text: str) -> list[records.Turn]:
   >>> [turn.text for turn in asked("\n\nHuman: 1 + 1?\n\nAssistant:")]
   ['1 + 1?']
   """
-  reading = _reading(text)
+  reading = _reading(text, is_prompt=True)
   if reading is None or reading.problem or not reading.marks[0].is_edge:
     return []
-  is_open = not marks.bare(text[reading.marks[-1].end :])
-  if not (is_open or reading.is_of_tokens):
-    return []
-  turns = split(text)
-  if not is_open:
-    return turns if turns[-1].role == "user" else []
+  if marks.bare(text[reading.marks[-1].end :]):
+    return _asked_by_user(text, reading) if reading.is_of_tokens else []
+  turns = _said(text, reading)
   return turns[:-1] if turns[-1].role == "assistant" else []
+
+
+def _asked_by_user(text: str, reading: marks.Reading) -> list[records.Turn]:
+  """The turns of a prompt that ends with the user's; none if it quotes some."""
+  try:
+    turns = _said(text, reading)
+  except records.Reject:
+    return []
+  # A text before the marks may be a question about them.
+  is_sure = turns[0].role == "user" or not marks.bare(text[: reading.begin])
+  return turns if turns[-1].role == "user" and is_sure else []
 
 
 def answer(text: str, said: str) -> str:
@@ -115,7 +128,7 @@ def answer(text: str, said: str) -> str:
   >>> answer("[INST] 1 + 1? [/INST]", " 2</s>")
   '2'
   """
-  reading = _reading(text)
+  reading = _reading(text, is_prompt=True)
   return marks.answer(said, reading.end) if reading else said
 
 

@@ -376,19 +376,26 @@ def test_an_end_of_another_format_is_a_word():
   )
 
 
-@pytest.mark.parametrize("name", ["nemo", "helpsteer2", "chatml with tools"])
-def test_a_prompt_of_tokens_may_end_with_the_user(name):
-  mark = {"chatml with tools": "<|im_start|>"}.get(name, "<extra_id_1>")
-  text = STYLES[name].replace("observation", "user").replace("function", "user")
-  prompt = text[
-    : text.rindex(f"{mark}{'A' if mark[1] == 'e' else 'a'}ssistant")
-  ]
-  record = {"prompt": prompt, "response": "d"}
-  found = turns.to_turns(record, fields.detect(record))
-  assert [turn.role for turn in found if turn.role != "system"][-2:] == [
-    *("user", "assistant"),
-  ]
-  assert all("<" not in turn.text for turn in found)
+@pytest.mark.parametrize(
+  ("prompt", "expected"),
+  [
+    ("<extra_id_0>System\ns\n<extra_id_1>User\na\n", "ss ua"),
+    ("a\n<extra_id_1>Assistant\nb\n<extra_id_1>User\nc", "ua ab uc"),
+    ("<|im_start|>user\na<|im_end|>\n", "ua"),
+    ("[INST] a [/INST] b</s>[INST] c", "ua ab uc"),
+    # Words about marks.
+    ("What is\n<｜User｜>a<｜Assistant｜>b<｜User｜>c", None),
+    ("What is <|im_start|>user\na<|im_end|>", None),
+    ("<|im_start|>user\na<|im_end|>\nWhat is this?", None),
+    ("USER: a ASSISTANT: b USER: c", None),
+  ],
+)
+def test_a_prompt_of_tokens_may_end_with_the_user(prompt, expected):
+  if expected is None:
+    record = {"prompt": prompt, "response": "d"}
+    assert turns.to_turns(record, fields.detect(record))[0].text == prompt
+  else:
+    assert _read({"prompt": prompt, "response": "d"}) == f"{expected} ad"
 
 
 def test_sentinels_of_other_texts_are_words():
