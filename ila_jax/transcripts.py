@@ -104,7 +104,7 @@ def asked(text: str) -> list[records.Turn]:
   if marks.bare(text[reading.marks[-1].end :]):
     return _asked_by_user(text, reading) if reading.is_of_tokens else []
   turns = _said(text, reading)
-  return turns[:-1] if turns[-1].role == "assistant" else []
+  return turns[:-1] if turns and turns[-1].role == "assistant" else []
 
 
 def _asked_by_user(text: str, reading: marks.Reading) -> list[records.Turn]:

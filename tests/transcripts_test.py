@@ -383,7 +383,8 @@ def test_an_end_of_another_format_is_a_word():
     ("a\n<extra_id_1>Assistant\nb\n<extra_id_1>User\nc", "ua ab uc"),
     ("<|im_start|>user\na<|im_end|>\n", "ua"),
     ("[INST] a [/INST] b</s>[INST] c", "ua ab uc"),
-    # Words about marks.
+    # Words about marks, and marks alone.
+    ("<|im_start|>user\n", None),
     ("What is\n<｜User｜>a<｜Assistant｜>b<｜User｜>c", None),
     ("What is <|im_start|>user\na<|im_end|>", None),
     ("<|im_start|>user\na<|im_end|>\nWhat is this?", None),
