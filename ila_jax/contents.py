@@ -6,11 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ila_jax import records, tool_calls
+from ila_jax import records, tool_calls, unread
 
 _TEXTS = ("text", "input_text", "output_text")
 _TEXT_KEYS = ("text", "value", "content")
 _THOUGHTS = ("thinking", "reasoning")
+# One word under such a name (`off`, `high`) says how to think.
+_FLAG = re.compile(r"\s*[\w./-]+\s*", re.ASCII)
+_OPENED, _CLOSED = "<think>", "</think>"
 # Parts that are no text, and where they keep what they hold.
 _MEDIA = re.compile(r"image|audio|video|file|document|media")
 _MEDIA_KEYS = (
@@ -133,6 +136,42 @@ def plain(value: Any, what: str) -> str:
   if other:
     raise records.Reject(f"{what} is not text", f"a {other} in it")
   return "".join(part.text for part in found)
+
+
+def is_flag(name: str, value: Any) -> bool:
+  """Whether a field of reasoning says how to think, and is no thought.
+
+  >>> is_flag("reasoning", "off"), is_flag("reasoning", "1 + 1 makes 2.")
+  (True, False)
+  """
+  if unread.plain_name(name) not in _THOUGHTS:
+    return False
+  return isinstance(value, str) and bool(_FLAG.fullmatch(value))
+
+
+def beside_thought(text: str, thought: str) -> str:
+  r"""An answer's text without the thought that stands beside it as well.
+
+  Raises:
+    records.Reject: the text begins with another thought.
+
+  >>> beside_thought("<think>\nEasy.\n</think>\n\n4", "Easy.")
+  '4'
+  >>> beside_thought("4", "Easy.")
+  '4'
+  """
+  bare, core = text.strip(), thought.strip()
+  inner = bare.removeprefix(_OPENED).lstrip()
+  if not core or _CLOSED not in bare:
+    return text
+  after = inner.removeprefix(core).lstrip()
+  if inner.startswith(core) and after.startswith(_CLOSED):
+    return after.removeprefix(_CLOSED).lstrip()
+  if bare.startswith(_OPENED):
+    raise records.Reject(
+      "an answer has two thoughts", inner.partition(_CLOSED)[0].strip()[:80]
+    )
+  return text
 
 
 def data(value: Any) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ila_jax import errors, records, transcripts, unread
+from ila_jax import contents, errors, records, transcripts, unread
 
 
 class Fields(NamedTuple):
@@ -268,7 +268,10 @@ def detect(record: Mapping[str, Any]) -> Fields | None:
   >>> str(detect({"Question": "1 + 1?", "Answer": "2", "messages": None}))
   'prompt = Question, response = Answer'
   """
-  shape = tuple((name, _kind(value)) for name, value in record.items())
+  shape = tuple(
+    (name, "flag" if contents.is_flag(name, value) else _kind(value))
+    for name, value in record.items()
+  )
   return _detect(shape) or _transcript(record)
 
 

@@ -27,6 +27,8 @@ _WORD = re.compile(
   rf"(?:{END.pattern})\s*(?:### ?)?([A-Za-z][\w ]{{0,30}}):"
   r"|</s>\s*(?:### ?)([A-Za-z][\w ]{0,30}):|</s>\s*([A-Z][A-Z _]{1,30}):"
 )
+# What a tokenizer may put behind an answer, whatever the format.
+_STOP = r"<eos>|<\|end_?of_?text\|>|<｜end▁of▁sentence｜>"
 # No such token is longer.
 _TOKEN_CHARACTERS = 40
 
@@ -54,30 +56,42 @@ class _Style(NamedTuple):
 
   Attributes:
     mark: what begins a turn; its only group that matches names the role.
-    has_preface: whether a text before the first mark is a system text.
+    has_preface: whether a text may stand before the first mark.
+    end: the format's own end of a turn, as a pattern.
   """
 
   mark: re.Pattern[str]
   has_preface: bool = False
+  end: str = ""
 
 
 _TOKENS = (
   # ChatML, also that of Phi-4.
-  _Style(re.compile(r"<\|im_start\|>([^\n]*?)(?:<\|im_sep\|>|\n|\Z)")),
+  _Style(
+    re.compile(r"<\|im_start\|>([^\n]*?)(?:<\|im_sep\|>|\n|\Z)"),
+    end=r"<\|im_end\|>",
+  ),
   # Llama 3 and 4, Granite.
   _Style(
     re.compile(
       r"<\|start_header_id\|>([^<\n]*)<\|end_header_id\|>"
       r"|<\|header_start\|>([^<\n]*)<\|header_end\|>"
       r"|<\|start_of_role\|>([^<\n]*)<\|end_of_role\|>"
-    )
+    ),
+    end=r"<\|eo[tm](?:_id)?\|>",
   ),
   # Gemma.
-  _Style(re.compile(r"<start_of_turn>([^\n]*)(?:\n|\Z)")),
+  _Style(re.compile(r"<start_of_turn>([^\n]*)(?:\n|\Z)"), end="<end_of_turn>"),
   # gpt-oss.
-  _Style(re.compile(r"<\|start\|>((?:(?!<\|start\|>).)*?)<\|message\|>")),
+  _Style(
+    re.compile(r"<\|start\|>((?:(?!<\|start\|>).)*?)<\|message\|>"),
+    end=r"<\|(?:end|return|call)\|>",
+  ),
   # Command R.
-  _Style(re.compile(r"<\|START_OF_TURN_TOKEN\|><\|(\w+?)(?:_TOKEN)?\|>")),
+  _Style(
+    re.compile(r"<\|START_OF_TURN_TOKEN\|><\|(\w+?)(?:_TOKEN)?\|>"),
+    end=r"<\|END_OF_TURN_TOKEN\|>",
+  ),
   # DeepSeek.
   _Style(
     re.compile(r"<｜(?!begin▁of▁sentence|end▁of▁sentence)([^｜\n]+)｜>"),
@@ -89,7 +103,14 @@ _TOKENS = (
       r"<\|(system|user|assistant|prompter|tool|observation|function)\|>"
       r"|^<\|(?!end|eot|im_|begin|start|header_|message|channel)(\w+)\|>",
       re.MULTILINE,
-    )
+    ),
+    end=r"<\|end\|>",
+  ),
+  # NeMo and HelpSteer2, whose first question may have no mark.
+  _Style(
+    re.compile(r"^<extra_id_[01]>(\w[\w ]*?)[ \t]*(?:\n|\Z)", re.MULTILINE),
+    has_preface=True,
+    end="<extra_id_1>",
   ),
   # Llama 2 and Mistral.
   _Style(
@@ -111,12 +132,16 @@ class Reading(NamedTuple):
     marks: that begin its turns.
     names: the role that each of them means.
     problem: why it cannot be read, or None.
+    end: the format's own end of a turn, as a pattern.
+    is_of_tokens: whether tokens mark its turns, and not words.
   """
 
   begin: int
   marks: Sequence[Mark]
   names: Sequence[str]
   problem: records.Reject | None = None
+  end: str = ""
+  is_of_tokens: bool = False
 
 
 def bare(text: str) -> str:
@@ -125,10 +150,30 @@ def bare(text: str) -> str:
   >>> bare("\\n4</s><|endoftext|> ")
   '4'
   """
-  begin, end = _SPACE.match(text).end(), len(text)
+  return _cut(text, _SPACE.match(text).end(), _LAST)
+
+
+def answer(text: str, end: str) -> str:
+  r"""An answer without space around it, and without what ends it.
+
+  Args:
+    text: `</s>` ends it only where it has no `<s>`, which is HTML.
+    end: pattern of `Reading.end`.
+
+  >>> answer(" 4<|im_end|>\n", r"<\|im_end\|>"), answer("<s>5</s>", "")
+  ('4', '<s>5</s>')
+  """
+  stops = (end, _STOP, "" if "<s>" in text else "</s>")
+  last = re.compile(rf"(?:{'|'.join(filter(None, stops))})\Z")
+  return _cut(text, len(text) - len(text.lstrip()), last)
+
+
+def _cut(text: str, begin: int, last: re.Pattern[str]) -> str:
+  """A text from `begin` on without space and tokens at its end."""
+  end = len(text)
   while end > begin:
     tail = text[max(end - _TOKEN_CHARACTERS, begin) : end]
-    token = _LAST.search(tail)
+    token = last.search(tail)
     kept = tail[: token.start()] if token else tail.rstrip()
     if kept == tail:
       break
@@ -167,23 +212,30 @@ def find(pattern: re.Pattern[str], text: str) -> list[Mark]:
   return marks
 
 
-def readings(text: str) -> list[Reading]:
+def readings(text: str, *, is_prompt: bool = False) -> list[Reading]:
   """What a text is by each style of tokens that it has.
+
+  Args:
+    text: a transcript, with turns of the user and of the assistant.
+    is_prompt: whether it needs no turn of the assistant.
 
   >>> readings("<|user|>1 + 1?<|end|><|assistant|>2")[0].names
   ['user', 'assistant']
   """
-  found = [_reading(text, style) for style in _TOKENS]
+  found = [_reading(text, style, is_prompt) for style in _TOKENS]
   return [reading for reading in found if reading]
 
 
-def _reading(text: str, style: _Style) -> Reading | None:
+def _reading(text: str, style: _Style, is_prompt: bool) -> Reading | None:
   marks = find(style.mark, text)
   if not marks or (bare(text[: marks[0].begin]) and not style.has_preface):
     return None
   names = [mark.name for mark in marks]
   plain = [unread.plain_name(name.partition(" ")[0]) for name in names]
   roles = {messages.ROLES.get(TOKEN_ROLES.get(name, name)) for name in plain}
-  if "user" not in roles or not roles & {"assistant", None}:
+  if style.has_preface and marks[0].is_edge and bare(text[: marks[0].begin]):
+    roles.add("user")
+  if "user" not in roles or not (is_prompt or roles & {"assistant", None}):
     return None
-  return Reading(marks[0].begin, marks, names)
+  begin = marks[0].begin
+  return Reading(begin, marks, names, end=style.end, is_of_tokens=True)

@@ -209,7 +209,8 @@ def read(
   content = _content(named, role, notes)
   if role == "assistant":
     return [_answer(named, name, content, notes)]
-  notes.leave(named, [k for k in tool_calls.KEYS if k in named], "messages.")
+  others = [k for k in (*tool_calls.KEYS, *_THOUGHT_KEYS) if k in named]
+  notes.leave(named, others, "messages.")
   if role == "system":
     return [records.Turn(role, contents.plain(content, "content"))]
   if role == "user":
@@ -253,6 +254,27 @@ def _result(
   ]
 
 
+def _thought(
+  named: Mapping[str, Any], text: str, thought: str, notes: unread.Notes
+) -> tuple[str, str]:
+  """Text and thought of an answer, with the thought that stands beside."""
+  beside = [k for k in _THOUGHT_KEYS if named.get(k) not in (None, "", [])]
+  thoughts = [
+    k
+    for k in beside
+    if isinstance(named[k], str | list) and not contents.is_flag(k, named[k])
+  ]
+  if thoughts:
+    held = named[thoughts[0]]
+    own = "".join(part.text for part in contents.parts(held, "thought"))
+    if thought.strip() not in ("", own.strip()):
+      raise records.Reject("an answer has two thoughts", thought[:80])
+    thought = own
+    beside = [k for k in beside if named[k] != held]
+  notes.leave(named, beside, "messages.")
+  return contents.beside_thought(text, thought), thought
+
+
 def _answer(
   named: Mapping[str, Any], name: str, content: Any, notes: unread.Notes
 ) -> records.Turn:
@@ -265,12 +287,7 @@ def _answer(
       raise records.Reject("text after a tool call", part.text[:80])
     said[part.kind].append(part.text)
   text, thought = "".join(said["text"]), "".join(said["thought"])
-  beside = [k for k in _THOUGHT_KEYS if named.get(k) not in (None, "", [])]
-  if beside and isinstance(named[beside[0]], str | list):
-    parts = contents.parts(named[beside[0]], "thought")
-    thought = "".join(part.text for part in parts) + thought
-    beside = [k for k in beside if named[k] != named[beside[0]]]
-  notes.leave(named, beside, "messages.")
+  text, thought = _thought(named, text, thought, notes)
   for key in _PART_WEIGHTS:
     if named.get(key):
       raise records.Reject("parts of an answer have weights", key)

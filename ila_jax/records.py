@@ -4,7 +4,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -52,6 +52,21 @@ class Turn(NamedTuple):
   calls: str = ""
   call_id: str = ""
   name: str = ""
+
+
+def where(turns: Sequence[Turn], place: int) -> str:
+  """Names one of the turns of a conversation, for a message.
+
+  It is counted among those of its role: what stands in other fields of the
+  record, such as tools, or what is told apart, changes no number.
+
+  >>> said = [Turn("system", "Be brief."), Turn("user", "1 + 1?")]
+  >>> where([*said, Turn("assistant", "2")], 2)
+  'assistant turn 1'
+  """
+  role = turns[place].role
+  number = sum(turn.role == role for turn in turns[: place + 1])
+  return f"{role} turn {number}"
 
 
 class Reject(Exception):

@@ -116,6 +116,9 @@ REMEDIES = {
     "Write content as text or as parts of text; conversations with images, "
     "files or audio cannot be read"
   ),
+  "an answer has two thoughts": (
+    "Keep one: that in the text between <think> and </think>, or that beside it"
+  ),
   "text after a tool call": "Write what follows the call as a message after it",
   "tool result answers no call": (
     "Give the result the id of a call before it, or no id: then results answer "
@@ -148,6 +151,10 @@ REMEDIES = {
   ),
   # Templates and tokens.
   "chat template changes what stands before an answer": _TEMPLATE,
+  "chat template drops a thought": (
+    "Give a --config.model.path whose chat template shows the thought of the "
+    "answer that is learnt, or take the thoughts out of the pool"
+  ),
   "chat template drops a turn": _TEMPLATE,
   "chat template refuses": _TEMPLATE,
   "chat template rewrites or drops an answer": _TEMPLATE,

@@ -19,7 +19,12 @@ _ALPACA_HEADINGS = {
   "user": "### Instruction:\n",
   "assistant": "### Response:\n",
 }
-_END_OF_THOUGHT = "</think>"
+# A thought that begins a text. A template may open it in the prompt; then its
+# end has a line of its own in the text, else it is a word of the text.
+_THOUGHT = re.compile(
+  r"\s*<think>(.*?)</think>|((?:(?!<think>).)*?)^[ \t]*</think>[ \t]*$",
+  re.DOTALL | re.MULTILINE,
+)
 
 
 def render(
@@ -104,7 +109,7 @@ def _render_chat(
     [turn for _, turn in adapted], style.able
   )
   spoken = [
-    (turn, f"turn {place} of {len(turns)}, {turn.role}")
+    (turn, records.where(turns, place - 1))
     for place, turn in adapted
     if turn.role != "tools"
   ]
@@ -188,6 +193,8 @@ def _spans(
   if not parts:
     return []
   last = max(parts)
+  if not parts[last].is_whole:
+    raise records.Reject("chat template drops a thought", spoken[last][1])
   if begins[last] is None:
     if not last:
       raise records.Reject("no prompt before the first response")
@@ -243,10 +250,9 @@ def _find_answer(
   thought, said = turn.thought, turn.text
   find = _find_calls if turn.calls else _find_closed
   place = find(text, turn, first, limit, style)
-  if place is None and _END_OF_THOUGHT in said:
-    # The template takes the thought out of the text.
-    thought, _, said = said.rpartition(_END_OF_THOUGHT)
-    thought = thought.strip().removeprefix("<think>")
+  if place is None and not thought and (inline := _THOUGHT.match(said)):
+    # The template takes the thought out of the text, and nothing else.
+    thought, said = inline[1] or inline[2] or "", said[inline.end() :]
     place = find(text, turn._replace(text=said), first, limit, style)
   if place is None:
     return None
@@ -257,8 +263,9 @@ def _find_answer(
   shown = thought.strip() in inserted
   if thought.strip() and shown:
     return _Part(begin, end)
-  # Space that the model must produce before its answer is its own.
-  if not inserted.strip():
+  # Space that the model must produce before its answer is its own, and so is
+  # the begin of a thought that has only its end in the text.
+  if inserted.strip() in ("", "<think>"):
     return _Part(begin, end, is_whole=shown)
   # Beyond another end of turn, somebody else says the same.
   if style.closing and style.closing not in inserted:

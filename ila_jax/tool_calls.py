@@ -286,12 +286,12 @@ def check(turns: Sequence[records.Turn]) -> None:
   ...        records.Turn("tool", "4", call_id="c1")])
   """
   made, known = False, set()
-  for place, turn in enumerate(turns, 1):
+  for place, turn in enumerate(turns):
     made |= bool(turn.calls)
     known.update(ids(turn.calls))
     if not turn.call_id or turn.call_id in known or (made and not known):
       continue
     raise records.Reject(
       "tool result answers no call",
-      f"turn {place} of {len(turns)}: id {turn.call_id!r}"[:200],
+      f"{records.where(turns, place)}: id {turn.call_id!r}"[:200],
     )

@@ -14,9 +14,10 @@ _SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 _SYSTEM_WORD = re.compile(r"\A\s*(?:### ?)?(?:SYSTEM|System):\s*")
 
 
-def _reading(text: str) -> marks.Reading | None:
+def _reading(text: str, *, is_prompt: bool = False) -> marks.Reading | None:
   """The reading whose first mark comes first."""
-  found = [*marks.readings(text), *word_marks.readings(text)]
+  found = marks.readings(text, is_prompt=is_prompt)
+  found += word_marks.readings(text)
   return min(found, key=lambda reading: reading.begin, default=None)
 
 
@@ -56,12 +57,17 @@ def split(text: str) -> list[records.Turn] | None:
     return None
   if reading.problem:
     raise reading.problem
+  return _said(text, reading)
+
+
+def _said(text: str, reading: marks.Reading) -> list[records.Turn]:
   preface = marks.bare(text[: reading.begin])
   turns = [records.Turn("system", preface)] if preface else []
   found = reading.marks
   ends = [mark.begin for mark in found[1:]] + [len(text)]
   for place, (mark, end) in enumerate(zip(found, ends, strict=True)):
     said, name = text[mark.end : end], reading.names[place]
+    said = marks.answer(said, reading.end)
     try:
       turns += _turns(said, name, is_first=place == 0)
     except records.Reject as reject:
@@ -71,6 +77,8 @@ def split(text: str) -> list[records.Turn] | None:
       ) from reject
     if name == "input":
       turns[-2:] = _with_input(turns[-2:])
+  if preface and turns[1].role == "assistant":
+    turns[0] = records.Turn("user", preface)  # HelpSteer2 leaves its mark out.
   if turns[-1].role == "user" and not turns[-1].text:
     turns.pop()  # The format's opening of a turn that nobody took.
   return turns
@@ -78,6 +86,8 @@ def split(text: str) -> list[records.Turn] | None:
 
 def asked(text: str) -> list[records.Turn]:
   r"""The turns of a prompt that asks for an answer by a mark at its end.
+
+  Where tokens mark the turns, it may also end with the user's.
 
   Returns:
     No turns for any other text, and where marks begin within a line.
@@ -88,13 +98,38 @@ def asked(text: str) -> list[records.Turn]:
   >>> [turn.text for turn in asked("\n\nHuman: 1 + 1?\n\nAssistant:")]
   ['1 + 1?']
   """
-  reading = _reading(text)
+  reading = _reading(text, is_prompt=True)
   if reading is None or reading.problem or not reading.marks[0].is_edge:
     return []
   if marks.bare(text[reading.marks[-1].end :]):
+    return _asked_by_user(text, reading) if reading.is_of_tokens else []
+  turns = _said(text, reading)
+  return turns[:-1] if turns and turns[-1].role == "assistant" else []
+
+
+def _asked_by_user(text: str, reading: marks.Reading) -> list[records.Turn]:
+  """The turns of a prompt that ends with the user's; none if it quotes some."""
+  try:
+    turns = _said(text, reading)
+  except records.Reject:
     return []
-  *turns, last = split(text)
-  return turns if last.role == "assistant" else []
+  # A text before the marks may be a question about them.
+  is_sure = turns[0].role == "user" or not marks.bare(text[: reading.begin])
+  return turns if turns[-1].role == "user" and is_sure else []
+
+
+def answer(text: str, said: str) -> str:
+  r"""What goes on with a transcript, without the token that ends its turn.
+
+  Args:
+    text: the transcript.
+    said: the answer, as a format writes it.
+
+  >>> answer("[INST] 1 + 1? [/INST]", " 2</s>")
+  '2'
+  """
+  reading = _reading(text, is_prompt=True)
+  return marks.answer(said, reading.end) if reading else said
 
 
 def unmarked(turn: records.Turn) -> records.Turn:

@@ -155,10 +155,13 @@ def _head(record: Mapping[str, Any], read: fields.Fields) -> list[records.Turn]:
 def _merged(
   head: list[records.Turn], said: list[records.Turn]
 ) -> list[records.Turn]:
-  """The conversation after its head; its first turn may be the head's."""
-  both = bool(said and head) and said[0].role == head[-1].role == "system"
-  if both and head[-1].text.strip() in ("", said[0].text.strip()):
-    head = head[:-1]
+  """The conversation after its head; a system text stands in one of them."""
+  if said and head and said[0].role == head[-1].role == "system":
+    ours, theirs = head[-1].text.strip(), said[0].text.strip()
+    if ours in ("", theirs):
+      head = head[:-1]
+    elif not theirs:
+      said = said[1:]
   return [*head, *said]
 
 
@@ -215,13 +218,13 @@ def _checked(
   )
   if not is_asked:
     raise records.Reject(
-      "no prompt before the first response", f"turn 1 of {size}"
+      "no prompt before the first response", "assistant turn 1"
     )
   for position, turn in enumerate(turns):
     silent = turn.role in ("system", "tool") or turn.calls
     if not turn.text.strip() and not silent:
       what = "response" if turn.role == "assistant" else "prompt"
-      raise records.Reject(f"empty {what}", f"turn {position + 1} of {size}")
+      raise records.Reject(f"empty {what}", records.where(turns, position))
   if not any(t.is_learnt and t.role == "assistant" for t in turns):
     raise records.Reject(
       "no answer is learnt", ", ".join(sorted(notes.weights))
@@ -276,6 +279,9 @@ def to_turns(
         notes.leave(record, [n for n in (read.response,) if n in record])
       else:
         value, more = responses.of(record, read.response, answers, notes)
+        if is_text and isinstance(value, str):
+          text = records.lookup(record, read.conversation)
+          value = transcripts.answer(text, value)
         said = responses.join(said, more or [_answer(value)])
     return _checked(_merged(head, said), notes)
   asked = []
@@ -287,6 +293,10 @@ def to_turns(
   beyond = _INDEXED.fullmatch(read.response)
   if beyond and len(records.lookup(record, beyond[1])) > 1:
     notes.unread.add(f"all of `{beyond[1]}` but one")
+  text = records.lookup(record, read.prompt)
+  is_text = isinstance(text, str) and isinstance(value, str)
+  if is_text and not request[0].text.startswith(text):  # It was a transcript.
+    value = transcripts.answer(text, value)
   thought = records.lookup(record, read.thought)
   if more:
     notes.leave(record, [n for n in (read.thought,) if n in record])
@@ -306,8 +316,7 @@ def _repeated(asked: list[records.Turn], value: Any) -> list[records.Turn]:
 
 
 def _answer(value: Any, thought: Any = None) -> records.Turn:
-  return records.Turn(
-    "assistant",
-    contents.text_of(value, "response"),
-    thought=contents.text_of(thought, "thought"),
-  )
+  text = contents.text_of(value, "response")
+  thought = contents.text_of(thought, "thought")
+  text = contents.beside_thought(text, thought)
+  return records.Turn("assistant", text, thought=thought)

@@ -241,8 +241,13 @@ def test_a_tool_s_answer_under_other_names():
     ({"content": "a", "Content": "b"}, {"content"}),
     ({"content": "a", "reasoning": True}, {"messages.reasoning"}),
     (
-      {"content": "a", "thinking": "b", "reasoning": "c"},
+      {"content": "a", "thinking": "I see.", "reasoning": "I look."},
       {"messages.thinking"},
+    ),
+    ({"content": "a", "thinking": "enabled"}, {"messages.thinking"}),
+    (
+      {"content": "a", "reasoning": "off", "thinking": "I see."},
+      {"messages.reasoning"},
     ),
   ],
 )

@@ -208,14 +208,14 @@ def test_template_that_drops_an_answer_is_a_reject(templated, template):
       templates.render(turns(*texts), templated(template))
   with pytest.raises(records.Reject, match="drops a turn") as error:
     templates.render(turns("q", "a", "lost", "a"), templated(template))
-  assert error.value.detail == "turn 3 of 4, user"
+  assert error.value.detail == "user turn 2"
 
 
 def test_template_that_refuses_a_turn_is_a_reject(templated):
   conversation = [*turns("q", "a"), *turns("q", "a")[1:]]
   with pytest.raises(records.Reject, match="chat template refuses") as error:
     templates.render(conversation, templated(GEMMA))
-  assert error.value.detail == "turn 3 of 3, assistant: Roles must alternate!"
+  assert error.value.detail == "assistant turn 2: Roles must alternate!"
 
 
 @pytest.mark.parametrize(
@@ -299,6 +299,8 @@ TOOLS = (
   "{% endif %}{% endfor %}"
   "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# As DeepSeek-R1's: no answer shows its thought.
+NO_THOUGHT = CHATML.replace("m.content", "m.content.split('</think>')[-1]")
 THOUGHT = "<think>\none\n</think>\n\na1"
 
 
@@ -457,7 +459,7 @@ def test_system_turn_that_a_template_drops_is_a_reject(templated):
   late = [user("You"), records.Turn("system", "You"), assistant("a")]
   with pytest.raises(records.Reject, match="drops a turn") as error:
     templates.render(late, templated(template))
-  assert error.value.detail == "turn 2 of 3, system"
+  assert error.value.detail == "system turn 1"
 
 
 def test_blank_system_turn_is_as_transformers_renders_it(qwen2):
@@ -549,3 +551,41 @@ def test_results_reach_a_template_with_the_id_and_the_name_of_their_call(
   assert (
     "call00001add:two" in templates.render(conversation, templated(strict))[0]
   )
+
+
+@pytest.mark.parametrize("template", [QWEN3_THINKS, NO_THOUGHT])
+@pytest.mark.parametrize(
+  "text",
+  [
+    "<think>\nI see.\n</think>\n\nUse `</think>` to close it.",
+    "<think>\nIt ends with </think> here.\n</think>\n\na",
+    "Write </think> on a line. Then",
+    "Close it with </think>",
+    "Close it with </think>\nand go on.",
+    "Hello. <think>\nI see.\n</think>\n\na",
+  ],
+)
+def test_a_template_that_drops_words_for_a_thought_is_a_reject(
+  templated, template, text
+):
+  tokenizer = templated(template)
+  for said in (turns("q", text), turns("q", text, "r", "b")):
+    with pytest.raises(records.Reject, match="rewrites or drops an answer"):
+      templates.render(said, tokenizer)
+  assert parts(turns("q", text), templated(CHATML)) == [text + "<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+  "text", [THOUGHT, "one\n</think>\n\na1", assistant("a1", thought="one")]
+)
+def test_a_template_that_drops_the_last_thought_is_a_reject(templated, text):
+
+  last = assistant(text) if isinstance(text, str) else text
+  with pytest.raises(records.Reject) as error:
+    templates.render([user("q"), last], templated(NO_THOUGHT))
+  assert error.value.reason == "chat template drops a thought"
+  shown = parts([user("q"), last], templated(QWEN3_THINKS))
+  assert shown == [THOUGHT + "<|im_end|>"]
+  # An earlier answer is then no response, and is counted as left out.
+  said = [user("q"), last, user("r"), assistant("a2")]
+  assert parts(said, templated(NO_THOUGHT)) == ["a2<|im_end|>"]

@@ -381,7 +381,7 @@ def test_template_s_rejects_come_through(qwen2, monkeypatch):
   )
   assert responses(good, qwen2) == "a<|im_end|>"
   assert bad.reason == "chat template refuses"
-  assert bad.detail == "turn 1 of 2, user: no"
+  assert bad.detail == "user turn 1: no"
 
 
 def test_unknown_overflow(bpe):

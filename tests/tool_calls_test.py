@@ -159,18 +159,18 @@ def test_results_answer_calls(items, expected):
 @pytest.mark.parametrize(
   ("items", "place"),
   [
-    ([calling(F), result("1", tool_call_id="c9")], "turn 3 of 4: id 'c9'"),
+    ([calling(F), result("1", tool_call_id="c9")], "tool turn 1: id 'c9'"),
     (
       [
         calling(F, G),
         result("1", tool_call_id="c1"),
         result("2", tool_call_id="C2"),
       ],
-      "turn 4 of 5: id 'C2'",
+      "tool turn 2: id 'C2'",
     ),
     # A result before its call.
-    ([result("1", tool_call_id="c1"), calling(F)], "turn 2 of 4: id 'c1'"),
-    ([result("1", tool_call_id="c1")], "turn 2 of 3: id 'c1'"),
+    ([result("1", tool_call_id="c1"), calling(F)], "tool turn 1: id 'c1'"),
+    ([result("1", tool_call_id="c1")], "tool turn 1: id 'c1'"),
   ],
 )
 def test_a_result_of_no_call_is_a_reject(items, place):

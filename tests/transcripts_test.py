@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import pytest
 
@@ -69,6 +70,12 @@ STYLES = {
     "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>b<|END_OF_TURN_TOKEN|>"
   ),
   "lines": "System: s\nHuman: a\nAssistant: b\nHuman: c\nAssistant: d",
+  "nemo": (
+    "<extra_id_0>System\n\n<extra_id_1>User\na\n<extra_id_1>Assistant\nb\n"
+    "<extra_id_1>User\nc\n<extra_id_1>Assistant\nd\n<extra_id_1>"
+  ),
+  "helpsteer2": "a\n<extra_id_1>Assistant\nb\n<extra_id_1>User\nc\n"
+  "<extra_id_1>Assistant\nd\n",
   "orca": "### System:\ns\n\n### User:\na\n\n### Assistant:\nb",
 }
 SAID = {
@@ -92,6 +99,8 @@ SAID = {
   "deepseek": "ss ua ab uc ad",
   "command r": "ua ab",
   "lines": "ss ua ab uc ad",
+  "nemo": "s ua ab uc ad",
+  "helpsteer2": "ua ab uc ad",
   "orca": "ss ua ab",
 }
 
@@ -317,3 +326,80 @@ def test_a_prompt_that_is_a_transcript_keeps_its_turns(name):
 def test_an_answer_that_is_a_transcript_of_something_else_is_a_text():
   record = {"prompt": "Write a dialogue.", "response": STYLES["anthropic"]}
   assert _read(record) == f"uWrite a dialogue. a{STYLES['anthropic']}"
+
+
+# How each style ends an answer, and asks for one.
+_ENDS = {
+  "chatml": "<|im_end|>",
+  "llama 3": "<|eot_id|>",
+  "gemma": "<end_of_turn>\n<eos>",
+  "phi 3": "<|end|><|endoftext|>",
+  "zephyr": "</s>",
+  "mistral": "</s>",
+  "deepseek": "<｜end▁of▁sentence｜>",
+  "command r": "<|END_OF_TURN_TOKEN|>",
+  "nemo": "\n<extra_id_1>",
+  "vicuna": "</s>",
+  "anthropic": "<|endoftext|>",
+}
+
+
+@pytest.mark.parametrize("name", _ENDS)
+def test_what_ends_an_answer_is_no_part_of_it(name):
+  text = re.sub(r"^(<｜begin▁of▁sentence｜>)?s *(?=<｜|USER)", "", STYLES[name])
+  last = SAID[name].split()[-1][1:]
+  prompt = re.match(rf".*[\s>\]](?={last}(?![a-z]))", text, re.DOTALL)[
+    0
+  ].rstrip(" ")
+  begun = " " if name in ("mistral", "vicuna") else ""
+  for shape in (("prompt", "completion"), ("text", "response")):
+    for said, kept in (
+      (f"{begun}Yes.{_ENDS[name]}", "Yes."),
+      (f"{begun}Yes.{_ENDS[name]}\n", "Yes."),
+      ("<|im_x|> or <s>old</s>", "<|im_x|> or <s>old</s>"),
+      (f"Write {_ENDS[name]} there.", f"Write {_ENDS[name]} there."),
+    ):
+      record = dict(zip(shape, (prompt, said), strict=True))
+      assert turns.to_turns(record, fields.detect(record))[-1].text == kept
+  # Beside a question in words the token is a word of the answer.
+  record = {"prompt": "How does it end?", "response": f"By {_ENDS[name]}"}
+  assert turns.to_turns(record, fields.detect(record))[-1].text == (
+    f"By {_ENDS[name]}"
+  )
+
+
+def test_an_end_of_another_format_is_a_word():
+  record = {"prompt": STYLES["chatml"][: -len("b<|im_end|>\n")]}
+  record["response"] = "Llama writes <|eot_id|>"
+  assert turns.to_turns(record, fields.detect(record))[-1].text == (
+    "Llama writes <|eot_id|>"
+  )
+
+
+@pytest.mark.parametrize(
+  ("prompt", "expected"),
+  [
+    ("<extra_id_0>System\ns\n<extra_id_1>User\na\n", "ss ua"),
+    ("a\n<extra_id_1>Assistant\nb\n<extra_id_1>User\nc", "ua ab uc"),
+    ("<|im_start|>user\na<|im_end|>\n", "ua"),
+    ("[INST] a [/INST] b</s>[INST] c", "ua ab uc"),
+    # Words about marks, and marks alone.
+    ("<|im_start|>user\n", None),
+    ("What is\n<｜User｜>a<｜Assistant｜>b<｜User｜>c", None),
+    ("What is <|im_start|>user\na<|im_end|>", None),
+    ("<|im_start|>user\na<|im_end|>\nWhat is this?", None),
+    ("USER: a ASSISTANT: b USER: c", None),
+  ],
+)
+def test_a_prompt_of_tokens_may_end_with_the_user(prompt, expected):
+  if expected is None:
+    record = {"prompt": prompt, "response": "d"}
+    assert turns.to_turns(record, fields.detect(record))[0].text == prompt
+  else:
+    assert _read({"prompt": prompt, "response": "d"}) == f"{expected} ad"
+
+
+def test_sentinels_of_other_texts_are_words():
+  text = "The <extra_id_0> walks in <extra_id_1> park.\n<extra_id_1>User"
+  record = {"prompt": text, "response": "dog"}
+  assert turns.to_turns(record, fields.detect(record))[0].text == text

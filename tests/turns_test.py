@@ -858,6 +858,14 @@ UNREAD = {
     {"prompt": "a", "response": "b", "label": 3},
     {"`label` of the whole record"},
   ),
+  "a switch of thoughts": (
+    {"input": [message("user", "a")], "output": "b", "reasoning": "off"},
+    {"reasoning"},
+  ),
+  "a level beside messages": (
+    {"messages": [PAIR[0] | {"thinking": "high"}, PAIR[1]]},
+    {"messages.thinking"},
+  ),
 }
 
 
@@ -877,7 +885,23 @@ def test_a_reject_names_the_turn():
   said = [*"ab", " ", "d"]
   with pytest.raises(records.Reject) as caught:
     read({"messages": said})
-  assert caught.value.detail == "turn 3 of 4"
+  assert caught.value.detail == "user turn 2"
+  tools = [{"name": "f"}]
+  for record, where in (
+    (
+      {
+        "messages": [*PAIR[:1], message(A, ""), *PAIR],
+        "system": "s",
+        "tools": tools,
+      },
+      "assistant turn 1",
+    ),
+    ({"messages": [["a", "b"], ["c", ""]], "system": "s"}, "assistant turn 2"),
+    ({"messages": [PAIR[1], *PAIR], "tools": tools}, "assistant turn 1"),
+  ):
+    with pytest.raises(records.Reject) as caught:
+      read(record)
+    assert caught.value.detail == where
 
 
 def test_real_tool_conversations_keep_every_turn(shared):
@@ -958,3 +982,63 @@ def test_weights_are_known_in_any_spelling_and_switches_are_told():
   talk[1] = message("assistant", "a") | {"shown": False}
   read({"messages": talk, "train_on": [False], "k": 3}, notes=notes)
   assert notes.unread == {"messages.shown", "train_on", "k"}
+
+
+@pytest.mark.parametrize("name", ["reasoning", "thinking"])
+@pytest.mark.parametrize(
+  ("value", "thought"),
+  [
+    *((flag, "") for flag in ("off", "high", "enabled", "commonsense", "o1")),
+    *((said, said) for said in ("I add.", "1+1=2", "我先加一加")),
+  ],
+)
+def test_one_word_of_reasoning_is_no_thought(name, value, thought):
+  record = {"question": "a", "answer": "b", name: value}
+  inside = [message("user", "a"), message("assistant", "b") | {name: value}]
+  for found in (record, {"messages": inside}):
+    notes = unread.Notes()
+    last = turns.to_turns(found, fields.detect(found), notes=notes)[-1]
+    assert (last.text, last.thought) == ("b", thought)
+    assert bool(notes.unread) != bool(thought)
+
+
+@pytest.mark.parametrize("thought", ["RR", "I see.\nIt is </think> here."])
+@pytest.mark.parametrize(
+  "form",
+  ["<think>\n{}\n</think>\n\nb", "<think>{}</think>b", "{}\n</think>\nb"],
+)
+def test_a_thought_that_stands_twice_is_scored_once(thought, form):
+  text = form.format(thought)
+  beside = {"reasoning_content": f"{thought}\n"}
+  parts = [{"type": "thinking", "thinking": thought}, {"type": "text"}]
+  parts[1]["text"] = "b"
+  ask = message("user", "a")
+  for record in (
+    {"question": "a", "answer": text, **beside},
+    {"messages": [ask, message("assistant", text) | beside]},
+    {"messages": [ask, message("assistant", parts) | beside]},
+  ):
+    last = turns.to_turns(record, fields.detect(record))[-1]
+    assert (last.text, last.thought.strip()) == ("b", thought)
+  other = [ask, message("assistant", "<think>no</think>b") | beside]
+  for said in (other, [ask, message("assistant", parts) | {"thought": "no"}]):
+    with pytest.raises(records.Reject, match="two thoughts"):
+      turns.to_turns({"messages": said}, fields.Fields(conversation="messages"))
+
+
+def test_a_text_that_names_the_end_of_thoughts_keeps_it():
+  beside = {"reasoning_content": "I see."}
+  record = {"question": "a", "answer": "Write </think> then.", **beside}
+  assert read(record)[-1][:2] == (A, "Write </think> then.")
+
+
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_an_empty_system_turn_beside_a_system_text_goes(blank):
+  said = [message(S, blank), *PAIR]
+  assert read({"messages": said, "system": "s"}) == [
+    (S, "s"),
+    (U, "a"),
+    (A, "b"),
+  ]
+  both = {"messages": [message(S, "t"), *PAIR], "system": "s"}
+  assert read(both)[:2] == [(S, "s"), (S, "t")]
