@@ -65,6 +65,11 @@ class Reject(Exception):
 MISSING = object()
 # As NumPy prints a list of texts.
 _ARRAY = re.compile(r"""\[\s*(('[^']*'|"[^"]*")\s*)+\]""")
+# ... and objects: without commas, and what is an array within them.
+_PRINTED = re.compile(
+  r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(\}\s+(?=\{))"""
+  r"""|\barray(?=\()|,\s*dtype=\w+"""
+)
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 _PLAIN = Turn("", "")[2:]
 _quoted = json.encoder.encode_basestring
@@ -111,6 +116,13 @@ def paths(record: Mapping[str, Any], path: str) -> list[str]:
   return [part.strip() for part in path.split(",")]
 
 
+def _of_numpy(text: str) -> Any:
+  """What a text writes that NumPy printed."""
+  return ast.literal_eval(
+    _PRINTED.sub(lambda m: m[1] or ("}, " if m[2] else ""), text)
+  )
+
+
 def literal(text: str) -> list[Any] | dict[str, Any] | None:
   """The list or object that a text writes, as JSON, Python or NumPy do.
 
@@ -124,7 +136,7 @@ def literal(text: str) -> list[Any] | dict[str, Any] | None:
     return None
   if _ARRAY.fullmatch(text):
     return [single or double for single, double in _QUOTED.findall(text)]
-  for read in (json.loads, ast.literal_eval):
+  for read in (json.loads, ast.literal_eval, _of_numpy):
     try:
       found = read(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -606,7 +606,7 @@ def test_input_is_kept(text):
     ({"prompt": ["a", "b"], "response": "c"}, "prompt is a list of texts"),
     ({"question": "a", "choices": ["b"], "answer": 3}, "none of the choices"),
     ({"question": "a", "choices": ["b"], "answer": "2"}, "none of the choices"),
-    ({"question": "a", "answers": [{"x": "b"}]}, "message has no role"),
+    ({"question": "a", "answers": [{"x": "b"}]}, "response is not text"),
     ({"question": "a", "choices": "b or c", "answer": "b"}, "no list of texts"),
     (
       {"question": "a", "context": [["b"]], "answer": "b"},
