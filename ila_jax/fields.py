@@ -52,9 +52,9 @@ SEVERAL = ("context", "choices", "conversation")
 _CONVERSATIONS = ("messages", "conversations", "conversation")
 # ... where nothing else is known and they hold messages, or texts in turn. A
 # list of texts under another name, such as `turns`, may hold questions alone.
-_MESSAGES = (
-  *("contents", "turns", "chat", "chosen_messages", "chosen", "items"),
-)
+_MESSAGES = (*("contents", "turns", "chat", "chosen_messages", "chosen"),)
+# ... where each item has a role: other things are called so as well.
+_WITH_ROLES = ("items",)
 _EITHER = ("dialogue", "dialog", "data")
 _TRANSCRIPTS = (
   *("text", "chosen", "dialogue", "dialog", "chat", "transcript", "content"),
@@ -97,6 +97,8 @@ def _kind(value: Any) -> str:
   if not isinstance(value, list):
     return "number"
   kind = "texts" if isinstance(value[0], str) else "list"
+  if all(map(structures.is_message, value)):
+    kind = "messages"
   return kind if any(map(_kind, value)) else ""
 
 
@@ -191,11 +193,12 @@ def _pair(
 def _other_list(shape: _Shape, every: dict[str, str]) -> Fields | None:
   """A conversation under a name that is often used for other things."""
   kinds = dict(shape)
-  names = [n for n in (*_MESSAGES, *_EITHER) if n in every]
+  names = [n for n in (*_MESSAGES, *_EITHER, *_WITH_ROLES) if n in every]
   names = [
     every[n]
     for n in names
-    if kinds[every[n]] in ("list", "object")
+    if kinds[every[n]] == "messages"
+    or (kinds[every[n]] in ("list", "object") and n not in _WITH_ROLES)
     or (kinds[every[n]] == "texts" and n in _EITHER)
   ]
   turns = [name for name, kind in shape if kind and _TURN.fullmatch(name)]

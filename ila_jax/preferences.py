@@ -77,7 +77,8 @@ def _names_one(name: str, value: Any) -> bool:
   if isinstance(value, str):
     text = value.strip()
     return text.isdecimal() if _NUMBERS.fullmatch(name) else bool(text)
-  return isinstance(value, int | float) and not isinstance(value, bool)
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  return is_number and value == value  # NaN is a table's empty cell.
 
 
 def _place(name: str, value: Any, answers: list[Any]) -> int:
@@ -92,7 +93,8 @@ def _place(name: str, value: Any, answers: list[Any]) -> int:
   try:
     place = int(said)
   except (ValueError, OverflowError):
-    place = (string.ascii_uppercase * (len(said) == 1)).find(said)
+    letter = said.upper() if isinstance(said, str) and len(said) == 1 else "-"
+    place = string.ascii_uppercase.find(letter)
   if 0 <= place < len(answers) and (isinstance(said, str) or place == said):
     places.add(place)
   if len(places) == 1:

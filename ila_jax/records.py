@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -116,9 +117,16 @@ def paths(record: Mapping[str, Any], path: str) -> list[str]:
   return [part.strip() for part in path.split(",")]
 
 
+def _of_python(text: str) -> Any:
+  """What a text writes as Python does."""
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Of backslashes, in what may be no Python.
+    return ast.literal_eval(text)
+
+
 def _of_numpy(text: str) -> Any:
   """What a text writes that NumPy printed."""
-  return ast.literal_eval(
+  return _of_python(
     _PRINTED.sub(lambda m: m[1] or ("}, " if m[2] else ""), text)
   )
 
@@ -136,7 +144,7 @@ def literal(text: str) -> list[Any] | dict[str, Any] | None:
     return None
   if _ARRAY.fullmatch(text):
     return [single or double for single, double in _QUOTED.findall(text)]
-  for read in (json.loads, ast.literal_eval, _of_numpy):
+  for read in (json.loads, _of_python, _of_numpy):
     try:
       found = read(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

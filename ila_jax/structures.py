@@ -8,11 +8,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ila_jax import messages, records, unread
+from ila_jax import field_names, messages, records, unread
 
 _ROLE = re.compile(rf"""["'](?:{"|".join(messages.ROLE_KEYS)})["']\s*:""", re.I)
 # Names of fields that hold several answers, and others that hold structures.
 _ANSWERS = ("answers", "responses", "completions")
+# Names of fields that go into a prompt as they are.
+_TEXTS = (*field_names.CONTEXTS, "system", "system_prompt", "tools")
 _LISTS = (
   *("messages", "conversations", "conversation", "history", "chat_history"),
   *("conversation_history", "instances", "tool_calls"),
@@ -28,10 +30,12 @@ def opened(record: Mapping[str, Any]) -> Mapping[str, Any]:
   >>> opened({"answers": "['a', 'b']", "output": "[1, 2]"})
   {'answers': ['a', 'b'], 'output': '[1, 2]'}
   """
+  has_prompt = "instruction" in record or "prompt" in record
   found = {
     name: value
     for name, text in record.items()
     if isinstance(text, str)
+    and not (has_prompt and name == "input")
     and text.lstrip()[:1] in ("[", "{")
     and (value := _structure(name, text)) is not None
   }
@@ -41,6 +45,8 @@ def opened(record: Mapping[str, Any]) -> Mapping[str, Any]:
 def _structure(name: str, text: str) -> list[Any] | dict[str, Any] | None:
   """What a text writes, where it is a structure."""
   plain = unread.plain_name(name)
+  if plain in _TEXTS:
+    return None
   if plain not in (*_ANSWERS, *_LISTS) and not _ROLE.search(text):
     return None
   value = records.literal(text)
@@ -49,7 +55,7 @@ def _structure(name: str, text: str) -> list[Any] | dict[str, Any] | None:
   if plain in _LISTS:
     return value
   if isinstance(value, list):
-    has_messages = all(map(_is_message, value))
+    has_messages = all(map(is_message, value))
     kinds = {type(item) for item in value}
     is_of_answers = plain in _ANSWERS and kinds in ({str}, {dict})
     return value if has_messages or is_of_answers else None
@@ -57,8 +63,12 @@ def _structure(name: str, text: str) -> list[Any] | dict[str, Any] | None:
   return value if is_of_texts else None
 
 
-def _is_message(item: Any) -> bool:
-  """Whether an item says who speaks, and what."""
+def is_message(item: Any) -> bool:
+  """Whether an item says who speaks, and what.
+
+  >>> is_message({"from": "gpt", "value": "Hi"}), is_message({"role": "user"})
+  (True, False)
+  """
   if not isinstance(item, Mapping) or len(item) < 2:
     return False
   name = messages.first(item, messages.ROLE_KEYS)

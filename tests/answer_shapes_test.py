@@ -117,6 +117,7 @@ def test_shapes(record, asked, answered):
   [
     ({**SIQA, "label": "0"}, "answer is none of the choices"),
     ({**PIQA, "label": -1}, "answer is none of the choices"),
+    ({"items": [{"price": 1}], "total": 1}, "no known record shape"),
     ({"source": "web", "target": 1}, "no known record shape"),
     ({"text": "x", "source": "web", "target": "b"}, "no known record shape"),
     ({"messages": MESSAGES, "loss_mask": [0, 1]}, "differ in number"),

@@ -29,6 +29,7 @@ def with_text(text, **beside):
     of_answers(["n", "y"], context="C", label=1),
     of_answers(["n", "y"], label="1"),
     of_answers(["n", "y"], correct_answer="B"),
+    of_answers(["n", "y"], correct_answer="b", best_index=float("nan")),
     of_answers(["n", "y"], correct_answer=" y "),
     of_answers(["n", "y"], correct_idx=1, best_answer="y"),
     # A class in words, and what names none.
@@ -70,6 +71,7 @@ def test_a_rule_chooses_among_those_that_are_marked():
   [
     (of_answers(["a", "b"], correct_idx=2), "is none of the answers"),
     (of_answers(["a", "b"], label=-1), "is none of the answers"),
+    (of_answers(["a", "b"], best_index=float("inf")), "is none of the answers"),
     (of_answers(["a", "b"], best_index=0.5), "is none of the answers"),
     (of_answers(["a", "b"], correct_answer="c"), "is none of the answers"),
     (of_answers(["1", "2"], correct_answer="1"), "is several of the answers"),

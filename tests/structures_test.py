@@ -57,3 +57,10 @@ def test_an_answer_that_is_json_stays_text(name, text):
 
 def test_numbers_under_a_plural_name_stay_text():
   assert read({"question": "q", "answers": "[1, 2]"}) == ["q", "[1, 2]"]
+
+
+def test_messages_that_are_part_of_a_prompt_stay_text():
+  text = json.dumps(MESSAGES)
+  record = {"instruction": "Sum up.", "input": text, "output": "y"}
+  assert read(record) == [f"Sum up.\n\n{text}", "y"]
+  assert read({"question": "Q", "context": text, "answer": "y"})[1] == "y"
