@@ -78,8 +78,9 @@ def of(
     notes.leave(value, _beside(value, inner), f"{path}.")
     value = value[inner]
   if isinstance(value, list) and value:
-    is_of_several = unread.plain_name(path) in _SEVERAL
-    if is_of_several or not any(map(_is_turns, value)):
+    if not any(map(_is_turns, value)) or (
+      unread.plain_name(path) in _SEVERAL and all(map(_is_answer, value))
+    ):
       said = preferences.named(record, path, value, notes)
       if len(said) < len(value):
         notes.unread.add(f"all of `{path}` but one")
@@ -128,6 +129,15 @@ def _is_turns(value: Any) -> bool:
   if isinstance(value, Mapping):
     return _is_message(value) or dialogues.is_pair(value)
   return isinstance(value, list)
+
+
+def _is_answer(value: Any) -> bool:
+  """Whether an item of a list is a message of the assistant."""
+  if not isinstance(value, Mapping):
+    return False
+  role = messages.first(value, messages.ROLE_KEYS)
+  plain = unread.plain_name(role) if isinstance(role, str) else ""
+  return messages.ROLES.get(plain) == "assistant"
 
 
 def _says_who(value: list[Any], path: str) -> bool:

@@ -86,6 +86,12 @@ def test_what_names_no_answer_is_no_answer(record, reason):
     answered(record)
 
 
+def test_a_whole_conversation_is_one_answer():
+  said = [{"role": "user", "content": "P"}]
+  said.append({"role": "assistant", "content": "y"})
+  assert answered({"prompt": "P", "responses": said, "label": 0}).text == "y"
+
+
 def test_calls_as_answers_are_calls():
   call = {"name": "f", "arguments": {"x": 1}}
   said = answered({"query": "Q", "answers": [call]})
