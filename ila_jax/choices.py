@@ -8,7 +8,9 @@ from typing import Any
 from ila_jax import contents, records
 
 _IN_WORDS = re.compile(r"(?:^|[\s,;])\(?([A-Za-z]|\d)\s?[).:]\s")
-_LABEL = re.compile(r"(?:^|_|^op|^option|^choice)([A-Za-z]|\d+)$")
+# PIQA counts from 1 in its names, and from 0 in its answers.
+_SOLUTIONS = {"sol1": "A", "sol2": "B"}
+_LABEL = re.compile(r"(?:^|_|^op|^option|^choice|^answer)([A-Za-z]|\d+)$")
 
 
 def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
@@ -56,6 +58,7 @@ def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
   elif isinstance(value, list):
     letters = list(string.ascii_uppercase)
     letters += [str(n) for n in range(len(letters) + 1, len(value) + 1)]
+    value = _unlabelled(value, letters)
     value = [_labelled(*pair) for pair in zip(letters, value, strict=False)]
   else:
     raise records.Reject(
@@ -72,17 +75,43 @@ def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
 
 def _label(path: str) -> str:
   """A choice's label by its field: `A`, `option_b`, `opc`, `option1`."""
+  if path in _SOLUTIONS:
+    return _SOLUTIONS[path]
   found = _LABEL.search(path)
   return found[1].upper() if found else path
 
 
 def _labelled(letter: str, item: Any) -> tuple[Any, Any]:
-  if isinstance(item, str):  # The label may stand in the text.
-    return letter, re.sub(rf"^\s*\(?{letter}\s?[).:]\s+", "", item)
   if not isinstance(item, Mapping):
     return letter, item
   label = item.get("label", item.get("key", letter))
   return label, item.get("text", item.get("value", item.get("content")))
+
+
+def _unlabelled(texts: list[Any], labels: list[str]) -> list[Any]:
+  """Choices without the labels that stand in their texts.
+
+  Where all have theirs, nothing need stand between; else a space must.
+  """
+  marks = [rf"\s*\(?{label}\s?[).:]" for label in labels]
+  whole = [
+    isinstance(text, str) and re.match(rf"{mark}\s*\S", text)
+    for text, mark in zip(texts, marks, strict=False)
+  ]
+  space = r"\s*" if len(texts) > 1 and all(whole) else r"\s+"
+  return [
+    re.sub(f"^{mark}{space}", "", text) if isinstance(text, str) else text
+    for text, mark in zip(texts, marks, strict=False)
+  ]
+
+
+def first_index(path: str) -> int:
+  """The index of the first choice: 1 where SIQA's `answerA` and so on hold it.
+
+  >>> first_index("answerA, answerB"), first_index("choices")
+  (1, 0)
+  """
+  return int(path.startswith("answerA,"))
 
 
 def _in_words(text: str) -> dict[str, str] | None:
@@ -116,14 +145,23 @@ def lines(choices: list[tuple[str, str]]) -> str:
   return "\n".join(f"{label}. {text}" for label, text in choices)
 
 
-def answer(value: Any, choices: list[tuple[str, str]]) -> Any:
-  """An answer that is an index from 0, as the label of its choice.
+def answer(
+  value: Any, choices: list[tuple[str, str]], *, first: int = 0
+) -> Any:
+  """An answer that is an index, as the label of its choice.
 
-  Any other answer stays as it is: a label, the text of a choice, or words.
+  Any other answer stays as it is: a label, the text of a choice, or words; true
+  and false are the text of a choice, such as `yes`.
+
+  Args:
+    value: what the record has as its answer.
+    choices: label and text of each.
+    first: the index of the first choice.
 
   Raises:
     records.Reject: a whole number that is no index of a choice; or that is one
-      and names another choice by its label or text.
+      and names another choice by its label or text; true or false, and no
+      choice says so.
 
   >>> answer(1, [("A", "cat"), ("B", "dog")])
   'B'
@@ -134,23 +172,34 @@ def answer(value: Any, choices: list[tuple[str, str]]) -> Any:
   """
   if isinstance(value, float) and value.is_integer():
     value = int(value)  # As a table holds integers, some of which are missing.
+  if isinstance(value, bool) and choices:
+    return _switched(value, choices)
   is_text = isinstance(value, str)
   said = value.strip() if is_text else str(value)
-  is_index = isinstance(value, int | str) and not isinstance(value, bool)
+  is_index = isinstance(value, int | str)
   if not (choices and is_index and re.fullmatch(r"-?\d{1,9}", said)):
     return value
   if is_text and any(said == label for label, _ in choices):
     return value
   named = {i for i, choice in enumerate(choices) if said in choice}
-  indices = {int(said)} & set(range(len(choices)))
+  indices = {int(said) - first} & set(range(len(choices)))
   if len(named | indices) > 1:
     raise records.Reject(
       "answer may be an index or a choice", f"{value!r} of {len(choices)}"[:80]
     )
   if indices:
-    return choices[int(said)][0]
+    return choices[indices.pop()][0]
   if named:
     return value
   raise records.Reject(
     "answer is none of the choices", f"{value!r} of {len(choices)}"[:80]
   )
+
+
+def _switched(value: bool, choices: list[tuple[str, str]]) -> str:
+  """The text of the choice that says true or false."""
+  words = ("true", "yes") if value else ("false", "no")
+  found = [text for _, text in choices if text.strip(" .").lower() in words]
+  if len(found) != 1:
+    raise records.Reject("answer is none of the choices", str(value).lower())
+  return found[0]

@@ -6,7 +6,6 @@ text, and texts in turn.
 """
 
 import functools
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -33,6 +32,11 @@ _PAIR_KEYS = (
   ("user", "model"),
   ("user", "agent"),
   ("customer", "agent"),
+)
+# Lists of weights beside a conversation: one a message.
+_WEIGHTS = (
+  *("weights", "weight", "loss_weights", "loss_weight", "loss_mask"),
+  *("loss_masks", "train", "trainable", "should_train", "train_on_turn"),
 )
 _SYSTEMS = ("system", "system_prompt")
 # Names under which an object may hold the list of messages.
@@ -63,6 +67,8 @@ def is_pair(item: Mapping[str, Any]) -> bool:
 def _pair(item: Mapping[str, Any], notes: unread.Notes) -> list[records.Turn]:
   """An object with a question and its answer, and perhaps a system text."""
   sides = _sides(tuple(item))
+  if sides is None and isinstance(item.get("type"), str):
+    raise records.Reject("item of a type that is not read", item["type"][:80])
   if sides is None:
     raise records.Reject(
       "message has no role", f"fields: {', '.join(item)}"[:200]
@@ -162,10 +168,9 @@ def _is_list(value: Any) -> bool:
 def _items(value: Any) -> list[Any]:
   """The items of a conversation, whatever it is kept in."""
   if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-    try:
-      value = json.loads(value)
-    except (ValueError, RecursionError) as error:
-      raise records.Reject("conversation is not a list", "no JSON") from error
+    value = records.literal(value)
+    if value is None:
+      raise records.Reject("conversation is not a list", "no JSON")
   if isinstance(value, Mapping) and len(value) == 1 and set(value) & {*_LISTS}:
     [value] = value.values()
   if isinstance(value, list) and len(value) == 1 and _is_list(value[0]):
@@ -187,6 +192,38 @@ def _items(value: Any) -> list[Any]:
     raise records.Reject("conversation is not a list", type(value).__name__)
   if len({isinstance(item, str) for item in value}) > 1:
     raise records.Reject("conversation mixes texts and messages")
+  return value
+
+
+def weighted(value: Any, record: Mapping[str, Any], notes: unread.Notes) -> Any:
+  """A conversation with the weights that its record lists, one a message.
+
+  Raises:
+    records.Reject: there are more or fewer weights than messages.
+
+  >>> weighted([{"role": "assistant", "content": "a"}], {"weights": [0]},
+  ...          unread.Notes())
+  [{'role': 'assistant', 'content': 'a', 'weight': 0}]
+  """
+  for name, weights in record.items():
+    plain = unread.plain_name(name)
+    if plain not in _WEIGHTS or not isinstance(weights, list) or not weights:
+      continue
+    items = _items(value)
+    are_objects = all(isinstance(item, Mapping) for item in items)
+    if not are_objects or any(isinstance(w, list | dict) for w in weights):
+      continue
+    if len(weights) != len(items):
+      raise records.Reject(
+        "weights and messages differ in number",
+        f"{name}: {len(weights)} and {len(items)}",
+      )
+    notes.unread -= {name, f"`{name}` of the whole record"}
+    key = plain if plain in messages.WEIGHTS else "weight"
+    value = [
+      {**item, next(k for k in (key, *messages.WEIGHTS) if k not in item): held}
+      for item, held in zip(items, weights, strict=True)
+    ]
   return value
 
 

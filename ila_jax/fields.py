@@ -9,7 +9,15 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ila_jax import contents, errors, records, transcripts, unread
+from ila_jax import (
+  contents,
+  errors,
+  field_names,
+  records,
+  structures,
+  transcripts,
+  unread,
+)
 
 
 class Fields(NamedTuple):
@@ -45,57 +53,22 @@ SEVERAL = ("context", "choices", "conversation")
 _CONVERSATIONS = ("messages", "conversations", "conversation")
 # ... where nothing else is known and they hold messages, or texts in turn. A
 # list of texts under another name, such as `turns`, may hold questions alone.
-_MESSAGES = ("contents", "turns", "chat", "chosen_messages", "chosen")
+_MESSAGES = (*("contents", "turns", "chat", "chosen_messages", "chosen"),)
+# ... where each item has a role: other things are called so as well.
+_WITH_ROLES = ("items",)
 _EITHER = ("dialogue", "dialog", "data")
 _TRANSCRIPTS = (
   *("text", "chosen", "dialogue", "dialog", "chat", "transcript", "content"),
 )
 _TURN = re.compile(r"turn_?(\d+)")
-_CHOSEN = ("chosen", "answers", "responses")
-# Prompts, and the responses that each goes with: the first that is there.
-_RESPONSES = {
-  "instruction": ("output", "response", "completion", "answer", "solution"),
-  "prompt": ("completion", "response", "output", "answer", "solution"),
-  "question": ("answer", "response", "output", "completion", "solution"),
-  "query": ("response", "answer", "output", "completion", "solution"),
-  "problem": ("solution", "answer", "response", "output", "completion"),
-  "inputs": ("targets", "target", "outputs", "output"),
-  "input": ("output", "target", "response", "completion", "answer", "chosen"),
-  "request": ("response", "answer", "output", "completion"),
-  "user": ("assistant", "bot", "agent", "ai"),
-  "human": ("assistant", "bot", "gpt", "ai"),
-  "user_message": ("assistant_message", "bot_message", "ai_message"),
-  "human_message": ("assistant_message", "bot_message", "ai_message"),
-  "post": ("summary",),
-  "document": ("summary",),
-  "article": ("summary", "highlights"),
-}
-_RESPONSES["question"] += ("answer_key",)
-for _name in ("instruction", "prompt", "question", "query", "problem"):
-  _RESPONSES[_name] += ("targets", "target", *_CHOSEN, "completions", "summary")
-# What goes on with a conversation that ends without an answer.
-_CONTINUED = (
-  *("chosen", "completion", "response", "output", "answer"),
-  *("preferred_output", "completions"),
-)
-_HISTORIES = ("history", "chat_history", "conversation_history")
-_QUESTIONS = ("question", "query", "problem")
-_CONTEXTS = (
-  *("context", "contexts", "passage", "passages", "document", "article"),
-  *("paragraph", "background", "knowledge", "support", "story", "premise"),
-)
-_CHOICES = ("choices", "options", "endings")
-# What may hold the answer where there are choices, and the prompts of such.
-_ANSWERS = ("answer", "answer_key")
-_INDICES = ("cop", "answer_idx", "answer_index", "gold", "label")
-for _name in ("ctx", "sentence", "stem"):
-  _RESPONSES[_name] = ()
-_CHOICE = re.compile(r"[A-J]|(?:option|choice)_?(?:[a-jA-J]|\d)|op[a-e]")
 _SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
 _TOOLS = ("tools", "functions")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 # What may say of a whole record that it is not to be learnt.
-VERDICTS = ("weight", "train", "loss", "label", "kto_tag", "loss_mask", "mask")
+VERDICTS = (
+  *("weight", "train", "loss", "label", "kto_tag", "loss_mask", "mask"),
+  *("should_train", "train_on_turn", "output_with_loss", "ignore_loss"),
+)
 
 
 def check_names(mapping: Mapping[str, str], *, where: str) -> None:
@@ -125,6 +98,8 @@ def _kind(value: Any) -> str:
   if not isinstance(value, list):
     return "number"
   kind = "texts" if isinstance(value[0], str) else "list"
+  if all(map(structures.is_message, value)):
+    kind = "messages"
   return kind if any(map(_kind, value)) else ""
 
 
@@ -165,7 +140,7 @@ def _conversation(
     return None
   return Fields(
     conversation=conversation,
-    response=_first(_CONTINUED, there),
+    response=_first(field_names.CONTINUED, there),
     system=_first(_SYSTEMS, every),
     tools=_first(_TOOLS, every),
   )
@@ -175,20 +150,33 @@ def _pair(
   there: dict[str, str], every: dict[str, str], shape: _Shape
 ) -> Fields | None:
   """A prompt and a response, with all that stands beside them."""
-  choices = [n for n, kind in shape if kind and _CHOICE.fullmatch(n)]
-  choice = ", ".join(choices) if len(choices) > 1 else _first(_CHOICES, every)
-  for prompt, responses in _RESPONSES.items():
+  choices = [n for n, kind in shape if kind and field_names.CHOICE.fullmatch(n)]
+  choice = (
+    ", ".join(choices)
+    if len(choices) > 1
+    else _first(field_names.CHOICES, every)
+  )
+  kinds = dict(shape)
+  for prompt, responses in field_names.RESPONSES.items():
     response = _first(responses, there)
     if choice and not response:
-      response = _first((*_ANSWERS, *_INDICES), there)
+      response = _first((*field_names.ANSWERS, *field_names.INDICES), there)
     instances = prompt == "instruction" and there.get("instances")
     if prompt not in there or not (response or instances):
       continue
+    if prompt == "source" and (
+      "text" in there or kinds[there[prompt]] + kinds[response] != "texttext"
+    ):
+      continue  # It may name where a text is from, and a class.
     every = {name: field for name, field in every.items() if name != prompt}
-    contexts = _QUESTIONS if prompt in ("instruction", "prompt") else ()
-    contexts = [every[n] for n in (*contexts, *_CONTEXTS) if n in every]
-    contexts = [name for name in contexts if dict(shape)[name] != "object"]
-    texts = {n: f for n, f in every.items() if dict(shape)[f] == "text"}
+    contexts = (
+      field_names.QUESTIONS if prompt in ("instruction", "prompt") else ()
+    )
+    contexts = [
+      every[n] for n in (*contexts, *field_names.CONTEXTS) if n in every
+    ]
+    contexts = [name for name in contexts if kinds[name] != "object"]
+    texts = {n: f for n, f in every.items() if kinds[f] == "text"}
     return Fields(
       prompt=there[prompt],
       input=(every.get("input", "") if response else f"{instances}.0.input"),
@@ -198,7 +186,7 @@ def _pair(
       thought=_first(_THOUGHTS, texts),
       system=_first(_SYSTEMS, every),
       tools=_first(_TOOLS, every),
-      history=_first(_HISTORIES, every),
+      history=_first(field_names.HISTORIES, every),
     )
   return None
 
@@ -206,11 +194,12 @@ def _pair(
 def _other_list(shape: _Shape, every: dict[str, str]) -> Fields | None:
   """A conversation under a name that is often used for other things."""
   kinds = dict(shape)
-  names = [n for n in (*_MESSAGES, *_EITHER) if n in every]
+  names = [n for n in (*_MESSAGES, *_EITHER, *_WITH_ROLES) if n in every]
   names = [
     every[n]
     for n in names
-    if kinds[every[n]] in ("list", "object")
+    if kinds[every[n]] == "messages"
+    or (kinds[every[n]] in ("list", "object") and n not in _WITH_ROLES)
     or (kinds[every[n]] == "texts" and n in _EITHER)
   ]
   turns = [name for name, kind in shape if kind and _TURN.fullmatch(name)]
@@ -249,7 +238,7 @@ def _transcript(record: Mapping[str, Any]) -> Fields | None:
     answers = {n: field for n, field in filled.items() if n != plain}
     return Fields(
       conversation=name,
-      response=_first(_CONTINUED, answers),
+      response=_first(field_names.CONTINUED, answers),
       system=_first(_SYSTEMS, there),
       tools=_first(_TOOLS, there),
     )
@@ -268,6 +257,7 @@ def detect(record: Mapping[str, Any]) -> Fields | None:
   >>> str(detect({"Question": "1 + 1?", "Answer": "2", "messages": None}))
   'prompt = Question, response = Answer'
   """
+  record = structures.opened(record)
   shape = tuple(
     (name, "flag" if contents.is_flag(name, value) else _kind(value))
     for name, value in record.items()

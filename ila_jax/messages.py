@@ -31,15 +31,16 @@ ROLES = {
     "assistant",
   ),
 }
-ROLE_KEYS = ("role", "from", "speaker", "author")
-_CONTENT_KEYS = ("content", "value", "text", "parts", "message")
+ROLE_KEYS = ("role", "from", "speaker", "author", "sender")
+_CONTENT_KEYS = ("content", "value", "text", "parts", "message", "utterance")
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
 # An answer is learnt unless one of the first is 0, or one of the second is 1.
 WEIGHTS = (
   *("weight", "loss_weight", "loss", "loss_mask", "compute_loss"),
   *("train", "training", "trainable", "learn", "is_learnt"),
+  *("should_train", "train_on_turn", "output_with_loss"),
 )
-MASKS = ("mask", "masked", "ignore")
+MASKS = ("mask", "masked", "ignore", "ignore_loss")
 # Weights of parts of an answer: nothing here can follow them.
 _PART_WEIGHTS = ("train_detail", "training_detail", "token_weights")
 _READ = {

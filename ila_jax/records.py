@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -80,6 +81,11 @@ class Reject(Exception):
 MISSING = object()
 # As NumPy prints a list of texts.
 _ARRAY = re.compile(r"""\[\s*(('[^']*'|"[^"]*")\s*)+\]""")
+# ... and objects: without commas, and what is an array within them.
+_PRINTED = re.compile(
+  r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(\}\s+(?=\{))"""
+  r"""|\barray(?=\()|,\s*dtype=\w+"""
+)
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 _PLAIN = Turn("", "")[2:]
 _quoted = json.encoder.encode_basestring
@@ -126,6 +132,20 @@ def paths(record: Mapping[str, Any], path: str) -> list[str]:
   return [part.strip() for part in path.split(",")]
 
 
+def _of_python(text: str) -> Any:
+  """What a text writes as Python does."""
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Of backslashes, in what may be no Python.
+    return ast.literal_eval(text)
+
+
+def _of_numpy(text: str) -> Any:
+  """What a text writes that NumPy printed."""
+  return _of_python(
+    _PRINTED.sub(lambda m: m[1] or ("}, " if m[2] else ""), text)
+  )
+
+
 def literal(text: str) -> list[Any] | dict[str, Any] | None:
   """The list or object that a text writes, as JSON, Python or NumPy do.
 
@@ -139,7 +159,7 @@ def literal(text: str) -> list[Any] | dict[str, Any] | None:
     return None
   if _ARRAY.fullmatch(text):
     return [single or double for single, double in _QUOTED.findall(text)]
-  for read in (json.loads, ast.literal_eval):
+  for read in (json.loads, _of_python, _of_numpy):
     try:
       found = read(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

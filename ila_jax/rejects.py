@@ -1,11 +1,10 @@
 """Rejects: records that are not used, why, and what to do about it."""
 
 import collections
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ila_jax import dialogues, errors, fields, jsontext, records, unread
+from ila_jax import errors, suggestions
 
 DUPLICATE = "duplicate"
 _MAP = (
@@ -15,6 +14,10 @@ _MAP = (
 _JOINED = (
   "A prompt that is named, --config.pool.fields.prompt=..., is joined by no "
   "other field unless that is named too"
+)
+_NAMED = (
+  "Name the right answer by its index from 0 or its text, in one field; or set "
+  "--config.pool.fields.response to one answer, such as answers.0"
 )
 _FILE = "Mend the lines, or leave the file out of config.pool.source"
 _UTF8 = (
@@ -74,6 +77,13 @@ REMEDIES = {
   "response answers another prompt": (
     "Keep only the answer's own messages in that field, or mend the prompt"
   ),
+  "named answer is none of the answers": _NAMED,
+  "named answer is several of the answers": _NAMED,
+  "fields name different answers": _NAMED,
+  "no answer is marked as right": _NAMED,
+  "weights and messages differ in number": (
+    "Write one weight, 0 or 1, for each message"
+  ),
   "several answers": "Set --config.pool.answers=first or longest",
   "empty prompt": f"{_MAP}, or drop records that ask nothing",
   "empty response": f"{_MAP}, or drop records without an answer",
@@ -103,6 +113,9 @@ REMEDIES = {
   "conversation mixes texts and messages": _TURNS,
   "columns of a conversation differ in length": _TURNS,
   "message is neither text nor an object": _TURNS,
+  "item of a type that is not read": (
+    "Leave such items out, or write them as messages with a `role`"
+  ),
   "message has no role": "Give each message a `role`, or a `from`",
   "unknown role": (
     "Rename the role: system, user, assistant or tool, or a name that "
@@ -168,15 +181,6 @@ REMEDIES = {
 }
 _OTHER = "Read pool/rejects.jsonl and mend the records"
 _SHOWN_CHARACTERS = 300
-_NOT_RECORDS = (
-  (re.compile(r"version https://git-lfs"), "a Git LFS pointer: `git lfs pull`"),
-  (re.compile(r"\s*<(!doctype|html|\?xml)", re.IGNORECASE), "a web page"),
-  (re.compile(r"\s*\{\s*'"), "a Python dict; JSON has double quotes"),
-  (re.compile(r"\s*[\[{\]}],?\s*$"), "JSON over several lines"),
-  (re.compile(r'\s*"[^"]*":.*'), "JSON over several lines"),
-  (re.compile(r'[^{}\[\]"]*(,[^{}\[\]"]*){1,}'), "a line of CSV"),
-  (re.compile(r"[^{}\[\]]*\t[^{}\[\]]*"), "a line of tab-separated values"),
-)
 
 
 class Rejected(NamedTuple):
@@ -287,46 +291,6 @@ def _shown(raw: str) -> str:
   # Whatever a file holds must not steer the terminal.
   cut = "".join(c if c.isprintable() else "�" for c in raw[:_SHOWN_CHARACTERS])
   cut += "…" if len(raw) > _SHOWN_CHARACTERS else ""
-  return f"\nThe first of them: {cut}\nIt looks like {looks_like(raw)}."
-
-
-def looks_like(raw: str) -> str:
-  """What a rejected record seems to be, in words.
-
-  >>> looks_like('{"q": "1 + 1?", "a": "2", "id": 7}')
-  'two texts: perhaps --config.pool.fields.prompt=q and .response=a'
-  >>> looks_like("a,b,c")
-  'a line of CSV'
-  """
-  record, _, problem = jsontext.parse_line(
-    jsontext.Parser(), raw.encode(errors="replace")
+  return (
+    f"\nThe first of them: {cut}\nIt looks like {suggestions.looks_like(raw)}."
   )
-  if record is None:
-    for pattern, what in _NOT_RECORDS:
-      if pattern.match(raw):
-        return what
-    return f"no record: {problem[0]}, {problem[1]}"
-  found = fields.detect(record)
-  if found is not None:
-    said = records.lookup(record, found.conversation)
-    try:
-      turns = dialogues.read(said, unread.Notes())
-    except records.Reject:
-      return f"a record with {found}"
-    return f"a conversation of {', '.join(t.role for t in turns) or 'no turn'}"
-  texts = [
-    name
-    for name, value in record.items()
-    if isinstance(value, str) and value.strip() and not unread.is_ignored(name)
-  ]
-  if len(texts) == 2:
-    return (
-      f"two texts: perhaps --config.pool.fields.prompt={texts[0]} and "
-      f".response={texts[1]}"
-    )
-  kinds = {str: "text", list: "list", dict: "object", bool: "true or false"}
-  held = (
-    f"{name} ({kinds.get(type(value), 'null' if value is None else 'number')})"
-    for name, value in list(record.items())[:12]
-  )
-  return f"an object of {', '.join(held)}" if record else "an empty object"

@@ -3,7 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ila_jax import contents, dialogues, messages, records, unread
+from ila_jax import (
+  contents,
+  dialogues,
+  messages,
+  preferences,
+  records,
+  tool_calls,
+  unread,
+)
 
 # Which of a list of answers is the response.
 ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
@@ -11,9 +19,13 @@ ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
   "longest": lambda texts: max(texts, key=len),
 }
 # Where an answer that is an object keeps its text.
-_TEXT_KEYS = ("text", "value", "content", "response", "completion", "output")
+_TEXT_KEYS = (
+  *("text", "value", "content", "response", "completion", "output", "answer"),
+)
 # Fields whose messages are answers to choose from, and no conversation.
 _SEVERAL = ("answers", "responses", "completions")
+# What a call to a tool holds, where a list of them is the answer.
+_OF_A_CALL = {"name", "arguments", "id", "type"}
 _ONLY = "reject"  # Or none, unless there is only one.
 RULES = (*ANSWERS, _ONLY)
 
@@ -66,6 +78,20 @@ def of(
     notes.leave(value, _beside(value, inner), f"{path}.")
     value = value[inner]
   if isinstance(value, list) and value:
+    if not any(map(_is_turns, value)) or (
+      unread.plain_name(path) in _SEVERAL and all(map(_is_answer, value))
+    ):
+      said = preferences.named(record, path, value, notes)
+      if len(said) < len(value):
+        notes.unread.add(f"all of `{path}` but one")
+      value = said
+    if all(isinstance(v, Mapping) and _is_call(v) for v in value):
+      return None, [
+        records.Turn("assistant", "", calls=tool_calls.json_list(value))
+      ]
+    if all(isinstance(v, list) for v in value) and not _says_who(value, path):
+      raise records.Reject("response is not text", "a list of lists")
+    _check_kinds(value)
     keys = [_text_key(v) if isinstance(v, Mapping) else None for v in value]
     texts = [v[k] if k else v for v, k in zip(value, keys, strict=True)]
     if are_texts(texts):
@@ -86,6 +112,45 @@ def of(
   return value, []
 
 
+def _check_kinds(values: list[Any]) -> None:
+  """Rejects objects that are neither answers nor messages."""
+  for value in values:
+    if not isinstance(value, Mapping) or _text_key(value):
+      continue
+    plain = {unread.plain_name(name): None for name in value}
+    if not (_is_turns(plain) or "type" in plain):
+      raise records.Reject(
+        "response is not text", f"fields: {', '.join(value)}"[:200]
+      )
+
+
+def _is_turns(value: Any) -> bool:
+  """Whether an item of a list is a turn or a pair of them."""
+  if isinstance(value, Mapping):
+    return _is_message(value) or dialogues.is_pair(value)
+  return isinstance(value, list)
+
+
+def _is_answer(value: Any) -> bool:
+  """Whether an item of a list is a message of the assistant."""
+  if not isinstance(value, Mapping):
+    return False
+  role = messages.first(value, messages.ROLE_KEYS)
+  plain = unread.plain_name(role) if isinstance(role, str) else ""
+  return messages.ROLES.get(plain) == "assistant"
+
+
+def _says_who(value: list[Any], path: str) -> bool:
+  """Whether lists in a list are turns: with a role, or of a conversation."""
+  names = [item[0] for item in value if item and isinstance(item[0], str)]
+  roles = {unread.plain_name(name) for name in names}
+  return bool(roles & messages.ROLES.keys()) or path.startswith("chosen")
+
+
+def _is_call(value: Mapping[str, Any]) -> bool:
+  return {"name", "arguments"} <= value.keys() <= _OF_A_CALL
+
+
 def _is_message(value: Mapping[str, Any]) -> bool:
   return any(key in value for key in messages.ROLE_KEYS)
 
@@ -98,7 +163,8 @@ def _text_key(value: Mapping[str, Any]) -> str | None:
 
 
 def _beside(value: Mapping[str, Any], read: str) -> list[str]:
-  return [n for n in value if n != read and not unread.is_ignored(n)]
+  names = [n for n in value if n != read and not preferences.is_mark(n)]
+  return [n for n in names if not unread.is_ignored(n)]
 
 
 def join(

@@ -19,6 +19,7 @@ from ila_jax import (
   messages,
   records,
   responses,
+  structures,
   tool_calls,
   transcripts,
   unread,
@@ -28,13 +29,9 @@ _INDEXED = re.compile(r"(.+)\.0\.[^.]+")
 
 
 def _parsed(value: Any) -> Any:
-  """What a JSON text of a list or an object holds; all else as it is."""
-  if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
-    return value
-  try:
-    return json.loads(value)
-  except (ValueError, RecursionError):
-    return value  # Llama 2 begins with [INST].
+  """What a text of a list or an object holds; all else as it is."""
+  found = records.literal(value) if isinstance(value, str) else None
+  return value if found is None else found  # Llama 2 begins with [INST].
 
 
 def _conversation(
@@ -51,6 +48,7 @@ def _conversation(
   turns = transcripts.split(value) if isinstance(value, str) else None
   if turns:
     return turns, True
+  value = dialogues.weighted(value, record, notes)
   return dialogues.read(value, notes), False
 
 
@@ -196,7 +194,7 @@ def _verdict(name: str, value: Any) -> bool | None:
     verdicts = {"true": True, "false": False}
     value = (messages.SWITCHES if is_switch else verdicts).get(text, value)
   if isinstance(value, bool):
-    return None if name == "mask" else value
+    return None if name == "mask" else value != (name == "ignore_loss")
   return bool(value) if is_switch and value in (0, 1) else None
 
 
@@ -262,6 +260,7 @@ def to_turns(
   ('user', '1 + 1?', 'assistant', '2')
   """
   notes = unread.Notes() if notes is None else notes
+  record = structures.opened(record)
   notes.leave(record, fields.left(record, read))
   if _is_left_out(record, read, notes):
     raise records.Reject(
@@ -300,7 +299,9 @@ def to_turns(
   thought = records.lookup(record, read.thought)
   if more:
     notes.leave(record, [n for n in (read.thought,) if n in record])
-  last = more or [_answer(choices.answer(value, found), thought)]
+  first = choices.first_index(read.choices)
+  value = choices.answer(value, found, first=first)
+  last = more or [_answer(value, thought)]
   said = _repeated(asked, value) or responses.join(asked, last)
   return _checked(_merged(head, said), notes)
 

@@ -57,7 +57,8 @@ NUMBERS = [("A", "0"), ("B", "4"), ("C", "1"), ("D", "6")]
     (0.0, PETS, "A"),
     ("1", PETS, "B"),
     (" 0 ", PETS, "A"),
-    (True, PETS, True),
+    (True, [("A", "yes"), ("B", "no")], "yes"),
+    (False, [("A", "True"), ("B", "False")], "False"),
     ("a cat.", PETS, "a cat."),
     ("2", [("1", "dog"), ("2", "cat")], "2"),
     (0, [("1", "dog"), ("2", "cat")], "1"),
@@ -75,6 +76,7 @@ def test_answers(value, found, expected):
   ("value", "found", "reason"),
   [
     (2, PETS, "answer is none of the choices"),
+    (True, PETS, "answer is none of the choices"),
     (-1, PETS, "answer is none of the choices"),
     ("2", PETS, "answer is none of the choices"),
     # An index of one choice, and the text or the label of another.

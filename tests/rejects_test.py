@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from ila_jax import errors, rejects
+from ila_jax import errors, rejects, suggestions
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 
@@ -126,7 +126,7 @@ def test_a_refusal_says_what_to_do_and_shows_a_record():
   ],
 )
 def test_looks_like(raw, expected):
-  assert rejects.looks_like(raw).startswith(expected)
+  assert suggestions.looks_like(raw).startswith(expected)
 
 
 def test_what_is_written_has_one_schema():
@@ -134,3 +134,29 @@ def test_what_is_written_has_one_schema():
   other = rejects.Rejected("a.jsonl", 1, "a", "not JSON", "")
   assert one.written() == other.written()
   assert list(one.written()) == ["file", "line", "source", "reason", "detail"]
+
+
+@pytest.mark.parametrize(
+  "names",
+  [
+    *(("text", "role"), ("prompt", "role"), ("role", "content")),
+    *(("from", "value"), ("prompt", "type"), ("answer_0", "answer_1")),
+    *(("passage", "question"), ("context", "query"), ("topic", "input")),
+    *(("question", "sentence"), ("title", "current_node")),
+    *(("question_stem", "answerKey"), ("answer", "remark")),
+  ],
+)
+def test_no_pair_is_suggested_that_is_none(names):
+  said = suggestions.looks_like(json.dumps(dict.fromkeys(names, "x")))
+  assert said.startswith("an object of")
+
+
+def test_names_with_spaces_are_quoted():
+  said = suggestions.looks_like('{"my ask": "x", "my reply": "y"}')
+  assert said.endswith("prompt='my ask' and .response='my reply'")
+
+
+def test_rows_of_a_tree_are_told():
+  row = {"message_id": "2", "parent_id": "1", "role": "prompter", "text": "x"}
+  said = suggestions.looks_like(json.dumps(row))
+  assert said.startswith("a row of a tree of messages: join")

@@ -262,7 +262,7 @@ def test_items_that_are_calls_and_results():
   odd = {"role": "user", "content": "q", "tool_response": {"content": "x"}}
   assert dialogues.read([odd], notes) == [records.Turn("user", "q")]
   assert notes.unread == {"messages.tool_response"}
-  with pytest.raises(records.Reject, match="no role"):
+  with pytest.raises(records.Reject, match="type that is not"):
     dialogues.read([{"type": "reasoning", "summary": []}], unread.Notes())
 
 

@@ -607,7 +607,7 @@ def test_input_is_kept(text):
     ({"inputs": [1, 2, 3], "targets": [4]}, "prompt is a list of numbers"),
     ({"question": "a", "choices": ["b"], "answer": 3}, "none of the choices"),
     ({"question": "a", "choices": ["b"], "answer": "2"}, "none of the choices"),
-    ({"question": "a", "answers": [{"x": "b"}]}, "message has no role"),
+    ({"question": "a", "answers": [{"x": "b"}]}, "response is not text"),
     ({"question": "a", "choices": "b or c", "answer": "b"}, "no list of texts"),
     (
       {"question": "a", "context": [["b"]], "answer": "b"},

@@ -1,0 +1,58 @@
+"""Names of fields: prompts, the responses to each, and what stands beside."""
+
+import re
+
+CHOSEN = ("chosen", "answers", "responses")
+# Prompts, and the responses that each goes with: the first that is there.
+RESPONSES = {
+  "instruction": ("output", "response", "completion", "answer", "solution"),
+  "prompt": ("completion", "response", "output", "answer", "solution"),
+  "question": ("answer", "response", "output", "completion", "solution"),
+  "query": ("response", "answer", "output", "completion", "solution"),
+  "problem": ("solution", "answer", "response", "output", "completion"),
+  "inputs": ("targets", "target", "outputs", "output"),
+  "input": ("output", "target", "response", "completion", "answer", "chosen"),
+  "request": ("response", "answer", "output", "completion"),
+  "user": ("assistant", "bot", "agent", "ai"),
+  "human": ("assistant", "bot", "gpt", "ai"),
+  "user_message": ("assistant_message", "bot_message", "ai_message"),
+  "human_message": ("assistant_message", "bot_message", "ai_message"),
+  "post": ("summary",),
+  "document": ("summary",),
+  "article": ("summary", "highlights"),
+}
+RESPONSES["question"] += ("answer_key",)
+RESPONSES["prompt"] += ("canonical_solution",)
+# An answer that is named as the right one, among others.
+BEST = (
+  *("correct_answer", "best_answer", "long_answer"),
+  *("chosen_response", "best_response"),
+)
+for _name in ("instruction", "prompt", "question", "query", "problem"):
+  RESPONSES[_name] += ("targets", "target", *CHOSEN, "completions", "summary")
+  RESPONSES[_name] += BEST
+RESPONSES["source"] = ("target",)
+# What goes on with a conversation that ends without an answer.
+CONTINUED = (
+  *("chosen", "completion", "response", "output", "answer"),
+  *("preferred_output", "completions"),
+)
+HISTORIES = ("history", "chat_history", "conversation_history")
+QUESTIONS = ("question", "query", "problem")
+CONTEXTS = (
+  *("context", "contexts", "passage", "passages", "document", "article"),
+  *("paragraph", "background", "knowledge", "support", "story", "premise"),
+)
+CHOICES = ("choices", "options", "endings")
+# What may hold the answer where there are choices, and the prompts of such.
+ANSWERS = ("answer", "answer_key")
+INDICES = (
+  *("cop", "answer_idx", "answer_index", "correct", "correct_idx"),
+  *("correct_index", "correct_answer_idx", "correct_answer_index"),
+  *("correct_answer_id", "gold", "label"),
+)
+for _name in ("ctx", "sentence", "stem", "goal"):
+  RESPONSES[_name] = ()
+CHOICE = re.compile(
+  r"[A-J]|(?:option|choice)_?(?:[a-jA-J]|\d)|op[a-e]|answer[A-E]|sol[12]"
+)
