@@ -255,15 +255,27 @@ TABLE = b"prompt,response\na,b\n"
       )
     ),
     ("a.jsonl.gz", bz2.compress(b"{}"), "of the format .bz2. Let its name end"),
-    ("a.jsonl.gz", gzip.compress(gzip.compress(b"{}")), "packed twice: .gz in"),
-    ("a.jsonl.gz", gzip.compress(PAGE), "a web page. Download"),
-    ("a.jsonl.gz", gzip.compress(b"PAR1...."), ".parquet inside .gz. Unpack"),
+    (
+      "a.jsonl.gz",
+      gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0),
+      "packed twice: .gz in",
+    ),
+    ("a.jsonl.gz", gzip.compress(PAGE, mtime=0), "a web page. Download"),
+    (
+      "a.jsonl.gz",
+      gzip.compress(b"PAR1....", mtime=0),
+      ".parquet inside .gz. Unpack",
+    ),
     ("a.parquet", LINE.encode(), "JSON in text. Let its name end in .jsonl"),
     ("a.arrow", b'[{"a": 1}]', "JSON in text. Let its name end in .jsonl"),
     ("a.array_record", LINE.encode(), "JSON in text. Let its name end in"),
     ("a.csv", LINE.encode(), "JSON in text. Let its name end in .jsonl"),
     ("a.parquet", TABLE, "text. Let its name end in .csv"),
-    ("a.parquet", gzip.compress(b"PAR1...."), "packed as .gz. Unpack it"),
+    (
+      "a.parquet",
+      gzip.compress(b"PAR1....", mtime=0),
+      "packed as .gz. Unpack it",
+    ),
     (
       "a.parquet",
       b"ARROW1..",
