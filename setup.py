@@ -27,7 +27,7 @@ setuptools.setup(
   license="Apache-2.0",
   python_requires=">=3.11",
   packages=setuptools.find_packages(include=["ila_jax", "ila_jax.*"]),
-  package_data={"ila_jax": ["*.j2", "web/*"]},
+  package_data={"ila_jax.report": ["web/*"]},
   install_requires=_requirements(),
   extras_require={
     # JAX for accelerators; launch/ chooses among them.

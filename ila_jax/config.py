@@ -6,15 +6,11 @@ field means stands beside its value in `configs/`.
 """
 
 import dataclasses
-import os
-import typing
 from typing import Any
 
-import ml_collections
+from ila_jax.run.disk import names as names_lib
 
-from ila_jax import config_checks, errors, paths, run_files
-
-STAGES = run_files.STAGES
+STAGES = names_lib.STAGES
 # Fields that change how fast a run is, or what is let pass, and no artifact.
 _CHANGES_NOTHING = {
   "pool.max_reject_fraction",
@@ -33,8 +29,8 @@ _CHANGES_NOTHING = {
 # candidates once all are scored, and what lies where a map is joined.
 _NAMED_APART = {"score.exclude_reference", "landscape.map"}
 # Fields that name sources, and those that name a folder.
-_SOURCES = {"config.pool.source", "config.model.scratch.source"}
-_FOLDERS = {"config.model.path", "config.encoder.path", "config.landscape.map"}
+SOURCES = {"config.pool.source", "config.model.scratch.source"}
+FOLDERS = {"config.model.path", "config.encoder.path", "config.landscape.map"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -224,7 +220,8 @@ class Config:
     """What a stage is made from: sections without what changes only speed.
 
     >>> import configs.quickstart
-    >>> parse(configs.quickstart.get_config()).section("tokens")
+    >>> from ila_jax import config_parsing
+    >>> config_parsing.parse(configs.quickstart.get_config()).section("tokens")
     {'tokens': {'max_tokens': 512, 'overflow': 'truncate_prompt'}}
     """
     whole = self.plain()
@@ -241,80 +238,4 @@ class Config:
     }
 
 
-def parse(config: ml_collections.ConfigDict) -> Config:
-  """Turns a ConfigDict into a checked `Config`; `~` is the home folder.
-
-  Raises:
-    errors.InputError: a field is missing, unknown, of another type, or holds
-      a value that is not allowed; the message names it.
-  """
-  parsed = _build(Config, config.to_dict(), "config")
-  config_checks.check(parsed)
-  return parsed
-
-
-def _build(cls: type, values: dict[str, Any], name: str) -> Any:
-  hints = typing.get_type_hints(cls)
-  for key in values.keys() - hints.keys():
-    raise errors.InputError(
-      f"{name}.{key} is not a field; {name} has: {', '.join(sorted(hints))}."
-    )
-  for key in hints.keys() - values.keys():
-    raise errors.InputError(
-      f"{name}.{key} is missing. Start from configs/common.py, which holds "
-      "every field."
-    )
-  return cls(
-    **{
-      key: _convert(hint, values[key], f"{name}.{key}")
-      for key, hint in hints.items()
-    }
-  )
-
-
-def _convert(hint: Any, value: Any, name: str) -> Any:
-  if dataclasses.is_dataclass(hint):
-    if not isinstance(value, dict):
-      raise errors.InputError(f"{name} is {value!r}; it must be a section.")
-    return _build(hint, value, name)
-  if isinstance(value, list):
-    value = tuple(value)
-  if hint is float and type(value) is int:
-    value = float(value)
-  if name in _SOURCES and isinstance(value, tuple):
-    value = tuple(map(_expanded, value))
-  elif name in _SOURCES:
-    value = _expanded(value)
-  elif name in _FOLDERS and isinstance(value, str) and value.strip():
-    is_model = name != "config.landscape.map"
-    value = paths.of_folder(value, name=name, is_model=is_model)
-  if not _fits(hint, value):
-    allowed = getattr(hint, "__name__", None) if hint in _PLAIN else str(hint)
-    raise errors.InputError(
-      f"{name} is {value!r}, of type {type(value).__name__}; allowed: "
-      f"{allowed}."
-    )
-  return value
-
-
-def _expanded(path: Any) -> Any:
-  """The home folder for a leading `~`, which no shell has seen in a flag."""
-  return os.path.expanduser(path) if isinstance(path, str) else path
-
-
-_PLAIN = (str, int, float, bool)
-
-
-def _fits(hint: Any, value: Any) -> bool:
-  """Whether a value has a type: plain, `a | b`, tuple[x, ...], dict[k, v]."""
-  origin, args = typing.get_origin(hint), typing.get_args(hint)
-  if origin is tuple:
-    return isinstance(value, tuple) and all(_fits(args[0], v) for v in value)
-  if origin is dict:
-    return isinstance(value, dict) and all(
-      _fits(args[0], k) and _fits(args[1], v) for k, v in value.items()
-    )
-  if args:
-    return any(_fits(arg, value) for arg in args)
-  # bool is an int in Python, and `seed=True` is a mistake.
-  return type(value) is hint
+SCRATCH = "scratch"

@@ -2,18 +2,17 @@
 
 from typing import Any, NamedTuple
 
-from ila_jax import (
-  depth,
-  errors,
-  landscape,
-  layouts,
-  projection,
-  responses,
-  selection,
-  tokens,
-  variants,
-)
+from ila_jax import errors
+from ila_jax.landscape import depth
+from ila_jax.landscape import grid as grid_lib
+from ila_jax.landscape.maps import projections
+from ila_jax.landscape.trust import variants
+from ila_jax.methods import table
 from ila_jax.models import attention, lora
+from ila_jax.passes import layouts
+from ila_jax.pool.shapes import responses
+from ila_jax.pool.tokens import encode
+from ila_jax.selection import budget
 
 
 def check(config: Any) -> None:
@@ -32,13 +31,13 @@ def check(config: Any) -> None:
 def _check_choices(config: Any) -> None:
   from_registry = {
     "pool.answers": responses.RULES,
-    "select.strategy": selection.STRATEGIES,
+    "select.strategy": table.STRATEGIES,
     "landscape.depth": depth.DEPTHS,
-    "landscape.projection": projection.PROJECTIONS,
+    "landscape.projection": projections.PROJECTIONS,
     "landscape.cells": ("grid", "kmeans"),
     "landscape.duplicate_search": ("cells", "all"),
-    "select.unit": selection.UNITS,
-    "tokens.overflow": tokens.OVERFLOWS,
+    "select.unit": budget.UNITS,
+    "tokens.overflow": encode.OVERFLOWS,
     "model.dtype": ("float32", "bfloat16"),
     "encoder.dtype": ("float32", "bfloat16"),
     "model.attention": ("auto", *attention.KERNELS),
@@ -50,8 +49,8 @@ def _check_choices(config: Any) -> None:
   for name, allowed in from_registry.items():
     _require_in(name, _field(config, name), allowed)
   for name, allowed in (
-    ("select.compare", selection.STRATEGIES),
-    ("finetune.compare", selection.STRATEGIES),
+    ("select.compare", table.STRATEGIES),
+    ("finetune.compare", table.STRATEGIES),
     ("train.lora_targets", lora.TARGETS),
     ("landscape.stability", variants.AXES),
   ):
@@ -230,10 +229,10 @@ def _check_across(config: Any) -> None:
   _check_grid(config.landscape)
   _check_kept(config.select)
   if config.landscape.map is None:  # Else what is joined tells what it can be.
-    projection.check_dimensions(
+    projections.check_dimensions(
       config.landscape.projection, config.landscape.dimensions
     )
-    check_stability(config)
+    variants.check_stability(config)
   if not config.scaling.sizes:
     raise errors.InputError(
       f"config.scaling.sizes is {config.scaling.sizes}; allowed: one or more "
@@ -255,7 +254,7 @@ def _check_duplicates(config: Any) -> None:
 
 def _check_grid(settings: Any) -> None:
   """Cells are numbered in int32."""
-  grid, finest = settings.grid, landscape.finest_grid(settings.dimensions)
+  grid, finest = settings.grid, grid_lib.finest_grid(settings.dimensions)
   if not (grid == "auto" or (isinstance(grid, int) and 1 <= grid <= finest)):
     raise errors.InputError(
       f"config.landscape.grid is {grid!r}; allowed: 'auto' or a whole number "
@@ -264,37 +263,11 @@ def _check_grid(settings: Any) -> None:
     )
 
 
-def check_stability(config: Any) -> None:
-  """Axes that would vary nothing are refused: they would look like a result.
-
-  Raises:
-    errors.InputError: names the axis.
-  """
-  found = config.landscape
-  on_grid = found.cells == "grid"
-  vain = {
-    "reference_seed": len(config.score.reference_seeds) < 2
-    and "config.score.reference_seeds names one set; give two or more",
-    "perplexity": not (
-      on_grid and projection.PROJECTIONS[found.projection].by_tsne
-    )
-    and "no cells come from t-SNE",
-    "map_seed": (on_grid and found.projection == "pca")
-    and "the principal components know no seed",
-  }
-  for axis in found.stability:
-    if vain.get(axis):
-      raise errors.InputError(
-        f"config.landscape.stability is {found.stability}, and {axis!r} would "
-        f"vary nothing: {vain[axis]}. Leave it out."
-      )
-
-
 def _check_kept(select: Any) -> None:
   whole = {
     name: None
     for name in (select.strategy, *select.compare)
-    if name not in selection.STREAMED
+    if name not in table.STREAMED
   }
   if select.kept_per_cell is None or not whole:
     return
@@ -302,7 +275,7 @@ def _check_kept(select: Any) -> None:
     f"config.select.kept_per_cell is {select.kept_per_cell}, and "
     f"config.select.strategy or config.select.compare asks for "
     f"{', '.join(whole)}, which must order the pool as a whole; allowed: "
-    f"{', '.join(selection.STREAMED)}. Set --config.select.compare="
+    f"{', '.join(table.STREAMED)}. Set --config.select.compare="
     "\"('coverage_only',)\", or --config.select.kept_per_cell=None."
   )
 

@@ -141,13 +141,14 @@ def _command() -> str:
 def _run(argv: list[str]) -> None:
   _parse_flags(argv)
   if _STATUS.value:
-    from ila_jax import status
+    from ila_jax.run import status
 
     found = status.find(_workdir())
     with contextlib.suppress(BrokenPipeError):  # Of `head`, which has enough.
       print(status.told(found), flush=True)
     return
-  from ila_jax import hardware, hosts, interrupts
+  from ila_jax.compute import hardware
+  from ila_jax.run import hosts, interrupts
 
   if _DISTRIBUTED.value:
     hardware.join_hosts()
@@ -166,18 +167,17 @@ def _run(argv: list[str]) -> None:
 
 
 def _run_stages() -> None:
-  from ila_jax import config as config_lib
-  from ila_jax import pipeline
+  from ila_jax import config, config_parsing, pipeline
 
   workdir = _workdir()
-  stages = config_lib.STAGES if _STAGES.value is None else _STAGES.value
+  stages = config.STAGES if _STAGES.value is None else _STAGES.value
   if _DRY_RUN.value:
-    from ila_jax import dry_run
+    from ila_jax.dry_run import dry_run
 
-    dry_run.run(config_lib.parse(_CONFIG.value), workdir, stages=stages)
+    dry_run.run(config_parsing.parse(_CONFIG.value), workdir, stages=stages)
     return
   pipeline.run(
-    config_lib.parse(_CONFIG.value),
+    config_parsing.parse(_CONFIG.value),
     workdir,
     stages=stages,
     redo=_REDO.value,
@@ -220,7 +220,7 @@ def _parse_flags(argv: list[str]) -> None:
 
 
 def _workdir() -> str:
-  from ila_jax import paths
+  from ila_jax.run.disk import paths
 
   return paths.of_folder(_WORKDIR.value, name="--workdir", schemes=("gs",))
 

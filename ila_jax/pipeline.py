@@ -2,8 +2,8 @@
 
 From a notebook, as from the command line:
 
-    config = config_lib.parse(configs.quickstart.get_config())
-    pipeline.run(config, "runs/first")
+    config = config_parsing.parse(configs.quickstart.get_config())
+    run(config, "runs/first")
 """
 
 import contextlib
@@ -19,23 +19,16 @@ import jax
 from etils import epath
 
 import ila_jax
-from ila_jax import (
-  artifacts,
-  disk,
-  errors,
-  folders,
-  hardware,
-  hub,
-  interrupts,
-  metrics,
-  provenance,
-  run_folder,
-  run_log,
-)
 from ila_jax import config as config_lib
-from ila_jax import mesh as mesh_lib
-from ila_jax.models import foreign
-from ila_jax.stages import base, joining
+from ila_jax import errors
+from ila_jax.compute import hardware
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.dry_run import disk
+from ila_jax.landscape import join
+from ila_jax.models.folders import encoder_families, hub
+from ila_jax.run import interrupts, log, progress, run_folder, stage_record
+from ila_jax.run.disk import files, folders
+from ila_jax.training import base
 
 # Programs compiled for this run's shapes; may be removed at any time.
 COMPILED = "compiled"
@@ -44,18 +37,8 @@ _VERSIONS_OF = (
   *("transformers", "tokenizers", "pyarrow", "scikit-learn"),
 )
 
-# Stage names are the user's; modules are named after what they make, for a
-# module called `select` would shadow the standard library's.
-_MODULES = {
-  "pool": "pool",
-  "embed": "embedding",
-  "score": "scoring",
-  "landscape": "landscape",
-  "select": "selection",
-  "finetune": "finetuning",
-  "scaling": "scaling",
-  "report": "report",
-}
+# Stage names are the user's; `select` is what the package will offer to do.
+_FOLDERS = {name: name for name in config_lib.STAGES} | {"select": "selection"}
 
 
 # What each stage is made from. The report reads them all, and is never
@@ -82,7 +65,7 @@ def run(
   """Runs stages in their order; finished ones are skipped, others resume.
 
   Args:
-    config: from `config.parse`.
+    config: from `config_parsing.parse`.
     workdir: folder of the artifacts, local or gs://; made if absent.
     stages: names of the stages to run.
     redo: a stage that is removed first, with all after it.
@@ -104,19 +87,19 @@ def run(
       "leave --redo out."
     )
   workdir = epath.Path(workdir)
-  run_log.begin()
-  metrics.say(f"{hardware.describe()}; folder {workdir}")
+  log.begin()
+  progress.say(f"{hardware.describe()}; folder {workdir}")
   hardware.check_devices()
   _check_models(config, stages)
   if "landscape" in stages:
     made_anew = redo is not None and "landscape" in _made_with(redo)
-    joining.check(config, workdir, copied=not made_anew)
+    join.check(config, workdir, copied=not made_anew)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   with contextlib.ExitStack() as stack:
     names = (*config_lib.STAGES, base.FOLDER)
     stack.enter_context(run_folder.claim(workdir, names))
     if mesh_lib.is_writer():
-      stack.enter_context(run_log.kept(workdir))
+      stack.enter_context(log.kept(workdir))
     _run_claimed(config, workdir, mesh, stages, redo)
 
 
@@ -168,10 +151,10 @@ def _check_models(config: config_lib.Config, stages: Sequence[str]) -> None:
   if set(stages) & {"pool", "score", "finetune", "scaling"}:
     base.sizes(config)
   if "embed" in stages and config.encoder.path not in ("lsa", "base"):
-    with artifacts.local(config.encoder.path) as here:
+    with files.local(config.encoder.path) as here:
       folder = hub.find(here, with_weights=False)
-      foreign.encoder_config(folder, dtype=config.encoder.dtype)
-      foreign.pooling(folder)
+      encoder_families.encoder_config(folder, dtype=config.encoder.dtype)
+      encoder_families.pooling(folder)
 
 
 def _run_stage(
@@ -180,10 +163,10 @@ def _run_stage(
   mesh: jax.sharding.Mesh,
   name: str,
 ) -> None:
-  run_log.enter(name)
-  metrics.say(f"[{name}]")
+  log.enter(name)
+  progress.say(f"[{name}]")
   before = _record(workdir, name)
-  stage = importlib.import_module(f"ila_jax.stages.{_MODULES[name]}")
+  stage = importlib.import_module(f"ila_jax.{_FOLDERS[name]}.stage")
   stage.run(config, workdir, mesh)
   # A run that only skipped has nothing to tell, and maybe other flags.
   if _record(workdir, name) != before:
@@ -203,7 +186,7 @@ def _set_aside(workdir: epath.Path, redo: str) -> None:
   gone = _made_with(redo)
   names = [name for name in reversed(config_lib.STAGES) if name in gone]
   # All are looked at, on every host, before the first one moves.
-  names = [name for name in names if provenance.read_record(workdir / name)]
+  names = [name for name in names if stage_record.read_record(workdir / name)]
   mesh_lib.barrier("old stages looked at")
   if mesh_lib.is_writer():
     for name in names:
@@ -228,7 +211,7 @@ def _set_aside_names(workdir: epath.Path) -> list[str]:
   old = workdir / run_folder.OLD
   if not mesh_lib.is_writer():
     return []
-  return [n for n in config_lib.STAGES if provenance.read_record(old / n)]
+  return [n for n in config_lib.STAGES if stage_record.read_record(old / n)]
 
 
 def _put_back(workdir: epath.Path) -> None:
@@ -254,9 +237,9 @@ def _throw_away(workdir: epath.Path) -> None:
 
 def _record(workdir: epath.Path, name: str) -> dict[str, Any]:
   # Another host may be at work there: what is there is not judged here.
-  path = workdir / name / provenance.RECORD
+  path = workdir / name / stage_record.RECORD
   try:
-    return artifacts.read_json(path) if path.exists() else {}
+    return files.read_json(path) if path.exists() else {}
   except errors.InputError:
     return {}  # The stage itself says what is wrong with it.
 
@@ -290,4 +273,4 @@ def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:
     },
     "stages": records,
   }
-  artifacts.write_json(workdir / run_folder.MANIFEST, manifest)
+  files.write_json(workdir / run_folder.MANIFEST, manifest)

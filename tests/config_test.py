@@ -12,7 +12,7 @@ import pytest
 
 from configs import common, quickstart
 from ila_jax import config as config_lib
-from ila_jax import config_checks, errors
+from ila_jax import config_checks, config_parsing, errors
 
 _FOLDER = pathlib.Path(common.__file__).parent
 NAMES = sorted(
@@ -49,7 +49,7 @@ def _with(**fields) -> ml_collections.ConfigDict:
 @pytest.mark.parametrize("name", NAMES)
 def test_config_loads_and_is_valid(name):
   config = _load(name)
-  parsed = config_lib.parse(config).plain()
+  parsed = config_parsing.parse(config).plain()
   # Nothing is lost, added or changed on the way to the dataclasses.
   assert parsed == config.to_dict()
 
@@ -65,7 +65,7 @@ def test_sweeps_give_valid_configs(name):
   for point in itertools.chain.from_iterable(sweep() for sweep in sweeps):
     config = _load(name)
     config.update_from_flattened_dict(point)
-    parsed = config_lib.parse(config).plain()
+    parsed = config_parsing.parse(config).plain()
     for field, value in point.items():
       section, leaf = field.split(".")
       assert parsed[section][leaf] == value
@@ -121,7 +121,7 @@ def test_docstring_tells_the_command(name):
 )
 def test_wrong_values_are_named(field, value, message):
   with pytest.raises(errors.InputError, match=message):
-    config_lib.parse(_with(**{field: value}))
+    config_parsing.parse(_with(**{field: value}))
 
 
 @pytest.mark.parametrize(
@@ -134,35 +134,35 @@ def test_wrong_values_are_named(field, value, message):
   ],
 )
 def test_the_bounds_themselves_are_allowed(fields):
-  config_lib.parse(_with(**fields))
+  config_parsing.parse(_with(**fields))
 
 
 def test_missing_and_unknown_fields_are_named():
   config = ml_collections.ConfigDict(quickstart.get_config().to_dict())
   del config["select"]["unit"]
   with pytest.raises(errors.InputError, match=r"config.select.unit is missing"):
-    config_lib.parse(config)
+    config_parsing.parse(config)
   config = ml_collections.ConfigDict(quickstart.get_config().to_dict())
   config.select.extra = 1
   with pytest.raises(errors.InputError, match=r"config.select.extra is not a"):
-    config_lib.parse(config)
+    config_parsing.parse(config)
 
 
 def test_types_are_checked():
   config = ml_collections.ConfigDict(quickstart.get_config().to_dict())
   config.score.reference_seeds = ("a",)
   with pytest.raises(errors.InputError, match=r"reference_seeds is .*'a'"):
-    config_lib.parse(config)
+    config_parsing.parse(config)
   config = ml_collections.ConfigDict(quickstart.get_config().to_dict())
   config.unlock()
   config["seed"] = True
   with pytest.raises(errors.InputError, match=r"config.seed is True, of type"):
-    config_lib.parse(config)
+    config_parsing.parse(config)
 
 
 def test_one_source_or_several():
-  one = config_lib.parse(_with(pool__source="a.jsonl"))
-  several = config_lib.parse(_with(pool__source=("a.jsonl", "b.jsonl")))
+  one = config_parsing.parse(_with(pool__source="a.jsonl"))
+  several = config_parsing.parse(_with(pool__source=("a.jsonl", "b.jsonl")))
   assert one.pool.sources == ("a.jsonl",)
   assert several.pool.sources == ("a.jsonl", "b.jsonl")
 
@@ -198,7 +198,7 @@ def test_no_number_is_absurd(name, is_whole, is_tuple, value):
   with pytest.raises(
     errors.InputError, match=rf"config\.{name} is .*allowed: "
   ):
-    config_lib.parse(config)
+    config_parsing.parse(config)
 
 
 @pytest.mark.parametrize("name", config_checks.BOUNDS)
@@ -219,7 +219,7 @@ def test_the_ends_of_the_bounds(name):
 
 def test_home_folders_are_found(monkeypatch):
   monkeypatch.setenv("HOME", "/home/anna")
-  config = config_lib.parse(
+  config = config_parsing.parse(
     _with(
       pool__source=("~/a.jsonl", "docstrings:json"),
       model__path="~/base",

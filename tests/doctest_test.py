@@ -8,11 +8,12 @@ import pytest
 from tests import house_test
 
 _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-_SHELL = ("stages.", "pipeline", "main", "__main__")
+_SHELL = ("main", "__main__")
 
 
 @pytest.mark.parametrize(
-  "name", [n for n in house_test.ORDER if not n.startswith(_SHELL)]
+  "name",
+  [n for n in map(house_test._name, house_test.MODULES) if n not in _SHELL],
 )
 def test_examples_of(name):
   module = importlib.import_module(f"ila_jax.{name}")

@@ -17,10 +17,9 @@ import pytest
 from packaging import requirements, specifiers, version
 
 from configs import quickstart
-from ila_jax import config as config_lib
-from ila_jax import errors
-from ila_jax.stages import pool_size
-from tests import tiny
+from ila_jax import config_parsing, errors
+from ila_jax.pool import size
+from tests.support import tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -334,13 +333,13 @@ def test_the_quickstart_takes_as_few_records_as_the_readme_says(capsys):
   readme = (CHECKOUT / "README.md").read_text()
   (least,) = re.findall(r"of ([\d,]+) usable records or more", readme)
   least = int(least.replace(",", ""))
-  config = config_lib.parse(quickstart.get_config())
-  pool_size.check(config, np.full(least, 50))
+  config = config_parsing.parse(quickstart.get_config())
+  size.check(config, np.full(least, 50))
   assert "warning" not in capsys.readouterr().err
-  pool_size.check(config, np.full(900, 50))
+  size.check(config, np.full(900, 50))
   assert "warning: of 900 usable examples" in capsys.readouterr().err
   with pytest.raises(errors.InputError, match=r"804 usable"):
-    pool_size.check(config, np.full(804, 50))
+    size.check(config, np.full(804, 50))
 
 
 def test_the_constraints_pin_what_is_required_to_versions_that_are_allowed():

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from ila_jax import command_line, errors, interrupts, main, pipeline
+from ila_jax import command_line, errors, main, pipeline
+from ila_jax.run import interrupts
 
 
 # Of ml_collections, which loads the config file so.
@@ -138,7 +139,7 @@ def ended(tmp_path_factory):
     command: command.replace("{}", str(folder)).split() for command in COMMANDS
   }
   done = subprocess.run(
-    [sys.executable, "-m", "tests.forked_runs"],
+    [sys.executable, "-m", "tests.support.forked_runs"],
     input=json.dumps(commands),
     stdout=subprocess.PIPE,
     text=True,

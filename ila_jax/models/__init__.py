@@ -1,1 +1,1 @@
-"""Transformers in Flax NNX, and the door through which weights come."""
+"""Decoders, encoders, adapters and their losses."""

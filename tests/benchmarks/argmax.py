@@ -56,8 +56,8 @@ def ours(*, held: bool, **options: Any) -> harness.Task:
   import jax
 
   jax.config.update("jax_num_cpu_devices", options["threads"])
-  from ila_jax import cell_state, cell_stream, entries
-  from ila_jax import mesh as mesh_lib
+  from ila_jax.compute import mesh as mesh_lib
+  from ila_jax.selection import cell_lists, cell_state, cell_stream
 
   mesh = mesh_lib.make()
 
@@ -82,7 +82,7 @@ def ours(*, held: bool, **options: Any) -> harness.Task:
         else cell_stream.consume(shard, shard_rows=_PART_ROWS, **cells)
       )
       row = cell_state.lists(state)[-1, :, 0]
-      return np.where(row < entries.NONE, row, -1)
+      return np.where(row < cell_lists.NONE, row, -1)
 
     return work
 

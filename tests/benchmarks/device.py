@@ -14,10 +14,9 @@ import jax
 import numpy as np
 from flax import nnx
 
-from ila_jax import batching, layouts
-from ila_jax import mesh as mesh_lib
-from ila_jax.models import architecture, attention
-from ila_jax.models import decoder as decoder_lib
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.models import architecture, attention, decoder
+from ila_jax.passes import collate, layouts
 
 _QWEN2 = {"vocab": 151936, "head_dim": 128, "qkv_bias": True}
 MODELS = {
@@ -62,8 +61,8 @@ def random_params(
   config: architecture.DecoderConfig, mesh: jax.sharding.Mesh
 ) -> tuple[nnx.GraphDef, Any]:
   """Weights drawn where they lie: no host ever holds them."""
-  graphdef, shapes = nnx.split(decoder_lib.abstract(config))
-  places = decoder_lib.shardings(shapes, mesh)
+  graphdef, shapes = nnx.split(decoder.abstract(config))
+  places = decoder.shardings(shapes, mesh)
 
   def draw():
     keys = iter(jax.random.split(jax.random.key(0), 64))
@@ -77,7 +76,7 @@ def random_params(
 
 def packs(
   vocab: int, *, tokens: int, width: int, count: int, mesh: jax.sharding.Mesh
-) -> Iterator[tuple[batching.Batch, Any, np.ndarray, int]]:
+) -> Iterator[tuple[collate.Batch, Any, np.ndarray, int]]:
   """Some of the batches of a pool: lognormal lengths, 60 % of them response.
 
   Yields:
@@ -92,7 +91,7 @@ def packs(
   response = [np.arange(n) >= 0.4 * n for n in lengths]
   plan = layouts.plan(lengths, layout, multiple=mesh_lib.batch_multiple(mesh))
   for batch in plan[:: max(len(plan) // count, 1)][:count]:
-    arrays = mesh_lib.put(batching.collate(ids, response, batch), mesh)
+    arrays = mesh_lib.put(collate.collate(ids, response, batch), mesh)
     predicted = int(sum(response[i][1:].sum() for i in batch.examples))
     yield batch, arrays, lengths[batch.examples], predicted
 

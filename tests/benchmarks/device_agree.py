@@ -20,10 +20,11 @@ import numpy as np
 from flax import nnx
 from jax import numpy as jnp
 
-from ila_jax import affinities, clusters, descent, losses, scoring, tsne
-from ila_jax import mesh as mesh_lib
-from ila_jax.models import architecture, attention
-from ila_jax.models import decoder as decoder_lib
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.landscape import clusters
+from ila_jax.landscape.maps import affinities, descent, tsne
+from ila_jax.models import architecture, attention, decoder, losses
+from ila_jax.passes import example_loss
 from tests.benchmarks import device
 from tests.benchmarks import tsne as witness
 
@@ -42,7 +43,7 @@ def _config(options: argparse.Namespace, **more: Any):
 
 def _losses(options: argparse.Namespace, config, params) -> np.ndarray:
   mesh = mesh_lib.make()
-  graphdef, shapes = nnx.split(decoder_lib.abstract(config))
+  graphdef, shapes = nnx.split(decoder.abstract(config))
   params = jax.tree.map(
     lambda value, shape: value.astype(shape.dtype), params, shapes
   )
@@ -52,7 +53,7 @@ def _losses(options: argparse.Namespace, config, params) -> np.ndarray:
   )
   _, arrays, _, _ = next(iter(batches))
   with jax.set_mesh(mesh):
-    found = scoring.batch_nll(graphdef, 64, params, None, arrays)
+    found = example_loss.batch_nll(graphdef, 64, params, None, arrays)
   return np.asarray(found)
 
 

@@ -15,8 +15,8 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-from ila_jax import cell_state, entries
-from ila_jax import mesh as mesh_lib
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.selection import cell_lists, cell_state
 from tests.benchmarks import argmax, device
 
 _CELLS = 100_000
@@ -49,7 +49,7 @@ def main() -> None:
   best = np.full(cells, -np.inf, np.float32)
   np.maximum.at(best, host["cell"], host["depth"])
   hit = np.flatnonzero(host["depth"] == best[host["cell"]])
-  expected = np.full(cells, entries.NONE)
+  expected = np.full(cells, cell_lists.NONE)
   np.minimum.at(expected, host["cell"][hit], hit)
   numpy_seconds = time.perf_counter() - begin
   copied, _ = device.seconds(lambda: jax.jit(jnp.negative)(depth))

@@ -25,7 +25,7 @@ from tests.benchmarks import device
 _TOTAL_SECONDS = 520
 _TINY_SECONDS = 900  # Of a part: a loaded CPU is slow to compile.
 _LEAST_SECONDS = 20  # With less no part is begun.
-_TESTS = "tests/mesh_shapes_test.py"
+_TESTS = "tests/end_to_end/mesh_shapes_test.py"
 
 
 class Part(NamedTuple):

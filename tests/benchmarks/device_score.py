@@ -11,8 +11,9 @@ import statistics
 import jax
 import jax.numpy as jnp
 
-from ila_jax import forward, hardware, scoring
-from ila_jax import mesh as mesh_lib
+from ila_jax.compute import hardware
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.passes import example_loss, forward
 from tests.benchmarks import device
 
 
@@ -49,7 +50,7 @@ def main() -> None:
   with jax.set_mesh(mesh):
     for number, (batch, arrays, lengths, predicted) in enumerate(batches):
       seconds, nll = device.seconds(
-        lambda arrays=arrays: scoring.batch_nll(
+        lambda arrays=arrays: example_loss.batch_nll(
           graphdef, 64, params, None, arrays
         )
       )

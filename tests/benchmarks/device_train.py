@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ila_jax import forward, hardware, optim, train_step
-from ila_jax import mesh as mesh_lib
+from ila_jax.compute import hardware
+from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import lora as lora_lib
-from ila_jax.stages import training
+from ila_jax.passes import forward
+from ila_jax.training import optim, step, trial
 from tests.benchmarks import device
 
 
@@ -63,10 +64,10 @@ def main() -> None:
     else:
       start, base = params, {}
     state = {"params": start, "optimizer": optimizer.init(start)}
-    state = jax.device_put(state, train_step.shardings(state, mesh, lora))
+    state = jax.device_put(state, step.shardings(state, mesh, lora))
     for number, (_, arrays, lengths, predicted) in enumerate(batches):
       seconds, (state, metrics) = device.seconds(
-        lambda state=state, arrays=arrays: train_step.train_step(
+        lambda state=state, arrays=arrays: step.train_step(
           graphdef,
           optimizer,
           mesh,
@@ -83,7 +84,7 @@ def main() -> None:
         continue
       times.append(seconds)
       tokens += int(lengths.sum())
-      flops += training.passes(lora) * forward.flops(
+      flops += trial.passes(lora) * forward.flops(
         config, lengths, response_tokens=predicted
       )
   rate = hardware.matrix_rate(mesh, dtype)

@@ -19,8 +19,9 @@ import time
 import jax
 import numpy as np
 
-from ila_jax import affinities, descent, neighbours, tsne
-from ila_jax import mesh as mesh_lib
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.compute import neighbours
+from ila_jax.landscape.maps import affinities, descent, tsne
 from tests.benchmarks import device
 from tests.benchmarks import tsne as witness
 

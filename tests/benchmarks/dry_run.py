@@ -14,8 +14,9 @@ import pathlib
 import tempfile
 
 from ila_jax import config as config_lib
-from ila_jax import dry_run, pipeline
-from tests import tiny
+from ila_jax import config_parsing, pipeline
+from ila_jax.dry_run import dry_run
+from tests.support import tiny
 
 _PROMISED = 1.5
 _SHORT_SECONDS = 5.0
@@ -30,7 +31,7 @@ def _config(options: argparse.Namespace) -> config_lib.Config:
   if options.source:
     config.pool.source = options.source
   config.encoder.path = options.encoder
-  return config_lib.parse(config)
+  return config_parsing.parse(config)
 
 
 def foretell(options: argparse.Namespace, workdir: str) -> dict[str, float]:

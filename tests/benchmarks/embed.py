@@ -59,9 +59,9 @@ def make_texts(model: pathlib.Path, n: int, pool: str, seed: int) -> list[str]:
   """Instructions of a pool drawn at random, or words drawn at random."""
   rng = np.random.default_rng(seed)
   if pathlib.Path(pool).is_file():
-    from ila_jax import pool as pool_lib
+    from ila_jax.pool import examples as examples_lib
 
-    examples = list(pool_lib.read([pool], rejects=lambda _: None))
+    examples = list(examples_lib.read([pool], rejects=lambda _: None))
     chosen = rng.choice(len(examples), min(n, len(examples)), replace=False)
     return [examples[i].turns[0].text for i in chosen]
   print(f"no file {pool!r}: the texts are random words")
@@ -79,14 +79,16 @@ def ours(
   batch_tokens: int,
   layout_kind: str,
 ) -> harness.Task:
-  from ila_jax import embed, forward, layouts, tokens
-  from ila_jax import mesh as mesh_lib
-  from ila_jax.models import encoder as encoder_lib
-  from ila_jax.models import weights
+  from ila_jax.compute import mesh as mesh_lib
+  from ila_jax.embed import encode
+  from ila_jax.models import encoder
+  from ila_jax.models.folders import weights
+  from ila_jax.passes import forward, layouts
+  from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 
   mesh = mesh_lib.make()
   config, pooling, model = weights.load_encoder(folder, dtype=dtype, mesh=mesh)
-  tokenizer = tokens.load_tokenizer(folder)
+  tokenizer = tokenizer_lib.load_tokenizer(folder)
 
   def tokenize() -> list[np.ndarray]:
     ids = tokenizer(texts, truncation=True, max_length=_MAX_TOKENS)["input_ids"]
@@ -105,7 +107,7 @@ def ours(
   compilations = harness.Compilations()
 
   def task(mode: str) -> dict[str, Any]:
-    vectors = embed.encode(
+    vectors = encode.encode(
       model,
       tokenize() if mode == _TEXT else given,
       pooling=pooling,
@@ -117,7 +119,7 @@ def ours(
       "padding": layouts.padding_fraction(plan, lengths),
       "programs": compilations.programs,
       "compile_seconds": compilations.seconds,
-      "flops": encoder_lib.flops(config, lengths.tolist()),
+      "flops": encoder.flops(config, lengths.tolist()),
       "text_tokens": int(lengths.sum()),
     }
 

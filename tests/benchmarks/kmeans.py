@@ -32,7 +32,7 @@ def _found(cell, inertia):
 
 
 def _ours(iterations, **work):
-  from ila_jax import clusters
+  from ila_jax.landscape import clusters
 
   x, start = _work(**work)
 

@@ -36,9 +36,13 @@ _SAMPLE_SECONDS = 0.002
 
 def write_checkpoint(folder: pathlib.Path, *, layers: int, width: int) -> None:
   """A Llama whose weights are random bits, written a tensor at a time."""
-  from ila_jax import artifacts
-  from ila_jax.models import architecture, families, names, storage
-  from ila_jax.models import decoder as decoder_lib
+  from ila_jax.models import architecture, decoder
+  from ila_jax.models.folders import (
+    causal_families,
+    safetensors_files,
+    tensor_names,
+  )
+  from ila_jax.run.disk import files as files_lib
 
   config = architecture.DecoderConfig(
     vocab=VOCAB,
@@ -59,16 +63,18 @@ def write_checkpoint(folder: pathlib.Path, *, layers: int, width: int) -> None:
     return ((bits & 0x807F) | 0x3C80).view(ml_dtypes.bfloat16)
 
   tensors = []
-  for path, leaf in _leaves(decoder_lib.abstract(config)):
+  for path, leaf in _leaves(decoder.abstract(config)):
     stacked = path.startswith("blocks/")
     for layer in range(leaf.shape[0] if stacked else 1):
       shape = leaf.shape[:0:-1] if stacked else leaf.shape
-      name = names.DECODER[path].format(layer)
+      name = tensor_names.DECODER[path].format(layer)
       tensors.append(
-        storage.Tensor(name, shape, leaf.dtype, lambda s=shape: draw(s))
+        safetensors_files.Tensor(
+          name, shape, leaf.dtype, lambda s=shape: draw(s)
+        )
       )
-  artifacts.write_json(folder / "config.json", families.write(config))
-  storage.save(folder, tensors, max_shard_bytes=500_000_000)
+  files_lib.write_json(folder / "config.json", causal_families.write(config))
+  safetensors_files.save(folder, tensors, max_shard_bytes=500_000_000)
 
 
 def _leaves(model):
@@ -144,8 +150,8 @@ def _jax(loader, folder):
   import jax
 
   jax.config.update("jax_num_cpu_devices", 8)
-  from ila_jax import mesh as mesh_lib
-  from ila_jax.models import weights
+  from ila_jax.compute import mesh as mesh_lib
+  from ila_jax.models.folders import weights
 
   mesh = mesh_lib.make(*MESH)
   mesh_lib.put(np.ones(8), mesh)
@@ -168,20 +174,24 @@ def _host_stack(folder, mesh):
   import jax
   from flax import nnx
 
-  from ila_jax.models import decoder as decoder_lib
-  from ila_jax.models import foreign, names, storage
+  from ila_jax.models import decoder
+  from ila_jax.models.folders import (
+    encoder_families,
+    safetensors_files,
+    tensor_names,
+  )
 
-  config = foreign.decoder_config(
+  config = encoder_families.decoder_config(
     folder, dtype="float32", param_dtype="bfloat16", remat=False
   )
-  model = decoder_lib.abstract(config)
-  places = decoder_lib.shardings(nnx.state(model), mesh)
+  model = decoder.abstract(config)
+  places = decoder.shardings(nnx.state(model), mesh)
   places = jax.tree.leaves(places)
   arrays = []
   with contextlib.ExitStack() as stack:
-    found = storage.open_tensors(folder, stack)
+    found = safetensors_files.open_tensors(folder, stack)
     for (path, leaf), place in zip(_leaves(model), places, strict=True):
-      name = names.DECODER[path]
+      name = tensor_names.DECODER[path]
       if path.startswith("blocks/"):
         host = np.empty(leaf.shape, leaf.dtype)
         for layer, part in enumerate(host):

@@ -73,7 +73,7 @@ def _compiled(
 
 
 def ours(case: dict[str, np.ndarray]) -> tuple[Task, int]:
-  from ila_jax import losses
+  from ila_jax.models import losses
 
   return _compiled(losses.token_nll, case)
 

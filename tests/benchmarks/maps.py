@@ -15,7 +15,8 @@ import time
 import jax
 import numpy as np
 
-from ila_jax import neighbours, projection
+from ila_jax.compute import neighbours
+from ila_jax.landscape.maps import projections
 
 
 def _kept(x, points, xy, positions, *, same):
@@ -49,12 +50,12 @@ def main() -> None:
   x = x[rng.permutation(len(x))[: sum(sizes)]].astype(np.float32)
   fitted, joining = np.split(x, [sizes[0]])
   kept, seconds, bytes_held = {}, {}, {}
-  chosen = projection.Options(iterations=100 if options.tiny else 1000)
+  chosen = projections.Options(iterations=100 if options.tiny else 1000)
   print(f"{'':11} {'fitted':>7} {'joining':>8} {'fit s':>8} {'MB':>6}")
-  for name in projection.PROJECTIONS:
+  for name in projections.PROJECTIONS:
     start = time.perf_counter()
     key = jax.random.key(options.seed)
-    found = projection.fit(fitted, name=name, key=key, options=chosen)
+    found = projections.fit(fitted, name=name, key=key, options=chosen)
     seconds[name] = time.perf_counter() - start
     positions, xy = found.place(fitted), found.place(joining)
     kept_fitted = _kept(fitted, fitted, positions, positions, same=True)

@@ -12,7 +12,9 @@ import time
 
 import numpy as np
 
-from ila_jax import layouts, pool, tokens
+from ila_jax.passes import layouts
+from ila_jax.pool import examples
+from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 from tests.benchmarks import embed
 
 _SHARD = 8192
@@ -30,10 +32,10 @@ def main() -> None:
   flags = argparse.ArgumentParser(description=__doc__)
   flags.add_argument("--pool", required=True, help="file of records")
   options = flags.parse_args()
-  tokenizer = tokens.load_tokenizer(embed.find_model())
+  tokenizer = tokenizer_lib.load_tokenizer(embed.find_model())
   texts = [
     "\n".join(turn.text for turn in example.turns)
-    for example in pool.read([options.pool], rejects=lambda rejected: None)
+    for example in examples.read([options.pool], rejects=lambda rejected: None)
   ]
   ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
   lengths = np.array([len(i) for i in ids], np.int32)

@@ -23,11 +23,11 @@ _NEAREST = 3
 
 
 def _ours(new, points, positions, **_):
-  from ila_jax import placing
+  from ila_jax.landscape.maps import new_points
 
   options = {"perplexity": maps.PERPLEXITY}
   return lambda mode: {
-    "xy": np.asarray(placing.place(new, points, positions, **options))
+    "xy": np.asarray(new_points.place(new, points, positions, **options))
   }
 
 
@@ -88,7 +88,7 @@ def main() -> None:
     options.fitted, options.joining, options.rounds = 300, 100, 1
   import jax
 
-  from ila_jax import tsne
+  from ila_jax.landscape.maps import tsne
 
   both = options.fitted + options.joining
   x = maps.embeddings(options.embeddings, both, options.seed)

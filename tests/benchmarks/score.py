@@ -126,15 +126,16 @@ def _pool_lengths(
 
   The tool's own reader, template and marks of the response.
   """
-  from ila_jax import pool as pool_lib
-  from ila_jax import records
-  from ila_jax import tokens as tokens_lib
+  from ila_jax.pool import examples as examples_lib
+  from ila_jax.pool import records
+  from ila_jax.pool.tokens import encode
+  from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 
-  examples = list(pool_lib.read([pool], rejects=lambda _: None))
+  examples = list(examples_lib.read([pool], rejects=lambda _: None))
   chosen = rng.choice(len(examples), min(n, len(examples)), replace=False)
-  encoded = tokens_lib.encode_many(
+  encoded = encode.encode_many(
     [examples[i].turns for i in chosen],
-    tokens_lib.load_tokenizer(tokenizer),
+    tokenizer_lib.load_tokenizer(tokenizer),
     max_tokens=max_tokens,
   )
   kept = [e for e in encoded if not isinstance(e, records.Reject)]
@@ -151,9 +152,10 @@ def necessary_flops(
   folder: str, lengths: np.ndarray, *, response_tokens: int
 ) -> int:
   """Products of a forward pass that no program can leave out."""
-  from ila_jax.models import architecture, foreign
+  from ila_jax.models import architecture
+  from ila_jax.models.folders import encoder_families
 
-  config = foreign.decoder_config(
+  config = encoder_families.decoder_config(
     pathlib.Path(folder), dtype="float32", param_dtype="float32", remat=False
   )
   return architecture.flops(
@@ -172,9 +174,9 @@ def ours(
   batch_tokens: int,
   layout_kind: str,
 ) -> harness.Task:
-  from ila_jax import forward, layouts, scoring
-  from ila_jax import mesh as mesh_lib
-  from ila_jax.models import weights
+  from ila_jax.compute import mesh as mesh_lib
+  from ila_jax.models.folders import weights
+  from ila_jax.passes import example_loss, forward, layouts
 
   mesh = mesh_lib.make()
   _, decoder = weights.load_decoder(
@@ -192,7 +194,7 @@ def ours(
 
   def task(mode: str) -> dict[str, Any]:
     del mode
-    nll = scoring.example_nll(
+    nll = example_loss.example_nll(
       decoder,
       examples.tokens,
       examples.is_response,

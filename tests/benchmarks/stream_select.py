@@ -77,15 +77,15 @@ def _numpy(options: argparse.Namespace, shards: Any) -> dict[str, Any]:
 
 
 def _ours(options: argparse.Namespace, shards: Any) -> dict[str, Any]:
-  from ila_jax import cell_stream
-  from ila_jax import mesh as mesh_lib
+  from ila_jax.compute import mesh
+  from ila_jax.selection import cell_stream
 
   state = cell_stream.consume(
     (cell_stream.Shard(c, d, tuple(words)) for c, d, *words in shards),
     num_cells=options.cells,
     keep=options.keep,
     shard_rows=options.shard_rows,
-    mesh=mesh_lib.make(),
+    mesh=mesh.make(),
   )
   kept = cell_stream.ranking(state)
   first = kept.round == 1

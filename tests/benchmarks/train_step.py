@@ -46,10 +46,11 @@ def ours(
   import jax.numpy as jnp
   from flax import nnx
 
-  from ila_jax import mesh as mesh_lib
-  from ila_jax import optim, train_step
+  from ila_jax.compute import mesh as mesh_lib
   from ila_jax.models import decoder as decoder_lib
-  from ila_jax.models import weights
+  from ila_jax.models.folders import weights
+  from ila_jax.training import optim
+  from ila_jax.training import step as step_lib
 
   mesh = mesh_lib.make()
   _, decoder = weights.load_decoder(folder, dtype=dtype, mesh=mesh)
@@ -74,7 +75,7 @@ def ours(
     with jax.set_mesh(mesh):
       for step in range(steps):
         batch = mesh_lib.put(batches[step % len(batches)], mesh)
-        state, metrics = train_step.train_step(
+        state, metrics = step_lib.train_step(
           graphdef, optimizer, mesh, None, state, {}, batch, rate
         )
         losses.append(metrics["loss"])

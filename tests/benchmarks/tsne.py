@@ -128,7 +128,8 @@ def _ours(iterations, threads, **work):
   del threads
   import jax
 
-  from ila_jax import affinities, neighbours, tsne
+  from ila_jax.compute import neighbours
+  from ila_jax.landscape.maps import affinities, tsne
 
   x = embeddings(**work)
   compilations = harness.Compilations()

@@ -1,0 +1,1 @@
+"""Devices: the mesh, its rates, blocks of rows, nearest neighbours."""

@@ -1,0 +1,197 @@
+"""What compiled programs need: memory on each device, before weights are read.
+
+Programs are compiled for shapes on the mesh and asked for their memory.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import PyTree
+
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.embed import encode
+from ila_jax.models import architecture, decoder, encoder
+from ila_jax.models import lora as lora_lib
+from ila_jax.passes import example_loss, layouts
+from ila_jax.training import optim, step
+
+
+def weight_bytes(config: architecture.DecoderConfig, mesh: Mesh) -> int:
+  """Bytes of a decoder's weights on each device.
+
+  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
+  >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
+  >>> weight_bytes(config, mesh_lib.make(data=jax.device_count()))
+  5792
+  """
+  _, params = placed(config, mesh)
+  return sum(
+    math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+    for leaf in jax.tree.leaves(params)
+  )
+
+
+def scoring_bytes(
+  config: architecture.DecoderConfig,
+  layout: layouts.Layout,
+  mesh: Mesh,
+  *,
+  lora: lora_lib.LoraConfig | None = None,
+  models: int = 1,
+) -> int:
+  """Bytes on each device while examples are scored: weights and the rest.
+
+  Args:
+    config: of the decoder.
+    layout: of the pool; the largest of its batches counts.
+    mesh: the devices.
+    lora: recipe of the adapters, where there are some.
+    models: m, adapters that are scored together, the zero adapter included.
+
+  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
+  >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
+  >>> layout = layouts.Layout((32,), batch_tokens=64, packed=False)
+  >>> weights = 4 * decoder.count_parameters(config)
+  >>> scoring_bytes(config, layout, mesh_lib.make()) > weights
+  True
+  """
+  graphdef, params = placed(config, mesh)
+  adapters = stacked(config, lora, models)
+  return max(
+    _bytes(
+      example_loss.batch_nll,
+      graphdef,
+      layout.segments,
+      params,
+      adapters,
+      _batch(width, layout.batch_tokens, mesh),
+      mesh=mesh,
+    )
+    for width in {layout.widths[0], layout.widths[-1]}
+  )
+
+
+def training_bytes(
+  config: architecture.DecoderConfig,
+  mesh: Mesh,
+  *,
+  width: int,
+  batch_tokens: int,
+  lora: lora_lib.LoraConfig | None = None,
+) -> int:
+  """Bytes on each device while a decoder, or an adapter, is trained.
+
+  Args:
+    config: of the decoder.
+    mesh: the devices.
+    width: tokens of a row.
+    batch_tokens: of a step, over all devices.
+    lora: recipe of the adapter; None trains the whole decoder.
+  """
+  graphdef, params = placed(config, mesh)
+  params = nnx.to_pure_dict(params)
+  optimizer = optim.adamw()
+  trained, frozen = params, {}
+  if lora is not None:
+    key = jax.random.key(0)
+    trained = jax.eval_shape(lora_lib.init, config, lora, key)
+    frozen = params
+  state = jax.eval_shape(
+    lambda start: step.first_state(optimizer, start), trained
+  )
+  state = _on(state, step.shardings(state, mesh, lora))
+  return _bytes(
+    step.train_step,
+    graphdef,
+    optimizer,
+    mesh,
+    lora,
+    state,
+    frozen,
+    _batch(width, batch_tokens, mesh, of_step=True),
+    jax.ShapeDtypeStruct((), jnp.float32),
+    mesh=mesh,
+  )
+
+
+def embedding_bytes(
+  config: encoder.EncoderConfig | architecture.DecoderConfig,
+  layout: layouts.Layout,
+  mesh: Mesh,
+) -> int:
+  """Bytes on each device while prompts are embedded, by either model."""
+  graphdef, params = placed(config, mesh)
+  return _bytes(
+    encode.batch_embeddings,
+    graphdef,
+    "mean",
+    layout.segments,
+    params,
+    _batch(layout.widths[-1], layout.batch_tokens, mesh),
+    mesh=mesh,
+  )
+
+
+def placed(
+  config: architecture.DecoderConfig | encoder.EncoderConfig, mesh: Mesh
+) -> tuple[Any, PyTree]:
+  """A model's structure, and the shapes and places of its weights."""
+  kind = decoder
+  if isinstance(config, encoder.EncoderConfig):
+    kind = encoder
+  graphdef, shapes = nnx.split(kind.abstract(config))
+  return graphdef, _on(shapes, kind.shardings(shapes, mesh))
+
+
+def stacked(
+  config: architecture.DecoderConfig,
+  lora: lora_lib.LoraConfig | None,
+  models: int,
+) -> PyTree:
+  """Shapes of adapters that are scored together; None where there are none."""
+  if lora is None:
+    return None
+  shapes = jax.eval_shape(lora_lib.init, config, lora, jax.random.key(0))
+  return jax.eval_shape(
+    lambda one: lora_lib.stack(lora, [one] * models), shapes
+  )
+
+
+def _on(shapes: PyTree, shardings: PyTree) -> PyTree:
+  return jax.tree.map(
+    lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+    shapes,
+    shardings,
+  )
+
+
+def _batch(
+  width: int, tokens: int, mesh: Mesh, *, of_step: bool = False
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of a batch of so many tokens a device, or of a step over all."""
+  multiple = mesh_lib.batch_multiple(mesh)
+  rows = max(tokens // width, 1)
+  rows = -(-rows // multiple) * multiple if of_step else rows * multiple
+  place = NamedSharding(mesh, mesh_lib.BATCH)
+  dtypes = dict.fromkeys(("tokens", "positions", "segment_ids"), np.int32)
+  return {
+    name: jax.ShapeDtypeStruct((rows, width), dtype, sharding=place)
+    for name, dtype in (dtypes | {"targets": np.bool_}).items()
+  }
+
+
+def _bytes(function: Any, *args: Any, mesh: Mesh) -> int:
+  """Bytes of arguments, results and temporaries; shared ones count once."""
+  with jax.set_mesh(mesh):
+    found = function.lower(*args).compile().memory_analysis()
+  return (
+    found.argument_size_in_bytes
+    + found.output_size_in_bytes
+    + found.temp_size_in_bytes
+    - found.alias_size_in_bytes
+  )

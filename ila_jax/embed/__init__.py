@@ -1,0 +1,1 @@
+"""Stage `embed`: each prompt becomes a vector."""

@@ -1,0 +1,76 @@
+"""Embedding rows, read from their shards."""
+
+import copy
+import functools
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+
+import numpy as np
+from etils import epath
+
+from ila_jax.embed import stage as embed_stage
+from ila_jax.run.disk import checksums
+
+
+class Rows:
+  """Embeddings of some rows of the pool, read from the shards when asked."""
+
+  def __init__(self, workdir: epath.Path, rows: np.ndarray) -> None:
+    """Finds the shards; rows are those that places 0, 1, ... stand for."""
+    self._shard = _shards_of(embed_stage.paths(workdir))
+    self._rows = rows
+    # All shards have as many rows as the first, but for the last.
+    self._shard_rows, self.width = self._shard(0).shape
+
+  def __getitem__(self, places: np.ndarray) -> np.ndarray:
+    """float32 [k, d] of k places."""
+    shard, row = np.divmod(self._rows[places], self._shard_rows)
+    found = np.empty((len(places), self.width), np.float32)
+    for one in np.unique(shard).tolist():
+      here = shard == one
+      found[here] = self._shard(one)[row[here]]
+    return found
+
+  def of(self, places: np.ndarray) -> "Rows":
+    """The embeddings of some places, of the same shards."""
+    other = copy.copy(self)
+    other._rows = self._rows[places]
+    return other
+
+
+# A process may have 1,024 files open, as a rule.
+_MAPPED_SHARDS = 512
+
+
+def load(workdir: epath.Path, rows: np.ndarray) -> np.ndarray:
+  """Embeddings of these rows of the pool, float32 [n, d]."""
+  return Rows(workdir, rows)[np.arange(len(rows))]
+
+
+def _shards_of(files: list[epath.Path]) -> Callable[[int], np.ndarray]:
+  """Gives a shard by its number, mapped into memory.
+
+  Rows are asked for in any order, again and again. So a shard of gs:// is
+  copied to the local disk (TMPDIR) when it is first asked for; the copies go
+  when nobody can ask any more.
+  """
+  copies = None
+  if "://" in os.fspath(files[0]):
+    copies = epath.Path(tempfile.mkdtemp(prefix="ila_jax_embed_"))
+
+  @functools.lru_cache(_MAPPED_SHARDS)
+  def shard(number: int) -> np.ndarray:
+    path = files[number]
+    checksums.check(path)
+    if copies is not None:
+      path = copies / path.name
+      if not path.exists():
+        files[number].copy(path)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+  if copies is not None:
+    weakref.finalize(shard, shutil.rmtree, copies)
+  return shard

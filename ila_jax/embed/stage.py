@@ -1,0 +1,257 @@
+"""Stage `embed`: a unit-norm embedding of every prompt, shard by shard."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import config as config_lib
+from ila_jax import errors
+from ila_jax.compute import hardware, prefetch
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.embed import encode, encoders
+from ila_jax.embed import inputs as inputs_lib
+from ila_jax.embed import lsa as lsa_lib
+from ila_jax.passes import collate, forward, layouts
+from ila_jax.pool import shards
+from ila_jax.pool.conversations import conversation
+from ila_jax.run import interrupts, progress, stage_record
+from ila_jax.run.disk import files as files_lib
+from ila_jax.training import base
+
+# Beside the embeddings of a shard, what was read of each prompt.
+_INPUTS = "inputs"
+# The widths of batches are chosen by so many shards, so many prompts of each.
+_SAMPLE_SHARDS = 16
+_SAMPLE_PROMPTS = 512
+# Of a packed row: an encoder's tokens are met by all of their row, and its
+# widths are small, so that longer rows would be dear.
+PACK_TOKENS = 512
+
+
+def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+  """Writes `embed/embeddings-00000.npy` and on: float32 [rows, d].
+
+  Beside them `inputs-00000.parquet` and on: fingerprints of each prompt and of
+  what was read of it, the number of tokens read and of those cut off.
+
+  Raises:
+    errors.InputError: the encoder cannot be loaded, or reads too little of the
+      prompts to tell them apart.
+  """
+  stage = stage_record.Stage(
+    workdir,
+    "embed",
+    {
+      "config": config.section("encoder")
+      | (base.made_from(config) if config.encoder.path == "base" else {}),
+      "encoder": encoders.signature(config, workdir),
+      "pool": stage_record.output(workdir, "pool"),
+      "seed": config.seed,
+    },
+  )
+  if stage.open():
+    return
+  if config.encoder.path == "lsa":
+    _run_lsa(config, workdir)
+    stage.finish(**_counts(config, workdir, remedy=_OTHER_THAN_LSA))
+  else:
+    remedy = _run_model(config, workdir, mesh, stage)
+    by_base = config.encoder.path == "base"
+    dtype = config.model.dtype if by_base else config.encoder.dtype
+    stage.finish(
+      matrix_rate=hardware.matrix_rate(mesh, dtype),
+      **_counts(config, workdir, remedy=remedy),
+    )
+
+
+def inputs(workdir: epath.Path, name: str) -> np.ndarray:
+  """What was read of every prompt of the pool, in its order.
+
+  Args:
+    workdir: of a run whose prompts are embedded.
+    name: of `inputs.Read`.
+  """
+  return np.concatenate(
+    [
+      files_lib.read_table(path, [name])[name]
+      for path in shards.listed(epath.Path(workdir) / "embed", _INPUTS)
+    ]
+  )
+
+
+def _counts(
+  config: config_lib.Config, workdir: epath.Path, *, remedy: str
+) -> dict[str, Any]:
+  """Says what was read of the prompts; refuses what no map can be made of."""
+  mesh_lib.barrier("embedded")
+  columns = (inputs(workdir, name) for name in inputs_lib.Read._fields)
+  counts = inputs_lib.tally(inputs_lib.Read(*columns))
+  progress.say(f"  {inputs_lib.told(counts)}")
+  inputs_lib.check_told_apart(counts, remedy=remedy)
+  first = shards.gather(workdir, np.zeros(1, np.int64), ["turns"])
+  inputs_lib.check_enough(counts, such_as=_prompts(config, first)[0][:80])
+  return counts
+
+
+def paths(workdir: epath.PathLike) -> list[epath.Path]:
+  """The file of each shard that was written, in their order."""
+  return shards.listed(epath.Path(workdir) / "embed", "embeddings", "npy")
+
+
+def _run_model(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  stage: stage_record.Stage,
+) -> str:
+  """Embeds by an encoder, or by the base; a thread tokenizes ahead.
+
+  Returns:
+    What to do where the model does not tell the prompts apart.
+  """
+  reader = encoders.load(config, workdir, mesh, stage.account)
+  model = reader.model
+  layout = layouts.choose(
+    _sample_lengths(config, workdir, reader),
+    batch_tokens=config.encoder.batch_tokens,
+    kind=config.encoder.layout,
+    pack_tokens=PACK_TOKENS,
+    program_tokens=forward.program_tokens(model.config),
+  )
+  todo = (
+    (shard, rows, texts and reader.read(texts))
+    for shard, rows, texts in _todo(config, workdir)
+  )
+  total = len(shards.lengths(workdir))
+  with progress.counter(total, desc="embed", unit="prompts") as advance:
+
+    def count(batch: collate.Batch) -> None:
+      advance(len(batch.examples))
+      stage.account.add(cells=batch.cells)
+
+    for shard, rows, found in prefetch.ahead(todo, depth=1):
+      if found is None:
+        advance(rows)
+        continue
+      ids, read = found
+      vectors = encode.encode(
+        model,
+        ids,
+        pooling=reader.pooling,
+        layout=layout,
+        mesh=mesh,
+        on_batch=count,
+      )
+      _write(workdir, shard, vectors, read)
+      stage.account.add(
+        flops=forward.flops(model.config, read.tokens),
+        tokens=int(read.tokens.sum()),
+      )
+      stage.keep()
+      interrupts.point()
+  return reader.remedy
+
+
+def _write(
+  workdir: epath.Path,
+  shard: int,
+  vectors: np.ndarray,
+  read: inputs_lib.Read,
+) -> None:
+  """Writes a shard; its embeddings come last, for they say that it is done."""
+  target = _target(workdir, shard)
+  _check_finite(vectors, target)
+  files_lib.write_table(
+    shards.path(workdir, "embed", _INPUTS, shard), read._asdict()
+  )
+  files_lib.write_array(target, vectors)
+
+
+def _target(workdir: epath.Path, shard: int) -> epath.Path:
+  return shards.path(workdir, "embed", "embeddings", shard, "npy")
+
+
+def _check_finite(vectors: np.ndarray, target: epath.Path) -> None:
+  bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+  if len(bad):
+    raise errors.InputError(
+      f"config.encoder.path: {len(bad):,} embeddings of {target.name} are not "
+      f"finite, the first is its row {bad[0]}; allowed: finite numbers. The "
+      "encoder's weights or config.encoder.dtype may be wrong."
+    )
+
+
+def _prompts(config: config_lib.Config, table: pa.Table) -> list[str]:
+  """What is embedded, of a table with the column `turns`."""
+  return [
+    conversation.request(turns, system=config.encoder.system)
+    for turns in shards.turns_of(table)
+  ]
+
+
+def _todo(
+  config: config_lib.Config, workdir: epath.Path
+) -> Iterator[tuple[int, int, list[str] | None]]:
+  """Each shard, its rows and prompts; no prompts where it is embedded."""
+  total = shards.count(workdir)
+  done = shards.done([_target(workdir, shard) for shard in range(total)])
+
+  def read(shard: int) -> tuple[int, list[str] | None]:
+    name = "row" if done[shard] else "turns"
+    table = shards.read_records(workdir, shard, [name])
+    return len(table), None if done[shard] else _prompts(config, table)
+
+  return ((shard, *read(shard)) for shard in range(total))
+
+
+_OTHER_THAN_LSA = (
+  "'lsa' knows the words that at least two prompts have, by their letters and "
+  "digits. Give an encoder's folder, with --redo=embed."
+)
+
+
+def _sample_lengths(
+  config: config_lib.Config, workdir: epath.Path, reader: encoders.Reader
+) -> np.ndarray:
+  """Lengths of some prompts of every part of the pool, and the longest.
+
+  Raises:
+    errors.InputError: the model does not tell these prompts apart, which is
+      better known before they are all embedded.
+  """
+  total = shards.count(workdir)
+  texts = []
+  for shard in np.unique(np.linspace(0, total - 1, _SAMPLE_SHARDS).astype(int)):
+    table = shards.read_records(workdir, int(shard), ["turns"])
+    step = -(-len(table) // _SAMPLE_PROMPTS)
+    texts += _prompts(config, table.take(np.arange(0, len(table), step)))
+  _, read = reader.read(texts)
+  inputs_lib.check_told_apart(inputs_lib.tally(read), remedy=reader.remedy)
+  # Each stands for as many of the pool; one that was not seen may be longer.
+  share = max(len(shards.lengths(workdir)) // len(texts), 1)
+  return np.append(np.repeat(read.tokens, share), np.int32(reader.max_tokens))
+
+
+def _run_lsa(config: config_lib.Config, workdir: epath.Path) -> None:
+  """Embeds by TF-IDF and truncated SVD, fitted to prompts of the whole pool."""
+  ids = files_lib.read_table(workdir / "pool/index.parquet", ["id"])["id"]
+  # Ids are hashes, so that the lowest are a fair draw; and whatever the order
+  # in which the pool was read, the fit sees one order.
+  rows = np.argsort(ids)[: lsa_lib.LSA_FIT_EXAMPLES]
+  sample = _prompts(config, shards.gather(workdir, rows, ["turns"]))
+  progress.say(f"  fitting LSA to {len(sample):,} prompts")
+  lsa = lsa_lib.fit_lsa(
+    sample, width=config.encoder.lsa_width, seed=config.seed
+  )
+  with progress.counter(len(ids), desc="embed", unit="prompts") as advance:
+    for shard, rows, texts in _todo(config, workdir):
+      if texts is not None:
+        terms = encode.lsa_terms(lsa, texts)
+        read = inputs_lib.of_terms(texts, terms)
+        _write(workdir, shard, lsa_lib.apply_lsa(lsa, terms), read)
+        interrupts.point()
+      advance(rows)

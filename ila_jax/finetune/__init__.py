@@ -1,0 +1,1 @@
+"""Stage `finetune`: the selection beside its rivals."""

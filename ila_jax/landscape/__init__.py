@@ -1,0 +1,1 @@
+"""Stage `landscape`: cells of a map, and depth in every cell."""

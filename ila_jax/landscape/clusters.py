@@ -1,0 +1,314 @@
+"""k-means clusters of the embeddings as cells (Section 2.4)."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax import lax
+from jax import numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int
+
+from ila_jax import errors
+from ila_jax.compute import mesh, neighbours, row_blocks
+
+_CENTERS = 2048  # Of a matrix product: with row_blocks.ROWS rows 8 MB.
+_BITS = 24  # Of a coordinate in a sum: what float32 holds of it.
+_STEPS_PER_CALL = 10  # Between two of them the host reports.
+
+
+class KMeans(NamedTuple):
+  """Clusters as cells: the cell of every row, the centres, the inertia."""
+
+  cell: Int[Array, " n"]
+  centers: Float[Array, "c d"]
+  inertia: float
+
+
+class Assigned(NamedTuple):
+  """The nearest centre of every row, and the squared distance to it."""
+
+  cell: Int[Array, " n"]
+  squared: Float[Array, " n"]
+
+
+def kmeans(
+  x: Float[Array | np.ndarray, "n d"],
+  *,
+  clusters: int,
+  key: Array,
+  count: int | None = None,
+  iterations: int = 50,
+  start_examples: int = 65_536,
+  on_progress: Callable[[int, int], None] | None = None,
+) -> KMeans:
+  """Clusters of the embeddings as cells: Lloyd (1982) from k-means++.
+
+  The start is greedy k-means++ (Arthur and Vassilvitskii 2007): of 2 + log c
+  candidates, drawn by their squared distance to the centres so far, the one
+  that leaves the least inertia. Lloyd ends when no row changes its cell. Of
+  equally near centres the first counts. A cluster that loses all its rows keeps
+  its centre, so a cell may be empty; a pool with fewer distinct rows than
+  clusters has such.
+
+  The sums of a cluster are taken in integers, 24 bits of a coordinate's range:
+  these add up to the same bits in any order and on any number of devices. The
+  start depends on the order of the rows; sort them by id before.
+
+  A pool beyond memory: cluster a sample, then `assign` the shards.
+
+  Args:
+    x: embeddings, float32. Rows may be sharded; then so are the cells.
+    clusters: 1 to n.
+    key: a `jax.random.key`.
+    count: rows of the pool; those behind them fill up a mesh. They get a cell,
+      and count for nothing. None: all rows.
+    iterations: Lloyd steps at most.
+    start_examples: the start looks at a sample of so many rows (or clusters, if
+      these are more).
+    on_progress: called with (iterations done, rows that changed their cell) now
+      and then.
+
+  Returns:
+    Cells (int32), centres, and the sum of squared distances to them.
+
+  Raises:
+    InputError: clusters out of range.
+
+  >>> x = np.array([[0.0], [0.2], [9.0]], np.float32)
+  >>> found = kmeans(x, clusters=2, key=jax.random.key(0))
+  >>> int(found.cell[0] == found.cell[1]), round(found.inertia, 3)
+  (1, 0.02)
+  """
+  n = len(x) if count is None else count
+  if not 1 <= clusters <= n:
+    raise errors.InputError(
+      f"config.landscape.clusters is {clusters}; allowed: 1 to the {n} examples"
+      " of the pool."
+    )
+  x = jnp.asarray(x, jnp.float32)
+  sample_key, start_key = jax.random.split(key)
+  sample = min(n, max(start_examples, clusters))
+  rows = jnp.sort(jax.random.permutation(sample_key, n)[:sample])
+  # From the host: the start is then the same with and without a mesh.
+  sampled = jnp.asarray(np.asarray(neighbours.take_whole(x, rows)))
+  centers = _plus_plus(sampled, start_key, clusters=clusters)
+  centers = lloyd(
+    x, centers, count=n, iterations=iterations, on_progress=on_progress
+  )
+  cell, squared = assign(x, centers)
+  inertia = np.sum(mesh.fetch(squared)[:n], dtype=np.float64)
+  return KMeans(cell, centers, float(inertia))
+
+
+def lloyd(
+  x: Float[Array | np.ndarray, "n d"],
+  centers: Float[Array | np.ndarray, "c d"],
+  *,
+  count: int | None = None,
+  iterations: int = 50,
+  on_progress: Callable[[int, int], None] | None = None,
+) -> Float[Array, "c d"]:
+  """Moves centres to the means of their rows until no row changes its cell.
+
+  Every device goes through its own rows; an iteration is one sum over devices.
+
+  Args:
+    x: embeddings, float32. Rows may be sharded over a mesh.
+    centers: from which to start.
+    count: as of `kmeans`.
+    iterations: at most.
+    on_progress: as of `kmeans`.
+
+  Returns:
+    The last centres.
+
+  >>> x = np.array([[0.0], [1.0], [9.0]], np.float32)
+  >>> lloyd(x, np.array([[0.0], [1.0]])).tolist()
+  [[0.5], [9.0]]
+  """
+  over, axes = mesh.row_sharding(x)
+  x = jnp.asarray(x, jnp.float32)
+  n = len(x) if count is None else count
+  cell = jnp.full(len(x), -1, jnp.int32)
+  if over is not None:
+    cell = jax.device_put(cell, NamedSharding(over, PartitionSpec(axes)))
+  centers = _everywhere(centers, over)
+  done, changed = 0, 1
+  while done < iterations and changed:
+    steps = min(_STEPS_PER_CALL, iterations - done)
+    made, centers, cell, changed = _lloyd(
+      x, centers, cell, n, steps, over=over, axes=axes
+    )
+    done, changed = done + int(made), int(changed)
+    if on_progress:
+      on_progress(done, changed)
+  return centers
+
+
+def assign(
+  x: Float[Array | np.ndarray, "n d"],
+  centers: Float[Array | np.ndarray, "c d"],
+) -> Assigned:
+  """The cell of every row: its nearest centre, the first of equals.
+
+  Of a shard the same bits as of the whole, so that new records can join.
+
+  Args:
+    x: embeddings, float32. Rows may be sharded; then so is the answer.
+    centers: of `kmeans`.
+
+  Returns:
+    Cells (int32) and squared distances (float32).
+
+  >>> found = assign(np.array([[0.0], [4.0]]), np.array([[1.0], [3.0], [3.0]]))
+  >>> found.cell.tolist(), found.squared.tolist()
+  ([0, 1], [1.0, 1.0])
+  """
+  x = jnp.asarray(x, jnp.float32)
+  centers = jnp.asarray(centers, jnp.float32)
+  return row_blocks.apply(_assign_rows, x, centers)
+
+
+def _assign_rows(rows, centers):
+  cell = _nearest(rows, centers)
+  differences = rows - centers[cell]
+  return Assigned(cell, jnp.sum(differences * differences, axis=1))
+
+
+def _nearest(rows, centers):
+  """The nearest centre m, argmax x.m - |m|^2 / 2, by blocks of centres."""
+  clusters, width = centers.shape
+  size = min(clusters, _CENTERS)
+  missing = -clusters % size
+  half_norms = jnp.sum(centers * centers, axis=1) / 2
+  half_norms = jnp.pad(half_norms, (0, missing), constant_values=jnp.inf)
+  blocks = jnp.pad(centers, ((0, missing), (0, 0))).reshape(-1, size, width)
+
+  def better(best, block):
+    index, centers, half_norms = block
+    closeness = jnp.dot(rows, centers.T, precision=neighbours.EXACT)
+    closeness = closeness - half_norms[None]
+    found = jnp.argmax(closeness, axis=1).astype(jnp.int32)
+    most = jnp.max(closeness, axis=1)
+    is_better = most > best[1]
+    cell = jnp.where(is_better, index * size + found, best[0])
+    return (cell, jnp.maximum(most, best[1])), None
+
+  n = len(rows)
+  start = jnp.zeros(n, jnp.int32), jnp.full(n, -jnp.inf)
+  index = jnp.arange(len(blocks), dtype=jnp.int32)
+  blocks = index, blocks, half_norms.reshape(-1, size)
+  return lax.scan(better, start, blocks)[0][0]
+
+
+@functools.partial(jax.jit, static_argnames="clusters")
+def _plus_plus(x, key, *, clusters):
+  n = len(x)
+  trials = 2 + int(np.log(clusters))
+  norms = jnp.sum(x * x, axis=1)
+
+  def squared_to(candidates):
+    products = jnp.dot(candidates, x.T, precision=neighbours.EXACT)
+    norm = jnp.sum(candidates * candidates, axis=1, keepdims=True)
+    return jnp.maximum(norm + norms[None] - 2 * products, 0.0)
+
+  def add(i, state):
+    centers, squared = state
+    cumulative = jnp.cumsum(squared)
+    draws = jax.random.uniform(jax.random.fold_in(key, i), (trials,))
+    rows = jnp.searchsorted(cumulative, draws * cumulative[-1], side="right")
+    candidates = x[jnp.minimum(rows, n - 1)]
+    left = jnp.minimum(squared[None], squared_to(candidates))
+    best = jnp.argmin(jnp.sum(left, axis=1))
+    return centers.at[i].set(candidates[best]), left[best]
+
+  first = x[jax.random.randint(key, (), 0, n)]
+  centers = jnp.zeros((clusters, x.shape[1])).at[0].set(first)
+  state = centers, squared_to(first[None])[0]
+  return lax.fori_loop(1, clusters, add, state)[0]
+
+
+@functools.partial(jax.jit, static_argnames=("over", "axes"))
+def _lloyd(x, centers, cell, count, steps, *, over, axes):
+  real = jnp.arange(len(x)) < count
+  known = jnp.where(real[:, None], x, x[:1])
+  low, high = jnp.min(known, axis=0), jnp.max(known, axis=0)
+  # Bits of a digit: so few that the digits of all rows add up in int32.
+  digit_bits = 31 - len(x).bit_length()
+
+  def descend(x, cell, real, centers, low, high, steps):
+    def go_on(state):
+      step, _, _, changed = state
+      return (step < steps) & (changed > 0)
+
+    def step(state):
+      step, centers, cell, _ = state
+      cell, sums = _survey(x, cell, real, centers, low, high, digit_bits)
+      totals, changed = sums if axes is None else lax.psum(sums, axes)
+      centers = _means(totals, centers, low, high, digit_bits)
+      return step + 1, centers, cell, changed
+
+    state = jnp.int32(0), centers, cell, jnp.int32(1)
+    return lax.while_loop(go_on, step, state)
+
+  if over is not None:
+    row, whole = PartitionSpec(axes), PartitionSpec()
+    descend = jax.shard_map(
+      descend,
+      mesh=over,
+      in_specs=(row, row, row, *[whole] * 4),
+      out_specs=(whole, whole, row, whole),
+      check_vma=False,
+    )
+  return descend(x, cell, real, centers, low, high, steps)
+
+
+def _survey(x, cell, real, centers, low, high, digit_bits):
+  """Nearest centres; sums of digits and rows of each; rows that moved."""
+  clusters, width = centers.shape
+  digits = -(-_BITS // digit_bits)
+  most = 2**_BITS - 1
+  scale = most / jnp.where(high > low, high - low, 1.0)
+
+  def block(arrays, fresh, state):
+    rows, before, real = arrays
+    totals, changed = state
+    cell = _nearest(rows, centers)
+    counts = real & fresh
+    number = jnp.round((rows - low[None]) * scale[None])
+    number = jnp.clip(number, 0, most).astype(jnp.int32)
+    parts = [
+      (number >> (digit_bits * place)) & (2**digit_bits - 1)
+      for place in range(digits)
+    ]
+    parts.append(jnp.ones((len(rows), 1), jnp.int32))
+    # A row that does not count goes nowhere.
+    target = jnp.where(counts, cell, clusters)
+    totals = totals.at[target].add(jnp.concatenate(parts, 1), mode="drop")
+    moved = jnp.sum(counts & (cell != before), dtype=jnp.int32)
+    return cell, (totals, changed + moved)
+
+  totals = jnp.zeros((clusters, digits * width + 1), jnp.int32)
+  arrays = x, cell, real
+  return row_blocks.walk(block, arrays, (totals, jnp.int32(0)))
+
+
+def _means(totals, centers, low, high, digit_bits):
+  clusters, width = centers.shape
+  counts = totals[:, -1:].astype(jnp.float32)
+  digits = totals[:, :-1].reshape(clusters, -1, width).astype(jnp.float32)
+  worth = np.ldexp(np.float32(1), digit_bits * np.arange(digits.shape[1]))
+  number = jnp.sum(digits * worth[None, :, None], axis=1)
+  unit = (high - low) / (2**_BITS - 1)
+  means = low[None] + number / jnp.maximum(counts, 1.0) * unit[None]
+  return jnp.where(counts > 0, means, centers)
+
+
+def _everywhere(array, over):
+  array = jnp.asarray(array, jnp.float32)
+  if over is None:
+    return array
+  return jax.device_put(array, NamedSharding(over, PartitionSpec()))

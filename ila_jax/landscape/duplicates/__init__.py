@@ -1,0 +1,1 @@
+"""Near-duplicates: pairs of prompts that are nearly the same."""

@@ -1,0 +1,114 @@
+"""How near every example is to the reference set, and whether it shows."""
+
+from typing import Any
+
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import config as config_lib
+from ila_jax.embed import rows
+from ila_jax.landscape.duplicates import false_depth, pairs
+from ila_jax.run import draws, progress
+from ila_jax.run.disk import files
+from ila_jax.score import split
+
+COSINES = "near_reference.parquet"
+# Placebos, each as large as R.
+_PLACEBOS = 3
+
+
+def run_into(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  folder: epath.Path,
+  cells: dict[str, np.ndarray],
+  x: rows.Rows,
+) -> dict[str, Any]:
+  """Cosines to R, written; and whether those near it gain false depth.
+
+  Args:
+    config: the run.
+    workdir: its folder.
+    mesh: the devices.
+    folder: of the stage that draws the map.
+    cells: columns `row`, `id` and `domain` of the scored rows.
+    x: their embeddings.
+
+  Returns:
+    `false_depth`: own (gain of R itself), bands and verdict.
+  """
+  row = cells["row"]
+  subsets, free = _subsets(config, workdir, row)
+  in_reference = subsets[0]
+  places = [np.flatnonzero(subset) for subset in subsets]
+  with progress.counter(
+    len(row), desc="near the reference", unit="examples"
+  ) as advance:
+    nearest, cosine = pairs.closest(
+      x,
+      [x[own] for own in places],
+      rows=len(row),
+      mesh=mesh,
+      on_rows=advance,
+    )
+  for own, source in zip(places, nearest, strict=True):
+    if len(own):
+      source[:] = own[source]
+  files.write_table(
+    folder / COSINES,
+    {
+      "row": row,
+      "id": cells["id"],
+      "reference_row": row[nearest[0]],
+      "cosine": cosine[0],
+    },
+  )
+  cosine[subsets] = np.nan  # of an example to itself
+  scores = files.read_table(workdir / "score/scores.parquet")
+  depth = (scores["nll_base"] - scores["nll_sft"]) / scores["n_tokens"]
+  pool = free | in_reference
+  above = np.full(len(row), np.nan)
+  above[pool] = false_depth.above_like(
+    *(v[pool] for v in (depth, scores["n_tokens"], cells["domain"]))
+  )
+  bands = false_depth.check(
+    above[free],
+    false_depth.Nearest(nearest[:1, free], cosine[:1, free]),
+    false_depth.Nearest(nearest[1:, free], cosine[1:, free]),
+    seed=config.seed,
+  )
+  verdict = false_depth.verdict(bands)
+  progress.say(f"  {verdict}")
+  own = false_depth.own_gain(above[pool], in_reference[pool])
+  return {"false_depth": {"own": own, "bands": bands, "verdict": verdict}}
+
+
+def _subsets(
+  config: config_lib.Config, workdir: epath.Path, row: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """R and the placebos bool [m, n]; and which rows may be selected [n].
+
+  Placebos are drawn as R was, of examples that no model was tuned on.
+  """
+
+  def column(name: str) -> np.ndarray:
+    # One at a time: strings are large.
+    index = files.read_table(workdir / "pool/index.parquet", [name])
+    return index[name][row]
+
+  in_reference = np.isin(row, split.reference_rows(workdir))
+  free = (column("split") == "pool") & ~in_reference
+  prompt_ids = column("prompt_id")
+  placebos = [
+    draws.draw(
+      prompt_ids,
+      count=min(int(in_reference.sum()), int(free.sum()) // 2),
+      seed=config.seed,
+      purpose=f"placebo {placebo}",
+      allowed=free,
+    )
+    for placebo in range(_PLACEBOS)
+  ]
+  return np.stack([in_reference, *placebos]), free

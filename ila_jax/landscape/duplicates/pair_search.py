@@ -1,0 +1,178 @@
+"""Pairs of rows with a large product, tile by tile, from more than memory.
+
+Devices only propose, with a little slack; which pairs count is decided by
+products in float64, so that neither the size of blocks nor the number of
+devices changes the answer.
+"""
+
+import collections
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import lax
+from jax import numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.compute import neighbours, prefetch
+
+# Rows that a tile is compared with at once, at least and at most.
+_BLOCK_ROWS = 1024, 8192
+# Of the floats that others take at once: products that are only counted should
+# stay in the cache (2 MB on a CPU).
+_SHARE = 12
+# Above what float32 products of unit vectors are wrong by.
+_SLACK = 1e-5
+# Rows and pairs whose products the host takes at once.
+_HOST_ROWS = 256
+_HOST_PAIRS = 16_384
+# Of padded rows: no place is after it.
+_NEVER = np.iinfo(np.int32).max
+
+
+class Pairs(NamedTuple):
+  """Rows that are near each other, each pair once, and their cosine."""
+
+  a: Int[np.ndarray, " p"]
+  b: Int[np.ndarray, " p"]
+  cosine: Float[np.ndarray, " p"]
+
+
+class Tile(NamedTuple):
+  """Some rows, and the rows whose place is after theirs to compare with."""
+
+  rows: np.ndarray
+  after: np.ndarray  # the candidates' places that count are above these
+  candidates: np.ndarray
+  places: np.ndarray
+
+
+def sweep(
+  x: Any,
+  tiles: Iterator[Tile],
+  *,
+  threshold: float,
+  mesh: Mesh,
+  on_rows: Callable[[int], None] = lambda rows: None,
+) -> Iterator[Pairs]:
+  """Yields pairs (row of a tile, its candidate) with x_a · x_b >= threshold.
+
+  A thread reads ahead, devices count what each row may have, and the host
+  looks again at rows that have any. Products come in few shapes: tiles of
+  one size, and blocks padded to a power of two.
+
+  Args:
+    x: float32 [n, d] of unit norm; anything of which x[rows] is an array.
+    tiles: the first is the largest.
+    threshold: of the product.
+    mesh: the devices; the rows of a tile are split over them.
+    on_rows: called with the share of a tile's rows that each block finishes.
+
+  >>> x, both = np.ones((2, 1), np.float32), np.arange(2)
+  >>> tile = Tile(both, both, both, both)
+  >>> [found] = sweep(x, iter([tile]), threshold=0.5, mesh=mesh_lib.make())
+  >>> found.a.tolist(), found.b.tolist(), found.cosine.tolist()
+  ([0], [1], [1.0])
+  """
+  floor = np.float32(threshold - _SLACK)
+  waiting: collections.deque[tuple[Any, ...]] = collections.deque()
+  tile, placed, width = None, None, 0
+  for work in prefetch.ahead(_read(x, tiles)):
+    if work.tile is not tile:
+      tile, width = work.tile, max(width, len(work.queries))
+      after = tile.after.astype(np.int32)
+      rows = _padded(work.queries, width), _padded(after, width, _NEVER)
+      placed = tuple(mesh_lib.put_rows(part, mesh) for part in rows)
+    block = work.points, work.places.astype(np.int32)
+    size = max(_BLOCK_ROWS[0], 1 << (len(work.rows) - 1).bit_length())
+    block = _padded(block[0], size), _padded(block[1], size, -1)
+    block = mesh_lib.put(block, mesh, mesh_lib.REPLICATED)
+    waiting.append((work, _count(*placed, *block, floor, mesh=mesh)))
+    # The devices are one block ahead of the host.
+    if len(waiting) > 1:
+      yield from _look(*waiting.popleft(), threshold)
+    if work.finishes:
+      on_rows(work.finishes)
+  while waiting:
+    yield from _look(*waiting.popleft(), threshold)
+
+
+class _Work(NamedTuple):
+  """A tile and one block of its candidates."""
+
+  tile: Tile
+  queries: np.ndarray
+  rows: np.ndarray
+  places: np.ndarray
+  points: np.ndarray
+  finishes: int  # rows of the tile, in proportion to the candidates read
+
+
+def _read(x, tiles):
+  for tile in tiles:
+    queries, done = np.asarray(x[tile.rows]), 0
+    for start in range(0, len(tile.candidates), _BLOCK_ROWS[1]):
+      part = slice(start, start + _BLOCK_ROWS[1])
+      rows = tile.candidates[part]
+      before = done
+      done = (start + len(rows)) * len(queries) // len(tile.candidates)
+      yield _Work(
+        tile,
+        queries,
+        rows,
+        tile.places[part],
+        np.asarray(x[rows]),
+        done - before,
+      )
+
+
+def _padded(array, rows, value=0):
+  widths = [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1)
+  return np.pad(array, widths, constant_values=value)
+
+
+@functools.partial(jax.jit, static_argnames="mesh")
+def _count(queries, after, points, places, floor, *, mesh):
+  """How many points each query is near, of those at a later place."""
+
+  def of_device(queries, after, points, places, floor):
+    def one(query_and_place):
+      query, place = query_and_place
+      product = jnp.dot(points, query, precision=neighbours.EXACT)
+      return jnp.sum((product >= floor) & (places > place), dtype=jnp.int32)
+
+    batch = max(1, neighbours.block_floats() // _SHARE // len(points))
+    return lax.map(one, (queries, after), batch_size=batch)
+
+  by_row, whole = mesh_lib.BATCH, mesh_lib.REPLICATED
+  return jax.shard_map(
+    of_device,
+    mesh=mesh,
+    in_specs=(by_row, by_row, whole, whole, whole),
+    out_specs=by_row,
+  )(queries, after, points, places, floor)
+
+
+def _look(work, counts, threshold):
+  """The pairs of the rows that have any, by products in float64."""
+  hit = np.flatnonzero(mesh_lib.fetch(counts)[: len(work.queries)])
+  for start in range(0, len(hit), _HOST_ROWS):
+    some = hit[start : start + _HOST_ROWS]
+    near = work.queries[some] @ work.points.T >= threshold - 2 * _SLACK
+    near &= work.places > work.tile.after[some, None]
+    one, two = np.nonzero(near)
+    for at in range(0, len(one), _HOST_PAIRS):
+      part = slice(at, at + _HOST_PAIRS)
+      a, b = some[one[part]], two[part]
+      left = work.queries[a].astype(np.float64)
+      cosine = np.einsum("pd,pd->p", left, work.points[b])
+      true = cosine >= threshold
+      yield Pairs(
+        work.tile.rows[a[true]],
+        work.rows[b[true]],
+        np.minimum(cosine[true], 1).astype(np.float32),
+      )

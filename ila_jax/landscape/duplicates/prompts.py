@@ -1,0 +1,45 @@
+"""Examples that have one prompt, of which one stands for all.
+
+One prompt is what the encoder read alike. Conversations that begin alike and go
+apart are several; texts that differ beyond what was read are one.
+"""
+
+import numpy as np
+from etils import epath
+
+from ila_jax.embed import stage as embed_stage
+
+
+class Prompts:
+  """The distinct prompts of some rows of the pool.
+
+  Attributes:
+    ids: of every row.
+    rank: place of the id among the sorted ids, int32: who stays is no matter of
+      the order of the pool.
+    number: of every row's prompt, int32; equal prompts have one.
+    first: the row of the lowest id of each prompt, int32.
+  """
+
+  def __init__(
+    self, workdir: epath.Path, row: np.ndarray, ids: np.ndarray
+  ) -> None:
+    """Reads the prompts of rows of the pool that have these ids."""
+    self.ids = ids
+    self.rank = np.empty(len(ids), np.int32)
+    self.rank[np.argsort(ids)] = np.arange(len(ids), dtype=np.int32)
+    seen = embed_stage.inputs(workdir, "seen")[row]
+    self.number = np.unique(seen, return_inverse=True)[1].astype(np.int32)
+    self.first = self.lowest(np.ones(len(ids), np.bool_))
+
+  def lowest(self, allowed: np.ndarray) -> np.ndarray:
+    """The allowed row of the lowest id of each prompt; -1 where none is."""
+    rows = np.flatnonzero(allowed)
+    rank, number = self.rank[rows], self.number[rows]
+    prompts = self.number.max(initial=-1) + 1
+    lowest = np.full(prompts, np.iinfo(np.int32).max, np.int32)
+    np.minimum.at(lowest, number, rank)
+    chosen = rank == lowest[number]
+    found = np.full(prompts, -1, np.int32)
+    found[number[chosen]] = rows[chosen]
+    return found

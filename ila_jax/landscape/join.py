@@ -1,0 +1,164 @@
+"""The map of another run that new records join: its cells are kept.
+
+A run takes a copy of what it joins, and needs the other run's folder no more.
+"""
+
+import dataclasses
+from typing import Any
+
+from etils import epath
+
+from ila_jax import config as config_lib
+from ila_jax import errors
+from ila_jax.compute import mesh
+from ila_jax.landscape.maps import projections
+from ila_jax.landscape.trust import variants
+from ila_jax.pool import revisions, shards
+from ila_jax.run import progress, stage_record, tables
+from ila_jax.run.disk import files as files_lib
+
+# The copy of the MAP that was joined; whoever has it has the others whole.
+_JOINED = "joined.json"
+
+
+def inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
+  """What tells whether the map that is joined is the same; {} of none.
+
+  Raises:
+    errors.InputError: the map is not there, and was not copied before.
+  """
+  if config.landscape.map is None:
+    return {}
+  about = _find(config, workdir)
+  files = [about, about.parent / tables.CENTERS]
+  content = [path.read_bytes().hex() for path in files if path.exists()]
+  found = [revisions.of_path(about.parent / tables.FITTED), *content]
+  return {"joined": stage_record.fingerprint(found)}
+
+
+def check(
+  config: config_lib.Config, workdir: epath.Path, *, copied: bool = True
+) -> None:
+  """Whether a run can join its map, as far as can be told before embeddings.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+    copied: whether a copy that the run has taken before counts.
+
+  Raises:
+    errors.InputError: no map there, or cells that it does not have are wanted.
+  """
+  if config.landscape.map is not None:
+    _check(config, _find(config, workdir if copied else None))
+
+
+def take(
+  config: config_lib.Config, workdir: epath.Path, *, width: int
+) -> dict[str, Any] | None:
+  """Copies the map that is joined, once, and tells what it says of itself.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+    width: of its embeddings.
+
+  Returns:
+    The other run's `map.json`; None if none is joined.
+
+  Raises:
+    errors.InputError: as `check`, or the map is of embeddings of another width.
+  """
+  if config.landscape.map is None:
+    return None
+  own = workdir / "landscape"
+  if not _is_copied(own):
+    about = _find(config, workdir)
+    found = _check(config, about, width)
+    progress.say(
+      f"  joining the {found['projection']} map of {config.landscape.map}; "
+      "config.landscape.projection and what else a fit is told do not count"
+    )
+    names = [f"{tables.FITTED}/{name}" for name in projections.FILES]
+    if found["grid"] is None:
+      names.append(tables.CENTERS)
+    for name in names:
+      content = files_lib.read_bytes(about.parent / name)
+      files_lib.write_bytes(own / name, content)
+    files_lib.write_bytes(own / _JOINED, files_lib.read_bytes(about))
+    mesh.barrier("map copied")
+  return files_lib.read_json(own / _JOINED)
+
+
+def _is_copied(own: epath.Path) -> bool:
+  """Whether the copy of what is joined is there, all of it."""
+  files = [_JOINED, *(f"{tables.FITTED}/{name}" for name in projections.FILES)]
+  if not all(shards.done([own / name for name in files])):
+    return False
+  by_grid = files_lib.read_json(own / _JOINED)["grid"] is not None
+  return by_grid or all(shards.done([own / tables.CENTERS]))
+
+
+def as_joined(
+  config: config_lib.Config, workdir: epath.Path
+) -> config_lib.Config:
+  """The config of a run that would fit what this one has joined."""
+  if config.landscape.map is None:
+    return config
+  return _fitting(config, files_lib.read_json(_find(config, workdir)))
+
+
+def _find(config: config_lib.Config, workdir: epath.Path | None) -> epath.Path:
+  """The `map.json` of the map that is joined, or else the copy of it."""
+  theirs = epath.Path(config.landscape.map) / tables.MAP
+  if theirs.exists():
+    return theirs
+  if workdir is not None and (workdir / "landscape" / _JOINED).exists():
+    return workdir / "landscape" / _JOINED
+  raise errors.InputError(
+    f"config.landscape.map is {config.landscape.map!r}, which has no "
+    f"{tables.MAP}; allowed: the folder `landscape` of a finished run, or "
+    "None, to fit a map."
+  )
+
+
+def _check(
+  config: config_lib.Config, about: epath.Path, width: int | None = None
+) -> dict[str, Any]:
+  """What the map says of itself, once it is known to suit the run."""
+  projections.read_about(about.parent / tables.FITTED, width=width)
+  found = files_lib.read_json(about)
+  kind = "kmeans" if found["grid"] is None else "grid"
+  same = {"cells": (kind,), "dimensions": (2, found["dimensions"])}
+  if kind == "grid":
+    same["grid"] = ("auto", found["grid"])
+  else:
+    same["clusters"] = (None, found["num_cells"])
+  for name, allowed in same.items():
+    value = getattr(config.landscape, name)
+    if value not in allowed:
+      raise errors.InputError(
+        f"config.landscape.{name} is {value!r}, and the map that "
+        f"config.landscape.map joins has {allowed[-1]!r}; allowed: "
+        f"{' or '.join(map(repr, dict.fromkeys(allowed)))}. New records join "
+        "its cells."
+      )
+  variants.check_stability(_fitting(config, found))
+  return found
+
+
+def _fitting(
+  config: config_lib.Config, found: dict[str, Any]
+) -> config_lib.Config:
+  """The config of a run that would fit a map which says this of itself."""
+  own = config.landscape
+  own = dataclasses.replace(
+    own,
+    map=None,
+    projection=found["projection"],
+    dimensions=found["dimensions"],
+    perplexity=found["notes"].get("perplexity", own.perplexity),
+    grid=own.grid if found["grid"] is None else found["grid"],
+    clusters=found["num_cells"] if found["grid"] is None else None,
+  )
+  return dataclasses.replace(config, landscape=own)

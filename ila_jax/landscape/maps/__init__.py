@@ -1,0 +1,1 @@
+"""Maps: two dimensions by t-SNE, PCA, or a network."""

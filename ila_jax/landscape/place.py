@@ -1,0 +1,320 @@
+"""Part of stage `landscape`: where every example lies, and in which cell.
+
+Embeddings pass part by part; of the whole pool only positions are held. The map
+is kept in `landscape/map/`, so that another run can join it.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import config as config_lib
+from ila_jax import errors
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.embed import rows as rows_lib
+from ila_jax.landscape import clusters, join
+from ila_jax.landscape import grid as grid_lib
+from ila_jax.landscape.maps import projections
+from ila_jax.landscape.trust import judging
+from ila_jax.pool import shards
+from ila_jax.run import draws, interrupts, progress, tables
+from ila_jax.run.disk import files
+
+# Examples that are placed at once, and the unit of resume.
+_PART_ROWS = 65_536
+# Examples that k-means looks at; more where there are more clusters.
+_CLUSTERED_EXAMPLES = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Mapped:
+  """Where the n scored examples lie, and what `map.json` says.
+
+  Attributes:
+    xy: positions, float32 [n, m].
+    cell: int32 [n].
+    box: lowest and highest corner of the map, float32 [m]; that of the pool it
+      was fitted for.
+    about: of the map and its cells.
+  """
+
+  xy: np.ndarray
+  cell: np.ndarray
+  box: tuple[np.ndarray, np.ndarray]
+  about: dict[str, Any]
+
+
+def run(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  *,
+  row: np.ndarray,
+  ids: np.ndarray,
+  max_cells: int,
+) -> Mapped:
+  """Fits a map, or joins one, places every example, and gives it a cell.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+    mesh: devices that fit and place together.
+    row: scored rows of the pool, ascending.
+    ids: their ids.
+    max_cells: that the budget bears.
+
+  Raises:
+    errors.InputError: a map that does not suit the embeddings or the cells,
+      embeddings that are not finite, or a map that tells nothing of them.
+  """
+  x = _Embeddings(workdir, row)
+  joined = join.take(config, workdir, width=x.width)
+  found = _map(config, workdir, mesh, x, fit_rows(config, ids))
+  xy = _places(workdir, mesh, found, x, len(row))
+  if joined is None:
+    box = grid_lib.bounding_box(xy)
+  else:
+    low, high = (np.array(joined[end], np.float32) for end in ("low", "high"))
+    box = low, high
+  if config.landscape.cells == "kmeans":
+    cell, cells = _clusters(config, workdir, mesh, x, ids, max_cells)
+  else:
+    grid = joined["grid"] if joined else config.landscape.grid
+    cell, cells = _grid(found.name, xy, box, grid, max_cells)
+  about = cells | {
+    "low": box[0].tolist(),
+    "high": box[1].tolist(),
+    "projection": found.name,
+    "dimensions": found.dimensions,
+    "joined": config.landscape.map,
+    "occupied": len(np.unique(cell)),
+    "notes": found.notes,
+  }
+  return Mapped(xy, cell, box, about)
+
+
+class _Embeddings(rows_lib.Rows):
+  """Embeddings of the scored rows; one that is not finite is refused."""
+
+  def __init__(self, workdir: epath.Path, rows: np.ndarray) -> None:
+    super().__init__(workdir, rows)
+    self._of_pool = rows
+
+  def __getitem__(self, places: np.ndarray) -> np.ndarray:
+    found = super().__getitem__(places)
+    bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    if len(bad):
+      raise errors.InputError(
+        f"config.encoder.path: {len(bad):,} of {len(places):,} embeddings of "
+        f"stage `embed` are not finite, the first is that of row "
+        f"{self._of_pool[places[bad[0]]]} of the pool; allowed: finite "
+        "numbers. Set another encoder, or make them anew with --redo=embed."
+      )
+    return found
+
+
+def fit_rows(config: config_lib.Config, ids: np.ndarray) -> np.ndarray:
+  """Places on which a map is fitted, drawn by id, in the order of their ids."""
+  return _drawn(config, ids, config.landscape.fit_examples, "fit the map")
+
+
+def _drawn(config, ids, count, purpose):
+  drawn = draws.draw(
+    ids,
+    count=min(count, len(ids)),
+    seed=config.seed,
+    purpose=purpose,
+    allowed=np.ones(len(ids), np.bool_),
+  )
+  rows = np.flatnonzero(drawn)
+  return rows[np.argsort(ids[rows])]
+
+
+def _map(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  x: rows_lib.Rows,
+  rows: np.ndarray,
+) -> projections.Map:
+  """The map, on all devices: read back, or fitted on some rows."""
+  own = workdir / "landscape" / tables.FITTED
+  if all(shards.done([own / name for name in projections.FILES])):
+    found = projections.load(own)
+  else:
+    fitted = x[rows]
+    found = judging.judged(_fit(config, mesh, fitted), fitted)
+    if mesh_lib.is_writer():
+      projections.save(found, own)
+    mesh_lib.barrier("map written")
+  whole = mesh_lib.put(mesh_lib.fetch(found.arrays), mesh, mesh_lib.REPLICATED)
+  return dataclasses.replace(found, arrays=whole)
+
+
+def _fit(
+  config: config_lib.Config, mesh: Mesh, x: np.ndarray
+) -> projections.Map:
+  settings, name = config.landscape, config.landscape.projection
+  kind = projections.PROJECTIONS[name]
+  if kind.by_tsne:
+    progress.say(
+      f"  fitting a {name} map on {len(x):,} examples: first their neighbours"
+    )
+  total = settings.iterations + kind.epochs if kind.by_tsne else None
+  with progress.counter(total, desc=name, unit="steps") as advance:
+    found = projections.fit(
+      x,
+      name=name,
+      key=jax.random.key(config.seed),
+      options=projections.Options(
+        dimensions=settings.dimensions,
+        perplexity=settings.perplexity,
+        iterations=settings.iterations,
+        mesh=mesh,
+        on_progress=_counts(advance),
+        on_epoch=_counts(advance),
+      ),
+    )
+  used = found.notes.get("perplexity", settings.perplexity)
+  if used < settings.perplexity:
+    progress.say(
+      f"  config.landscape.perplexity is {settings.perplexity:g}, and {used:g} "
+      f"is used: (n - 1) / 3 is the most that n = {len(x):,} examples bear"
+    )
+  return found
+
+
+def _counts(advance: Callable[..., None]) -> Callable[[int, float | int], None]:
+  """Advances a counter by what was done since the last report.
+
+  All hosts are here after the same iterations, and stop here if that was asked
+  for; the fit is then begun anew.
+  """
+  before = 0
+
+  def on_progress(done: int, _: float | int) -> None:
+    nonlocal before
+    advance(done - before)
+    before = done
+    interrupts.point()
+
+  return on_progress
+
+
+def _parts(rows: int) -> list[np.ndarray]:
+  return np.split(np.arange(rows), range(_PART_ROWS, rows, _PART_ROWS))
+
+
+def _places(
+  workdir: epath.Path,
+  mesh: Mesh,
+  found: projections.Map,
+  x: rows_lib.Rows,
+  rows: int,
+) -> np.ndarray:
+  """Positions [rows, m], part by part; a part on disk is kept."""
+  parts = _parts(rows)
+  targets = _targets(workdir, len(parts))
+  done, placed = shards.done(targets), []
+  with progress.counter(rows, desc="place", unit="examples") as advance:
+    for part, target, there in zip(parts, targets, done, strict=True):
+      if there:
+        xy = files.read_array(target)
+      else:
+        xy = mesh_lib.fetch(found.place(mesh_lib.put_rows(x[part], mesh)))
+        xy = xy[: len(part)]
+        files.write_array(target, xy)
+        interrupts.point()
+      placed.append(xy)
+      advance(len(part))
+  mesh_lib.barrier("examples placed")
+  return np.concatenate(placed)
+
+
+def _targets(workdir: epath.Path, parts: int) -> list[epath.Path]:
+  return [
+    shards.path(workdir, "landscape", "places", part, "npy")
+    for part in range(parts)
+  ]
+
+
+def drop_parts(workdir: epath.Path) -> None:
+  """Removes the positions by part, once they are written with the cells."""
+  if mesh_lib.is_writer():
+    for path in shards.listed(workdir / "landscape", "places", "npy"):
+      files.remove(path)
+
+
+def _clusters(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  x: rows_lib.Rows,
+  ids: np.ndarray,
+  max_cells: int,
+) -> tuple[np.ndarray, dict[str, Any]]:
+  """k-means cells, and what they are; found in the order of the ids."""
+  own = workdir / "landscape" / tables.CENTERS
+  if all(shards.done([own])):
+    centers = files.read_array(own)
+  else:
+    count = config.landscape.clusters or max_cells
+    centers = _fit_centers(config, mesh, x, ids, count)
+    files.write_array(own, centers)
+    mesh_lib.barrier("centers written")
+  cell = []
+  with progress.counter(len(ids), desc="assign", unit="examples") as advance:
+    for part in _parts(len(ids)):
+      found = clusters.assign(mesh_lib.put_rows(x[part], mesh), centers)
+      cell.append(mesh_lib.fetch(found.cell)[: len(part)])
+      advance(len(part))
+  return np.concatenate(cell), {
+    "description": f"{len(centers)} k-means cells of the embeddings",
+    "num_cells": len(centers),
+    "grid": None,
+  }
+
+
+def _fit_centers(
+  config: config_lib.Config,
+  mesh: Mesh,
+  x: rows_lib.Rows,
+  ids: np.ndarray,
+  count: int,
+) -> np.ndarray:
+  rows = _drawn(config, ids, max(_CLUSTERED_EXAMPLES, count), "cluster")
+  progress.say(f"  k-means with {count:,} clusters of {len(rows):,} examples")
+  with progress.counter(None, desc="k-means", unit="iterations") as advance:
+    found = clusters.kmeans(
+      mesh_lib.put_rows(x[rows], mesh),
+      clusters=count,
+      key=jax.random.key(config.seed),
+      count=len(rows),
+      on_progress=_counts(advance),
+    )
+  return mesh_lib.fetch(found.centers)
+
+
+def _grid(
+  name: str,
+  xy: np.ndarray,
+  box: tuple[np.ndarray, np.ndarray],
+  grid: int | str,
+  max_cells: int,
+) -> tuple[np.ndarray, dict[str, Any]]:
+  """Cells of a uniform grid, and what they are."""
+  if grid == "auto":
+    grid = grid_lib.auto_grid(xy, max_cells=max_cells)
+  low, high = box
+  cell = grid_lib.grid_cells(xy, grid=grid, low=low, high=high, clip=True)
+  sides = " × ".join([str(grid)] * xy.shape[1])
+  return np.asarray(cell), {
+    "description": f"a {sides} grid over {name}",
+    "num_cells": grid ** xy.shape[1],
+    "grid": grid,
+  }

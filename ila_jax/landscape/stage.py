@@ -1,0 +1,227 @@
+"""Stage `landscape`: the map, its cells, depth and relative depth."""
+
+from typing import Any
+
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import config as config_lib
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.landscape import depth, grid, join, place, relative_depth
+from ila_jax.landscape.duplicates import write
+from ila_jax.landscape.maps import projections
+from ila_jax.landscape.trust import write as trust_write
+from ila_jax.pool import shards
+from ila_jax.run import progress, stage_record, tables
+from ila_jax.run.disk import files
+from ila_jax.score import split
+
+MAP = tables.MAP
+# Domains below this are merged into blocks of the map.
+_MIN_DOMAIN_EXAMPLES = 50
+# Examples that sketches of quantiles count at once.
+_PART_ROWS = 2**20
+
+
+def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+  """Writes `landscape/cells.parquet`, and `map.json`, which says what they are.
+
+  The domain of an example is its own, or else a coarse block of the map.
+
+  Raises:
+    errors.InputError: settings that the pool cannot bear.
+  """
+  stage = stage_record.Stage(workdir, "landscape", _inputs(config, workdir))
+  if not stage.open():
+    _make(config, workdir, mesh, stage.folder)
+    stage.finish()
+  _report_stability(config, workdir, mesh, stage.folder)
+
+
+def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
+  """What the stage is made from."""
+  settings = config.section("landscape")
+  if config.landscape.grid == "auto" or (
+    config.landscape.cells == "kmeans" and config.landscape.clusters is None
+  ):
+    settings["select"] = {
+      "budget": config.select.budget,
+      "unit": config.select.unit,
+    }
+  return {
+    "config": settings,
+    "embed": stage_record.output(workdir, "embed"),
+    "score": stage_record.output(workdir, "score"),
+    "exclude_reference": config.score.exclude_reference,
+    "seed": config.seed,
+    **join.inputs(config, workdir),
+  }
+
+
+def _make(
+  config: config_lib.Config, workdir: epath.Path, mesh: Mesh, folder: epath.Path
+) -> None:
+  """Map, cells and near-duplicates; what a killed run has written is kept."""
+  made = [
+    MAP,
+    tables.CELLS,
+    *(f"{tables.FITTED}/{n}" for n in projections.FILES),
+  ]
+  if config.landscape.cells == "kmeans":
+    made.append(tables.CENTERS)
+  if not all(shards.done([folder / name for name in made])):
+    scores = files.read_table(workdir / "score/scores.parquet")
+    mapped = place.run(
+      config,
+      workdir,
+      mesh,
+      row=scores["row"],
+      ids=scores["id"],
+      max_cells=_max_cells(config, workdir, scores),
+    )
+    _write_cells(config, workdir, mesh, scores, mapped)
+    mesh_lib.barrier("cells written")
+  wanted = config.landscape.duplicate_cosine is not None
+  if wanted and not write.are_there(folder):
+    write.run_into(config, workdir, mesh, folder)
+  place.drop_parts(workdir)
+
+
+def _write_cells(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  scores: dict[str, np.ndarray],
+  mapped: place.Mapped,
+) -> None:
+  """Depth and relative depth, beside where the examples lie."""
+  index = files.read_table(
+    workdir / "pool/index.parquet", ["domain", "n_labels"]
+  )
+  n_labels = index["n_labels"][scores["row"]]
+  domain = _domains(config, index["domain"][scores["row"]], mapped)
+  deep = _depths(config, scores, n_labels, domain)
+  relative, bound = _relative_depths(config, mesh, deep, domain)
+  positions = zip(grid.axes(mapped.xy.shape[1]), mapped.xy.T, strict=True)
+  folder = workdir / "landscape"
+  files.write_table(
+    folder / tables.CELLS,
+    {
+      "row": scores["row"],
+      "id": scores["id"],
+      **dict(positions),
+      "cell": mapped.cell,
+      "depth": deep,
+      "depth_std": _depth_std(config, scores, n_labels),
+      "relative_depth": relative,
+      "domain": domain,
+    },
+  )
+  files.write_json(folder / MAP, mapped.about | {"relative_depth_error": bound})
+  progress.say(
+    f"  {mapped.about['description']}: {mapped.about['occupied']:,} occupied; "
+    f"depth {np.median(deep):.3f} in the median, below 0 for "
+    f"{(deep < 0).mean():.1%}"
+  )
+
+
+def _relative_depths(
+  config: config_lib.Config, mesh: Mesh, deep: np.ndarray, domain: np.ndarray
+) -> tuple[np.ndarray, float]:
+  """Quantiles within the domains, and by how much they may be wrong."""
+  exact = config.landscape.exact_examples
+  relative, bound = relative_depth.relative_depth(
+    deep, domain, exact_rows=exact, part_rows=_PART_ROWS, mesh=mesh
+  )
+  if bound:
+    progress.say(
+      f"  relative depth of domains of more than {exact:,} examples by "
+      f"sketches (config.landscape.exact_examples): wrong by {bound:.2g} at "
+      "most"
+    )
+  return relative, bound
+
+
+def _report_stability(
+  config: config_lib.Config, workdir: epath.Path, mesh: Mesh, folder: epath.Path
+) -> None:
+  """Adds what config.landscape.stability asks for and is not there yet."""
+  if not config.landscape.stability:
+    return
+  scores = files.read_table(
+    workdir / "score/scores.parquet", ["row", "id", "n_tokens"]
+  )
+  fitted = scores["row"][place.fit_rows(config, scores["id"])]
+  trust_write.run_into(
+    join.as_joined(config, workdir),
+    workdir,
+    mesh,
+    folder,
+    rows=fitted,
+    budget=_max_cells(config, workdir, scores),
+  )
+
+
+def _max_cells(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  scores: dict[str, np.ndarray],
+) -> int:
+  """As many cells as the budget pays for candidates."""
+  free = split.candidates(config, workdir, scores["row"])
+  return _budget_examples(config, scores["n_tokens"][free])
+
+
+def _budget_examples(config: config_lib.Config, n_tokens: np.ndarray) -> int:
+  """About how many of the candidates the budget pays for."""
+  budget = config.select.budget
+  if config.select.unit == "fraction":
+    budget = budget * len(n_tokens)
+  elif config.select.unit == "tokens":
+    budget = budget / max(n_tokens.mean(), 1)
+  return int(np.clip(budget, 1, len(n_tokens)))
+
+
+def _depths(
+  config: config_lib.Config,
+  scores: dict[str, np.ndarray],
+  n_labels: np.ndarray,
+  domain: np.ndarray,
+) -> np.ndarray:
+  formula = depth.DEPTHS[config.landscape.depth]
+  losses = scores["nll_base"], scores["nll_sft"]
+  return formula(*losses, scores["n_tokens"], n_labels, domain)
+
+
+def _depth_std(
+  config: config_lib.Config,
+  scores: dict[str, np.ndarray],
+  n_labels: np.ndarray,
+) -> np.ndarray:
+  """Deviation of Equation 5 over the reference seeds; NaN of one seed."""
+  if config.landscape.depth != "ila":
+    return np.full(len(n_labels), np.nan, np.float32)
+  return depth.ila_std(scores["nll_sft_std"], scores["n_tokens"], n_labels)
+
+
+def _domains(
+  config: config_lib.Config, names: np.ndarray, mapped: place.Mapped
+) -> np.ndarray:
+  """Numbers of the pool's domains, and of map blocks for the rest.
+
+  A domain of few examples gives no quantile to speak of: its examples count to
+  their block of the map, like those that name no domain.
+  """
+  low, high = mapped.box
+  blocks = grid.grid_cells(
+    mapped.xy[:, :2],
+    grid=config.landscape.domain_blocks,
+    low=low[:2],
+    high=high[:2],
+    clip=True,
+  )
+  _, number, size = np.unique(names, return_inverse=True, return_counts=True)
+  own = (names != "") & (size[number] >= _MIN_DOMAIN_EXAMPLES)
+  labels = np.where(own, number, -1 - np.asarray(blocks))
+  return np.unique(labels, return_inverse=True)[1].astype(np.int32)

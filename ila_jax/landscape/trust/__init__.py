@@ -1,0 +1,1 @@
+"""How far a map and a selection can be trusted."""

@@ -1,0 +1,248 @@
+"""Part of stage `landscape`: what other maps would have chosen and measured.
+
+It is measured among the examples that the map was fitted on, at their share of
+the budget: a few fits more are the cost, however large the pool is.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import config as config_lib
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.landscape import clusters, ordering
+from ila_jax.landscape import grid as grid_lib
+from ila_jax.landscape.maps import projections
+from ila_jax.landscape.trust import agreement, variants
+from ila_jax.landscape.trust import fitted as fitted_lib
+from ila_jax.run import interrupts, progress, stage_record
+from ila_jax.run.disk import files
+
+STABILITY = "stability.json"
+# Examples whose neighbours are looked up on the map.
+_LOOKED_UP = 2000
+_NEIGHBOURS = 10
+
+
+def run_into(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  folder: epath.Path,
+  *,
+  rows: np.ndarray,
+  budget: int,
+) -> None:
+  """Writes `stability.json`: how far each variant agrees with the run.
+
+  What is there already, of the same map, is kept.
+
+  Args:
+    config: landscape.stability names what is varied.
+    workdir: of the run.
+    mesh: where examples are compared with subsets of them.
+    folder: of stage `landscape`; holds `cells.parquet`.
+    rows: of the pool, on which the map was fitted, in the order of their ids.
+    budget: candidates of the pool that are selected.
+  """
+  path = epath.Path(folder) / STABILITY
+  made_from = _made_from(config, workdir, len(rows), budget)
+  found = files.read_json(path) if path.exists() else {}
+  mesh_lib.barrier("stability read")
+  if found.get("made_from") != made_from:
+    found = {"made_from": made_from, "rows": []}
+  there = {(row["axis"], row["variant"]) for row in found["rows"]}
+  todo = [v for v in _variants(config) if (v.axis, v.name) not in there]
+  if not todo:
+    return
+  fits = sum(_fits_tsne(config, variant) for variant in todo)
+  progress.say(
+    f"  stability: {len(todo)} comparisons among {len(rows):,} examples; t-SNE "
+    f"is fitted {fits} times"
+  )
+  with progress.counter(
+    len(todo), desc="stability", unit="comparisons"
+  ) as advance:
+    fitted = fitted_lib.read(
+      config, workdir, mesh, folder, rows=rows, budget=budget
+    )
+    xy = _positions(config, fitted, _own(config))
+    own = _cells(config, fitted, _own(config), xy)
+    candidates = int(fitted.free.sum())
+    found |= {
+      "examples": len(rows),
+      "candidates": candidates,
+      "budget": fitted.budget,
+      "jaccard_by_chance": agreement.jaccard_by_chance(
+        fitted.budget, candidates
+      ),
+      "subsets": len(fitted.subsets),
+      "subset_examples": fitted.subsets.shape[1],
+    }
+    for variant in todo:
+      found["rows"].append(_compare(config, fitted, own, variant))
+      files.write_json(path, found)
+      advance(1)
+      interrupts.point()
+
+
+def _made_from(
+  config: config_lib.Config, workdir: epath.Path, examples: int, budget: int
+) -> str:
+  settings = config.section("landscape")["landscape"]
+  settings.pop("stability", None)
+  return stage_record.fingerprint(
+    {
+      "landscape": settings,
+      "embed": stage_record.output(workdir, "embed"),
+      "score": stage_record.output(workdir, "score"),
+      "exclude_reference": config.score.exclude_reference,
+      "seed": config.seed,
+      "examples": examples,
+      "budget": budget,
+    }
+  )
+
+
+def _own(config: config_lib.Config) -> variants.Making:
+  found = config.landscape
+  return variants.Making(
+    found.cells, found.projection, found.perplexity, config.seed
+  )
+
+
+def _variants(config: config_lib.Config) -> list[variants.Variant]:
+  return variants.variants(
+    config.landscape.stability,
+    own=_own(config),
+    reference_seeds=config.score.reference_seeds,
+  )
+
+
+def _fits_tsne(config: config_lib.Config, variant: variants.Variant) -> bool:
+  making = variant.making
+  return (
+    making is not None
+    and making.cells == "grid"
+    and projections.PROJECTIONS[making.projection].by_tsne
+    and not making.same_map(_own(config))
+  )
+
+
+def _compare(
+  config: config_lib.Config,
+  fitted: fitted_lib.Fitted,
+  own: np.ndarray,
+  variant: variants.Variant,
+) -> dict[str, Any]:
+  """How far a variant agrees with the run; None where it has no part."""
+  making, xy, cell = variant.making, None, own
+  if making:
+    xy = _positions(config, fitted, making)
+    cell = _cells(config, fitted, making, xy) if making != _own(config) else own
+  deep = fitted.depths[variant.reference]
+  theirs = fitted.depths[variant.against]
+  n = len(cell)
+  dealt = np.asarray(jax.random.permutation(jax.random.key(config.seed), n))
+  if variant.dealt == "cells":
+    cell = cell[dealt]
+  if variant.dealt == "depths":
+    deep = deep[dealt]
+  chosen, others = _choose(fitted, cell, deep), _choose(fitted, own, theirs)
+  reach = agreement.mean_distances(fitted.sharded, chosen[None], n=n)
+  found = {
+    "axis": variant.axis,
+    "variant": variant.name,
+    "cells": len(np.unique(cell)),
+    "jaccard": agreement.jaccard(chosen, others),
+    "kept": len(np.intersect1d(chosen, others)) / max(len(others), 1),
+    "covers": float(agreement.cell_coverage(own, chosen[None])[0]),
+    "mean_distance": float(reach[0]),
+    "depth": None,
+    "coverage": None,
+    "distance": None,
+    "neighbours_kept": None,
+    "trustworthiness": None,
+  }
+  if deep is not theirs:
+    found["depth"] = _rho(deep, theirs, resamples=0)[:1]
+  if making or variant.dealt == "cells":
+    here, there = (
+      agreement.cell_coverage(c, fitted.subsets) for c in (cell, own)
+    )
+    found["coverage"] = _rho(here, there)
+    found["distance"] = _rho(here, -fitted.distances)
+  if xy is not None:
+    rows = dealt[:_LOOKED_UP]
+    found |= agreement.map_quality(
+      fitted.x, xy, rows=rows, k=min(_NEIGHBOURS, n // 3)
+    )
+  return found
+
+
+def _positions(
+  config: config_lib.Config,
+  fitted: fitted_lib.Fitted,
+  making: variants.Making,
+) -> np.ndarray | None:
+  """The map below a grid; the run's own is not fitted again."""
+  if making.cells != "grid":
+    return None
+  if making.same_map(_own(config)):
+    return fitted.xy
+  kind = projections.PROJECTIONS[making.projection]
+  found = projections.fit(
+    fitted.x,
+    name=making.projection,
+    key=jax.random.key(making.seed),
+    options=projections.Options(
+      dimensions=2 if kind.plane_only else config.landscape.dimensions,
+      perplexity=making.perplexity,
+      iterations=config.landscape.iterations,
+      mesh=fitted.sharded.sharding.mesh,
+    ),
+  )
+  return np.asarray(found.place(fitted.x))
+
+
+def _cells(
+  config: config_lib.Config,
+  fitted: fitted_lib.Fitted,
+  making: variants.Making,
+  xy: np.ndarray | None,
+) -> np.ndarray:
+  """Cells as the run would make them of a pool of the fitted examples."""
+  settings, n = config.landscape, len(fitted.x)
+  if making.cells == "kmeans":
+    count = fitted.budget
+    if settings.clusters:
+      count = settings.clusters * fitted.share
+    count = int(np.clip(round(count * making.side**2), 1, n))
+    key = jax.random.key(making.seed)
+    return np.asarray(clusters.kmeans(fitted.x, clusters=count, key=key).cell)
+  if settings.grid == "auto":
+    grid = grid_lib.auto_grid(xy, max_cells=fitted.budget)
+  else:
+    grid = settings.grid * fitted.share ** (1 / xy.shape[1])
+  grid = max(round(grid * making.side), 1)
+  return np.asarray(grid_lib.grid_cells(xy, grid=grid))
+
+
+def _choose(
+  fitted: fitted_lib.Fitted, cell: np.ndarray, deep: np.ndarray
+) -> np.ndarray:
+  """What ILA selects: rows; the fitted examples stand in the order of ids."""
+  id_rank = np.arange(len(cell), dtype=np.int32)
+  order, _ = ordering.total_order(cell, deep, id_rank, fitted.free)
+  return order[: fitted.budget]
+
+
+def _rho(
+  here: np.ndarray, there: np.ndarray, resamples: int = 1000
+) -> list[float | None]:
+  """Rank correlation and its interval, as JSON has them: null for NaN."""
+  found = agreement.rank_correlation(here, there, resamples=resamples)
+  return [None if np.isnan(value) else value for value in found]

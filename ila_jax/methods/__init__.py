@@ -1,0 +1,1 @@
+"""Methods: each puts the candidates in an order."""

@@ -1,0 +1,109 @@
+"""Candidates: what a method may choose from, and the order it returns."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from ila_jax import errors
+from ila_jax.landscape import ordering
+from ila_jax.run import draws
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Candidates:
+  """The pool as selection sees it, one entry a row; made by `candidates`.
+
+  Depth, cells and ids are checked here, once, since a sort would place a NaN
+  or a repeated id somewhere without a word.
+  """
+
+  id_rank: Int[np.ndarray, " n"]  # place of the id among the sorted ids
+  cell: Int[np.ndarray, " n"]
+  depth: Float[np.ndarray, " n"]
+  relative_depth: Float[np.ndarray, " n"]
+  n_tokens: Int[np.ndarray, " n"]  # of the response
+  domain: Int[np.ndarray, " n"]
+  uniform: Float[np.ndarray, " n"]  # keyed draw: order inside a cell
+  uniform_across: Float[np.ndarray, " n"]  # keyed draw: order across cells
+  candidate: Bool[np.ndarray, " n"]  # False: reference or dev
+
+  def __post_init__(self) -> None:
+    ordering.require_finite(self.depth, self.candidate)
+    ordering.require_finite(self.relative_depth, self.candidate)
+    if (self.cell < 0).any():
+      raise ValueError("cells are numbered from 0; a row has a negative cell")
+    if len(np.unique(self.id_rank)) < len(self.id_rank):
+      raise ValueError("ids repeat; the order of the pool would be ambiguous")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+  """A total order of the m candidates."""
+
+  order: Int[np.ndarray, " m"]  # rows of the pool, best first
+  round: Int[np.ndarray, " m"]  # from 1; all 1 without rounds
+
+
+def candidates(
+  ids: Shaped[np.ndarray, " n"],
+  *,
+  cell: Int[np.ndarray, " n"],
+  depth: Float[np.ndarray, " n"],
+  relative_depth: Float[np.ndarray, " n"],
+  n_tokens: Int[np.ndarray, " n"],
+  domain: Int[np.ndarray, " n"],
+  candidate: Bool[np.ndarray, " n"],
+  seed: int,
+) -> Candidates:
+  """Makes `Candidates`; ties and random draws come from the ids.
+
+  Ids are distinct strings, `seed` is that of the random draws, and the other
+  arrays are those of the same name in `Candidates`.
+
+  Raises:
+    ValueError: depth that is not finite, a negative cell, a repeated id.
+  """
+  _, id_rank = np.unique(ids, return_inverse=True)
+  inside, across = (
+    draws.keyed_uniform(ids, seed=seed, purpose=purpose).astype(np.float32)
+    for purpose in ("select", "select-across-cells")
+  )
+  return Candidates(
+    id_rank=id_rank.astype(np.int32),
+    cell=cell.astype(np.int32),
+    depth=depth.astype(np.float32),
+    relative_depth=relative_depth.astype(np.float32),
+    n_tokens=n_tokens.astype(np.int32),
+    domain=domain.astype(np.int32),
+    uniform=inside,
+    uniform_across=across,
+    candidate=candidate,
+  )
+
+
+def ranking(
+  c: Candidates, keys: tuple, place: np.ndarray | None = None
+) -> Ranking:
+  """Sorts the candidates; without a place in the cell there is one round."""
+  rows = np.asarray(ordering.sort_rows(keys, c.id_rank, c.candidate))
+  order = rows[: c.candidate.sum()]
+  if place is None:
+    return Ranking(order, np.ones(len(order), np.int32))
+  return Ranking(order, place[order] + 1)
+
+
+def place(c: Candidates, *keys: np.ndarray) -> np.ndarray:
+  """Place of each row in its cell, from 0, by ascending keys."""
+  place = ordering.place_in_cell(c.cell, keys, c.id_rank, c.candidate)
+  return np.asarray(place)
+
+
+def depth(c: Candidates, rank_by: str) -> np.ndarray:
+  """The depths by which candidates are ranked: raw, or relative."""
+  depths = {"depth": c.depth, "relative_depth": c.relative_depth}
+  if rank_by not in depths:
+    raise errors.InputError(
+      f"rank_by is {rank_by!r}; allowed: {', '.join(depths)}."
+    )
+  return depths[rank_by]

@@ -1,0 +1,1 @@
+"""Forward passes over many examples: layouts, batches, losses."""

@@ -1,0 +1,1 @@
+"""Stage `pool`: records of any shape become tokenized examples."""

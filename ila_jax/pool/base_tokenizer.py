@@ -1,0 +1,64 @@
+"""The base's tokenizer; a scratch one is trained on the pool."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from etils import epath
+
+from ila_jax import config as config_lib
+from ila_jax.models.folders import hub
+from ila_jax.pool import reading, records, revisions
+from ila_jax.pool.tokens import tokenizer as tokenizer_lib
+from ila_jax.run import progress
+from ila_jax.run.disk import checksums, files
+
+# Records of the pool that the scratch tokenizer is trained on, at most.
+TOKENIZER_EXAMPLES = 20_000
+
+
+def tokenizer(config: config_lib.Config, workdir: epath.Path) -> Any:
+  """The base's tokenizer; the scratch one is trained on the pool, once.
+
+  Raises:
+    errors.InputError: the folder has no tokenizer.
+  """
+  if config.model.path != config_lib.SCRATCH:
+    with files.local(config.model.path) as here:
+      return tokenizer_lib.load_tokenizer(here)
+  folder = epath.Path(workdir) / "pool" / "tokenizer"
+  if not (folder / "tokenizer.json").exists():
+    vocab = config.model.scratch.vocab
+    progress.say(
+      f"  training a tokenizer on the pool, of up to {vocab:,} entries"
+    )
+    tokenizer_lib.train_bpe(
+      _pool_texts(config), vocab_size=vocab, folder=folder
+    )
+  checksums.check_folder(folder)
+  with files.local(folder) as here:
+    return tokenizer_lib.load_tokenizer(here)
+
+
+def _pool_texts(config: config_lib.Config) -> Iterator[str]:
+  examples = reading.examples(config)
+  for _, example in zip(range(TOKENIZER_EXAMPLES), examples, strict=False):
+    yield from texts_of(example.turns)
+
+
+def texts_of(turns: Iterable[records.Turn]) -> Iterator[str]:
+  """What a tokenizer is trained on, of one conversation.
+
+  >>> list(texts_of([records.Turn("assistant", "4", thought="2 + 2")]))
+  ['2 + 2', '4']
+  """
+  for turn in turns:
+    yield from filter(None, (turn.thought, turn.calls, turn.text))
+
+
+def tokenizer_signature(
+  config: config_lib.Config, workdir: epath.Path
+) -> dict[str, Any] | str | None:
+  """Tells whether the tokenizer of a base that is not 'scratch' is the same."""
+  return revisions.of_model(
+    config.model.path, patterns=hub.TOKENIZER, workdir=workdir
+  )

@@ -1,0 +1,209 @@
+"""Contents: what one message holds, a text or parts of several kinds."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ila_jax.pool import records, unread
+from ila_jax.pool.conversations import tool_calls
+
+_TEXTS = ("text", "input_text", "output_text")
+_TEXT_KEYS = ("text", "value", "content")
+_THOUGHTS = ("thinking", "reasoning")
+# One word under such a name (`off`, `high`) says how to think.
+_FLAG = re.compile(r"\s*[\w./-]+\s*", re.ASCII)
+_OPENED, _CLOSED = "<think>", "</think>"
+# Parts that are no text, and where they keep what they hold.
+_MEDIA = re.compile(r"image|audio|video|file|document|media")
+_MEDIA_KEYS = (
+  *("source", "data", "url", "path", "bytes", "file_id", "file_data"),
+  *("image", "image_url", "audio", "input_audio", "video", "video_url", "file"),
+)
+
+
+class Part(NamedTuple):
+  """One part of a message.
+
+  Attributes:
+    kind: `text`, `thought`, `call` (to a tool) or `result` (of one).
+    text: what it says; of a call its JSON.
+    call_id: of a result, the id of the call; "" where the record has none.
+    name: of a result, the name of the tool; "" where the record has none.
+  """
+
+  kind: str
+  text: str
+  call_id: str = ""
+  name: str = ""
+
+
+def text_of(value: Any, what: str) -> str:
+  """A text, or the text of a number or of true and false; "" for none.
+
+  Raises:
+    records.Reject: for anything else; `what` names it.
+
+  >>> text_of(12, "response"), text_of(True, "response"), text_of(None, "x")
+  ('12', 'true', '')
+  """
+  if isinstance(value, str):
+    return value
+  if value is None or value is records.MISSING:
+    return ""
+  if isinstance(value, bool | int):
+    return json.dumps(value)
+  if isinstance(value, float):
+    if math.isfinite(value):
+      return json.dumps(value)
+    raise records.Reject(f"{what} is not text", "a number out of range")
+  raise records.Reject(f"{what} is not text", type(value).__name__)
+
+
+def _part(part: Mapping[str, Any], what: str) -> Part:
+  """What an object in a list of parts is."""
+  call, result = tool_calls.of_part(part), tool_calls.result_of_part(part)
+  if (call or result) and part.get("text"):
+    raise records.Reject(
+      f"{what} is not text", "a text beside a call or result"
+    )
+  if call:
+    return Part("call", json.dumps(call, ensure_ascii=False))
+  if result:
+    return Part("result", data(result.value), result.call_id, result.name)
+  kind = part.get("type")
+  if kind in _THOUGHTS:
+    keys, into = ("thinking", "reasoning", "text", "content"), "thought"
+  elif kind in (None, *_TEXTS):
+    keys, into = _TEXT_KEYS, "text"
+  else:
+    raise records.Reject(f"{what} is not text", f"part of type {kind!r}"[:80])
+  found = next((part[k] for k in keys if part.get(k) is not None), None)
+  if found is None:
+    fields = ", ".join(part) or "nothing"
+    raise records.Reject(f"{what} is not text", f"a part with {fields}"[:200])
+  return Part(into, text_of(found, what))
+
+
+def parts(value: Any, what: str = "content") -> list[Part]:
+  r"""The parts of what a message holds, in order; texts in a row are one.
+
+  A list of plain texts is one text, with blank lines between. Other parts are
+  objects that hold a text as `text`, `value` or `content`, thoughts, calls to
+  tools (`tool_use`) and their results (`tool_result`); texts among those are
+  put together as they are, as chat templates do it.
+
+  Raises:
+    records.Reject: for parts of another kind, such as images.
+
+  >>> parts(["Be kind.", "Be brief."])
+  [Part(kind='text', text='Be kind.\n\nBe brief.', call_id='', name='')]
+  >>> [part.text for part in parts([{"type": "text", "value": "4"}, "2"])]
+  ['42']
+  """
+  if isinstance(value, Mapping) and "parts" in value:
+    value = value["parts"]
+  if isinstance(value, Mapping):
+    value = [value]
+  if not isinstance(value, list):
+    return [Part("text", text_of(value, what))]
+  if not any(isinstance(part, Mapping) for part in value):
+    texts = [text_of(part, what) for part in value]
+    return [Part("text", "\n\n".join(text for text in texts if text.strip()))]
+  found: list[Part] = []
+  for item in value:
+    is_object = isinstance(item, Mapping)
+    part = _part(item, what) if is_object else Part("text", text_of(item, what))
+    if (
+      found and part.kind in ("text", "thought") and part.kind == found[-1].kind
+    ):
+      part = part._replace(text=found.pop().text + part.text)
+    found.append(part)
+  return found
+
+
+def plain(value: Any, what: str) -> str:
+  """The text of what may hold nothing else, such as a system text.
+
+  Raises:
+    records.Reject: it holds something else.
+
+  >>> plain([{"text": "Be "}, {"text": "kind."}], "system")
+  'Be kind.'
+  """
+  found = parts(value, what)
+  other = next((part.kind for part in found if part.kind != "text"), "")
+  if other:
+    raise records.Reject(f"{what} is not text", f"a {other} in it")
+  return "".join(part.text for part in found)
+
+
+def is_flag(name: str, value: Any) -> bool:
+  """Whether a field of reasoning says how to think, and is no thought.
+
+  >>> is_flag("reasoning", "off"), is_flag("reasoning", "1 + 1 makes 2.")
+  (True, False)
+  """
+  if unread.plain_name(name) not in _THOUGHTS:
+    return False
+  return isinstance(value, str) and bool(_FLAG.fullmatch(value))
+
+
+def beside_thought(text: str, thought: str) -> str:
+  r"""An answer's text without the thought that stands beside it as well.
+
+  Raises:
+    records.Reject: the text begins with another thought.
+
+  >>> beside_thought("<think>\nEasy.\n</think>\n\n4", "Easy.")
+  '4'
+  >>> beside_thought("4", "Easy.")
+  '4'
+  """
+  bare, core = text.strip(), thought.strip()
+  inner = bare.removeprefix(_OPENED).lstrip()
+  if not core or _CLOSED not in bare:
+    return text
+  after = inner.removeprefix(core).lstrip()
+  if inner.startswith(core) and after.startswith(_CLOSED):
+    return after.removeprefix(_CLOSED).lstrip()
+  if bare.startswith(_OPENED):
+    raise records.Reject(
+      "an answer has two thoughts", inner.partition(_CLOSED)[0].strip()[:80]
+    )
+  return text
+
+
+def data(value: Any) -> str:
+  """What a tool answers, as text: a text, parts of text, or JSON.
+
+  Nulls in objects are left out, as columnar files fill up objects with them.
+
+  Raises:
+    records.Reject: images, files and the like are among it.
+
+  >>> data({"rain": True, "wind": None}), data([{"type": "text", "text": "4"}])
+  ('{"rain": true}', '4')
+  """
+  items = value if isinstance(value, list) else [value]
+  objects = [item for item in items if isinstance(item, Mapping)]
+  if all(map(_is_text, objects)) or any(map(_is_media, objects)):
+    return plain(value, "content")
+  if len(objects) == 1 and isinstance(objects[0].get("parts"), list):
+    return plain(value, "content")
+  return json.dumps(tool_calls.unpadded(value), ensure_ascii=False)
+
+
+def _is_text(part: Mapping[str, Any]) -> bool:
+  held = {name for name in part if part[name] is not None}
+  return part.get("type") in _TEXTS or held == {"text"}
+
+
+def _is_media(part: Mapping[str, Any]) -> bool:
+  kind = part.get("type")
+  return (
+    isinstance(kind, str)
+    and bool(_MEDIA.search(kind))
+    and any(part.get(key) is not None for key in _MEDIA_KEYS)
+  )

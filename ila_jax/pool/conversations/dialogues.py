@@ -1,0 +1,272 @@
+"""Dialogues: their turns, whatever the items look like.
+
+Known are objects with a role (OpenAI, ShareGPT, Gemini, Anthropic), calls and
+what tools answer between them, pairs of question and answer, pairs of role and
+text, and texts in turn.
+"""
+
+import functools
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from ila_jax.pool import records, unread
+from ila_jax.pool.conversations import contents, messages, tool_calls
+
+# Sides of a pair, where an item is an object without a role.
+_PAIR_KEYS = (
+  ("user", "assistant"),
+  ("human", "assistant"),
+  ("user", "bot"),
+  ("human", "bot"),
+  ("human", "gpt"),
+  ("input", "output"),
+  ("prompt", "response"),
+  ("prompt", "completion"),
+  ("instruction", "output"),
+  ("question", "answer"),
+  ("query", "response"),
+  ("request", "response"),
+  ("user_message", "assistant_message"),
+  ("human", "ai"),
+  ("user", "ai"),
+  ("user", "model"),
+  ("user", "agent"),
+  ("customer", "agent"),
+)
+# Lists of weights beside a conversation: one a message.
+_WEIGHTS = (
+  *("weights", "weight", "loss_weights", "loss_weight", "loss_mask"),
+  *("loss_masks", "train", "trainable", "should_train", "train_on_turn"),
+)
+_SYSTEMS = ("system", "system_prompt")
+# Names under which an object may hold the list of messages.
+_LISTS = ("messages", "conversations", "conversation", "turns")
+# A text that begins with its role.
+_ROLE = re.compile(r"\s*([A-Za-z][A-Za-z _-]{0,30}):\s")
+
+
+@functools.lru_cache(maxsize=1024)
+def _sides(keys: tuple[str, ...]) -> tuple[str, str] | None:
+  """The two names of a pair; None where the keys are not those of one."""
+  plain = {unread.plain_name(key): key for key in keys}
+  for question, answer in _PAIR_KEYS:
+    if question in plain and answer in plain:
+      return plain[question], plain[answer]
+  return None
+
+
+def is_pair(item: Mapping[str, Any]) -> bool:
+  """Whether an object without a role holds a question and its answer.
+
+  >>> is_pair({"Human": "Hi", "Assistant": "Hello"}), is_pair({"output": "Hi"})
+  (True, False)
+  """
+  return _sides(tuple(item)) is not None
+
+
+def _pair(item: Mapping[str, Any], notes: unread.Notes) -> list[records.Turn]:
+  """An object with a question and its answer, and perhaps a system text."""
+  sides = _sides(tuple(item))
+  if sides is None and isinstance(item.get("type"), str):
+    raise records.Reject("item of a type that is not read", item["type"][:80])
+  if sides is None:
+    raise records.Reject(
+      "message has no role", f"fields: {', '.join(item)}"[:200]
+    )
+  question, answer = sides
+  turns = []
+  system = next((name for name in _SYSTEMS if item.get(name)), "")
+  if system:
+    text = contents.plain(item[system], "system")
+    turns.append(records.Turn("system", text))
+  turns.append(records.Turn("user", contents.plain(item[question], "content")))
+  if item[answer] is not None:
+    text = contents.plain(item[answer], "content")
+    learnt = messages.is_learnt(item, notes)
+    turns.append(records.Turn("assistant", text, learnt))
+  read = (question, answer, system, *messages.WEIGHTS, *messages.MASKS)
+  names = [n for n in item if n not in read and not unread.is_ignored(n)]
+  notes.leave(item, names, "messages.")
+  return turns
+
+
+def _of_object(
+  item: Mapping[str, Any], notes: unread.Notes, ids: Collection[str]
+) -> list[records.Turn]:
+  """A message, a pair, or a call or its result that stands by itself."""
+  if not any(key in item for key in messages.ROLE_KEYS):
+    item = {unread.plain_name(key): held for key, held in item.items()}
+  if _is_call(item):
+    [made] = contents.parts([item])
+    return [records.Turn("assistant", "", calls=f"[{made.text}]")]
+  if _is_typed(item) and tool_calls.result_of_part(item):
+    [found] = contents.parts([item])
+    return [
+      records.Turn("tool", found.text, call_id=found.call_id, name=found.name)
+    ]
+  if any(key in item for key in messages.ROLE_KEYS):
+    return messages.read(item, notes, ids=ids)
+  return _pair(item, notes)
+
+
+def _has_role(item: Mapping[str, Any]) -> bool:
+  return messages.first(item, messages.ROLE_KEYS) is not None
+
+
+def _is_typed(item: Any) -> bool:
+  """Whether an item says what it is, as OpenAI's Responses have it."""
+  is_object = isinstance(item, Mapping) and not _has_role(item)
+  return is_object and isinstance(item.get("type"), str)
+
+
+def _is_call(item: Any) -> bool:
+  return _is_typed(item) and bool(tool_calls.of_part(item))
+
+
+def _is_role(value: Any) -> bool:
+  return isinstance(value, str) and unread.plain_name(value) in messages.ROLES
+
+
+def _of_pair(pair: list[Any], *, by_role: bool) -> list[records.Turn]:
+  """A list of two: a role and its text, or a question and its answer."""
+  first, second = pair
+  if by_role:
+    turn = messages.turn_of(first, contents.plain(second, "content"))
+    return [turn]
+  return [
+    records.Turn("user", contents.text_of(first, "content")),
+    records.Turn("assistant", contents.text_of(second, "content")),
+  ]
+
+
+def _of_texts(texts: Sequence[str]) -> list[records.Turn]:
+  """Texts in turn; or by role, where each begins with one and a colon."""
+  found = [_ROLE.match(text) for text in texts]
+  names = [unread.plain_name(match[1]) for match in found if match]
+  roles = {messages.ROLES.get(name) for name in names}
+  if len(names) == len(texts) and roles >= {"user", "assistant"}:
+    unknown = next((n for n in names if n not in messages.ROLES), None)
+    if unknown is not None:
+      where = f"turn {names.index(unknown) + 1} of {len(texts)}"
+      raise records.Reject("unknown role", f"{where}: {unknown!r}")
+    return [
+      messages.turn_of(name, text[match.end() :].strip())
+      for name, match, text in zip(names, found, texts, strict=True)
+    ]
+  return [
+    records.Turn("assistant" if place % 2 else "user", text)
+    for place, text in enumerate(texts)
+  ]
+
+
+def _is_list(value: Any) -> bool:
+  """Whether a value is a list of objects."""
+  is_list = isinstance(value, list) and bool(value)
+  return is_list and all(isinstance(item, Mapping) for item in value)
+
+
+def _items(value: Any) -> list[Any]:
+  """The items of a conversation, whatever it is kept in."""
+  if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+    value = records.literal(value)
+    if value is None:
+      raise records.Reject("conversation is not a list", "no JSON")
+  if isinstance(value, Mapping) and len(value) == 1 and set(value) & {*_LISTS}:
+    [value] = value.values()
+  if isinstance(value, list) and len(value) == 1 and _is_list(value[0]):
+    [value] = value
+  if isinstance(value, Mapping):
+    columns = [column for column in value.values() if column is not None]
+    if columns and all(isinstance(column, list) for column in columns):
+      if len(set(map(len, columns))) > 1:
+        raise records.Reject(
+          "columns of a conversation differ in length",
+          ", ".join(str(len(column)) for column in columns)[:80],
+        )
+      names = [name for name in value if value[name] is not None]
+      rows = zip(*columns, strict=True)
+      value = [dict(zip(names, row, strict=True)) for row in rows]
+    elif _has_role(value) or is_pair(value):
+      value = [value]
+  if not isinstance(value, list):
+    raise records.Reject("conversation is not a list", type(value).__name__)
+  if len({isinstance(item, str) for item in value}) > 1:
+    raise records.Reject("conversation mixes texts and messages")
+  return value
+
+
+def weighted(value: Any, record: Mapping[str, Any], notes: unread.Notes) -> Any:
+  """A conversation with the weights that its record lists, one a message.
+
+  Raises:
+    records.Reject: there are more or fewer weights than messages.
+
+  >>> weighted([{"role": "assistant", "content": "a"}], {"weights": [0]},
+  ...          unread.Notes())
+  [{'role': 'assistant', 'content': 'a', 'weight': 0}]
+  """
+  for name, weights in record.items():
+    plain = unread.plain_name(name)
+    if plain not in _WEIGHTS or not isinstance(weights, list) or not weights:
+      continue
+    items = _items(value)
+    are_objects = all(isinstance(item, Mapping) for item in items)
+    if not are_objects or any(isinstance(w, list | dict) for w in weights):
+      continue
+    if len(weights) != len(items):
+      raise records.Reject(
+        "weights and messages differ in number",
+        f"{name}: {len(weights)} and {len(items)}",
+      )
+    notes.unread -= {name, f"`{name}` of the whole record"}
+    key = plain if plain in messages.WEIGHTS else "weight"
+    value = [
+      {**item, next(k for k in (key, *messages.WEIGHTS) if k not in item): held}
+      for item, held in zip(items, weights, strict=True)
+    ]
+  return value
+
+
+def read(value: Any, notes: unread.Notes) -> list[records.Turn]:
+  """The turns of a conversation, in order and none left out.
+
+  A list of messages; a JSON list in a string; the struct of lists that
+  columnar files make of a list of structs; or one message alone. Calls that
+  stand by themselves and follow each other are one turn.
+
+  Raises:
+    records.Reject: it is none of these, or an item of it cannot be read.
+
+  >>> turns = read([["human", "1 + 1?"], ["gpt", "2"]], unread.Notes())
+  >>> [(turn.role, turn.text) for turn in turns]
+  [('user', '1 + 1?'), ('assistant', '2')]
+  """
+  items = _items(value)
+  if items and isinstance(items[0], str):
+    return _of_texts(items)
+  pairs = [item for item in items if isinstance(item, list) and len(item) == 2]
+  by_role = any(_is_role(first) for first, _ in pairs)
+  turns: list[records.Turn] = []
+  ids: set[str] = set()
+  for place, item in enumerate(items):
+    try:
+      if isinstance(item, Mapping):
+        more = _of_object(item, notes, ids)
+      elif isinstance(item, list) and len(item) == 2:
+        more = _of_pair(item, by_role=by_role)
+      else:
+        raise records.Reject(
+          "message is neither text nor an object", type(item).__name__
+        )
+    except records.Reject as reject:
+      where = f"turn {place + 1} of {len(items)}"
+      detail = f"{where}: {reject.detail}" if reject.detail else where
+      raise records.Reject(reject.reason, detail) from reject
+    if place and _is_call(item) and _is_call(items[place - 1]):
+      before = turns.pop()
+      calls = tool_calls.joined([before.calls, more[0].calls])
+      more = [before._replace(calls=calls)]
+    turns += more
+    ids.update(i for turn in more for i in tool_calls.ids(turn.calls))
+  return turns

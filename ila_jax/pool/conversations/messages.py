@@ -1,0 +1,305 @@
+"""Messages: one that says who speaks, as a turn of a conversation or several.
+
+Its content may be a text, or parts: texts, thoughts, calls to tools and what
+tools answer.
+"""
+
+import functools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from ila_jax.pool import records, unread
+from ila_jax.pool.conversations import contents, tool_calls
+
+# Roles whose text is a call.
+_CALLERS = ("function_call", "tool_call", "tool_calls")
+ROLES = {
+  **dict.fromkeys(("system", "developer"), "system"),
+  **dict.fromkeys(("user", "human", "prompter", "customer"), "user"),
+  **dict.fromkeys(
+    (
+      *("tool", "function", "observation", "ipython", "environment"),
+      *("tool_response", "tool_result", "tool_output"),
+      *("function_response", "function_result", "function_output"),
+    ),
+    "tool",
+  ),
+  **dict.fromkeys(
+    (
+      *("assistant", "gpt", "chatgpt", "chat_gpt", "model", "bot", "chatbot"),
+      *("chat_bot", "ai", "agent", "bing", "bard", *_CALLERS),
+    ),
+    "assistant",
+  ),
+}
+ROLE_KEYS = ("role", "from", "speaker", "author", "sender")
+_CONTENT_KEYS = ("content", "value", "text", "parts", "message", "utterance")
+_THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
+# An answer is learnt unless one of the first is 0, or one of the second is 1.
+WEIGHTS = (
+  *("weight", "loss_weight", "loss", "loss_mask", "compute_loss"),
+  *("train", "training", "trainable", "learn", "is_learnt"),
+  *("should_train", "train_on_turn", "output_with_loss"),
+)
+MASKS = ("mask", "masked", "ignore", "ignore_loss")
+# Weights of parts of an answer: nothing here can follow them.
+_PART_WEIGHTS = ("train_detail", "training_detail", "token_weights")
+_READ = {
+  *(*ROLE_KEYS, *_CONTENT_KEYS, *_THOUGHT_KEYS, *tool_calls.KEYS),
+  *(*WEIGHTS, *MASKS, *_PART_WEIGHTS),
+}
+# What is read of a tool's turn beside.
+_READ_OF_TOOLS = {
+  *(*tool_calls.ID_KEYS, *tool_calls.NAME_KEYS, *tool_calls.ANSWER_KEYS),
+}
+# Texts that switch something on or off.
+SWITCHES = {
+  **dict.fromkeys(("true", "yes", "on", "1"), True),
+  **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+
+
+def _flag(name: str, value: Any) -> float:
+  """A weight as a number of at least 0."""
+  if isinstance(value, str):
+    value = SWITCHES.get(value.strip().lower(), value)
+  try:
+    if isinstance(value, str | bool | int | float) and float(value) >= 0:
+      return float(value)
+  except (ValueError, OverflowError):
+    pass
+  raise records.Reject(
+    "weight is no number of at least 0", f"{name}: {value!r}"[:80]
+  )
+
+
+def is_learnt(holder: Mapping[str, Any], notes: unread.Notes) -> bool:
+  """Whether what stands in a message is to be learnt.
+
+  Raises:
+    records.Reject: a weight that is none, or weights of parts of an answer.
+
+  >>> is_learnt({"content": "Four.", "weight": 0}, unread.Notes())
+  False
+  """
+  learnt = True
+  named = {unread.plain_name(key): value for key, value in holder.items()}
+  for name in (*WEIGHTS, *MASKS):
+    value = named.get(name)
+    if value is None:
+      continue
+    number = _flag(name, value)
+    notes.weights.add(name)
+    if name in MASKS:
+      number = 1.0 - min(number, 1.0)
+    if number not in (0.0, 1.0):
+      notes.unread.add(f"{name} other than 0 and 1")
+    learnt &= number > 0
+  label = named.get("label")
+  if isinstance(label, str):
+    label = {"true": True, "false": False}.get(label.strip().lower())
+  if label is False:  # As preference data mark a bad answer.
+    notes.weights.add("label")
+    learnt = False
+  return learnt
+
+
+@functools.lru_cache(maxsize=1024)
+def _unknown_keys(keys: tuple[str, ...], role: str) -> tuple[str, ...]:
+  read = _READ | _READ_OF_TOOLS if role == "tool" else _READ
+  return tuple(
+    k
+    for k in keys
+    if unread.plain_name(k) not in read and not unread.is_ignored(k)
+  )
+
+
+def first(item: Mapping[str, Any], keys: Sequence[str]) -> Any:
+  """What the first of some fields that is not null holds; None without any.
+
+  >>> first({"from": None, "role": "user"}, ("from", "role"))
+  'user'
+  """
+  return next((item[k] for k in keys if item.get(k) is not None), None)
+
+
+def role_of(name: Any) -> str:
+  """The role that a record means by a name, of `records.Turn`.
+
+  Raises:
+    records.Reject: nobody knows the name.
+
+  >>> role_of("GPT"), role_of("Function Response")
+  ('assistant', 'tool')
+  """
+  plain = unread.plain_name(name) if isinstance(name, str) else ""
+  if plain not in ROLES:
+    raise records.Reject("unknown role", repr(name)[:80])
+  return ROLES[plain]
+
+
+def turn_of(name: str, text: str) -> records.Turn:
+  """What somebody says in plain text; the text of a caller is a call.
+
+  Raises:
+    records.Reject: nobody knows the name.
+
+  >>> turn_of("function_call", '{"name": "add"}').calls
+  '[{"name": "add"}]'
+  """
+  role = role_of(name)
+  calls = ""
+  if unread.plain_name(name) in _CALLERS:
+    calls = tool_calls.json_list(text) or ""
+  return records.Turn(role, "" if calls else text, calls=calls)
+
+
+def _role(named: Mapping[str, Any]) -> tuple[str, str]:
+  """The role of a message, and its name."""
+  name = first(named, ROLE_KEYS)
+  role = role_of(name)
+  others = [named.get(key) for key in ROLE_KEYS[:2]]
+  others = [ROLES.get(unread.plain_name(n), role) for n in others if n]
+  if set(others) - {role}:
+    raise records.Reject("message has two roles", ", ".join(others))
+  return role, unread.plain_name(name)
+
+
+def _content(named: Mapping[str, Any], role: str, notes: unread.Notes) -> Any:
+  """What a message holds: the first of its fields that holds something."""
+  keys = _CONTENT_KEYS + (tool_calls.ANSWER_KEYS if role == "tool" else ())
+  keys = [key for key in dict.fromkeys(keys) if key in named]
+  if not keys and not any(named.get(key) for key in tool_calls.KEYS):
+    raise records.Reject(
+      "message has no content", f"fields: {', '.join(named)}"[:200]
+    )
+  filled = [key for key in keys if named[key] not in (None, "", [])]
+  if not filled:
+    return ""
+  content = named[filled[0]]
+  notes.leave(named, [k for k in filled if named[k] != content], "messages.")
+  return content
+
+
+def read(
+  item: Mapping[str, Any], notes: unread.Notes, *, ids: Collection[str] = ()
+) -> list[records.Turn]:
+  """The turns of a message: one, but where it holds what tools answered.
+
+  Args:
+    item: an object with a role.
+    notes: gets what nobody reads.
+    ids: of the calls before it; an `id` of what a tool answers is one of them,
+      or the message's own.
+
+  Raises:
+    records.Reject: no role, no content, or a content that is not text.
+
+  >>> [turn] = read({"role": "User", "content": "1 + 1?"}, unread.Notes())
+  >>> turn.role, turn.text
+  ('user', '1 + 1?')
+  """
+  filled = {k: held for k, held in item.items() if held is not None}
+  named: dict[str, Any] = dict.fromkeys(map(unread.plain_name, item))
+  named |= {unread.plain_name(key): held for key, held in filled.items()}
+  others = [k for k in filled if named[unread.plain_name(k)] != filled[k]]
+  notes.leave(item, others, "messages.")
+  role, name = _role(named)
+  unknown = _unknown_keys(tuple(item), role)
+  unknown = [key for key in unknown if item[key] != "message"]  # Its `type`.
+  notes.leave(item, unknown, "messages.")
+  content = _content(named, role, notes)
+  if role == "assistant":
+    return [_answer(named, name, content, notes)]
+  others = [k for k in (*tool_calls.KEYS, *_THOUGHT_KEYS) if k in named]
+  notes.leave(named, others, "messages.")
+  if role == "system":
+    return [records.Turn(role, contents.plain(content, "content"))]
+  if role == "user":
+    return _spoken(contents.parts(content), role) or [records.Turn(role, "")]
+  return _result(named, content, ids)
+
+
+def _spoken(parts: Sequence[contents.Part], role: str) -> list[records.Turn]:
+  """Texts of a side, and what tools answered, in order."""
+  turns = []
+  for part in parts:
+    if part.kind not in ("text", "result"):
+      raise records.Reject("content is not text", f"a {part.kind} of {role}")
+    speaker = role if part.kind == "text" else "tool"
+    if part.kind == "result" or part.text.strip() or len(parts) == 1:
+      turns.append(
+        records.Turn(speaker, part.text, call_id=part.call_id, name=part.name)
+      )
+  return turns
+
+
+def _result(
+  named: Mapping[str, Any], content: Any, ids: Collection[str]
+) -> list[records.Turn]:
+  """What a tool answers; a list may hold the answers of several."""
+  held = content if isinstance(content, list) else [content]
+  objects = [item for item in held if isinstance(item, Mapping)]
+  if any(map(tool_calls.result_of_part, objects)):
+    return _spoken(contents.parts(content), "tool")
+  call_id = first(named, tool_calls.ID_KEYS)
+  if call_id is None and str(named.get("id")) in ids:
+    call_id = named["id"]  # Else it is the message's own.
+  name = first(named, tool_calls.NAME_KEYS)
+  return [
+    records.Turn(
+      "tool",
+      contents.data(content),
+      call_id="" if call_id is None else str(call_id),
+      name=name if isinstance(name, str) else "",
+    )
+  ]
+
+
+def _thought(
+  named: Mapping[str, Any], text: str, thought: str, notes: unread.Notes
+) -> tuple[str, str]:
+  """Text and thought of an answer, with the thought that stands beside."""
+  beside = [k for k in _THOUGHT_KEYS if named.get(k) not in (None, "", [])]
+  thoughts = [
+    k
+    for k in beside
+    if isinstance(named[k], str | list) and not contents.is_flag(k, named[k])
+  ]
+  if thoughts:
+    held = named[thoughts[0]]
+    own = "".join(part.text for part in contents.parts(held, "thought"))
+    if thought.strip() not in ("", own.strip()):
+      raise records.Reject("an answer has two thoughts", thought[:80])
+    thought = own
+    beside = [k for k in beside if named[k] != held]
+  notes.leave(named, beside, "messages.")
+  return contents.beside_thought(text, thought), thought
+
+
+def _answer(
+  named: Mapping[str, Any], name: str, content: Any, notes: unread.Notes
+) -> records.Turn:
+  """An assistant's message: its text, its thought and its calls."""
+  said: dict[str, list[str]] = {"text": [], "thought": [], "call": []}
+  for part in contents.parts(content):
+    if part.kind not in said:
+      raise records.Reject("content is not text", f"a {part.kind} of assistant")
+    if part.kind != "call" and said["call"] and part.text.strip():
+      raise records.Reject("text after a tool call", part.text[:80])
+    said[part.kind].append(part.text)
+  text, thought = "".join(said["text"]), "".join(said["thought"])
+  text, thought = _thought(named, text, thought, notes)
+  for key in _PART_WEIGHTS:
+    if named.get(key):
+      raise records.Reject("parts of an answer have weights", key)
+  lists = [
+    *(f"[{call}]" for call in said["call"]),
+    tool_calls.of_message(named),
+  ]
+  calls = tool_calls.joined([calls for calls in lists if calls])
+  if name in _CALLERS and not calls:
+    text, calls = turn_of(name, text).text, turn_of(name, text).calls
+  return records.Turn(
+    "assistant", text, is_learnt(named, notes), thought, calls
+  )

@@ -1,0 +1,1 @@
+"""Shapes of records: which fields hold prompt, response and labels."""

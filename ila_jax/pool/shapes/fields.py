@@ -1,0 +1,309 @@
+"""Fields: where a record keeps prompt, response and the rest.
+
+They are detected from the names of the fields that hold something, record by
+record, and can be overridden by a mapping of dotted paths.
+"""
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ila_jax import errors
+from ila_jax.pool import records, unread
+from ila_jax.pool.conversations import contents, transcripts
+from ila_jax.pool.shapes import field_names, structures
+
+
+class Fields(NamedTuple):
+  """Where a record keeps things: dotted paths such as `instances.0.output`.
+
+  Either `conversation`, which `response` goes on where it ends without an
+  answer; or `prompt` and `response` (with `history`, a list of pairs, before
+  them). An empty string: no such field. Those of `SEVERAL` may name more than
+  one, with commas between.
+  """
+
+  prompt: str = ""
+  input: str = ""
+  context: str = ""
+  choices: str = ""
+  response: str = ""
+  thought: str = ""
+  system: str = ""
+  tools: str = ""
+  history: str = ""
+  conversation: str = ""
+  labels: str = ""
+  domain: str = ""
+
+  def __str__(self) -> str:
+    pairs = zip(self._fields, self, strict=True)
+    return ", ".join(f"{name} = {path}" for name, path in pairs if path)
+
+
+# These may name several paths, with commas between.
+SEVERAL = ("context", "choices", "conversation")
+# Fields with a conversation in them, whatever else a record holds.
+_CONVERSATIONS = ("messages", "conversations", "conversation")
+# ... where nothing else is known and they hold messages, or texts in turn. A
+# list of texts under another name, such as `turns`, may hold questions alone.
+_MESSAGES = (*("contents", "turns", "chat", "chosen_messages", "chosen"),)
+# ... where each item has a role: other things are called so as well.
+_WITH_ROLES = ("items",)
+_EITHER = ("dialogue", "dialog", "data")
+_TRANSCRIPTS = (
+  *("text", "chosen", "dialogue", "dialog", "chat", "transcript", "content"),
+)
+_TURN = re.compile(r"turn_?(\d+)")
+_SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
+_TOOLS = ("tools", "functions")
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+# What may say of a whole record that it is not to be learnt.
+VERDICTS = (
+  *("weight", "train", "loss", "label", "kto_tag", "loss_mask", "mask"),
+  *("should_train", "train_on_turn", "output_with_loss", "ignore_loss"),
+)
+
+
+def check_names(mapping: Mapping[str, str], *, where: str) -> None:
+  """Checks a user's field mapping; `where` names it in the message.
+
+  Raises:
+    InputError: for a name that is no field.
+
+  >>> check_names({"prompt": "problem"}, where="config.pool.fields")
+  """
+  for name in mapping:
+    if name not in Fields._fields:
+      raise errors.InputError(
+        f"{where} has the key {name!r}; allowed: {', '.join(Fields._fields)}. "
+        "Each names a path in the record, such as 'instances.0.output'."
+      )
+
+
+def _kind(value: Any) -> str:
+  """What a field holds; "" where that is nothing, or nothing but spaces."""
+  if value is None or value in ([], {}):
+    return ""
+  if isinstance(value, str):
+    return "text" if value.strip() else ""
+  if isinstance(value, dict):
+    return "object"
+  if not isinstance(value, list):
+    return "number"
+  kind = "texts" if isinstance(value[0], str) else "list"
+  if all(map(structures.is_message, value)):
+    kind = "messages"
+  return kind if any(map(_kind, value)) else ""
+
+
+_Shape = tuple[tuple[str, str], ...]
+
+
+@functools.lru_cache(maxsize=4096)
+def _detect(shape: _Shape) -> Fields | None:
+  """Fields by their names and kinds; those that are filled come first."""
+  every = {unread.plain_name(name): name for name, _ in reversed(shape)}
+  filled = {unread.plain_name(n): n for n, kind in reversed(shape) if kind}
+  kinds = dict(shape)
+  for there in (filled, every):
+    # A conversation in one text may be a note beside a prompt and a response.
+    lists = {n: field for n, field in there.items() if kinds[field] != "text"}
+    found = (
+      _conversation(lists, there, every)
+      or _pair(there, every, shape)
+      or _conversation(there, there, every)
+    )
+    if found is None and there is filled:
+      found = _other_list(shape, every) or _preference(shape, every)
+    if found:
+      return found
+  return None
+
+
+def _first(names: tuple[str, ...], there: Mapping[str, str]) -> str:
+  return next((there[name] for name in names if name in there), "")
+
+
+def _conversation(
+  able: dict[str, str], there: dict[str, str], every: dict[str, str]
+) -> Fields | None:
+  """A conversation among the fields that are able to hold one."""
+  conversation = _first(_CONVERSATIONS, able)
+  if not conversation:
+    return None
+  return Fields(
+    conversation=conversation,
+    response=_first(field_names.CONTINUED, there),
+    system=_first(_SYSTEMS, every),
+    tools=_first(_TOOLS, every),
+  )
+
+
+def _pair(
+  there: dict[str, str], every: dict[str, str], shape: _Shape
+) -> Fields | None:
+  """A prompt and a response, with all that stands beside them."""
+  choices = [n for n, kind in shape if kind and field_names.CHOICE.fullmatch(n)]
+  choice = (
+    ", ".join(choices)
+    if len(choices) > 1
+    else _first(field_names.CHOICES, every)
+  )
+  kinds = dict(shape)
+  for prompt, responses in field_names.RESPONSES.items():
+    response = _first(responses, there)
+    if choice and not response:
+      response = _first((*field_names.ANSWERS, *field_names.INDICES), there)
+    instances = prompt == "instruction" and there.get("instances")
+    if prompt not in there or not (response or instances):
+      continue
+    if prompt == "source" and (
+      "text" in there or kinds[there[prompt]] + kinds[response] != "texttext"
+    ):
+      continue  # It may name where a text is from, and a class.
+    every = {name: field for name, field in every.items() if name != prompt}
+    contexts = (
+      field_names.QUESTIONS if prompt in ("instruction", "prompt") else ()
+    )
+    contexts = [
+      every[n] for n in (*contexts, *field_names.CONTEXTS) if n in every
+    ]
+    contexts = [name for name in contexts if kinds[name] != "object"]
+    texts = {n: f for n, f in every.items() if kinds[f] == "text"}
+    return Fields(
+      prompt=there[prompt],
+      input=(every.get("input", "") if response else f"{instances}.0.input"),
+      context=", ".join(contexts),
+      choices=choice,
+      response=response or f"{instances}.0.output",
+      thought=_first(_THOUGHTS, texts),
+      system=_first(_SYSTEMS, every),
+      tools=_first(_TOOLS, every),
+      history=_first(field_names.HISTORIES, every),
+    )
+  return None
+
+
+def _other_list(shape: _Shape, every: dict[str, str]) -> Fields | None:
+  """A conversation under a name that is often used for other things."""
+  kinds = dict(shape)
+  names = [n for n in (*_MESSAGES, *_EITHER, *_WITH_ROLES) if n in every]
+  names = [
+    every[n]
+    for n in names
+    if kinds[every[n]] == "messages"
+    or (kinds[every[n]] in ("list", "object") and n not in _WITH_ROLES)
+    or (kinds[every[n]] == "texts" and n in _EITHER)
+  ]
+  turns = [name for name, kind in shape if kind and _TURN.fullmatch(name)]
+  turns.sort(key=lambda name: int(_TURN.fullmatch(name)[1]))
+  if not names and len(turns) < 2:
+    return None
+  return Fields(
+    conversation=names[0] if names else ", ".join(turns),
+    system=_first(_SYSTEMS, every),
+    tools=_first(_TOOLS, every),
+  )
+
+
+def _preference(shape: _Shape, every: dict[str, str]) -> Fields | None:
+  """OpenAI's preference data: messages in `input`, and the answer beside."""
+  asked = every.get("input", "")
+  if dict(shape).get(asked) != "object" or "preferred_output" not in every:
+    return None
+  return Fields(
+    conversation=f"{asked}.messages",
+    response=every["preferred_output"],
+    tools=f"{asked}.tools",
+  )
+
+
+def _transcript(record: Mapping[str, Any]) -> Fields | None:
+  """A conversation in one text, with what goes on with it or goes before."""
+  there = {unread.plain_name(name): name for name in reversed(record)}
+  filled = {plain: name for plain, name in there.items() if record[name]}
+  for plain, name in reversed(filled.items()):
+    text = record[name]
+    if plain not in _TRANSCRIPTS or not isinstance(text, str):
+      continue
+    if not transcripts.is_one(text):
+      continue
+    answers = {n: field for n, field in filled.items() if n != plain}
+    return Fields(
+      conversation=name,
+      response=_first(field_names.CONTINUED, answers),
+      system=_first(_SYSTEMS, there),
+      tools=_first(_TOOLS, there),
+    )
+  return None
+
+
+def detect(record: Mapping[str, Any]) -> Fields | None:
+  """Which fields hold prompt and response, by their names; None if unknown.
+
+  Of several shapes, that one whose fields are filled. Known: a conversation
+  (`messages`, `conversations`, ...), a prompt (`instruction` with `input`,
+  `prompt`, `question`, `problem`, ...) with a response (`output`, `answer`,
+  `chosen`, ...), `turn_1` and so on, and transcripts in `text`, `chat` and the
+  like. Names count in any case.
+
+  >>> str(detect({"Question": "1 + 1?", "Answer": "2", "messages": None}))
+  'prompt = Question, response = Answer'
+  """
+  record = structures.opened(record)
+  shape = tuple(
+    (name, "flag" if contents.is_flag(name, value) else _kind(value))
+    for name, value in record.items()
+  )
+  return _detect(shape) or _transcript(record)
+
+
+def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
+  """The fields to read: what is configured, and for the rest what is detected.
+
+  A configured prompt or conversation replaces all that was detected but the
+  response; labels and domain are never guessed.
+
+  Raises:
+    Reject: no known shape; the detail lists the record's fields.
+
+  >>> str(resolve({"task": "1 + 1?", "answer": "2"},
+  ...             Fields(prompt="task", response="answer")))
+  'prompt = task, response = answer'
+  """
+  found = detect(record) or Fields()
+  if configured.conversation or configured.prompt:
+    found = Fields(response="" if configured.conversation else found.response)
+  elif configured.response:
+    found = found._replace(conversation="")
+  if any(configured):
+    found = Fields(*(c or f for c, f in zip(configured, found, strict=True)))
+  if not (found.conversation or (found.prompt and found.response)):
+    raise records.Reject(
+      "no known record shape", f"fields: {', '.join(record)}"
+    )
+  return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _left(names: tuple[str, ...], read: Fields) -> tuple[str, ...]:
+  several = [
+    path for name in SEVERAL for path in getattr(read, name).split(",")
+  ]
+  used = {path.strip() for path in several} | set(read)
+  used |= {path.partition(".")[0] for path in used}
+  return tuple(
+    name for name in names if name not in used and not unread.is_ignored(name)
+  )
+
+
+def left(record: Mapping[str, Any], read: Fields) -> tuple[str, ...]:
+  """The fields of a record that are neither read nor in the closed list.
+
+  >>> left({"prompt": 0, "response": 0, "id": 0, "hint": 0},
+  ...      Fields(prompt="prompt", response="response"))
+  ('hint',)
+  """
+  return _left(tuple(record), read)

@@ -1,0 +1,199 @@
+"""Responses: one answer or one of several, a text or messages."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ila_jax.pool import records, unread
+from ila_jax.pool.conversations import contents, dialogues, messages, tool_calls
+from ila_jax.pool.shapes import preferences
+
+# Which of a list of answers is the response.
+ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
+  "first": lambda texts: texts[0],
+  "longest": lambda texts: max(texts, key=len),
+}
+# Where an answer that is an object keeps its text.
+_TEXT_KEYS = (
+  *("text", "value", "content", "response", "completion", "output", "answer"),
+)
+# Fields whose messages are answers to choose from, and no conversation.
+_SEVERAL = ("answers", "responses", "completions")
+# What a call to a tool holds, where a list of them is the answer.
+_OF_A_CALL = {"name", "arguments", "id", "type"}
+_ONLY = "reject"  # Or none, unless there is only one.
+RULES = (*ANSWERS, _ONLY)
+
+
+def are_texts(values: list[Any]) -> bool:
+  """Whether a list holds texts and numbers, and no messages.
+
+  >>> are_texts(["a", 1]), are_texts([{"role": "user"}]), are_texts([])
+  (True, False, False)
+  """
+  return bool(values) and not any(isinstance(v, list | dict) for v in values)
+
+
+def _one(texts: list[Any], rule: str) -> str:
+  """The response among several answers to one question."""
+  found = [contents.text_of(text, "response") for text in texts]
+  found = [text for text in found if text.strip()]
+  if not found:
+    return ""
+  if rule == _ONLY and len(found) > 1:
+    raise records.Reject("several answers", f"{len(found)} of them")
+  return found[0] if rule == _ONLY else ANSWERS[rule](found)
+
+
+def of(
+  record: Mapping[str, Any], path: str, rule: str, notes: unread.Notes
+) -> tuple[Any, list[records.Turn]]:
+  """The value that a response field holds, and its turns if it has some.
+
+  Of several answers one is taken, by `rule`, one of `RULES`. Objects are opened
+  at `text`, `response` and the like, as SQuAD and UltraFeedback have them.
+
+  Raises:
+    records.Reject: no such field, or nothing in it that can be an answer.
+
+  >>> of({"answers": {"text": ["a", "b"]}}, "answers", "first", unread.Notes())
+  ('a', [])
+  """
+  value = records.lookup(record, path)
+  if value is records.MISSING:
+    raise records.Reject(
+      "response field missing", f"{path}; fields: {', '.join(record)}"
+    )
+  while isinstance(value, Mapping) and not _is_message(value):
+    inner = _text_key(value)
+    if inner is None:
+      raise records.Reject(
+        "response is not text", f"fields: {', '.join(value)}"[:200]
+      )
+    notes.leave(value, _beside(value, inner), f"{path}.")
+    value = value[inner]
+  if isinstance(value, list) and value:
+    if not any(map(_is_turns, value)) or (
+      unread.plain_name(path) in _SEVERAL and all(map(_is_answer, value))
+    ):
+      said = preferences.named(record, path, value, notes)
+      if len(said) < len(value):
+        notes.unread.add(f"all of `{path}` but one")
+      value = said
+    if all(isinstance(v, Mapping) and _is_call(v) for v in value):
+      return None, [
+        records.Turn("assistant", "", calls=tool_calls.json_list(value))
+      ]
+    if all(isinstance(v, list) for v in value) and not _says_who(value, path):
+      raise records.Reject("response is not text", "a list of lists")
+    _check_kinds(value)
+    keys = [_text_key(v) if isinstance(v, Mapping) else None for v in value]
+    texts = [v[k] if k else v for v, k in zip(value, keys, strict=True)]
+    if are_texts(texts):
+      for item, key in zip(value, keys, strict=True):
+        if key:
+          notes.leave(item, _beside(item, key), f"{path}.")
+      if len(texts) > 1:
+        notes.unread.add(f"all of `{path}` but one")
+      return _one(texts, rule), []
+  if isinstance(value, list | dict):
+    turns = dialogues.read(value, notes)
+    is_one_of = unread.plain_name(path) in _SEVERAL and len(turns) > 1
+    if is_one_of and all(t.role == "assistant" and not t.calls for t in turns):
+      notes.unread.add(f"all of `{path}` but one")
+      text = _one([turn.text for turn in turns], rule)
+      turns = [turn for turn in turns if turn.text == text][:1]
+    return None, turns
+  return value, []
+
+
+def _check_kinds(values: list[Any]) -> None:
+  """Rejects objects that are neither answers nor messages."""
+  for value in values:
+    if not isinstance(value, Mapping) or _text_key(value):
+      continue
+    plain = {unread.plain_name(name): None for name in value}
+    if not (_is_turns(plain) or "type" in plain):
+      raise records.Reject(
+        "response is not text", f"fields: {', '.join(value)}"[:200]
+      )
+
+
+def _is_turns(value: Any) -> bool:
+  """Whether an item of a list is a turn or a pair of them."""
+  if isinstance(value, Mapping):
+    return _is_message(value) or dialogues.is_pair(value)
+  return isinstance(value, list)
+
+
+def _is_answer(value: Any) -> bool:
+  """Whether an item of a list is a message of the assistant."""
+  if not isinstance(value, Mapping):
+    return False
+  role = messages.first(value, messages.ROLE_KEYS)
+  plain = unread.plain_name(role) if isinstance(role, str) else ""
+  return messages.ROLES.get(plain) == "assistant"
+
+
+def _says_who(value: list[Any], path: str) -> bool:
+  """Whether lists in a list are turns: with a role, or of a conversation."""
+  names = [item[0] for item in value if item and isinstance(item[0], str)]
+  roles = {unread.plain_name(name) for name in names}
+  return bool(roles & messages.ROLES.keys()) or path.startswith("chosen")
+
+
+def _is_call(value: Mapping[str, Any]) -> bool:
+  return {"name", "arguments"} <= value.keys() <= _OF_A_CALL
+
+
+def _is_message(value: Mapping[str, Any]) -> bool:
+  return any(key in value for key in messages.ROLE_KEYS)
+
+
+def _text_key(value: Mapping[str, Any]) -> str | None:
+  """The field that holds the text of an answer; None for turns and others."""
+  if _is_message(value) or dialogues.is_pair(value):
+    return None
+  return next((key for key in _TEXT_KEYS if key in value), None)
+
+
+def _beside(value: Mapping[str, Any], read: str) -> list[str]:
+  names = [n for n in value if n != read and not preferences.is_mark(n)]
+  return [n for n in names if not unread.is_ignored(n)]
+
+
+def join(
+  asked: list[records.Turn], answer: list[records.Turn]
+) -> list[records.Turn]:
+  """A prompt and the messages of its answer, which may repeat the prompt.
+
+  Raises:
+    records.Reject: they repeat another prompt.
+
+  >>> ask, reply = records.Turn("user", "a"), records.Turn("assistant", "b")
+  >>> join([ask], [ask, reply]) == join([ask], [reply]) == [ask, reply]
+  True
+  """
+  last = max(
+    (i for i, turn in enumerate(answer) if turn.role == "user"), default=-1
+  )
+  if last < 0:
+    return [*asked, *answer]
+
+  def said(turns):
+    spoken = [t for t in turns if t.role not in ("system", "tools")]
+    return [(t.role, t.text.strip()) for t in spoken]
+
+  ours, theirs = said(asked), said(answer[: last + 1])
+  if theirs[-len(ours) :] == ours or theirs[: len(ours)] == ours:
+    own = {t.role for t in answer}
+    return [
+      *(
+        t for t in asked if t.role in ("system", "tools") and t.role not in own
+      ),
+      *answer,
+    ]
+  if ours[-len(theirs) :] == theirs:
+    return [*asked, *answer[last + 1 :]]
+  raise records.Reject(
+    "response answers another prompt", answer[last].text[:80]
+  )

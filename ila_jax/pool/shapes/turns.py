@@ -1,0 +1,319 @@
+"""Turns: what a record's conversation says, whatever its shape.
+
+A prompt x is all that the model is given, a response y all that it must
+produce (design section 2): Alpaca, prompt and completion, question and answer,
+preference pairs, pairs of turns, ShareGPT and messages all become a tuple of
+turns.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ila_jax.pool import records, unread
+from ila_jax.pool.conversations import (
+  contents,
+  dialogues,
+  messages,
+  tool_calls,
+  transcripts,
+)
+from ila_jax.pool.shapes import choices, fields, responses, structures
+
+_INDEXED = re.compile(r"(.+)\.0\.[^.]+")
+
+
+def _parsed(value: Any) -> Any:
+  """What a text of a list or an object holds; all else as it is."""
+  found = records.literal(value) if isinstance(value, str) else None
+  return value if found is None else found  # Llama 2 begins with [INST].
+
+
+def _conversation(
+  record: Mapping[str, Any], path: str, notes: unread.Notes
+) -> tuple[list[records.Turn], bool]:
+  """The turns, and whether they stood in one text."""
+  paths = records.paths(record, path)
+  value = records.lookup(record, paths[0])
+  if len(paths) > 1:
+    value = [records.lookup(record, p) for p in paths]
+  elif value is records.MISSING:
+    raise records.Reject("conversation field missing", path)
+  value = _parsed(value)
+  turns = transcripts.split(value) if isinstance(value, str) else None
+  if turns:
+    return turns, True
+  value = dialogues.weighted(value, record, notes)
+  return dialogues.read(value, notes), False
+
+
+def _history(value: Any, notes: unread.Notes) -> list[records.Turn]:
+  if value is None or value is records.MISSING or value == "":
+    return []
+  value = _parsed(value)
+  turns = transcripts.split(value) if isinstance(value, str) else None
+  if turns:
+    return turns
+  if isinstance(value, list) and all(
+    isinstance(item, Mapping) or (isinstance(item, list) and len(item) == 2)
+    for item in value
+  ):
+    return dialogues.read(value, notes)
+  raise records.Reject("history is not a list of pairs", type(value).__name__)
+
+
+def _is_no_input(text: str) -> bool:
+  """Alpaca's annotators wrote `<noinput>`, `No input.` and the like."""
+  return len(text) < 20 and re.sub(r"[\W_]", "", text).lower() == "noinput"
+
+
+def _prompt(value: Any, notes: unread.Notes) -> list[records.Turn]:
+  if isinstance(value, list) and not responses.are_texts(value):
+    return dialogues.read(value, notes)
+  if isinstance(value, Mapping) and {"messages", *messages.ROLE_KEYS} & {
+    *value
+  }:
+    return dialogues.read(value, notes)
+  if isinstance(value, list):
+    if len(value) != 1 and not any(isinstance(v, str) for v in value):
+      raise records.Reject(
+        "prompt is a list of numbers", f"{len(value)} of them"
+      )
+    if len(value) != 1:
+      raise records.Reject("prompt is a list of texts", f"{len(value)} of them")
+    value = value[0]
+  text = contents.text_of(value, "prompt")
+  return transcripts.asked(text) or [records.Turn("user", text)]
+
+
+def _beside(
+  record: Mapping[str, Any], read: fields.Fields, prompt: str
+) -> tuple[str, list[tuple[str, str]]]:
+  """What follows a prompt after a blank line, and the choices it has.
+
+  Input always does; context and choices where the prompt does not hold them.
+  """
+  parts = [contents.text_of(records.lookup(record, read.input), "input")]
+  if _is_no_input(parts[0]):
+    parts = []
+  for path in records.paths(record, read.context) if read.context else ():
+    value = records.lookup(record, path)
+    values = value if isinstance(value, list) else [value]
+    texts = [contents.text_of(v, "context") for v in values]
+    parts += [text for text in texts if text.strip() not in prompt]
+  found = choices.of(record, read.choices) if read.choices else []
+  if found and not choices.stand_in(prompt, found):
+    parts.append(choices.lines(found))
+  return "\n\n".join(part for part in parts if part.strip()), found
+
+
+def _request(
+  record: Mapping[str, Any], read: fields.Fields, notes: unread.Notes
+) -> tuple[list[records.Turn], list[tuple[str, str]]]:
+  """What is asked in a prompt-response record, and the choices it gives."""
+  prompt = records.lookup(record, read.prompt)
+  if prompt is records.MISSING:
+    raise records.Reject(
+      "prompt field missing", f"{read.prompt}; fields: {', '.join(record)}"
+    )
+  asked = _prompt(prompt, notes)
+  text = "\n\n".join(turn.text for turn in asked)
+  more, found = _beside(record, read, text)
+  if not more:
+    return asked, found
+  if len(asked) == 1 and text.strip() and not isinstance(prompt, list):
+    return [records.Turn("user", f"{text}\n\n{more}")], found
+  return [*(t for t in asked if t.text), records.Turn("user", more)], found
+
+
+def _head(record: Mapping[str, Any], read: fields.Fields) -> list[records.Turn]:
+  """Tools, which come first, and the system text of a record."""
+  turns = []
+  tools = records.lookup(record, read.tools)
+  text = "" if tools is records.MISSING else tool_calls.json_list(tools)
+  if text:
+    turns.append(records.Turn("tools", text))
+  system = records.lookup(record, read.system)
+  if system is records.MISSING:
+    system = None
+  said = None if system is None else contents.plain(system, "system")
+  if text is None:  # Tools in words stand where words are read.
+    words = tools if isinstance(tools, str) else json.dumps(tools)
+    said = f"{said}\n\n{words}" if said and said.strip() else words
+  if said is not None:
+    turns.append(records.Turn("system", said))
+  return turns
+
+
+def _merged(
+  head: list[records.Turn], said: list[records.Turn]
+) -> list[records.Turn]:
+  """The conversation after its head; a system text stands in one of them."""
+  if said and head and said[0].role == head[-1].role == "system":
+    ours, theirs = head[-1].text.strip(), said[0].text.strip()
+    if ours in ("", theirs):
+      head = head[:-1]
+    elif not theirs:
+      said = said[1:]
+  return [*head, *said]
+
+
+def _is_left_out(
+  record: Mapping[str, Any], read: fields.Fields, notes: unread.Notes
+) -> bool:
+  """Whether a record as a whole says that it is not to be learnt."""
+  out = False
+  for name, value in record.items():
+    plain = unread.plain_name(name)
+    if plain not in fields.VERDICTS or value is None or name in read:
+      continue
+    verdict = _verdict(plain, value)
+    if verdict is not None or not isinstance(value, str):
+      notes.unread.discard(name)  # It is told as what it is.
+    if verdict is not None:
+      notes.weights.add(name)
+      out |= not verdict
+    elif not isinstance(value, str):
+      notes.unread.add(f"`{name}` of the whole record")
+  return out
+
+
+def _verdict(name: str, value: Any) -> bool | None:
+  """Whether a field of a whole record lets it be learnt; None: it tells not.
+
+  A `label` that is a number may be a class, and a `mask` may be of tokens.
+  """
+  is_switch = name in ("weight", "train", "kto_tag")
+  if isinstance(value, str):
+    text = value.strip().lower()
+    verdicts = {"true": True, "false": False}
+    value = (messages.SWITCHES if is_switch else verdicts).get(text, value)
+  if isinstance(value, bool):
+    return None if name == "mask" else value != (name == "ignore_loss")
+  return bool(value) if is_switch and value in (0, 1) else None
+
+
+def _checked(
+  turns: list[records.Turn], notes: unread.Notes
+) -> tuple[records.Turn, ...]:
+  """Cuts what follows the last response; rejects what cannot be scored."""
+  size = len(turns)
+  while turns and turns[-1].role != "assistant":
+    turns = turns[:-1]
+  if not turns:
+    raise records.Reject("no response")
+  if len(turns) < size:
+    notes.unread.add("turns after the last answer")
+  tool_calls.check(turns)
+  roles = [turn.role for turn in turns if turn.role != "tools"]
+  is_asked = roles[0] != "assistant" and (
+    roles[:2] != ["system", "assistant"] or turns[-len(roles)].text.strip()
+  )
+  if not is_asked:
+    raise records.Reject(
+      "no prompt before the first response", "assistant turn 1"
+    )
+  for position, turn in enumerate(turns):
+    silent = turn.role in ("system", "tool") or turn.calls
+    if not turn.text.strip() and not silent:
+      what = "response" if turn.role == "assistant" else "prompt"
+      raise records.Reject(f"empty {what}", records.where(turns, position))
+  if not any(t.is_learnt and t.role == "assistant" for t in turns):
+    raise records.Reject(
+      "no answer is learnt", ", ".join(sorted(notes.weights))
+    )
+  return tuple(turns)
+
+
+def to_turns(
+  record: Mapping[str, Any],
+  read: fields.Fields,
+  *,
+  answers: str = "first",
+  notes: unread.Notes | None = None,
+) -> tuple[records.Turn, ...]:
+  r"""The turns of a record; the last is the assistant's.
+
+  Input, context and choices join the prompt after blank lines; `<noinput>` and
+  its like count as no input. Tools are the first turn, what a tool answers is a
+  turn of its own, and a call to one belongs to the assistant's turn. Turns
+  after the last response are left out, and noted.
+
+  Args:
+    record: as it was read.
+    read: where it keeps what.
+    answers: which of a list of answers is the response (`responses.RULES`).
+    notes: gets what nothing of this reads.
+
+  Raises:
+    records.Reject: with a reason, when there is no usable prompt and response.
+
+  >>> question, answer = to_turns(
+  ...   {"question": "1 + 1?", "answer": 2},
+  ...   fields.Fields(prompt="question", response="answer"))
+  >>> question.role, question.text, answer.role, answer.text
+  ('user', '1 + 1?', 'assistant', '2')
+  """
+  notes = unread.Notes() if notes is None else notes
+  record = structures.opened(record)
+  notes.leave(record, fields.left(record, read))
+  if _is_left_out(record, read, notes):
+    raise records.Reject(
+      "no answer is learnt", ", ".join(sorted(notes.weights))
+    )
+  head = _head(record, read)
+  if read.conversation:
+    said, is_text = _conversation(record, read.conversation, notes)
+    if is_text:
+      head = [transcripts.unmarked(turn) for turn in head]
+      if read.response and said[-1][:2] == ("assistant", ""):
+        said.pop()  # The format asks for the response.
+    if read.response:
+      if said and said[-1].role == "assistant":
+        notes.leave(record, [n for n in (read.response,) if n in record])
+      else:
+        value, more = responses.of(record, read.response, answers, notes)
+        if is_text and isinstance(value, str):
+          text = records.lookup(record, read.conversation)
+          value = transcripts.answer(text, value)
+        said = responses.join(said, more or [_answer(value)])
+    return _checked(_merged(head, said), notes)
+  asked = []
+  if read.history:
+    asked = _history(records.lookup(record, read.history), notes)
+  request, found = _request(record, read, notes)
+  asked += request
+  value, more = responses.of(record, read.response, answers, notes)
+  beyond = _INDEXED.fullmatch(read.response)
+  if beyond and len(records.lookup(record, beyond[1])) > 1:
+    notes.unread.add(f"all of `{beyond[1]}` but one")
+  text = records.lookup(record, read.prompt)
+  is_text = isinstance(text, str) and isinstance(value, str)
+  if is_text and not request[0].text.startswith(text):  # It was a transcript.
+    value = transcripts.answer(text, value)
+  thought = records.lookup(record, read.thought)
+  if more:
+    notes.leave(record, [n for n in (read.thought,) if n in record])
+  first = choices.first_index(read.choices)
+  value = choices.answer(value, found, first=first)
+  last = more or [_answer(value, thought)]
+  said = _repeated(asked, value) or responses.join(asked, last)
+  return _checked(_merged(head, said), notes)
+
+
+def _repeated(asked: list[records.Turn], value: Any) -> list[records.Turn]:
+  """The turns of an answer in one text that repeats the prompt before it."""
+  try:
+    turns = transcripts.split(value) if isinstance(value, str) else None
+    repeats = turns and any(turn.role == "user" for turn in turns)
+    return responses.join(asked, turns) if repeats else []
+  except records.Reject:
+    return []  # An answer may quote a transcript.
+
+
+def _answer(value: Any, thought: Any = None) -> records.Turn:
+  text = contents.text_of(value, "response")
+  thought = contents.text_of(thought, "thought")
+  text = contents.beside_thought(text, thought)
+  return records.Turn("assistant", text, thought=thought)

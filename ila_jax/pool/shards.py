@@ -1,0 +1,219 @@
+"""The pool's text and tokens on disk: numbered shards of the used examples.
+
+`pool/records-00000.parquet` and on: row, id, record (JSON text as read), turns
+(who said what: all that is embedded and shown), tokens, is_response.
+A shard is what a stage does between two chances to be killed.
+"""
+
+import io
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from etils import epath
+from jaxtyping import Int
+
+from ila_jax import errors
+from ila_jax.compute import mesh
+from ila_jax.pool import records
+from ila_jax.run.disk import checksums, files
+
+_TURN = pa.struct(
+  {
+    name: pa.bool_() if kind is bool else pa.string()
+    for name, kind in records.Turn.__annotations__.items()
+  }
+)
+SCHEMA = pa.schema(
+  {
+    "row": pa.int64(),
+    "id": pa.string(),
+    "record": pa.string(),
+    "turns": pa.list_(_TURN),
+    "tokens": pa.list_(pa.int32()),
+    "is_response": pa.list_(pa.bool_()),
+  }
+)
+# Rows of a Parquet row group.
+_GROUP_ROWS = 512
+
+
+def path(
+  workdir: epath.PathLike,
+  stage: str,
+  name: str,
+  shard: int,
+  suffix: str = "parquet",
+) -> epath.Path:
+  """The file of one shard: `WORKDIR/STAGE/NAME-00000.parquet`."""
+  return epath.Path(workdir) / stage / f"{name}-{shard:05d}.{suffix}"
+
+
+def listed(
+  folder: epath.PathLike, name: str, suffix: str = "parquet"
+) -> list[epath.Path]:
+  """The shards of one name that a folder holds, by their number.
+
+  They are found by listing, for the folder's own name is the user's, and may
+  hold what a glob takes for a pattern. A missing one stands in the ledger.
+
+  >>> listed("/proc/self", "records")
+  []
+  """
+  folder = epath.Path(folder)
+  pattern = re.compile(rf"{re.escape(name)}-(\d{{5,}})\.{re.escape(suffix)}")
+  names = checksums.read(folder) or [path.name for path in folder.iterdir()]
+  found = filter(None, map(pattern.fullmatch, names))
+  by_number = sorted((int(match[1]), match[0]) for match in found)
+  return [folder / name for _, name in by_number]
+
+
+def done(targets: Sequence[epath.Path]) -> list[bool]:
+  """Which files a stage has written whole, as the first host sees it."""
+  looks = mesh.is_writer()
+  return mesh.agree([looks and checksums.is_whole(t) for t in targets])
+
+
+def count(workdir: epath.PathLike) -> int:
+  """The number of record shards of the pool.
+
+  All have as many rows as the first, but for the last; together they have
+  those of the index.
+
+  Raises:
+    checksums.Damaged: a shard is missing, or the rows are not those.
+  """
+  rows = _rows(epath.Path(workdir) / "pool" / "index.parquet")
+  size = _rows(path(workdir, "pool", "records", 0))
+  total = -(-rows // size)
+  last = path(workdir, "pool", "records", total - 1)
+  found = (total - 1) * size + _rows(last)
+  if found != rows or path(workdir, "pool", "records", total).exists():
+    raise checksums.Damaged(
+      last.parent,
+      f"its index has {rows:,} rows, and its shards up to {last.name} have "
+      f"{found:,}",
+    )
+  return total
+
+
+def _rows(file: epath.Path) -> int:
+  """The rows of a Parquet file, of which only the footer is read."""
+  with files.reading(file) as opened:
+    return pq.read_metadata(opened).num_rows
+
+
+def write_records(workdir: epath.PathLike, shard: int, table: pa.Table) -> None:
+  """Writes one shard of `SCHEMA`."""
+  target = path(workdir, "pool", "records", shard)
+  with files.create(target) as file:
+    _write(table, file)
+
+
+def _write(table: pa.Table, file: Any) -> None:
+  pq.write_table(table, file, compression="zstd", row_group_size=_GROUP_ROWS)
+
+
+def stored_bytes(table: pa.Table) -> int:
+  """Bytes of a shard of these rows of `SCHEMA`.
+
+  >>> stored_bytes(SCHEMA.empty_table()) > 0
+  True
+  """
+  buffer = io.BytesIO()
+  _write(table, buffer)
+  return len(buffer.getvalue())
+
+
+def read_records(
+  workdir: epath.PathLike, shard: int, columns: Sequence[str]
+) -> pa.Table:
+  """Reads some columns of one shard.
+
+  Raises:
+    checksums.Damaged: it is missing, or not what was written.
+    errors.InputError: it has not all of them, as another version wrote it.
+  """
+  target = path(workdir, "pool", "records", shard)
+  with files.reading(target) as stream:
+    file = pq.ParquetFile(stream)
+    missing = set(columns) - set(file.schema_arrow.names)
+    if missing:
+      raise errors.InputError(
+        f"{target} has no column {min(missing)!r}: another version of ila_jax "
+        "wrote it. Read the pool again with --redo=pool, or use another "
+        "--workdir."
+      )
+    return file.read(columns=list(columns))
+
+
+def turns_of(table: pa.Table) -> list[Sequence[records.Turn]]:
+  """The column `turns` of a table: the turns of each conversation."""
+  return lists(table.column("turns"), _turns)
+
+
+def _turns(held: pa.StructArray) -> list[records.Turn]:
+  return list(map(records.Turn, *(f.to_pylist() for f in held.flatten())))
+
+
+def lists(
+  column: pa.ChunkedArray, read: Callable[[pa.Array], Sequence]
+) -> list[Any]:
+  """Parts of what `read` makes of all lists together, one for each list."""
+  lists = column.combine_chunks()
+  if isinstance(lists, pa.ChunkedArray):
+    lists = pa.concat_arrays(lists.chunks)
+  offsets = lists.offsets.to_pylist()
+  values = read(lists.values)
+  return [values[begin:end] for begin, end in itertools.pairwise(offsets)]
+
+
+def lengths(workdir: epath.PathLike) -> Int[np.ndarray, " n"]:
+  """Tokens of every example of the pool, prompt and response together."""
+  index = files.read_table(
+    epath.Path(workdir) / "pool" / "index.parquet",
+    ["n_prompt_tokens", "n_response_tokens"],
+  )
+  return (index["n_prompt_tokens"] + index["n_response_tokens"]).astype(
+    np.int32
+  )
+
+
+def gather(
+  workdir: epath.PathLike,
+  rows: Int[np.ndarray, " k"],
+  columns: Sequence[str],
+) -> pa.Table:
+  """Reads chosen rows of the pool, in the order asked for.
+
+  Only the chosen rows are held, and one shard; shards without a chosen row are
+  not opened.
+
+  Args:
+    workdir: folder of the run.
+    rows: row numbers of the pool, in any order, each once.
+    columns: of `SCHEMA`.
+  """
+  if not len(rows):
+    return SCHEMA.empty_table().select(list(columns))
+  # All shards have as many rows as the first, but for the last.
+  size = read_records(workdir, 0, ["row"]).num_rows
+  by_row = np.sort(rows)
+  parts = []
+  for shard in np.unique(by_row // size):
+    chosen = by_row[by_row // size == shard] - shard * size
+    table = read_records(workdir, int(shard), columns)
+    parts.append(table.take(chosen))
+  return pa.concat_tables(parts).take(np.searchsorted(by_row, rows))
+
+
+def iterate(
+  workdir: epath.PathLike, columns: Sequence[str]
+) -> Iterator[pa.Table]:
+  """Reads shard after shard."""
+  for shard in range(count(workdir)):
+    yield read_records(workdir, shard, columns)

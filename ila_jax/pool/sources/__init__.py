@@ -1,0 +1,1 @@
+"""Sources: files, folders and data sets as raw records."""

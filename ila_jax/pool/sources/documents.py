@@ -1,0 +1,283 @@
+"""A JSON value that is all of a file: one record, or a table of them.
+
+A table is a list of objects below a name, or columns as pandas writes them. One
+record may be made of lists as well: a conversation, and the answers to it. What
+could be either is named, and never guessed.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ila_jax import errors
+from ila_jax.pool.conversations import messages
+from ila_jax.pool.shapes import fields
+from ila_jax.pool.sources import columnar, json_text
+
+# (line or number, record, text, reason and detail)
+Found = tuple[int, dict[str, Any] | None, str, tuple[str, str] | None]
+_BETWEEN = re.compile(r"[ \t\r\n,:]*")
+# Names below which files keep their records; of splits, that to train on.
+_TABLES = ("data", "rows", "records", "examples", "items", "train", "entries")
+_SPLITS = ("train", "test", "validation", "valid", "dev", "eval")
+# A list of texts under such a name may be one conversation.
+_SPOKEN = frozenset(
+  (
+    *("messages", "conversations", "conversation", "history", "contents"),
+    *("dialogue", "dialog", "data", "turns", "chat"),
+  )
+)
+_SAID = ("content", "value", "text", "parts", "message", "tool_calls")
+_DEPTH = 3
+
+
+def rows(
+  only: Found,
+  *,
+  name: str,
+  announce: Callable[[str], object] = lambda message: None,
+) -> Iterator[Found]:
+  """Yields the records of a file's only value: itself, or those of its table.
+
+  Args:
+    only: the value as it was found, an object.
+    name: of the file, for messages.
+    announce: gets a line where it is a table.
+
+  Raises:
+    InputError: several lists of records, of which none is to train on.
+
+  >>> text = '{"data": {"train": [{"a": 1}], "test": [{"a": 2}]}}'
+  >>> found = 1, json_text.Parser().parse(text)[0], text, None
+  >>> list(rows(found, name="x.json"))
+  [(1, {'a': 1}, '{"a": 1}', None)]
+  """
+  document, text = only[1:3]
+  path, table = _path(document, name), document
+  for key in path:
+    beside = [k for k in table if k != key]
+    table = table[key]
+  if path and isinstance(table, list):
+    others = f", and not {', '.join(map(repr, beside))}" if beside else ""
+    announce(f"{name}: the records are those of {'.'.join(path)!r}{others}")
+    found = _elements(_text_below(text, path), f"{name} {'.'.join(path)}")
+    opened = (record for element in found for record in _opened(element))
+    for number, record in enumerate(opened, start=1):
+      yield number, *record
+    return
+  if _may_be_either(table):
+    problem = "one record or a table by columns", ", ".join(table)
+    yield only[0], None, text, problem
+    return
+  cells = _by_columns(table)
+  if cells is None:
+    yield only
+    return
+  announce(f"{name}: a table, of {len(cells):,} rows")
+  for number, row in enumerate(cells, start=1):
+    if isinstance(row, str):
+      yield number, None, "", ("row of another width", row)
+    else:
+      found = columnar.to_row(row)
+      yield number, found.record, found.text, found.problem
+
+
+def _path(
+  document: dict[str, Any], name: str, depth: int = _DEPTH
+) -> tuple[str, ...]:
+  """The names that lead to a table; () where the document is a record."""
+  if any(_is_said(part) for part in document.values()):
+    return ()
+  lists = [key for key, part in document.items() if _is_table(part)]
+  known = [k for word in _TABLES for k in lists if k.lower() == word]
+  if known or (len(document) == 1 and lists):
+    return ((known or lists)[0],)
+  is_record = fields.detect(document) is not None
+  if lists and not is_record:
+    if len(lists) == 1 and not any(_is_big(p) for p in document.values()):
+      return tuple(lists)
+    if len(lists) > 1 and all(key.lower() in _SPLITS for key in lists):
+      raise errors.InputError(
+        f"{name} holds several lists of records: {', '.join(lists)}. Allowed: "
+        "one, or one that is called 'train'. Write the one to read as a file "
+        "of its own."
+      )
+  for key, part in document.items():
+    is_outer = len(document) == 1 or key.lower() in _TABLES
+    if not (depth and is_outer and isinstance(part, dict)):
+      continue
+    if fields.detect({k: v for k, v in document.items() if k != key}) is None:
+      below = _path(part, name, depth - 1)
+      if below or _by_columns(part) is not None:
+        return (key, *below)
+  return ()
+
+
+def _is_table(part: Any) -> bool:
+  """Whether a value is a list of objects, and no conversation."""
+  return (
+    isinstance(part, list)
+    and bool(part)
+    and all(isinstance(item, dict) for item in part)
+    and not _is_said(part)
+  )
+
+
+def _is_said(part: Any) -> bool:
+  """Whether a value is a list of messages, which tell who speaks."""
+  return (
+    isinstance(part, list)
+    and bool(part)
+    and all(
+      isinstance(item, dict)
+      and any(isinstance(item.get(k), str) for k in messages.ROLE_KEYS)
+      and any(key in item for key in _SAID)
+      for item in part
+    )
+  )
+
+
+def _is_big(part: Any) -> bool:
+  """Whether a value may be a table that is not a list of objects."""
+  return isinstance(part, dict) or (
+    isinstance(part, list) and not _is_table(part) and len(part) > 1
+  )
+
+
+def _text_below(text: str, path: tuple[str, ...]) -> str:
+  """The text of the value to which a path leads."""
+  parser = json_text.Parser()
+  for key in path:
+    member, at = None, text.index("{") + 1
+    while member != key:
+      member, at = parser.parse(text, _BETWEEN.match(text, at).end())
+      start = _BETWEEN.match(text, at).end()
+      _, at = parser.parse(text, start)
+    text = text[start:at]
+  return text
+
+
+def _elements(text: str, name: str) -> Iterator[Found]:
+  """The elements of a list, each with its own text."""
+  parser = json_text.Parser()
+  reader = json_text.ValueReader(io.StringIO(text), parser, name=name)
+  for number, (value, raw) in enumerate(reader.elements(), start=1):
+    yield number, *json_text.check_object(parser, value, raw)
+
+
+def _opened(
+  element: Found,
+) -> Iterator[tuple[dict[str, Any] | None, str, tuple[str, str] | None]]:
+  """The records that an element of a table wraps, or the element itself.
+
+  The Hub's viewer wraps each row; SQuAD has paragraphs of many questions.
+  """
+  _, record, text, problem = element
+  is_wrapped = record and "row_idx" in record
+  if is_wrapped and isinstance(record.get("row"), dict):
+    if record.get("truncated_cells"):
+      cut = ", ".join(map(str, record["truncated_cells"]))
+      yield None, text, ("a cell is cut off by the Hub's viewer", cut)
+    else:
+      yield record["row"], _text_below(text, ("row",)), None
+    return
+  if not record or not _is_squad(record):
+    yield record, text, problem
+    return
+  above = {k: v for k, v in record.items() if k != "paragraphs"}
+  for paragraph in record["paragraphs"]:
+    about = above | {k: v for k, v in paragraph.items() if k != "qas"}
+    for asked in paragraph["qas"]:
+      row = columnar.to_row(about | asked)
+      yield row.record, row.text, row.problem
+
+
+def _is_squad(record: dict[str, Any]) -> bool:
+  """Whether an article has paragraphs, and each its context and questions."""
+  paragraphs = record.get("paragraphs")
+  return (
+    isinstance(paragraphs, list)
+    and bool(paragraphs)
+    and all(
+      isinstance(part, dict)
+      and isinstance(part.get("context"), str)
+      and isinstance(part.get("qas"), list)
+      and all(isinstance(asked, dict) for asked in part["qas"])
+      for part in paragraphs
+    )
+  )
+
+
+def _may_be_either(document: dict[str, Any]) -> bool:
+  """Whether lists of one length are columns, or a conversation and others."""
+  parts = list(document.values())
+  return (
+    len(parts) > 1
+    and all(isinstance(part, list) and part for part in parts)
+    and len({len(part) for part in parts}) == 1
+    and not any(map(_is_said, parts))
+    and any(
+      name.lower() in _SPOKEN and all(isinstance(item, str) for item in part)
+      for name, part in document.items()
+    )
+  )
+
+
+def _by_columns(document: dict[str, Any]) -> list[dict[str, Any] | str] | None:
+  """The rows of a table that pandas or `datasets` wrote; None: it is none.
+
+  A text stands for a row of another width, and says how wide it is.
+  """
+  names, data = document.get("columns"), document.get("data")
+  if isinstance(names, list) and isinstance(data, list):
+    return [_row(list(map(str, names)), row) for row in data]
+  parts = list(document.values())
+  if not parts or any(map(_is_said, parts)):
+    return None
+  if all(isinstance(part, list) for part in parts):
+    (name, part), *_ = document.items()
+    is_spoken = name.lower() in _SPOKEN and not all(map(_is_said, part))
+    if (len(parts) == 1 and is_spoken) or len(
+      {len(part) for part in parts}
+    ) > 1:
+      return None
+    return [
+      dict(zip(document, r, strict=True)) for r in zip(*parts, strict=True)
+    ]
+  if all(isinstance(part, dict) and part for part in parts):
+    return _by_index(document, parts)
+  return None
+
+
+def _row(names: list[str], row: Any) -> dict[str, Any] | str:
+  if isinstance(row, list) and len(row) == len(names):
+    return dict(zip(names, row, strict=True))
+  held = f"{len(row)} cells" if isinstance(row, list) else type(row).__name__
+  return f"{held}, and {len(names)} columns are named"
+
+
+def _by_index(
+  document: dict[str, Any], parts: list[dict[str, Any]]
+) -> list[dict[str, Any] | str] | None:
+  """The rows of objects of objects: rows by name, or columns by row."""
+  inside = dict.fromkeys(key for part in parts for key in part)
+  if all(key.isdigit() for key in document):
+    return parts
+  if all(key.isdigit() for key in inside):
+    return _turned(document, inside)
+  if len(parts) < 2:
+    return None
+  if fields.detect(document) is None:
+    is_same = all(part.keys() == parts[0].keys() for part in parts)
+    are_records = all(fields.detect(part) is not None for part in parts)
+    return parts if is_same or are_records else None
+  # Columns by the names of rows; or one record, of objects with a text each.
+  spoken = {*_SAID, *messages.ROLE_KEYS, "type"}
+  if inside.keys() & spoken or any(len(p) < len(inside) for p in parts):
+    return None
+  return _turned(document, inside)
+
+
+def _turned(document: dict[str, Any], names: dict[str, None]) -> list[Any]:
+  return [{key: document[key].get(n) for key in document} for n in names]

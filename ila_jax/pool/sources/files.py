@@ -1,0 +1,304 @@
+"""Which files a source names, and which of a folder are left out.
+
+Whatever lies in a folder and is not read is named, so that nobody trains on
+half of a pool without knowing it.
+"""
+
+import glob
+import itertools
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from ila_jax import errors
+from ila_jax.pool.sources import formats
+from ila_jax.pool.sources import paths as paths_lib
+from ila_jax.run.disk import paths as paths_lib_
+
+# Extras of fsspec whose names are not those of the scheme.
+_EXTRA = {"https": "http", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
+# What `datasets` writes beside its data.
+_ABOUT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json"}
+# Splits by words in a path, as the Hugging Face Hub knows them.
+_SPLITS = {
+  **dict.fromkeys(("train", "training"), "train"),
+  **dict.fromkeys(("validation", "valid", "dev", "val"), "validation"),
+  **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+_NAMES_TOLD = 5
+_UNKNOWN = "of no known format"
+
+# A path, and what it holds or why it is left out.
+_Entry = tuple[str, formats.DataFile | str]
+
+
+def find(
+  spec: str, *, announce: Callable[[str], object] = lambda message: None
+) -> list[formats.DataFile]:
+  """The files of a path, a glob, a folder or a URL, in sorted order.
+
+  Where a folder holds `train` and `test` of one thing, such as
+  `gsm8k_train.jsonl` and `gsm8k_test.jsonl`, what is there to be held out
+  (validation, test) is left out. Files that are named themselves are all read.
+
+  Args:
+    spec: what the user named, as `paths.of` takes it.
+    announce: gets a line of what is read and what is left out, where `spec`
+      is not one file.
+
+  Raises:
+    InputError: nothing to read, no regular file, a link to nothing, or a URL
+      that cannot be reached.
+
+  >>> find("no/such.jsonl")
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: config.pool.source is 'no/such.jsonl': no such ...
+  """
+  path = paths_lib.of(spec)
+  look = _remote if paths_lib_.is_url(path) else _local
+  try:
+    found = look(spec, path)
+  except (OSError, ValueError) as error:
+    raise paths_lib.missing(spec, f"cannot be opened ({error})") from error
+  if isinstance(found, formats.DataFile):
+    return [found]
+  is_glob = glob.has_magic(path) and not os.path.isdir(path)
+  if not is_glob:  # Which names its files itself.
+    found = _without_held_out(found)
+  kept = [what for _, what in found if isinstance(what, formats.DataFile)]
+  above = _above([path for path, _ in found]) if found else ""
+  left_out = _left_out(found, above)
+  if not kept:
+    where = "matches" if is_glob else "in this folder"
+    raise paths_lib.missing(
+      spec, f"no file of a known format {where}{left_out}"
+    )
+  names = _names([file.path for file in kept], above)
+  announce(f"{spec}: reads {len(kept)} ({names}){left_out}")
+  return kept
+
+
+def _names(paths: Sequence[str], above: str) -> str:
+  """The first paths, from the folder that is above all."""
+  names = ", ".join(path.removeprefix(above) for path in paths[:_NAMES_TOLD])
+  more = len(paths) - _NAMES_TOLD
+  return f"{names} and {more} more" if more > 0 else names
+
+
+def _above(paths: Sequence[str]) -> str:
+  """The folder in which all paths are, with the slash at its end."""
+  first, *others = (path.rpartition("/")[0].split("/") for path in paths)
+  for other in others:
+    pairs = zip(first, other, strict=False)
+    first = [a for a, _ in itertools.takewhile(lambda p: p[0] == p[1], pairs)]
+  return "".join(f"{folder}/" for folder in first)
+
+
+def _left_out(found: list[_Entry], above: str) -> str:
+  """A clause that names what is left out, by reason; "": nothing."""
+  reasons: dict[str, list[str]] = {}
+  for path, what in found:
+    if isinstance(what, str):
+      reasons.setdefault(what, []).append(path)
+  told = [f"{len(p)} {why} ({_names(p, above)})" for why, p in reasons.items()]
+  return f"; left out: {'; '.join(told)}" if told else ""
+
+
+def _local(spec: str, path: str) -> formats.DataFile | list[_Entry]:
+  if os.path.isdir(path):
+    return list(_inside(path, (os.path.realpath(path),)))
+  if os.path.lexists(path):
+    _check_regular(path)
+    found = formats.by_name(path) or formats.by_content(path)
+    if not found:
+      raise paths_lib.missing(
+        spec, "its suffix tells no known format, and it begins like none"
+      )
+    return found
+  if not glob.has_magic(path):
+    raise paths_lib.missing(spec, "no such file or folder")
+  folder = paths_lib.deepest_folder(path)  # Its name is no pattern.
+  pattern = glob.escape(folder) + path[len(folder) :]
+  matches = sorted(glob.glob(pattern, recursive=True))
+  return [
+    (match, "folders" if os.path.isdir(match) else _look_at(match))
+    for match in matches
+    if not ("**" in path and os.path.isdir(match))
+  ]
+
+
+def _inside(folder: str, above: tuple[str, ...]) -> Iterator[_Entry]:
+  """Yields what is in a folder and below; `above` are the real paths to it."""
+  entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+  names = {entry.name for entry in entries}
+  for entry in entries:
+    if entry.name.startswith("."):
+      if formats.by_name(entry.name):
+        yield entry.path, "hidden"
+    elif os.path.isdir(entry.path):
+      yield from _folder(entry.path, above)
+    elif _is_about_data(entry.name, names):
+      yield entry.path, "about the data"
+    else:
+      yield entry.path, _look_at(entry.path)
+
+
+def _folder(path: str, above: tuple[str, ...]) -> Iterator[_Entry]:
+  """Yields what is in a folder of a folder, or why it is left out."""
+  real = os.path.realpath(path)
+  if real in above:
+    yield path, "links to a folder above"
+  elif _is_run(path):
+    yield path, "of a run of ila_jax"
+  else:
+    yield from _inside(path, (*above, real))
+
+
+def _is_run(folder: str) -> bool:
+  """Whether a folder is the workdir of a run, whose records are no source."""
+  try:
+    with open(os.path.join(folder, "manifest.json"), encoding="utf-8") as file:
+      manifest = json.load(file)
+  except (OSError, ValueError):
+    return False
+  return isinstance(manifest, dict) and "ila_jax" in manifest
+
+
+def _is_about_data(name: str, beside: Iterable[str]) -> bool:
+  """Whether `datasets` wrote a file to describe others or as a cache."""
+  return (
+    name in _ABOUT_DATA
+    or (name == "state.json" and "dataset_info.json" in beside)
+    or bool(re.fullmatch(r"(cache|tmp)[-0-9a-z_]*(_of_\d+)?\.arrow", name))
+  )
+
+
+def _look_at(path: str) -> formats.DataFile | str:
+  """What a file of a folder holds, or why it is left out."""
+  found = formats.by_name(path)
+  if found:
+    _check_regular(path)
+    return found
+  if "." in os.path.basename(path) or not os.path.isfile(path):
+    return _UNKNOWN
+  return formats.by_content(path) or _UNKNOWN
+
+
+def _check_regular(path: str) -> None:
+  """Refuses links to nothing, and what has no end or is gone once read."""
+  try:
+    mode = os.stat(path).st_mode
+  except OSError as error:
+    link = f", a link to {os.readlink(path)}," if os.path.islink(path) else ""
+    raise errors.InputError(
+      f"config.pool.source: {path}{link} cannot be opened "
+      f"({error.strerror}). Allowed: a regular file that is there. Bring the "
+      "file, or take its name out of the source."
+    ) from error
+  if not stat.S_ISREG(mode):
+    raise errors.InputError(
+      f"config.pool.source: {path} is a pipe, a device or a socket. Allowed: "
+      "a regular file, for a pool is read more than once. Write the records "
+      "to a file first."
+    )
+
+
+def _split(path: str) -> tuple[str, str]:
+  """What a path is a split of, and which; ("", ""): it names none.
+
+  >>> _split("data/test-00000-of-00002.parquet")
+  ('data/*', 'test')
+  """
+  *folders, name = path.lower().split("/")
+  for depth, folder in enumerate(folders):
+    folder = folder.removeprefix("split=")
+    if folder in _SPLITS:
+      return "/".join([*folders[:depth], "*"]), _SPLITS[folder]
+  source = formats.source_name(name)
+  words = [w for w in re.split(r"[-._ 0-9]+", source) if w]
+  for place, word in enumerate(words):
+    if word in _SPLITS:
+      words[place] = "*"
+      return "/".join([*folders, "_".join(words)]), _SPLITS[word]
+  return "", ""
+
+
+def _without_held_out(found: list[_Entry]) -> list[_Entry]:
+  """Leaves out the other splits of what has a train split."""
+  splits = {
+    path: _split(path)
+    for path, what in found
+    if isinstance(what, formats.DataFile)
+  }
+  trained = {whole for whole, split in splits.values() if split == "train"}
+  return [
+    (path, f"of the split {splits[path][1]}, beside one to train on")
+    if path in splits
+    and splits[path][0] in trained
+    and splits[path][1] != "train"
+    else (path, what)
+    for path, what in found
+  ]
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+  """The file system of a URL, and its own name for the path."""
+  import fsspec
+
+  scheme = paths_lib_.scheme(url)
+  try:
+    return fsspec.core.url_to_fs(url)
+  except ImportError as error:
+    extra = _EXTRA.get(scheme, scheme)
+    raise errors.InputError(
+      f"config.pool.source is {url!r}, and what reads {scheme}:// is not "
+      f"installed ({error}). Run `pip install 'fsspec[{extra}]'`, or download "
+      "the file and name it."
+    ) from error
+  except ValueError as error:
+    raise paths_lib.missing(url, f"no known kind of URL ({error})") from error
+
+
+def remote_signature(url: str) -> dict[str, Any]:
+  """What a server says of a file that changes when the file does.
+
+  Returns:
+    {url: [bytes, name of the content or time of the last change]}.
+  """
+  system, path = _file_system(url)
+  info = system.info(path)
+  version = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "LastModified")
+  known = next((info[key] for key in version if info.get(key)), "")
+  return {url: [info.get("size"), str(known)]}
+
+
+def _remote(spec: str, url: str) -> formats.DataFile | list[_Entry]:
+  system, path = _file_system(url)
+  named = formats.by_name(url)
+  has_magic = glob.has_magic(url.partition("?")[0])
+  try:
+    if named and not has_magic:
+      if system.exists(path):
+        return named
+      raise paths_lib.missing(spec, "no such file, or it cannot be reached")
+    inside = system.glob(path) if has_magic else system.find(path)
+  except errors.InputError:
+    raise
+  # Each file system raises what its own libraries raise.
+  except Exception as error:
+    cause = str(error).partition("\n")[0] or type(error).__name__
+    raise paths_lib.missing(spec, f"cannot be reached ({cause})") from error
+  names = sorted(system.unstrip_protocol(name) for name in inside)
+  beside = {formats.last(name) for name in names}
+  return [
+    (
+      name,
+      "about the data"
+      if _is_about_data(formats.last(name), beside)
+      else formats.by_name(name) or _UNKNOWN,
+    )
+    for name in names
+  ]

@@ -1,0 +1,191 @@
+"""JSON files as records, whatever their layout.
+
+One object per line is the usual one, in which a bad line costs one record. An
+array, objects that span lines or share them, and a single value that holds the
+whole table are told from the beginning of the file.
+"""
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+
+from ila_jax import errors
+from ila_jax.pool.sources import documents, json_text
+
+# Where lines, an array or objects that span lines are told apart.
+HEAD_BYTES = 1 << 20
+Found = documents.Found
+_SPACES = b" \t\r\n\x1e"
+
+
+def read(
+  stream: io.BufferedIOBase,
+  head: bytes,
+  *,
+  name: str,
+  announce: Callable[[str], object] = lambda message: None,
+) -> Iterator[Found]:
+  """Yields line or number, record, text, and what is wrong with it.
+
+  Args:
+    stream: the file, from its start.
+    head: its first HEAD_BYTES, by which the layout is told.
+    name: of the file, for messages.
+    announce: gets a line where the layout is not the usual one.
+
+  Raises:
+    InputError: what makes the rest of a file unreadable.
+
+  >>> content = b'{"data": [{"a": 1}, {"a": 2}]}'
+  >>> [f[:2] for f in read(io.BytesIO(content), content, name="x.json")]
+  [(1, {'a': 1}), (2, {'a': 2})]
+  """
+  layout = _layout(head)
+  if layout == "lines":
+    yield from _lines(stream, name, announce)
+    return
+  parser = json_text.Parser()
+  # Bytes that are no UTF-8 become lone surrogates: one value's problem.
+  with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape") as text:
+    reader = json_text.ValueReader(text, parser, name=name)
+    if layout == "array":
+      for number, (value, raw) in enumerate(reader.elements(), start=1):
+        yield bounded((number, *json_text.check_object(parser, value, raw)))
+    else:
+      yield from _values(reader, parser, name, announce)
+
+
+def bounded(found: Found) -> Found:
+  """A record as it was found, or the reject of one that is too large.
+
+  >>> bounded((1, {}, "{}", None))
+  (1, {}, '{}', None)
+  """
+  if len(found[2]) > json_text.MAX_RECORD_BYTES:
+    return found[0], None, "", json_text.TOO_LARGE
+  return found
+
+
+def _layout(head: bytes) -> str:
+  """`lines`, `array`, or `values`: objects that span lines or share one."""
+  text = head.removeprefix(b"\xef\xbb\xbf").strip(_SPACES)
+  first, line_end, rest = text.partition(b"\n")
+  parser = json_text.Parser()
+  if text.startswith(b"["):
+    # Lists on lines of their own are records, each for itself; so is one
+    # list of messages.
+    record, _, problem = json_text.parse_line(parser, first)
+    is_lists = line_end and rest.lstrip(_SPACES).startswith(b"[")
+    is_json = (problem or ("", ""))[0] != "not JSON"
+    return "lines" if record or (is_json and is_lists) else "array"
+  shown = text.decode(errors="surrogateescape")
+  try:
+    _, end = parser.parse(shown)
+  except json.JSONDecodeError as error:
+    # An object of several lines goes on after its first; where a line is
+    # only damaged, the next record begins.
+    opens = re.match(rb'\{\s*$|\{\s*"[^"]*"\s*:.*[,{[]\s*$', first)
+    goes_on = error.pos >= len(first) and not rest.lstrip().startswith(b"{")
+    return "values" if opens and goes_on else "lines"
+  except RecursionError:
+    return "lines"
+  used = len(shown[:end].encode(errors="surrogateescape"))
+  shares = re.match(rb"[ \t\r\x1e,]*\{", text[used:])
+  return "values" if used > len(first) or shares else "lines"
+
+
+def _lines(
+  stream: io.BufferedIOBase, name: str, announce: Callable[[str], object]
+) -> Iterator[Found]:
+  parser = json_text.Parser()
+  pending: Found | None = None  # The first may turn out to be a document.
+  is_first = True
+  for number, raw in _bounded_lines(stream, name):
+    if pending:
+      yield bounded(pending)
+      pending = None
+    if raw is None:
+      yield number, None, "", json_text.TOO_LARGE
+    else:
+      found = number, *json_text.parse_line(parser, raw)
+      if is_first:
+        pending = found
+      else:
+        yield found
+    is_first = False
+  if pending:
+    yield from _only(pending, name, announce)
+
+
+def _bounded_lines(
+  stream: io.BufferedIOBase, name: str
+) -> Iterator[tuple[int, bytes | None]]:
+  """Yields (number, line) of lines that are not blank; None: too long.
+
+  Raises:
+    InputError: so long a line, or so many blank ones, that this is no text.
+  """
+  limit = json_text.MAX_DOCUMENT_BYTES
+  number = blank = 0
+  while raw := stream.readline(limit + 1):
+    number += 1
+    if number == 1:
+      raw = raw.removeprefix(b"\xef\xbb\xbf")
+    passed = len(raw)
+    is_long = passed > limit
+    while is_long and not raw.endswith(b"\n") and raw:
+      raw = stream.readline(1 << 20)
+      passed += len(raw)
+      if passed > 2 * json_text.MAX_DOCUMENT_BYTES:
+        raise _no_text(name, number, "a line")
+    if is_long:
+      yield number, None
+    elif raw.strip(_SPACES):
+      blank = 0
+      yield number, raw
+    else:
+      blank += passed
+      if blank > 2 * json_text.MAX_DOCUMENT_BYTES:
+        raise _no_text(name, number, "blank lines")
+    limit = json_text.MAX_RECORD_BYTES
+
+
+def _no_text(name: str, number: int, what: str) -> errors.InputError:
+  size = 2 * json_text.MAX_DOCUMENT_BYTES >> 20
+  return errors.InputError(
+    f"{name} line {number}: {what} of more than {size} MiB. Allowed: one JSON "
+    f"record per line, of up to {json_text.MAX_RECORD_BYTES >> 20} MiB. Write "
+    "the records as .jsonl."
+  )
+
+
+def _values(
+  reader: json_text.ValueReader,
+  parser: json_text.Parser,
+  name: str,
+  announce: Callable[[str], object],
+) -> Iterator[Found]:
+  pending: Found | None = None
+  for number, (value, raw) in enumerate(reader.values(), start=1):
+    if pending:
+      yield bounded(pending)
+      pending = None
+    found = number, *json_text.check_object(parser, value, raw)
+    if number == 1:
+      pending = found
+    else:
+      yield bounded(found)
+  if pending:
+    yield from _only(pending, name, announce)
+
+
+def _only(
+  found: Found, name: str, announce: Callable[[str], object]
+) -> Iterator[Found]:
+  """The records of a file that has one value."""
+  if found[1] is None:
+    yield found
+    return
+  for row in documents.rows(found, name=name, announce=announce):
+    yield bounded(row)

@@ -1,0 +1,263 @@
+"""Sources: files, folders and data sets as streams of raw records.
+
+Whatever the format, a source yields one `RawRecord` after the other: parsed,
+with its JSON text, or with the reason why it cannot be read. What is wrong
+with one record is that record's reason; what makes the rest of a file
+unreadable is an `InputError`.
+"""
+
+import lzma
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from etils import epath
+
+from ila_jax import errors
+from ila_jax.pool import records, revisions
+from ila_jax.pool.sources import (
+  columnar,
+  data_sets,
+  delimited,
+  docstrings,
+  files,
+  formats,
+  json_records,
+  json_text,
+)
+from ila_jax.pool.sources import paths as paths_lib_
+from ila_jax.run.disk import hashes
+from ila_jax.run.disk import paths as paths_lib
+
+# What reading a damaged file raises, over all formats and packings.
+_DAMAGE = (OSError, ValueError, RuntimeError, EOFError, lzma.LZMAError)
+_LIBRARIES = ("docstrings", "tfds", "hf")
+_Announce = Callable[[str], object]
+
+
+def _silently(message: str) -> None:
+  del message
+
+
+def known_fields(spec: str) -> dict[str, str]:
+  """Labels and domain of sources that are built in.
+
+  >>> known_fields("docstrings:numpy")
+  {'labels': 'labels', 'domain': 'domain'}
+  """
+  if spec.startswith("docstrings:"):
+    return {"labels": "labels", "domain": "domain"}
+  return {}
+
+
+def open_source(
+  spec: str,
+  *,
+  data_dir: str | None = None,
+  announce: _Announce = _silently,
+) -> Iterator[records.RawRecord]:
+  """Streams the records of one source, in an order that never changes.
+
+  Args:
+    spec: a file, a glob, a folder (searched recursively, in sorted order) or
+      a URL, which needs what fsspec asks for; `tfds:NAME/SPLIT` of a data set
+      prepared with file_format=array_record, read without TensorFlow;
+      `hf:NAME/SPLIT` or `hf:NAME/CONFIG/SPLIT`, where `datasets` is installed;
+      or `docstrings:PACKAGE,PACKAGE`.
+    data_dir: where TFDS keeps its data; None: its default, TFDS_DATA_DIR.
+    announce: gets a line of what is read and left out: files of a folder,
+      cells of a table that have no JSON form.
+
+  Raises:
+    InputError: nothing there to read, or a file that is damaged as a whole.
+
+  >>> next(open_source("docstrings:json")).source
+  'json'
+  """
+  kind, name = _library(spec)
+  if kind == "docstrings":
+    yield from docstrings.read([n.strip() for n in name.split(",")])
+  elif kind:
+    rows = data_sets.rows(spec, data_dir=data_dir)
+    numbered = enumerate(map(columnar.to_row, rows), start=1)
+    yield from _numbered(numbered, spec, data_sets.name(spec), announce)
+  else:
+    for file in files.find(spec, announce=announce):
+      yield from _file_records(file, announce)
+
+
+def names(spec: str) -> set[str]:
+  """The short names that the records of a source carry.
+
+  Raises:
+    InputError: nothing there to read.
+
+  >>> sorted(names("docstrings:json,csv"))
+  ['csv', 'json']
+  """
+  kind, name = _library(spec)
+  if kind == "docstrings":
+    return {n.strip() for n in name.split(",")}
+  if kind:
+    return {data_sets.name(spec)}
+  return {file.source for file in files.find(spec)}
+
+
+def signature(
+  spec: str, *, workdir: epath.PathLike | None = None
+) -> dict[str, Any] | str | None:
+  """Tells whether a source is what it was; None where nothing can.
+
+  Files, folders and globs: each file's path, size and hash. Paths are told
+  from the folder that the spec names before its first pattern, so that a
+  folder with all that is in it may move. URLs: what the server says of them.
+  `docstrings:` and `tfds:`: versions and files; `hf:`: the commit.
+
+  Args:
+    spec: as `open_source` takes it.
+    workdir: folder of the run, which keeps the hashes of large files.
+
+  Raises:
+    InputError: nothing there to read.
+
+  >>> list(signature("docstrings:json"))
+  ['json']
+  """
+  kind, name = _library(spec)
+  if kind == "docstrings":
+    packages = [n.strip() for n in name.split(",")]
+    return revisions.of_docstrings(packages, workdir=workdir)
+  if kind == "tfds":
+    return revisions.of_tfds(name, workdir=workdir)
+  if kind == "hf":
+    return revisions.of_hub(name)
+  paths = [file.path for file in files.find(spec)]
+  signed: dict[str, Any] = {}
+  for path in filter(paths_lib.is_url, paths):
+    signed |= files.remote_signature(path)
+  paths = [path for path in paths if path not in signed]
+  base = paths_lib_.folder_of(spec)
+  names = [path.removeprefix(base).lstrip("/") for path in paths]
+  hashed = hashes.of_files(paths, workdir=workdir)
+  return signed | dict(zip(names, hashed, strict=True))
+
+
+def _library(spec: str) -> tuple[str, str]:
+  """What reads a source that is no file, and its name there; else empty."""
+  kind, colon, name = spec.partition(":")
+  # hf://datasets/... is a URL.
+  is_known = colon and kind in _LIBRARIES and not name.startswith("//")
+  return (kind, name) if is_known else ("", spec)
+
+
+def _file_records(
+  file: formats.DataFile, announce: _Announce
+) -> Iterator[records.RawRecord]:
+  reached = 0
+  try:
+    head = formats.head(file, json_records.HEAD_BYTES)
+    if file.format == "json":
+      found = _json(file, head, announce)
+    elif file.format == "array_record":
+      found = _array_record(file.path)
+    else:
+      found = _table(file, head, announce)
+    for raw in found:
+      reached = raw.line
+      yield raw
+  except _DAMAGE as error:
+    raise _damaged(file, reached, error) from error
+  except errors.InputError:
+    raise
+  except Exception as error:
+    # Each remote file system raises what its own libraries raise.
+    if not paths_lib.is_url(file.path):
+      raise
+    raise _damaged(file, reached, error) from error
+
+
+def _damaged(
+  file: formats.DataFile, reached: int, error: Exception
+) -> errors.InputError:
+  cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+  return errors.InputError(
+    f"{file.path}: cannot be read after line {reached} ({cause}). Allowed: a "
+    "whole file; this one is damaged, cut off or not readable. Copy or "
+    "download it again."
+  )
+
+
+def _json(
+  file: formats.DataFile, head: bytes, announce: _Announce
+) -> Iterator[records.RawRecord]:
+  with formats.open_bytes(file) as stream:
+    found = json_records.read(stream, head, name=file.path, announce=announce)
+    for number, record, text, problem in found:
+      yield _raw(file.path, number, file.source, record, text, problem)
+
+
+def _table(
+  file: formats.DataFile, head: bytes, announce: _Announce
+) -> Iterator[records.RawRecord]:
+  with formats.open_bytes(file) as stream:
+    if file.format == "parquet":
+      rows = enumerate(columnar.read_parquet(stream), start=1)
+    elif file.format == "arrow":
+      rows = enumerate(columnar.read_arrow(stream, name=file.path), start=1)
+    else:
+      rows = delimited.read(
+        stream, head, kind=file.format, name=file.path, announce=announce
+      )
+    yield from _numbered(rows, file.path, file.source, announce)
+
+
+def _array_record(path: str) -> Iterator[records.RawRecord]:
+  from array_record.python import array_record_module
+
+  parser = json_text.Parser()
+  source = formats.DataFile(path, "array_record").source
+  reader = array_record_module.ArrayRecordReader(path)
+  try:
+    total = reader.num_records()
+    for start in range(0, total, columnar.BATCH_ROWS):
+      rows = reader.read(start, min(start + columnar.BATCH_ROWS, total))
+      for number, raw in enumerate(rows, start=start + 1):
+        found = number, *json_text.parse_line(parser, raw)
+        number, record, text, problem = json_records.bounded(found)
+        yield _raw(path, number, source, record, text, problem)
+  finally:
+    reader.close()
+
+
+def _raw(
+  path: str,
+  number: int,
+  source: str,
+  record: dict[str, Any] | None,
+  text: str,
+  problem: tuple[str, str] | None,
+) -> records.RawRecord:
+  return records.RawRecord(
+    path, number, source, record, text, *(problem or ("", ""))
+  )
+
+
+def _numbered(
+  rows: Iterator[tuple[int, columnar.Row]],
+  file: str,
+  source: str,
+  announce: _Announce,
+) -> Iterator[records.RawRecord]:
+  """Rows as records; tells at the end which cells are in none of them."""
+  lost: dict[tuple[str, str], int] = {}
+  try:
+    for number, row in rows:
+      for cell in row.lost:
+        lost[cell] = lost.get(cell, 0) + 1
+      raw = _raw(file, number, source, row.record, row.text, row.problem)
+      yield raw._replace(lost=row.lost)
+  finally:  # Also where no more rows are wanted.
+    for (column, why), count in lost.items():
+      cells = "cell" if count == 1 else "cells"
+      announce(
+        f"{file}: {count:,} {cells} of column {column!r} left out: {why}"
+      )

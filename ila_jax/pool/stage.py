@@ -1,0 +1,293 @@
+"""Stage `pool`: records become tokenized examples with ids, or rejects."""
+
+import collections
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import config as config_lib
+from ila_jax import errors
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.pool import base_tokenizer, records, shards, unread
+from ila_jax.pool import examples as examples_lib
+from ila_jax.pool import reading as reading_lib
+from ila_jax.pool import rejects as rejects_lib
+from ila_jax.pool import size as size_lib
+from ila_jax.pool.sources import sources
+from ila_jax.pool.tokens import encode
+from ila_jax.run import draws, progress, stage_record, tables
+from ila_jax.run.disk import files
+
+# Examples that are tokenized in one call, by all threads.
+_TOKENIZE_EXAMPLES = 1024
+
+
+def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+  """Writes `pool/index.parquet`, `rejects.jsonl` and the record shards.
+
+  used + rejected = read, always. The dev split is drawn here: whole prompts,
+  keyed by seed and prompt, so that no prompt is on both sides.
+
+  Raises:
+    errors.InputError: sources that cannot be read, too many rejects, or a
+      pool too small for the dev split, the reference or the budget.
+  """
+  del mesh
+  inputs = _inputs(config, workdir)
+  stage = stage_record.Stage(workdir, "pool", inputs)
+  # A pool that never became whole is quickly read again from its start.
+  if stage.open(replace="unfinished"):
+    return
+  if mesh_lib.is_writer():
+    _read_and_write(config, workdir, stage)
+  mesh_lib.barrier("pool read")
+  counts = files.read_json(stage.folder / tables.COUNTS)
+  ids = files.read_table(stage.folder / tables.INDEX, ["id"])["id"]
+  stage.account.add(tokens=counts["tokens"])
+  stage.finish(output=[inputs, ids.tolist()], **counts)
+
+
+def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
+  """What a pool is made from; sources that moved away count as they were."""
+  tokenizer: dict[str, Any] = {"path": config.model.path}
+  if config.model.path == config_lib.SCRATCH:
+    tokenizer["vocab"] = config.model.scratch.vocab
+  else:
+    tokenizer["files"] = base_tokenizer.tokenizer_signature(config, workdir)
+  signatures = {}
+  if mesh_lib.is_writer():  # The others may not see the first host's files.
+    made = stage_record.Stage(workdir, "pool", {}).recorded_inputs()
+    for source in config.pool.sources:
+      signatures[source] = _signature(source, workdir, made.get("sources", {}))
+  return {
+    "config": config.section("pool", "tokens"),
+    "columns": shards.SCHEMA.names,  # Those of an older version had others.
+    "tokenizer": tokenizer,
+    "sources": signatures,
+    "seed": config.seed,
+  }
+
+
+def _signature(
+  source: str, workdir: epath.Path, before: dict[str, Any]
+) -> dict[str, Any] | str | None:
+  """What a source is now; as it was before, where it cannot be compared."""
+  try:
+    found = sources.signature(source, workdir=workdir)
+  except errors.InputError:
+    if source not in before:
+      raise
+    found = None
+  if source in before and None in (found, before[source]):
+    progress.say(f"  {source} cannot be compared: taken to be what it was")
+    return before[source]
+  return found
+
+
+def _read_and_write(
+  config: config_lib.Config, workdir: epath.Path, stage: stage_record.Stage
+) -> None:
+  for left in shards.listed(stage.folder, "records"):
+    files.remove(left)  # Of a reading that was killed.
+  size_lib.check_count(config)
+  tokenizer = base_tokenizer.tokenizer(config, workdir)
+  columns: dict[str, list] = collections.defaultdict(list)
+  read: collections.Counter[str] = collections.Counter()
+  reading = unread.Reading()
+  labelled = 0
+  with files.create(stage.folder / tables.REJECTS) as file:
+    rejects = rejects_lib.RejectCounter(
+      lambda reject: file.write(files.json_line(reject.written()).encode()),
+      max_reject_fraction=config.pool.max_reject_fraction,
+    )
+    passing = _shards(config, tokenizer, rejects, read, reading)
+    for shard, kept in enumerate(passing):
+      table = table_of(len(columns["id"]), kept)
+      shards.write_records(workdir, shard, table)
+      for example, encoded in kept:
+        _add_to_index(columns, example, encoded)
+        labelled += example.has_labels
+  # The rejects are on disk by now, also when they end the run here.
+  limited = read["examples"] == config.pool.limit
+  _say_rejects(stage.folder, rejects, columns["truncated"])
+  _say_what_was_read(config, reading, sum(columns["n_left_out"]), limited)
+  rejects.check(n_used=len(columns["id"]))
+  index = _index(config, columns)
+  files.write_table(stage.folder / tables.INDEX, index)
+  used = len(index["id"])
+  files.write_json(
+    stage.folder / tables.COUNTS,
+    {
+      "read": used + rejects.reasons.total(),
+      "used": used,
+      "rejected": rejects.reasons.total(),
+      "reasons": dict(rejects.reasons.most_common()),
+      "with_labels": labelled,
+      "with_domain": sum(bool(domain) for domain in columns["domain"]),
+      "limited": limited,
+      **reading.told(),
+      "truncated": sum(columns["truncated"]),
+      "answers_left_out": sum(columns["n_left_out"]),
+      "largest_token": max(columns["largest_token"]),
+      "tokens": int(
+        index["n_prompt_tokens"].sum() + index["n_response_tokens"].sum()
+      ),
+    },
+  )
+
+
+def _say_what_was_read(
+  config: config_lib.Config,
+  reading: unread.Reading,
+  left_out: int,
+  limited: bool,
+) -> None:
+  for line in unread.shares(reading.told()):
+    progress.say(f"  {line}")
+  if left_out:
+    progress.say(
+      f"  {left_out:,} earlier answers are context and not response: the chat "
+      "template drops their thoughts, or changes what stands before them"
+    )
+  if limited:
+    progress.say(
+      f"  stopped at config.pool.limit, {config.pool.limit:,}: what follows in "
+      "the sources was not read"
+    )
+
+
+def _shards(
+  config: config_lib.Config,
+  tokenizer: Any,
+  rejects: rejects_lib.RejectCounter,
+  read: collections.Counter[str],
+  reading: unread.Reading,
+) -> Iterator[list[tuple[examples_lib.Example, encode.Encoded]]]:
+  """Yields the usable examples, a shard at a time; counts what was read."""
+  examples = progress.progress(
+    reading_lib.examples(
+      config,
+      rejects=rejects,
+      announce=lambda message: progress.say(f"  {message}"),
+      reading=reading,
+    ),
+    desc="pool",
+    unit="examples",
+  )
+  pending: list[tuple[examples_lib.Example, encode.Encoded]] = []
+  size = config.pool.shard_examples
+  while batch := tuple(itertools.islice(examples, _TOKENIZE_EXAMPLES)):
+    read["examples"] += len(batch)
+    pending += _tokenized(config, tokenizer, rejects, batch)
+    while len(pending) >= size:
+      yield pending[:size]
+      pending = pending[size:]
+  if pending:
+    yield pending
+
+
+def _tokenized(
+  config: config_lib.Config,
+  tokenizer: Any,
+  rejects: rejects_lib.RejectCounter,
+  batch: tuple[examples_lib.Example, ...],
+) -> Iterator[tuple[examples_lib.Example, encode.Encoded]]:
+  encoded = encode.encode_many(
+    [example.turns for example in batch],
+    tokenizer,
+    max_tokens=config.tokens.max_tokens,
+    overflow=config.tokens.overflow,
+  )
+  for example, result in zip(batch, encoded, strict=True):
+    if isinstance(result, records.Reject):
+      rejects(
+        rejects_lib.Rejected(
+          example.file,
+          example.line,
+          example.source,
+          result.reason,
+          result.detail,
+          example.record_json,
+        )
+      )
+    else:
+      yield example, result
+
+
+def table_of(
+  first_row: int, kept: list[tuple[examples_lib.Example, encode.Encoded]]
+) -> pa.Table:
+  """The columns of a shard: of the examples from some row on."""
+  return pa.table(
+    {
+      "row": np.arange(first_row, first_row + len(kept)),
+      "id": [example.id for example, _ in kept],
+      "record": [example.record_json for example, _ in kept],
+      "turns": [example.turns for example, _ in kept],
+      "tokens": [encoded.ids for _, encoded in kept],
+      "is_response": [encoded.is_response for _, encoded in kept],
+    },
+    schema=shards.SCHEMA,
+  )
+
+
+def _add_to_index(
+  columns: dict[str, list],
+  example: examples_lib.Example,
+  encoded: encode.Encoded,
+) -> None:
+  n_response = int(encoded.is_response.sum())
+  columns["id"].append(example.id)
+  columns["prompt_id"].append(example.prompt_id)
+  columns["source"].append(example.source)
+  columns["n_prompt_tokens"].append(len(encoded.ids) - n_response)
+  columns["n_response_tokens"].append(n_response)
+  columns["n_labels"].append(example.n_labels)
+  columns["domain"].append(example.domain)
+  columns["truncated"].append(encoded.truncated)
+  columns["n_left_out"].append(encoded.n_left_out)
+  columns["largest_token"].append(int(encoded.ids.max()))
+
+
+def _index(
+  config: config_lib.Config, columns: dict[str, list]
+) -> dict[str, np.ndarray]:
+  """The index with its dev split; refuses a pool too small for the rest."""
+  n = len(columns["id"])
+  integers = ("n_prompt_tokens", "n_response_tokens", "n_labels")
+  index = {"row": np.arange(n)} | {
+    name: np.array(values, np.int32 if name in integers else None)
+    for name, values in columns.items()
+    if name not in ("largest_token", "n_left_out")
+  }
+  size_lib.check(config, index["n_response_tokens"])
+  dev = draws.draw(
+    index["prompt_id"],
+    count=config.pool.dev_examples,
+    seed=config.seed,
+    purpose="dev",
+    allowed=np.ones(n, np.bool_),
+  )
+  warning = draws.overshoot(dev, count=config.pool.dev_examples)
+  if warning:
+    progress.say(f"  warning: config.pool.dev_examples: {warning}")
+  index["split"] = np.where(dev, "dev", "pool")
+  return index
+
+
+def _say_rejects(
+  folder: epath.Path, rejects: rejects_lib.RejectCounter, truncated: list[bool]
+) -> None:
+  total, used = rejects.reasons.total(), len(truncated)
+  line = f"  read {used + total:,}, used {used:,}, rejected {total:,}"
+  reasons = ", ".join(f"{n:,} {r}" for r, n in rejects.reasons.most_common(3))
+  progress.say(
+    line + (f" ({reasons}; see {folder / tables.REJECTS})" if total else "")
+  )
+  if any(truncated):
+    progress.say(f"  the prompts of {sum(truncated):,} examples were cut")

@@ -1,0 +1,1 @@
+"""Tokens: chat templates, tokenizers, and the mask of the response."""

@@ -1,0 +1,283 @@
+"""The figures of the report: arrays in, matplotlib `Figure`s out."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ila_jax.report import look
+
+# More crosses than this would hide what they stand on.
+MAX_CROSSES = 1000
+
+
+def landscape(
+  xy: Float[np.ndarray, "n 2"],
+  depth: Float[np.ndarray, " n"],
+  selected: Int[np.ndarray, " k"],
+  reference: Int[np.ndarray, " r"],
+  *,
+  depth_label: str,
+) -> Any:
+  """The map: pool as density, chosen examples by depth, reference crosses."""
+  from matplotlib import colors, ticker
+
+  span = np.maximum(np.ptp(xy, axis=0), 1e-6)
+  aspect = float(np.clip(span[1] / span[0], 0.68, 1.1))
+  figure, (axes,) = look.panels(1, height=0.6 + 6.8 * aspect)
+  across = int(np.clip(0.9 * np.sqrt(len(xy)), 18, 90))
+  upward = max(round(across * span[1] / span[0] / 3**0.5), 4)
+  pool = axes.hexbin(
+    *xy.T, gridsize=(across, upward), mincnt=1, cmap=look.greys(),
+    linewidths=0.15, zorder=1,
+  )  # fmt: skip
+  most = max(int(pool.get_array().max()), 2)
+  pool.set_norm(colors.LogNorm(1, most))
+  if len(reference):
+    step = -(-len(reference) // MAX_CROSSES)
+    shown = f", 1 in {step} shown" if step > 1 else ""
+    axes.scatter(
+      *xy[reference[::step]].T, marker="x", lw=0.7, color=look.BLUE, alpha=0.8,
+      s=look.marker_area(len(reference[::step]), 10), zorder=2,
+      label=f"reference ({len(reference):,}{shown})",
+    )  # fmt: skip
+  rows = selected[np.argsort(depth[selected], kind="stable")]  # deepest on top
+  low, high = look.bounds(depth[selected], 0.02)
+  dots = axes.scatter(
+    *xy[rows].T, c=depth[rows], s=look.marker_area(len(rows), 22), vmin=low,
+    vmax=high, cmap=look.magma(), lw=0.3 if len(rows) < 3000 else 0,
+    edgecolors="white", zorder=3,
+  )  # fmt: skip
+  axes.scatter([], [], color="#b63679", label=f"selected ({len(rows):,})")
+  look.bare(axes)
+  legend = axes.legend(
+    **look.LEGEND, loc="upper left", bbox_to_anchor=(0.0, 0.0), ncols=2,
+    handletextpad=0.3, columnspacing=1.6, reverse=True, borderaxespad=0.2,
+  )  # fmt: skip
+  for handle in legend.legend_handles:
+    handle.set_sizes([34])
+  look.colorbar(figure, axes, dots, depth_label, place=0.54, extend="both")
+  subs = (1, 2, 5) if most < 50 else (1,)
+  look.colorbar(
+    figure, axes, pool, "pool examples per hexagon", place=0.03,
+    ticks=ticker.LogLocator(subs=subs), format=look.thousands(),
+  )  # fmt: skip
+  return figure
+
+
+def depth_per_cell(
+  xy: Float[np.ndarray, "n 2"],
+  cell: Int[np.ndarray, " n"],
+  depth: Float[np.ndarray, " n"],
+  selected: Int[np.ndarray, " k"],
+  *,
+  depth_label: str,
+) -> Any:
+  """Median depth of every cell on the map; depth of pool and of the chosen."""
+  figure, (left, right) = look.panels(2, height=3.9)
+  _, code = np.unique(cell, return_inverse=True)
+  order = np.lexsort((depth, code))
+  counts = np.bincount(code)
+  starts = np.cumsum(counts) - counts
+  medians = depth[order][starts + (counts - 1) // 2]
+  signed = depth.min() < 0  # quantiles are not: they need no middle
+  low, high = look.bounds(medians, 0.02)
+  if signed:
+    high = max(abs(low), abs(high))
+    low = -high
+  dots = left.scatter(
+    *xy.T, c=medians[code], s=look.marker_area(len(xy), 12), marker="s", lw=0,
+    cmap=look.diverging() if signed else look.magma(), vmin=low, vmax=high,
+  )  # fmt: skip
+  look.bare(left)
+  look.title(left, "Median depth of each cell")
+  look.colorbar(figure, left, dots, depth_label, place=0.29, extend="both")
+  ends = [look.bounds(values, 0.004) for values in (depth, depth[selected])]
+  low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+  bins = np.linspace(low, high, 41)
+  look.shares(right, depth, bins, name="pool", filled=True)
+  look.shares(right, depth[selected], bins, name="selected")
+  if signed:
+    right.axvline(0, ymax=0.86, color=look.MUTED, lw=0.8, ls=(0, (2, 2)))
+  right.set(xlabel=depth_label, yticks=[], ylabel="share of examples")
+  look.legend_above(right)
+  look.title(right, "Depth of the pool and of the selection")
+  return figure
+
+
+def coverage(
+  curves: dict[str, tuple[np.ndarray, np.ndarray]], *, budget: int
+) -> Any:
+  """Occupied share of the pool's cells against the budget, per strategy."""
+  figure, (axes,) = look.panels(1, height=4.6)
+  ends = []
+  for number, (name, (budgets, covered)) in enumerate(curves.items()):
+    color = look.color(name, list(curves))
+    style = (0, (5, 1.5)) if color == look.GREY else "-"
+    axes.plot(
+      budgets, covered, color=color, ls=style, lw=2.2, zorder=9 - number
+    )
+    ends.append((float(covered[-1]), name, color))
+  right = max(int(budgets[-1]) for budgets, _ in curves.values())
+  axes.axvline(budget, color=look.MUTED, lw=0.8, ls=(0, (2, 2)))
+  axes.set(ylim=(0, 1.02), xlim=(0, right))
+  axes.annotate(
+    f"budget {budget:,}", (budget, 0), (4, 5), textcoords="offset points",
+    fontsize=8.5, color=look.MUTED,
+  )  # fmt: skip
+  axes.yaxis.set_major_formatter(look.percent())
+  axes.xaxis.set_major_formatter(look.thousands())
+  axes.set(xlabel="examples selected", ylabel="occupied cells of the pool")
+  look.end_labels(axes, right, ends)
+  look.title(axes, "Coverage against budget")
+  return figure
+
+
+def lengths(
+  n_tokens: Int[np.ndarray, " n"],
+  depth: Float[np.ndarray, " n"],
+  selected: Int[np.ndarray, " k"],
+  *,
+  depth_label: str,
+) -> Any:
+  """Response lengths of pool and chosen; depth by decile of length."""
+  figure, (left, right) = look.panels(2, height=3.5)
+  # Whole numbers between the bins' edges: no bin is empty by arithmetic.
+  edges = np.geomspace(max(n_tokens.min(), 1), n_tokens.max() + 1, 32)
+  bins = np.unique(np.round(edges)) - 0.5
+  for values, color, name in (
+    (n_tokens, look.GREY, "pool"),
+    (n_tokens[selected], look.RED, "selected"),
+  ):
+    look.shares(
+      left, values, bins, name=f"{name}, mean {values.mean():,.0f}",
+      filled=name == "pool", scale=np.log,
+    )  # fmt: skip
+    left.axvline(values.mean(), ymax=0.86, color=color, lw=1.2, ls=(0, (4, 2)))
+  left.set_xscale("log")
+  left.xaxis.set_major_formatter(look.thousands())
+  left.set(xlabel="response tokens", yticks=[], ylabel="share of examples")
+  look.legend_above(left)
+  look.title(left, "Response length")
+  rank = np.argsort(np.argsort(n_tokens, kind="stable"), kind="stable")
+  decile = rank * 10 // len(n_tokens)
+  groups = [depth[decile == i] for i in range(10)]
+  groups = [(i, group) for i, group in enumerate(groups, 1) if len(group)]
+  places = [i for i, _ in groups]
+  quartiles = np.array([np.quantile(g, [0.25, 0.5, 0.75]) for _, g in groups])
+  right.fill_between(places, quartiles[:, 0], quartiles[:, 2], color=look.BLUE,
+                     alpha=0.18, lw=0, label="middle half")  # fmt: skip
+  right.plot(places, quartiles[:, 1], color=look.BLUE, lw=2, marker="o", ms=4,
+             label="median")  # fmt: skip
+  right.set(xlabel="decile of response length (10 = longest)", xticks=places)
+  right.set_ylabel(depth_label)
+  right.legend(**look.LEGEND)
+  look.title(right, "Depth by response length")
+  return figure
+
+
+def training(histories: dict[str, list[dict[str, Any]]]) -> Any:
+  """Training loss against step: one panel per run."""
+  rows = -(-len(histories) // 3)
+  columns = -(-len(histories) // rows)
+  figure, panels = look.panels(
+    len(histories), height=0.2 + 2.3 * rows, rows=rows
+  )
+  for i, (name, history) in enumerate(histories.items()):
+    axes = panels[i]
+    steps = np.array([point["step"] for point in history])
+    loss = np.array([point["loss"] for point in history])
+    window = max(len(loss) // 25, 1)
+    if window > 1:
+      axes.plot(steps, loss, color=look.BLUE, lw=0.7, alpha=0.3)
+      smooth = np.convolve(loss, np.ones(window) / window, "valid")
+      middle = steps[window // 2 :][: len(smooth)]
+      axes.plot(middle, smooth, color=look.BLUE, lw=1.8)
+    else:
+      axes.plot(steps, loss, color=look.BLUE, lw=1.8, marker="o", ms=3)
+    axes.set(xlabel="step")
+    if i % columns == 0:
+      axes.set(ylabel="loss (nats per token)")
+    axes.xaxis.set_major_locator(look.few_ticks(integer=True))
+    look.title(axes, name)
+  return figure
+
+
+def evaluation(evaluations: list[dict[str, Any]]) -> Any:
+  """Held-out loss of every model: per token (micro), per example (macro)."""
+  names = list(dict.fromkeys(entry["name"] for entry in evaluations))
+  mean = {
+    name: np.mean([e["micro"] for e in evaluations if e["name"] == name])
+    for name in names
+  }
+  names.sort(key=lambda name: -mean[name])
+  figure, panels = look.panels(2, height=1.5 + 0.36 * len(names), sharey=True)
+  kinds = (("micro", "per token (micro)"), ("macro", "per example (macro)"))
+  for axes, (kind, label) in zip(panels, kinds, strict=True):
+    for place, name in enumerate(names):
+      values = [entry[kind] for entry in evaluations if entry["name"] == name]
+      color = look.color(name, names)
+      axes.plot(values, [place] * len(values), "o", color=color, ms=7, mew=0,
+                alpha=0.9 if len(values) == 1 else 0.55)  # fmt: skip
+      axes.annotate(
+        f"{np.mean(values):.3f}", (np.mean(values), place), (0, 6),
+        textcoords="offset points", ha="center", fontsize=8.5, color=look.INK,
+      )  # fmt: skip
+    axes.set(yticks=range(len(names)), yticklabels=names)
+    axes.set(ylim=(-0.6, len(names) - 0.2), xlabel="nats per token")
+    axes.margins(x=0.12)
+    axes.xaxis.set_major_locator(look.few_ticks())
+    axes.grid(axis="y", color=look.FAINT, lw=0.8)
+    axes.tick_params(axis="y", length=0, labelsize=9.5)
+    axes.spines["left"].set_visible(False)
+    look.title(axes, f"Held-out loss {label}")
+  return figure
+
+
+def regression(fit: dict[str, Any]) -> Any:
+  """The law: observed against predicted, and each slope on its own."""
+  points = fit["points"]
+  slopes = list(points["partial"])
+  figure, panels = look.panels(1 + len(slopes), height=3.5)
+  _observed_against_predicted(panels[0], points)
+  loo = "not defined" if fit["loo_r2"] is None else f"{fit['loo_r2']:.2f}"
+  text = f"R² {fit['r2']:.2f}\nleave-one-out {loo}"
+  look.title(panels[0], text.replace("-0", "−0"))
+  dots = {"color": look.BLUE, "ms": 5.5, "mec": "white", "mew": 0.5}
+  for axes, name in zip(panels[1:], slopes, strict=True):
+    partial = points["partial"][name]
+    slope, (low, high) = fit["coefficients"][name], fit["intervals"][name]
+    x = np.array([min(partial["x"]), max(partial["x"])])
+    axes.plot(x, slope * x, color=look.MUTED, lw=0.9, zorder=1)
+    axes.plot(partial["x"], partial["y"], "o", **dots)
+    axes.set_box_aspect(1)
+    axes.set(xlabel=f"log {name}, others held", ylabel="log loss, others held")
+    text = f"{name} {slope:.3f}\n[{low:.3f}, {high:.3f}]"
+    look.title(axes, text.replace("-", "−"))
+    axes.xaxis.set_major_locator(look.few_ticks())
+    axes.yaxis.set_major_locator(look.few_ticks())
+  return figure
+
+
+def _observed_against_predicted(axes, points):
+  """Every run, predicted by the law that was fitted without it."""
+  inside = np.exp([points["left_out"], points["observed"]])
+  outside = np.exp([points["outside_predicted"], points["outside_observed"]])
+  both = np.concatenate([inside.ravel(), outside.ravel()])
+  pad = 0.06 * max(np.ptp(both), 1e-6)
+  ends = (both.min() - pad, both.max() + pad)
+  axes.plot(ends, ends, color=look.MUTED, lw=0.9, zorder=1)
+  axes.plot(
+    *inside, "o", color=look.BLUE, ms=5.5, mec="white", mew=0.5,
+    label="designed",
+  )  # fmt: skip
+  if outside.size:
+    axes.plot(
+      *outside, "D", ms=5, mfc="white", mec=look.RED, mew=1.3,
+      label="not designed",
+    )  # fmt: skip
+  axes.set(xlim=ends, ylim=ends, aspect="equal")
+  axes.set(xlabel="predicted loss", ylabel="observed loss")
+  axes.legend(**look.LEGEND, loc="upper left", handletextpad=0.1)
+  axes.xaxis.set_major_locator(look.few_ticks())
+  axes.yaxis.set_major_locator(look.few_ticks())

@@ -1,0 +1,251 @@
+"""What the report shows, from the files of the run."""
+
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from ila_jax import config as config_lib
+from ila_jax.embed import inputs
+from ila_jax.landscape import stage as landscape_stage
+from ila_jax.landscape.duplicates import write
+from ila_jax.landscape.trust import write as trust_write
+from ila_jax.pool import unread
+from ila_jax.report import map_points, page
+from ila_jax.run import stage_record, tables
+from ila_jax.run.disk import files
+from ila_jax.score import split
+from ila_jax.training import base
+
+_DEPTH_LABELS = {
+  "ila": "information depth (nats per token)",
+  "ila_length": "depth among answers of like length (quantile)",
+}
+_COVERAGE = "select/coverage.json"
+
+
+def stage_outputs(workdir: epath.Path):
+  """What each finished stage made."""
+  for name in config_lib.STAGES[:-1]:
+    record = stage_record.read_record(epath.Path(workdir) / name)
+    yield name, record["output"] if record.get("done") else None
+
+
+def stage_records(workdir: epath.Path) -> dict[str, dict[str, Any]]:
+  """What the stages that are done have noted, and the making of the base."""
+  records = {
+    name: stage_record.read_record(epath.Path(workdir) / name)
+    for name in (*config_lib.STAGES, base.FOLDER)
+  }
+  return {name: r for name, r in records.items() if r.get("done")}
+
+
+def gather(config: config_lib.Config, workdir: epath.Path) -> page.ReportData:
+  """Reads the artifacts of a run into what the page shows."""
+  workdir = epath.Path(workdir)
+  done = {name for name, output in stage_outputs(workdir) if output}
+  records = stage_records(workdir)
+  parts: dict[str, Any] = {}
+  if "pool" in done:
+    parts["rejects"] = dict(records["pool"]["reasons"])
+    lost = records.get("score", {}).get("not_finite")
+    if lost:
+      parts["rejects"]["loss is not finite"] = lost
+  if "distinct_inputs" in records.get("embed", {}):
+    parts["inputs"] = inputs.told(records["embed"])
+  if "landscape" in done:
+    parts |= _landscape(config, workdir)
+    parts["points"] = map_points.points(workdir, selected="select" in done)
+    parts["stability"] = stability(workdir)
+  if "select" in done:
+    parts |= _selection(workdir)
+  if "finetune" in done:
+    parts |= _finetune(workdir)
+  if "scaling" in done:
+    parts["runs"] = files.read_jsonl(workdir / "scaling" / tables.RUNS)
+    parts["fits"] = files.read_json(workdir / "scaling" / tables.FITS)
+  return page.ReportData(
+    title=_title(config.pool.sources),
+    config=config.plain(),
+    headline=headline(workdir, records),
+    warnings=_warnings(records),
+    costs=[
+      {
+        "stage": "the base" if name == base.FOLDER else name,
+        **{key: record.get(key) for key in page.COSTS},
+      }
+      for name, record in records.items()
+      if name != "report"
+    ],
+    **parts,
+  )
+
+
+def _landscape(
+  config: config_lib.Config, workdir: epath.Path
+) -> dict[str, Any]:
+  cells = files.read_table(workdir / "landscape/cells.parquet")
+  index = files.read_table(
+    workdir / "pool/index.parquet", ["n_response_tokens"]
+  )
+  reference = split.reference_rows(workdir)
+  return {
+    "n_tokens": index["n_response_tokens"][cells["row"]],
+    "xy": np.stack([cells["x"], cells["y"]], axis=1),
+    "cell": cells["cell"],
+    "grid": _cells(workdir),
+    "depth": cells["depth"],
+    "depth_label": _DEPTH_LABELS.get(
+      config.landscape.depth, f"depth: {config.landscape.depth}"
+    ),
+    "reference": np.flatnonzero(np.isin(cells["row"], reference)),
+    "duplicates": _duplicates(workdir),
+  }
+
+
+def _duplicates(workdir: epath.Path) -> dict[str, Any] | None:
+  """What was found of near-duplicates, with the prompts that are shown."""
+  path = workdir / "landscape" / write.SUMMARY
+  if not path.exists():
+    return None
+  found = files.read_json(path)
+  groups, pairs = found.get("largest", []), found.get("shown", [])
+  named = [g["row"] for g in groups] + [row for p in pairs for row in p["rows"]]
+  rows = np.unique(np.array(named, np.int64))
+  return found | {"prompt_of": map_points.prompts(workdir, rows)}
+
+
+def stability(workdir: epath.Path) -> dict[str, Any] | None:
+  """How far other maps agree with this one, where that was asked for."""
+  path = epath.Path(workdir) / "landscape" / trust_write.STABILITY
+  return files.read_json(path) if path.exists() else None
+
+
+def _cells(workdir: epath.Path) -> dict[str, Any]:
+  """What the map and its cells are, name by name, as the page says it."""
+  cells = files.read_json(workdir / "landscape" / landscape_stage.MAP)
+  notes = {name: f"{value:.4g}" for name, value in cells["notes"].items()}
+  return {
+    "cells": cells["description"],
+    "cells in all": cells["num_cells"],
+    "occupied": cells["occupied"],
+    **notes,
+  }
+
+
+def _title(sources: tuple[str, ...]) -> str:
+  """The page's title: short, whatever the sources are called."""
+  source = sources[0]
+  if source.startswith("docstrings:"):
+    packages = source.partition(":")[2].split(",")
+    name = f"the docstrings of {len(packages)} packages"
+    if len(packages) == 1:
+      name = f"the docstrings of {packages[0]}"
+  else:
+    name = epath.Path(source).name or source
+  more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+  return f"The information landscape of {name}{more}"
+
+
+def _selection(workdir: epath.Path) -> dict[str, Any]:
+  ranking = files.read_table(workdir / "select/ranking.parquet")
+  k = stage_record.read_record(workdir / "select")["selected"]
+  cells = files.read_table(workdir / "landscape/cells.parquet", ["row", "id"])
+  rows = ranking["row"][:k]
+  coverage = files.read_json(workdir / _COVERAGE)
+  return {
+    "selected": np.searchsorted(cells["row"], rows),
+    "coverage_curves": {
+      name: (np.array(curve["budgets"]), np.array(curve["coverage"]))
+      for name, curve in coverage["curves"].items()
+    },
+    "coverage_table": coverage["table"],
+    "examples": map_points.examples(workdir, ranking, k),
+  }
+
+
+def _finetune(workdir: epath.Path) -> dict[str, Any]:
+  history: dict[str, list[dict[str, Any]]] = {}
+  for line in files.read_jsonl(workdir / "finetune/metrics.jsonl"):
+    history.setdefault(line["name"], []).append(line)
+  return {
+    "training": history,
+    "evaluations": _evaluations(workdir),
+  }
+
+
+def _evaluations(workdir: epath.Path) -> list[dict[str, Any]]:
+  return files.read_jsonl(workdir / "finetune" / tables.EVALUATIONS)
+
+
+def headline(
+  workdir: epath.Path, records: dict[str, dict[str, Any]]
+) -> list[str]:
+  """What was found, in sentences with their numbers; reads no example."""
+  workdir = epath.Path(workdir)
+  lines = []
+  if "pool" in records:
+    found = records["pool"]
+    lines.append(
+      f"Of {found['read']:,} records {found['used']:,} are usable and "
+      f"{found['rejected']:,} are not."
+    )
+    if "read_as" in found:  # Not in runs of older versions.
+      lines += unread.sentences(found)
+  if "select" in records:
+    coverage = files.read_json(workdir / _COVERAGE)
+    ours, *rivals = coverage["table"]
+    line = (
+      f"{ours['strategy']} chose {ours['n_examples']:,} examples with "
+      f"{ours['n_tokens']:,} response tokens; they occupy "
+      f"{ours['pool_cells']:.1%} of the pool's cells"
+    )
+    random = [row for row in rivals if row["strategy"] == "random"]
+    if random:
+      line += f", random ones at the same budget {random[0]['pool_cells']:.1%}"
+    lines.append(line + ".")
+  if "finetune" in records:
+    losses = ", ".join(
+      f"{found['name']} {found['micro']:.4f}" for found in _evaluations(workdir)
+    )
+    lines.append(f"Dev loss in nats a token: {losses}.")
+  if "scaling" in records:
+    fits = files.read_json(workdir / "scaling" / tables.FITS)
+    if fits["fitted"]:
+      loo = "undefined" if fits["loo_r2"] is None else f"{fits['loo_r2']:.2f}"
+      lines.append(
+        f"Coverage and depth explain log dev loss over {fits['runs']} subsets "
+        f"with R² {fits['r2']:.2f}, leave-one-out {loo}."
+      )
+  return lines
+
+
+def _warnings(records: dict[str, dict[str, Any]]) -> list[str]:
+  pool = records.get("pool")
+  if pool is None:
+    return []
+  warnings = []
+  if "distinct_inputs" in records.get("embed", {}):
+    unlike = inputs.warning(records["embed"])
+    warnings += [unlike] if unlike else []
+  if not pool["with_labels"]:
+    warnings.append(
+      "No record has labels (config.pool.fields.labels): K = 1 for all, so "
+      "depth is loss reduction alone."
+    )
+  elif pool["with_labels"] < pool["used"]:
+    warnings.append(
+      f"{pool['used'] - pool['with_labels']:,} examples have no labels: K = 1 "
+      "for them, which favours the labelled ones."
+    )
+  if pool["limited"]:
+    warnings.append(
+      "Reading stopped at config.pool.limit; what follows in the sources was "
+      "not read."
+    )
+  if pool["truncated"]:
+    warnings.append(
+      f"The prompts of {pool['truncated']:,} examples were cut to fit "
+      "config.tokens.max_tokens."
+    )
+  return warnings

@@ -1,0 +1,132 @@
+"""What the examples of a run say: for the map to explore and the report."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from etils import epath
+
+from ila_jax.pool import shards
+from ila_jax.pool.conversations import conversation
+from ila_jax.report import map_page
+from ila_jax.run import stage_record
+from ila_jax.run.disk import files
+from ila_jax.score import split
+
+# Chosen examples that the report shows, the first and the last in rank.
+_SHOWN = 12
+# Characters of a prompt that stands in a table.
+_PROMPT_CHARACTERS = 300
+
+
+def points(
+  workdir: epath.Path, *, selected: bool, limit: int = map_page.MAX_POINTS
+) -> map_page.Points:
+  """What the map to explore shows; a draw of the pool where it is large.
+
+  Args:
+    workdir: folder of the run.
+    selected: whether the stage `select` has run.
+    limit: examples that the page shows, at most.
+  """
+  cells = files.read_table(
+    workdir / "landscape/cells.parquet",
+    ["row", "id", "x", "y", "cell", "depth", "relative_depth"],
+  )
+  row, count = cells["row"], len(cells["row"])
+  reference = np.isin(row, split.reference_rows(workdir))
+  rank, rounds = np.zeros((2, count), np.int32)
+  chosen = np.zeros(count, bool)
+  if selected:
+    ranking = files.read_table(workdir / "select/ranking.parquet")
+    record = stage_record.read_record(workdir / "select")
+    place = np.searchsorted(row, ranking["row"])
+    rank[place], rounds[place] = ranking["rank"], ranking["round"]
+    chosen[place[: record["selected"]]] = True
+  first = chosen | reference
+  keep = map_page.choose(cells["id"], first, limit=limit)
+  row = row[keep]
+  index = _index(workdir, row, ["source", "domain", "n_response_tokens"])
+  return map_page.Points(
+    id=cells["id"][keep],
+    **_texts(workdir, row),
+    xy=np.stack([cells["x"], cells["y"]], axis=1)[keep],
+    depth=cells["depth"][keep],
+    relative_depth=cells["relative_depth"][keep],
+    cell=cells["cell"][keep],
+    n_tokens=index["n_response_tokens"],
+    source=index["source"],
+    domain=index["domain"],
+    rank=rank[keep],
+    round=rounds[keep],
+    selected=chosen[keep],
+    reference=reference[keep],
+    pool_size=count,
+    selected_size=int(chosen.sum()),
+    kept_size=int(first.sum()),
+  )
+
+
+def _index(
+  workdir: epath.Path, row: np.ndarray, columns: list[str]
+) -> dict[str, np.ndarray]:
+  """Columns of ascending rows of the pool, a part of it at a time."""
+  found, start = [], 0
+  with files.reading(workdir / "pool/index.parquet") as file:
+    for part in pq.ParquetFile(file).iter_batches(columns=columns):
+      begin, end = np.searchsorted(row, [start, start + part.num_rows])
+      found.append(part.take(row[begin:end] - start))
+      start += part.num_rows
+  return files.to_numpy(pa.Table.from_batches(found))
+
+
+def _texts(workdir: epath.Path, row: np.ndarray) -> dict[str, list[str]]:
+  """What ascending rows say, cut as it is read: one shard is held."""
+  said: dict[str, list[str]] = {"instruction": [], "response": [], "roles": []}
+  for table in shards.iterate(workdir, ["row", "turns"]):
+    wanted = np.isin(table.column("row").to_numpy(), row)
+    for turns in shards.turns_of(table.filter(wanted)):
+      for name, turn in (
+        ("instruction", conversation.question(turns)),
+        ("response", conversation.response(turns)),
+      ):
+        said[name].append(map_page.brief(conversation.said(turn)))
+      said["roles"].append(map_page.brief(conversation.roles(turns)))
+  return said
+
+
+def examples(
+  workdir: epath.Path, ranking: dict[str, np.ndarray], k: int
+) -> list[dict[str, Any]]:
+  """What the report shows of the first and the last of the k chosen.
+
+  Args:
+    workdir: folder of the run.
+    ranking: columns row, rank, id and depth, in the order of the ranks.
+    k: how many were chosen.
+  """
+  shown = np.unique(np.r_[: min(_SHOWN, k), max(k - _SHOWN, 0) : k])
+  table = shards.gather(workdir, ranking["row"][shown], ["turns"])
+  return [
+    {
+      "rank": int(ranking["rank"][place]),
+      "id": str(ranking["id"][place]),
+      "depth": float(ranking["depth"][place]),
+      "question": conversation.question(turns),
+      "response": conversation.response(turns),
+      "turns": turns,
+    }
+    for place, turns in zip(shown, shards.turns_of(table), strict=True)
+  ]
+
+
+def prompts(workdir: epath.Path, rows: np.ndarray) -> dict[int, str]:
+  """How the prompts of some rows begin, as they are embedded."""
+  table = shards.gather(workdir, rows, ["turns"])
+  return {
+    int(row): map_page.brief(
+      conversation.request(turns), most=_PROMPT_CHARACTERS
+    )
+    for row, turns in zip(rows, shards.turns_of(table), strict=True)
+  }

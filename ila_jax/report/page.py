@@ -1,0 +1,181 @@
+"""The report: a self-contained HTML page, its figures as PNG, and the map.
+
+`render` turns a `ReportData` into file contents; writing them is the stage's.
+"""
+
+import base64
+import dataclasses
+import importlib.resources
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ila_jax.pool.conversations import conversation
+from ila_jax.report import figures, look, map_page, quantities, trust_figures
+from ila_jax.run import units
+from ila_jax.selection import lengths
+
+# What the cost table tells of a stage, as its record has it.
+COSTS = (
+  *("seconds", "flops", "utilisation", "matrix_rate"),
+  *("tokens", "tokens_per_second", "padding", "bytes"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportData:
+  """All that the page shows; None where the stage that makes it did not run.
+
+  Row numbers index the n rows of the pool's arrays.
+  """
+
+  title: str
+  config: dict[str, Any]  # nested; shown as dotted fields
+  headline: list[str]  # sentences: what was found
+  warnings: list[str] = dataclasses.field(default_factory=list)
+  n_tokens: Int[np.ndarray, " n"] | None = None  # response tokens
+  xy: Float[np.ndarray, "n 2"] | None = None
+  cell: Int[np.ndarray, " n"] | None = None
+  grid: dict[str, Any] | None = None  # what the cells are, in words
+  inputs: str | None = None  # what the encoder read of the prompts, in words
+  depth: Float[np.ndarray, " n"] | None = None
+  depth_label: str = "information depth (nats per token)"
+  # As stages.duplicates sums them up; rows come with their text
+  duplicates: dict[str, Any] | None = None
+  selected: Int[np.ndarray, " k"] | None = None  # rows in rank order
+  reference: Int[np.ndarray, " r"] | None = None  # rows
+  coverage_curves: dict[str, tuple[np.ndarray, np.ndarray]] | None = None
+  # The strategy that was used comes first; a value may be None: strategy,
+  # pool_cells, all_cells, effective_cells, mean_distance, p95_distance,
+  # n_examples, n_tokens
+  coverage_table: list[dict[str, Any]] | None = None
+  stability: dict[str, Any] | None = None  # as stage `landscape` writes it
+  training: dict[str, list[dict[str, Any]]] | None = None  # step, loss
+  # name (repeated per seed), micro, macro, n_examples, n_tokens; also
+  # train_examples and train_tokens where the model was tuned
+  evaluations: list[dict[str, Any]] | None = None
+  runs: list[dict[str, Any]] | None = None  # as law.fit_law takes them
+  fits: dict[str, Any] | None = None  # as law.fit_law returns it
+  rejects: dict[str, int] | None = None  # reason -> records
+  # stage, and `COSTS`; a value may be None
+  costs: list[dict[str, Any]] | None = None
+  # rank, id, depth; question and response (a turn each); turns
+  examples: list[dict[str, Any]] | None = None
+  points: map_page.Points | None = None  # what the map to explore shows
+
+
+def render(data: ReportData) -> dict[str, bytes]:
+  """File name -> content: index.html, the PNGs that it also holds, map.html.
+
+  >>> files = render(ReportData(title="x", config={}, headline=["Nothing."]))
+  >>> list(files)
+  ['index.html']
+  """
+  files = {
+    f"{name}.png": look.png(figure) for name, figure in draw(data).items()
+  }
+  files["index.html"] = page(data, files).encode()
+  if data.points is not None:
+    files["map.html"] = map_page.page(
+      data.points, title=data.title, depth_label=data.depth_label
+    ).encode()
+  return files
+
+
+def draw(data: ReportData) -> dict[str, Any]:
+  """Figure name -> matplotlib Figure, for whatever the data holds.
+
+  >>> draw(ReportData(title="x", config={}, headline=[]))
+  {}
+  """
+  made = {}
+  label = data.depth_label
+  scored = data.depth is not None and data.selected is not None
+  if scored and data.xy is not None and len(data.xy):
+    reference = np.zeros(0, np.int64)
+    if data.reference is not None:
+      reference = data.reference
+    made["map"] = figures.landscape(
+      data.xy, data.depth, data.selected, reference, depth_label=label
+    )
+    if data.cell is not None:
+      made["depth_per_cell"] = figures.depth_per_cell(
+        data.xy, data.cell, data.depth, data.selected, depth_label=label
+      )
+  if scored and data.n_tokens is not None and len(data.selected):
+    made["lengths"] = figures.lengths(
+      data.n_tokens, data.depth, data.selected, depth_label=label
+    )
+  if data.coverage_curves and data.selected is not None:
+    made["coverage"] = figures.coverage(
+      data.coverage_curves, budget=len(data.selected)
+    )
+  if data.stability:
+    made["stability"] = trust_figures.stability(data.stability)
+  if data.training:
+    made["training"] = figures.training(data.training)
+  if data.evaluations:
+    made["evaluation"] = figures.evaluation(data.evaluations)
+  if data.fits and data.fits["fitted"]:
+    made["regression"] = figures.regression(data.fits)
+  return made
+
+
+def page(data: ReportData, images: dict[str, bytes]) -> str:
+  """The HTML page; every text of the pool in it is escaped.
+
+  >>> "&lt;b&gt;" in page(ReportData(title="<b>", config={}, headline=[]), {})
+  True
+  """
+  import jinja2
+
+  environment = jinja2.Environment(
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  environment.filters |= {
+    "count": quantities.count,
+    "fixed": quantities.fixed,
+    "si": units.si,
+    "duration": units.duration,
+    "percent": quantities.percent,
+    "said": conversation.said,
+  }
+  files = importlib.resources.files("ila_jax.report").joinpath("web")
+  template = files.joinpath("page.html.j2")
+  style = files.joinpath("report.css").read_text("utf-8").strip()
+  warning = None
+  if data.n_tokens is not None and data.selected is not None:
+    warning = lengths.length_warning(data.n_tokens, data.selected)
+  return environment.from_string(template.read_text("utf-8")).render(
+    data=data,
+    style=style,
+    style_hash=map_page.policy_hash(style),
+    warnings=[*data.warnings, *([warning] if warning else [])],
+    images={
+      name.removesuffix(".png"): {
+        "data": base64.b64encode(content).decode(),
+        "width": _css_width(content),
+      }
+      for name, content in images.items()
+    },
+    settings=list(_dotted(data.config)),
+  )
+
+
+def _css_width(png):
+  """Width in CSS pixels (1/96 inch), so that type is as large as drawn."""
+  pixels = int.from_bytes(png[16:20])  # of the IHDR chunk
+  return round(pixels * 96 / look.DPI)
+
+
+def _dotted(config, prefix=""):
+  """Yields (dotted field, value)."""
+  for name, value in config.items():
+    if isinstance(value, dict) and value:
+      yield from _dotted(value, f"{prefix}{name}.")
+    else:
+      yield f"{prefix}{name}", value

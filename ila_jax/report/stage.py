@@ -1,0 +1,39 @@
+"""Stage `report`: what the other stages found, on one page and in PNGs."""
+
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import config as config_lib
+from ila_jax.report import gather, page
+from ila_jax.run import progress, stage_record, tables
+from ila_jax.run.disk import files
+
+
+def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+  """Writes `report/index.html` and its figures, from the artifacts alone.
+
+  Stages that have not run are said to be missing, on the page.
+  """
+  del mesh
+  stage = stage_record.Stage(
+    workdir,
+    "report",
+    {
+      "stages": dict(gather.stage_outputs(workdir)),
+      "stability": stage_record.fingerprint(gather.stability(workdir)),
+    },
+  )
+  if not stage.open(replace="all"):
+    for name, content in page.render(gather.gather(config, workdir)).items():
+      files.write_bytes(stage.folder / name, content)
+    stage.finish()
+  for sentence in gather.headline(workdir, gather.stage_records(workdir)):
+    progress.say(f"  {sentence}")
+  progress.say(f"  the report: {stage.folder / 'index.html'}")
+  for what, path in (
+    ("map to explore", "report/map.html"),
+    ("selection", "select/selected.jsonl"),
+    ("fine-tuned model", f"finetune/{tables.MODEL}"),
+  ):
+    if (epath.Path(workdir) / path).exists():
+      progress.say(f"  the {what}: {epath.Path(workdir) / path}")

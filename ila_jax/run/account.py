@@ -1,0 +1,73 @@
+"""What a stage did: seconds, tokens, cells and FLOPs."""
+
+import time
+from typing import Any
+
+
+class Account:
+  """Seconds, FLOPs and tokens of one stage, added up as it runs.
+
+  >>> account = Account()
+  >>> account.add(flops=2.0, tokens=3, cells=4)
+  >>> account.totals(matrix_rate=1e9)["padding"]
+  0.25
+  """
+
+  def __init__(self) -> None:
+    self._begin = time.monotonic()
+    self._flops = 0.0
+    self._tokens = 0
+    self._cells = 0
+
+  def add(
+    self, *, flops: float | int = 0, tokens: int = 0, cells: int = 0
+  ) -> None:
+    """Adds the FLOPs of the matrix products, useful tokens and all tokens.
+
+    Args:
+      flops: that the useful tokens need.
+      tokens: useful tokens: no padding.
+      cells: tokens that the devices computed, padding included.
+    """
+    self._flops += float(flops)
+    self._tokens += int(tokens)
+    self._cells += int(cells)
+
+  def go_on(self, totals: dict[str, Any]) -> None:
+    """Adds what an attempt before this one had spent (its `totals`)."""
+    self._begin -= totals.get("seconds", 0.0)
+    self.add(**{k: totals.get(k, 0) for k in ("flops", "tokens", "cells")})
+
+  def exclude(self, *, seconds: float) -> None:
+    """Takes out time that is accounted elsewhere."""
+    self._begin += seconds
+
+  def totals(self, matrix_rate: float | None = None) -> dict[str, Any]:
+    """What it came to.
+
+    Args:
+      matrix_rate: FLOP/s of the devices (`hardware.matrix_rate`).
+
+    Returns:
+      seconds since the start, flops, tokens, cells; and where they mean
+      something tokens_per_second (useful ones), padding (share of the cells)
+      and utilisation (flops / seconds / matrix_rate), else None.
+    """
+    seconds = time.monotonic() - self._begin
+    found = {
+      "seconds": round(seconds, 3),
+      "flops": self._flops,
+      "tokens": self._tokens,
+      "cells": self._cells,
+      "tokens_per_second": None,
+      "padding": None,
+      "matrix_rate": matrix_rate,
+      "utilisation": None,
+    }
+    if self._tokens:
+      found["tokens_per_second"] = self._tokens / seconds
+    if self._cells:
+      found["padding"] = 1 - self._tokens / self._cells
+    if matrix_rate and self._flops:
+      found["utilisation"] = self._flops / seconds / matrix_rate
+    return found

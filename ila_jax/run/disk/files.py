@@ -1,0 +1,270 @@
+"""Files that are whole or absent: JSON, JSON lines, Parquet, arrays.
+
+Every file is written under a temporary name and renamed when it is whole and
+on the disk, by the first host only; all hosts read. What was written stands in
+the folder's `checksums.json`, and is compared with it when it is read.
+"""
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from etils import epath
+
+from ila_jax import errors
+from ila_jax.compute import mesh
+from ila_jax.run.disk import checksums, folders
+
+
+@contextlib.contextmanager
+def atomic(path: epath.PathLike) -> Iterator[epath.Path]:
+  """Yields a temporary name beside `path`, renamed when the block is done.
+
+  If the block raises, the temporary file goes and `path` is as it was. Files
+  that checksums are kept of are written by `create`.
+  """
+  path = epath.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = folders.temporary(path)
+  try:
+    yield temporary
+    _sync(temporary)
+    temporary.replace(path)
+    _sync(path.parent)
+  except BaseException:
+    temporary.unlink(missing_ok=True)
+    raise
+
+
+def _sync(path: epath.Path) -> None:
+  """Waits until a local file, or the names in a folder, are on the disk."""
+  if "://" in os.fspath(path):
+    return
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
+
+
+@contextlib.contextmanager
+def create(path: epath.PathLike) -> Iterator[checksums.Writer]:
+  """Yields a file to write bytes to, which is `path` when the block is done.
+
+  Its size and checksum are noted in the folder's ledger. If the block raises,
+  all is as it was. On the first host only.
+  """
+  path = epath.Path(path)
+  with atomic(path) as temporary:
+    with temporary.open("wb") as file:
+      writer = checksums.Writer(file)
+      yield writer
+    ledger = checksums.read(path.parent) or {}
+    # A kill before the renaming leaves the file that was there.
+    known = [
+      entry for entry in ledger.get(path.name, []) if entry != writer.entry
+    ]
+    ledger[path.name] = [writer.entry, *known[:1]]
+    _write_ledger(path.parent, ledger)
+
+
+def remove(path: epath.PathLike) -> None:
+  """Removes a file, if it is there, and its entry in the folder's ledger."""
+  path = epath.Path(path)
+  ledger = checksums.read(path.parent)
+  if ledger is not None and ledger.pop(path.name, None) is not None:
+    _write_ledger(path.parent, ledger)
+  path.unlink(missing_ok=True)
+
+
+def _write_ledger(folder: epath.Path, ledger: checksums.Ledger) -> None:
+  with atomic(folder / checksums.FILE) as temporary:
+    temporary.write_bytes(checksums.text(ledger))
+
+
+def write_bytes(path: epath.PathLike, content: bytes) -> None:
+  """Writes a whole file atomically, on the first host only."""
+  write_chunks(path, [content])
+
+
+def read_bytes(path: epath.PathLike) -> bytes:
+  """Reads a whole file.
+
+  Raises:
+    checksums.Damaged: it is missing, or not what was written.
+  """
+  with reading(path) as file:
+    return file.read()
+
+
+def reading(path: epath.PathLike) -> io.BufferedIOBase:
+  """Opens a file for reading, once it is known to be what was written.
+
+  Raises:
+    checksums.Damaged: it is missing, or it is not.
+  """
+  checksums.check(path)
+  return epath.Path(path).open("rb")
+
+
+def write_chunks(path: epath.PathLike, chunks: Iterable[bytes]) -> None:
+  """Writes a file piece by piece, atomically, on the first host only.
+
+  Every host goes through the pieces: to make one may take them all.
+  """
+  if not mesh.is_writer():
+    for _ in chunks:
+      pass
+    return
+  with create(path) as file:
+    for chunk in chunks:
+      file.write(chunk)
+
+
+def write_json(path: epath.PathLike, value: Any) -> None:
+  """Writes one JSON value, indented, atomically."""
+  text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+  write_bytes(path, (text + "\n").encode())
+
+
+def read_json(path: epath.PathLike) -> Any:
+  """Reads one JSON value.
+
+  Raises:
+    errors.InputError: the file is damaged, or not JSON.
+  """
+  try:
+    return json.loads(read_bytes(path))
+  except ValueError as error:
+    raise errors.InputError(
+      f"{path} is damaged: it is not JSON ({error}). Remove it, or use "
+      "another --workdir."
+    ) from error
+
+
+def write_lines(path: epath.PathLike, lines: Iterable[str]) -> None:
+  """Writes lines of text, each with its own end, as they come, atomically."""
+  if mesh.is_writer():
+    write_chunks(path, (line.encode() for line in lines))
+
+
+def json_line(value: Any) -> str:
+  """One JSON value as a line of a JSON-lines file.
+
+  >>> json_line({"a": "ü"})
+  '{"a": "ü"}\\n'
+  """
+  text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+  if any("\ud800" <= character <= "\udfff" for character in text):
+    # Half a surrogate pair has no UTF-8; escaped it is JSON all the same.
+    text = json.dumps(value, allow_nan=False)
+  return text + "\n"
+
+
+def write_jsonl(path: epath.PathLike, records: Iterable[Any]) -> None:
+  """Writes one JSON value a line, atomically."""
+  write_lines(path, map(json_line, records))
+
+
+def append_jsonl(path: epath.PathLike, record: Any) -> None:
+  """Adds one line, by writing the file anew: for files of few lines."""
+  if mesh.is_writer():
+    write_jsonl(path, [*read_jsonl(path), record])
+
+
+def read_jsonl(path: epath.PathLike) -> list[Any]:
+  """Reads one JSON value a line; nothing where there is no file."""
+  path = epath.Path(path)
+  if not path.exists():
+    return []
+  with reading(path) as file:
+    return [json.loads(line) for line in file]
+
+
+def write_table(
+  path: epath.PathLike, columns: dict[str, Any] | pa.Table
+) -> None:
+  """Writes columns of equal length as one Parquet file, atomically."""
+  if not mesh.is_writer():
+    return
+  table = columns if isinstance(columns, pa.Table) else pa.table(columns)
+  with create(path) as file:
+    pq.write_table(table, file, compression="zstd")
+
+
+def read_table(
+  path: epath.PathLike, columns: list[str] | None = None
+) -> dict[str, np.ndarray]:
+  """Reads a Parquet file as NumPy columns (strings as `str` arrays).
+
+  Raises:
+    errors.InputError: the file is damaged.
+  """
+  with reading(path) as file:
+    try:
+      table = pq.read_table(file, columns=columns)
+    except pa.ArrowException as error:
+      raise errors.InputError(
+        f"{path} is damaged ({str(error).splitlines()[0]}). Make its stage "
+        "anew with --redo, or use another --workdir."
+      ) from error
+  return to_numpy(table)
+
+
+def to_numpy(table: pa.Table | pa.RecordBatch) -> dict[str, np.ndarray]:
+  """The columns of a table as NumPy arrays (strings as `str` arrays)."""
+  return {name: _column(table.column(name)) for name in table.schema.names}
+
+
+def _column(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+  if pa.types.is_string(column.type):
+    return np.asarray(column.to_pylist(), dtype=np.str_)
+  if isinstance(column, pa.Array):
+    return column.to_numpy(zero_copy_only=False)
+  return column.to_numpy()
+
+
+def write_array(path: epath.PathLike, array: np.ndarray) -> None:
+  """Writes one array as .npy, atomically."""
+  buffer = io.BytesIO()
+  np.save(buffer, array, allow_pickle=False)
+  write_bytes(path, buffer.getvalue())
+
+
+def read_array(path: epath.PathLike) -> np.ndarray:
+  """Reads one .npy array; pickled objects are refused.
+
+  Raises:
+    checksums.Damaged: the file is missing, or not what was written.
+  """
+  with reading(path) as file:
+    return np.load(file, allow_pickle=False)
+
+
+@contextlib.contextmanager
+def local(folder: epath.PathLike) -> Iterator[str]:
+  """Yields a local folder: this one, or a copy of one on gs://."""
+  if "://" not in str(folder):
+    yield os.fspath(folder)
+    return
+  with tempfile.TemporaryDirectory() as copy:
+    _copy_files(epath.Path(folder), epath.Path(copy))
+    # Sentence-transformers keep their pooling in a folder below.
+    if (epath.Path(folder) / "1_Pooling").exists():
+      below = epath.Path(copy) / "1_Pooling"
+      below.mkdir()
+      _copy_files(epath.Path(folder) / "1_Pooling", below)
+    yield copy
+
+
+def _copy_files(source: epath.Path, target: epath.Path) -> None:
+  for path in source.iterdir():
+    if not path.is_dir():
+      path.copy(target / path.name)

@@ -1,0 +1,147 @@
+"""Hosts that end together: what ends one ends all of them, with its message.
+
+A host that fails leaves the others in a collective, where they would wait for
+minutes and then be aborted. So each has a thread that listens for a failure
+and for signs of life, through JAX's coordination service, and ends its process.
+"""
+
+import atexit
+import contextlib
+import itertools
+import json
+import os
+import sys
+import threading
+import time
+from typing import Any, NoReturn
+
+import jax
+
+from ila_jax import errors
+from ila_jax.run import log
+
+_FAILED, _HEARD, _ALIVE = "ila_jax/failed", "ila_jax/heard/", "ila_jax/alive/"
+_BEAT_SECONDS = 2
+# Long calls that hold the interpreter keep a host silent for a while.
+_SILENT_SECONDS = 60
+# How long a failing host waits for the others to hear of it.
+_HEARD_SECONDS = 10
+_ended = threading.Event()
+_told = threading.Event()
+_listeners: list[threading.Thread] = []
+
+
+def watch() -> None:
+  """Starts to listen to the other hosts, if there are any."""
+  if jax.distributed.is_initialized():
+    listener = threading.Thread(target=_watch, args=(_client(),), daemon=True)
+    _listeners.append(listener)
+    listener.start()
+
+
+def rest() -> None:
+  """Listens no more: the run has ended well."""
+  _ended.set()
+  # One that still waits for an answer when Python ends would abort it.
+  for listener in _listeners:
+    listener.join(3 * _BEAT_SECONDS)
+
+
+def leave(status: int, message: str) -> None:
+  """Tells the other hosts, which end too, and ends with this status at exit.
+
+  Args:
+    status: that all hosts end with.
+    message: what went wrong, for their logs.
+  """
+  if not jax.distributed.is_initialized():
+    return
+  client, own = _client(), jax.process_index()
+  with contextlib.suppress(jax.errors.JaxRuntimeError):
+    # What looks like the network is often another host that has just failed.
+    if status == errors.LOST and (first := _failure(client)):
+      status = first["status"]
+      _tell(first)
+  _ended.set()
+  line = f"host {own} has ended, and this one with it: {message}".split("\n")[0]
+  content = json.dumps({"status": status, "message": line})
+  # Where another host failed first, the others have heard of that one.
+  with contextlib.suppress(jax.errors.JaxRuntimeError):
+    client.key_value_set(_FAILED, content)
+  _acknowledge(client)
+  # JAX would wait for the others at exit.
+  atexit.register(_exit, status)
+
+
+def _acknowledge(client: Any) -> None:
+  """Notes that this host knows; the first, which serves all, ends last."""
+  own = jax.process_index()
+  with contextlib.suppress(jax.errors.JaxRuntimeError):
+    client.key_value_set(f"{_HEARD}{own}", "", allow_overwrite=True)
+    if own == 0:
+      for host in range(1, jax.process_count()):
+        client.blocking_key_value_get(f"{_HEARD}{host}", _HEARD_SECONDS * 1000)
+      # JAX aborts those that are not gone before the first.
+      time.sleep(_BEAT_SECONDS)
+
+
+def _watch(client: Any) -> None:
+  own, seen = jax.process_index(), {}
+  for beat in itertools.count():
+    try:
+      client.key_value_set(f"{_ALIVE}{own}", str(beat), allow_overwrite=True)
+      for name, value in client.key_value_dir_get(_ALIVE):
+        if name not in seen or seen[name][0] != value:
+          seen[name] = value, time.monotonic()
+      failure = _failure(client)
+    except jax.errors.JaxRuntimeError as error:
+      failure = _lost(f"the first host does not answer ({str(error)[:60]})")
+    for name, (_, at) in seen.items():
+      if time.monotonic() - at > _SILENT_SECONDS:
+        host = name.rpartition("/")[2]
+        failure = _lost(f"host {host} is silent for {_SILENT_SECONDS} s")
+    if _ended.is_set():
+      return
+    if failure:
+      _tell(failure)
+      _acknowledge(client)
+      _exit(failure["status"])
+
+
+def _tell(failure: dict[str, Any]) -> None:
+  """Prints and logs, once, why another host ends this one."""
+  if not _told.is_set():
+    _told.set()
+    print(f"ila_jax: {failure['message']}", file=sys.stderr)
+    log.write(f"ended: {failure['message']}")
+    log.save()
+
+
+def _lost(what: str) -> dict[str, Any]:
+  kept = "what was whole is kept: start all hosts again"
+  return {"status": errors.LOST, "message": f"{what}; {kept}."}
+
+
+def _failure(client: Any) -> dict[str, Any] | None:
+  """What another host failed of, once it does; None while all is well."""
+  try:
+    content = client.blocking_key_value_get(_FAILED, _BEAT_SECONDS * 1000)
+  except jax.errors.JaxRuntimeError as error:
+    if "DEADLINE_EXCEEDED" not in str(error):
+      raise
+    return None
+  return json.loads(content)
+
+
+def _exit(status: int) -> NoReturn:
+  """Ends this process from any thread, wherever the main one waits."""
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(status)
+
+
+def _client() -> Any:
+  # Orbax, too, reaches the service in this way: there is no public one.
+  from jax._src import distributed
+
+  return distributed.global_state.client

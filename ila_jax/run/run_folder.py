@@ -1,0 +1,109 @@
+"""The folder of a run: whose it is, who works in it, what dead ones left."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from etils import epath
+
+import ila_jax
+from ila_jax import errors
+from ila_jax.compute import mesh
+from ila_jax.run import stage_record
+from ila_jax.run.disk import files, folders, lock
+from ila_jax.run.disk import names as names_lib
+
+MANIFEST = names_lib.MANIFEST
+# Where --redo keeps what it replaces, until the new one is whole.
+OLD = ".old"
+
+
+@contextlib.contextmanager
+def claim(workdir: epath.Path, names: Sequence[str]) -> Iterator[None]:
+  """Has a folder for one run alone; a missing one is made.
+
+  The first host claims it for all. What killed processes left of files and
+  folders that a run writes goes.
+
+  Args:
+    workdir: local or gs://.
+    names: of the folders that a run writes in it.
+
+  Raises:
+    errors.InputError: the folder is something else's, cannot be made, or is
+      in use; nothing is changed.
+  """
+  with contextlib.ExitStack() as stack:
+    refusal = None
+    if mesh.is_writer():
+      try:
+        _claim(workdir, names, stack)
+      except errors.InputError as error:
+        refusal = error
+    if mesh.agree([refusal is not None])[0]:
+      raise refusal or errors.InputError("see what the first host says")
+    yield
+
+
+def _claim(
+  workdir: epath.Path, names: Sequence[str], stack: contextlib.ExitStack
+) -> None:
+  folders.check_readable(workdir)
+  if workdir.exists() and not workdir.is_dir():
+    raise errors.InputError(
+      f"--workdir is {workdir}, which is a file; give a folder."
+    )
+  _check_ours(workdir, names)
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise errors.InputError(
+      f"--workdir is {workdir}, which cannot be made ({error.strerror}). "
+      "Give a folder that you may write."
+    ) from error
+  stack.enter_context(lock.hold(workdir))
+  if not (workdir / MANIFEST).exists():
+    files.write_json(workdir / MANIFEST, {names_lib.OURS: ila_jax.__version__})
+  folders.sweep_files(workdir)
+  for name in names:
+    folders.sweep(workdir / name)
+    folders.sweep(workdir / OLD / name)
+
+
+def _check_ours(workdir: epath.Path, names: Sequence[str]) -> None:
+  """Refuses a folder that holds what no run made."""
+  if not folders.visible(workdir):
+    return
+  manifest = workdir / MANIFEST
+  if manifest.exists():
+    try:
+      found = files.read_json(manifest)
+    except errors.InputError as error:
+      raise errors.InputError(
+        f"{manifest} is damaged. Remove it and run again: it is written anew; "
+        "nothing was changed."
+      ) from error
+    if isinstance(found, dict) and names_lib.OURS in found:
+      return
+    what = f"a {MANIFEST} that ila_jax did not write"
+  elif any(_is_stage(workdir / name) for name in names):
+    return  # Its manifest was lost, and is written anew.
+  else:
+    what = f"files and no {MANIFEST}"
+  raise errors.InputError(
+    f"--workdir is {workdir}, which holds {what}: it is not a folder of "
+    "ila_jax. Give an empty or new folder; nothing was changed."
+  )
+
+
+def _is_stage(folder: epath.Path) -> bool:
+  try:
+    return bool(stage_record.read_record(folder))
+  except errors.InputError:
+    return False
+
+
+def drop_old(workdir: epath.Path) -> None:
+  """Removes the folder of what was set aside, once nothing is in it."""
+  old = workdir / OLD
+  if old.exists() and not any(old.iterdir()):
+    old.rmdir()

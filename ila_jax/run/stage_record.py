@@ -1,0 +1,285 @@
+"""Stages that know what made them: done, resumable, or another run's.
+
+Every stage folder holds `stage.json`: the inputs that made it (config fields,
+fingerprints of the parents), whether it is done, and what it cost. A stage
+whose record matches its inputs is skipped or resumed; one that does not match
+belongs to another run, and is refused.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+import jax
+from etils import epath
+
+import ila_jax
+from ila_jax import errors
+from ila_jax.compute import mesh
+from ila_jax.run import account, differences, progress
+from ila_jax.run.disk import checksums, files, folders, names
+
+RECORD = names.RECORD
+# What may change a result and is no input: told, and not refused.
+VERSIONS = {"ila_jax": ila_jax.__version__, "jax": jax.__version__}
+
+
+def fingerprint(value: Any) -> str:
+  """A short hash of a JSON value: equal values have equal fingerprints.
+
+  >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+  True
+  """
+  text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Stage:
+  """One stage's folder and record, from `open` to `finish`.
+
+  Attributes:
+    folder: where the stage writes.
+    account: seconds, FLOPs and tokens, added up while it runs.
+  """
+
+  def __init__(
+    self, workdir: epath.PathLike, name: str, inputs: dict[str, Any]
+  ):
+    """Names a stage and what it is made from, as a JSON value."""
+    self.name = name
+    self.folder = epath.Path(workdir) / name
+    self.account = account.Account()
+    self._inputs = json.loads(json.dumps(inputs))
+    self._record = self.folder / RECORD
+    self._before: list[dict[str, str]] = []
+
+  def open(self, *, replace: str = "nothing", quiet: bool = False) -> bool:
+    """Returns whether the stage is done; otherwise claims its folder.
+
+    The first host looks, and all do what it found.
+
+    Args:
+      replace: what may be thrown away where it was made from other inputs:
+        "nothing"; "unfinished", what is quickly made; or "all", what follows
+        from the rest of the run and from nothing else.
+      quiet: does not say that it is done: a part of another stage.
+
+    Raises:
+      errors.InputError: the folder was made from other inputs.
+    """
+    done, refusal = False, None
+    if mesh.is_writer():
+      try:
+        done = self._claim(replace)
+      except errors.InputError as error:
+        refusal = error
+    agreed = mesh.agree([done, refusal is not None])
+    if agreed[1]:
+      raise refusal or errors.InputError("see what the first host says")
+    if agreed[0] and not quiet:
+      progress.say("  skipped: it is done")
+    return bool(agreed[0])
+
+  def _claim(self, replace: str) -> bool:
+    """Looks at the folder; makes it this run's if it is free."""
+    folders.finish_removal(self.folder)
+    found = read_record(self.folder)
+    if found:
+      changed = list(differences.find(found["inputs"], self._inputs))
+      if not changed:
+        self._tell_versions(found)
+        return self._mend(found)
+      unfinished = not found["done"]
+      empty = folders.visible(self.folder) == {self._record}
+      if not (
+        replace == "all" or (unfinished and (empty or replace == "unfinished"))
+      ):
+        raise self._refusal(changed)
+      if unfinished and not empty:
+        progress.say(f"  begun anew, for {differences.tell(changed)}")
+      folders.remove(self.folder)
+    self._write(done=False, extra={})
+    return False
+
+  def _tell_versions(self, found: dict[str, Any]) -> None:
+    """Tells of another version of ila_jax or JAX that was at work here."""
+    theirs = found.get("versions", {})
+    self._before = found.get("versions_before", [])
+    if theirs == VERSIONS:
+      return
+    made = "was made" if found["done"] else "was begun"
+    progress.say(
+      f"  note: stage {self.name} {made} by {_versions(theirs)}, and this is "
+      f"{_versions(VERSIONS)}: results may differ in the last digits or more "
+      "(--redo makes a stage anew)"
+    )
+    if not found["done"]:
+      self._before = [*self._before, theirs]
+      self._write(done=False, extra={"spent": found.get("spent", {})})
+
+  def _mend(self, found: dict[str, Any]) -> bool:
+    """Removes what is damaged; returns whether the stage is done and whole.
+
+    What is damaged in a folder below, a model or a map, takes that folder with
+    it. The stage then goes on as if it had been killed before it wrote them.
+    """
+    gone = set()
+    damage = checksums.find_damage(self.folder)
+    for name in found.get("folders", []):
+      if not (self.folder / name / checksums.FILE).exists():
+        damage[self.folder / name / checksums.FILE] = "it is missing"
+    for path, reason in damage.items():
+      # In a stage that is not done, a file may be yet to come.
+      if found["done"] or path.exists():
+        progress.say(f"  {path} is damaged ({reason}): it is made anew")
+      gone.add(path if path.parent == self.folder else path.parent)
+    # What is done and damaged has its account beside, not below, "spent".
+    self.account.go_on(found if found["done"] else found.get("spent", {}))
+    if gone and found["done"]:
+      self._write(done=False, extra={"spent": self.account.totals()})
+    for path in gone:
+      if path.is_dir():
+        folders.remove(path)
+      else:
+        files.remove(path)
+    return found["done"] and not gone
+
+  def keep(self) -> None:
+    """Notes what was spent so far, for the account of a resumed run."""
+    if mesh.is_writer():
+      self._write(done=False, extra={"spent": self.account.totals()})
+
+  def finish(
+    self, output: Any = None, *, matrix_rate: float | None = None, **extra: Any
+  ) -> None:
+    """Marks the stage done.
+
+    Args:
+      output: a JSON value that tells what was made, where the inputs alone do
+        not; its children are made from its fingerprint.
+      matrix_rate: FLOP/s of the devices that worked for it.
+      **extra: JSON values for the manifest.
+    """
+    mesh.barrier(f"{self.name} written")
+    if mesh.is_writer():
+      totals = self.account.totals(matrix_rate) | {
+        "bytes": bytes_in(self.folder)
+      }
+      made = fingerprint([self._inputs if output is None else output])
+      below = sorted(
+        path.name
+        for path in self.folder.iterdir()
+        if path.is_dir() and (path / checksums.FILE).exists()
+      )
+      known = {"output": made, "folders": below}
+      self._write(done=True, extra=known | totals | extra)
+    mesh.barrier(f"{self.name} recorded")
+
+  def recorded_inputs(self) -> dict[str, Any]:
+    """The inputs that the folder's finished content was made from, or {}."""
+    found = read_record(self.folder)
+    return found["inputs"] if found.get("done") else {}
+
+  def _write(self, *, done: bool, extra: dict[str, Any]) -> None:
+    files.write_json(
+      self._record,
+      {
+        "stage": self.name,
+        "done": done,
+        "inputs": self._inputs,
+        "versions": VERSIONS,
+        # Of those that had begun what another one went on with.
+        "versions_before": self._before,
+        **extra,
+      },
+    )
+
+  def _refusal(self, changed: list[tuple[str, Any, Any]]) -> errors.InputError:
+    what = differences.tell(changed)
+    return errors.InputError(
+      f"--workdir: {self.folder} was made by another run: {what}. Use another "
+      f"--workdir, or add --redo={self.name} to replace this stage and what "
+      "was made from it; nothing was changed."
+    )
+
+
+def read_record(folder: epath.PathLike) -> dict[str, Any]:
+  """What a stage has noted in its folder; {} where there is nothing.
+
+  Raises:
+    errors.InputError: the folder holds files and no record of ila_jax, or the
+      record or the ledger beside it is damaged.
+
+  >>> read_record("no/such/folder")
+  {}
+  """
+  folder = epath.Path(folder)
+  path = folder / RECORD
+  if not path.exists():
+    if not folders.visible(folder):
+      return {}
+    raise _foreign(folder, f"there is no {RECORD}")
+  is_ours = checksums.read(folder) is not None
+  try:
+    found = files.read_json(path)
+  except errors.InputError as error:
+    if not is_ours:
+      raise _foreign(folder, f"its {RECORD} is damaged") from None
+    reason = getattr(error, "reason", error)
+    raise _damaged(folder, f"{RECORD}: {reason}") from error
+  if not (
+    isinstance(found, dict)
+    and found.get("stage") == folder.name
+    and isinstance(found.get("inputs"), dict)
+    and isinstance(found.get("done"), bool)
+  ):
+    raise _foreign(folder, f"its {RECORD} is another program's")
+  if not is_ours:
+    raise _damaged(folder, f"{checksums.FILE} is missing")
+  return found
+
+
+def _foreign(folder: epath.Path, why: str) -> errors.InputError:
+  return errors.InputError(
+    f"--workdir: {folder} holds files that no run of ila_jax recorded ({why}). "
+    "Move that folder away, or use another --workdir; nothing was changed."
+  )
+
+
+def _damaged(folder: epath.Path, reason: str) -> errors.InputError:
+  return errors.InputError(
+    f"{folder} does not tell what made it and whether it is whole ({reason}). "
+    "Remove that folder and run again: it is made anew, and what was made from "
+    "it is kept."
+  )
+
+
+def _versions(found: dict[str, str]) -> str:
+  ours = found.get("ila_jax", "(unknown)")
+  return f"ila_jax {ours} with JAX {found.get('jax', '(unknown)')}"
+
+
+def bytes_in(folder: epath.Path) -> int:
+  """Bytes of all files in a folder and below; 0 where there is none."""
+  if not folder.exists():
+    return 0
+  return sum(
+    bytes_in(path) if path.is_dir() else path.stat().length
+    for path in folder.iterdir()
+  )
+
+
+def output(workdir: epath.PathLike, stage: str) -> str:
+  """The fingerprint of what a finished stage made, for its children.
+
+  Raises:
+    errors.InputError: the stage has not been run to its end.
+  """
+  path = epath.Path(workdir) / stage / RECORD
+  found = files.read_json(path) if path.exists() else {}
+  if not found.get("done"):
+    raise errors.InputError(
+      f"--stages: stage {stage!r} is needed and has not finished in "
+      f"{workdir}. Add it to --stages, or leave --stages out to run all."
+    )
+  return found["output"]

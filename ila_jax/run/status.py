@@ -1,0 +1,208 @@
+"""How far a run is, by its folder alone: --status.
+
+Nothing is written there, no lock is taken and no device is asked, so that a run
+can be looked at while it works, and from any machine that sees its folder.
+"""
+
+import json
+import re
+from typing import Any
+
+from etils import epath
+
+from ila_jax import errors
+from ila_jax.run import units
+from ila_jax.run.disk import folders, holder
+from ila_jax.run.disk import names as names_lib
+
+# The shards by which a stage goes on; those of `score` have many names.
+_SHARDS = {
+  "pool": r"records-\d+\.parquet",
+  "embed": r"embeddings-\d+\.npy",
+  "score": r"(base|sft-\d+|base-and-sft)-\d+\.parquet",
+}
+_AT_WORK = ("alive", "silent")
+
+
+def find(workdir: epath.PathLike) -> dict[str, Any]:
+  """What the folder of a run tells, as a JSON value.
+
+  Returns:
+    `workdir`; `holder` of the lock or None, and its `life`: "alive", "dead" or
+    "silent"; `seconds` since the last sign of life, or None; `stages` by name:
+    `state` ("done", "running", "begun", "not begun" or "damaged"), `seconds`,
+    `done` and `total` parts and what these `parts` are, None where unknown;
+    `now`, the works that the run is at; and the `last` line of its log.
+
+  Raises:
+    errors.InputError: it is not the folder of a run.
+  """
+  workdir = epath.Path(workdir)
+  folders.check_readable(workdir)
+  _check(workdir)
+  lock = workdir / folders.LOCK
+  found = holder.read(lock)
+  life = found and holder.life(lock, found)
+  files = (lock, *(workdir / f for f in (names_lib.PROGRESS, names_lib.LOG)))
+  age = min(map(holder.age, files))
+  at = _json(workdir / names_lib.PROGRESS) if life in _AT_WORK else None
+  at = at if isinstance(at, dict) else {}
+  records = {name: _record(workdir / name) for name in names_lib.STAGES}
+  return {
+    "workdir": str(workdir),
+    "holder": found,
+    "life": life,
+    "seconds": None if age == float("inf") else round(age, 1),
+    "stages": {
+      name: _stage(
+        workdir / name, record, records["pool"], at.get("stage") == name
+      )
+      for name, record in records.items()
+    },
+    "now": at.get("works") or [],
+    "last": _last_line(workdir / names_lib.LOG),
+  }
+
+
+def _check(workdir: epath.Path) -> None:
+  manifest = _json(workdir / names_lib.MANIFEST)
+  if isinstance(manifest, dict) and names_lib.OURS in manifest:
+    return
+  records = (workdir / n / names_lib.RECORD for n in names_lib.STAGES)
+  if any(map(_json, records)):
+    return  # The manifest is damaged or lost.
+  what = f"no {names_lib.MANIFEST} of ila_jax" if workdir.exists() else None
+  raise errors.InputError(
+    f"--workdir is {workdir}, which {f'has {what}' if what else 'is not there'}"
+    ": no run has worked there. Give the folder of a run; one that was started "
+    "a moment ago makes it when it has found its devices."
+  )
+
+
+def _json(path: epath.Path) -> Any:
+  """A JSON value; None where there is none, or none that is whole."""
+  try:
+    return json.loads(path.read_text())
+  except (OSError, ValueError):
+    return None
+
+
+def _record(folder: epath.Path) -> dict[str, Any] | None:
+  """The record of a stage; {} where it has not begun, None of a damaged one."""
+  if not (folder / names_lib.RECORD).exists():
+    return {}
+  found = _json(folder / names_lib.RECORD)
+  is_whole = isinstance(found, dict) and isinstance(found.get("inputs"), dict)
+  return found if is_whole else None
+
+
+def _stage(
+  folder: epath.Path,
+  record: dict[str, Any] | None,
+  pool: dict[str, Any] | None,
+  is_running: bool,
+) -> dict[str, Any]:
+  if record is None:
+    state = "damaged"
+  elif record.get("done"):
+    state = "done"
+  elif is_running:
+    state = "running"
+  else:
+    state = "begun" if record else "not begun"
+  record = record or {}
+  account = record if state == "done" else record.get("spent", {})
+  found = {"state": state, "seconds": account.get("seconds")}
+  return found | _parts(folder, record, bool(pool and pool.get("done")))
+
+
+def _parts(
+  folder: epath.Path, record: dict[str, Any], pool_is_done: bool
+) -> dict[str, Any]:
+  """How many of its parts a stage has made, and of how many."""
+  name, settings = folder.name, record.get("inputs", {}).get("config", {})
+  if not record or name not in (*_SHARDS, "finetune", "scaling"):
+    return {"done": None, "total": None, "parts": None}
+  if name == "finetune":
+    done = _count_lines(folder / "evaluations.jsonl")
+    return {"done": done, "total": None, "parts": "models evaluated"}
+  if name == "scaling":
+    design = settings.get("scaling", {})
+    total = design.get("subsets", 0) + design.get("held_out", 0)
+    done = _count_lines(folder / "runs.jsonl")
+    return {"done": done, "total": total, "parts": "subsets"}
+  total = None
+  if pool_is_done:
+    total = _count_files(folder.parent / "pool", _SHARDS["pool"])
+  if name == "score" and total is not None:
+    # Adapters pass with the base; whole models one after the other.
+    one_pass = settings.get("train", {}).get("method") == "lora"
+    seeds = settings.get("score", {}).get("reference_seeds", [])
+    total *= 1 if one_pass else 1 + len(seeds)
+  done = _count_files(folder, _SHARDS[name])
+  return {"done": done, "total": total, "parts": "shards"}
+
+
+def _count_files(folder: epath.Path, pattern: str) -> int:
+  names = (path.name for path in folder.iterdir())
+  return sum(bool(re.fullmatch(pattern, name)) for name in names)
+
+
+def _count_lines(path: epath.Path) -> int:
+  return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def _last_line(path: epath.Path) -> str | None:
+  if not path.exists():
+    return None
+  lines = path.read_bytes().decode(errors="replace").splitlines()
+  return lines[-1] if lines else None
+
+
+def told(found: dict[str, Any]) -> str:
+  """What `find` has found, for people.
+
+  >>> stages = {
+  ...   "pool": {"state": "done", "seconds": 4.0, "done": 3, "total": 3,
+  ...            "parts": "shards"},
+  ... }
+  >>> print(told({"workdir": "run", "holder": None, "life": None,
+  ...             "seconds": 90.0, "stages": stages, "now": [],
+  ...             "last": None}))
+  run: no run is at work there; the last sign of life is 1 min 30 s old
+    pool       done           4.0 s  3/3 shards
+  """
+  lines = [f"{found['workdir']}: {_who(found)}"]
+  for name, stage in found["stages"].items():
+    seconds = stage["seconds"]
+    spent = "" if seconds is None else units.duration(seconds)
+    line = f"  {name:11}{stage['state']:10}{spent:>10}"
+    if stage["done"] is not None:
+      of_total = "" if stage["total"] is None else f"/{stage['total']:,}"
+      line += f"  {stage['done']:,}{of_total} {stage['parts']}"
+    lines.append(line.rstrip())
+  for work in found["now"]:
+    of_total = f"/{work['total']:,}" if work["total"] else ""
+    line = f"  now: {work['what']}: {work['done']:,}{of_total} {work['unit']}"
+    line += f" in {units.duration(work['seconds'])}"
+    if work["left"] is not None:
+      line += f", about {units.duration(work['left'])} left"
+    lines.append(line)
+  if found["last"] is not None:
+    lines.append(f"  {names_lib.LOG} ends: {found['last']}")
+  return "\n".join(lines)
+
+
+def _who(found: dict[str, Any]) -> str:
+  seconds = found["seconds"]
+  sign = ""
+  if seconds is not None:
+    sign = f"; the last sign of life is {units.duration(seconds)} old"
+  if found["holder"] is None:
+    return f"no run is at work there{sign}"
+  what = {
+    "alive": "is at work there",
+    "dead": "is dead: run the same command again, which goes on",
+    "silent": "is silent: it hangs, is dead, or cannot reach the disk",
+  }[found["life"]]
+  return f"{holder.told(found['holder'])} {what}{sign}"

@@ -1,0 +1,1 @@
+"""Stage `scaling`: dev loss by coverage and depth."""

@@ -1,0 +1,154 @@
+"""Stage `scaling`: many small subsets, and the law fitted to them."""
+
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import config as config_lib
+from ila_jax.compute import hardware
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.landscape.duplicates import write
+from ila_jax.passes import dev_loss, token_set
+from ila_jax.pool import shards
+from ila_jax.run import interrupts, progress, stage_record, tables
+from ila_jax.run.disk import files
+from ila_jax.scaling import design, law
+from ila_jax.selection import scored_pool
+from ila_jax.training import base, trial
+
+
+def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+  """Writes `scaling/runs.jsonl`, a line a subset, and `fits.json` (2.7).
+
+  A killed run goes on after the last subset that was written.
+
+  Raises:
+    errors.InputError: subsets larger than the pool, or a loss that is not
+      finite.
+  """
+  stage = stage_record.Stage(
+    workdir,
+    "scaling",
+    {
+      "config": config.section("model", "scaling", "train"),
+      "finetune": [config.finetune.epochs, config.finetune.learning_rate],
+      "model": base.signature(config, workdir),
+      "landscape": stage_record.output(workdir, "landscape"),
+      "exclude_reference": config.score.exclude_reference,
+      "near_duplicates": write.settings(config),
+      "seed": config.seed,
+    },
+  )
+  if stage.open():
+    return
+  if config.scaling.subsets + config.scaling.held_out:
+    pool = scored_pool.load(config, workdir)
+    if max(config.scaling.sizes) <= pool.candidates.candidate.sum():
+      _train(config, workdir, mesh, stage, pool)
+    else:
+      progress.say(
+        f"  config.scaling.sizes is {config.scaling.sizes}, beyond the "
+        f"{pool.candidates.candidate.sum():,} candidates: nothing is trained"
+      )
+  mesh_lib.barrier("subsets trained")
+  lines = files.read_jsonl(stage.folder / tables.RUNS)
+  fits = law.fit_law(
+    lines, resamples=config.scaling.resamples, seed=config.seed
+  )
+  if not config.scaling.subsets + config.scaling.held_out:
+    fits["reason"] = "switched off (config.scaling.subsets is 0)"
+  files.write_json(stage.folder / tables.FITS, fits)
+  _say(fits)
+  stage.finish(
+    matrix_rate=hardware.matrix_rate(mesh, config.model.dtype),
+    subsets=len(lines),
+  )
+
+
+def _train(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  stage: stage_record.Stage,
+  pool: scored_pool.ScoredPool,
+) -> None:
+  """Trains and evaluates the subsets that have no line yet."""
+  runs = stage.folder / tables.RUNS
+  done = {line["name"] for line in files.read_jsonl(runs)}
+  todo = [s for s in _design(config, pool) if s.name not in done]
+  decoder = base.load(config, workdir, mesh, stage.account)
+  dev = trial.dev_set(workdir)
+  for subset in progress.progress(todo, desc="scaling", unit="subsets"):
+    table = shards.gather(
+      workdir, pool.row[subset.rows], ["tokens", "is_response"]
+    )
+    tuned = trial.fit(
+      decoder,
+      token_set.tokens_of(table),
+      config=config,
+      name=subset.name,
+      epochs=config.finetune.epochs,
+      learning_rate=config.finetune.learning_rate,
+      seed=config.seed,
+      mesh=mesh,
+      stage=stage,
+      keep=False,
+      recipe=trial.lora(config),
+    )
+    found = trial.dev_loss(
+      tuned, dev, config=config, mesh=mesh, account=stage.account
+    )
+    files.append_jsonl(runs, _line(pool, subset, found))
+    stage.keep()
+    interrupts.point()
+
+
+def _design(
+  config: config_lib.Config, pool: scored_pool.ScoredPool
+) -> list[design.Subset]:
+  candidates = pool.candidates
+  return design.design(
+    cell=candidates.cell,
+    relative_depth=candidates.relative_depth,
+    n_tokens=candidates.n_tokens,
+    domain=candidates.domain,
+    uniform=candidates.uniform,
+    candidate=candidates.candidate,
+    subsets=config.scaling.subsets,
+    held_out=config.scaling.held_out,
+    sizes=config.scaling.sizes,
+    min_cell_share=config.scaling.min_cell_share,
+    depth_band=config.scaling.depth_band,
+    seed=config.seed,
+  )
+
+
+def _line(
+  pool: scored_pool.ScoredPool,
+  subset: design.Subset,
+  found: dev_loss.Evaluation,
+) -> dict:
+  return {
+    "name": subset.name,
+    "kind": subset.kind,
+    "in_design": subset.in_design,
+    "levels": subset.levels,
+    "loss": found["micro"],
+    "loss_macro": found["macro"],
+    **design.measure(
+      subset.rows,
+      cell=pool.candidates.cell,
+      relative_depth=pool.candidates.relative_depth,
+      n_tokens=pool.candidates.n_tokens,
+    ),
+  }
+
+
+def _say(fits: dict) -> None:
+  if fits["fitted"]:
+    progress.say(
+      f"  log dev loss by log coverage and log depth over {fits['runs']} "
+      f"subsets: R² {fits['r2']:.2f}, leave-one-out "
+      + (f"{fits['loo_r2']:.2f}" if fits["loo_r2"] is not None else "undefined")
+    )
+  else:
+    progress.say(f"  the law was not fitted: {fits['reason']}")

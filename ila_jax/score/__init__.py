@@ -1,0 +1,1 @@
+"""Stage `score`: the losses of each response, before and after a trial."""

@@ -1,0 +1,303 @@
+"""Stage `score`: response losses under the base and the tuned models."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import config as config_lib
+from ila_jax import errors
+from ila_jax.compute import hardware, prefetch
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import lora
+from ila_jax.passes import collate, example_loss, forward, layouts, token_set
+from ila_jax.pool import base_tokenizer, shards
+from ila_jax.run import draws, interrupts, progress, stage_record
+from ila_jax.run.disk import files
+from ila_jax.training import base, trial
+
+
+def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+  """Writes `score/scores.parquet`, `reference.parquet` and the tuned models.
+
+  θ1 is the base tuned on a random reference subset R (Section 2.2), once for
+  each of config.score.reference_seeds; `nll_sft` is the mean over them and
+  `nll_sft_std` their sample deviation, null where there is one seed.
+
+  Raises:
+    errors.InputError: R is larger than the pool, or no base can be loaded.
+  """
+  stage = stage_record.Stage(
+    workdir,
+    "score",
+    {
+      "config": config.section("model", "score", "train"),
+      "model": base.signature(config, workdir),
+      "pool": stage_record.output(workdir, "pool"),
+      "seed": config.seed,
+    },
+  )
+  if stage.open():
+    return
+  index = files.read_table(workdir / "pool/index.parquet")
+  references = _references(config, index)
+  for drawn in references.values():
+    warning = draws.overshoot(drawn, count=config.score.reference_examples)
+    if warning:
+      progress.say(f"  warning: config.score.reference_examples: {warning}")
+  _write_references(stage.folder, index, references)
+  decoder = base.load(config, workdir, mesh, stage.account)
+  _say_cost(config, index, decoder)
+  nll_base, nll_sft = _losses(config, workdir, mesh, stage, decoder, references)
+  lost = _write_scores(config, stage.folder, index, nll_base, nll_sft)
+  stage.finish(
+    matrix_rate=hardware.matrix_rate(mesh, config.model.dtype),
+    not_finite=lost,
+    reference_examples={
+      str(seed): int(rows.sum()) for seed, rows in references.items()
+    },
+  )
+
+
+def _references(
+  config: config_lib.Config, index: dict[str, np.ndarray]
+) -> dict[int, np.ndarray]:
+  """The rows of R for each seed: whole prompts, never of the dev split."""
+  return {
+    seed: draws.draw(
+      index["prompt_id"],
+      count=config.score.reference_examples,
+      seed=seed,
+      purpose="reference",
+      allowed=index["split"] == "pool",
+    )
+    for seed in config.score.reference_seeds
+  }
+
+
+def _write_references(
+  folder: epath.Path,
+  index: dict[str, np.ndarray],
+  references: dict[int, np.ndarray],
+) -> None:
+  seeds, rows = [], []
+  for seed, drawn in references.items():
+    found = np.flatnonzero(drawn)
+    rows.append(found)
+    seeds.append(np.full(len(found), seed))
+  row = np.concatenate(rows)
+  files.write_table(
+    folder / "reference.parquet",
+    {"seed": np.concatenate(seeds), "row": row, "id": index["id"][row]},
+  )
+
+
+def _say_cost(
+  config: config_lib.Config,
+  index: dict[str, np.ndarray],
+  decoder: decoder_lib.Decoder,
+) -> None:
+  response = index["n_response_tokens"]
+  lengths = index["n_prompt_tokens"] + response
+  cost = forward.flops(
+    decoder.config, lengths, response_tokens=int(response.sum())
+  )
+  passes = 1 + len(config.score.reference_seeds)
+  progress.say(
+    f"  {len(lengths):,} examples, {lengths.sum():,} tokens, "
+    f"{decoder_lib.count_parameters(decoder.config):,} weights: {passes} "
+    f"passes of {cost:.2e} FLOPs"
+  )
+
+
+def _losses(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  stage: stage_record.Stage,
+  decoder: decoder_lib.Decoder,
+  references: dict[int, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Losses under the base [n] and under each tuned model [seed, n].
+
+  Adapters are scored with the base in one pass, which reads its weights once;
+  whole models one after the other, so that the base and one more are held.
+  """
+  run = (config, workdir, mesh, stage)
+  if trial.lora(config) is None:
+    base_nll = _score(*run, "base", decoder)
+    tuned_nll = [
+      _score(*run, f"sft-{seed}", _tuned(*run, decoder, seed, drawn).decoder)
+      for seed, drawn in references.items()
+    ]
+    return base_nll[:, 0], np.concatenate(tuned_nll, axis=1).T
+  tuned = [
+    _tuned(*run, decoder, seed, drawn) for seed, drawn in references.items()
+  ]
+  adapters = lora.stack(
+    tuned[0].lora,
+    [lora.zero(tuned[0].adapter), *(one.adapter for one in tuned)],
+  )
+  nll = _score(*run, "base-and-sft", decoder, adapters)
+  return nll[:, 0], nll[:, 1:].T
+
+
+def _tuned(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  stage: stage_record.Stage,
+  decoder: decoder_lib.Decoder,
+  seed: int,
+  reference: np.ndarray,
+) -> trial.Tuned:
+  """The base tuned on R, or an adapter: read back where it was made before."""
+  name = f"reference-{seed}"
+  folder = stage.folder / name
+  if trial.is_made(stage.folder, name):
+    trial.drop_checkpoints(stage.folder, name)
+    return trial.load(folder, config=config, mesh=mesh, base=decoder)
+  table = shards.gather(
+    workdir, np.flatnonzero(reference), ["tokens", "is_response"]
+  )
+  tuned = trial.fit(
+    decoder,
+    token_set.tokens_of(table),
+    config=config,
+    name=name,
+    epochs=config.score.epochs,
+    learning_rate=config.score.learning_rate,
+    seed=seed,
+    mesh=mesh,
+    stage=stage,
+    recipe=trial.lora(config),
+  )
+  tokenizer = base_tokenizer.tokenizer(config, workdir)
+  trial.save(folder, tuned, tokenizer, base.name(config, workdir))
+  trial.drop_checkpoints(stage.folder, name)
+  return tuned
+
+
+def _score(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  stage: stage_record.Stage,
+  name: str,
+  decoder: decoder_lib.Decoder,
+  adapters: lora.Adapter | None = None,
+) -> np.ndarray:
+  """Losses [n, m] of all examples, shard by shard; a shard on disk is kept."""
+  lengths = shards.lengths(workdir)
+  models = example_loss.count_models(adapters)
+  layout = layouts.choose(
+    lengths,
+    batch_tokens=max(config.score.batch_tokens // models, 1),
+    kind=config.score.layout,
+    program_tokens=forward.program_tokens(decoder.config),
+  )
+  todo = _todo(workdir, name)
+  parts = []
+  with progress.counter(len(lengths), desc=name, unit="examples") as advance:
+
+    def count(batch: collate.Batch) -> None:
+      advance(len(batch.examples))
+      stage.account.add(cells=models * batch.cells)
+
+    for target, row, data in prefetch.ahead(todo, depth=1):
+      if data is None:
+        table = files.read_table(target)
+        columns = [table[f"nll_{model}"] for model in range(models)]
+        parts.append(np.stack(columns, axis=1))
+        advance(len(row))
+        continue
+      nll = example_loss.example_nll(
+        decoder,
+        data.tokens,
+        data.is_response,
+        layout=layout,
+        mesh=mesh,
+        adapters=adapters,
+        on_batch=count,
+      )
+      columns = {f"nll_{model}": nll[:, model] for model in range(models)}
+      files.write_table(target, {"row": row} | columns)
+      cost = forward.flops(
+        decoder.config, data.lengths, response_tokens=data.response_tokens
+      )
+      stage.account.add(
+        flops=models * cost, tokens=models * int(data.lengths.sum())
+      )
+      stage.keep()
+      interrupts.point()
+      parts.append(nll)
+  mesh_lib.barrier(f"{name} scored")
+  return np.concatenate(parts)
+
+
+def _todo(
+  workdir: epath.Path, name: str
+) -> Iterator[tuple[epath.Path, np.ndarray, token_set.TokenSet | None]]:
+  """Each shard's file, rows and tokens; no tokens where the file is there."""
+  count = shards.count(workdir)
+  targets = [shards.path(workdir, "score", name, s) for s in range(count)]
+  done = shards.done(targets)
+
+  def read(shard: int) -> tuple[np.ndarray, token_set.TokenSet | None]:
+    columns = ["row"] if done[shard] else ["row", "tokens", "is_response"]
+    table = shards.read_records(workdir, shard, columns)
+    row = table.column("row").to_numpy()
+    return row, None if done[shard] else token_set.tokens_of(table)
+
+  return ((target, *read(shard)) for shard, target in enumerate(targets))
+
+
+def _write_scores(
+  config: config_lib.Config,
+  folder: epath.Path,
+  index: dict[str, np.ndarray],
+  nll_base: np.ndarray,
+  nll_sft: np.ndarray,
+) -> int:
+  """Sets aside what has no finite loss, by name, and writes the others."""
+  finite = np.isfinite(nll_base) & np.isfinite(nll_sft).all(axis=0)
+  lost = int((~finite).sum())
+  if lost > config.pool.max_reject_fraction * len(finite):
+    raise errors.InputError(
+      f"{lost:,} of {len(finite):,} examples have a loss that is not finite "
+      f"(base {int((~np.isfinite(nll_base)).sum()):,}); allowed by "
+      f"config.pool.max_reject_fraction: {config.pool.max_reject_fraction:g}. "
+      "If the base's are, config.model.path or config.model.dtype is wrong; "
+      "else lower config.score.learning_rate."
+    )
+  files.write_jsonl(
+    folder / "rejects.jsonl",
+    (
+      {
+        "row": int(row),
+        "id": str(index["id"][row]),
+        "reason": "loss is not finite",
+        "detail": f"base {nll_base[row]}, tuned {nll_sft[:, row].tolist()}",
+      }
+      for row in np.flatnonzero(~finite)
+    ),
+  )
+  if len(nll_sft) > 1:
+    std = nll_sft[:, finite].std(axis=0, ddof=1)
+  else:
+    std = pa.nulls(int(finite.sum()), pa.float32())
+  files.write_table(
+    folder / "scores.parquet",
+    {
+      "row": index["row"][finite],
+      "id": index["id"][finite],
+      "nll_base": nll_base[finite],
+      "nll_sft": nll_sft[:, finite].mean(axis=0),
+      "nll_sft_std": std,
+      "n_tokens": index["n_response_tokens"][finite],
+    },
+  )
+  return lost

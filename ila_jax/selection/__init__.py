@@ -1,0 +1,1 @@
+"""Stage `select`: an order, cut at the budget."""

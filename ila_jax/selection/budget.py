@@ -1,0 +1,61 @@
+"""Budgets: in examples, in response tokens, or a share of the candidates."""
+
+import numpy as np
+from jaxtyping import Int
+
+from ila_jax import errors
+
+UNITS = ("examples", "tokens", "fraction")
+
+
+def budget_prefix(
+  order: Int[np.ndarray, " m"],
+  n_tokens: Int[np.ndarray, " n"],
+  *,
+  budget: float | int,
+  unit: str,
+) -> int:
+  """The number of rows at the head of a ranking that a budget buys.
+
+  Args:
+    order: rows of the pool, best first [m].
+    n_tokens: response tokens of each row of the pool [n].
+    budget: in `unit`, from 0 to the whole of the candidates.
+    unit: "examples"; "tokens", the longest prefix whose response tokens do
+      not exceed the budget; or "fraction" of the candidates, rounded to the
+      nearest example.
+
+  Raises:
+    errors.InputError: an unknown unit; a budget that is negative, above the
+      pool, or no whole number of examples.
+
+  >>> order, n_tokens = np.array([2, 0, 1]), np.array([10, 10, 5])
+  >>> budget_prefix(order, n_tokens, budget=2, unit="examples")
+  2
+  >>> budget_prefix(order, n_tokens, budget=24, unit="tokens")
+  2
+  """
+  spent = np.cumsum(n_tokens[order], dtype=np.int64)
+  total = int(spent[-1]) if len(order) else 0
+  wholes = {"examples": len(order), "tokens": total, "fraction": 1}
+  if unit not in wholes:
+    raise errors.InputError(
+      f"config.select.unit is {unit!r}; allowed: {', '.join(UNITS)}."
+    )
+  if not 0 <= budget <= wholes[unit]:
+    raise errors.InputError(
+      f"config.select.budget is {budget} {unit}; allowed: 0 to "
+      f"{wholes[unit]}, all {len(order)} candidates of the pool. Lower it, or "
+      "say what it counts with --config.select.unit=examples, tokens or "
+      "fraction."
+    )
+  if unit == "tokens":
+    return int(np.searchsorted(spent, budget, side="right"))
+  if unit == "fraction":
+    return round(budget * len(order))
+  if budget != int(budget):
+    raise errors.InputError(
+      f"config.select.budget is {budget} examples; allowed: a whole number. "
+      "For a share of the pool set --config.select.unit=fraction."
+    )
+  return int(budget)

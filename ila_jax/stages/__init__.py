@@ -1,1 +1,0 @@
-"""One thin shell per stage: `run(config, workdir, mesh)` on files."""

@@ -1,0 +1,233 @@
+"""The base model of a run: a folder of the user's, or one made from scratch."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from etils import epath
+from flax import nnx
+from jax.sharding import Mesh
+
+from ila_jax import config as config_lib
+from ila_jax import errors
+from ila_jax.compute import hardware
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.models import architecture, attention
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.models.folders import encoder_families, hub
+from ila_jax.passes import token_set
+from ila_jax.pool import base_tokenizer, revisions
+from ila_jax.pool import examples as examples_lib
+from ila_jax.pool.sources import sources
+from ila_jax.run import account as account_lib
+from ila_jax.run import progress, stage_record
+from ila_jax.run.disk import files
+from ila_jax.training import trial
+
+# Where a scratch base is kept: it belongs to the run, and to no stage.
+FOLDER = "model"
+
+
+def signature(
+  config: config_lib.Config, workdir: epath.Path
+) -> dict[str, Any] | str | None:
+  """Tells whether the base's files, or its revision, are what they were.
+
+  Its tokenizer is the pool's, and counts there. None on all hosts but the
+  first, which looks for all.
+  """
+  if config.model.path != config_lib.SCRATCH:
+    return revisions.of_model(
+      config.model.path, patterns=hub.DECODER, workdir=workdir
+    )
+  if not mesh_lib.is_writer():
+    return None
+  with _names_scratch(config.model.scratch.source):
+    return sources.signature(config.model.scratch.source, workdir=workdir)
+
+
+def name(config: config_lib.Config, workdir: epath.Path) -> str:
+  """Where the base is found by who loads an adapter of it."""
+  if config.model.path == config_lib.SCRATCH:
+    return os.fspath(epath.Path(workdir) / FOLDER)
+  return config.model.path
+
+
+def made_from(config: config_lib.Config) -> dict[str, Any]:
+  """The config that a base depends on: a scratch base is never an adapter."""
+  found = config.section("model", "tokens", "train")
+  found["train"] = {
+    field: value
+    for field, value in found["train"].items()
+    if field != "method" and not field.startswith("lora_")
+  }
+  return found
+
+
+def load(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  account: account_lib.Account,
+) -> decoder_lib.Decoder:
+  """The base on the mesh; a scratch base is trained first, once.
+
+  Args:
+    config: the run.
+    workdir: its folder.
+    mesh: the devices.
+    account: of the stage that asks; what training a base takes is taken out.
+
+  Raises:
+    errors.InputError: no weights there, weights of another shape, or a base
+      that cannot read the pool's tokens.
+  """
+  decoder = _load(config, workdir, mesh, account)
+  counts = files.read_json(epath.Path(workdir) / "pool" / "counts.json")
+  if counts["largest_token"] >= decoder.config.vocab:
+    raise errors.InputError(
+      f"config.model.path is {config.model.path}: its tokenizer makes token "
+      f"{counts['largest_token']}, and its weights know "
+      f"{decoder.config.vocab} tokens, from 0. Use the tokenizer that belongs "
+      "to the weights."
+    )
+  return decoder
+
+
+def _load(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  account: account_lib.Account,
+) -> decoder_lib.Decoder:
+  if config.model.path != config_lib.SCRATCH:
+    with files.local(config.model.path) as folder:
+      return trial.load(epath.Path(folder), config=config, mesh=mesh).decoder
+  stage = stage_record.Stage(
+    workdir,
+    FOLDER,
+    {
+      "config": made_from(config),
+      "pool": stage_record.output(workdir, "pool"),
+      "source": signature(config, workdir),
+      "seed": config.seed,
+    },
+  )
+  # All stages that use it have config.model in their inputs, and were asked.
+  if not stage.open(replace="all", quiet=True):
+    _train_scratch(config, workdir, mesh, stage)
+    stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.model.dtype))
+    account.exclude(seconds=stage.account.totals()["seconds"])
+  return trial.load(stage.folder, config=config, mesh=mesh).decoder
+
+
+def sizes(config: config_lib.Config) -> architecture.DecoderConfig:
+  """Sizes of the base, without its weights.
+
+  Raises:
+    errors.InputError: a folder or a family that is not known, or examples
+      that may be longer than what the base was made for.
+  """
+  if config.model.path == config_lib.SCRATCH:
+    return _scratch_sizes(config, config.model.scratch.vocab)
+  with files.local(config.model.path) as folder:
+    found = encoder_families.decoder_config(
+      hub.find(folder, with_weights=False),
+      dtype=config.model.dtype,
+      param_dtype=config.model.dtype,
+      remat=config.train.remat,
+      attention=config.model.attention,
+    )
+  if config.tokens.max_tokens > found.max_positions:
+    raise errors.InputError(
+      f"config.tokens.max_tokens is {config.tokens.max_tokens}, but the model "
+      f"of config.model.path was made for {found.max_positions}. Set "
+      f"--config.tokens.max_tokens={found.max_positions} or less; "
+      "config.tokens.overflow tells what becomes of longer examples."
+    )
+  return found
+
+
+def _scratch_sizes(
+  config: config_lib.Config, vocab: int
+) -> architecture.DecoderConfig:
+  scratch = config.model.scratch
+  head_dim = scratch.width // scratch.heads
+  return architecture.DecoderConfig(
+    vocab=vocab,
+    layers=scratch.layers,
+    width=scratch.width,
+    heads=scratch.heads,
+    kv_heads=scratch.kv_heads,
+    head_dim=head_dim,
+    mlp_width=scratch.mlp_width,
+    max_positions=config.tokens.max_tokens,
+    dtype=config.model.dtype,
+    remat=config.train.remat,
+    attention=attention.choose(
+      config.model.attention, dtype=config.model.dtype, head_dim=head_dim
+    ),
+  )
+
+
+def _prose(source: str) -> Iterator[examples_lib.Example]:
+  with _names_scratch(source):
+    yield from examples_lib.read((source,), rejects=lambda reject: None)
+
+
+@contextlib.contextmanager
+def _names_scratch(source: str) -> Iterator[None]:
+  """Errors about a source name the field that it comes from."""
+  try:
+    yield
+  except errors.InputError as error:
+    said = str(error).replace("config.pool.source", "that source")
+    raise errors.InputError(
+      f"config.model.scratch.source is {source!r}: {said}"
+    ) from error
+
+
+def scratch_data(
+  config: config_lib.Config, tokenize: Any
+) -> token_set.TokenSet:
+  """What a base from scratch is trained on: text that is not the pool's."""
+  texts = [
+    "\n\n".join(turn.text for turn in example.turns) + tokenize.eos_token
+    for example in _prose(config.model.scratch.source)
+  ]
+  width = config.tokens.max_tokens
+  return token_set.TokenSet.of_text(
+    [np.array(ids[:width], np.int32) for ids in tokenize(texts)["input_ids"]]
+  )
+
+
+def _train_scratch(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: Mesh,
+  stage: stage_record.Stage,
+) -> None:
+  """Trains a small decoder on `scratch_data`, and saves it."""
+  scratch = config.model.scratch
+  tokenize = base_tokenizer.tokenizer(config, workdir)
+  data = scratch_data(config, tokenize)
+  sizes = _scratch_sizes(config, len(tokenize))
+  progress.say(
+    f"  the base: {decoder_lib.count_parameters(sizes):,} weights, from "
+    f"scratch on {data.lengths.sum():,} tokens of {scratch.source[:40]}..."
+  )
+  tuned = trial.fit(
+    decoder_lib.Decoder(sizes, rngs=nnx.Rngs(config.seed)),
+    data,
+    config=config,
+    name="base",
+    epochs=scratch.epochs,
+    learning_rate=scratch.learning_rate,
+    seed=config.seed,
+    mesh=mesh,
+    stage=stage,
+  )
+  trial.save(stage.folder, tuned, tokenize, config_lib.SCRATCH)
+  trial.drop_checkpoints(stage.folder, "base")

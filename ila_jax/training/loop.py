@@ -1,0 +1,294 @@
+"""One function that trains: the base, the reference model and the check.
+
+The batch is a function of (data, seed, step) and the learning rate of the
+step, so a run that was killed and resumed equals one that was not, to the bit.
+Every step has one shape and one compiled program, whatever the run's length.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Float, PyTree
+
+from ila_jax import errors
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.models import architecture
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import lora as lora_lib
+from ila_jax.passes import token_set
+from ila_jax.run import interrupts
+from ila_jax.training import checkpoint, optim, plan
+from ila_jax.training import step as step_lib
+
+Metrics = dict[str, float | int]
+
+
+def train(
+  decoder: decoder_lib.Decoder,
+  data: token_set.TokenSet,
+  *,
+  learning_rate: float,
+  batch_tokens: int,
+  width: int,
+  seed: int,
+  mesh: Mesh,
+  epochs: float | int | None = None,
+  total_steps: int | None = None,
+  warmup_fraction: float = 0.03,
+  weight_decay: float = 0.0,
+  clip_norm: float = 1.0,
+  checkpoint_dir: str | os.PathLike[str] | None = None,
+  checkpoint_steps: int = 500,
+  checkpoint_minutes: float | int = math.inf,
+  on_save: Callable[[], None] = lambda: None,
+  on_step: Callable[[Metrics], None] = lambda metrics: None,
+  lora: lora_lib.LoraConfig | None = None,
+) -> tuple[decoder_lib.Decoder | lora_lib.Adapter, list[Metrics]]:
+  """Minimises the mean loss of the target tokens.
+
+  Per step, L = Σ nll / (number of targets in the batch) (Section 2.1), with
+  AdamW in float32 under a warm-up and cosine schedule. Examples are packed
+  into rows of `width` tokens without seeing each other. Trained are all
+  parameters, or with `lora` an adapter alone: the decoder's weights are then
+  held as they are, and neither moments nor checkpoints are kept of them.
+
+  Args:
+    decoder: where training starts; left as it is.
+    data: what is learned.
+    learning_rate: the highest of the schedule.
+    batch_tokens: tokens a step, padding included; at least one row.
+    width: tokens a row; no example may be longer.
+    seed: of the order of the examples, and of an adapter's first numbers.
+    mesh: a batch is split over `data` and `fsdp`, parameters by the table of
+      `models.decoder`; the mesh does not change the result but by rounding.
+    epochs: passes over the data; 0.5 is half of it. Give this or total_steps.
+    total_steps: number of steps, over as many epochs as that takes.
+    warmup_fraction: share of the steps before the highest learning rate.
+    weight_decay: AdamW's; norms and biases have none.
+    clip_norm: largest global norm of the gradient.
+    checkpoint_dir: local or remote folder of this run alone; it resumes from
+      what is there. None keeps nothing.
+    checkpoint_steps: steps between checkpoints; the last step has one too.
+    checkpoint_minutes: a step that comes so long after the last checkpoint has
+      one, too. When they are written changes no result.
+    on_save: called before each of them is written.
+    on_step: called with each step's metrics, one step late so that the device
+      never waits: step (from 1), total_steps, loss (nats per target token),
+      grad_norm (before clipping), learning_rate, tokens (targets). After a
+      resume the steps since the checkpoint come again.
+    lora: adapter to train; None trains the decoder itself.
+
+  Returns:
+    The trained decoder, or with `lora` the adapter, placed on the mesh, and
+    the metrics of all steps from the first, those before a resume included.
+
+  Raises:
+    errors.InputError: no data, an example too long or without a target, a
+      loss that is not finite, or checkpoints of another run or on a full disk.
+
+  >>> from ila_jax.models import architecture
+  >>> config = architecture.DecoderConfig(
+  ...   vocab=32,
+  ...   layers=1,
+  ...   width=8,
+  ...   heads=2,
+  ...   kv_heads=1,
+  ...   head_dim=4,
+  ...   mlp_width=16,
+  ... )
+  >>> base = decoder_lib.Decoder(config, rngs=nnx.Rngs(0))
+  >>> text = token_set.TokenSet.of_text([np.arange(9, dtype=np.int32)] * 8)
+  >>> tuned, history = train(
+  ...   base, text, total_steps=20, learning_rate=0.1, batch_tokens=64,
+  ...   width=16, seed=0, mesh=mesh_lib.make(),
+  ... )
+  >>> history[-1]["loss"] < history[0]["loss"] / 2
+  True
+  """
+  plan.check(data, width=width)
+  rows = max(batch_tokens // width, 1)
+  steps = plan.plan(
+    data.lengths,
+    width=width,
+    rows=rows,
+    seed=seed,
+    epochs=epochs,
+    total_steps=total_steps,
+  )
+  rates = _rates(learning_rate, warmup_fraction, len(steps))
+  optimizer = optim.adamw(weight_decay=weight_decay, clip_norm=clip_norm)
+  graphdef, base = nnx.split(decoder)
+  base = nnx.to_pure_dict(base)
+  recipe = [learning_rate, warmup_fraction, weight_decay, clip_norm, epochs]
+  recipe += [total_steps, width, rows, seed, repr(lora)]
+  recipe += [_identity(decoder.config)]
+  with (
+    jax.set_mesh(mesh),
+    _open(checkpoint_dir, base, data, recipe) as checkpoints,
+    contextlib.ExitStack() as until_saved,
+  ):
+    start, frozen = _start(decoder.config, base, lora, seed, mesh)
+    state, history = _begin(start, optimizer, mesh, lora, checkpoints)
+
+    def report(metrics: PyTree) -> None:
+      history.append(_read(metrics, len(history), rates))
+      on_step(history[-1])
+
+    pending, begin = None, len(history)
+    due = checkpoint.Due(steps=checkpoint_steps, minutes=checkpoint_minutes)
+    for step in range(begin, len(steps)):
+      batch = plan.batch(data, steps[step], width=width, rows=rows, mesh=mesh)
+      state, metrics = step_lib.train_step(
+        graphdef, optimizer, mesh, lora, state, frozen, batch, rates[step]
+      )
+      if checkpoints and step == begin:
+        # From the first step on, which compiles, there is something to save.
+        until_saved.enter_context(interrupts.deferred())
+      # The host reads a step while the device works on the next one.
+      if pending is not None:
+        report(pending)
+      pending = metrics
+      # Every host asks at every step, so that all stop at the same one.
+      stops = checkpoints is not None and interrupts.is_requested()
+      is_due = checkpoints and due.after(step + 1)
+      if step + 1 == len(steps) or stops or is_due:
+        report(pending)
+        pending = None
+        if checkpoints:
+          on_save()
+          checkpoints.save(step + 1, state, {"history": history})
+      if stops:
+        interrupts.stop(f"training is saved at step {step + 1}/{len(steps)}")
+  trained = _as(state["params"], start)
+  return nnx.merge(graphdef, trained) if lora is None else trained, history
+
+
+def _start(
+  config: architecture.DecoderConfig,
+  base: PyTree,
+  lora: lora_lib.LoraConfig | None,
+  seed: int,
+  mesh: Mesh,
+) -> tuple[PyTree, PyTree]:
+  """What is trained, as it is at first, and what is held as it is."""
+  if lora is None:
+    return base, {}
+  start = lora_lib.init(config, lora, jax.random.key(seed))
+  return start, jax.device_put(base, decoder_lib.shardings(base, mesh))
+
+
+def _rates(
+  learning_rate: float, warmup_fraction: float, total_steps: int
+) -> Float[np.ndarray, " s"]:
+  """The schedule as a table on the host, so that no step waits for it."""
+  rate = optim.schedule(
+    learning_rate=learning_rate,
+    warmup_fraction=warmup_fraction,
+    total_steps=total_steps,
+  )
+  # A few lengths for all runs: every new one would be compiled again.
+  padded = -(-total_steps // 1024) * 1024
+  return np.asarray(rate(np.arange(padded)), np.float32)[:total_steps]
+
+
+def _begin(
+  start: PyTree,
+  optimizer: optax.GradientTransformationExtraArgs,
+  mesh: Mesh,
+  lora: lora_lib.LoraConfig | None,
+  checkpoints: checkpoint.Checkpoints | None,
+) -> tuple[PyTree, list[Metrics]]:
+  """The state of the newest checkpoint, or of step 0, and the history."""
+  first_state = step_lib.first_state
+  shapes = jax.eval_shape(functools.partial(first_state, optimizer), start)
+  shardings = step_lib.shardings(shapes, mesh, lora)
+  if checkpoints:
+    like = jax.tree.map(
+      lambda s, sharding: jax.ShapeDtypeStruct(
+        s.shape, s.dtype, sharding=sharding
+      ),
+      shapes,
+      shardings,
+    )
+    found = checkpoints.restore(like)
+    if found is not None:
+      return found[0], found[1]["history"]
+  start = jax.device_put(start, shardings["params"])
+  first = jax.jit(first_state, static_argnums=0, out_shardings=shardings)
+  return first(optimizer, start), []
+
+
+def _read(
+  metrics: PyTree, step: int, rates: Float[np.ndarray, " s"]
+) -> Metrics:
+  """Brings one step's metrics to the host; `step` counts from 0."""
+  values = {name: v.item() for name, v in mesh_lib.fetch(metrics).items()}
+  rate = float(rates[step])
+  for name in ("loss", "grad_norm"):
+    if not np.isfinite(values[name]):
+      raise errors.InputError(
+        f"training: {name} is {values[name]} at step {step + 1} of "
+        f"{len(rates)}, at learning rate {rate:.3g}; allowed: a finite "
+        "number. Lower the learning rate (config.finetune.learning_rate, "
+        "config.score.learning_rate or config.model.scratch.learning_rate) or "
+        "config.train.clip_norm."
+      )
+  return {
+    "step": step + 1,
+    "total_steps": len(rates),
+    "learning_rate": rate,
+    **values,
+  }
+
+
+def _open(
+  folder: str | os.PathLike[str] | None,
+  params: PyTree,
+  data: token_set.TokenSet,
+  recipe: list[Any],
+) -> contextlib.AbstractContextManager:
+  if folder is None:
+    return contextlib.nullcontext()
+  fingerprint = _fingerprint(params, data, recipe)
+  return checkpoint.Checkpoints(folder, fingerprint=fingerprint)
+
+
+def _identity(config: architecture.DecoderConfig) -> str:
+  """A decoder's sizes, without what changes rounding and memory alone."""
+  return repr(dataclasses.replace(config, remat=False, attention="blocked"))
+
+
+def _fingerprint(
+  params: PyTree, data: token_set.TokenSet, recipe: list[Any]
+) -> str:
+  """A hash of the recipe, the data and a slice of every parameter.
+
+  Training moves every parameter, so a slice tells two models apart, and it
+  does not bring the weights of a large one to the host.
+  """
+  digest = hashlib.sha256(json.dumps(recipe).encode())
+  for ids, mask in zip(data.tokens, data.is_response, strict=True):
+    digest.update(len(ids).to_bytes(8, "little"))
+    digest.update(np.asarray(ids, np.int32).tobytes())
+    digest.update(np.packbits(mask).tobytes())
+  for leaf in jax.tree.leaves(params):
+    corner = leaf[(0,) * (leaf.ndim - 1)][:64]
+    digest.update(mesh_lib.fetch(corner).tobytes())
+  return digest.hexdigest()[:16]
+
+
+def _as(trained: PyTree, params: PyTree) -> PyTree:
+  """Trained parameters in the dtype that the decoder held them in."""
+  return jax.tree.map(lambda t, p: t.astype(p.dtype), trained, params)

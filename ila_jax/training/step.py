@@ -1,0 +1,107 @@
+"""One update of a decoder, or of an adapter beside it: one compiled program."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, PyTree
+
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import lora as lora_lib
+from ila_jax.models import losses
+
+
+def shardings(
+  tree: PyTree, mesh: Mesh, lora: lora_lib.LoraConfig | None
+) -> PyTree:
+  """Where a state lies: by the table of what is trained.
+
+  >>> mesh = jax.make_mesh((1, 1, 1), ("data", "fsdp", "tensor"))
+  >>> shardings({"embedding": jnp.ones((4, 2))}, mesh, None)["embedding"].spec
+  P('tensor', 'fsdp')
+  """
+  place = decoder_lib.shardings if lora is None else lora_lib.shardings
+  return place(tree, mesh)
+
+
+def first_state(
+  optimizer: optax.GradientTransformationExtraArgs, params: PyTree
+) -> PyTree:
+  """The state of step 0: `params` in float32, copied, and `optimizer`.
+
+  >>> state = first_state(optax.sgd(1.0), {"w": jnp.ones(2, jnp.bfloat16)})
+  >>> state["params"]["w"].dtype
+  dtype('float32')
+  """
+  # Copies: the caller's decoder must outlive the donation of the state.
+  params = jax.tree.map(lambda p: jnp.array(p, jnp.float32), params)
+  return {"params": params, "optimizer": optimizer.init(params)}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
+def train_step(
+  graphdef: nnx.GraphDef,
+  optimizer: optax.GradientTransformationExtraArgs,
+  mesh: Mesh,
+  lora: lora_lib.LoraConfig | None,
+  state: PyTree,
+  base: PyTree,
+  batch: dict[str, Array],
+  learning_rate: Float[Array, ""],
+) -> tuple[PyTree, dict[str, Array]]:
+  """One update; compiled once for a model, an optimizer and a batch shape.
+
+  Args:
+    graphdef: structure of the decoder.
+    optimizer: from `optim.adamw`, whose rate comes per update.
+    mesh: the state stays sharded on it as it came.
+    lora: of the adapter that is trained; None trains the whole decoder.
+    state: `params` (of the decoder, or of the adapter) and `optimizer`,
+      float32; donated.
+    base: the weights beside which the adapter is trained, in any dtype; they
+      get no gradient and stay where they are. Empty where `lora` is None.
+    batch: tokens, positions, segment_ids, targets, each [b, t].
+    learning_rate: float32; not a part of the program.
+
+  Returns:
+    The new state, and loss (nats per target), grad_norm (before clipping) and
+    tokens (number of targets), all before the update.
+
+  See `loop.train`, which calls it, and `tests/train_test.py`.
+  """
+
+  def mean_loss(params: PyTree) -> tuple[Array, Array]:
+    decoder = nnx.merge(graphdef, params if lora is None else base)
+    hidden = decoder.hidden(
+      batch["tokens"],
+      batch["positions"],
+      batch["segment_ids"],
+      adapters=None if lora is None else lora_lib.stack(lora, [params]),
+    )
+    nll = losses.token_nll(
+      hidden,
+      decoder.head_weights(),
+      batch["tokens"],
+      batch["targets"],
+      softcap=decoder.config.final_softcap,
+    )
+    count = batch["targets"].sum()
+    return nll.sum() / count, count
+
+  (loss, count), grads = jax.value_and_grad(mean_loss, has_aux=True)(
+    state["params"]
+  )
+  updates, moments = optimizer.update(
+    grads, state["optimizer"], state["params"], learning_rate=learning_rate
+  )
+  new = {
+    "params": optax.apply_updates(state["params"], updates),
+    "optimizer": moments,
+  }
+  # Shardings that drift from step to step would compile the step again.
+  new = jax.lax.with_sharding_constraint(new, shardings(new, mesh, lora))
+  grad_norm = optax.tree.norm(grads)
+  return new, {"loss": loss, "grad_norm": grad_norm, "tokens": count}

@@ -1,0 +1,281 @@
+"""One training run as the stages use it: progress, files, account."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from ila_jax import config as config_lib
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.models import architecture
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import lora as lora_lib
+from ila_jax.models.folders import peft, safetensors_files, weights
+from ila_jax.passes import collate, forward, layouts, token_set
+from ila_jax.passes import dev_loss as dev_loss_lib
+from ila_jax.pool import shards
+from ila_jax.pool.tokens import tokenizer as tokenizer_lib
+from ila_jax.run import account as account_lib
+from ila_jax.run import progress, stage_record
+from ila_jax.run.disk import files as files_lib
+from ila_jax.run.disk import folders
+from ila_jax.training import loop
+
+# A folder that has one of these is whole.
+_COMPLETE = (safetensors_files.WHOLE, safetensors_files.INDEX, peft.WEIGHTS)
+
+
+class Tuned(NamedTuple):
+  """What training made: a decoder of its own, or an adapter beside the base.
+
+  Attributes:
+    decoder: the whole model; the base where there is an adapter.
+    lora: of the adapter, or None.
+    adapter: or None.
+  """
+
+  decoder: decoder_lib.Decoder
+  lora: lora_lib.LoraConfig | None = None
+  adapter: lora_lib.Adapter | None = None
+
+  @property
+  def adapters(self) -> lora_lib.Adapter | None:
+    """As `example_loss.example_nll` takes it."""
+    return self.adapter and lora_lib.stack(self.lora, [self.adapter])
+
+
+def lora(config: config_lib.Config) -> lora_lib.LoraConfig | None:
+  """The adapter of config.train; None where the whole model is trained."""
+  if config.train.method == "full":
+    return None
+  return lora_lib.LoraConfig(
+    rank=config.train.lora_rank,
+    alpha=config.train.lora_alpha,
+    targets=config.train.lora_targets,
+  )
+
+
+def fit(
+  decoder: decoder_lib.Decoder,
+  data: token_set.TokenSet,
+  *,
+  config: config_lib.Config,
+  name: str,
+  epochs: float,
+  learning_rate: float,
+  seed: int,
+  mesh: Mesh,
+  stage: stage_record.Stage,
+  keep: bool = True,
+  recipe: lora_lib.LoraConfig | None = None,
+) -> Tuned:
+  """Trains with the settings of config.train; resumes what was killed.
+
+  The whole decoder, or with a `recipe` an adapter beside it. Checkpoints go to
+  `checkpoints-NAME` in the stage's folder, the history of all steps to
+  `metrics-NAME.jsonl`; neither where not `keep`. Call `drop_checkpoints` when
+  the result is safe.
+
+  Raises:
+    errors.InputError: as `loop.train`.
+  """
+  train_config, width = config.train, config.tokens.max_tokens
+  cost = training_flops(decoder.config, data, recipe)
+  multiple = mesh_lib.batch_multiple(mesh)
+  rows = max(train_config.batch_tokens // width, 1)
+  rows = -(-rows // multiple) * multiple
+  with progress.counter(None, desc=f"train {name}", unit="steps") as advance:
+
+    def count(step: loop.Metrics) -> None:
+      advance(1, total=step["total_steps"])
+      share = epochs / step["total_steps"]
+      stage.account.add(
+        flops=share * cost,
+        tokens=round(share * data.lengths.sum()),
+        cells=rows * width,
+      )
+
+    trained, history = loop.train(
+      decoder,
+      data,
+      epochs=epochs,
+      learning_rate=learning_rate,
+      batch_tokens=train_config.batch_tokens,
+      width=width,
+      seed=seed,
+      mesh=mesh,
+      warmup_fraction=train_config.warmup_fraction,
+      weight_decay=train_config.weight_decay,
+      clip_norm=train_config.clip_norm,
+      checkpoint_dir=stage.folder / f"checkpoints-{name}" if keep else None,
+      checkpoint_steps=train_config.checkpoint_steps,
+      checkpoint_minutes=train_config.checkpoint_minutes,
+      on_save=stage.keep,
+      lora=recipe,
+      on_step=count,
+    )
+  if keep:
+    files_lib.write_jsonl(stage.folder / f"metrics-{name}.jsonl", history)
+    stage.keep()
+  return Tuned(trained) if recipe is None else Tuned(decoder, recipe, trained)
+
+
+def training_flops(
+  config: architecture.DecoderConfig,
+  data: token_set.TokenSet,
+  recipe: lora_lib.LoraConfig | None,
+) -> int:
+  """FLOPs of one epoch: of the decoder's matrix products.
+
+  Those of an adapter itself, which are few, are not counted.
+  """
+  cost = forward.flops(
+    config, data.lengths, response_tokens=data.response_tokens
+  )
+  return passes(recipe) * cost
+
+
+def passes(recipe: lora_lib.LoraConfig | None) -> int:
+  """Forward passes that a training step costs as much as.
+
+  A backward pass costs a forward pass for the states, and one for the weights
+  unless they are frozen.
+
+  >>> passes(None)
+  3
+  """
+  return 3 if recipe is None else 2
+
+
+def dev_loss(
+  tuned: Tuned,
+  dev: token_set.TokenSet,
+  *,
+  config: config_lib.Config,
+  mesh: Mesh,
+  account: account_lib.Account,
+  advance: Callable[[int], None] = lambda examples: None,
+) -> dev_loss_lib.Evaluation:
+  """The loss of a model on the held-out examples, see `dev_loss.summarise`.
+
+  Raises:
+    errors.InputError: a loss that is not finite.
+  """
+
+  def count(batch: collate.Batch) -> None:
+    advance(len(batch.examples))
+    account.add(cells=batch.cells)
+
+  layout = layouts.choose(
+    dev.lengths,
+    batch_tokens=config.score.batch_tokens,
+    kind=config.score.layout,
+    program_tokens=forward.program_tokens(tuned.decoder.config),
+  )
+  found = dev_loss_lib.evaluate(
+    tuned.decoder,
+    dev,
+    layout=layout,
+    mesh=mesh,
+    adapters=tuned.adapters,
+    on_batch=count,
+  )
+  cost = forward.flops(
+    tuned.decoder.config, dev.lengths, response_tokens=dev.response_tokens
+  )
+  account.add(flops=cost, tokens=int(dev.lengths.sum()))
+  return found
+
+
+def drop_checkpoints(folder: epath.Path, name: str) -> None:
+  """Removes the checkpoints of a run whose result is kept elsewhere."""
+  mesh_lib.barrier(f"{name} kept")
+  path = folder / f"checkpoints-{name}"
+  if mesh_lib.is_writer() and path.exists():
+    folders.remove(path)
+
+
+def is_made(folder: epath.Path, name: str, model: str | None = None) -> bool:
+  """Whether `fit` has left its history, and `save` a whole model.
+
+  Args:
+    folder: of the stage.
+    name: of the training.
+    model: folder below, where it is not the name; "" where no model is kept.
+  """
+  found = (folder / f"metrics-{name}.jsonl").exists()
+  if model != "":
+    files = [folder / (model or name) / file for file in _COMPLETE]
+    found = found and any(file.exists() for file in files)
+  return mesh_lib.agree([found])[0]
+
+
+def load(
+  folder: epath.Path,
+  *,
+  config: config_lib.Config,
+  mesh: Mesh,
+  base: decoder_lib.Decoder | None = None,
+) -> Tuned:
+  """Reads back what `save` wrote, local or gs://, onto the mesh.
+
+  Args:
+    folder: of the model, or of an adapter beside `base`.
+    config: the run.
+    mesh: the devices.
+    base: of the adapter; None where the folder holds a whole model.
+  """
+  with files_lib.local(folder) as here:
+    if base is not None and (folder / peft.WEIGHTS).exists():
+      found = peft.load(here, base.config, mesh=mesh)
+      return Tuned(base, *found)
+    _, decoder = weights.load_decoder(
+      here,
+      dtype=config.model.dtype,
+      param_dtype=config.model.dtype,
+      remat=config.train.remat,
+      attention=config.model.attention,
+      mesh=mesh,
+    )
+    return Tuned(decoder)
+
+
+def save(folder: epath.Path, tuned: Tuned, tokenizer: Any, base: str) -> None:
+  """Writes a folder that transformers loads, or peft where it is an adapter.
+
+  The weights come last: a folder that has them is whole.
+
+  Args:
+    folder: made if absent.
+    tuned: every host gives its part.
+    tokenizer: written beside the weights.
+    base: folder or name of the model that an adapter belongs to.
+  """
+  tokenizer_lib.save(tokenizer, folder)
+  if tuned.adapter is not None:
+    name = base.removeprefix("hf:").partition("@")[0]
+    peft.save(folder, tuned.lora, tuned.adapter, base_name=name)
+  else:
+    weights.save_decoder(
+      folder,
+      tuned.decoder.config,
+      tuned.decoder,
+      bos_token_id=tokenizer.bos_token_id,
+      eos_token_id=tokenizer.eos_token_id,
+    )
+  mesh_lib.barrier(f"{folder} saved")
+
+
+def dev_set(workdir: epath.Path) -> token_set.TokenSet:
+  """The held-out examples, but for those that have no finite loss."""
+  workdir = epath.Path(workdir)
+  index = files_lib.read_table(workdir / "pool/index.parquet", ["row", "split"])
+  scored = files_lib.read_table(workdir / "score/scores.parquet", ["row"])[
+    "row"
+  ]
+  rows = np.intersect1d(index["row"][index["split"] == "dev"], scored)
+  return token_set.tokens_of(
+    shards.gather(workdir, rows, ["tokens", "is_response"])
+  )

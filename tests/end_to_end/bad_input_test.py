@@ -1,0 +1,238 @@
+"""Bad input ends with exit 2 and one message, and destroys nothing."""
+
+import concurrent.futures
+import gzip
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from flax import nnx
+
+from ila_jax.models import architecture, decoder
+from ila_jax.models.folders import weights
+from ila_jax.pool.tokens import tokenizer
+from tests.support import tiny
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+
+# As Phi-3 has it; transformers reads it too, for the tokenizer.
+_LONGROPE = {
+  "rope_type": "longrope",
+  "short_factor": [1.0, 1.0],
+  "long_factor": [2.0, 4.0],
+  "factor": 4.0,
+}
+
+
+def _line(**fields) -> str:
+  return json.dumps(fields) + "\n"
+
+
+def _make_files(folder: pathlib.Path) -> None:
+  good = [
+    _line(instruction=f"Say {i}.", output=f"{i}, {i}.") for i in range(90)
+  ]
+  (folder / "good.jsonl").write_text("".join(good))
+  (folder / "empty").mkdir()
+  packed = gzip.compress("".join(good).encode())
+  (folder / "cut.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+  (folder / "latin.jsonl").write_bytes(b'{"instruction": "caf\xe9"}\n' * 9)
+  (folder / "array.jsonl").write_text(json.dumps([{"instruction": "a"}]))
+  (folder / "file").write_text("I am a file.")
+  (folder / "theirs").mkdir()
+  (folder / "theirs/thesis.txt").write_text("precious")
+  (folder / "unusable.jsonl").write_text(_line(instruction="a", output="") * 9)
+  (folder / "t5").mkdir()
+  (folder / "t5/config.json").write_text(_line(model_type="t5"))
+  for name, changes in (
+    ("no_weights", None),
+    ("other_shape", {"hidden_size": 12}),
+    ("mamba", {"model_type": "mamba"}),
+    ("longrope", {"rope_scaling": _LONGROPE}),
+  ):
+    texts = ("".join(good) for _ in range(2))
+    tokenizer.train_bpe(texts, vocab_size=300, folder=folder / name)
+    config = architecture.DecoderConfig(
+      vocab=300,
+      layers=1,
+      width=8,
+      heads=2,
+      kv_heads=1,
+      head_dim=4,
+      mlp_width=16,
+    )
+    model = decoder.Decoder(config, rngs=nnx.Rngs(0))
+    weights.save_decoder(folder / name, config, model)
+    if changes is None:
+      (folder / name / "model.safetensors").unlink()
+    else:
+      path = folder / name / "config.json"
+      path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+# name -> (flags after --workdir, what the message must hold)
+CASES = {
+  "missing file": (["--config.pool.source=/no/such.jsonl"], "/no/such.jsonl"),
+  "no records": (["--config.pool.source={}/empty"], "no file of a known"),
+  "cut gzip": (["--config.pool.source={}/cut.jsonl.gz"], "cut.jsonl.gz"),
+  "not UTF-8": (["--config.pool.source={}/latin.jsonl"], "latin.jsonl line 1"),
+  "an array": (["--config.pool.source={}/array.jsonl"], "array.jsonl"),
+  "wrong field": (
+    ["--config.pool.fields.prompt=question"],
+    "config.pool.fields.prompt is 'question'",
+  ),
+  "budget above the pool": (
+    ["--config.select.unit=examples", "--config.select.budget=5000"],
+    "config.select.budget asks for 5,000",
+  ),
+  "negative budget": (["--config.select.budget=-1"], "budget is -1"),
+  "unknown strategy": (["--config.select.strategy=best"], "allowed: ila, trim"),
+  "unknown stage": (["--stages=pool,bake"], "names 'bake'; allowed: pool"),
+  "unknown field": (["--config.select.size=3"], "size"),
+  "wrong type": (["--config.select.budget=many"], "many"),
+  "no weights": (
+    ["--config.model.path={}/no_weights", "--stages=pool,embed,score"],
+    "no_weights has no weights; allowed: model.safetensors",
+  ),
+  "weights of another shape": (
+    ["--config.model.path={}/other_shape", "--stages=pool,embed,score"],
+    "other_shape",
+  ),
+  "an unknown family": (
+    ["--config.model.path={}/mamba", "--stages=pool,score"],
+    "mamba/config.json: model_type is 'mamba'; allowed: 'llama' or",
+  ),
+  "an unknown rope": (
+    ["--config.model.path={}/longrope", "--stages=pool,score"],
+    "longrope/config.json: rope_scaling.rope_type is 'longrope'; allowed: ",
+  ),
+  "an unknown encoder": (
+    ["--config.encoder.path={}/t5", "--stages=pool,embed"],
+    "t5/config.json: model_type is 't5'; allowed: 'bert' or",
+  ),
+  "an unknown kernel": (
+    ["--config.model.attention=flash"],
+    "config.model.attention is 'flash'; allowed: auto, blocked",
+  ),
+  "an unknown target": (
+    ["--config.train.lora_targets=('q_proj',)"],
+    "config.train.lora_targets is 'q_proj'; allowed: query, key",
+  ),
+  "a dry run of no records": (
+    ["--dry-run", "--config.pool.source={}/unusable.jsonl"],
+    "config.pool.source has no usable example",
+  ),
+  "a dry run of an unknown rope": (
+    ["--dry_run", "--config.model.path={}/longrope", "--stages=score"],
+    "rope_scaling.rope_type is 'longrope'",
+  ),
+  "a broken config file": (["--config={}/file"], "config file"),
+  "a file as workdir": (["--workdir={}/file"], "which is a file"),
+  "unwritable": (["--workdir=/proc/ila_jax"], "/proc/ila_jax"),
+  "another's folder": (["--workdir={}/theirs"], "no manifest.json"),
+  "no such config": (["--config=configs/typo.py"], "configs/typo.py"),
+  "a seed too large": (
+    ["--config.seed=5000000000"],
+    "allowed: 0 to 42949",
+  ),
+  "gs without gcsfs": (["--workdir=gs://bucket/run"], "gcsfs"),
+  "stray argument": (["quickly"], "'quickly' is no flag"),
+}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+  """Runs all cases side by side; (exit status, stderr, folder) by name."""
+  folder = tmp_path_factory.mktemp("bad")
+  _make_files(folder)
+
+  def start(number, flags):
+    return subprocess.run(
+      [
+        *(sys.executable, "-m", "ila_jax", "--config=configs/quickstart.py"),
+        f"--workdir={folder}/work{number}",
+        f"--config.pool.source={folder}/good.jsonl",
+        "--config.pool.dev_examples=5",
+        "--config.score.reference_examples=5",
+        "--stages=pool",
+        *(flag.format(folder) for flag in flags),
+      ],
+      cwd=CHECKOUT,
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+
+  with concurrent.futures.ThreadPoolExecutor(4) as threads:
+    found = threads.map(
+      start, range(len(CASES)), [flags for flags, _ in CASES.values()]
+    )
+    return dict(zip(CASES, found, strict=True)), folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_exit_2_and_one_message(ended, name):
+  done = ended[0][name]
+  assert done.returncode == 2, done.stderr
+  assert "Traceback" not in done.stderr
+  messages = [
+    line for line in done.stderr.splitlines() if line.startswith("ila_jax: ")
+  ]
+  assert len(messages) == 1
+  assert CASES[name][1] in done.stderr
+
+
+def test_nothing_was_destroyed(ended):
+  _, folder = ended
+  assert (folder / "theirs/thesis.txt").read_text() == "precious"
+  assert sorted(p.name for p in (folder / "theirs").iterdir()) == ["thesis.txt"]
+  assert (folder / "file").read_text() == "I am a file."
+
+
+def test_a_dry_run_ends_well_and_makes_nothing(tmp_path):
+  tiny.write(tmp_path / "pool.jsonl", tiny.records(120))
+  done = subprocess.run(
+    [
+      *(sys.executable, "-m", "ila_jax", "--config=configs/quickstart.py"),
+      *(f"--workdir={tmp_path}/work", "--dry-run", "--stages=score"),
+      f"--config.pool.source={tmp_path}/pool.jsonl",
+      "--config.model.scratch.layers=1",
+    ],
+    cwd=CHECKOUT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  first = [line.partition(" ")[0] for line in done.stderr.splitlines()]
+  assert "score" in first
+  assert not {"embed", "finetune", "scaling"} & set(first)
+  assert [path.name for path in tmp_path.iterdir()] == ["pool.jsonl"]
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on_from_there(tmp_path):
+  tiny.write(tmp_path / "pool.jsonl", tiny.records(240))
+  command = [
+    *(sys.executable, "-m", "ila_jax", "--config=configs/quickstart.py"),
+    f"--workdir={tmp_path}/work",
+    f"--config.pool.source={tmp_path}/pool.jsonl",
+    *("--config.pool.dev_examples=5", "--stages=pool"),
+    "--config.score.reference_examples=5",
+  ]
+  # Files may not grow beyond 8 KiB: the operating system's own refusal.
+  full = subprocess.run(
+    ["bash", "-c", 'ulimit -f 8; exec "$@"', "-", *command],
+    cwd=CHECKOUT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert full.returncode == 2, full.stderr
+  assert "File too large" in full.stderr
+  assert not list((tmp_path / "work").rglob("*.tmp"))
+  again = subprocess.run(
+    command, cwd=CHECKOUT, capture_output=True, text=True, check=False
+  )
+  assert again.returncode == 0, again.stderr

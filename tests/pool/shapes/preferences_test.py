@@ -1,0 +1,100 @@
+"""The answer that a record names is the response, and no other."""
+
+import pytest
+
+from ila_jax.pool import records, unread
+from ila_jax.pool.shapes import fields, turns
+
+
+def answered(record, notes=None, **kwargs):
+  read = fields.resolve(record, fields.Fields())
+  return turns.to_turns(record, read, notes=notes, **kwargs)[-1]
+
+
+def of_answers(answers, **beside):
+  return {"question": "Q?", "answers": answers, **beside}
+
+
+def with_text(text, **beside):
+  return {"text": text, **beside}
+
+
+@pytest.mark.parametrize(
+  "record",
+  [
+    of_answers(["w", "x", "y"], context="C", correct_answer_id=2),
+    {"prompt": "P", "responses": ["n", "y"], "better_response_id": 1},
+    {"prompt": "P", "completions": ["n", "y"], "chosen_idx": 1.0},
+    of_answers(["n", "y"], best_index="1"),
+    of_answers(["n", "y"], correct_idx=1),
+    of_answers(["n", "y"], context="C", label=1),
+    of_answers(["n", "y"], label="1"),
+    of_answers(["n", "y"], correct_answer="B"),
+    of_answers(["n", "y"], correct_answer="b", best_index=float("nan")),
+    of_answers(["n", "y"], correct_answer=" y "),
+    of_answers(["n", "y"], correct_idx=1, best_answer="y"),
+    # A class in words, and what names none.
+    of_answers(["y", "n"], label="sports", best_index=None, chosen=""),
+    of_answers([with_text("n", selected=False), with_text("y", selected=True)]),
+    of_answers([with_text("n", is_correct=0), with_text("y", is_correct=1)]),
+    of_answers(
+      [with_text("n", answer_id=71), with_text("y", answer_id=72)],
+      accepted_answer_id=72,
+    ),
+    of_answers([{"answer": "n", "rank": 2}, {"answer": "y", "rank": 1}]),
+    {
+      "prompt": "P",
+      "responses": [
+        {"role": "assistant", "content": "n"},
+        {"role": "assistant", "content": "y"},
+      ],
+      "chosen_index": 1,
+    },
+  ],
+)
+def test_the_named_answer_is_learnt(record):
+  notes = unread.Notes()
+  assert answered(record, notes) == records.Turn("assistant", "y")
+  assert any("but one" in name for name in notes.unread)
+  if record.get("label") != "sports":
+    assert notes.unread <= {f"all of `{n}` but one" for n in record}
+
+
+def test_a_rule_chooses_among_those_that_are_marked():
+  marked = [with_text("a" * 9, correct=False), with_text("b", correct=True)]
+  record = of_answers([*marked, with_text("cc", correct=True)])
+  assert answered(record).text == "b"
+  assert answered(record, answers="longest").text == "cc"
+
+
+@pytest.mark.parametrize(
+  ("record", "reason"),
+  [
+    (of_answers(["a", "b"], correct_idx=2), "is none of the answers"),
+    (of_answers(["a", "b"], label=-1), "is none of the answers"),
+    (of_answers(["a", "b"], best_index=float("inf")), "is none of the answers"),
+    (of_answers(["a", "b"], best_index=0.5), "is none of the answers"),
+    (of_answers(["a", "b"], correct_answer="c"), "is none of the answers"),
+    (of_answers(["1", "2"], correct_answer="1"), "is several of the answers"),
+    (of_answers(["a", "b"], best_idx=0, correct_idx=1), "different answers"),
+    (of_answers([with_text("a", selected=False)]), "marked as right"),
+    (of_answers([["a", "b"], ["c", "d"]]), "response is not text"),
+    (of_answers([{"start": 1, "end": 2}]), "response is not text"),
+  ],
+)
+def test_what_names_no_answer_is_no_answer(record, reason):
+  with pytest.raises(records.Reject, match=reason):
+    answered(record)
+
+
+def test_a_whole_conversation_is_one_answer():
+  said = [{"role": "user", "content": "P"}]
+  said.append({"role": "assistant", "content": "y"})
+  assert answered({"prompt": "P", "responses": said, "label": 0}).text == "y"
+
+
+def test_calls_as_answers_are_calls():
+  call = {"name": "f", "arguments": {"x": 1}}
+  said = answered({"query": "Q", "answers": [call]})
+  assert said.calls == '[{"name": "f", "arguments": {"x": 1}}]'
+  assert said.text == ""

@@ -1,0 +1,66 @@
+"""Structures in the cells of a table are read as what they are."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ila_jax.pool.shapes import fields, turns
+
+ASKED = {"content": 'it\'s "P"', "role": "user"}
+MESSAGES = [ASKED, {"content": "good } {", "role": "assistant"}]
+
+
+def read(record):
+  said = turns.to_turns(record, fields.resolve(record, fields.Fields()))
+  return [turn.text for turn in said]
+
+
+def numpy_form(value):
+  return str(np.array(value, dtype=object))
+
+
+@pytest.mark.parametrize("form", [json.dumps, str, numpy_form])
+def test_messages_in_a_cell(form):
+  expected = [message["content"] for message in MESSAGES]
+  prompt, whole = MESSAGES[0]["content"], form(MESSAGES)
+  assert read({"prompt": prompt, "chosen": whole}) == expected
+  assert read({"conversation": whole}) == expected
+  assert read({"prompt": form([ASKED]), "response": "A"}) == [prompt, "A"]
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    '{"text": ["a1"], "answer_start": [5]}',
+    "{'text': array(['a1'], dtype=object), 'answer_start': array([5])}",
+    "['a1', 'a2']",
+    "['a1' 'a2']",
+    '["a1", "a2"]',
+  ],
+)
+def test_answers_in_a_cell(text):
+  assert read({"question": "q", "answers": text}) == ["q", "a1"]
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    *("[1, 2]", '{"a": 1}', '["a", "b"]', "[]", "{}", "[x] {y}"),
+    *('[{"role": "nurse", "shift": 1}]', '[{"role": "user"}]', '{"role": 1}'),
+  ],
+)
+@pytest.mark.parametrize("name", ["output", "completion", "answer"])
+def test_an_answer_that_is_json_stays_text(name, text):
+  assert read({"instruction": "q", name: text}) == ["q", text]
+
+
+def test_numbers_under_a_plural_name_stay_text():
+  assert read({"question": "q", "answers": "[1, 2]"}) == ["q", "[1, 2]"]
+
+
+def test_messages_that_are_part_of_a_prompt_stay_text():
+  text = json.dumps(MESSAGES)
+  record = {"instruction": "Sum up.", "input": text, "output": "y"}
+  assert read(record) == [f"Sum up.\n\n{text}", "y"]
+  assert read({"question": "Q", "context": text, "answer": "y"})[1] == "y"

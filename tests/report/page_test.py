@@ -1,0 +1,377 @@
+"""The page and its figures: whole, escaped, true to the data, at any size."""
+
+import base64
+import dataclasses
+import html.parser
+import re
+
+import jinja2
+import matplotlib
+import numpy as np
+import pytest
+
+from ila_jax.landscape import depth
+from ila_jax.pool import records
+from ila_jax.report import figures, look, map_page
+from ila_jax.report import page as page_lib
+from ila_jax.scaling import law
+from ila_jax.selection import lengths
+from tests.support.report_data import SCRIPT, report_data
+
+PNGS = {
+  "map.png",
+  "depth_per_cell.png",
+  "lengths.png",
+  "coverage.png",
+  "training.png",
+  "evaluation.png",
+  "regression.png",
+}
+# Fields of the figures that a test is not about.
+ONLY_THE_MAP = dict.fromkeys(
+  ("coverage_curves", "training", "evaluations", "fits", "coverage_table")
+)
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class _Page(html.parser.HTMLParser):
+  """Collects tags, texts and images, and asserts that tags are balanced."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.open, self.tags, self.texts, self.images = [], set(), [], []
+    self.links, self.policy, self.style = [], None, None
+    self.feed(text)
+    assert not self.open
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.add(tag)
+    for name, value in attrs:
+      # The policy would block both.
+      assert not name.startswith("on") and name != "style"
+      if name == "href":
+        assert value.partition("#")[0] == "map.html"
+        self.links.append(value)
+      if name == "src":
+        assert value.startswith("data:image/png;base64,")
+        self.images.append(base64.b64decode(value.split(",", 1)[1]))
+    if ("http-equiv", "Content-Security-Policy") in attrs:
+      self.policy = dict(attrs)["content"]
+    if tag not in VOID:
+      self.open.append(tag)
+
+  def handle_startendtag(self, tag, attrs):
+    self.handle_starttag(tag, attrs)
+    self.handle_endtag(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    self.texts.append(data)
+    if self.open[-1:] == ["style"]:
+      self.style = data
+
+
+@pytest.fixture(scope="module")
+def data():
+  return report_data(3000)
+
+
+@pytest.fixture(scope="module")
+def files(data):
+  return page_lib.render(data)
+
+
+def test_page_is_self_contained_and_holds_every_figure(files):
+  assert set(files) == PNGS | {"index.html"}
+  page = _Page(files["index.html"].decode())
+  pngs = {content for name, content in files.items() if name != "index.html"}
+  assert set(page.images) == pngs
+  assert all(content.startswith(b"\x89PNG") for content in pngs)
+  assert "Not run." not in page.texts
+
+
+def test_pool_text_is_escaped_and_unchanged(files, data):
+  page = _Page(files["index.html"].decode())
+  assert "script" not in page.tags
+  shown = "".join(page.texts)
+  # Near-duplicates show it twice, a conversation of many turns once more.
+  assert shown.count(SCRIPT) == len(data.examples) + 1 + 2
+  for example in data.examples:
+    assert example["response"].text in shown
+
+
+def test_who_said_what_stands_in_order(files, data):
+  texts = [t.strip() for t in _Page(files["index.html"].decode()).texts]
+  texts = [text for text in texts if text]
+  last = data.examples[-1]
+  start = texts.index(last["id"])
+  shown = texts[start + 1 :]
+  assert shown[:4] == [
+    *("user", last["question"].text),
+    *("assistant", last["response"].text.strip()),
+  ]
+  assert shown[4] == "All 5 turns: tools, user, assistant, tool, assistant"
+  call = 'Which f?\n\n[{"name": "see"}]'
+  assert shown[5:15] == [
+    *("tools", '[{"name": "see"}]'),
+    *shown[:2],
+    *("assistant, not learnt", call),
+    *("tool", "def f3():"),
+    *shown[2:4],
+  ]
+  # One question and its answer have no other turns.
+  assert sum(" turns: " in text for text in texts) == 1
+
+
+def test_the_policy_allows_the_style_and_the_figures_and_nothing_else(files):
+  page = _Page(files["index.html"].decode())
+  rules = dict(rule.strip().split(" ", 1) for rule in page.policy.split(";"))
+  assert rules == {
+    "default-src": "'none'",
+    "img-src": "data:",
+    "style-src": map_page.policy_hash(page.style),
+    "base-uri": "'none'",
+    "form-action": "'none'",
+  }
+
+
+def test_text_from_elsewhere_is_escaped_too():
+  fields = {
+    "title": SCRIPT,
+    "headline": [SCRIPT],
+    "warnings": [SCRIPT],
+    "config": {"pool": {"source": (SCRIPT,)}, SCRIPT: 1},
+    "rejects": {SCRIPT: 3},
+    "grid": {"cells": SCRIPT},
+    "depth_label": "a < b",
+    **ONLY_THE_MAP,
+  }
+  page = _Page(
+    page_lib.render(report_data(300, **fields))["index.html"].decode()
+  )
+  assert "script" not in page.tags
+  assert "".join(page.texts).count(SCRIPT) >= 6
+
+
+def test_numbers_of_the_page_are_those_of_the_data(files, data):
+  text = re.sub(
+    r"\s+", " ", " ".join(_Page(files["index.html"].decode()).texts)
+  )
+  row = data.coverage_table[1]
+  assert f"{row['strategy']} {row['n_examples']} {row['n_tokens']:,}" in text
+  assert "duplicate of an earlier record 611 empty response 28" in text
+  assert "ila 500 41,500 3.0820 3.2600" in text
+  assert "On 400 held-out examples with 31,022 response tokens" in text
+  assert "stage time compute MFU tokens tokens a second padding" in text
+  # 34 TFLOP in 171.2 s at 210 GFLOP/s; 612,311 tokens in that time.
+  score = "score 2 min 51 s 34.0 TFLOP 94.6 % 612,311 3,577 4.1 % 220 kB"
+  assert score in text
+  assert "they multiply 210 GFLOP/s, measured in the run" in text
+  assert f"the law 18 {data.fits['r2']:.3f}" in text
+  assert "select.strategy ila" in text
+  assert "no label field: K = 1" in text
+
+
+def test_what_the_map_keeps_stands_beside_what_is_usual(files, data):
+  images = {name: files[name] for name in files if name.endswith(".png")}
+  plain = page_lib.page(data, images)
+  assert "Neighbours kept:" not in plain
+  grid = data.grid | {"neighbours_kept": "0.412", "kept_by_chance": "0.001"}
+  of_tsne = grid | {"kl": "2.1", "kl_of_one_place": "5.8"}
+  for shown, usual in ((grid, False), (of_tsne, True)):
+    page = page_lib.page(dataclasses.replace(data, grid=shown), images)
+    assert "neighbours kept: 0.412" in page and "Neighbours kept:" in page
+    assert ("without any structure" in page) == usual
+
+
+def test_equal_data_give_equal_bytes(files):
+  assert page_lib.render(report_data(3000)) == files
+
+
+def test_the_map_to_explore_and_its_links_come_with_the_points(files, data):
+  assert not _Page(files["index.html"].decode()).links
+  points = map_page._EMPTY
+  found = page_lib.render(dataclasses.replace(data, points=points))
+  links = _Page(found["index.html"].decode()).links
+  assert links == [
+    "map.html",
+    *(f"map.html#{example['id']}" for example in data.examples),
+  ]
+  assert found["map.html"].decode() == map_page.page(
+    points, title=data.title, depth_label=data.depth_label
+  )
+
+
+def test_nothing_global_changes(data):
+  before = dict(matplotlib.rcParams)
+  page_lib.draw(data)
+  assert dict(matplotlib.rcParams) == before
+
+
+def test_stages_that_did_not_run_are_said_so():
+  files = page_lib.render(
+    page_lib.ReportData(title="empty", config={}, headline=[])
+  )
+  page = _Page(files["index.html"].decode())
+  assert list(files) == ["index.html"] and not page.images
+  assert page.texts.count("Not run.") == 11
+
+
+def test_a_law_that_was_not_fitted_gives_its_reason():
+  fits = law.fit_law([])
+  files = page_lib.render(report_data(300, **(ONLY_THE_MAP | {"fits": fits})))
+  assert "regression.png" not in files
+  text = "".join(_Page(files["index.html"].decode()).texts)
+  assert "Not fitted: runs: 0; needed: at least 5." in text
+
+
+def test_a_missing_value_is_an_error_not_a_blank():
+  ask = records.Turn("user", "p")
+  examples = [{"rank": 1, "id": "0", "depth": 0.1, "question": ask}]
+  data = report_data(300, examples=examples, **ONLY_THE_MAP)
+  with pytest.raises(jinja2.UndefinedError, match="response"):
+    page_lib.page(data, {})
+
+
+@pytest.mark.parametrize(
+  ("n", "chosen"), [(1, 0), (1, 1), (2, 1), (7, 7), (40, 3)]
+)
+def test_tiny_pools_are_drawn(n, chosen):
+  rng = np.random.default_rng(n)
+  data = report_data(
+    200,
+    xy=rng.normal(0, 1, (n, 2)).astype(np.float32),
+    cell=np.arange(n, dtype=np.int32) // 2,
+    depth=rng.normal(0, 1, n).astype(np.float32),
+    n_tokens=rng.integers(1, 9, n).astype(np.int32),
+    selected=np.arange(chosen),
+    reference=np.arange(0),
+    **ONLY_THE_MAP,
+  )
+  files = page_lib.render(data)
+  assert ("lengths.png" in files) == (chosen > 0)
+  assert {"map.png", "depth_per_cell.png"} < set(files)
+
+
+def test_everything_equal_is_drawn():
+  data = report_data(
+    200,
+    xy=np.zeros((200, 2), np.float32),
+    cell=np.zeros(200, np.int32),
+    depth=np.zeros(200, np.float32),
+    n_tokens=np.full(200, 5, np.int32),
+    coverage_curves={"ila": (np.array([1]), np.array([1.0]))},
+    training={"one step": [{"step": 0, "loss": 2.0}]},
+    evaluations=[{"name": "base", "micro": 2.0, "macro": 2.0,
+                  "n_examples": 1, "n_tokens": 1}],
+  )  # fmt: skip
+  assert set(page_lib.render(data)) > PNGS
+
+
+def test_map_shows_every_example_and_every_choice(data):
+  figure = page_lib.draw(data)["map"]
+  hexagons, crosses, dots, *_ = figure.axes[0].collections
+  assert hexagons.get_array().sum() == len(data.xy)
+  np.testing.assert_array_equal(
+    np.asarray(crosses.get_offsets()), data.xy[data.reference]
+  )
+  deepest_last = data.selected[
+    np.argsort(data.depth[data.selected], kind="stable")
+  ]
+  np.testing.assert_array_equal(
+    np.asarray(dots.get_offsets()), data.xy[deepest_last]
+  )
+  np.testing.assert_array_equal(dots.get_array(), data.depth[deepest_last])
+  legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+  assert legend == ["selected (300)", "reference (150)"]
+
+
+def test_too_many_crosses_are_thinned_and_the_legend_says_so():
+  data = report_data(3000, reference=np.arange(2500))
+  axes = page_lib.draw(data)["map"].axes[0]
+  assert len(axes.collections[1].get_offsets()) == 834
+  texts = [text.get_text() for text in axes.get_legend().get_texts()]
+  assert texts[1] == "reference (2,500, 1 in 3 shown)"
+
+
+def test_median_depth_of_the_cell(data):
+  figure = page_lib.draw(data)["depth_per_cell"]
+  shown = np.asarray(figure.axes[0].collections[0].get_array())
+  for cell in np.unique(data.cell)[:50]:
+    rows = data.cell == cell
+    middle = np.sort(data.depth[rows])[(rows.sum() - 1) // 2]
+    assert (shown[rows] == middle).all()
+
+
+def test_only_signed_depth_has_a_zero():
+  signed = report_data(300, **ONLY_THE_MAP)
+  quantiles = depth.relative_depth(signed.depth, np.zeros(300, np.int32))
+  ranks = report_data(300, **ONLY_THE_MAP, depth=quantiles)
+  lines = [
+    len(page_lib.draw(data)["depth_per_cell"].axes[1].lines)
+    for data in (signed, ranks)
+  ]
+  assert lines == [1, 0]
+  pages = [page_lib.page(data, {"depth_per_cell.png": b"\0" * 32})
+           for data in (signed, ranks)]  # fmt: skip
+  assert ["Below zero" in page for page in pages] == [True, False]
+
+
+def test_shares_integrate_to_one():
+  _, (axes,) = look.panels(1, height=2.0)
+  bins = np.linspace(-1, 1, 21)
+  values = np.random.default_rng(0).normal(0, 1, 500)
+  look.shares(axes, values, bins, name="pool")
+  heights, edges, _ = axes.patches[0].get_data()
+  assert np.sum(heights * np.diff(edges)) == pytest.approx(1)
+  assert heights[-1] * np.diff(edges)[-1] == np.mean(values >= 0.9)
+
+
+def test_coverage_curves_are_drawn_as_given(data):
+  axes = page_lib.draw(data)["coverage"].axes[0]
+  drawn = {tuple(line.get_ydata()) for line in axes.lines}
+  for budgets, covered in data.coverage_curves.values():
+    assert tuple(covered) in drawn
+    assert axes.get_xlim()[1] == budgets[-1]
+
+
+def test_evaluations_best_on_top_and_seeds_side_by_side():
+  entries = [
+    {"name": name, "micro": micro, "macro": micro + 1}
+    for name, micro in (("ila", 2.0), ("ila", 2.2), ("base", 3.0))
+  ]
+  axes, macro = figures.evaluation(entries).axes
+  assert [label.get_text() for label in axes.get_yticklabels()] == [
+    "base",
+    "ila",
+  ]
+  assert list(axes.lines[1].get_xdata()) == [2.0, 2.2]
+  assert list(macro.lines[1].get_xdata()) == [3.0, 3.2]
+  assert [text.get_text() for text in axes.texts] == ["3.000", "2.100"]
+
+
+def test_training_mean_lies_amid_its_window():
+  history = [{"step": i, "loss": 100.0 - i} for i in range(100)]
+  thin, thick = figures.training({"run": history}).axes[0].lines
+  assert len(thin.get_xdata()) == 100
+  # A line's running mean is the line itself, but for half a step.
+  steps, mean = thick.get_data()
+  assert np.abs(mean - (100.0 - steps)).max() <= 0.5
+
+
+def test_lengths_far_from_the_pools_are_warned_of():
+  n_tokens = np.array([10, 10, 30, 50])
+  short = lengths.length_warning(n_tokens, np.array([0, 1]))
+  assert short.startswith("Chosen responses are 2.5 times shorter")
+  long = lengths.length_warning(n_tokens, np.array([3]))
+  assert long.startswith("Chosen responses are 2.0 times longer")
+  assert lengths.length_warning(np.array([2, 2, 5, 3]), np.array([0])) is None
+  assert lengths.length_warning(n_tokens, np.arange(0)) is None
+  data = report_data(
+    300, n_tokens=np.arange(1, 301), selected=np.arange(30), xy=None,
+    **ONLY_THE_MAP,
+  )  # fmt: skip
+  page = page_lib.render(data)["index.html"].decode()
+  assert "times shorter than the pool&#39;s" in page

@@ -1,0 +1,49 @@
+"""Whole or absent."""
+
+import numpy as np
+import pytest
+from etils import epath
+
+from ila_jax import errors
+from ila_jax.run.disk import files
+
+
+def test_atomic_leaves_the_old_file_when_the_writer_fails(tmp_path):
+  path = epath.Path(tmp_path / "file.txt")
+  path.write_text("old")
+  with pytest.raises(RuntimeError), files.atomic(path) as temporary:
+    temporary.write_text("half of the n")
+    raise RuntimeError
+  assert path.read_text() == "old"
+  assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_tables_come_back_equal(tmp_path):
+  columns = {
+    "row": np.arange(3),
+    "id": np.array(["a", "b", "ü"]),
+    "loss": np.array([0.5, -1.0, 2.0], np.float32),
+  }
+  files.write_table(tmp_path / "t.parquet", columns)
+  back = files.read_table(tmp_path / "t.parquet")
+  for name, column in columns.items():
+    np.testing.assert_array_equal(back[name], column)
+
+
+def test_lines_are_added_one_by_one(tmp_path):
+  path = tmp_path / "lines.jsonl"
+  assert files.read_jsonl(path) == []
+  files.append_jsonl(path, {"a": 1})
+  files.append_jsonl(path, {"a": 2})
+  assert files.read_jsonl(path) == [{"a": 1}, {"a": 2}]
+
+
+def test_a_lone_surrogate_is_written_escaped(tmp_path):
+  files.write_jsonl(tmp_path / "x.jsonl", [{"a": "\ud800", "b": "ü"}])
+  assert files.read_jsonl(tmp_path / "x.jsonl") == [{"a": "\ud800", "b": "ü"}]
+
+
+def test_damaged_json_is_named(tmp_path):
+  (tmp_path / "x.json").write_text("{")
+  with pytest.raises(errors.InputError, match=r"x.json is damaged"):
+    files.read_json(tmp_path / "x.json")

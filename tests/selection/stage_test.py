@@ -1,0 +1,207 @@
+"""The stage `select` alone: a pool that passes by parts against a whole one."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from etils import epath
+from scipy.spatial import distance as scipy_distance
+
+from ila_jax import errors
+from ila_jax.compute import mesh
+from ila_jax.methods import table as table_lib
+from ila_jax.pool import shards
+from ila_jax.run import stage_record
+from ila_jax.run.disk import files
+from ila_jax.score import split as split_lib
+from ila_jax.selection import cell_stream, streaming
+from ila_jax.selection import stage as selection_stage
+from tests.support import tiny
+
+_POOL, _SHARD = 500, 128
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+  """What the stages before leave: examples, of which 9 have no finite loss."""
+  folder = epath.Path(tmp_path_factory.mktemp("work"))
+  rng = np.random.default_rng(0)
+  numbers = rng.integers(0, 2**64, _POOL, np.uint64)
+  ids = np.array([f"{number:016x}" for number in numbers])
+  split = np.where(rng.random(_POOL) < 0.1, "dev", "pool")
+  files.write_table(
+    folder / "pool/index.parquet",
+    {
+      "id": ids,
+      "split": split,
+      "n_response_tokens": rng.integers(1, 90, _POOL),
+    },
+  )
+  reference = np.sort(rng.choice(np.flatnonzero(split == "pool"), 40, False))
+  files.write_table(
+    folder / "score/reference.parquet", {"row": np.r_[reference, reference]}
+  )
+  row = np.sort(rng.choice(_POOL, _POOL - 9, replace=False))
+  files.write_table(
+    folder / "landscape/cells.parquet",
+    {
+      "row": row,
+      "id": ids[row],
+      "cell": np.floor(40 * rng.random(len(row)) ** 2).astype(np.int32),
+      "depth": rng.integers(-3, 9, len(row)).astype(np.float32) / 4,
+      "relative_depth": rng.random(len(row)).astype(np.float32),
+      "domain": np.zeros(len(row), np.int32),
+    },
+  )
+  files.write_json(folder / "landscape/map.json", {"num_cells": 49})
+  vectors = rng.normal(size=(_POOL, 5)).astype(np.float32)
+  for shard, start in enumerate(range(0, _POOL, _SHARD)):
+    rows = range(start, min(start + _SHARD, _POOL))
+    files.write_array(
+      shards.path(folder, "embed", "embeddings", shard, "npy"), vectors[rows]
+    )
+    lists = ("turns", "tokens", "is_response")
+    columns = {name: [[]] * len(rows) for name in lists}
+    columns |= {"row": list(rows), "id": list(ids[rows])}
+    columns["record"] = [json.dumps({"n": row}) for row in rows]
+    table = pa.table(columns, schema=shards.SCHEMA)
+    shards.write_records(folder, shard, table)
+  for stage in ("pool", "embed", "score", "landscape"):
+    path = folder / stage / stage_record.RECORD
+    files.write_json(path, {"done": True, "output": "made by hand"})
+  return folder
+
+
+def _config(**overrides):
+  settings = {"budget": 60.0, "unit": "examples", "compare": ("coverage_only",)}
+  return tiny.config(
+    "none", **{f"select__{k}": v for k, v in (settings | overrides).items()}
+  )
+
+
+def _run(workdir, tmp_path, **overrides):
+  """Runs the stage in a copy, and returns what it wrote."""
+  work = epath.Path(tmp_path)
+  for stage in ("pool", "embed", "score", "landscape"):
+    (tmp_path / stage).symlink_to(workdir / stage)
+  config = _config(**overrides)
+  selection_stage.run(config, work, mesh.make())
+  return (
+    files.read_table(work / "select/ranking.parquet"),
+    (work / "select/selected.jsonl").read_text(),
+    files.read_json(work / "select/coverage.json")["table"],
+  )
+
+
+@pytest.mark.parametrize("strategy", table_lib.STREAMED)
+@pytest.mark.parametrize(
+  ("budget", "unit"), [(60.0, "examples"), (900.0, "tokens"), (0.1, "fraction")]
+)
+def test_what_passes_by_parts_is_selected_as_from_the_whole(
+  workdir, tmp_path, monkeypatch, strategy, budget, unit
+):
+  chosen = {"strategy": strategy, "budget": budget, "unit": unit}
+  monkeypatch.setattr(streaming, "_PART_ROWS", 64)
+  (tmp_path / "whole").mkdir()
+  (tmp_path / "parts").mkdir()
+  whole = _run(workdir, tmp_path / "whole", **chosen)
+  parts = _run(workdir, tmp_path / "parts", **chosen, kept_per_cell=3)
+  kept = len(parts[0]["row"])
+  assert kept == (whole[0]["round"] <= 3).sum() < len(whole[0]["row"])
+  for name, column in parts[0].items():
+    np.testing.assert_array_equal(column, whole[0][name][:kept])
+  assert parts[1:] == whole[1:]
+
+
+def test_empty_cells_take_no_memory_and_candidates_are_found_once(
+  workdir, tmp_path, monkeypatch
+):
+  """Cells are numbered anew, for the state alone; two strategies, one look."""
+  states, looks = [], []
+  consume, free = cell_stream.consume, streaming._free
+  monkeypatch.setattr(
+    cell_stream, "consume", lambda *a, **k: states.append(k) or consume(*a, **k)
+  )
+  monkeypatch.setattr(
+    streaming, "_free", lambda *a: looks.append(a) or free(*a)
+  )
+  cells = files.read_table(workdir / "landscape/cells.parquet")
+  occupied = np.unique(cells["cell"])
+  ranking = _run(workdir, tmp_path, kept_per_cell=1, budget=9.0)[0]
+  assert [state["num_cells"] for state in states] == [len(occupied)] * 2
+  assert len(looks) == 1 and len(occupied) < 49
+  places = np.searchsorted(cells["row"], ranking["row"])
+  np.testing.assert_array_equal(ranking["cell"], cells["cell"][places])
+
+
+def test_curves_have_the_budget_of_their_own_strategy_alone(workdir, tmp_path):
+  compare = ("longest", "random", "depth_only")
+  _run(workdir, tmp_path, budget=900.0, unit="tokens", compare=compare)
+  found = files.read_json(tmp_path / "select/coverage.json")
+  size = {row["strategy"]: row["n_examples"] for row in found["table"]}
+  budgets = {name: set(c["budgets"]) for name, c in found["curves"].items()}
+  assert len(set(size.values())) == len(size) == 4
+  common = set.intersection(*budgets.values())
+  for name, mine in budgets.items():
+    assert mine == common | {size[name]}
+
+
+def test_distances_are_those_of_scipy(workdir, tmp_path):
+  ranking, selected, (ours, rival) = _run(workdir, tmp_path)
+  vectors = np.concatenate(
+    [files.read_array(p) for p in sorted((workdir / "embed").glob("*.npy"))]
+  )
+  cells = files.read_table(workdir / "landscape/cells.parquet")
+  near = scipy_distance.cdist(
+    vectors[cells["row"]], vectors[ranking["row"][:60]]
+  ).min(axis=1)
+  assert ours["mean_distance"] == pytest.approx(near.mean(), rel=1e-5)
+  assert ours["p95_distance"] == pytest.approx(
+    np.percentile(near, 95), rel=1e-5
+  )
+  assert [json.loads(line)["n"] for line in selected.splitlines()] == (
+    ranking["row"][:60].tolist()
+  )
+  assert rival["strategy"] == "coverage_only"
+
+
+def test_candidates_are_those_of_the_scores(workdir):
+  for exclude in (True, False):
+    config = tiny.config("none", score__exclude_reference=exclude)
+    rows = np.arange(_POOL)
+    np.testing.assert_array_equal(
+      streaming._free(config, workdir),
+      split_lib.candidates(config, workdir, rows),
+    )
+
+
+@pytest.mark.parametrize(
+  ("budget", "unit", "wants"),
+  [
+    (200.0, "examples", "200 examples"),
+    (9000.0, "tokens", "9,000 tokens"),
+    (1.0, "fraction", "[0-9]+ examples"),
+  ],
+)
+def test_a_budget_above_what_is_kept_is_refused(
+  workdir, tmp_path, budget, unit, wants
+):
+  with pytest.raises(
+    errors.InputError,
+    match=rf"kept_per_cell is 1, which keeps \d+ examples .* wants {wants}",
+  ):
+    _run(workdir, tmp_path, budget=budget, unit=unit, kept_per_cell=1)
+
+
+@pytest.mark.parametrize(
+  ("settings", "match"),
+  [
+    ({"strategy": "trim"}, "kept_per_cell is 2, .* asks for trim, which must"),
+    ({"compare": ("random", "ila", "longest")}, "asks for random, longest,"),
+    ({"kept_per_cell": 0}, "select.kept_per_cell is 0; allowed: 1 to "),
+  ],
+)
+def test_what_must_order_the_whole_pool_is_refused(settings, match):
+  with pytest.raises(errors.InputError, match=match):
+    _config(**({"kept_per_cell": 2} | settings))

@@ -1,0 +1,169 @@
+"""Selection by brute force: plain Python, one loop per sentence of the design.
+
+A pool is a list of `Row`s. Every strategy returns [(row, round), ...]. The
+random pools that it is tried on stand at the end.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from ila_jax.methods import candidates
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  row: int
+  id: str
+  cell: int
+  depth: float
+  n_tokens: int
+  inside: float
+  across: float
+
+
+def rounds(rows, inside, across):
+  """Takes the best left of every cell, orders them, and begins again."""
+  left = {row.cell: [] for row in rows}
+  for row in rows:
+    left[row.cell].append(row)
+  result, turn = [], 1
+  while any(left.values()):
+    taken = []
+    for mine in left.values():
+      if mine:
+        best = min(mine, key=inside)
+        mine.remove(best)
+        taken.append(best)
+    result += [(row.row, turn) for row in sorted(taken, key=across)]
+    turn += 1
+  return result
+
+
+def deeper(row):
+  return (-row.depth, row.id)
+
+
+def ila(rows):
+  return rounds(rows, deeper, deeper)
+
+
+def coverage_only(rows):
+  return rounds(rows, lambda r: (r.inside, r.id), lambda r: (r.across, r.id))
+
+
+def trim(rows, quantile):
+  deep, shallow = [], []
+  for row in rows:
+    depths = np.array([r.depth for r in rows if r.cell == row.cell])
+    bar = np.quantile(depths, quantile, method="higher")
+    (deep if row.depth >= bar else shallow).append(row)
+  kept = {row.cell: 0 for row in rows}
+  for row in deep:
+    kept[row.cell] += 1
+  cell_of = {row.row: row.cell for row in rows}
+  # A shallow row's round counts the deep ones of its cell, which come before.
+  late = [(r, kept[cell_of[r]] + turn) for r, turn in coverage_only(shallow)]
+  across = {row.row: (row.across, row.id) for row in rows}
+  late.sort(key=lambda pair: (pair[1], across[pair[0]]))
+  return coverage_only(deep) + late
+
+
+def random(rows):
+  return _once(rows, lambda r: (r.inside, r.id))
+
+
+def longest(rows):
+  return _once(rows, lambda r: (-r.n_tokens, r.id))
+
+
+def depth_only(rows):
+  return _once(rows, deeper)
+
+
+def stratified(rows, tiers, rest):
+  cells = {}
+  for row in sorted(rows, key=deeper):
+    cells.setdefault(row.cell, []).append(row)  # deepest cell first, too
+  quotas = [quota for count, quota in tiers for _ in range(count)]
+  quotas += [rest] * len(cells)
+  turn_of = {
+    row.row: place + 1
+    for mine in cells.values()
+    for place, row in enumerate(mine)
+  }
+  result = []
+  while any(cells.values()):
+    picked = []
+    for quota, mine in zip(quotas, cells.values(), strict=False):
+      picked += [(turn, *deeper(r), r) for turn, r in enumerate(mine[:quota])]
+      del mine[:quota]
+    picked.sort(key=lambda pick: pick[:3])
+    result += [(pick[3].row, turn_of[pick[3].row]) for pick in picked]
+  return result
+
+
+def _once(rows, key):
+  return [(row.row, 1) for row in sorted(rows, key=key)]
+
+
+# A handful of pool sizes, so that a handful of programs is compiled; the
+# number of candidates varies freely below them.
+SIZES = (1, 2, 9, 24)
+
+
+def pool(n, seed):
+  """Ties everywhere, empty cells, rows that may not be chosen."""
+  rng = np.random.default_rng(seed)
+  ids = np.array([f"{i:016x}" for i in rng.choice(10**6, n, replace=False)])
+  depths = rng.integers(-2, 3, n) / 4 * rng.choice([1, 1e-40], n)  # -0.0, tiny
+  candidate = rng.random(n) < rng.choice([0.0, 0.5, 0.9, 1.0])
+  return {
+    "ids": ids,
+    "cell": rng.integers(0, rng.integers(1, 9), n),
+    "depth": np.where(candidate | (rng.random(n) < 0.5), depths, np.nan),
+    "relative_depth": rng.integers(1, 4, n) / 4,
+    "n_tokens": rng.integers(1, 6, n),
+    "domain": rng.integers(0, 3, n),
+    "candidate": candidate,
+  }
+
+
+def tied_candidates(pool, seed=0):
+  """With half of the random draws tied, so that ids must decide."""
+  c = candidates.candidates(**pool, seed=seed)
+  return dataclasses.replace(
+    c,
+    uniform=np.round(c.uniform * 4) / 4,
+    uniform_across=np.round(c.uniform_across * 4) / 4,
+  )
+
+
+def rows(pool, c, depth=None):
+  depth = c.depth if depth is None else depth
+  return [
+    Row(
+      row=i,
+      id=str(pool["ids"][i]),
+      cell=int(c.cell[i]),
+      depth=float(depth[i]),
+      n_tokens=int(c.n_tokens[i]),
+      inside=float(c.uniform[i]),
+      across=float(c.uniform_across[i]),
+    )
+    for i in np.flatnonzero(c.candidate)
+  ]
+
+
+def big_pool(n=4000):
+  rng = np.random.default_rng(0)
+  return {
+    "ids": np.array([f"{i:016x}" for i in rng.permutation(n)]),
+    # Crowded and thin cells: 0 holds about a third of the pool.
+    "cell": np.floor(60 * rng.random(n) ** 3).astype(int),
+    "depth": rng.normal(size=n).round(2),
+    "relative_depth": rng.random(n).round(2),
+    "n_tokens": rng.integers(1, 300, n),
+    "domain": rng.integers(0, 3, n),
+    "candidate": rng.random(n) < 0.9,
+  }
