@@ -138,7 +138,7 @@ def test_read_mixes_packages_evenly():
 
 def test_order_is_the_same_in_another_process():
   code = (
-    "from ila_jax import docstrings\n"
+    "from ila_jax.pool.sources import docstrings\n"
     "print([r.record['name'] for r in docstrings.read(['json', 'email'])])\n"
   )
   printed = subprocess.run(
