@@ -128,7 +128,7 @@ def test_a_file_that_is_being_written_stays_as_it_was(tmp_path, listening):
 
 def test_a_second_signal_ends_at_once():
   program = (
-    "import signal; from ila_jax import interrupts; interrupts.listen()\n"
+    "import signal; from ila_jax.run import interrupts; interrupts.listen()\n"
     "with interrupts.deferred():\n"
     "  signal.raise_signal(signal.SIGTERM)\n"
     # A scheduler signals the group, and then the process in it.

@@ -306,7 +306,7 @@ def test_tfds(toy_pairs):
 def test_tfds_is_read_without_tensorflow_and_without_the_builder(toy_pairs):
   code = (
     "import sys\n"
-    "from ila_jax import sources\n"
+    "from ila_jax.pool.sources import sources\n"
     f"folder = {toy_pairs!r}\n"
     "rows = sources.open_source('tfds:toy_pairs/train', data_dir=folder)\n"
     "assert len(list(rows)) == 7\n"
