@@ -17,7 +17,6 @@ from ila_jax.run import progress, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
 
-MAP = tables.MAP
 # Domains below this are merged into blocks of the map.
 _MIN_DOMAIN_EXAMPLES = 50
 # Examples that sketches of quantiles count at once.
@@ -64,7 +63,7 @@ def _make(
 ) -> None:
   """Map, cells and near-duplicates; what a killed run has written is kept."""
   made = [
-    MAP,
+    tables.MAP,
     tables.CELLS,
     *(f"{tables.FITTED}/{n}" for n in projections.FILES),
   ]
@@ -118,7 +117,9 @@ def _write_cells(
       "domain": domain,
     },
   )
-  files.write_json(folder / MAP, mapped.about | {"relative_depth_error": bound})
+  files.write_json(
+    folder / tables.MAP, mapped.about | {"relative_depth_error": bound}
+  )
   progress.say(
     f"  {mapped.about['description']}: {mapped.about['occupied']:,} occupied; "
     f"depth {np.median(deep):.3f} in the median, below 0 for "

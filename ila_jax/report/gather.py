@@ -7,7 +7,6 @@ from etils import epath
 
 from ila_jax import config as config_lib
 from ila_jax.embed import inputs
-from ila_jax.landscape import stage as landscape_stage
 from ila_jax.landscape.duplicates import write
 from ila_jax.landscape.trust import write as trust_write
 from ila_jax.pool import unread
@@ -123,7 +122,7 @@ def stability(workdir: epath.Path) -> dict[str, Any] | None:
 
 def _cells(workdir: epath.Path) -> dict[str, Any]:
   """What the map and its cells are, name by name, as the page says it."""
-  cells = files.read_json(workdir / "landscape" / landscape_stage.MAP)
+  cells = files.read_json(workdir / "landscape" / tables.MAP)
   notes = {name: f"{value:.4g}" for name, value in cells["notes"].items()}
   return {
     "cells": cells["description"],

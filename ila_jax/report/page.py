@@ -41,7 +41,7 @@ class ReportData:
   inputs: str | None = None  # what the encoder read of the prompts, in words
   depth: Float[np.ndarray, " n"] | None = None
   depth_label: str = "information depth (nats per token)"
-  # As stages.duplicates sums them up; rows come with their text
+  # As landscape.duplicates.write sums them up; rows come with their text
   duplicates: dict[str, Any] | None = None
   selected: Int[np.ndarray, " k"] | None = None  # rows in rank order
   reference: Int[np.ndarray, " r"] | None = None  # rows

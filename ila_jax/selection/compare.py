@@ -13,8 +13,7 @@ from ila_jax.compute import neighbours
 from ila_jax.embed import rows as rows_lib
 from ila_jax.embed import stage as embed_stage
 from ila_jax.landscape import coverage as coverage_lib
-from ila_jax.landscape import stage as landscape_stage
-from ila_jax.run import progress
+from ila_jax.run import progress, tables
 from ila_jax.run.disk import files
 from ila_jax.selection import scored_pool
 
@@ -29,7 +28,7 @@ def compare(
   pools: dict[str, scored_pool.ScoredPool],
 ) -> dict[str, Any]:
   """Coverage of the strategy and its rivals, each cut at the same budget."""
-  cells = files.read_json(workdir / "landscape" / landscape_stage.MAP)
+  cells = files.read_json(workdir / "landscape" / tables.MAP)
   orders, chosen = {}, {}
   for strategy, pool in pools.items():
     ranking = scored_pool.rank(config, pool, strategy)

@@ -7,8 +7,10 @@ the folder of another one; and a checksum of what it holds.
 
 import contextlib
 import functools
+import gc
 import sys
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -161,10 +163,11 @@ class Checkpoints:
     like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     while (step := self.latest()) is not None:
       reason = "another host cannot read it"
-      try:
-        found = self._read(step, like)
-      except _Broken as error:
-        found, reason = None, str(error)
+      with _without_what_was_begun():
+        try:
+          found = self._read(step, like)
+        except _Broken as error:
+          found, reason = None, str(error)
       # A host may have read its own part well; the checksum is of all parts.
       if mesh.everywhere(found is not None):
         state, run = found
@@ -275,6 +278,15 @@ def _breaks() -> Iterator[None]:
   except Exception as error:
     sys.unraisablehook = functools.partial(_hush, sys.unraisablehook)
     raise _Broken(_short(error)) from error
+
+
+@contextlib.contextmanager
+def _without_what_was_begun() -> Iterator[None]:
+  """Drops, without a warning, the reads that Orbax began and never awaited."""
+  with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+    yield
+    gc.collect()
 
 
 def _hush(hook: Callable[[Any], Any], unraisable: Any) -> None:
