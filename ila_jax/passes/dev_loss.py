@@ -40,7 +40,7 @@ def evaluate(
       finite.
 
   >>> from flax import nnx
-  >>> from ila_jax import mesh
+  >>> from ila_jax.compute import mesh
   >>> from ila_jax.models import architecture
   >>> config = architecture.DecoderConfig(
   ...   vocab=32,

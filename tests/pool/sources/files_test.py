@@ -344,7 +344,8 @@ def test_what_reads_a_url_is_named(url, package, message):
   code = (
     "import sys\n"
     f"sys.modules[{package!r}] = None\n"
-    "from ila_jax import errors, sources\n"
+    "from ila_jax import errors\n"
+    "from ila_jax.pool.sources import sources\n"
     "try:\n"
     f"  list(sources.open_source({url!r}))\n"
     "except errors.InputError as error:\n"
