@@ -1,10 +1,17 @@
-"""Packaging; requirements.txt is the only list of dependencies."""
+"""Packaging; requirements.txt is the only list of dependencies.
+
+The presets in `configs/` are packaged as `ila_jax.configs`, and the commit that
+is built is written into `ila_jax/commit.txt`.
+"""
 
 import pathlib
+import runpy
+import shutil
 
 import setuptools
+from setuptools.command import build_py, sdist
 
-_HERE = pathlib.Path(__file__).parent
+_HERE = pathlib.Path(__file__).resolve().parent
 
 
 def _requirements() -> list[str]:
@@ -18,6 +25,30 @@ def _version() -> str:
   return text.split('__version__ = "')[1].split('"')[0]
 
 
+def _write_commit(root: pathlib.Path) -> None:
+  version = runpy.run_path(str(_HERE / "ila_jax/version.py"))
+  file = root / "ila_jax" / version["COMMIT_FILE"]
+  # What is there may be a link to the file of the checkout, which stays.
+  file.unlink(missing_ok=True)
+  file.write_text(version["commit"]() + "\n")
+
+
+class _BuildPy(build_py.build_py):
+  def run(self) -> None:
+    super().run()
+    if self.editable_mode:
+      return
+    root = pathlib.Path(self.build_lib)
+    _write_commit(root)
+    shutil.copy(_HERE / "constraints.txt", root / "ila_jax")
+
+
+class _Sdist(sdist.sdist):
+  def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+    super().make_release_tree(base_dir, files)
+    _write_commit(pathlib.Path(base_dir))
+
+
 setuptools.setup(
   name="ila_jax",
   version=_version(),
@@ -27,7 +58,13 @@ setuptools.setup(
   license="Apache-2.0",
   python_requires=">=3.11",
   packages=setuptools.find_packages(include=["ila_jax", "ila_jax.*"]),
-  package_data={"ila_jax.report": ["web/*"]},
+  package_dir={"ila_jax.configs": "configs"},
+  package_data={
+    "ila_jax": ["commit.txt", "py.typed"],
+    "ila_jax.report": ["web/*"],
+  },
+  entry_points={"console_scripts": ["ila = ila_jax.main:main"]},
+  cmdclass={"build_py": _BuildPy, "sdist": _Sdist},
   install_requires=_requirements(),
   extras_require={
     # JAX for accelerators; launch/ chooses among them.
@@ -50,6 +87,7 @@ setuptools.setup(
       "pytest>=8.2",
       "pytest-xdist>=3.6",
       "ruff>=0.8",
+      "setuptools>=77",
       "torch==2.13.0",
       "zstandard>=0.22",
     ],

@@ -1,1 +1,1 @@
-"""Configs: plain `get_config()` files, complete and locked."""
+"""The presets: plain `get_config()` files to run by name, or to copy."""

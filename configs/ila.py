@@ -1,6 +1,6 @@
 """ILA on your own pool, model and encoder: the general config.
 
-Command: python -m ila_jax --config configs/ila.py --workdir runs/mine \
+Command: ila --config ila --workdir runs/mine \
   --config.pool.source=POOL --config.model.path=MODEL \
   --config.encoder.path=ENCODER --config.select.budget=5000
 Paper: arXiv 2509.06463, the method's section; Equation 5 for depth.
@@ -10,7 +10,7 @@ that were.
 
 import ml_collections
 
-from configs import common
+from ila_jax.configs import common
 
 
 def get_config() -> ml_collections.ConfigDict:

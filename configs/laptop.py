@@ -5,7 +5,7 @@ depth says how this pool differs from that, not what a 7B model would learn:
 for trying pools, maps and strategies. Of two public pools it knows which field
 is the domain: the subject in MATH, the category in Dolly.
 
-Command: python -m ila_jax --config configs/laptop.py --workdir DIR \
+Command: ila --config laptop --workdir DIR \
   --config.pool.source=POOL --config.encoder.path=ENCODER
 Hardware: 2 CPU cores. Measured: 8 minutes for Alpaca 52k with MiniLM, dev loss
 7.10 of the base, 6.24 tuned on ILA's 5,000 (docs/results.md).
@@ -13,7 +13,7 @@ Hardware: 2 CPU cores. Measured: 8 minutes for Alpaca 52k with MiniLM, dev loss
 
 import ml_collections
 
-from configs import common
+from ila_jax.configs import common
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -5,14 +5,14 @@ trained on the spot on other Python documentation (the standard library, absl,
 flax, jinja2, orbax), so that the pool is new to it. Everything is small on
 purpose; the code is that of a pod.
 
-Command: python -m ila_jax --config configs/quickstart.py --workdir runs/first
+Command: ila --config quickstart --workdir runs/first
 Hardware: 2 CPU cores. Measured: 7 minutes, the installation included; dev loss
 6.07 of the base, 5.49 tuned on ILA's 10 % (docs/results.md).
 """
 
 import ml_collections
 
-from configs import common
+from ila_jax.configs import common
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -2,14 +2,14 @@
 
 Depth as published (Equation 5), 2-D t-SNE under a uniform grid, BGE embeddings.
 
-Command: python -m ila_jax --config configs/qwen2_7b.py --workdir gs://DIR \
+Command: ila --config qwen2_7b --workdir gs://DIR \
   --config.pool.source=POOL --config.mesh.fsdp=8
 Hardware: a TPU slice or GPUs. Time and expected numbers: not measured.
 """
 
 import ml_collections
 
-from configs import common
+from ila_jax.configs import common
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -1,10 +1,10 @@
-"""The scaling laboratory: 36 subsets and the law of Section 2.7.
+"""The scaling laboratory: 36 subsets and the law that is fitted on them.
 
 The paper's claim is that coverage and depth explain over 70 % of the dev loss;
 this trains the subsets on which that can be checked, and prints R² only beside
 its leave-one-out version, its intervals and its rivals.
 
-Command: python -m ila_jax --config configs/scaling.py --workdir DIR \
+Command: ila --config scaling --workdir DIR \
   --config.pool.source=POOL --config.model.path=MODEL \
   --config.encoder.path=ENCODER
 Hardware, time, expected numbers: not measured.
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import ml_collections
 
-from configs import common
+from ila_jax.configs import common
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -1,4 +1,4 @@
-"""`python -m ila_jax`."""
+"""`python -m ila_jax`, which is `ila`."""
 
 import sys
 

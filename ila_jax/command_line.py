@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from ila_jax import errors
+from ila_jax import errors, presets
 
-_SEE = "python -m ila_jax --help has the flags, configs/common.py every field"
+_SEE = "ila --help has the flags, and says where every field stands"
+_CONFIG = ("--config", "-config")
 _ALLOWED = (
   ("int()", "a whole number"),
   ("float", "a number"),
@@ -30,8 +31,31 @@ def config_path(argv: Sequence[str]) -> str | None:
   found = None
   for word, after in zip(argv, [*argv[1:], None], strict=True):
     name, equals, value = word.partition("=")
-    if name in ("--config", "-config"):
+    if name in _CONFIG:
       found = value if equals else after
+  return found
+
+
+def expand(argv: Sequence[str]) -> list[str]:
+  """Returns a command line with all that stands for something else replaced.
+
+  The name of a preset becomes its path, a hyphen in a flag of two words the
+  underscore under which it is known, and `~` behind an equals sign, which no
+  shell replaces, the home folder.
+
+  >>> expand(["ila", "--config=quickstart", "--dry-run"])
+  ['ila', '--config=/.../configs/quickstart.py', '--dry_run']
+  """
+  found: list[str] = []
+  for word in argv:
+    name, equals, value = word.partition("=")
+    if name in ("--dry-run", "--copy-preset"):
+      name = f"--{name[2:].replace('-', '_')}"
+    if name in _CONFIG and equals:
+      value = presets.find(os.path.expanduser(value))
+    elif found and found[-1] in _CONFIG:
+      name, equals, value = presets.find(word), "", ""
+    found.append(f"{name}{equals}{value}")
   return found
 
 
@@ -50,7 +74,7 @@ def fault(
 
   >>> print(fault(flags.UnrecognizedFlagError("stage", "", ["stages"]),
   ...             ["--stage=pool"]))
-  --stage is no flag; did you mean --stages? python -m ila_jax --help has ...
+  --stage is no flag; did you mean --stages? ila --help has the flags, ...
   """
   if isinstance(error, errors.InputError):
     return error
@@ -74,13 +98,15 @@ def _of_path(config: str | None) -> str:
   path = config if os.path.exists(config) else config.rpartition(":")[0]
   wrong = ""
   if not os.path.exists(path or config):
+    if re.fullmatch(r"[\w-]+", config):
+      return f"--config is {config!r}, {presets.unknown(config)}"
     wrong = f"no such file from {os.getcwd()}"
   elif not os.path.isfile(path):
     wrong = "a folder"
   return wrong and (
     f"--config is {config}: {wrong}. Allowed: a Python file with a function "
-    "get_config(), such as configs/quickstart.py; run from the folder that "
-    "holds configs/."
+    f"get_config(), such as {presets.copy_command()} makes, or a preset: "
+    f"{', '.join(presets.names())}."
   )
 
 
@@ -94,7 +120,7 @@ def _of_file(error: BaseException, config: str | None) -> str:
   if "has no attribute 'get_config'" in str(error):
     return (
       f"{config} has no function get_config(), which returns the config. Start "
-      "from configs/quickstart.py."
+      f"from a copy of a preset: {presets.copy_command()}."
     )
   # absl raises some errors of a config file again, as its own.
   while error is not None:

@@ -219,9 +219,8 @@ class Config:
   def section(self, *names: str) -> dict[str, Any]:
     """What a stage is made from: sections without what changes only speed.
 
-    >>> import configs.quickstart
-    >>> from ila_jax import config_parsing
-    >>> config_parsing.parse(configs.quickstart.get_config()).section("tokens")
+    >>> from ila_jax import config_parsing, presets
+    >>> config_parsing.parse(presets.load("quickstart")).section("tokens")
     {'tokens': {'max_tokens': 512, 'overflow': 'truncate_prompt'}}
     """
     whole = self.plain()

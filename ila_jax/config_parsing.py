@@ -32,7 +32,7 @@ def _build(cls: type, values: dict[str, Any], name: str) -> Any:
     )
   for key in hints.keys() - values.keys():
     raise errors.InputError(
-      f"{name}.{key} is missing. Start from configs/common.py, which holds "
+      f"{name}.{key} is missing. Start from ila_jax.configs.common, which has "
       "every field."
     )
   return cls(

@@ -1,6 +1,8 @@
-"""Runs ILA: python -m ila_jax --config CONFIG.py --workdir DIR [flags].
+"""Runs ILA: ila --config CONFIG --workdir DIR [flags].
 
-Any field of configs/common.py is set with --config.SECTION.FIELD=VALUE.
+CONFIG is the name of a preset or a config file of your own, such as
+`ila --copy-preset=quickstart my.py` makes. --config.SECTION.FIELD=VALUE sets
+a field. Without the command `ila` on PATH: python -m ila_jax.
 """
 
 import contextlib
@@ -12,10 +14,10 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from ila_jax import command_line, errors
+from ila_jax import command_line, errors, presets, version
 
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "Path of a config file, such as configs/quickstart.py."
+  "config", None, "A preset, such as quickstart, or the path of a config file."
 )
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the artifacts; made if absent."
@@ -34,6 +36,12 @@ _DRY_RUN = flags.DEFINE_bool(
 )
 _STATUS = flags.DEFINE_bool(
   "status", False, "Print how far the run in --workdir is, and run nothing."
+)
+_COPY_PRESET = flags.DEFINE_string(
+  "copy_preset", None, "A preset to copy into the file named after it."
+)
+_VERSION = flags.DEFINE_bool(
+  "version", False, "Print version and commit, and run nothing."
 )
 # What the system says of a disk or a folder that is the user's to mend.
 _MENDABLE = frozenset(
@@ -70,7 +78,7 @@ def main() -> int:
   SIGTERM. Whatever else goes wrong is a bug, and is left to be seen.
   """
   if {"--help", "-h", "--helpfull"} & set(sys.argv):
-    print(__doc__ + flags.FLAGS.module_help(sys.modules[__name__]))
+    print(_help())
     return 0
   try:
     _run(sys.argv)
@@ -81,6 +89,17 @@ def main() -> int:
     print(f"ila_jax: {message}", file=sys.stderr)
     return status
   return 0
+
+
+def _help() -> str:
+  presets_text = "".join(
+    f"  {name:12} {presets.about(name)}\n" for name in presets.names()
+  )
+  return (
+    f"{__doc__}\nPresets:\n{presets_text}Every field, its default and its "
+    f"meaning: {presets.folder() / 'common.py'}\n"
+    f"{flags.FLAGS.module_help(sys.modules[__name__])}"
+  )
 
 
 def _explain(error: BaseException) -> tuple[int, str | None]:
@@ -135,11 +154,19 @@ def _command() -> str:
     for before, word in zip(["", *words], words, strict=False)
     if "--redo" not in (before, word) and not word.startswith("--redo=")
   ]
-  return f"python -m ila_jax {shlex.join(kept)}"
+  is_command = os.path.basename(sys.argv[0]) == "ila"
+  program = sys.argv[0] if is_command else "python -m ila_jax"
+  return f"{program} {shlex.join(kept)}"
 
 
 def _run(argv: list[str]) -> None:
-  _parse_flags(argv)
+  rest = _parse_flags(argv)
+  if _VERSION.value:
+    print(version.describe())
+    return
+  if _COPY_PRESET.value is not None:
+    _copy_preset(rest)
+    return
   if _STATUS.value:
     from ila_jax.run import status
 
@@ -184,22 +211,36 @@ def _run_stages() -> None:
   )
 
 
-def _parse_flags(argv: list[str]) -> None:
-  # Flags of two words are read with either hyphen, and no shell replaces a ~
-  # that stands behind an equals sign.
-  argv = ["--dry_run" if word == "--dry-run" else word for word in argv]
-  home = os.path.expanduser("~/")
-  argv = [word.replace("--config=~/", f"--config={home}", 1) for word in argv]
+def _copy_preset(rest: list[str]) -> None:
+  name = _COPY_PRESET.value
+  if len(rest) != 1:
+    raise errors.InputError(
+      f"--copy-preset={name} wants the name of one file to write, and has "
+      f"{len(rest)}. Example: {presets.copy_command()}"
+    )
+  presets.copy(name, rest[0])
+  print(
+    f"wrote {rest[0]}; edit it, then run: ila --config {shlex.quote(rest[0])} "
+    "--workdir DIR"
+  )
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+  """Reads the flags; returns the words that belong to none."""
+  argv = command_line.expand(argv)
   try:
-    rest = flags.FLAGS(argv)
+    rest = flags.FLAGS(argv)[1:]
     # A config file that cannot be loaded tells so when it is first looked at.
     path = command_line.config_path(argv)
     if path is not None and getattr(_CONFIG.value, "to_dict", None) is None:
       raise errors.InputError(
         f"get_config() of {path} returns a {type(_CONFIG.value).__name__}; "
-        "allowed: a ConfigDict. Start from configs/quickstart.py."
+        "allowed: a ConfigDict. Start from a copy of a preset: "
+        f"{presets.copy_command()}."
       )
     needed = (_WORKDIR,) if _STATUS.value else (_CONFIG, _WORKDIR)
+    if _VERSION.value or _COPY_PRESET.value is not None:
+      needed = ()
     missing = [flag.name for flag in needed if flag.value is None]
   # The config file is the user's program: it may raise anything, or end.
   except (Exception, SystemExit) as error:
@@ -210,13 +251,14 @@ def _parse_flags(argv: list[str]) -> None:
   _check_values()
   if missing:
     raise errors.InputError(
-      f"--{missing[0]} is not set. Example: python -m ila_jax --config "
-      "configs/quickstart.py --workdir runs/first"
+      f"--{missing[0]} is not set. Example: ila --config quickstart --workdir "
+      "runs/first"
     )
-  if len(rest) > 1:
+  if rest and _COPY_PRESET.value is None:
     raise errors.InputError(
-      f"command line: {rest[1]!r} is no flag; flags begin with --."
+      f"command line: {rest[0]!r} is no flag; flags begin with --."
     )
+  return rest
 
 
 def _workdir() -> str:

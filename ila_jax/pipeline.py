@@ -2,8 +2,10 @@
 
 From a notebook, as from the command line:
 
-    config = config_parsing.parse(configs.quickstart.get_config())
+    config = config_parsing.parse(presets.load("quickstart"))
     run(config, "runs/first")
+
+`ila_jax.select` is the shorter way to a selection.
 """
 
 import contextlib
@@ -20,7 +22,7 @@ from etils import epath
 
 import ila_jax
 from ila_jax import config as config_lib
-from ila_jax import errors
+from ila_jax import errors, version
 from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.dry_run import disk
@@ -250,6 +252,7 @@ def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:
   records = {name: record for name, record in records.items() if record}
   manifest: dict[str, Any] = {
     "ila_jax": ila_jax.__version__,
+    "commit": version.commit(),
     "written": datetime.datetime.now(datetime.UTC).isoformat(
       timespec="seconds"
     ),

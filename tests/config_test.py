@@ -4,22 +4,16 @@ import dataclasses
 import importlib
 import itertools
 import math
-import pathlib
 import typing
 
 import ml_collections
 import pytest
 
-from configs import common, quickstart
 from ila_jax import config as config_lib
-from ila_jax import config_checks, config_parsing, errors
+from ila_jax import config_checks, config_parsing, errors, presets
+from ila_jax.configs import quickstart
 
-_FOLDER = pathlib.Path(common.__file__).parent
-NAMES = sorted(
-  path.stem
-  for path in _FOLDER.glob("*.py")
-  if path.stem not in ("__init__", "common")
-)
+NAMES = presets.names()
 # What the general configs leave to the command line.
 _USERS = {
   "pool.source": "pool.jsonl",
@@ -29,7 +23,7 @@ _USERS = {
 
 
 def _load(name: str) -> ml_collections.ConfigDict:
-  config = importlib.import_module(f"configs.{name}").get_config()
+  config = importlib.import_module(f"ila_jax.configs.{name}").get_config()
   assert config.is_locked
   for field, value in _USERS.items():
     section, leaf = field.split(".")
@@ -56,7 +50,7 @@ def test_config_loads_and_is_valid(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sweeps_give_valid_configs(name):
-  module = importlib.import_module(f"configs.{name}")
+  module = importlib.import_module(f"ila_jax.configs.{name}")
   sweeps = [
     getattr(module, sweep)
     for sweep in dir(module)
@@ -73,8 +67,8 @@ def test_sweeps_give_valid_configs(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_docstring_tells_the_command(name):
-  text = importlib.import_module(f"configs.{name}").__doc__
-  assert f"configs/{name}.py" in text
+  text = importlib.import_module(f"ila_jax.configs.{name}").__doc__
+  assert f"Command: ila --config {name} " in text
   assert "easured" in text or "seconds" in text or "minutes" in text
 
 

@@ -8,7 +8,8 @@ import pytest
 from tests import house_test
 
 _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-_SHELL = ("main", "__main__")
+# The example of `api` is a whole run: packaging_test has it, from a wheel.
+_SHELL = ("main", "__main__", "api")
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 
 # Reading order. A folder imports only from those that stand before it.
 ORDER = (
+  "version",
   *("errors", "compute", "run", "config", "models", "pool", "passes"),
   *("training", "embed", "score", "landscape", "methods", "selection"),
   *("finetune", "scaling", "report", "dry_run", "config_checks"),
-  *("config_parsing", "command_line", "pipeline", "main", "__main__"),
+  *("config_parsing", "presets", "command_line", "pipeline", "api"),
+  *("main", "__main__"),
 )
 MAX_MODULES = 12
 HEAVY = (
@@ -145,6 +147,18 @@ def test_docstrings_begin_with_what_they_describe(path):
   for node in ast.walk(ast.parse(path.read_text())):
     said = (isinstance(node, kinds) and ast.get_docstring(node)) or ""
     assert not re.match(r"(Of|Who|Whom|So many|Lets)\b", said), said[:60]
+
+
+def test_importing_the_package_costs_nothing():
+  program = "import sys, ila_jax; print({'jax', 'numpy'} & set(sys.modules))"
+  done = subprocess.run(
+    [sys.executable, "-c", program],
+    capture_output=True,
+    text=True,
+    check=True,
+    cwd=PACKAGE.parent,
+  )
+  assert done.stdout.strip() == "set()"
 
 
 def test_importing_costs_little():

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from packaging import requirements, specifiers, version
 
-from configs import quickstart
 from ila_jax import config_parsing, errors
+from ila_jax.configs import quickstart
 from ila_jax.pool import size
 from tests.support import tiny
 
@@ -301,22 +301,24 @@ def test_setup_has_the_extras_that_are_asked_for(monkeypatch):
 def _readme_commands() -> list[str]:
   """The commands of the README, each on one line."""
   text = (CHECKOUT / "README.md").read_text().replace("\\\n", "")
-  blocks = re.findall(r"^```\n(.*?)^```", text, re.M | re.S)
-  return [" ".join(li.split()) for b in blocks for li in b.splitlines()]
+  blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S)
+  lines = [li for kind, b in blocks if not kind for li in b.splitlines()]
+  return [" ".join(line.split()) for line in lines]
 
 
 def test_the_readme_s_command_for_a_model_takes_two_thousand_records(tmp_path):
   commands = [c for c in _readme_commands() if "my_pool" in c]
-  (command,) = [c for c in commands if "configs/ila.py" in c]
+  (command,) = [c for c in commands if "--config ila" in c]
   tiny.write(tmp_path / "my_pool.jsonl", tiny.records(2000))
   command = re.sub(r"model.path=\S+", "model.path=scratch", command)
   command = re.sub(r"encoder.path=\S+", "encoder.path=lsa", command)
   command = re.sub(r"--stages=\S+", "--stages=pool", command)
   command = command.replace("runs/mine", str(tmp_path / "run"))
   command = command.replace("my_pool", str(tmp_path / "my_pool"))
-  words = shlex.split(command)[1:]
+  words = shlex.split(command)
+  assert words[0] == "ila"
   done = subprocess.run(
-    [sys.executable, *words],
+    [sys.executable, "-m", "ila_jax", *words[1:]],
     cwd=CHECKOUT,
     capture_output=True,
     text=True,

@@ -19,7 +19,7 @@ from ila_jax.run import interrupts
 def test_home_folders_are_found(tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
   (tmp_path / "mine.py").write_text(
-    "from configs import quickstart\n\n\n"
+    "from ila_jax.configs import quickstart\n\n\n"
     "def get_config():\n"
     "  config = quickstart.get_config()\n"
     "  config.seed = 77\n"
@@ -82,7 +82,7 @@ CONFIGS = {
   ),
   "none.py": ("x = 1\n", "none.py has no function get_config()"),
   "field.py": (
-    "from configs import quickstart\n\n\ndef get_config():\n"
+    "from ila_jax.configs import quickstart\n\n\ndef get_config():\n"
     "  config = quickstart.get_config()\n  config.pool.sorce = 1\n",
     'field.py line 6: AttributeError: Key "sorce" does not exist and cannot '
     "be added since the config is locked. Correct",
@@ -102,19 +102,25 @@ CONFIGS = {
 FLAGS = {
   "--config.pool.sorce=x": "--config.pool.sorce: no such field; did you mean "
   "source?",
-  "--config.nosuch.field=x": "--config.nosuch.field: no such field. python -m",
+  "--config.nosuch.field=x": "--config.nosuch.field: no such field. ila --h",
   "--config.pool=x": "--config.pool is 'x'; allowed: no value, for it is a sec",
   "--config.pool.limit=3.5": "--config.pool.limit is '3.5'; allowed: a whole n",
   "--config.score.epochs=a": "--config.score.epochs is 'a'; allowed: a number",
   "--config.train.remat=maybe": "is 'maybe'; allowed: true or false",
   "--stage=pool": "--stage is no flag; did you mean --stages?",
-  "--nothing": "--nothing is no flag. python -m ila_jax --help has the flags",
+  "--nothing": "--nothing is no flag. ila --help has the flags",
   "--workdir": "--workdir has no value",
   "--redo=pool --stages=embed,score": "Add pool to --stages, or leave --redo",
 }
 COMMANDS = {
   "--config={}/gone.py": "gone.py: no such file from",
   "--config={}": ": a folder. Allowed: a Python file",
+  "--config=quickstrat": "--config is 'quickstrat', which is neither a preset "
+  "(did you mean quickstart?) nor a file. Presets: ila, laptop, ",
+  "--copy-preset=nothing {}/copy.py": "--copy-preset is 'nothing', which is",
+  "--copy-preset=ila": "wants the name of one file to write, and has 0",
+  "--copy-preset=ila {}/value.py": "value.py is there already, and is left",
+  "--copy-preset=ila {}/no/such.py": "such.py cannot be written (No such file",
   "--config=": "--config is empty: a shell variable that is not set?",
   "--config.seed=1": "--config.seed needs a config file. Set --config",
   "--workdir={}/x": "--config is not set",

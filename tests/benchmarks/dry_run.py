@@ -23,7 +23,7 @@ _SHORT_SECONDS = 5.0
 
 
 def _config(options: argparse.Namespace) -> config_lib.Config:
-  from configs import quickstart
+  from ila_jax.configs import quickstart
 
   if options.tiny:
     return tiny.config(options.source or "docstrings:json,email,logging")

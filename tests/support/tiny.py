@@ -6,11 +6,11 @@ from typing import Any
 
 import ml_collections
 
-from configs import quickstart
 from ila_jax import config as config_lib
 from ila_jax import config_parsing
+from ila_jax.configs import quickstart
 
-_OVERRIDES = {
+OVERRIDES = {
   "pool.limit": 240,
   "pool.dev_examples": 20,
   "pool.shard_examples": 100,
@@ -43,7 +43,7 @@ def config_dict(
 ) -> ml_collections.ConfigDict:
   """The tiny config; overrides have `__` for the dots."""
   config = quickstart.get_config()
-  config.update_from_flattened_dict(_OVERRIDES)
+  config.update_from_flattened_dict(OVERRIDES)
   config.pool.source = source if isinstance(source, tuple) else str(source)
   config.update_from_flattened_dict(
     {name.replace("__", "."): value for name, value in overrides.items()}

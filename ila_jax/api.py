@@ -1,0 +1,191 @@
+"""A selection in one call from Python: a pool in, the chosen records out."""
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import ml_collections
+import numpy as np
+from etils import epath
+from jaxtyping import Float, Int
+
+from ila_jax import config as config_lib
+from ila_jax import config_parsing, errors, pipeline, presets
+from ila_jax.pool import reading
+from ila_jax.run import progress, run_folder
+from ila_jax.run.disk import files, paths
+from ila_jax.training import base
+
+# In the workdir: the records of a pool that was given as such.
+RECORDS = "records.jsonl"
+# Of the usable examples at most so many are held out, or are the reference.
+_SHARE = 10
+_STAGES = ("pool", "embed", "score", "landscape", "select")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Selection:
+  """What was chosen, in rank order: any prefix is a smaller selection.
+
+  Attributes:
+    ids: 16 hex digits for each, by which an example is known in all tables.
+    records: the records as they came in.
+    scores: depth, Equation 5: by how much the loss per response token falls
+      when the base is tuned on a sample of the pool, times the labels.
+    cells: number of the cell of the map in which each stands.
+    workdir: the folder of the run, with all tables and `report/index.html`;
+      None where none was given.
+  """
+
+  ids: tuple[str, ...]
+  records: tuple[dict[str, Any], ...]
+  scores: Float[np.ndarray, " k"]
+  cells: Int[np.ndarray, " k"]
+  workdir: epath.Path | None
+
+
+def select(
+  pool: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
+  *,
+  model: str | os.PathLike[str] | None = None,
+  encoder: str | os.PathLike[str] | None = None,
+  budget: float | None = None,
+  strategy: str | None = None,
+  workdir: str | os.PathLike[str] | None = None,
+  config: str | os.PathLike[str] | None = None,
+  settings: Mapping[str, Any] | None = None,
+) -> Selection:
+  """Chooses instruction-tuning data: the stages `pool` to `select` in one call.
+
+  Without `model` a small base is trained on the spot, which needs no download
+  and is good for trying things. It says on stderr how far it is.
+
+  Args:
+    pool: a file, a folder, a URL or another source that `--config.pool.source`
+      takes; or records, such as a list of dicts.
+    model: folder or name of the base on the Hugging Face Hub, or "scratch".
+    encoder: folder or name of the encoder, or "lsa" or "base".
+    budget: below 1 a fraction of the candidates, else a number of examples.
+    strategy: "ila", or a rival such as "random".
+    workdir: a folder that keeps the run, with a report; the same call again
+      goes on there. Without it a temporary one is used, and removed.
+    config: a preset or a config file, whose values count where no argument
+      says otherwise. None: "quickstart", or "ila" with a model of your own.
+    settings: more fields by their names, such as {"landscape.cells": "kmeans"}.
+      Unless they are set, at most a tenth of the usable examples is held out,
+      and at most a tenth is the reference.
+
+  Raises:
+    errors.InputError: a pool, a model or a value that cannot be used.
+
+  >>> pool = [{"instruction": f"Add {i} and {j}.", "output": f"{i + j}."}
+  ...         for i in range(12) for j in range(12)]
+  >>> chosen = select(pool, budget=10)
+  >>> len(chosen.ids), chosen.records[0] in pool, chosen.scores.shape
+  (10, True, (10,))
+  """
+  name = config or ("quickstart" if model in (None, "scratch") else "ila")
+  fields = presets.load(name)
+  chosen: dict[str, Any] = {"pool.limit": None} if config is None else {}
+  chosen |= {
+    "model.path": model and os.fspath(model),
+    "encoder.path": encoder and os.fspath(encoder),
+    "select.strategy": strategy,
+  }
+  if budget is not None:
+    chosen["select.budget"] = float(budget)
+    chosen["select.unit"] = "fraction" if budget < 1 else "examples"
+  chosen = {k: v for k, v in chosen.items() if v is not None or "limit" in k}
+  _set(fields, chosen | dict(settings or {}))
+  with contextlib.ExitStack() as stack:
+    if workdir is None:
+      made = tempfile.TemporaryDirectory(prefix="ila_jax-")
+      folder = epath.Path(stack.enter_context(made)) / "run"
+    else:
+      folder = paths.of_folder(
+        os.fspath(workdir), name="workdir", schemes=("gs",)
+      )
+      folder = epath.Path(folder)
+    fields.pool.source = _source(pool, folder)
+    _fit_to_pool(fields, settings or {})
+    stages = _STAGES if workdir is None else (*_STAGES, "report")
+    pipeline.run(config_parsing.parse(fields), folder, stages=stages)
+    ranking = files.read_table(folder / "select/ranking.parquet")
+    records = files.read_jsonl(folder / "select/selected.jsonl")
+  k = len(records)
+  return Selection(
+    ids=tuple(map(str, ranking["id"][:k])),
+    records=tuple(records),
+    scores=ranking["depth"][:k],
+    cells=ranking["cell"][:k],
+    workdir=None if workdir is None else folder,
+  )
+
+
+def _set(fields: ml_collections.ConfigDict, values: Mapping[str, Any]) -> None:
+  for name, value in values.items():
+    try:
+      fields.update_from_flattened_dict({name: value})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+      said = str(error).strip("'\"").partition(". Other fields")[0]
+      raise errors.InputError(
+        f"config.{name} is {value!r}: {said}. Allowed: a field of "
+        f"{presets.folder() / 'common.py'}, and a value of its type."
+      ) from error
+
+
+def _source(
+  pool: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
+  workdir: epath.Path,
+) -> str:
+  """A pool as `pool.source` has it; records are written into the workdir."""
+  if isinstance(pool, str | os.PathLike):
+    return os.fspath(pool)
+  with run_folder.claim(workdir, (*config_lib.STAGES, base.FOLDER)):
+    files.write_lines(workdir / RECORDS, _lines(pool))
+  return os.fspath(workdir / RECORDS)
+
+
+def _lines(pool: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+  for number, record in enumerate(pool, 1):
+    if not isinstance(record, Mapping):
+      raise errors.InputError(
+        f"record {number} of the pool is a {type(record).__name__}; allowed: a "
+        "dict. Of a pandas table give df.to_dict('records')."
+      )
+    try:
+      yield files.json_line(dict(record))
+    except (TypeError, ValueError) as error:
+      raise errors.InputError(
+        f"record {number} of the pool has no JSON form ({error}); allowed: "
+        "texts, finite numbers, true, false, null, and lists and dicts of such."
+      ) from error
+
+
+def _fit_to_pool(
+  fields: ml_collections.ConfigDict, settings: Mapping[str, Any]
+) -> None:
+  """Holds out less, and makes the reference smaller, where the pool is small.
+
+  No more records are read than it takes to know that the pool is large enough.
+  """
+  config = config_parsing.parse(fields)
+  dev, reference = config.pool.dev_examples, config.score.reference_examples
+  sets = len(config.score.reference_seeds)
+  enough = _SHARE * max(dev, sets * reference)
+  n = sum(1 for _ in itertools.islice(reading.examples(config), enough))
+  if n == enough or n < _SHARE * sets:
+    return  # The stage `pool` refuses what is too small.
+  smaller = {
+    "pool.dev_examples": min(dev, n // _SHARE),
+    "score.reference_examples": min(reference, n // _SHARE // sets),
+  }
+  smaller = {k: v for k, v in smaller.items() if k not in settings}
+  _set(fields, smaller)
+  said = ", ".join(f"{name}={value}" for name, value in smaller.items())
+  if said:
+    progress.say(f"{n:,} usable examples: {said}")

@@ -1,0 +1,115 @@
+"""`ila_jax.select` is the pipeline: same stages, same tables, same answer."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+import ila_jax
+from ila_jax import errors
+from ila_jax.run.disk import files
+from tests.support import tiny
+
+# Small, but for what `select` chooses by the size of the pool.
+_SETTINGS = {
+  name: value
+  for name, value in tiny.OVERRIDES.items()
+  if name not in ("pool.limit", "pool.dev_examples", "score.reference_examples")
+} | {"pool.fields.labels": "tags"}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+  """A selection of 240 records in a folder of its own; and the records."""
+  pool = tiny.records(240)
+  workdir = tmp_path_factory.mktemp("api") / "run"
+  chosen = ila_jax.select(pool, budget=12, workdir=workdir, settings=_SETTINGS)
+  return chosen, pool, workdir
+
+
+def test_it_returns_what_the_stages_wrote(kept):
+  chosen, pool, workdir = kept
+  ranking = files.read_table(workdir / "select/ranking.parquet")
+  assert list(chosen.ids) == ranking["id"][:12].tolist()
+  np.testing.assert_array_equal(chosen.scores, ranking["depth"][:12])
+  np.testing.assert_array_equal(chosen.cells, ranking["cell"][:12])
+  lines = (workdir / "select/selected.jsonl").read_text().splitlines()
+  assert list(chosen.records) == [json.loads(line) for line in lines]
+  assert len(chosen.records) == 12
+  assert all(record in pool for record in chosen.records)
+  assert np.isfinite(chosen.scores).all()
+  assert chosen.workdir == workdir
+  assert (workdir / "report/index.html").exists()
+
+
+def test_a_small_pool_gives_up_a_tenth_at_most(kept):
+  _, _, workdir = kept
+  manifest = json.loads((workdir / "manifest.json").read_text())
+  assert manifest["config"]["pool"]["dev_examples"] == 24
+  assert manifest["config"]["score"]["reference_examples"] == 12  # Two seeds.
+  assert manifest["config"]["model"]["path"] == "scratch"
+  assert manifest["config"]["pool"]["limit"] is None
+  assert manifest["commit"]
+
+
+def test_the_same_call_goes_on(kept, capsys):
+  chosen, pool, workdir = kept
+  again = ila_jax.select(
+    iter(pool), budget=12, workdir=workdir, settings=_SETTINGS
+  )
+  said = capsys.readouterr().err
+  assert said.count("skipped") == 5
+  assert (again.ids, again.records) == (chosen.ids, chosen.records)
+
+
+def test_without_a_workdir_nothing_is_left(kept, tmp_path, monkeypatch):
+  chosen, pool, _ = kept
+  monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+  (tmp_path / "temporary").mkdir()
+  path = tiny.write(tmp_path / "pool.jsonl", pool)
+  found = ila_jax.select(path, budget=0.05, settings=_SETTINGS)
+  assert found.workdir is None
+  assert list((tmp_path / "temporary").iterdir()) == []
+  # The same records, from a file: a twentieth of the 192 candidates.
+  assert found.ids == chosen.ids[: len(found.ids)] and len(found.ids) == 10
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ({"settings": {"pool.sorce": 1}}, 'config.pool.sorce is 1: Key "sorce"'),
+    ({"settings": {"seed": "x"}}, "config.seed is 'x': .* a value of its type"),
+    ({"config": "quikstart"}, r"neither a preset \(did you mean quickstart"),
+    ({"model": "no/such"}, "config.encoder.path is not set"),
+    ({"budget": 0}, "config.select.budget is 0.0; allowed: a number above 0"),
+    ({"pool": iter([1])}, "record 1 of the pool is a int; allowed: a dict"),
+    (
+      {"pool": iter([{"a": "b"}, {"a": {1, 2}}])},
+      "record 2 of the pool has no JSON form .*set",
+    ),
+    ({"pool": iter([{"a": float("nan")}])}, "record 1 of the pool has no JSON"),
+    ({"pool": "no/such.jsonl"}, "'no/such.jsonl'"),
+    ({"workdir": "http://a/b"}, "workdir is 'http://a/b': a web address"),
+  ],
+)
+def test_what_is_wrong_is_named(tmp_path, arguments, message):
+  given = {"pool": iter(tiny.records(20)), "workdir": tmp_path / "run"}
+  given |= arguments
+  with pytest.raises(errors.InputError, match=message):
+    ila_jax.select(given.pop("pool"), **given)
+
+
+def test_the_citation_is_that_of_the_readme():
+  yaml = pytest.importorskip("yaml")
+  root = pathlib.Path(__file__).resolve().parent.parent
+  cited = yaml.safe_load((root / "CITATION.cff").read_text())
+  assert cited["version"] == ila_jax.__version__
+  (paper,) = cited["references"]
+  readme = " ".join((root / "README.md").read_text().split())
+  assert f"title = {{{paper['title']}}}" in readme
+  authors = " and ".join(
+    f"{who['family-names']}, {who['given-names']}" for who in paper["authors"]
+  )
+  assert f"author = {{{authors}}}" in readme
+  assert f"journal = {{{paper['journal']}}}" in readme
