@@ -135,7 +135,7 @@ def get_config() -> ml_collections.ConfigDict:
   finetune.compare = ("random",)  # tuned at equal examples, equal tokens
 
   config.scaling = scaling = ml_collections.ConfigDict()
-  scaling.subsets = 36  # M of Section 2.7; 0: the stage trains nothing
+  scaling.subsets = 36  # M of the law; 0: the stage trains nothing
   scaling.held_out = 6  # more subsets, not built from coverage and depth
   scaling.sizes = (500, 1000, 2000, 4000)  # examples of a subset
   scaling.min_cell_share = 0.1  # of the cells that a subset may use

@@ -149,6 +149,36 @@ def test_docstrings_begin_with_what_they_describe(path):
     assert not re.match(r"(Of|Who|Whom|So many|Lets)\b", said), said[:60]
 
 
+METHOD = (PACKAGE.parent / "docs/method.md").read_text()
+_SECTIONS = set(re.findall(r"^#+ (\d+(?:\.\d+)?) ", METHOD, re.M))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_each_section_that_is_referred_to_is_there(path):
+  text = path.read_text()
+  # "docs/method.md 2.1", or "docs/method.md 2.1 and 2.3", over line ends too.
+  for one, other in re.findall(
+    r"docs/method\.md\s+(\d+(?:\.\d+)?)(?:\s+and\s+(\d+(?:\.\d+)?))?", text
+  ):
+    assert {one, other or one} <= _SECTIONS
+  # A section without its document is one of nothing. Papers have a number or
+  # a year before it.
+  for found in re.finditer(r"\b[Ss]ections?\s+\d", text):
+    assert re.search(r"\d{4},\s*$", text[: found.start()]), found
+
+
+def test_the_method_names_modules_that_are_there():
+  ours = [path.relative_to(PACKAGE).as_posix() for path in MODULES]
+  for name in re.findall(r"`([\w/]+\.py)`", METHOD):
+    assert any(f"/{one}".endswith(f"/{name}") for one in ours), name
+  links = re.findall(r"\]\(#([\w-]+)\)", METHOD)
+  titles = re.findall(r"^#+ (.*)$", METHOD, re.M)
+  anchors = {
+    title.lower().replace(".", "").replace(" ", "-") for title in titles
+  }
+  assert set(links) <= anchors
+
+
 def test_importing_the_package_costs_nothing():
   program = "import sys, ila_jax; print({'jax', 'numpy'} & set(sys.modules))"
   done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Unit-norm sentence embeddings of the prompts (Section 2.4).
+"""Unit-norm sentence embeddings of the prompts (docs/method.md 2.4).
 
 Three ways, by `config.encoder.path`: a BERT-family encoder folder, `base`
 (the base model's hidden states, mean over the prompt) and `lsa` (TF-IDF and

@@ -32,7 +32,8 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   """Writes `finetune/evaluations.jsonl`, `metrics.jsonl` and `model/`.
 
   Every rival is tuned twice: on as many examples as the selection has, and on
-  as many response tokens; micro and macro dev loss of each (Section 2.8).
+  as many response tokens; the dev loss of each is micro and macro, as
+  docs/method.md 2.8 has it.
 
   Raises:
     errors.InputError: a loss that is not finite, or a full disk.

@@ -1,4 +1,4 @@
-"""k-means clusters of the embeddings as cells (Section 2.4)."""
+"""k-means clusters of the embeddings as cells (docs/method.md 2.4)."""
 
 import functools
 from collections.abc import Callable

@@ -13,7 +13,7 @@ def coverage(
   *,
   num_cells: int,
 ) -> dict[str, float | int]:
-  """How much of the map some rows of the pool cover (Section 2.5).
+  """How much of the map some rows of the pool cover (docs/method.md 2.5).
 
   Args:
     cell: cell of every row of the pool; below 0: none.
@@ -67,7 +67,7 @@ def coverage_curve(
 def nearest_distance(
   x: Float[Array | np.ndarray, "n d"], rows: Int[Array | np.ndarray, " k"]
 ) -> Float[Array, " n"]:
-  """Distance of every example to the nearest of a subset (Section 2.5).
+  """Distance of every example to the nearest of a subset (docs/method.md 2.5).
 
   Coverage without cells: min_{s in rows} |x_j - x_s|, Euclidean, 0 for the
   subset itself, infinite if it is empty.

@@ -101,8 +101,9 @@ def auto_grid(
   max_cells: int,
   max_grid: int = 4096,
 ) -> int:
-  """The finest grid whose occupied cells do not exceed a budget (Section 2.6).
+  """The finest grid whose occupied cells do not exceed a budget.
 
+  See docs/method.md 2.6.
   Doubling until the budget is passed, then bisection. A grid occupies at least
   the cells of any grid that it refines, but it may occupy a few less than a
   coarser one that it does not refine. What is promised: the answer g has

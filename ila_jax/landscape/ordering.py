@@ -21,7 +21,7 @@ def total_order(
   id_rank: Int[Array | np.ndarray, " n"],
   candidate: Bool[Array | np.ndarray, " n"],
 ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
-  """The total order of ILA (design, Section 2.6), by two jitted sorts.
+  """The total order of ILA (docs/method.md 2.6), by two jitted sorts.
 
   In a cell the deepest first; round r takes the r-th of every cell; inside a
   round the deeper first; ties go to the lower id. The inputs may be sharded

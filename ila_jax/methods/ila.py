@@ -14,7 +14,7 @@ def ila(
 ) -> candidates.Ranking:
   """Information Landscape Approximation: deepest of every cell, in rounds.
 
-  Ranks by depth as the design says: inside a cell of one domain relative
+  Ranks by depth (docs/method.md 2.6): inside a cell of one domain relative
   depth gives the same order. `rank_by="relative_depth"` changes which cells
   come first inside a round.
   """

@@ -1,4 +1,4 @@
-"""A sentence encoder, BERT or XLM-RoBERTa, in Flax NNX (Section 2.4)."""
+"""A sentence encoder, BERT or XLM-RoBERTa, in Flax NNX (docs/method.md 2.4)."""
 
 import dataclasses
 from collections.abc import Sequence

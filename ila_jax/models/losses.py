@@ -1,4 +1,4 @@
-"""Masked token loss without a logit matrix, forward or backward (2.1)."""
+"""Masked token loss without a logit matrix, docs/method.md 2.1."""
 
 import functools
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def token_nll(
   chunk_tokens: int | None = None,
   chunk_vocab: int | None = None,
 ) -> Float[Array, "b t"]:
-  """Loss of each target, -log p(token_i | all before); Section 2.1.
+  """Loss of each target, -log p(token_i | all before); docs/method.md 2.1.
 
   As in Cut Cross-Entropy (Wijmans et al. 2024, arXiv:2411.09009) a block of
   logits is made, folded into a running log-sum-exp, and forgotten; the
@@ -302,7 +302,7 @@ def example_nll(
   *,
   num_segments: int,
 ) -> tuple[Float[Array, "b s"], Int[Array, "b s"]]:
-  """Sum of losses and number of targets of each packed example (2.1).
+  """Sum of losses and number of targets of each example (docs/method.md 2.1).
 
   Args:
     nll: losses by token.

@@ -78,7 +78,7 @@ def summarise(
   """Micro loss Σ nll / Σ T and macro loss mean(nll / T), in nats per token.
 
   Micro weighs every token alike, so long examples count more; macro weighs
-  every example alike (Section 2.8).
+  every example alike (docs/method.md 2.8).
 
   Args:
     nll: response loss of each example, a sum over its tokens.

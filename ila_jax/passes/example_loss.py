@@ -1,6 +1,6 @@
 """Response loss of every example under one model, sharded over the mesh.
 
-    nll_j = − Σ_{t in response} log p(token_t | all before)      (Section 2.1)
+    nll_j = − Σ_{t in response} log p(token_t | all before) (docs/method.md 2.1)
 
 a *sum* in float32, beside the number of response tokens: whoever wants a mean
 divides once, at the end.

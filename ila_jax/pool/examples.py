@@ -29,7 +29,7 @@ class Example(NamedTuple):
     source: name of the file without suffixes, of the data set or the package.
     turns: tools, system, user, tool and assistant turns; the last is an
       assistant's.
-    n_labels: K of section 2.2, at least 1.
+    n_labels: K of depth (docs/method.md 2.2), at least 1.
     has_labels: whether the record had labels; without them K is 1.
     domain: from the domain field; "" without one.
     record_json: the record in one line, as a JSON value equal to what was read.

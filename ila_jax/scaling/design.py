@@ -1,4 +1,4 @@
-"""Which subsets the scaling law is fitted on (Section 2.7).
+"""Which subsets the scaling law is fitted on (docs/method.md 2.7).
 
 Arrays in, rows of the pool out. Training them, and the law, come after.
 """
@@ -51,7 +51,7 @@ def design(
   share of occupied cells log-uniform from `min_cell_share` to 1, the centre
   of a band of relative depth uniform, the size one of `sizes`. The band is
   widened where its cells hold too few examples. With many sizes coverage
-  follows size: one size separates the two best. Section 2.7.
+  follows size: one size separates the two best. docs/method.md 2.7.
 
   Args:
     cell: cell of every row.
@@ -120,8 +120,8 @@ def measure(
 ) -> dict[str, float | int]:
   """What the law is told of a subset: coverage C, depth D, tokens, n.
 
-  C = occupied cells of the subset / occupied cells of the pool (Section 2.5);
-  D = its mean relative depth (Section 2.3); tokens = its response tokens.
+  C = occupied cells of the subset / occupied cells of the pool; D = its mean
+  relative depth (docs/method.md 2.5 and 2.3); tokens = its response tokens.
 
   >>> measure(np.array([0, 1]), cell=np.array([0, 0, 1]), n_tokens=np.array(
   ...   [3, 4, 9]), relative_depth=np.array([0.5, 1.0, 0.5]))

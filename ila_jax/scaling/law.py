@@ -37,7 +37,7 @@ def fit_law(
 ) -> dict[str, Any]:
   """Fits log L = a + b·log C + c·log D and says how far to trust it.
 
-  Section 2.7, ordinary least squares by statsmodels. Leave-one-out R² is
+  docs/method.md 2.7, ordinary least squares by statsmodels. Leave-one-out R² is
   1 - PRESS / SST. Intervals (95 %): studentized residual bootstrap at the fixed
   design, residuals over √(1 - leverage) (Davison and Hinkley, 1997, Sections
   5.2.1 and 6.3). They hold the truth in 94 to 96 % of simulated laws from 5

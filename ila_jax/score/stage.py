@@ -23,8 +23,8 @@ from ila_jax.training import base, trial
 def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   """Writes `score/scores.parquet`, `reference.parquet` and the tuned models.
 
-  θ1 is the base tuned on a random reference subset R (Section 2.2), once for
-  each of config.score.reference_seeds; `nll_sft` is the mean over them and
+  θ1 (docs/method.md 2.2) is the base tuned on a random reference subset R, once
+  for each of config.score.reference_seeds; `nll_sft` is the mean over them and
   `nll_sft_std` their sample deviation, null where there is one seed.
 
   Raises:

@@ -58,8 +58,8 @@ def train(
 ) -> tuple[decoder_lib.Decoder | lora_lib.Adapter, list[Metrics]]:
   """Minimises the mean loss of the target tokens.
 
-  Per step, L = Σ nll / (number of targets in the batch) (Section 2.1), with
-  AdamW in float32 under a warm-up and cosine schedule. Examples are packed
+  Per step, L = Σ nll / (number of targets in the batch), with AdamW in float32
+  under a warm-up and cosine schedule (docs/method.md 2.1). Examples are packed
   into rows of `width` tokens without seeing each other. Trained are all
   parameters, or with `lora` an adapter alone: the decoder's weights are then
   held as they are, and neither moments nor checkpoints are kept of them.

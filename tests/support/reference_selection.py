@@ -1,4 +1,4 @@
-"""Selection by brute force: plain Python, one loop per sentence of the design.
+"""Selection by brute force: plain Python, one loop per sentence of the method.
 
 A pool is a list of `Row`s. Every strategy returns [(row, round), ...]. The
 random pools that it is tried on stand at the end.

@@ -111,7 +111,7 @@ def fit(
   key: Array,
   options: Options | None = None,
 ) -> Map:
-  """Fits a map on embeddings, as a rule a sample of the pool (Section 2.4).
+  """Fits a map on embeddings, as a rule on a sample (docs/method.md 2.4).
 
   `pca` keeps most of the variance. `random`, Gaussian axes, keeps distances on
   average and learns nothing. `tsne` keeps neighbours; others than the fitted

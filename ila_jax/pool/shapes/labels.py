@@ -1,4 +1,4 @@
-"""Labels and domains of records (Sections 2.2 and 2.3)."""
+"""Labels and domains of records (docs/method.md 2.2 and 2.3)."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ _DOMAIN_CHARACTERS = 100
 
 
 def count(record: Mapping[str, Any], path: str) -> int | None:
-  """K of section 2.2: distinct labels, at least 1; None where there are none.
+  """K of docs/method.md 2.2: distinct labels, at least 1; None without any.
 
   A list counts its distinct members, those of lists in it included, and of
   objects in it the name; letters count in any case. A list of 0 and 1, some of

@@ -1,7 +1,7 @@
 """Turns: what a record's conversation says, whatever its shape.
 
 A prompt x is all that the model is given, a response y all that it must
-produce (design section 2): Alpaca, prompt and completion, question and answer,
+produce (docs/method.md 3): Alpaca, prompt and completion, question and answer,
 preference pairs, pairs of turns, ShareGPT and messages all become a tuple of
 turns.
 """

@@ -1,4 +1,4 @@
-"""From turns to text, and which of it is response (Section 2.1).
+"""From turns to text, and which of it is response (docs/method.md 3).
 
 The text is the tokenizer's chat template, or Alpaca's where there is none.
 """

@@ -1,6 +1,6 @@
-"""From turns to tokens, and which of them are response (Section 2.1).
+"""From turns to tokens, and which of them are response (docs/method.md 3).
 
-A conversation is rendered once (`templates`) and tokenized once; a token is
+A conversation is rendered once (`chat_template`) and tokenized once; a token is
 response if any of its characters is part of what the model must produce.
 """
 
