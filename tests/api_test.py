@@ -59,7 +59,7 @@ def test_the_same_call_goes_on(kept, capsys):
     iter(pool), budget=12, workdir=workdir, settings=_SETTINGS
   )
   said = capsys.readouterr().err
-  assert said.count("skipped") == 5
+  assert said.count("skipped: it is done") == 6
   assert (again.ids, again.records) == (chosen.ids, chosen.records)
 
 

@@ -64,9 +64,8 @@ def check_devices() -> None:
       f"this machine has {found} NVIDIA GPU{'s' * (found > 1)}, and JAX "
       f"{jax.__version__} runs on the CPU: its CUDA part is not installed, or "
       "does not suit the driver. Run by bash launch/gpu.sh, or install it: "
-      "pip install '.[cuda13]' in the checkout ('.[cuda12]' for drivers older "
-      "than 580). If you want the CPU, say so: JAX_PLATFORMS=cpu before the "
-      "command."
+      "pip install 'jax[cuda13]' ('jax[cuda12]' for drivers older than 580). "
+      "If you want the CPU, say so: JAX_PLATFORMS=cpu before the command."
     )
 
 
