@@ -74,7 +74,7 @@ def select(
     workdir: a folder that keeps the run, with a report; the same call again
       goes on there. Without it a temporary one is used, and removed.
     config: a preset or a config file, whose values count where no argument
-      says otherwise. None: "quickstart", or "ila" with a model of your own.
+      says otherwise. None: "notebook", or "ila" with a model of your own.
     settings: more fields by their names, such as {"landscape.cells": "kmeans"}.
       Unless they are set, at most a tenth of the usable examples is held out,
       and at most a tenth is the reference.
@@ -88,7 +88,7 @@ def select(
   >>> len(chosen.ids), chosen.records[0] in pool, chosen.scores.shape
   (10, True, (10,))
   """
-  name = config or ("quickstart" if model in (None, "scratch") else "ila")
+  name = config or ("notebook" if model in (None, "scratch") else "ila")
   fields = presets.load(name)
   chosen: dict[str, Any] = {"pool.limit": None} if config is None else {}
   chosen |= {
