@@ -53,7 +53,7 @@ def select(
   *,
   model: str | os.PathLike[str] | None = None,
   encoder: str | os.PathLike[str] | None = None,
-  budget: float | None = None,
+  budget: float | int | None = None,
   strategy: str | None = None,
   workdir: str | os.PathLike[str] | None = None,
   config: str | os.PathLike[str] | None = None,
