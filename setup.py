@@ -28,8 +28,6 @@ def _version() -> str:
 def _write_commit(root: pathlib.Path) -> None:
   version = runpy.run_path(str(_HERE / "ila_jax/version.py"))
   file = root / "ila_jax" / version["COMMIT_FILE"]
-  # What is there may be a link to the file of the checkout, which stays.
-  file.unlink(missing_ok=True)
   file.write_text(version["commit"]() + "\n")
 
 
