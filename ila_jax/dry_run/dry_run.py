@@ -60,6 +60,7 @@ def run(
   workdir = epath.Path(workdir)
   progress.say(f"{hardware.describe()}; folder {workdir}")
   hardware.check_devices()
+  encoders.check(config, stages)
   if "landscape" in stages:
     join.check(config, workdir)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
