@@ -27,6 +27,9 @@ HEAVY = (
 MODULES = sorted(
   path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"
 )
+# The module that names artifacts, and modules that name files of others: of
+# models, of tokenizers and of data sets.
+NAMES_FILES = ("run.tables", "models.folders", "pool.sources", "pool.tokens")
 MAX_FILE_LINES = 330
 MAX_FUNCTION_STATEMENT_LINES = 60
 MAX_NESTING = 5
@@ -145,6 +148,17 @@ def test_docstrings_begin_with_what_they_describe(path):
   for node in ast.walk(ast.parse(path.read_text())):
     said = (isinstance(node, kinds) and ast.get_docstring(node)) or ""
     assert not re.match(r"(Of|Who|Whom|So many|Lets)\b", said), said[:60]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_artifacts_are_named_in_one_place(path):
+  if _name(path).startswith(NAMES_FILES):
+    return
+  suffixes = "parquet|jsonl|json|npy|safetensors|html|txt"
+  for node in ast.walk(ast.parse(path.read_text())):
+    # Messages and docstrings have blanks.
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+      assert not re.fullmatch(rf"\S*\.({suffixes})", node.value), node.value
 
 
 def test_importing_costs_little():

@@ -18,12 +18,10 @@ from ila_jax.embed import lsa as lsa_lib
 from ila_jax.passes import collate, forward, layouts
 from ila_jax.pool import shards
 from ila_jax.pool.conversations import conversation
-from ila_jax.run import interrupts, progress, stage_record
+from ila_jax.run import interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files as files_lib
 from ila_jax.training import base
 
-# Beside the embeddings of a shard, what was read of each prompt.
-_INPUTS = "inputs"
 # The widths of batches are chosen by so many shards, so many prompts of each.
 _SAMPLE_SHARDS = 16
 _SAMPLE_PROMPTS = 512
@@ -49,7 +47,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
       "config": config.section("encoder")
       | (base.made_from(config) if config.encoder.path == "base" else {}),
       "encoder": encoders.signature(config, workdir),
-      "pool": stage_record.output(workdir, "pool"),
+      **stage_record.parents(workdir, "embed"),
       "seed": config.seed,
     },
   )
@@ -78,7 +76,7 @@ def inputs(workdir: epath.Path, name: str) -> np.ndarray:
   return np.concatenate(
     [
       files_lib.read_table(path, [name])[name]
-      for path in shards.listed(epath.Path(workdir) / "embed", _INPUTS)
+      for path in shards.listed(workdir, tables.INPUTS)
     ]
   )
 
@@ -99,7 +97,7 @@ def _counts(
 
 def paths(workdir: epath.PathLike) -> list[epath.Path]:
   """The file of each shard that was written, in their order."""
-  return shards.listed(epath.Path(workdir) / "embed", "embeddings", "npy")
+  return shards.listed(workdir, tables.EMBEDDINGS)
 
 
 def _run_model(
@@ -163,16 +161,12 @@ def _write(
   read: inputs_lib.Read,
 ) -> None:
   """Writes a shard; its embeddings come last, for they say that it is done."""
-  target = _target(workdir, shard)
+  target = tables.EMBEDDINGS.path(workdir, shard=shard)
   _check_finite(vectors, target)
   files_lib.write_table(
-    shards.path(workdir, "embed", _INPUTS, shard), read._asdict()
+    tables.INPUTS.path(workdir, shard=shard), read._asdict()
   )
   files_lib.write_array(target, vectors)
-
-
-def _target(workdir: epath.Path, shard: int) -> epath.Path:
-  return shards.path(workdir, "embed", "embeddings", shard, "npy")
 
 
 def _check_finite(vectors: np.ndarray, target: epath.Path) -> None:
@@ -198,7 +192,8 @@ def _todo(
 ) -> Iterator[tuple[int, int, list[str] | None]]:
   """Each shard, its rows and prompts; no prompts where it is embedded."""
   total = shards.count(workdir)
-  done = shards.done([_target(workdir, shard) for shard in range(total)])
+  targets = [tables.EMBEDDINGS.path(workdir, shard=s) for s in range(total)]
+  done = shards.done(targets)
 
   def read(shard: int) -> tuple[int, list[str] | None]:
     name = "row" if done[shard] else "turns"
@@ -238,7 +233,7 @@ def _sample_lengths(
 
 def _run_lsa(config: config_lib.Config, workdir: epath.Path) -> None:
   """Embeds by TF-IDF and truncated SVD, fitted to prompts of the whole pool."""
-  ids = files_lib.read_table(workdir / "pool/index.parquet", ["id"])["id"]
+  ids = files_lib.read_table(tables.INDEX.path(workdir), ["id"])["id"]
   # Ids are hashes, so that the lowest are a fair draw; and whatever the order
   # in which the pool was read, the fit sees one order.
   rows = np.argsort(ids)[: lsa_lib.LSA_FIT_EXAMPLES]

@@ -43,7 +43,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     {
       "config": config.section("model", "finetune", "train"),
       "model": base.signature(config, workdir),
-      "select": stage_record.output(workdir, "select"),
+      **stage_record.parents(workdir, "finetune"),
       "seed": config.seed,
     },
   )
@@ -51,7 +51,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     return
   decoder = base.load(config, workdir, mesh, stage.account)
   dev = trial.dev_set(workdir)
-  done = files.read_jsonl(stage.folder / tables.EVALUATIONS)
+  done = files.read_jsonl(tables.EVALUATIONS.path(workdir))
   mesh_lib.barrier("evaluations read")
   names = {evaluation["name"] for evaluation in done}
   if "base" not in names:
@@ -59,13 +59,13 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     _evaluate(config, mesh, stage, untuned, dev, {"name": "base"})
   arms = _arms(config, workdir)
   for arm in arms:
-    model = tables.MODEL if arm.equal == "selection" else ""
+    model = tables.MODEL.file() if arm.equal == "selection" else ""
     made = trial.is_made(stage.folder, arm.name, model)
     if arm.name not in names or not made:
       _tune(config, workdir, mesh, stage, decoder, dev, arm)
     trial.drop_checkpoints(stage.folder, arm.name)
   mesh_lib.barrier("arms tuned")
-  _merge(stage.folder, [arm.name for arm in arms])
+  _merge(workdir, [arm.name for arm in arms])
   stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.model.dtype))
 
 
@@ -117,7 +117,7 @@ def _tune(
   if arm.equal == "selection":
     tokenizer = base_tokenizer.tokenizer(config, workdir)
     name = base.name(config, workdir)
-    trial.save(stage.folder / tables.MODEL, tuned, tokenizer, name)
+    trial.save(tables.MODEL.path(workdir), tuned, tokenizer, name)
   _evaluate(
     config,
     mesh,
@@ -151,7 +151,7 @@ def _evaluate(
       account=stage.account,
       advance=advance,
     )
-  files.append_jsonl(stage.folder / tables.EVALUATIONS, labels | found)
+  files.append_jsonl(stage.folder / tables.EVALUATIONS.file(), labels | found)
   stage.keep()
   progress.say(
     f"  {labels['name']}: dev loss {found['micro']:.4f} nats a token, "
@@ -159,16 +159,17 @@ def _evaluate(
   )
 
 
-def _merge(folder: epath.Path, names: list[str]) -> None:
+def _merge(workdir: epath.Path, names: list[str]) -> None:
   """Puts lines in the order of the arms; an arm tuned anew has its last one."""
-  last = {
-    line["name"]: line for line in files.read_jsonl(folder / tables.EVALUATIONS)
-  }
+  evaluations = tables.EVALUATIONS.path(workdir)
+  last = {line["name"]: line for line in files.read_jsonl(evaluations)}
   ordered = [last[name] for name in ("base", *names)]
-  files.write_jsonl(folder / tables.EVALUATIONS, ordered)
+  files.write_jsonl(evaluations, ordered)
   lines = [
     {"name": name} | step
     for name in names
-    for step in files.read_jsonl(folder / f"metrics-{name}.jsonl")
+    for step in files.read_jsonl(
+      tables.HISTORY.path(workdir, stage="finetune", name=name)
+    )
   ]
-  files.write_jsonl(folder / "metrics.jsonl", lines)
+  files.write_jsonl(tables.METRICS.path(workdir), lines)

@@ -143,8 +143,9 @@ def _map(
   rows: np.ndarray,
 ) -> projections.Map:
   """The map, on all devices: read back, or fitted on some rows."""
-  own = workdir / "landscape" / tables.FITTED
-  if all(shards.done([own / name for name in projections.FILES])):
+  kept = [a.path(workdir) for a in (tables.FITTED, tables.FITTED_ARRAYS)]
+  own = kept[0].parent
+  if all(shards.done(kept)):
     found = projections.load(own)
   else:
     fitted = x[rows]
@@ -237,16 +238,13 @@ def _places(
 
 
 def _targets(workdir: epath.Path, parts: int) -> list[epath.Path]:
-  return [
-    shards.path(workdir, "landscape", "places", part, "npy")
-    for part in range(parts)
-  ]
+  return [tables.PLACES.path(workdir, shard=part) for part in range(parts)]
 
 
 def drop_parts(workdir: epath.Path) -> None:
   """Removes the positions by part, once they are written with the cells."""
   if mesh_lib.is_writer():
-    for path in shards.listed(workdir / "landscape", "places", "npy"):
+    for path in shards.listed(workdir, tables.PLACES):
       files.remove(path)
 
 
@@ -259,7 +257,7 @@ def _clusters(
   max_cells: int,
 ) -> tuple[np.ndarray, dict[str, Any]]:
   """k-means cells, and what they are; found in the order of the ids."""
-  own = workdir / "landscape" / tables.CENTERS
+  own = tables.CENTERS.path(workdir)
   if all(shards.done([own])):
     centers = files.read_array(own)
   else:

@@ -10,7 +10,6 @@ from ila_jax import config as config_lib
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.landscape import depth, grid, join, place, relative_depth
 from ila_jax.landscape.duplicates import write
-from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import write as trust_write
 from ila_jax.pool import shards
 from ila_jax.run import progress, stage_record, tables
@@ -33,9 +32,9 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   """
   stage = stage_record.Stage(workdir, "landscape", _inputs(config, workdir))
   if not stage.open():
-    _make(config, workdir, mesh, stage.folder)
+    _make(config, workdir, mesh)
     stage.finish()
-  _report_stability(config, workdir, mesh, stage.folder)
+  _report_stability(config, workdir, mesh)
 
 
 def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
@@ -50,27 +49,20 @@ def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
     }
   return {
     "config": settings,
-    "embed": stage_record.output(workdir, "embed"),
-    "score": stage_record.output(workdir, "score"),
+    **stage_record.parents(workdir, "landscape"),
     "exclude_reference": config.score.exclude_reference,
     "seed": config.seed,
     **join.inputs(config, workdir),
   }
 
 
-def _make(
-  config: config_lib.Config, workdir: epath.Path, mesh: Mesh, folder: epath.Path
-) -> None:
+def _make(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   """Map, cells and near-duplicates; what a killed run has written is kept."""
-  made = [
-    tables.MAP,
-    tables.CELLS,
-    *(f"{tables.FITTED}/{n}" for n in projections.FILES),
-  ]
+  made = [tables.MAP, tables.CELLS, tables.FITTED, tables.FITTED_ARRAYS]
   if config.landscape.cells == "kmeans":
     made.append(tables.CENTERS)
-  if not all(shards.done([folder / name for name in made])):
-    scores = files.read_table(workdir / "score/scores.parquet")
+  if not all(shards.done([one.path(workdir) for one in made])):
+    scores = files.read_table(tables.SCORES.path(workdir))
     mapped = place.run(
       config,
       workdir,
@@ -82,8 +74,8 @@ def _make(
     _write_cells(config, workdir, mesh, scores, mapped)
     mesh_lib.barrier("cells written")
   wanted = config.landscape.duplicate_cosine is not None
-  if wanted and not write.are_there(folder):
-    write.run_into(config, workdir, mesh, folder)
+  if wanted and not write.are_there(workdir):
+    write.run_into(config, workdir, mesh)
   place.drop_parts(workdir)
 
 
@@ -95,17 +87,14 @@ def _write_cells(
   mapped: place.Mapped,
 ) -> None:
   """Depth and relative depth, beside where the examples lie."""
-  index = files.read_table(
-    workdir / "pool/index.parquet", ["domain", "n_labels"]
-  )
+  index = files.read_table(tables.INDEX.path(workdir), ["domain", "n_labels"])
   n_labels = index["n_labels"][scores["row"]]
   domain = _domains(config, index["domain"][scores["row"]], mapped)
   deep = _depths(config, scores, n_labels, domain)
   relative, bound = _relative_depths(config, mesh, deep, domain)
   positions = zip(grid.axes(mapped.xy.shape[1]), mapped.xy.T, strict=True)
-  folder = workdir / "landscape"
   files.write_table(
-    folder / tables.CELLS,
+    tables.CELLS.path(workdir),
     {
       "row": scores["row"],
       "id": scores["id"],
@@ -118,7 +107,7 @@ def _write_cells(
     },
   )
   files.write_json(
-    folder / tables.MAP, mapped.about | {"relative_depth_error": bound}
+    tables.MAP.path(workdir), mapped.about | {"relative_depth_error": bound}
   )
   progress.say(
     f"  {mapped.about['description']}: {mapped.about['occupied']:,} occupied; "
@@ -145,20 +134,19 @@ def _relative_depths(
 
 
 def _report_stability(
-  config: config_lib.Config, workdir: epath.Path, mesh: Mesh, folder: epath.Path
+  config: config_lib.Config, workdir: epath.Path, mesh: Mesh
 ) -> None:
   """Adds what config.landscape.stability asks for and is not there yet."""
   if not config.landscape.stability:
     return
   scores = files.read_table(
-    workdir / "score/scores.parquet", ["row", "id", "n_tokens"]
+    tables.SCORES.path(workdir), ["row", "id", "n_tokens"]
   )
   fitted = scores["row"][place.fit_rows(config, scores["id"])]
   trust_write.run_into(
     join.as_joined(config, workdir),
     workdir,
     mesh,
-    folder,
     rows=fitted,
     budget=_max_cells(config, workdir, scores),
   )

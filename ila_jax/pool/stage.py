@@ -46,8 +46,8 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   if mesh_lib.is_writer():
     _read_and_write(config, workdir, stage)
   mesh_lib.barrier("pool read")
-  counts = files.read_json(stage.folder / tables.COUNTS)
-  ids = files.read_table(stage.folder / tables.INDEX, ["id"])["id"]
+  counts = files.read_json(tables.COUNTS.path(workdir))
+  ids = files.read_table(tables.INDEX.path(workdir), ["id"])["id"]
   stage.account.add(tokens=counts["tokens"])
   stage.finish(output=[inputs, ids.tolist()], **counts)
 
@@ -92,7 +92,7 @@ def _signature(
 def _read_and_write(
   config: config_lib.Config, workdir: epath.Path, stage: stage_record.Stage
 ) -> None:
-  for left in shards.listed(stage.folder, "records"):
+  for left in shards.listed(workdir, tables.RECORDS):
     files.remove(left)  # Of a reading that was killed.
   size_lib.check_count(config)
   tokenizer = base_tokenizer.tokenizer(config, workdir)
@@ -100,7 +100,7 @@ def _read_and_write(
   read: collections.Counter[str] = collections.Counter()
   reading = unread.Reading()
   labelled = 0
-  with files.create(stage.folder / tables.REJECTS) as file:
+  with files.create(tables.REJECTS.path(workdir)) as file:
     rejects = rejects_lib.RejectCounter(
       lambda reject: file.write(files.json_line(reject.written()).encode()),
       max_reject_fraction=config.pool.max_reject_fraction,
@@ -114,14 +114,14 @@ def _read_and_write(
         labelled += example.has_labels
   # The rejects are on disk by now, also when they end the run here.
   limited = read["examples"] == config.pool.limit
-  _say_rejects(stage.folder, rejects, columns["truncated"])
+  _say_rejects(workdir, rejects, columns["truncated"])
   _say_what_was_read(config, reading, sum(columns["n_left_out"]), limited)
   rejects.check(n_used=len(columns["id"]))
   index = _index(config, columns)
-  files.write_table(stage.folder / tables.INDEX, index)
+  files.write_table(tables.INDEX.path(workdir), index)
   used = len(index["id"])
   files.write_json(
-    stage.folder / tables.COUNTS,
+    tables.COUNTS.path(workdir),
     {
       "read": used + rejects.reasons.total(),
       "used": used,
@@ -281,13 +281,12 @@ def _index(
 
 
 def _say_rejects(
-  folder: epath.Path, rejects: rejects_lib.RejectCounter, truncated: list[bool]
+  workdir: epath.Path, rejects: rejects_lib.RejectCounter, truncated: list[bool]
 ) -> None:
   total, used = rejects.reasons.total(), len(truncated)
+  path = tables.REJECTS.path(workdir)
   line = f"  read {used + total:,}, used {used:,}, rejected {total:,}"
   reasons = ", ".join(f"{n:,} {r}" for r, n in rejects.reasons.most_common(3))
-  progress.say(
-    line + (f" ({reasons}; see {folder / tables.REJECTS})" if total else "")
-  )
+  progress.say(line + (f" ({reasons}; see {path})" if total else ""))
   if any(truncated):
     progress.say(f"  the prompts of {sum(truncated):,} examples were cut")

@@ -29,11 +29,11 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     stage.finish()
   for sentence in gather.headline(workdir, gather.stage_records(workdir)):
     progress.say(f"  {sentence}")
-  progress.say(f"  the report: {stage.folder / 'index.html'}")
+  progress.say(f"  the report: {tables.PAGE.path(workdir)}")
   for what, path in (
-    ("map to explore", "report/map.html"),
-    ("selection", "select/selected.jsonl"),
-    ("fine-tuned model", f"finetune/{tables.MODEL}"),
+    ("map to explore", tables.MAP_PAGE.path(workdir)),
+    ("selection", tables.SELECTED.path(workdir)),
+    ("fine-tuned model", tables.MODEL.path(workdir)),
   ):
-    if (epath.Path(workdir) / path).exists():
-      progress.say(f"  the {what}: {epath.Path(workdir) / path}")
+    if path.exists():
+      progress.say(f"  the {what}: {path}")

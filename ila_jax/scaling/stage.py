@@ -32,7 +32,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
       "config": config.section("model", "scaling", "train"),
       "finetune": [config.finetune.epochs, config.finetune.learning_rate],
       "model": base.signature(config, workdir),
-      "landscape": stage_record.output(workdir, "landscape"),
+      **stage_record.parents(workdir, "scaling"),
       "exclude_reference": config.score.exclude_reference,
       "near_duplicates": write.settings(config),
       "seed": config.seed,
@@ -50,13 +50,13 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
         f"{pool.candidates.candidate.sum():,} candidates: nothing is trained"
       )
   mesh_lib.barrier("subsets trained")
-  lines = files.read_jsonl(stage.folder / tables.RUNS)
+  lines = files.read_jsonl(tables.RUNS.path(workdir))
   fits = law.fit_law(
     lines, resamples=config.scaling.resamples, seed=config.seed
   )
   if not config.scaling.subsets + config.scaling.held_out:
     fits["reason"] = "switched off (config.scaling.subsets is 0)"
-  files.write_json(stage.folder / tables.FITS, fits)
+  files.write_json(tables.FITS.path(workdir), fits)
   _say(fits)
   stage.finish(
     matrix_rate=hardware.matrix_rate(mesh, config.model.dtype),
@@ -72,7 +72,7 @@ def _train(
   pool: scored_pool.ScoredPool,
 ) -> None:
   """Trains and evaluates the subsets that have no line yet."""
-  runs = stage.folder / tables.RUNS
+  runs = tables.RUNS.path(workdir)
   done = {line["name"] for line in files.read_jsonl(runs)}
   todo = [s for s in _design(config, pool) if s.name not in done]
   decoder = base.load(config, workdir, mesh, stage.account)

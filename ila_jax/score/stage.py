@@ -15,8 +15,9 @@ from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora
 from ila_jax.passes import collate, example_loss, forward, layouts, token_set
 from ila_jax.pool import base_tokenizer, shards
-from ila_jax.run import draws, interrupts, progress, stage_record
+from ila_jax.run import draws, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files
+from ila_jax.score import losses
 from ila_jax.training import base, trial
 
 
@@ -36,23 +37,23 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     {
       "config": config.section("model", "score", "train"),
       "model": base.signature(config, workdir),
-      "pool": stage_record.output(workdir, "pool"),
+      **stage_record.parents(workdir, "score"),
       "seed": config.seed,
     },
   )
   if stage.open():
     return
-  index = files.read_table(workdir / "pool/index.parquet")
+  index = files.read_table(tables.INDEX.path(workdir))
   references = _references(config, index)
   for drawn in references.values():
     warning = draws.overshoot(drawn, count=config.score.reference_examples)
     if warning:
       progress.say(f"  warning: config.score.reference_examples: {warning}")
-  _write_references(stage.folder, index, references)
+  _write_references(workdir, index, references)
   decoder = base.load(config, workdir, mesh, stage.account)
   _say_cost(config, index, decoder)
   nll_base, nll_sft = _losses(config, workdir, mesh, stage, decoder, references)
-  lost = _write_scores(config, stage.folder, index, nll_base, nll_sft)
+  lost = _write_scores(config, workdir, index, nll_base, nll_sft)
   stage.finish(
     matrix_rate=hardware.matrix_rate(mesh, config.model.dtype),
     not_finite=lost,
@@ -79,7 +80,7 @@ def _references(
 
 
 def _write_references(
-  folder: epath.Path,
+  workdir: epath.Path,
   index: dict[str, np.ndarray],
   references: dict[int, np.ndarray],
 ) -> None:
@@ -90,7 +91,7 @@ def _write_references(
     seeds.append(np.full(len(found), seed))
   row = np.concatenate(rows)
   files.write_table(
-    folder / "reference.parquet",
+    tables.REFERENCE.path(workdir),
     {"seed": np.concatenate(seeds), "row": row, "id": index["id"][row]},
   )
 
@@ -128,9 +129,11 @@ def _losses(
   """
   run = (config, workdir, mesh, stage)
   if trial.lora(config) is None:
-    base_nll = _score(*run, "base", decoder)
+    base_nll = _score(*run, losses.BASE, decoder)
     tuned_nll = [
-      _score(*run, f"sft-{seed}", _tuned(*run, decoder, seed, drawn).decoder)
+      _score(
+        *run, losses.of_seed(seed), _tuned(*run, decoder, seed, drawn).decoder
+      )
       for seed, drawn in references.items()
     ]
     return base_nll[:, 0], np.concatenate(tuned_nll, axis=1).T
@@ -141,7 +144,7 @@ def _losses(
     tuned[0].lora,
     [lora.zero(tuned[0].adapter), *(one.adapter for one in tuned)],
   )
-  nll = _score(*run, "base-and-sft", decoder, adapters)
+  nll = _score(*run, losses.TOGETHER, decoder, adapters)
   return nll[:, 0], nll[:, 1:].T
 
 
@@ -155,8 +158,8 @@ def _tuned(
   reference: np.ndarray,
 ) -> trial.Tuned:
   """The base tuned on R, or an adapter: read back where it was made before."""
-  name = f"reference-{seed}"
-  folder = stage.folder / name
+  folder = tables.TUNED.path(workdir, seed=seed)
+  name = folder.name
   if trial.is_made(stage.folder, name):
     trial.drop_checkpoints(stage.folder, name)
     return trial.load(folder, config=config, mesh=mesh, base=decoder)
@@ -209,9 +212,7 @@ def _score(
 
     for target, row, data in prefetch.ahead(todo, depth=1):
       if data is None:
-        table = files.read_table(target)
-        columns = [table[f"nll_{model}"] for model in range(models)]
-        parts.append(np.stack(columns, axis=1))
+        parts.append(losses.read_shard(target, models))
         advance(len(row))
         continue
       nll = example_loss.example_nll(
@@ -223,7 +224,7 @@ def _score(
         adapters=adapters,
         on_batch=count,
       )
-      columns = {f"nll_{model}": nll[:, model] for model in range(models)}
+      columns = {losses.column(m): nll[:, m] for m in range(models)}
       files.write_table(target, {"row": row} | columns)
       cost = forward.flops(
         decoder.config, data.lengths, response_tokens=data.response_tokens
@@ -243,7 +244,10 @@ def _todo(
 ) -> Iterator[tuple[epath.Path, np.ndarray, token_set.TokenSet | None]]:
   """Each shard's file, rows and tokens; no tokens where the file is there."""
   count = shards.count(workdir)
-  targets = [shards.path(workdir, "score", name, s) for s in range(count)]
+  targets = [
+    tables.LOSSES.path(workdir, losses=name, shard=shard)
+    for shard in range(count)
+  ]
   done = shards.done(targets)
 
   def read(shard: int) -> tuple[np.ndarray, token_set.TokenSet | None]:
@@ -257,7 +261,7 @@ def _todo(
 
 def _write_scores(
   config: config_lib.Config,
-  folder: epath.Path,
+  workdir: epath.Path,
   index: dict[str, np.ndarray],
   nll_base: np.ndarray,
   nll_sft: np.ndarray,
@@ -274,7 +278,7 @@ def _write_scores(
       "else lower config.score.learning_rate."
     )
   files.write_jsonl(
-    folder / "rejects.jsonl",
+    tables.NOT_FINITE.path(workdir),
     (
       {
         "row": int(row),
@@ -290,7 +294,7 @@ def _write_scores(
   else:
     std = pa.nulls(int(finite.sum()), pa.float32())
   files.write_table(
-    folder / "scores.parquet",
+    tables.SCORES.path(workdir),
     {
       "row": index["row"][finite],
       "id": index["id"][finite],

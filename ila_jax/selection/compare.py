@@ -28,7 +28,7 @@ def compare(
   pools: dict[str, scored_pool.ScoredPool],
 ) -> dict[str, Any]:
   """Coverage of the strategy and its rivals, each cut at the same budget."""
-  cells = files.read_json(workdir / "landscape" / tables.MAP)
+  cells = files.read_json(tables.MAP.path(workdir))
   orders, chosen = {}, {}
   for strategy, pool in pools.items():
     ranking = scored_pool.rank(config, pool, strategy)

@@ -22,12 +22,9 @@ from ila_jax.pool import base_tokenizer, revisions
 from ila_jax.pool import examples as examples_lib
 from ila_jax.pool.sources import sources
 from ila_jax.run import account as account_lib
-from ila_jax.run import progress, stage_record
+from ila_jax.run import progress, stage_record, stages, tables
 from ila_jax.run.disk import files
 from ila_jax.training import trial
-
-# Where a scratch base is kept: it belongs to the run, and to no stage.
-FOLDER = "model"
 
 
 def signature(
@@ -51,7 +48,7 @@ def signature(
 def name(config: config_lib.Config, workdir: epath.Path) -> str:
   """Where the base is found by who loads an adapter of it."""
   if config.model.path == config_lib.SCRATCH:
-    return os.fspath(epath.Path(workdir) / FOLDER)
+    return os.fspath(tables.BASE.path(workdir))
   return config.model.path
 
 
@@ -85,7 +82,7 @@ def load(
       that cannot read the pool's tokens.
   """
   decoder = _load(config, workdir, mesh, account)
-  counts = files.read_json(epath.Path(workdir) / "pool" / "counts.json")
+  counts = files.read_json(tables.COUNTS.path(workdir))
   if counts["largest_token"] >= decoder.config.vocab:
     raise errors.InputError(
       f"config.model.path is {config.model.path}: its tokenizer makes token "
@@ -107,7 +104,7 @@ def _load(
       return trial.load(epath.Path(folder), config=config, mesh=mesh).decoder
   stage = stage_record.Stage(
     workdir,
-    FOLDER,
+    stages.BASE,
     {
       "config": made_from(config),
       "pool": stage_record.output(workdir, "pool"),

@@ -18,7 +18,7 @@ from ila_jax.passes import dev_loss as dev_loss_lib
 from ila_jax.pool import shards
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 from ila_jax.run import account as account_lib
-from ila_jax.run import progress, stage_record
+from ila_jax.run import progress, stage_record, tables
 from ila_jax.run.disk import files as files_lib
 from ila_jax.run.disk import folders
 from ila_jax.training import loop
@@ -109,7 +109,9 @@ def fit(
       warmup_fraction=train_config.warmup_fraction,
       weight_decay=train_config.weight_decay,
       clip_norm=train_config.clip_norm,
-      checkpoint_dir=stage.folder / f"checkpoints-{name}" if keep else None,
+      checkpoint_dir=stage.folder / tables.CHECKPOINTS.file(name=name)
+      if keep
+      else None,
       checkpoint_steps=train_config.checkpoint_steps,
       checkpoint_minutes=train_config.checkpoint_minutes,
       on_save=stage.keep,
@@ -117,7 +119,9 @@ def fit(
       on_step=count,
     )
   if keep:
-    files_lib.write_jsonl(stage.folder / f"metrics-{name}.jsonl", history)
+    files_lib.write_jsonl(
+      stage.folder / tables.HISTORY.file(name=name), history
+    )
     stage.keep()
   return Tuned(trained) if recipe is None else Tuned(decoder, recipe, trained)
 
@@ -192,7 +196,7 @@ def dev_loss(
 def drop_checkpoints(folder: epath.Path, name: str) -> None:
   """Removes the checkpoints of a run whose result is kept elsewhere."""
   mesh_lib.barrier(f"{name} kept")
-  path = folder / f"checkpoints-{name}"
+  path = folder / tables.CHECKPOINTS.file(name=name)
   if mesh_lib.is_writer() and path.exists():
     folders.remove(path)
 
@@ -205,7 +209,7 @@ def is_made(folder: epath.Path, name: str, model: str | None = None) -> bool:
     name: of the training.
     model: folder below, where it is not the name; "" where no model is kept.
   """
-  found = (folder / f"metrics-{name}.jsonl").exists()
+  found = (folder / tables.HISTORY.file(name=name)).exists()
   if model != "":
     files = [folder / (model or name) / file for file in _COMPLETE]
     found = found and any(file.exists() for file in files)
@@ -270,11 +274,8 @@ def save(folder: epath.Path, tuned: Tuned, tokenizer: Any, base: str) -> None:
 
 def dev_set(workdir: epath.Path) -> token_set.TokenSet:
   """The held-out examples, but for those that have no finite loss."""
-  workdir = epath.Path(workdir)
-  index = files_lib.read_table(workdir / "pool/index.parquet", ["row", "split"])
-  scored = files_lib.read_table(workdir / "score/scores.parquet", ["row"])[
-    "row"
-  ]
+  index = files_lib.read_table(tables.INDEX.path(workdir), ["row", "split"])
+  scored = files_lib.read_table(tables.SCORES.path(workdir), ["row"])["row"]
   rows = np.intersect1d(index["row"][index["split"] == "dev"], scored)
   return token_set.tokens_of(
     shards.gather(workdir, rows, ["tokens", "is_response"])

@@ -9,11 +9,10 @@ from jax.sharding import Mesh
 from ila_jax import config as config_lib
 from ila_jax.embed import rows
 from ila_jax.landscape.duplicates import false_depth, pairs
-from ila_jax.run import draws, progress
+from ila_jax.run import draws, progress, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
 
-COSINES = "near_reference.parquet"
 # Placebos, each as large as R.
 _PLACEBOS = 3
 
@@ -22,7 +21,6 @@ def run_into(
   config: config_lib.Config,
   workdir: epath.Path,
   mesh: Mesh,
-  folder: epath.Path,
   cells: dict[str, np.ndarray],
   x: rows.Rows,
 ) -> dict[str, Any]:
@@ -32,7 +30,6 @@ def run_into(
     config: the run.
     workdir: its folder.
     mesh: the devices.
-    folder: of the stage that draws the map.
     cells: columns `row`, `id` and `domain` of the scored rows.
     x: their embeddings.
 
@@ -57,7 +54,7 @@ def run_into(
     if len(own):
       source[:] = own[source]
   files.write_table(
-    folder / COSINES,
+    tables.NEAR_REFERENCE.path(workdir),
     {
       "row": row,
       "id": cells["id"],
@@ -66,7 +63,7 @@ def run_into(
     },
   )
   cosine[subsets] = np.nan  # of an example to itself
-  scores = files.read_table(workdir / "score/scores.parquet")
+  scores = files.read_table(tables.SCORES.path(workdir))
   depth = (scores["nll_base"] - scores["nll_sft"]) / scores["n_tokens"]
   pool = free | in_reference
   above = np.full(len(row), np.nan)
@@ -95,7 +92,7 @@ def _subsets(
 
   def column(name: str) -> np.ndarray:
     # One at a time: strings are large.
-    index = files.read_table(workdir / "pool/index.parquet", [name])
+    index = files.read_table(tables.INDEX.path(workdir), [name])
     return index[name][row]
 
   in_reference = np.isin(row, split.reference_rows(workdir))
