@@ -26,7 +26,14 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.dry_run import disk
 from ila_jax.landscape import join
 from ila_jax.models.folders import encoder_families, hub
-from ila_jax.run import interrupts, log, progress, stage_record, tables
+from ila_jax.run import (
+  context,
+  interrupts,
+  log,
+  progress,
+  stage_record,
+  tables,
+)
 from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files, folders, run_folder
 from ila_jax.training import base
@@ -76,16 +83,13 @@ def run(
     stack.enter_context(run_folder.claim(workdir, stages_lib.RECORDED))
     if mesh_lib.is_writer():
       stack.enter_context(log.kept(workdir))
-    _run_claimed(config, workdir, mesh, stages, redo)
+    _run_claimed(context.Run(config, workdir, mesh), stages, redo)
 
 
 def _run_claimed(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: jax.sharding.Mesh,
-  stages: Sequence[str],
-  redo: str | None,
+  run: context.Run, stages: Sequence[str], redo: str | None
 ) -> None:
+  config, workdir = run.config, run.workdir
   _throw_away(workdir)
   begun = any((workdir / n).exists() for n in _set_aside_names(workdir))
   if not mesh_lib.agree([begun])[0]:
@@ -94,7 +98,7 @@ def _run_claimed(
     _set_aside(workdir, redo)
   try:
     with (
-      jax.set_mesh(mesh),
+      jax.set_mesh(run.mesh),
       hardware.keep_compiled(tables.COMPILED.path(workdir)),
     ):
       names = stages_lib.in_order(stages)
@@ -102,7 +106,7 @@ def _run_claimed(
       for name in names:
         if name in after_pool[:1]:
           _check_disk(config, workdir, after_pool)
-        _run_stage(config, workdir, mesh, name)
+        _run_stage(run, name)
         interrupts.point()
   except errors.InputError:
     if redo and not _record(workdir, redo).get("done"):
@@ -136,22 +140,17 @@ def _check_models(config: config_lib.Config, stages: Sequence[str]) -> None:
       encoder_families.pooling(folder)
 
 
-def _run_stage(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: jax.sharding.Mesh,
-  name: str,
-) -> None:
+def _run_stage(run: context.Run, name: str) -> None:
   log.enter(name)
   progress.say(f"[{name}]")
-  before = _record(workdir, name)
+  before = _record(run.workdir, name)
   stage = importlib.import_module(
     f"ila_jax.{stages_lib.GRAPH[name].code}.stage"
   )
-  stage.run(config, workdir, mesh)
+  stage.run(run)
   # A run that only skipped has nothing to tell, and maybe other flags.
-  if _record(workdir, name) != before:
-    _write_manifest(config, workdir)
+  if _record(run.workdir, name) != before:
+    _write_manifest(run.config, run.workdir)
 
 
 def _set_aside(workdir: epath.Path, redo: str) -> None:

@@ -20,7 +20,6 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.dry_run import costs, disk, memory, pool_sample, trials
 from ila_jax.embed import encode, encoders, inputs
 from ila_jax.embed import lsa as lsa_lib
-from ila_jax.embed import stage as embed_stage
 from ila_jax.landscape import join
 from ila_jax.landscape.maps import projections
 from ila_jax.models import architecture, encoder
@@ -169,7 +168,7 @@ def _embedding(work: costs.Run, stage: str) -> costs.Cost:
     trial=lambda: trials.embedding_pass(model, ids, mesh=work.mesh),
   )
   batches = costs.Batches(
-    config.encoder.layout, config.encoder.batch_tokens, embed_stage.PACK_TOKENS
+    config.encoder.layout, config.encoder.batch_tokens, encode.PACK_TOKENS
   )
   found = work.passes(stage, each, batches, examples=work.sample.examples)
   return found.plus(waiting)

@@ -18,7 +18,9 @@ from jaxtyping import Int
 
 from ila_jax import errors
 from ila_jax.compute import mesh
+from ila_jax.pool import examples as examples_lib
 from ila_jax.pool import records
+from ila_jax.pool.tokens import encode
 from ila_jax.run import tables
 from ila_jax.run.disk import artifact as artifact_lib
 from ila_jax.run.disk import checksums, files
@@ -93,6 +95,23 @@ def count(workdir: epath.PathLike) -> int:
       f"{found:,}",
     )
   return total
+
+
+def table_of(
+  first_row: int, kept: list[tuple[examples_lib.Example, encode.Encoded]]
+) -> pa.Table:
+  """The columns of a shard: of the examples from some row on."""
+  return pa.table(
+    {
+      "row": np.arange(first_row, first_row + len(kept)),
+      "id": [example.id for example, _ in kept],
+      "record": [example.record_json for example, _ in kept],
+      "turns": [example.turns for example, _ in kept],
+      "tokens": [encoded.ids for _, encoded in kept],
+      "is_response": [encoded.is_response for _, encoded in kept],
+    },
+    schema=SCHEMA,
+  )
 
 
 def write_records(workdir: epath.PathLike, shard: int, table: pa.Table) -> None:

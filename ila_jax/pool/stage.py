@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax import errors
@@ -20,14 +18,14 @@ from ila_jax.pool import rejects as rejects_lib
 from ila_jax.pool import size as size_lib
 from ila_jax.pool.sources import sources
 from ila_jax.pool.tokens import encode
-from ila_jax.run import draws, progress, stage_record, tables
+from ila_jax.run import context, draws, progress, stage_record, tables
 from ila_jax.run.disk import files
 
 # Examples that are tokenized in one call, by all threads.
 _TOKENIZE_EXAMPLES = 1024
 
 
-def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+def run(run: context.Run) -> None:
   """Writes `pool/index.parquet`, `rejects.jsonl` and the record shards.
 
   used + rejected = read, always. The dev split is drawn here: whole prompts,
@@ -37,7 +35,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     errors.InputError: sources that cannot be read, too many rejects, or a
       pool too small for the dev split, the reference or the budget.
   """
-  del mesh
+  config, workdir = run.config, run.workdir
   inputs = _inputs(config, workdir)
   stage = stage_record.Stage(workdir, "pool", inputs)
   # A pool that never became whole is quickly read again from its start.
@@ -107,7 +105,7 @@ def _read_and_write(
     )
     passing = _shards(config, tokenizer, rejects, read, reading)
     for shard, kept in enumerate(passing):
-      table = table_of(len(columns["id"]), kept)
+      table = shards.table_of(len(columns["id"]), kept)
       shards.write_records(workdir, shard, table)
       for example, encoded in kept:
         _add_to_index(columns, example, encoded)
@@ -217,23 +215,6 @@ def _tokenized(
       )
     else:
       yield example, result
-
-
-def table_of(
-  first_row: int, kept: list[tuple[examples_lib.Example, encode.Encoded]]
-) -> pa.Table:
-  """The columns of a shard: of the examples from some row on."""
-  return pa.table(
-    {
-      "row": np.arange(first_row, first_row + len(kept)),
-      "id": [example.id for example, _ in kept],
-      "record": [example.record_json for example, _ in kept],
-      "turns": [example.turns for example, _ in kept],
-      "tokens": [encoded.ids for _, encoded in kept],
-      "is_response": [encoded.is_response for _, encoded in kept],
-    },
-    schema=shards.SCHEMA,
-  )
 
 
 def _add_to_index(

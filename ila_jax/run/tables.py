@@ -286,20 +286,3 @@ FIGURE = Artifact("report/{name}.png", "report.page", "a figure of the page")
 ARTIFACTS = tuple(
   value for value in tuple(globals().values()) if isinstance(value, Artifact)
 )
-
-
-def find(path: str) -> Artifact | None:
-  """The artifact that a path in the workdir is, or lies in; None of others.
-
-  >>> find("landscape/cells.parquet") is CELLS
-  True
-  >>> find("finetune/model/config.json") is MODEL, find("notes.txt")
-  (True, None)
-  """
-  parents = path.split("/")[:-1]
-  above = ["/".join(parents[:n]) + "/" for n in range(len(parents), 0, -1)]
-  for name in (path, *above):
-    for one in ARTIFACTS:
-      if one.matches(name):
-        return one
-  return None

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax import errors
@@ -15,13 +14,20 @@ from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora
 from ila_jax.passes import collate, example_loss, forward, layouts, token_set
 from ila_jax.pool import base_tokenizer, shards
-from ila_jax.run import draws, interrupts, progress, stage_record, tables
+from ila_jax.run import (
+  context,
+  draws,
+  interrupts,
+  progress,
+  stage_record,
+  tables,
+)
 from ila_jax.run.disk import files
 from ila_jax.score import losses
 from ila_jax.training import base, trial
 
 
-def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+def run(run: context.Run) -> None:
   """Writes `score/scores.parquet`, `reference.parquet` and the tuned models.
 
   θ1 is the base tuned on a random reference subset R (Section 2.2), once for
@@ -31,6 +37,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   Raises:
     errors.InputError: R is larger than the pool, or no base can be loaded.
   """
+  config, workdir = run.config, run.workdir
   stage = stage_record.Stage(
     workdir,
     "score",
@@ -50,12 +57,12 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     if warning:
       progress.say(f"  warning: config.score.reference_examples: {warning}")
   _write_references(workdir, index, references)
-  decoder = base.load(config, workdir, mesh, stage.account)
+  decoder = base.load(run, stage.account)
   _say_cost(config, index, decoder)
-  nll_base, nll_sft = _losses(config, workdir, mesh, stage, decoder, references)
+  nll_base, nll_sft = _losses(run, stage, decoder, references)
   lost = _write_scores(config, workdir, index, nll_base, nll_sft)
   stage.finish(
-    matrix_rate=hardware.matrix_rate(mesh, config.model.dtype),
+    matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype),
     not_finite=lost,
     reference_examples={
       str(seed): int(rows.sum()) for seed, rows in references.items()
@@ -115,9 +122,7 @@ def _say_cost(
 
 
 def _losses(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   stage: stage_record.Stage,
   decoder: decoder_lib.Decoder,
   references: dict[int, np.ndarray],
@@ -127,37 +132,39 @@ def _losses(
   Adapters are scored with the base in one pass, which reads its weights once;
   whole models one after the other, so that the base and one more are held.
   """
-  run = (config, workdir, mesh, stage)
-  if trial.lora(config) is None:
-    base_nll = _score(*run, losses.BASE, decoder)
+  if trial.lora(run.config) is None:
+    base_nll = _score(run, stage, losses.BASE, decoder)
     tuned_nll = [
       _score(
-        *run, losses.of_seed(seed), _tuned(*run, decoder, seed, drawn).decoder
+        run,
+        stage,
+        losses.of_seed(seed),
+        _tuned(run, stage, decoder, seed, drawn).decoder,
       )
       for seed, drawn in references.items()
     ]
     return base_nll[:, 0], np.concatenate(tuned_nll, axis=1).T
   tuned = [
-    _tuned(*run, decoder, seed, drawn) for seed, drawn in references.items()
+    _tuned(run, stage, decoder, seed, drawn)
+    for seed, drawn in references.items()
   ]
   adapters = lora.stack(
     tuned[0].lora,
     [lora.zero(tuned[0].adapter), *(one.adapter for one in tuned)],
   )
-  nll = _score(*run, losses.TOGETHER, decoder, adapters)
+  nll = _score(run, stage, losses.TOGETHER, decoder, adapters)
   return nll[:, 0], nll[:, 1:].T
 
 
 def _tuned(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   stage: stage_record.Stage,
   decoder: decoder_lib.Decoder,
   seed: int,
   reference: np.ndarray,
 ) -> trial.Tuned:
   """The base tuned on R, or an adapter: read back where it was made before."""
+  config, workdir, mesh = run.config, run.workdir, run.mesh
   folder = tables.TUNED.path(workdir, seed=seed)
   name = folder.name
   if trial.is_made(stage.folder, name):
@@ -169,14 +176,16 @@ def _tuned(
   tuned = trial.fit(
     decoder,
     token_set.tokens_of(table),
-    config=config,
-    name=name,
-    epochs=config.score.epochs,
-    learning_rate=config.score.learning_rate,
-    seed=seed,
-    mesh=mesh,
+    trial.recipe(
+      config,
+      epochs=config.score.epochs,
+      learning_rate=config.score.learning_rate,
+      seed=seed,
+      lora=trial.lora(config),
+    ),
+    run=run,
     stage=stage,
-    recipe=trial.lora(config),
+    name=name,
   )
   tokenizer = base_tokenizer.tokenizer(config, workdir)
   trial.save(folder, tuned, tokenizer, base.name(config, workdir))
@@ -185,15 +194,14 @@ def _tuned(
 
 
 def _score(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   stage: stage_record.Stage,
   name: str,
   decoder: decoder_lib.Decoder,
   adapters: lora.Adapter | None = None,
 ) -> np.ndarray:
   """Losses [n, m] of all examples, shard by shard; a shard on disk is kept."""
+  config, workdir = run.config, run.workdir
   lengths = shards.lengths(workdir)
   models = example_loss.count_models(adapters)
   layout = layouts.choose(
@@ -220,7 +228,7 @@ def _score(
         data.tokens,
         data.is_response,
         layout=layout,
-        mesh=mesh,
+        mesh=run.mesh,
         adapters=adapters,
         on_batch=count,
       )

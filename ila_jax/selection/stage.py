@@ -4,13 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
-from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.pool import shards
-from ila_jax.run import progress, stage_record, tables
+from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.selection import compare as compare_lib
 from ila_jax.selection import lengths, scored_pool
@@ -19,12 +17,13 @@ from ila_jax.selection import lengths, scored_pool
 _WRITE_ROWS = 200_000
 
 
-def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+def run(run: context.Run) -> None:
   """Writes `select/ranking.parquet`, `selected.jsonl` and `coverage.json`.
 
   Raises:
     errors.InputError: the budget is above what the pool has.
   """
+  config, workdir, mesh = run.config, run.workdir, run.mesh
   settings = config.section("select")["select"]
   compare = settings.pop("compare")
   inputs = {

@@ -60,10 +60,11 @@ def test_every_file_is_declared_with_its_columns(run):
 
 
 def test_stages_are_made_from_what_the_graph_says(run):
+  made = {n: stage_record.output(run[1], n) for n in stages_lib.NAMES}
   for name, stage in stages_lib.GRAPH.items():
     inputs = stage_record.read_record(run[1] / name)["inputs"]
-    parents = [parent for parent in stages_lib.NAMES if parent in inputs]
-    assert parents == list(stage.made_from), name
+    parents = {n: value for n, value in made.items() if inputs.get(n) == value}
+    assert tuple(parents) == stage.made_from
 
 
 def test_the_disk_is_foretold(run, monkeypatch, capsys):
@@ -103,7 +104,7 @@ def test_a_disk_that_is_too_small_is_refused(
   monkeypatch.setattr(disk, "free", lambda folder: free)
   ran = []
   monkeypatch.setattr(
-    pipeline, "_run_stage", lambda config, workdir, mesh, name: ran.append(name)
+    pipeline, "_run_stage", lambda run, name: ran.append(name)
   )
   stages = ("pool", "embed", "score", "select")
   if free == 10_000:

@@ -18,7 +18,7 @@ from ila_jax.landscape import stage as landscape_stage
 from ila_jax.landscape.duplicates import write
 from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import write as trust_write
-from ila_jax.run import interrupts, stage_record, tables
+from ila_jax.run import context, interrupts, stage_record, tables
 from ila_jax.run.disk import files
 from tests.support import artifacts, tiny
 
@@ -73,7 +73,8 @@ TSNE = {
 
 
 def _run(folder, config, mesh=None):
-  landscape_stage.run(config, folder, mesh or mesh_lib.make())
+  run = context.Run(config, folder, mesh or mesh_lib.make())
+  landscape_stage.run(run)
   about = files.read_json(folder / "landscape/map.json")
   return files.read_table(folder / "landscape/cells.parquet"), about
 
@@ -140,9 +141,9 @@ def _killed(*_, **__):
 def test_a_kill_after_the_cells_loses_none_of_them(tmp_path, monkeypatch, part):
   folder, made = _write(tmp_path), []
 
-  def finds(config, workdir, mesh):
+  def finds(run):
     made.append("duplicates")
-    files.write_json(tables.DUPLICATES.path(workdir), {})
+    files.write_json(tables.DUPLICATES.path(run.workdir), {})
 
   monkeypatch.setattr(write, "run_into", finds)
   monkeypatch.setattr(trust_write, "run_into", lambda *_, **__: made.append(1))
@@ -169,12 +170,12 @@ def test_a_kill_after_the_cells_loses_none_of_them(tmp_path, monkeypatch, part):
 def test_a_kill_after_the_duplicates_finds_them_once(tmp_path, monkeypatch):
   folder, found = _write(tmp_path), []
 
-  def finds(config, workdir, mesh):
+  def finds(run):
     found.append(1)
-    cosines = tables.NEAR_REFERENCE.path(workdir)
+    cosines = tables.NEAR_REFERENCE.path(run.workdir)
     files.write_table(cosines, {"row": np.zeros(0, np.int64)})
     # Where the search was refused, there are neither pairs nor groups.
-    files.write_json(tables.DUPLICATES.path(workdir), {"refused": "many"})
+    files.write_json(tables.DUPLICATES.path(run.workdir), {"refused": "many"})
 
   monkeypatch.setattr(write, "run_into", finds)
   with monkeypatch.context() as patch:

@@ -9,6 +9,7 @@ import pytest
 from ila_jax.embed import inputs
 from ila_jax.pool import shards
 from ila_jax.run import stages, tables
+from tests.support import artifacts
 
 _GUIDE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "guide.md"
 _BY_NAME = {
@@ -70,6 +71,12 @@ def test_each_path_is_one_artifact_at_most():
     assert matching == [artifact], path
 
 
+def test_what_lies_in_a_folder_of_others_is_found():
+  assert artifacts.find("finetune/model/config.json") is tables.MODEL
+  assert artifacts.find("model/config.json") is tables.BASE
+  assert artifacts.find("model/stage.json") is tables.RECORD
+
+
 @pytest.mark.parametrize(
   "path",
   [
@@ -81,7 +88,7 @@ def test_each_path_is_one_artifact_at_most():
   ],
 )
 def test_what_is_not_declared_is_not_found(path):
-  assert tables.find(path) is None
+  assert artifacts.find(path) is None
 
 
 def test_columns_are_those_that_the_writers_know():

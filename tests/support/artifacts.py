@@ -22,7 +22,7 @@ def faults(workdir: str | pathlib.Path, stage: str = "") -> list[str]:
     name = path.relative_to(workdir).as_posix()
     if path.is_dir() or any(part.startswith(".") for part in name.split("/")):
       continue
-    artifact = tables.find(name)
+    artifact = find(name)
     if artifact is None:
       found.append(f"{name} is not declared")
     elif artifact.is_passing:
@@ -30,6 +30,17 @@ def faults(workdir: str | pathlib.Path, stage: str = "") -> list[str]:
     elif artifact.columns:
       found += _of_columns(name, artifact, pq.read_schema(path))
   return found
+
+
+def find(path: str) -> tables.Artifact | None:
+  """The artifact that a path in a workdir is, or lies in; None of others."""
+  parents = path.split("/")[:-1]
+  above = ["/".join(parents[:n]) + "/" for n in range(len(parents), 0, -1)]
+  for name in (path, *above):
+    for artifact in tables.ARTIFACTS:
+      if artifact.matches(name):
+        return artifact
+  return None
 
 
 def _of_columns(

@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax.embed import rows
 from ila_jax.landscape.duplicates import false_depth, pairs
-from ila_jax.run import draws, progress, tables
+from ila_jax.run import context, draws, progress, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
 
@@ -18,25 +17,21 @@ _PLACEBOS = 3
 
 
 def run_into(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   cells: dict[str, np.ndarray],
   x: rows.Rows,
 ) -> dict[str, Any]:
   """Cosines to R, written; and whether those near it gain false depth.
 
   Args:
-    config: the run.
-    workdir: its folder.
-    mesh: the devices.
+    run: with cells, scores and embeddings.
     cells: columns `row`, `id` and `domain` of the scored rows.
     x: their embeddings.
 
   Returns:
     `false_depth`: own (gain of R itself), bands and verdict.
   """
-  row = cells["row"]
+  config, workdir, row = run.config, run.workdir, cells["row"]
   subsets, free = _subsets(config, workdir, row)
   in_reference = subsets[0]
   places = [np.flatnonzero(subset) for subset in subsets]
@@ -47,7 +42,7 @@ def run_into(
       x,
       [x[own] for own in places],
       rows=len(row),
-      mesh=mesh,
+      mesh=run.mesh,
       on_rows=advance,
     )
   for own, source in zip(places, nearest, strict=True):

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax import errors
@@ -12,7 +11,7 @@ from ila_jax.embed import rows
 from ila_jax.landscape.duplicates import cell_neighbours, near_reference, pairs
 from ila_jax.landscape.duplicates import prompts as prompts_lib
 from ila_jax.pool import shards
-from ila_jax.run import draws, progress, tables
+from ila_jax.run import context, draws, progress, tables
 from ila_jax.run.disk import files
 
 # Prompts that are compared with the whole pool, to see what cells miss.
@@ -24,9 +23,7 @@ _SHOWN = 3
 _READ_ROWS = 65_536
 
 
-def run_into(
-  config: config_lib.Config, workdir: epath.Path, mesh: Mesh
-) -> None:
+def run_into(run: context.Run) -> None:
   """Writes the near-duplicates of a run that has a map and cells.
 
   `duplicates.parquet`: row, id, group (the row that stays if the others go),
@@ -35,11 +32,12 @@ def run_into(
   `near_reference.parquet`: row, id, reference_row, cosine of all rows;
   `duplicates.json`: the numbers of the report.
   """
+  config, workdir = run.config, run.workdir
   cells = files.read_table(
     tables.CELLS.path(workdir), ["row", "id", "cell", "domain"]
   )
   x = rows.Rows(workdir, cells["row"])
-  summary = near_reference.run_into(config, workdir, mesh, cells, x)
+  summary = near_reference.run_into(run, cells, x)
   prompts = prompts_lib.Prompts(workdir, cells["row"], cells["id"])
   summary |= {
     "threshold": config.landscape.duplicate_cosine,
@@ -48,7 +46,7 @@ def run_into(
     "prompts": len(prompts.first),
   }
   try:
-    summary |= _search(config, workdir, mesh, cells, x, prompts)
+    summary |= _search(run, cells, x, prompts)
   except errors.InputError as error:
     if config.select.drop_duplicates:
       raise
@@ -68,20 +66,18 @@ def are_there(workdir: epath.Path) -> bool:
 
 
 def _search(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   cells: dict[str, np.ndarray],
   x: rows.Rows,
   prompts: prompts_lib.Prompts,
 ) -> dict[str, Any]:
   """Pairs and groups of prompts, written; and what they come to."""
-  first = prompts.first
+  config, workdir, first = run.config, run.workdir, prompts.first
   x, cell = x.of(first), cells["cell"][first]
   near = _neighbours(workdir, x, cell)
   settings = {
     "threshold": config.landscape.duplicate_cosine,
-    "mesh": mesh,
+    "mesh": run.mesh,
   }
   sample = draws.keyed_uniform(
     prompts.ids[first], seed=config.seed, purpose="duplicate recall"

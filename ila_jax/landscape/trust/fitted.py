@@ -5,14 +5,13 @@ import dataclasses
 import jax
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.embed import rows as rows_lib
 from ila_jax.landscape import depth, grid
 from ila_jax.landscape.trust import agreement
-from ila_jax.run import tables
+from ila_jax.run import context, tables
 from ila_jax.run.disk import files
 from ila_jax.score import losses, split
 
@@ -35,23 +34,15 @@ class Fitted:
   distances: np.ndarray  # their coverage without cells [b]
 
 
-def read(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
-  *,
-  rows: np.ndarray,
-  budget: int,
-) -> Fitted:
+def read(run: context.Run, *, rows: np.ndarray, budget: int) -> Fitted:
   """Reads the fitted examples; chooses the subsets whose coverage is ranked.
 
   Args:
-    config: of the run.
-    workdir: of the run.
-    mesh: where examples are compared with subsets of them.
+    run: with a map; its devices compare examples with subsets of them.
     rows: of the pool, in the order of their ids.
     budget: candidates of the whole pool that are selected.
   """
+  config, workdir = run.config, run.workdir
   axes = grid.axes(files.read_json(tables.MAP.path(workdir))["dimensions"])
   table = files.read_table(
     tables.CELLS.path(workdir), ["row", *axes, "depth", "domain"]
@@ -62,7 +53,7 @@ def read(
   x = rows_lib.load(workdir, by_row)[np.searchsorted(by_row, rows)]
   n, here = len(rows), int(free[place].sum())
   budget = min(max(round(budget * here / max(free.sum(), 1)), 1), here)
-  sharded = mesh_lib.put_rows(x, mesh)
+  sharded = mesh_lib.put_rows(x, run.mesh)
   subsets = agreement.spread_subsets(
     sharded,
     n=n,

@@ -10,7 +10,7 @@ from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.embed import rows as rows_lib
 from ila_jax.landscape.duplicates import pairs, prompts, write
-from ila_jax.run import draws, tables
+from ila_jax.run import context, draws, tables
 from ila_jax.run.disk import files
 from ila_jax.selection import scored_pool
 from tests.support import tiny
@@ -84,12 +84,10 @@ def _run(folder, *, order=None, grid=GRID, config=None, leak=0.0):
       "domain": np.zeros(len(row), np.int32),
     },
   )
-  files.write_json(
-    folder / "landscape" / tables.MAP, {"grid": grid, "dimensions": 2}
-  )
+  files.write_json(tables.MAP.path(folder), {"grid": grid, "dimensions": 2})
   config = config or _config()
   folder = epath.Path(folder)
-  write.run_into(config, folder, mesh.make())
+  write.run_into(context.Run(config, folder, mesh.make()))
   return x, row, names, prompt
 
 

@@ -16,7 +16,7 @@ from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import fitted, write
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.methods import ila
-from ila_jax.run import draws, stage_record, tables
+from ila_jax.run import context, draws, stage_record, tables
 from ila_jax.run.disk import files as files_lib
 from ila_jax.score import losses as losses_lib
 from tests.support import tiny
@@ -101,7 +101,8 @@ def _study(config, workdir, count=N):
   )
   rows = np.flatnonzero(drawn)
   rows = rows[np.argsort(ids[rows])]
-  write.run_into(config, workdir, mesh.make(), rows=rows, budget=BUDGET)
+  run = context.Run(config, workdir, mesh.make())
+  write.run_into(run, rows=rows, budget=BUDGET)
   return json.loads(tables.STABILITY.path(workdir).read_text()), rows
 
 
@@ -110,7 +111,7 @@ def run(tmp_path_factory):
   workdir = epath.Path(tmp_path_factory.mktemp("run"))
   pool = _write(workdir)
   config = _config(())
-  landscape_stage.run(config, workdir, mesh.make())
+  landscape_stage.run(context.Run(config, workdir, mesh.make()))
   return workdir, pool
 
 
@@ -165,9 +166,8 @@ def test_the_runs_own_cells_and_selection_are_those_of_the_stages(run):
     found, rows = _study(config, workdir)
     table = files_lib.read_table(workdir / "landscape/cells.parquet")
     here = fitted.read(
-      config, workdir, mesh.make(), workdir / "landscape",
-      rows=rows, budget=BUDGET,
-    )  # fmt: skip
+      context.Run(config, workdir, mesh.make()), rows=rows, budget=BUDGET
+    )
     own = write._cells(config, here, write._own(config), here.xy)
     if not changes:
       np.testing.assert_array_equal(own, table["cell"][rows])
@@ -199,7 +199,7 @@ def test_a_map_in_space_has_its_cells_in_space(tmp_path):
   workdir = epath.Path(tmp_path)
   _write(workdir)
   changes = {"landscape__projection": "pca", "landscape__dimensions": 3}
-  landscape_stage.run(_config((), **changes), workdir, mesh.make())
+  landscape_stage.run(context.Run(_config((), **changes), workdir, mesh.make()))
   config = _config(("grid",), **changes)
   found, _ = _study(config, workdir)
   table = files_lib.read_table(workdir / "landscape/cells.parquet")
@@ -220,11 +220,13 @@ def test_a_joined_map_is_the_runs_own(tmp_path, cells):
   kind = {"landscape__cells": cells}
   there = {"landscape__projection": "pca", "landscape__perplexity": 7.0}
   count = {"landscape__grid": 5} if cells == "grid" else {}
-  landscape_stage.run(_config((), **kind, **there, **count), old, mesh.make())
+  landscape_stage.run(
+    context.Run(_config((), **kind, **there, **count), old, mesh.make())
+  )
   joins = _config(
     ("projection",), **kind, landscape__map=str(old / "landscape")
   )
-  landscape_stage.run(joins, new, mesh.make())
+  landscape_stage.run(context.Run(joins, new, mesh.make()))
   found = json.loads(tables.STABILITY.path(new).read_text())
   table = files_lib.read_table(old / "landscape/cells.parquet")
   assert found["rows"][0]["cells"] == len(np.unique(table["cell"]))
@@ -268,7 +270,7 @@ def test_a_permuted_pool_is_the_same_pool(run, tmp_path):
   wanted, _ = _study(config, run[0])
   workdir = epath.Path(tmp_path)
   _write(workdir, order=np.random.default_rng(1).permutation(N))
-  landscape_stage.run(_config(()), workdir, mesh.make())
+  landscape_stage.run(context.Run(_config(()), workdir, mesh.make()))
   found, _ = _study(config, workdir)
   assert found["rows"] == wanted["rows"]
 

@@ -54,7 +54,8 @@ def stages(monkeypatch):
   fails: set[str] = set()
   dies: set[str] = set()
 
-  def run_stage(config, workdir, mesh, name):
+  def run_stage(run, name):
+    config, workdir = run.config, run.workdir
     stage = stage_record.Stage(workdir, name, {"inputs": config.seed})
     if stage.open(replace="all" if name == "report" else "nothing"):
       return
