@@ -8,9 +8,6 @@ field means stands beside its value in `configs/`.
 import dataclasses
 from typing import Any
 
-from ila_jax.run.disk import names as names_lib
-
-STAGES = names_lib.STAGES
 # Fields that change how fast a run is, or what is let pass, and no artifact.
 _CHANGES_NOTHING = {
   "pool.max_reject_fraction",

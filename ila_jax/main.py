@@ -194,10 +194,11 @@ def _run(argv: list[str]) -> None:
 
 
 def _run_stages() -> None:
-  from ila_jax import config, config_parsing, pipeline
+  from ila_jax import config_parsing, pipeline
+  from ila_jax.run import stages as stages_lib
 
   workdir = _workdir()
-  stages = config.STAGES if _STAGES.value is None else _STAGES.value
+  stages = stages_lib.NAMES if _STAGES.value is None else _STAGES.value
   if _DRY_RUN.value:
     from ila_jax.dry_run import dry_run
 

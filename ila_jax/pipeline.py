@@ -28,40 +28,28 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.dry_run import disk
 from ila_jax.embed import encoders
 from ila_jax.landscape import join
-from ila_jax.run import interrupts, log, progress, run_folder, stage_record
-from ila_jax.run.disk import files, folders
-from ila_jax.training import base
+from ila_jax.run import (
+  context,
+  interrupts,
+  log,
+  progress,
+  stage_record,
+  tables,
+)
+from ila_jax.run import stages as stages_lib
+from ila_jax.run.disk import files, folders, run_folder
 
-# Programs compiled for this run's shapes; may be removed at any time.
-COMPILED = "compiled"
 _VERSIONS_OF = (
   *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
   *("transformers", "tokenizers", "pyarrow", "scikit-learn"),
 )
-
-# Stage names are the user's; `select` is what the package will offer to do.
-_FOLDERS = {name: name for name in config_lib.STAGES} | {"select": "selection"}
-
-
-# What each stage is made from. The report reads them all, and is never
-# refused: it is made anew whenever one of them changed.
-_MADE_FROM = {
-  "pool": (),
-  "embed": ("pool",),
-  "score": ("pool",),
-  "landscape": ("embed", "score"),
-  "select": ("landscape",),
-  "finetune": ("select",),
-  "scaling": ("landscape",),
-  "report": (),
-}
 
 
 def run(
   config: config_lib.Config,
   workdir: str | os.PathLike[str],
   *,
-  stages: Sequence[str] = config_lib.STAGES,
+  stages: Sequence[str] = stages_lib.NAMES,
   redo: str | None = None,
 ) -> None:
   """Runs stages in their order; finished ones are skipped, others resume.
@@ -76,12 +64,7 @@ def run(
     errors.InputError: an unknown stage, a folder that another run made or
       works in, or whatever is wrong with the pool, the models or the numbers.
   """
-  for name in (*stages, *([redo] if redo else [])):
-    if name not in config_lib.STAGES:
-      raise errors.InputError(
-        f"--stages or --redo names {name!r}; allowed: "
-        f"{', '.join(config_lib.STAGES)}."
-      )
+  stages_lib.check((*stages, *([redo] if redo else [])))
   if redo and redo not in stages:
     raise errors.InputError(
       f"--redo={redo} throws {redo!r} away, and --stages="
@@ -94,24 +77,20 @@ def run(
   hardware.check_devices()
   encoders.check(config, stages)
   if "landscape" in stages:
-    made_anew = redo is not None and "landscape" in _made_with(redo)
+    made_anew = redo is not None and "landscape" in stages_lib.made_with(redo)
     join.check(config, workdir, copied=not made_anew)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   with contextlib.ExitStack() as stack:
-    names = (*config_lib.STAGES, base.FOLDER)
-    stack.enter_context(run_folder.claim(workdir, names))
+    stack.enter_context(run_folder.claim(workdir, stages_lib.RECORDED))
     if mesh_lib.is_writer():
       stack.enter_context(log.kept(workdir))
-    _run_claimed(config, workdir, mesh, stages, redo)
+    _run_claimed(context.Run(config, workdir, mesh), stages, redo)
 
 
 def _run_claimed(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: jax.sharding.Mesh,
-  stages: Sequence[str],
-  redo: str | None,
+  run: context.Run, stages: Sequence[str], redo: str | None
 ) -> None:
+  config, workdir = run.config, run.workdir
   _throw_away(workdir)
   begun = any((workdir / n).exists() for n in _set_aside_names(workdir))
   if not mesh_lib.agree([begun])[0]:
@@ -119,13 +98,16 @@ def _run_claimed(
   if redo:
     _set_aside(workdir, redo)
   try:
-    with jax.set_mesh(mesh), hardware.keep_compiled(workdir / COMPILED):
-      names = [name for name in config_lib.STAGES if name in stages]
+    with (
+      jax.set_mesh(run.mesh),
+      hardware.keep_compiled(tables.COMPILED.path(workdir)),
+    ):
+      names = stages_lib.in_order(stages)
       after_pool = [name for name in names if name != "pool"]
       for name in names:
         if name in after_pool[:1]:
           _check_disk(config, workdir, after_pool)
-        _run_stage(config, workdir, mesh, name)
+        _run_stage(run, name)
         interrupts.point()
   except errors.InputError:
     if redo and not _record(workdir, redo).get("done"):
@@ -148,20 +130,17 @@ def _check_disk(
     raise refusal or errors.InputError("see what the first host says")
 
 
-def _run_stage(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: jax.sharding.Mesh,
-  name: str,
-) -> None:
+def _run_stage(run: context.Run, name: str) -> None:
   log.enter(name)
   progress.say(f"[{name}]")
-  before = _record(workdir, name)
-  stage = importlib.import_module(f"ila_jax.{_FOLDERS[name]}.stage")
-  stage.run(config, workdir, mesh)
+  before = _record(run.workdir, name)
+  stage = importlib.import_module(
+    f"ila_jax.{stages_lib.GRAPH[name].code}.stage"
+  )
+  stage.run(run)
   # A run that only skipped has nothing to tell, and maybe other flags.
-  if _record(workdir, name) != before:
-    _write_manifest(config, workdir)
+  if _record(run.workdir, name) != before:
+    _write_manifest(run.config, run.workdir)
 
 
 def _set_aside(workdir: epath.Path, redo: str) -> None:
@@ -174,8 +153,7 @@ def _set_aside(workdir: epath.Path, redo: str) -> None:
   Raises:
     errors.InputError: one of them holds what no run recorded; nothing moves.
   """
-  gone = _made_with(redo)
-  names = [name for name in reversed(config_lib.STAGES) if name in gone]
+  names = reversed(stages_lib.made_with(redo))
   # All are looked at, on every host, before the first one moves.
   names = [name for name in names if stage_record.read_record(workdir / name)]
   mesh_lib.barrier("old stages looked at")
@@ -188,21 +166,12 @@ def _set_aside(workdir: epath.Path, redo: str) -> None:
   mesh_lib.barrier("old stages set aside")
 
 
-def _made_with(stage: str) -> set[str]:
-  """A stage and what is made from it."""
-  found = {stage}
-  for name in config_lib.STAGES:
-    if found & set(_MADE_FROM[name]):
-      found.add(name)
-  return found
-
-
 def _set_aside_names(workdir: epath.Path) -> list[str]:
   """The stages that are set aside, in their order; for the first host."""
   old = workdir / run_folder.OLD
   if not mesh_lib.is_writer():
     return []
-  return [n for n in config_lib.STAGES if stage_record.read_record(old / n)]
+  return [n for n in stages_lib.NAMES if stage_record.read_record(old / n)]
 
 
 def _put_back(workdir: epath.Path) -> None:
@@ -228,7 +197,7 @@ def _throw_away(workdir: epath.Path) -> None:
 
 def _record(workdir: epath.Path, name: str) -> dict[str, Any]:
   # Another host may be at work there: what is there is not judged here.
-  path = workdir / name / stage_record.RECORD
+  path = tables.RECORD.path(workdir, stage=name)
   try:
     return files.read_json(path) if path.exists() else {}
   except errors.InputError:
@@ -236,8 +205,7 @@ def _record(workdir: epath.Path, name: str) -> dict[str, Any]:
 
 
 def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:
-  names = (*config_lib.STAGES, base.FOLDER)
-  records = {name: _record(workdir, name) for name in names}
+  records = {name: _record(workdir, name) for name in stages_lib.RECORDED}
   records = {name: record for name, record in records.items() if record}
   manifest: dict[str, Any] = {
     "ila_jax": ila_jax.__version__,
@@ -265,4 +233,4 @@ def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:
     },
     "stages": records,
   }
-  files.write_json(workdir / run_folder.MANIFEST, manifest)
+  files.write_json(tables.MANIFEST.path(workdir), manifest)

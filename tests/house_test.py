@@ -9,12 +9,14 @@ import sys
 
 import pytest
 
+from ila_jax.run import stages
+
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 
 # Reading order. A folder imports only from those that stand before it.
 ORDER = (
   "version",
-  *("errors", "compute", "run", "config", "models", "pool", "passes"),
+  *("errors", "compute", "config", "run", "models", "pool", "passes"),
   *("training", "embed", "score", "landscape", "methods", "selection"),
   *("finetune", "scaling", "report", "dry_run", "config_checks"),
   *("config_parsing", "presets", "command_line", "pipeline", "api"),
@@ -29,9 +31,13 @@ HEAVY = (
 MODULES = sorted(
   path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"
 )
+# The module that names artifacts, and modules that name files of others: of
+# models, of tokenizers and of data sets.
+NAMES_FILES = ("run.tables", "models.folders", "pool.sources", "pool.tokens")
 MAX_FILE_LINES = 330
 MAX_FUNCTION_STATEMENT_LINES = 60
 MAX_NESTING = 5
+MAX_PARAMETERS = 8
 _NESTS = (
   ast.FunctionDef,
   ast.ClassDef,
@@ -88,11 +94,39 @@ def test_folders_stay_small():
     assert len(modules) <= MAX_MODULES, folder
 
 
-def test_no_stage_imports_another():
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_no_module_imports_a_stage(path):
+  # The pipeline loads them by their names in the graph.
+  imported = _imported(ast.parse(path.read_text()))
+  assert not [name for name in imported if name.endswith(".stage")]
+
+
+def test_every_stage_has_one_entrance():
+  code = {path.parent.name for path in MODULES if path.stem == "stage"}
+  assert code == {stage.code for stage in stages.GRAPH.values()}
   for path in MODULES:
     if path.stem == "stage":
-      imported = _imported(ast.parse(path.read_text()))
-      assert not [one for one in imported if one.endswith(".stage")], path
+      functions = [
+        node
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name[0] != "_"
+      ]
+      assert [node.name for node in functions] == ["run"], path
+      (run,) = functions
+      assert ast.unparse(run.args) == "run: context.Run", path
+      assert ast.unparse(run.returns) == "None", path
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_functions_take_few_parameters(path):
+  # What belongs together is one object: a run, a recipe, a mask.
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.FunctionDef):
+      args = node.args
+      taken = [*args.posonlyargs, *args.args, *args.kwonlyargs]
+      taken += filter(None, (args.vararg, args.kwarg))
+      own = [one for one in taken if one.arg not in ("self", "cls")]
+      assert len(own) <= MAX_PARAMETERS, node.name
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
@@ -189,6 +223,17 @@ def test_importing_the_package_costs_nothing():
     cwd=PACKAGE.parent,
   )
   assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_artifacts_are_named_in_one_place(path):
+  if _name(path).startswith(NAMES_FILES):
+    return
+  suffixes = "parquet|jsonl|json|npy|safetensors|html"
+  for node in ast.walk(ast.parse(path.read_text())):
+    # Messages and docstrings have blanks.
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+      assert not re.fullmatch(rf"\S*\.({suffixes})", node.value), node.value
 
 
 def test_importing_costs_little():

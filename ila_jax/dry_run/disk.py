@@ -21,7 +21,8 @@ from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
 from ila_jax.pool import shards
 from ila_jax.report import map_page
-from ila_jax.run import progress, stage_record, units
+from ila_jax.run import progress, stage_record, tables, units
+from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files
 from ila_jax.training import base, trial
 
@@ -149,7 +150,7 @@ def forecast(
   Compiled programs and variants of `landscape.stability` come on top.
   """
   n = known.examples
-  tables = -(-n // config.pool.shard_examples) * _TABLE
+  headers = -(-n // config.pool.shard_examples) * _TABLE
   seeds = len(config.score.reference_seeds)
   checkpoints = _CHECKPOINTS * known.state
   is_scratch = config.model.path == config_lib.SCRATCH
@@ -159,12 +160,12 @@ def forecast(
     fitted = 0
   found = {
     "pool": Need(
-      n * (known.stored + _INDEX) + tables + is_scratch * known.tokenizer
+      n * (known.stored + _INDEX) + headers + is_scratch * known.tokenizer
     ),
-    "embed": Need(n * (4 * known.width + _INPUTS) + 2 * tables),
+    "embed": Need(n * (4 * known.width + _INPUTS) + 2 * headers),
     "score": Need(
       n * ((1 + seeds) * _LOSS + _SCORES)
-      + (1 + seeds) * tables
+      + (1 + seeds) * headers
       + seeds * known.tuned,
       checkpoints,
     ),
@@ -180,10 +181,10 @@ def forecast(
   }
   wanted = set(stages)
   by_base = config.encoder.path == "base" and "embed" in wanted
-  if is_scratch and (by_base or wanted & {"score", "finetune", "scaling"}):
+  if is_scratch and (by_base or stages_lib.use_base(wanted)):
     passing = _CHECKPOINTS * known.base_state
-    found[base.FOLDER] = Need(known.base + 4 * _TABLE, passing)
-    wanted.add(base.FOLDER)
+    found[stages_lib.BASE] = Need(known.base + 4 * _TABLE, passing)
+    wanted.add(stages_lib.BASE)
   return {name: need for name, need in found.items() if name in wanted}
 
 
@@ -242,9 +243,9 @@ def shortage(workdir: epath.PathLike, needed: float | int) -> str | None:
 
 def _pool(workdir: epath.Path) -> tuple[int, float, float]:
   """Examples of a pool, bytes of their records, tokens of their responses."""
-  index = files.read_table(
-    workdir / "pool/index.parquet", ["n_response_tokens"]
-  )["n_response_tokens"]
+  index = files.read_table(tables.INDEX.path(workdir), ["n_response_tokens"])[
+    "n_response_tokens"
+  ]
   first = shards.read_records(workdir, 0, ["record"]).column("record")
   record = float(np.mean(pc.binary_length(first).to_numpy()))
   return len(index), record, float(index.mean())
@@ -262,7 +263,7 @@ def check(
   """
   done = {
     name: stage_record.read_record(workdir / name).get("done", False)
-    for name in (*config_lib.STAGES, base.FOLDER)
+    for name in stages_lib.RECORDED
   }
   todo = [name for name in stages if not done[name]]
   if not todo or not done["pool"] or free(workdir) is None:

@@ -20,7 +20,6 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.dry_run import costs, disk, memory, pool_sample, trials
 from ila_jax.embed import encode, encoders, inputs
 from ila_jax.embed import lsa as lsa_lib
-from ila_jax.embed import stage as embed_stage
 from ila_jax.landscape import join
 from ila_jax.landscape.maps import projections
 from ila_jax.models import architecture, encoder
@@ -29,6 +28,7 @@ from ila_jax.models.folders import encoder_families, hub
 from ila_jax.passes import forward
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 from ila_jax.run import progress, units
+from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files
 from ila_jax.training import base
 
@@ -45,7 +45,7 @@ def run(
   config: config_lib.Config,
   workdir: epath.PathLike,
   *,
-  stages: Sequence[str] = config_lib.STAGES,
+  stages: Sequence[str] = stages_lib.NAMES,
 ) -> list[costs.Cost]:
   """Prints time, FLOPs and memory of each stage, and returns it.
 
@@ -55,8 +55,10 @@ def run(
     stages: names of the stages to run.
 
   Raises:
-    errors.InputError: sources, models or a map that a run would refuse too.
+    errors.InputError: stages, sources, models or a map that a run would refuse
+      too.
   """
+  stages_lib.check(stages)
   workdir = epath.Path(workdir)
   progress.say(f"{hardware.describe()}; folder {workdir}")
   hardware.check_devices()
@@ -93,7 +95,7 @@ def _costs(work: costs.Run, stages: Sequence[str]) -> list[costs.Cost]:
   if "pool" in stages and work.sample.seconds is not None:
     found.append(costs.Cost("pool", work.sample.seconds))
   by_base = "embed" in stages and config.encoder.path == "base"
-  trained = bool({"score", "finetune", "scaling"} & set(stages))
+  trained = stages_lib.use_base(stages)
   if config.model.path == config_lib.SCRATCH and (by_base or trained):
     found.append(_scratch(work))
   estimators = {
@@ -105,9 +107,9 @@ def _costs(work: costs.Run, stages: Sequence[str]) -> list[costs.Cost]:
     "scaling": _scaling,
     "report": _host,
   }
-  for stage, estimator in estimators.items():
-    if stage in stages:
-      found.append(estimator(work, stage))
+  for stage in stages_lib.in_order(stages):
+    if stage in estimators:
+      found.append(estimators[stage](work, stage))
   return found
 
 
@@ -118,7 +120,7 @@ def _scratch(work: costs.Run) -> costs.Cost:
   data = base.scratch_data(work.config, work.sample.tokenizer)
   reading = time.monotonic() - begin
   found = work.training(
-    base.FOLDER,
+    stages_lib.BASE,
     data,
     examples=len(data),
     epochs=scratch.epochs,
@@ -167,7 +169,7 @@ def _embedding(work: costs.Run, stage: str) -> costs.Cost:
     trial=lambda: trials.embedding_pass(model, ids, mesh=work.mesh),
   )
   batches = costs.Batches(
-    config.encoder.layout, config.encoder.batch_tokens, embed_stage.PACK_TOKENS
+    config.encoder.layout, config.encoder.batch_tokens, encode.PACK_TOKENS
   )
   found = work.passes(stage, each, batches, examples=work.sample.examples)
   return found.plus(waiting)

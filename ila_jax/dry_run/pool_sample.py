@@ -18,7 +18,6 @@ from ila_jax import errors
 from ila_jax.passes import token_set
 from ila_jax.pool import base_tokenizer, reading, records, shards
 from ila_jax.pool import examples as examples_lib
-from ila_jax.pool import stage as pool_stage
 from ila_jax.pool.conversations import conversation
 from ila_jax.pool.tokens import encode
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
@@ -205,5 +204,5 @@ def _tokenized(
     tokenizer,
     seconds * count / len(sample),
     f"by {len(used):,} of them, drawn at random",
-    *_bytes(pool_stage.table_of(0, used)),
+    *_bytes(shards.table_of(0, used)),
   )

@@ -25,6 +25,7 @@ from ila_jax.models import lora as lora_lib
 from ila_jax.passes import example_loss, layouts, token_set
 from ila_jax.run import progress
 from ila_jax.training import loop
+from ila_jax.training import recipe as recipe_lib
 
 _STEPS = 5  # Of a trial of training.
 _MAP_STEPS = 300  # Of a trial of t-SNE: the map grows, and so do its steps.
@@ -188,6 +189,13 @@ def training(
   lora: lora_lib.LoraConfig | None,
 ) -> Training:
   """What a step takes, and a start: by two short runs of training."""
+  recipe = recipe_lib.Recipe(
+    learning_rate=1e-3,
+    batch_tokens=batch_tokens,
+    width=width,
+    seed=0,
+    lora=lora,
+  )
   decoder = zeros(config, mesh)
 
   def run(steps: int) -> tuple[float, list[float]]:
@@ -196,13 +204,8 @@ def training(
     loop.train(
       decoder,
       data,
-      total_steps=steps,
-      learning_rate=1e-3,
-      batch_tokens=batch_tokens,
-      width=width,
-      seed=0,
+      dataclasses.replace(recipe, total_steps=steps),
       mesh=mesh,
-      lora=lora,
       on_step=lambda step: ends.append(time.monotonic()),
     )
     return time.monotonic() - begin, ends

@@ -3,7 +3,7 @@
 Three ways, by `config.encoder.path`: a BERT-family encoder folder, `base`
 (the base model's hidden states, mean over the prompt) and `lsa` (TF-IDF and
 truncated SVD), which needs no weights. A prompt is what the user asked
-(`conversation.request`), as far as `encoder_inputs` reads it.
+(`conversation.request`), as far as `inputs` reads it.
 """
 
 import functools
@@ -18,6 +18,10 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from ila_jax.models import encoder
 from ila_jax.passes import collate, forward, layouts
+
+# Of a packed row: an encoder's tokens are met by all of their row, and its
+# widths are small, so that longer rows would be dear.
+PACK_TOKENS = 512
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

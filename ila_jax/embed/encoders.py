@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 from flax import nnx
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax.embed import inputs
@@ -16,7 +15,8 @@ from ila_jax.models.folders import encoder_families, hub, weights
 from ila_jax.pool import base_tokenizer, revisions
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 from ila_jax.run import account as account_lib
-from ila_jax.run import progress
+from ila_jax.run import context, progress
+from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files
 from ila_jax.training import base
 
@@ -64,7 +64,7 @@ def check(config: config_lib.Config, stages: Sequence[str]) -> None:
   Raises:
     errors.InputError: one is not there, or of a kind that is not implemented.
   """
-  if set(stages) & {"pool", "score", "finetune", "scaling"}:
+  if "pool" in stages or stages_lib.use_base(stages):
     base.sizes(config)
   if "embed" in stages and config.encoder.path not in ("lsa", "base"):
     with files.local(config.encoder.path) as here:
@@ -73,21 +73,17 @@ def check(config: config_lib.Config, stages: Sequence[str]) -> None:
       encoder_families.pooling(folder)
 
 
-def load(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
-  account: account_lib.Account,
-) -> Reader:
+def load(run: context.Run, account: account_lib.Account) -> Reader:
   """Loads the model that embeds, and says how it reads.
 
   Raises:
     errors.InputError: it cannot be loaded.
   """
+  config = run.config
   longest, lower = config.encoder.max_tokens, False
   if config.encoder.path == "base":
-    model = base.load(config, workdir, mesh, account)
-    tokenizer, pooling = base_tokenizer.tokenizer(config, workdir), "mean"
+    model = base.load(run, account)
+    tokenizer, pooling = base_tokenizer.tokenizer(config, run.workdir), "mean"
     limit = None
   else:
     with files.local(config.encoder.path) as here:
@@ -95,7 +91,7 @@ def load(
         here,
         dtype=config.encoder.dtype,
         attention=config.encoder.attention,
-        mesh=mesh,
+        mesh=run.mesh,
       )
       tuned_for, lower = encoder_families.reading(
         hub.find(here, with_weights=False)

@@ -1,4 +1,4 @@
-"""Embedding rows, read from their shards."""
+"""What stage `embed` left, by rows of the pool: vectors, and what was read."""
 
 import copy
 import functools
@@ -11,8 +11,29 @@ from collections.abc import Callable
 import numpy as np
 from etils import epath
 
-from ila_jax.embed import stage as embed_stage
-from ila_jax.run.disk import checksums
+from ila_jax.pool import shards
+from ila_jax.run import tables
+from ila_jax.run.disk import checksums, files
+
+
+def paths(workdir: epath.PathLike) -> list[epath.Path]:
+  """The file of each shard of embeddings that was written, in their order."""
+  return shards.listed(workdir, tables.EMBEDDINGS)
+
+
+def inputs(workdir: epath.PathLike, name: str) -> np.ndarray:
+  """What was read of every prompt of the pool, in its order.
+
+  Args:
+    workdir: of a run whose prompts are embedded.
+    name: of `inputs.Read`.
+  """
+  return np.concatenate(
+    [
+      files.read_table(path, [name])[name]
+      for path in shards.listed(workdir, tables.INPUTS)
+    ]
+  )
 
 
 class Rows:
@@ -20,7 +41,7 @@ class Rows:
 
   def __init__(self, workdir: epath.Path, rows: np.ndarray) -> None:
     """Finds the shards; rows are those that places 0, 1, ... stand for."""
-    self._shard = _shards_of(embed_stage.paths(workdir))
+    self._shard = _shards_of(paths(workdir))
     self._rows = rows
     # All shards have as many rows as the first, but for the last.
     self._shard_rows, self.width = self._shard(0).shape
@@ -50,7 +71,7 @@ def load(workdir: epath.Path, rows: np.ndarray) -> np.ndarray:
   return Rows(workdir, rows)[np.arange(len(rows))]
 
 
-def _shards_of(files: list[epath.Path]) -> Callable[[int], np.ndarray]:
+def _shards_of(vectors: list[epath.Path]) -> Callable[[int], np.ndarray]:
   """Gives a shard by its number, mapped into memory.
 
   Rows are asked for in any order, again and again. So a shard of gs:// is
@@ -58,17 +79,17 @@ def _shards_of(files: list[epath.Path]) -> Callable[[int], np.ndarray]:
   when nobody can ask any more.
   """
   copies = None
-  if "://" in os.fspath(files[0]):
+  if "://" in os.fspath(vectors[0]):
     copies = epath.Path(tempfile.mkdtemp(prefix="ila_jax_embed_"))
 
   @functools.lru_cache(_MAPPED_SHARDS)
   def shard(number: int) -> np.ndarray:
-    path = files[number]
+    path = vectors[number]
     checksums.check(path)
     if copies is not None:
       path = copies / path.name
       if not path.exists():
-        files[number].copy(path)
+        vectors[number].copy(path)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
   if copies is not None:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax import errors
@@ -15,24 +14,20 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.embed import encode, encoders
 from ila_jax.embed import inputs as inputs_lib
 from ila_jax.embed import lsa as lsa_lib
+from ila_jax.embed import rows as rows_lib
 from ila_jax.passes import collate, forward, layouts
 from ila_jax.pool import shards
 from ila_jax.pool.conversations import conversation
-from ila_jax.run import interrupts, progress, stage_record
+from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files as files_lib
 from ila_jax.training import base
 
-# Beside the embeddings of a shard, what was read of each prompt.
-_INPUTS = "inputs"
 # The widths of batches are chosen by so many shards, so many prompts of each.
 _SAMPLE_SHARDS = 16
 _SAMPLE_PROMPTS = 512
-# Of a packed row: an encoder's tokens are met by all of their row, and its
-# widths are small, so that longer rows would be dear.
-PACK_TOKENS = 512
 
 
-def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+def run(run: context.Run) -> None:
   """Writes `embed/embeddings-00000.npy` and on: float32 [rows, d].
 
   Beside them `inputs-00000.parquet` and on: fingerprints of each prompt and of
@@ -42,6 +37,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     errors.InputError: the encoder cannot be loaded, or reads too little of the
       prompts to tell them apart.
   """
+  config, workdir = run.config, run.workdir
   stage = stage_record.Stage(
     workdir,
     "embed",
@@ -49,7 +45,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
       "config": config.section("encoder")
       | (base.made_from(config) if config.encoder.path == "base" else {}),
       "encoder": encoders.signature(config, workdir),
-      "pool": stage_record.output(workdir, "pool"),
+      **stage_record.parents(workdir, "embed"),
       "seed": config.seed,
     },
   )
@@ -59,28 +55,13 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     _run_lsa(config, workdir)
     stage.finish(**_counts(config, workdir, remedy=_OTHER_THAN_LSA))
   else:
-    remedy = _run_model(config, workdir, mesh, stage)
+    remedy = _run_model(run, stage)
     by_base = config.encoder.path == "base"
     dtype = config.model.dtype if by_base else config.encoder.dtype
     stage.finish(
-      matrix_rate=hardware.matrix_rate(mesh, dtype),
+      matrix_rate=hardware.matrix_rate(run.mesh, dtype),
       **_counts(config, workdir, remedy=remedy),
     )
-
-
-def inputs(workdir: epath.Path, name: str) -> np.ndarray:
-  """What was read of every prompt of the pool, in its order.
-
-  Args:
-    workdir: of a run whose prompts are embedded.
-    name: of `inputs.Read`.
-  """
-  return np.concatenate(
-    [
-      files_lib.read_table(path, [name])[name]
-      for path in shards.listed(epath.Path(workdir) / "embed", _INPUTS)
-    ]
-  )
 
 
 def _counts(
@@ -88,7 +69,7 @@ def _counts(
 ) -> dict[str, Any]:
   """Says what was read of the prompts; refuses what no map can be made of."""
   mesh_lib.barrier("embedded")
-  columns = (inputs(workdir, name) for name in inputs_lib.Read._fields)
+  columns = (rows_lib.inputs(workdir, name) for name in inputs_lib.Read._fields)
   counts = inputs_lib.tally(inputs_lib.Read(*columns))
   progress.say(f"  {inputs_lib.told(counts)}")
   inputs_lib.check_told_apart(counts, remedy=remedy)
@@ -97,29 +78,20 @@ def _counts(
   return counts
 
 
-def paths(workdir: epath.PathLike) -> list[epath.Path]:
-  """The file of each shard that was written, in their order."""
-  return shards.listed(epath.Path(workdir) / "embed", "embeddings", "npy")
-
-
-def _run_model(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
-  stage: stage_record.Stage,
-) -> str:
+def _run_model(run: context.Run, stage: stage_record.Stage) -> str:
   """Embeds by an encoder, or by the base; a thread tokenizes ahead.
 
   Returns:
     What to do where the model does not tell the prompts apart.
   """
-  reader = encoders.load(config, workdir, mesh, stage.account)
+  config, workdir = run.config, run.workdir
+  reader = encoders.load(run, stage.account)
   model = reader.model
   layout = layouts.choose(
     _sample_lengths(config, workdir, reader),
     batch_tokens=config.encoder.batch_tokens,
     kind=config.encoder.layout,
-    pack_tokens=PACK_TOKENS,
+    pack_tokens=encode.PACK_TOKENS,
     program_tokens=forward.program_tokens(model.config),
   )
   todo = (
@@ -143,7 +115,7 @@ def _run_model(
         ids,
         pooling=reader.pooling,
         layout=layout,
-        mesh=mesh,
+        mesh=run.mesh,
         on_batch=count,
       )
       _write(workdir, shard, vectors, read)
@@ -163,16 +135,12 @@ def _write(
   read: inputs_lib.Read,
 ) -> None:
   """Writes a shard; its embeddings come last, for they say that it is done."""
-  target = _target(workdir, shard)
+  target = tables.EMBEDDINGS.path(workdir, shard=shard)
   _check_finite(vectors, target)
   files_lib.write_table(
-    shards.path(workdir, "embed", _INPUTS, shard), read._asdict()
+    tables.INPUTS.path(workdir, shard=shard), read._asdict()
   )
   files_lib.write_array(target, vectors)
-
-
-def _target(workdir: epath.Path, shard: int) -> epath.Path:
-  return shards.path(workdir, "embed", "embeddings", shard, "npy")
 
 
 def _check_finite(vectors: np.ndarray, target: epath.Path) -> None:
@@ -198,7 +166,8 @@ def _todo(
 ) -> Iterator[tuple[int, int, list[str] | None]]:
   """Each shard, its rows and prompts; no prompts where it is embedded."""
   total = shards.count(workdir)
-  done = shards.done([_target(workdir, shard) for shard in range(total)])
+  targets = [tables.EMBEDDINGS.path(workdir, shard=s) for s in range(total)]
+  done = shards.done(targets)
 
   def read(shard: int) -> tuple[int, list[str] | None]:
     name = "row" if done[shard] else "turns"
@@ -238,7 +207,7 @@ def _sample_lengths(
 
 def _run_lsa(config: config_lib.Config, workdir: epath.Path) -> None:
   """Embeds by TF-IDF and truncated SVD, fitted to prompts of the whole pool."""
-  ids = files_lib.read_table(workdir / "pool/index.parquet", ["id"])["id"]
+  ids = files_lib.read_table(tables.INDEX.path(workdir), ["id"])["id"]
   # Ids are hashes, so that the lowest are a fair draw; and whatever the order
   # in which the pool was read, the fit sees one order.
   rows = np.argsort(ids)[: lsa_lib.LSA_FIT_EXAMPLES]

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax.compute import hardware
@@ -12,14 +11,14 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.passes import token_set
 from ila_jax.pool import base_tokenizer, shards
-from ila_jax.run import progress, stage_record, tables
+from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.selection import budget, scored_pool
 from ila_jax.training import base, trial
 
 
 @dataclasses.dataclass(frozen=True)
-class Arm:
+class _Arm:
   """One subset to tune on: the selection, or a rival at an equal budget."""
 
   name: str
@@ -28,7 +27,7 @@ class Arm:
   rows: np.ndarray
 
 
-def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+def run(run: context.Run) -> None:
   """Writes `finetune/evaluations.jsonl`, `metrics.jsonl` and `model/`.
 
   Every rival is tuned twice: on as many examples as the selection has, and on
@@ -38,44 +37,45 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   Raises:
     errors.InputError: a loss that is not finite, or a full disk.
   """
+  config, workdir = run.config, run.workdir
   stage = stage_record.Stage(
     workdir,
     "finetune",
     {
       "config": config.section("model", "finetune", "train"),
       "model": base.signature(config, workdir),
-      "select": stage_record.output(workdir, "select"),
+      **stage_record.parents(workdir, "finetune"),
       "seed": config.seed,
     },
   )
   if stage.open():
     return
-  decoder = base.load(config, workdir, mesh, stage.account)
+  decoder = base.load(run, stage.account)
   dev = trial.dev_set(workdir)
-  done = files.read_jsonl(stage.folder / tables.EVALUATIONS)
+  done = files.read_jsonl(tables.EVALUATIONS.path(workdir))
   mesh_lib.barrier("evaluations read")
   names = {evaluation["name"] for evaluation in done}
   if "base" not in names:
     untuned = trial.Tuned(decoder)
-    _evaluate(config, mesh, stage, untuned, dev, {"name": "base"})
+    _evaluate(run, stage, untuned, dev, {"name": "base"})
   arms = _arms(config, workdir)
   for arm in arms:
-    model = tables.MODEL if arm.equal == "selection" else ""
+    model = tables.MODEL.file() if arm.equal == "selection" else ""
     made = trial.is_made(stage.folder, arm.name, model)
     if arm.name not in names or not made:
-      _tune(config, workdir, mesh, stage, decoder, dev, arm)
+      _tune(run, stage, decoder, dev, arm)
     trial.drop_checkpoints(stage.folder, arm.name)
   mesh_lib.barrier("arms tuned")
-  _merge(stage.folder, [arm.name for arm in arms])
-  stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.model.dtype))
+  _merge(workdir, [arm.name for arm in arms])
+  stage.finish(matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype))
 
 
-def _arms(config: config_lib.Config, workdir: epath.Path) -> list[Arm]:
+def _arms(config: config_lib.Config, workdir: epath.Path) -> list[_Arm]:
   pool = scored_pool.load(config, workdir)
   strategy = config.select.strategy
   chosen = scored_pool.rank(config, pool, strategy)
   k = scored_pool.cut(config, pool, chosen)
-  arms = [Arm(strategy, strategy, "selection", pool.row[chosen.order[:k]])]
+  arms = [_Arm(strategy, strategy, "selection", pool.row[chosen.order[:k]])]
   n_tokens = pool.candidates.n_tokens
   tokens = int(n_tokens[chosen.order[:k]].sum(dtype=np.int64))
   for rival in config.finetune.compare:
@@ -88,40 +88,34 @@ def _arms(config: config_lib.Config, workdir: epath.Path) -> list[Arm]:
       if not size:
         progress.say(f"  {name}: left out, its first example costs more")
         continue
-      arms.append(Arm(name, rival, equal, pool.row[order[:size]]))
+      arms.append(_Arm(name, rival, equal, pool.row[order[:size]]))
   return arms
 
 
 def _tune(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   stage: stage_record.Stage,
   decoder: decoder_lib.Decoder,
   dev: token_set.TokenSet,
-  arm: Arm,
+  arm: _Arm,
 ) -> None:
+  config, workdir = run.config, run.workdir
   table = shards.gather(workdir, arm.rows, ["tokens", "is_response"])
   data = token_set.tokens_of(table)
   tuned = trial.fit(
     decoder,
     data,
-    config=config,
-    name=arm.name,
-    epochs=config.finetune.epochs,
-    learning_rate=config.finetune.learning_rate,
-    seed=config.seed,
-    mesh=mesh,
+    trial.tuning(config),
+    run=run,
     stage=stage,
-    recipe=trial.lora(config),
+    name=arm.name,
   )
   if arm.equal == "selection":
     tokenizer = base_tokenizer.tokenizer(config, workdir)
     name = base.name(config, workdir)
-    trial.save(stage.folder / tables.MODEL, tuned, tokenizer, name)
+    trial.save(tables.MODEL.path(workdir), tuned, tokenizer, name)
   _evaluate(
-    config,
-    mesh,
+    run,
     stage,
     tuned,
     dev,
@@ -136,8 +130,7 @@ def _tune(
 
 
 def _evaluate(
-  config: config_lib.Config,
-  mesh: Mesh,
+  run: context.Run,
   stage: stage_record.Stage,
   tuned: trial.Tuned,
   dev: token_set.TokenSet,
@@ -147,12 +140,11 @@ def _evaluate(
     found = trial.dev_loss(
       tuned,
       dev,
-      config=config,
-      mesh=mesh,
+      run=run,
       account=stage.account,
       advance=advance,
     )
-  files.append_jsonl(stage.folder / tables.EVALUATIONS, labels | found)
+  files.append_jsonl(tables.EVALUATIONS.path(run.workdir), labels | found)
   stage.keep()
   progress.say(
     f"  {labels['name']}: dev loss {found['micro']:.4f} nats a token, "
@@ -160,16 +152,17 @@ def _evaluate(
   )
 
 
-def _merge(folder: epath.Path, names: list[str]) -> None:
+def _merge(workdir: epath.Path, names: list[str]) -> None:
   """Puts lines in the order of the arms; an arm tuned anew has its last one."""
-  last = {
-    line["name"]: line for line in files.read_jsonl(folder / tables.EVALUATIONS)
-  }
+  evaluations = tables.EVALUATIONS.path(workdir)
+  last = {line["name"]: line for line in files.read_jsonl(evaluations)}
   ordered = [last[name] for name in ("base", *names)]
-  files.write_jsonl(folder / tables.EVALUATIONS, ordered)
+  files.write_jsonl(evaluations, ordered)
   lines = [
     {"name": name} | step
     for name in names
-    for step in files.read_jsonl(folder / f"metrics-{name}.jsonl")
+    for step in files.read_jsonl(
+      tables.HISTORY.path(workdir, stage="finetune", name=name)
+    )
   ]
-  files.write_jsonl(folder / "metrics.jsonl", lines)
+  files.write_jsonl(tables.METRICS.path(workdir), lines)

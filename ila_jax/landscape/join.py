@@ -17,8 +17,11 @@ from ila_jax.pool import revisions, shards
 from ila_jax.run import progress, stage_record, tables
 from ila_jax.run.disk import files as files_lib
 
-# The copy of the MAP that was joined; whoever has it has the others whole.
-_JOINED = "joined.json"
+# Files of a fitted map, in the folder of the stage.
+_FITTED = tuple(
+  f"{tables.FITTED_FOLDER}/{one.file()}"
+  for one in (tables.FITTED, tables.FITTED_ARRAYS)
+)
 
 
 def inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
@@ -30,9 +33,9 @@ def inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
   if config.landscape.map is None:
     return {}
   about = _find(config, workdir)
-  files = [about, about.parent / tables.CENTERS]
+  files = [about, about.parent / tables.CENTERS.file()]
   content = [path.read_bytes().hex() for path in files if path.exists()]
-  found = [revisions.of_path(about.parent / tables.FITTED), *content]
+  found = [revisions.of_path(about.parent / tables.FITTED_FOLDER), *content]
   return {"joined": stage_record.fingerprint(found)}
 
 
@@ -71,32 +74,34 @@ def take(
   """
   if config.landscape.map is None:
     return None
-  own = workdir / "landscape"
-  if not _is_copied(own):
+  joined = tables.JOINED.path(workdir)
+  if not _is_copied(workdir):
     about = _find(config, workdir)
     found = _check(config, about, width)
     progress.say(
       f"  joining the {found['projection']} map of {config.landscape.map}; "
       "config.landscape.projection and what else a fit is told do not count"
     )
-    names = [f"{tables.FITTED}/{name}" for name in projections.FILES]
+    names = list(_FITTED)
     if found["grid"] is None:
-      names.append(tables.CENTERS)
+      names.append(tables.CENTERS.file())
     for name in names:
       content = files_lib.read_bytes(about.parent / name)
-      files_lib.write_bytes(own / name, content)
-    files_lib.write_bytes(own / _JOINED, files_lib.read_bytes(about))
+      files_lib.write_bytes(joined.parent / name, content)
+    # Whoever has this one has the others whole.
+    files_lib.write_bytes(joined, files_lib.read_bytes(about))
     mesh.barrier("map copied")
-  return files_lib.read_json(own / _JOINED)
+  return files_lib.read_json(joined)
 
 
-def _is_copied(own: epath.Path) -> bool:
+def _is_copied(workdir: epath.Path) -> bool:
   """Whether the copy of what is joined is there, all of it."""
-  files = [_JOINED, *(f"{tables.FITTED}/{name}" for name in projections.FILES)]
-  if not all(shards.done([own / name for name in files])):
+  copied = (tables.JOINED, tables.FITTED, tables.FITTED_ARRAYS)
+  if not all(shards.done([one.path(workdir) for one in copied])):
     return False
-  by_grid = files_lib.read_json(own / _JOINED)["grid"] is not None
-  return by_grid or all(shards.done([own / tables.CENTERS]))
+  about = files_lib.read_json(tables.JOINED.path(workdir))
+  by_grid = about["grid"] is not None
+  return by_grid or all(shards.done([tables.CENTERS.path(workdir)]))
 
 
 def as_joined(
@@ -110,14 +115,16 @@ def as_joined(
 
 def _find(config: config_lib.Config, workdir: epath.Path | None) -> epath.Path:
   """The `map.json` of the map that is joined, or else the copy of it."""
-  theirs = epath.Path(config.landscape.map) / tables.MAP
+  theirs = epath.Path(config.landscape.map) / tables.MAP.file()
   if theirs.exists():
     return theirs
-  if workdir is not None and (workdir / "landscape" / _JOINED).exists():
-    return workdir / "landscape" / _JOINED
+  if workdir is not None:
+    copied = tables.JOINED.path(workdir)
+    if copied.exists():
+      return copied
   raise errors.InputError(
     f"config.landscape.map is {config.landscape.map!r}, which has no "
-    f"{tables.MAP}; allowed: the folder `landscape` of a finished run, or "
+    f"{theirs.name}; allowed: the folder `landscape` of a finished run, or "
     "None, to fit a map."
   )
 
@@ -126,7 +133,7 @@ def _check(
   config: config_lib.Config, about: epath.Path, width: int | None = None
 ) -> dict[str, Any]:
   """What the map says of itself, once it is known to suit the run."""
-  projections.read_about(about.parent / tables.FITTED, width=width)
+  projections.read_about(about.parent / tables.FITTED_FOLDER, width=width)
   found = files_lib.read_json(about)
   kind = "kmeans" if found["grid"] is None else "grid"
   same = {"cells": (kind,), "dimensions": (2, found["dimensions"])}

@@ -22,7 +22,7 @@ from ila_jax.landscape import grid as grid_lib
 from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import judging
 from ila_jax.pool import shards
-from ila_jax.run import draws, interrupts, progress, tables
+from ila_jax.run import context, draws, interrupts, progress, tables
 from ila_jax.run.disk import files
 
 # Examples that are placed at once, and the unit of resume.
@@ -50,9 +50,7 @@ class Mapped:
 
 
 def run(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   *,
   row: np.ndarray,
   ids: np.ndarray,
@@ -61,9 +59,7 @@ def run(
   """Fits a map, or joins one, places every example, and gives it a cell.
 
   Args:
-    config: of the run.
-    workdir: of the run.
-    mesh: devices that fit and place together.
+    run: whose map it is; its devices fit and place together.
     row: scored rows of the pool, ascending.
     ids: their ids.
     max_cells: that the budget bears.
@@ -72,17 +68,18 @@ def run(
     errors.InputError: a map that does not suit the embeddings or the cells,
       embeddings that are not finite, or a map that tells nothing of them.
   """
+  config, workdir = run.config, run.workdir
   x = _Embeddings(workdir, row)
   joined = join.take(config, workdir, width=x.width)
-  found = _map(config, workdir, mesh, x, fit_rows(config, ids))
-  xy = _places(workdir, mesh, found, x, len(row))
+  found = _map(run, x, fit_rows(config, ids))
+  xy = _places(run, found, x, len(row))
   if joined is None:
     box = grid_lib.bounding_box(xy)
   else:
     low, high = (np.array(joined[end], np.float32) for end in ("low", "high"))
     box = low, high
   if config.landscape.cells == "kmeans":
-    cell, cells = _clusters(config, workdir, mesh, x, ids, max_cells)
+    cell, cells = _clusters(run, x, ids, max_cells)
   else:
     grid = joined["grid"] if joined else config.landscape.grid
     cell, cells = _grid(found.name, xy, box, grid, max_cells)
@@ -136,23 +133,24 @@ def _drawn(config, ids, count, purpose):
 
 
 def _map(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   x: rows_lib.Rows,
   rows: np.ndarray,
 ) -> projections.Map:
   """The map, on all devices: read back, or fitted on some rows."""
-  own = workdir / "landscape" / tables.FITTED
-  if all(shards.done([own / name for name in projections.FILES])):
+  kept = [a.path(run.workdir) for a in (tables.FITTED, tables.FITTED_ARRAYS)]
+  own = kept[0].parent
+  if all(shards.done(kept)):
     found = projections.load(own)
   else:
     fitted = x[rows]
-    found = judging.judged(_fit(config, mesh, fitted), fitted)
+    found = judging.judged(_fit(run.config, run.mesh, fitted), fitted)
     if mesh_lib.is_writer():
       projections.save(found, own)
     mesh_lib.barrier("map written")
-  whole = mesh_lib.put(mesh_lib.fetch(found.arrays), mesh, mesh_lib.REPLICATED)
+  whole = mesh_lib.put(
+    mesh_lib.fetch(found.arrays), run.mesh, mesh_lib.REPLICATED
+  )
   return dataclasses.replace(found, arrays=whole)
 
 
@@ -211,22 +209,21 @@ def _parts(rows: int) -> list[np.ndarray]:
 
 
 def _places(
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   found: projections.Map,
   x: rows_lib.Rows,
   rows: int,
 ) -> np.ndarray:
   """Positions [rows, m], part by part; a part on disk is kept."""
   parts = _parts(rows)
-  targets = _targets(workdir, len(parts))
+  targets = _targets(run.workdir, len(parts))
   done, placed = shards.done(targets), []
   with progress.counter(rows, desc="place", unit="examples") as advance:
     for part, target, there in zip(parts, targets, done, strict=True):
       if there:
         xy = files.read_array(target)
       else:
-        xy = mesh_lib.fetch(found.place(mesh_lib.put_rows(x[part], mesh)))
+        xy = mesh_lib.fetch(found.place(mesh_lib.put_rows(x[part], run.mesh)))
         xy = xy[: len(part)]
         files.write_array(target, xy)
         interrupts.point()
@@ -237,40 +234,35 @@ def _places(
 
 
 def _targets(workdir: epath.Path, parts: int) -> list[epath.Path]:
-  return [
-    shards.path(workdir, "landscape", "places", part, "npy")
-    for part in range(parts)
-  ]
+  return [tables.PLACES.path(workdir, shard=part) for part in range(parts)]
 
 
 def drop_parts(workdir: epath.Path) -> None:
   """Removes the positions by part, once they are written with the cells."""
   if mesh_lib.is_writer():
-    for path in shards.listed(workdir / "landscape", "places", "npy"):
+    for path in shards.listed(workdir, tables.PLACES):
       files.remove(path)
 
 
 def _clusters(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   x: rows_lib.Rows,
   ids: np.ndarray,
   max_cells: int,
 ) -> tuple[np.ndarray, dict[str, Any]]:
   """k-means cells, and what they are; found in the order of the ids."""
-  own = workdir / "landscape" / tables.CENTERS
+  own = tables.CENTERS.path(run.workdir)
   if all(shards.done([own])):
     centers = files.read_array(own)
   else:
-    count = config.landscape.clusters or max_cells
-    centers = _fit_centers(config, mesh, x, ids, count)
+    count = run.config.landscape.clusters or max_cells
+    centers = _fit_centers(run.config, run.mesh, x, ids, count)
     files.write_array(own, centers)
     mesh_lib.barrier("centers written")
   cell = []
   with progress.counter(len(ids), desc="assign", unit="examples") as advance:
     for part in _parts(len(ids)):
-      found = clusters.assign(mesh_lib.put_rows(x[part], mesh), centers)
+      found = clusters.assign(mesh_lib.put_rows(x[part], run.mesh), centers)
       cell.append(mesh_lib.fetch(found.cell)[: len(part)])
       advance(len(part))
   return np.concatenate(cell), {

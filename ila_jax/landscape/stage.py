@@ -1,5 +1,6 @@
 """Stage `landscape`: the map, its cells, depth and relative depth."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,9 @@ from ila_jax import config as config_lib
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.landscape import depth, grid, join, place, relative_depth
 from ila_jax.landscape.duplicates import write
-from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import write as trust_write
 from ila_jax.pool import shards
-from ila_jax.run import progress, stage_record, tables
+from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
 
@@ -23,7 +23,7 @@ _MIN_DOMAIN_EXAMPLES = 50
 _PART_ROWS = 2**20
 
 
-def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+def run(run: context.Run) -> None:
   """Writes `landscape/cells.parquet`, and `map.json`, which says what they are.
 
   The domain of an example is its own, or else a coarse block of the map.
@@ -31,11 +31,12 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   Raises:
     errors.InputError: settings that the pool cannot bear.
   """
-  stage = stage_record.Stage(workdir, "landscape", _inputs(config, workdir))
+  inputs = _inputs(run.config, run.workdir)
+  stage = stage_record.Stage(run.workdir, "landscape", inputs)
   if not stage.open():
-    _make(config, workdir, mesh, stage.folder)
+    _make(run)
     stage.finish()
-  _report_stability(config, workdir, mesh, stage.folder)
+  _report_stability(run)
 
 
 def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
@@ -50,62 +51,50 @@ def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
     }
   return {
     "config": settings,
-    "embed": stage_record.output(workdir, "embed"),
-    "score": stage_record.output(workdir, "score"),
+    **stage_record.parents(workdir, "landscape"),
     "exclude_reference": config.score.exclude_reference,
     "seed": config.seed,
     **join.inputs(config, workdir),
   }
 
 
-def _make(
-  config: config_lib.Config, workdir: epath.Path, mesh: Mesh, folder: epath.Path
-) -> None:
+def _make(run: context.Run) -> None:
   """Map, cells and near-duplicates; what a killed run has written is kept."""
-  made = [
-    tables.MAP,
-    tables.CELLS,
-    *(f"{tables.FITTED}/{n}" for n in projections.FILES),
-  ]
+  config, workdir = run.config, run.workdir
+  made = [tables.MAP, tables.CELLS, tables.FITTED, tables.FITTED_ARRAYS]
   if config.landscape.cells == "kmeans":
     made.append(tables.CENTERS)
-  if not all(shards.done([folder / name for name in made])):
-    scores = files.read_table(workdir / "score/scores.parquet")
+  if not all(shards.done([one.path(workdir) for one in made])):
+    scores = files.read_table(tables.SCORES.path(workdir))
     mapped = place.run(
-      config,
-      workdir,
-      mesh,
+      run,
       row=scores["row"],
       ids=scores["id"],
       max_cells=_max_cells(config, workdir, scores),
     )
-    _write_cells(config, workdir, mesh, scores, mapped)
+    _write_cells(run, scores, mapped)
     mesh_lib.barrier("cells written")
   wanted = config.landscape.duplicate_cosine is not None
-  if wanted and not write.are_there(folder):
-    write.run_into(config, workdir, mesh, folder)
+  if wanted and not write.are_there(workdir):
+    write.run_into(run)
   place.drop_parts(workdir)
 
 
 def _write_cells(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   scores: dict[str, np.ndarray],
   mapped: place.Mapped,
 ) -> None:
   """Depth and relative depth, beside where the examples lie."""
-  index = files.read_table(
-    workdir / "pool/index.parquet", ["domain", "n_labels"]
-  )
+  config, workdir = run.config, run.workdir
+  index = files.read_table(tables.INDEX.path(workdir), ["domain", "n_labels"])
   n_labels = index["n_labels"][scores["row"]]
   domain = _domains(config, index["domain"][scores["row"]], mapped)
   deep = _depths(config, scores, n_labels, domain)
-  relative, bound = _relative_depths(config, mesh, deep, domain)
+  relative, bound = _relative_depths(config, run.mesh, deep, domain)
   positions = zip(grid.axes(mapped.xy.shape[1]), mapped.xy.T, strict=True)
-  folder = workdir / "landscape"
   files.write_table(
-    folder / tables.CELLS,
+    tables.CELLS.path(workdir),
     {
       "row": scores["row"],
       "id": scores["id"],
@@ -118,7 +107,7 @@ def _write_cells(
     },
   )
   files.write_json(
-    folder / tables.MAP, mapped.about | {"relative_depth_error": bound}
+    tables.MAP.path(workdir), mapped.about | {"relative_depth_error": bound}
   )
   progress.say(
     f"  {mapped.about['description']}: {mapped.about['occupied']:,} occupied; "
@@ -144,21 +133,17 @@ def _relative_depths(
   return relative, bound
 
 
-def _report_stability(
-  config: config_lib.Config, workdir: epath.Path, mesh: Mesh, folder: epath.Path
-) -> None:
+def _report_stability(run: context.Run) -> None:
   """Adds what config.landscape.stability asks for and is not there yet."""
+  config, workdir = run.config, run.workdir
   if not config.landscape.stability:
     return
   scores = files.read_table(
-    workdir / "score/scores.parquet", ["row", "id", "n_tokens"]
+    tables.SCORES.path(workdir), ["row", "id", "n_tokens"]
   )
   fitted = scores["row"][place.fit_rows(config, scores["id"])]
   trust_write.run_into(
-    join.as_joined(config, workdir),
-    workdir,
-    mesh,
-    folder,
+    dataclasses.replace(run, config=join.as_joined(config, workdir)),
     rows=fitted,
     budget=_max_cells(config, workdir, scores),
   )

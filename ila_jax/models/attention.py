@@ -5,6 +5,7 @@ of them and is XLA on any device; `cudnn` (NVIDIA) and `splash` (TPU) are the
 fused kernels of those devices. `choose` says which one a platform takes.
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -69,6 +70,29 @@ def choose(
   return kernel
 
 
+@dataclasses.dataclass(frozen=True)
+class Mask:
+  """Which tokens of its own segment a token sees.
+
+  Attributes:
+    causal: only itself and those before it.
+    window: only itself and the window - 1 before it; None: however far.
+
+  Raises:
+    ValueError: a window that would look ahead.
+  """
+
+  causal: bool = True
+  window: int | None = None
+
+  def __post_init__(self) -> None:
+    if self.window is not None and not self.causal:
+      raise ValueError("a window looks back: it needs causal=True")
+
+
+CAUSAL = Mask()
+
+
 def attend(
   query: Float[Array, "b t h e"],
   key: Float[Array, "b t k e"],
@@ -78,8 +102,7 @@ def attend(
   kernel: str = "blocked",
   scale: float | None = None,
   softcap: float | None = None,
-  window: int | None = None,
-  causal: bool = True,
+  mask: Mask = CAUSAL,
 ) -> Float[Array, "b t f"]:
   """Attention inside each segment, softmax(cap(scale · q·k))·v.
 
@@ -95,8 +118,7 @@ def attend(
     kernel: one of `KERNELS`.
     scale: of the scores; None is 1 / sqrt(e).
     softcap: if given, scores s become softcap · tanh(s / softcap).
-    window: if given, a token sees itself and the window - 1 before it.
-    causal: whether a token sees only itself and what is before it.
+    mask: which tokens of its segment a token sees.
 
   Returns:
     What was seen, heads side by side (f = h · e).
@@ -108,9 +130,9 @@ def attend(
   >>> attend(x, x, x, jnp.ones((1, 4), jnp.int32)).shape
   (1, 4, 16)
   """
-  if window is not None and not causal:
-    raise ValueError("a window looks back: it needs causal=True")
   b, t, h, e = query.shape
+  # A window as long as the row hides nothing.
+  window = None if mask.window is None or mask.window >= t else mask.window
   _check(
     kernel,
     jax.default_backend(),
@@ -125,9 +147,8 @@ def attend(
     segment_ids,
     scale=1 / math.sqrt(e) if scale is None else scale,
     softcap=softcap,
-    # A window as long as the row hides nothing.
-    window=None if window is None or window >= t else window,
-    causal=causal,
+    window=window,
+    causal=mask.causal,
   )
   return seen.reshape(b, t, h * e)
 

@@ -235,7 +235,7 @@ def _attend(
   # A window that holds the whole row hides nothing.
   if not any(config.local) or config.window >= query.shape[1]:
     return attend()
-  near = functools.partial(attend, window=config.window)
+  near = functools.partial(attend, mask=attention.Mask(window=config.window))
   return near() if all(config.local) else jax.lax.cond(is_local, near, attend)
 
 

@@ -16,6 +16,8 @@ _INITIAL_STD = 0.02
 
 POOLINGS = ("cls", "mean")
 
+# A token sees its whole text.
+_ALL = attention.Mask(causal=False)
 # Axes of the mesh that split a batch.
 _BATCH = ("data", "fsdp")
 
@@ -255,7 +257,7 @@ def _block(
     for name in ("query", "key", "value")
   )
   seen = attention.attend(
-    *(query, key, value, segment_ids), kernel=config.attention, causal=False
+    *(query, key, value, segment_ids), kernel=config.attention, mask=_ALL
   )
   x = x + _linear(seen, weights, "output")
   x = _norm(

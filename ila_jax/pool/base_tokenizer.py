@@ -9,7 +9,7 @@ from ila_jax import config as config_lib
 from ila_jax.models.folders import hub
 from ila_jax.pool import reading, records, revisions
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
-from ila_jax.run import progress
+from ila_jax.run import progress, tables
 from ila_jax.run.disk import checksums, files
 
 # Records of the pool that the scratch tokenizer is trained on, at most.
@@ -25,8 +25,8 @@ def tokenizer(config: config_lib.Config, workdir: epath.Path) -> Any:
   if config.model.path != config_lib.SCRATCH:
     with files.local(config.model.path) as here:
       return tokenizer_lib.load_tokenizer(here)
-  folder = epath.Path(workdir) / "pool" / "tokenizer"
-  if not (folder / "tokenizer.json").exists():
+  folder = tables.TOKENIZER.path(workdir)
+  if not (folder / tokenizer_lib.FAST).exists():
     vocab = config.model.scratch.vocab
     progress.say(
       f"  training a tokenizer on the pool, of up to {vocab:,} entries"

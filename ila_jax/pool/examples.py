@@ -4,6 +4,7 @@ Records stream: what is held of each is a number, the id. Whatever is not
 used is a reject with file, line and reason, so that used + rejected = read.
 """
 
+import dataclasses
 import fnmatch
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +50,28 @@ class Example(NamedTuple):
   line: int
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rules:
+  """Where records keep things, and which of several answers counts.
+
+  Attributes:
+    fields: paths such as {"prompt": "problem"}; what is left out is detected
+      from the names of the record's fields.
+    overrides: {pattern of source names: fields} for single sources; an empty
+      path takes back what `fields` says.
+    answers: which of a list of answers is the response: `responses.RULES`.
+  """
+
+  fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  overrides: Mapping[str, Mapping[str, str]] = dataclasses.field(
+    default_factory=dict
+  )
+  answers: str = "first"
+
+
+DEFAULT_RULES = Rules()
+
+
 class _FieldWatch:
   """Finds configured fields that no record of a source has: a wrong name."""
 
@@ -83,16 +106,11 @@ class _FieldWatch:
     )
 
 
-def _source_fields(
-  spec: str,
-  source: str,
-  fields: Mapping[str, str],
-  overrides: Mapping[str, Mapping[str, str]],
-) -> fields_lib.Fields:
+def _source_fields(spec: str, source: str, rules: Rules) -> fields_lib.Fields:
   """What is configured for a source: the last that names a field decides."""
   merged = sources.known_fields(spec)
-  merged.update({name: path for name, path in fields.items() if path})
-  for pattern, own in overrides.items():
+  merged.update({name: path for name, path in rules.fields.items() if path})
+  for pattern, own in rules.overrides.items():
     if fnmatch.fnmatchcase(source, pattern):
       merged.update(own)
   return fields_lib.Fields(**merged)
@@ -161,9 +179,13 @@ def _rejected(
 class _Reader:
   """What is remembered of each source while its records pass."""
 
-  def __init__(self, fields, overrides, answers, announce, reading):
-    self._fields, self._overrides = fields, overrides
-    self._answers = answers
+  def __init__(
+    self,
+    rules: Rules,
+    announce: Callable[[str], object],
+    reading: unread.Reading,
+  ):
+    self._rules = rules
     self._announce, self._reading = announce, reading
     self._configured: dict[tuple[str, str], fields_lib.Fields] = {}
     self._watches: dict[tuple[str, str], _FieldWatch] = {}
@@ -177,13 +199,13 @@ class _Reader:
       raise records.Reject(raw.reason, raw.detail)
     key = spec, raw.source
     if key not in self._configured:
-      configured = _source_fields(*key, self._fields, self._overrides)
+      configured = _source_fields(*key, self._rules)
       self._configured[key] = configured
       self._watches[key] = _FieldWatch(raw.source, configured)
     self._watches[key].see(raw.record)
     read = _resolved(raw, self._configured[key])
     notes = unread.Notes()
-    return _example(raw, read, self._answers, notes), read, notes
+    return _example(raw, read, self._rules.answers, notes), read, notes
 
   def use(
     self, example: Example, read: fields_lib.Fields, notes: unread.Notes
@@ -219,9 +241,7 @@ def read(
   specs: Sequence[str],
   *,
   rejects: Callable[[rejects_lib.Rejected], object],
-  fields: Mapping[str, str] | None = None,
-  overrides: Mapping[str, Mapping[str, str]] | None = None,
-  answers: str = "first",
+  rules: Rules = DEFAULT_RULES,
   limit: int | None = None,
   announce: Callable[[str], object] = lambda message: None,
   reading: unread.Reading | None = None,
@@ -232,11 +252,7 @@ def read(
   Args:
     specs: sources, as `sources.open_source` takes them, in order.
     rejects: gets every record that is not used.
-    fields: where records keep things, such as {"prompt": "problem"}; what is
-      left out is detected from the names of the record's fields.
-    overrides: {pattern of source names: fields} for single sources; an empty
-      path takes back what `fields` says.
-    answers: which of a list of answers is the response: `responses.RULES`.
+    rules: where records keep things, and which answer counts.
     limit: examples to use, the first so many; None: all.
     announce: gets a line for what a source shows first: the fields that are
       read, those that hold weights, and those with text that are not read.
@@ -251,14 +267,13 @@ def read(
   >>> next(examples).source
   'json'
   """
-  fields, overrides = dict(fields or {}), dict(overrides or {})
-  fields_lib.check_names(fields, where="config.pool.fields")
-  for pattern, own in overrides.items():
+  fields_lib.check_names(rules.fields, where="config.pool.fields")
+  for pattern, own in rules.overrides.items():
     fields_lib.check_names(own, where=f"config.pool.overrides[{pattern!r}]")
-  if warning := _vain_overrides(specs, overrides):
+  if warning := _vain_overrides(specs, rules.overrides):
     announce(warning)
   reading = unread.Reading() if reading is None else reading
-  reader = _Reader(fields, overrides, answers, announce, reading)
+  reader = _Reader(rules, announce, reading)
   seen: set[int] = set()
   for spec in specs:
     opened = sources.open_source(spec, data_dir=data_dir, announce=announce)

@@ -29,9 +29,11 @@ def examples(
   return examples_lib.read(
     config.pool.sources,
     rejects=rejects,
-    fields=config.pool.fields,
-    overrides=config.pool.overrides,
-    answers=config.pool.answers,
+    rules=examples_lib.Rules(
+      fields=config.pool.fields,
+      overrides=config.pool.overrides,
+      answers=config.pool.answers,
+    ),
     limit=config.pool.limit,
     announce=announce,
     reading=reading,

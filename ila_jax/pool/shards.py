@@ -7,7 +7,6 @@ A shard is what a stage does between two chances to be killed.
 
 import io
 import itertools
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,7 +18,11 @@ from jaxtyping import Int
 
 from ila_jax import errors
 from ila_jax.compute import mesh
+from ila_jax.pool import examples as examples_lib
 from ila_jax.pool import records
+from ila_jax.pool.tokens import encode
+from ila_jax.run import tables
+from ila_jax.run.disk import artifact as artifact_lib
 from ila_jax.run.disk import checksums, files
 
 _TURN = pa.struct(
@@ -42,34 +45,26 @@ SCHEMA = pa.schema(
 _GROUP_ROWS = 512
 
 
-def path(
-  workdir: epath.PathLike,
-  stage: str,
-  name: str,
-  shard: int,
-  suffix: str = "parquet",
-) -> epath.Path:
-  """The file of one shard: `WORKDIR/STAGE/NAME-00000.parquet`."""
-  return epath.Path(workdir) / stage / f"{name}-{shard:05d}.{suffix}"
-
-
 def listed(
-  folder: epath.PathLike, name: str, suffix: str = "parquet"
+  workdir: epath.PathLike, artifact: artifact_lib.Artifact
 ) -> list[epath.Path]:
-  """The shards of one name that a folder holds, by their number.
+  """The shards of an artifact that a workdir holds, by their number.
 
   They are found by listing, for the folder's own name is the user's, and may
   hold what a glob takes for a pattern. A missing one stands in the ledger.
 
-  >>> listed("/proc/self", "records")
+  >>> import tempfile
+  >>> with tempfile.TemporaryDirectory() as workdir:
+  ...   (epath.Path(workdir) / tables.RECORDS.folder).mkdir()
+  ...   listed(workdir, tables.RECORDS)
   []
   """
-  folder = epath.Path(folder)
-  pattern = re.compile(rf"{re.escape(name)}-(\d{{5,}})\.{re.escape(suffix)}")
+  folder = epath.Path(workdir) / artifact.folder
   names = checksums.read(folder) or [path.name for path in folder.iterdir()]
-  found = filter(None, map(pattern.fullmatch, names))
-  by_number = sorted((int(match[1]), match[0]) for match in found)
-  return [folder / name for _, name in by_number]
+  matches = (artifact.matches(f"{artifact.folder}/{name}") for name in names)
+  found = filter(None, matches)
+  by_number = sorted((int(match["shard"]), match[0]) for match in found)
+  return [epath.Path(workdir) / name for _, name in by_number]
 
 
 def done(targets: Sequence[epath.Path]) -> list[bool]:
@@ -87,12 +82,13 @@ def count(workdir: epath.PathLike) -> int:
   Raises:
     checksums.Damaged: a shard is missing, or the rows are not those.
   """
-  rows = _rows(epath.Path(workdir) / "pool" / "index.parquet")
-  size = _rows(path(workdir, "pool", "records", 0))
+  rows = files.count_rows(tables.INDEX.path(workdir))
+  size = files.count_rows(tables.RECORDS.path(workdir, shard=0))
   total = -(-rows // size)
-  last = path(workdir, "pool", "records", total - 1)
-  found = (total - 1) * size + _rows(last)
-  if found != rows or path(workdir, "pool", "records", total).exists():
+  last = tables.RECORDS.path(workdir, shard=total - 1)
+  beyond = tables.RECORDS.path(workdir, shard=total)
+  found = (total - 1) * size + files.count_rows(last)
+  if found != rows or beyond.exists():
     raise checksums.Damaged(
       last.parent,
       f"its index has {rows:,} rows, and its shards up to {last.name} have "
@@ -101,15 +97,26 @@ def count(workdir: epath.PathLike) -> int:
   return total
 
 
-def _rows(file: epath.Path) -> int:
-  """The rows of a Parquet file, of which only the footer is read."""
-  with files.reading(file) as opened:
-    return pq.read_metadata(opened).num_rows
+def table_of(
+  first_row: int, kept: list[tuple[examples_lib.Example, encode.Encoded]]
+) -> pa.Table:
+  """The columns of a shard: of the examples from some row on."""
+  return pa.table(
+    {
+      "row": np.arange(first_row, first_row + len(kept)),
+      "id": [example.id for example, _ in kept],
+      "record": [example.record_json for example, _ in kept],
+      "turns": [example.turns for example, _ in kept],
+      "tokens": [encoded.ids for _, encoded in kept],
+      "is_response": [encoded.is_response for _, encoded in kept],
+    },
+    schema=SCHEMA,
+  )
 
 
 def write_records(workdir: epath.PathLike, shard: int, table: pa.Table) -> None:
   """Writes one shard of `SCHEMA`."""
-  target = path(workdir, "pool", "records", shard)
+  target = tables.RECORDS.path(workdir, shard=shard)
   with files.create(target) as file:
     _write(table, file)
 
@@ -138,7 +145,7 @@ def read_records(
     checksums.Damaged: it is missing, or not what was written.
     errors.InputError: it has not all of them, as another version wrote it.
   """
-  target = path(workdir, "pool", "records", shard)
+  target = tables.RECORDS.path(workdir, shard=shard)
   with files.reading(target) as stream:
     file = pq.ParquetFile(stream)
     missing = set(columns) - set(file.schema_arrow.names)
@@ -175,7 +182,7 @@ def lists(
 def lengths(workdir: epath.PathLike) -> Int[np.ndarray, " n"]:
   """Tokens of every example of the pool, prompt and response together."""
   index = files.read_table(
-    epath.Path(workdir) / "pool" / "index.parquet",
+    tables.INDEX.path(workdir),
     ["n_prompt_tokens", "n_response_tokens"],
   )
   return (index["n_prompt_tokens"] + index["n_response_tokens"]).astype(

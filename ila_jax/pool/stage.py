@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax import errors
@@ -20,14 +18,14 @@ from ila_jax.pool import rejects as rejects_lib
 from ila_jax.pool import size as size_lib
 from ila_jax.pool.sources import sources
 from ila_jax.pool.tokens import encode
-from ila_jax.run import draws, progress, stage_record, tables
+from ila_jax.run import context, draws, progress, stage_record, tables
 from ila_jax.run.disk import files
 
 # Examples that are tokenized in one call, by all threads.
 _TOKENIZE_EXAMPLES = 1024
 
 
-def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+def run(run: context.Run) -> None:
   """Writes `pool/index.parquet`, `rejects.jsonl` and the record shards.
 
   used + rejected = read, always. The dev split is drawn here: whole prompts,
@@ -37,7 +35,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     errors.InputError: sources that cannot be read, too many rejects, or a
       pool too small for the dev split, the reference or the budget.
   """
-  del mesh
+  config, workdir = run.config, run.workdir
   inputs = _inputs(config, workdir)
   stage = stage_record.Stage(workdir, "pool", inputs)
   # A pool that never became whole is quickly read again from its start.
@@ -46,8 +44,8 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   if mesh_lib.is_writer():
     _read_and_write(config, workdir, stage)
   mesh_lib.barrier("pool read")
-  counts = files.read_json(stage.folder / tables.COUNTS)
-  ids = files.read_table(stage.folder / tables.INDEX, ["id"])["id"]
+  counts = files.read_json(tables.COUNTS.path(workdir))
+  ids = files.read_table(tables.INDEX.path(workdir), ["id"])["id"]
   stage.account.add(tokens=counts["tokens"])
   stage.finish(output=[inputs, ids.tolist()], **counts)
 
@@ -92,7 +90,7 @@ def _signature(
 def _read_and_write(
   config: config_lib.Config, workdir: epath.Path, stage: stage_record.Stage
 ) -> None:
-  for left in shards.listed(stage.folder, "records"):
+  for left in shards.listed(workdir, tables.RECORDS):
     files.remove(left)  # Of a reading that was killed.
   size_lib.check_count(config)
   tokenizer = base_tokenizer.tokenizer(config, workdir)
@@ -100,28 +98,28 @@ def _read_and_write(
   read: collections.Counter[str] = collections.Counter()
   reading = unread.Reading()
   labelled = 0
-  with files.create(stage.folder / tables.REJECTS) as file:
+  with files.create(tables.REJECTS.path(workdir)) as file:
     rejects = rejects_lib.RejectCounter(
       lambda reject: file.write(files.json_line(reject.written()).encode()),
       max_reject_fraction=config.pool.max_reject_fraction,
     )
     passing = _shards(config, tokenizer, rejects, read, reading)
     for shard, kept in enumerate(passing):
-      table = table_of(len(columns["id"]), kept)
+      table = shards.table_of(len(columns["id"]), kept)
       shards.write_records(workdir, shard, table)
       for example, encoded in kept:
         _add_to_index(columns, example, encoded)
         labelled += example.has_labels
   # The rejects are on disk by now, also when they end the run here.
   limited = read["examples"] == config.pool.limit
-  _say_rejects(stage.folder, rejects, columns["truncated"])
+  _say_rejects(workdir, rejects, columns["truncated"])
   _say_what_was_read(config, reading, sum(columns["n_left_out"]), limited)
   rejects.check(n_used=len(columns["id"]))
   index = _index(config, columns)
-  files.write_table(stage.folder / tables.INDEX, index)
+  files.write_table(tables.INDEX.path(workdir), index)
   used = len(index["id"])
   files.write_json(
-    stage.folder / tables.COUNTS,
+    tables.COUNTS.path(workdir),
     {
       "read": used + rejects.reasons.total(),
       "used": used,
@@ -219,23 +217,6 @@ def _tokenized(
       yield example, result
 
 
-def table_of(
-  first_row: int, kept: list[tuple[examples_lib.Example, encode.Encoded]]
-) -> pa.Table:
-  """The columns of a shard: of the examples from some row on."""
-  return pa.table(
-    {
-      "row": np.arange(first_row, first_row + len(kept)),
-      "id": [example.id for example, _ in kept],
-      "record": [example.record_json for example, _ in kept],
-      "turns": [example.turns for example, _ in kept],
-      "tokens": [encoded.ids for _, encoded in kept],
-      "is_response": [encoded.is_response for _, encoded in kept],
-    },
-    schema=shards.SCHEMA,
-  )
-
-
 def _add_to_index(
   columns: dict[str, list],
   example: examples_lib.Example,
@@ -281,13 +262,12 @@ def _index(
 
 
 def _say_rejects(
-  folder: epath.Path, rejects: rejects_lib.RejectCounter, truncated: list[bool]
+  workdir: epath.Path, rejects: rejects_lib.RejectCounter, truncated: list[bool]
 ) -> None:
   total, used = rejects.reasons.total(), len(truncated)
+  path = tables.REJECTS.path(workdir)
   line = f"  read {used + total:,}, used {used:,}, rejected {total:,}"
   reasons = ", ".join(f"{n:,} {r}" for r, n in rejects.reasons.most_common(3))
-  progress.say(
-    line + (f" ({reasons}; see {folder / tables.REJECTS})" if total else "")
-  )
+  progress.say(line + (f" ({reasons}; see {path})" if total else ""))
   if any(truncated):
     progress.say(f"  the prompts of {sum(truncated):,} examples were cut")

@@ -7,25 +7,21 @@ from etils import epath
 
 from ila_jax import config as config_lib
 from ila_jax.embed import inputs
-from ila_jax.landscape.duplicates import write
-from ila_jax.landscape.trust import write as trust_write
 from ila_jax.pool import unread
 from ila_jax.report import map_points, page
-from ila_jax.run import stage_record, tables
+from ila_jax.run import stage_record, stages, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
-from ila_jax.training import base
 
 _DEPTH_LABELS = {
   "ila": "information depth (nats per token)",
   "ila_length": "depth among answers of like length (quantile)",
 }
-_COVERAGE = "select/coverage.json"
 
 
 def stage_outputs(workdir: epath.Path):
   """What each finished stage made."""
-  for name in config_lib.STAGES[:-1]:
+  for name in stages.NAMES[:-1]:
     record = stage_record.read_record(epath.Path(workdir) / name)
     yield name, record["output"] if record.get("done") else None
 
@@ -34,7 +30,7 @@ def stage_records(workdir: epath.Path) -> dict[str, dict[str, Any]]:
   """What the stages that are done have noted, and the making of the base."""
   records = {
     name: stage_record.read_record(epath.Path(workdir) / name)
-    for name in (*config_lib.STAGES, base.FOLDER)
+    for name in stages.RECORDED
   }
   return {name: r for name, r in records.items() if r.get("done")}
 
@@ -61,8 +57,8 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> page.ReportData:
   if "finetune" in done:
     parts |= _finetune(workdir)
   if "scaling" in done:
-    parts["runs"] = files.read_jsonl(workdir / "scaling" / tables.RUNS)
-    parts["fits"] = files.read_json(workdir / "scaling" / tables.FITS)
+    parts["runs"] = files.read_jsonl(tables.RUNS.path(workdir))
+    parts["fits"] = files.read_json(tables.FITS.path(workdir))
   return page.ReportData(
     title=_title(config.pool.sources),
     config=config.plain(),
@@ -70,7 +66,7 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> page.ReportData:
     warnings=_warnings(records),
     costs=[
       {
-        "stage": "the base" if name == base.FOLDER else name,
+        "stage": "the base" if name == stages.BASE else name,
         **{key: record.get(key) for key in page.COSTS},
       }
       for name, record in records.items()
@@ -83,10 +79,8 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> page.ReportData:
 def _landscape(
   config: config_lib.Config, workdir: epath.Path
 ) -> dict[str, Any]:
-  cells = files.read_table(workdir / "landscape/cells.parquet")
-  index = files.read_table(
-    workdir / "pool/index.parquet", ["n_response_tokens"]
-  )
+  cells = files.read_table(tables.CELLS.path(workdir))
+  index = files.read_table(tables.INDEX.path(workdir), ["n_response_tokens"])
   reference = split.reference_rows(workdir)
   return {
     "n_tokens": index["n_response_tokens"][cells["row"]],
@@ -104,7 +98,7 @@ def _landscape(
 
 def _duplicates(workdir: epath.Path) -> dict[str, Any] | None:
   """What was found of near-duplicates, with the prompts that are shown."""
-  path = workdir / "landscape" / write.SUMMARY
+  path = tables.DUPLICATES.path(workdir)
   if not path.exists():
     return None
   found = files.read_json(path)
@@ -116,13 +110,13 @@ def _duplicates(workdir: epath.Path) -> dict[str, Any] | None:
 
 def stability(workdir: epath.Path) -> dict[str, Any] | None:
   """How far other maps agree with this one, where that was asked for."""
-  path = epath.Path(workdir) / "landscape" / trust_write.STABILITY
+  path = tables.STABILITY.path(workdir)
   return files.read_json(path) if path.exists() else None
 
 
 def _cells(workdir: epath.Path) -> dict[str, Any]:
   """What the map and its cells are, name by name, as the page says it."""
-  cells = files.read_json(workdir / "landscape" / tables.MAP)
+  cells = files.read_json(tables.MAP.path(workdir))
   notes = {name: f"{value:.4g}" for name, value in cells["notes"].items()}
   return {
     "cells": cells["description"],
@@ -147,11 +141,11 @@ def _title(sources: tuple[str, ...]) -> str:
 
 
 def _selection(workdir: epath.Path) -> dict[str, Any]:
-  ranking = files.read_table(workdir / "select/ranking.parquet")
+  ranking = files.read_table(tables.RANKING.path(workdir))
   k = stage_record.read_record(workdir / "select")["selected"]
-  cells = files.read_table(workdir / "landscape/cells.parquet", ["row", "id"])
+  cells = files.read_table(tables.CELLS.path(workdir), ["row", "id"])
   rows = ranking["row"][:k]
-  coverage = files.read_json(workdir / _COVERAGE)
+  coverage = files.read_json(tables.COVERAGE.path(workdir))
   return {
     "selected": np.searchsorted(cells["row"], rows),
     "coverage_curves": {
@@ -165,7 +159,7 @@ def _selection(workdir: epath.Path) -> dict[str, Any]:
 
 def _finetune(workdir: epath.Path) -> dict[str, Any]:
   history: dict[str, list[dict[str, Any]]] = {}
-  for line in files.read_jsonl(workdir / "finetune/metrics.jsonl"):
+  for line in files.read_jsonl(tables.METRICS.path(workdir)):
     history.setdefault(line["name"], []).append(line)
   return {
     "training": history,
@@ -174,7 +168,7 @@ def _finetune(workdir: epath.Path) -> dict[str, Any]:
 
 
 def _evaluations(workdir: epath.Path) -> list[dict[str, Any]]:
-  return files.read_jsonl(workdir / "finetune" / tables.EVALUATIONS)
+  return files.read_jsonl(tables.EVALUATIONS.path(workdir))
 
 
 def headline(
@@ -192,7 +186,7 @@ def headline(
     if "read_as" in found:  # Not in runs of older versions.
       lines += unread.sentences(found)
   if "select" in records:
-    coverage = files.read_json(workdir / _COVERAGE)
+    coverage = files.read_json(tables.COVERAGE.path(workdir))
     ours, *rivals = coverage["table"]
     line = (
       f"{ours['strategy']} chose {ours['n_examples']:,} examples with "
@@ -209,7 +203,7 @@ def headline(
     )
     lines.append(f"Dev loss in nats a token: {losses}.")
   if "scaling" in records:
-    fits = files.read_json(workdir / "scaling" / tables.FITS)
+    fits = files.read_json(tables.FITS.path(workdir))
     if fits["fitted"]:
       loo = "undefined" if fits["loo_r2"] is None else f"{fits['loo_r2']:.2f}"
       lines.append(

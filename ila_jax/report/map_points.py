@@ -4,18 +4,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from etils import epath
 
 from ila_jax.pool import shards
 from ila_jax.pool.conversations import conversation
 from ila_jax.report import map_page
-from ila_jax.run import stage_record
+from ila_jax.run import stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
 
 # Chosen examples that the report shows, the first and the last in rank.
 _SHOWN = 12
+# Rows of the index that are held at once.
+_PART_ROWS = 65_536
 # Characters of a prompt that stands in a table.
 _PROMPT_CHARACTERS = 300
 
@@ -31,7 +32,7 @@ def points(
     limit: examples that the page shows, at most.
   """
   cells = files.read_table(
-    workdir / "landscape/cells.parquet",
+    tables.CELLS.path(workdir),
     ["row", "id", "x", "y", "cell", "depth", "relative_depth"],
   )
   row, count = cells["row"], len(cells["row"])
@@ -39,7 +40,7 @@ def points(
   rank, rounds = np.zeros((2, count), np.int32)
   chosen = np.zeros(count, bool)
   if selected:
-    ranking = files.read_table(workdir / "select/ranking.parquet")
+    ranking = files.read_table(tables.RANKING.path(workdir))
     record = stage_record.read_record(workdir / "select")
     place = np.searchsorted(row, ranking["row"])
     rank[place], rounds[place] = ranking["rank"], ranking["round"]
@@ -73,11 +74,11 @@ def _index(
 ) -> dict[str, np.ndarray]:
   """Columns of ascending rows of the pool, a part of it at a time."""
   found, start = [], 0
-  with files.reading(workdir / "pool/index.parquet") as file:
-    for part in pq.ParquetFile(file).iter_batches(columns=columns):
-      begin, end = np.searchsorted(row, [start, start + part.num_rows])
-      found.append(part.take(row[begin:end] - start))
-      start += part.num_rows
+  index = tables.INDEX.path(workdir)
+  for part in files.read_parts(index, columns, rows=_PART_ROWS):
+    begin, end = np.searchsorted(row, [start, start + part.num_rows])
+    found.append(part.take(row[begin:end] - start))
+    start += part.num_rows
   return files.to_numpy(pa.Table.from_batches(found))
 
 

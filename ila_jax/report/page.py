@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from ila_jax.pool.conversations import conversation
 from ila_jax.report import figures, look, map_page, quantities, trust_figures
-from ila_jax.run import units
+from ila_jax.run import tables, units
 from ila_jax.selection import lengths
 
 # What the cost table tells of a stage, as its record has it.
@@ -73,11 +73,12 @@ def render(data: ReportData) -> dict[str, bytes]:
   ['index.html']
   """
   files = {
-    f"{name}.png": look.png(figure) for name, figure in draw(data).items()
+    tables.FIGURE.file(name=name): look.png(figure)
+    for name, figure in draw(data).items()
   }
-  files["index.html"] = page(data, files).encode()
+  files[tables.PAGE.file()] = page(data, files).encode()
   if data.points is not None:
-    files["map.html"] = map_page.page(
+    files[tables.MAP_PAGE.file()] = map_page.page(
       data.points, title=data.title, depth_label=data.depth_label
     ).encode()
   return files

@@ -1,20 +1,16 @@
 """Stage `report`: what the other stages found, on one page and in PNGs."""
 
-from etils import epath
-from jax.sharding import Mesh
-
-from ila_jax import config as config_lib
 from ila_jax.report import gather, page
-from ila_jax.run import progress, stage_record, tables
+from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
 
 
-def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+def run(run: context.Run) -> None:
   """Writes `report/index.html` and its figures, from the artifacts alone.
 
   Stages that have not run are said to be missing, on the page.
   """
-  del mesh
+  config, workdir = run.config, run.workdir
   stage = stage_record.Stage(
     workdir,
     "report",
@@ -29,11 +25,11 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     stage.finish()
   for sentence in gather.headline(workdir, gather.stage_records(workdir)):
     progress.say(f"  {sentence}")
-  progress.say(f"  the report: {stage.folder / 'index.html'}")
+  progress.say(f"  the report: {tables.PAGE.path(workdir)}")
   for what, path in (
-    ("map to explore", "report/map.html"),
-    ("selection", "select/selected.jsonl"),
-    ("fine-tuned model", f"finetune/{tables.MODEL}"),
+    ("map to explore", tables.MAP_PAGE.path(workdir)),
+    ("selection", tables.SELECTED.path(workdir)),
+    ("fine-tuned model", tables.MODEL.path(workdir)),
   ):
-    if (epath.Path(workdir) / path).exists():
-      progress.say(f"  the {what}: {epath.Path(workdir) / path}")
+    if path.exists():
+      progress.say(f"  the {what}: {path}")

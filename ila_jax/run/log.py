@@ -20,7 +20,8 @@ from typing import Any
 from etils import epath
 
 from ila_jax import errors
-from ila_jax.run.disk import folders, names
+from ila_jax.run import tables
+from ila_jax.run.disk import folders
 
 # Between two writings of progress.json, and of a log on gs://.
 _SECONDS = 10.0
@@ -59,7 +60,7 @@ class _Log:
         first = f"\n{first}"  # After a line that a full disk has cut.
       self.add("".join((first, *self.early)))
       # Of one that was killed.
-      (path.parent / names.PROGRESS).unlink(missing_ok=True)
+      tables.PROGRESS.path(path.parent).unlink(missing_ok=True)
     self.early.clear()
 
   def add(self, text: str) -> None:
@@ -92,14 +93,14 @@ class _Log:
       stage, since = self.stage
       works = [work() for work in tuple(self.works)]
       state = {"stage": stage, "since": since, "works": works}
-      _replace(path.parent / names.PROGRESS, json.dumps(state) + "\n")
+      _replace(tables.PROGRESS.path(path.parent), json.dumps(state) + "\n")
 
   def close(self) -> None:
     """Writes no more: the run is over."""
     self.stage = None
     self.save()
     with self._lock, self._no_error():
-      (self._path.parent / names.PROGRESS).unlink(missing_ok=True)
+      tables.PROGRESS.path(self._path.parent).unlink(missing_ok=True)
     self._path = self._whole = None
 
   @contextlib.contextmanager
@@ -142,7 +143,7 @@ def kept(workdir: epath.PathLike) -> Iterator[None]:
   """
   who = f"process {os.getpid()} on host {socket.gethostname()!r}"
   first = _lines(f"run by {who}: {' '.join(sys.argv)[:500]}")
-  _log.open(epath.Path(workdir) / names.LOG, first)
+  _log.open(tables.LOG.path(workdir), first)
   stop = threading.Event()
   saver = threading.Thread(target=_save, args=(stop,), daemon=True)
   saver.start()

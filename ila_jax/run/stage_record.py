@@ -16,10 +16,10 @@ from etils import epath
 import ila_jax
 from ila_jax import errors
 from ila_jax.compute import mesh
-from ila_jax.run import account, differences, progress
-from ila_jax.run.disk import checksums, files, folders, names
+from ila_jax.run import account, progress, stages, tables
+from ila_jax.run.disk import checksums, differences, files, folders
 
-RECORD = names.RECORD
+RECORD = tables.RECORD.file()
 # What may change a result and is no input: told, and not refused.
 VERSIONS = {"ila_jax": ila_jax.__version__, "jax": jax.__version__}
 
@@ -267,6 +267,16 @@ def bytes_in(folder: epath.Path) -> int:
     bytes_in(path) if path.is_dir() else path.stat().length
     for path in folder.iterdir()
   )
+
+
+def parents(workdir: epath.PathLike, stage: str) -> dict[str, str]:
+  """The fingerprints of what a stage is made from, for its inputs.
+
+  Raises:
+    errors.InputError: one of these stages has not been run to its end.
+  """
+  made_from = stages.GRAPH[stage].made_from
+  return {name: output(workdir, name) for name in made_from}
 
 
 def output(workdir: epath.PathLike, stage: str) -> str:

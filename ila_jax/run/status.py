@@ -5,21 +5,20 @@ can be looked at while it works, and from any machine that sees its folder.
 """
 
 import json
-import re
 from typing import Any
 
 from etils import epath
 
 from ila_jax import errors
-from ila_jax.run import units
-from ila_jax.run.disk import folders, holder
-from ila_jax.run.disk import names as names_lib
+from ila_jax.run import stages as stages_lib
+from ila_jax.run import tables, units
+from ila_jax.run.disk import artifact, folders, holder
 
-# The shards by which a stage goes on; those of `score` have many names.
+# The shards by which a stage goes on.
 _SHARDS = {
-  "pool": r"records-\d+\.parquet",
-  "embed": r"embeddings-\d+\.npy",
-  "score": r"(base|sft-\d+|base-and-sft)-\d+\.parquet",
+  "pool": tables.RECORDS,
+  "embed": tables.EMBEDDINGS,
+  "score": tables.LOSSES,
 }
 _AT_WORK = ("alive", "silent")
 
@@ -43,11 +42,11 @@ def find(workdir: epath.PathLike) -> dict[str, Any]:
   lock = workdir / folders.LOCK
   found = holder.read(lock)
   life = found and holder.life(lock, found)
-  files = (lock, *(workdir / f for f in (names_lib.PROGRESS, names_lib.LOG)))
-  age = min(map(holder.age, files))
-  at = _json(workdir / names_lib.PROGRESS) if life in _AT_WORK else None
+  at_path, log = (a.path(workdir) for a in (tables.PROGRESS, tables.LOG))
+  age = min(map(holder.age, (lock, at_path, log)))
+  at = _json(at_path) if life in _AT_WORK else None
   at = at if isinstance(at, dict) else {}
-  records = {name: _record(workdir / name) for name in names_lib.STAGES}
+  records = {name: _record(workdir / name) for name in stages_lib.NAMES}
   return {
     "workdir": str(workdir),
     "holder": found,
@@ -60,18 +59,18 @@ def find(workdir: epath.PathLike) -> dict[str, Any]:
       for name, record in records.items()
     },
     "now": at.get("works") or [],
-    "last": _last_line(workdir / names_lib.LOG),
+    "last": _last_line(log),
   }
 
 
 def _check(workdir: epath.Path) -> None:
-  manifest = _json(workdir / names_lib.MANIFEST)
-  if isinstance(manifest, dict) and names_lib.OURS in manifest:
+  manifest = _json(tables.MANIFEST.path(workdir))
+  if isinstance(manifest, dict) and tables.OURS in manifest:
     return
-  records = (workdir / n / names_lib.RECORD for n in names_lib.STAGES)
+  records = (tables.RECORD.path(workdir, stage=n) for n in stages_lib.NAMES)
   if any(map(_json, records)):
     return  # The manifest is damaged or lost.
-  what = f"no {names_lib.MANIFEST} of ila_jax" if workdir.exists() else None
+  what = f"no {tables.MANIFEST.file()} of ila_jax" if workdir.exists() else None
   raise errors.InputError(
     f"--workdir is {workdir}, which {f'has {what}' if what else 'is not there'}"
     ": no run has worked there. Give the folder of a run; one that was started "
@@ -89,9 +88,10 @@ def _json(path: epath.Path) -> Any:
 
 def _record(folder: epath.Path) -> dict[str, Any] | None:
   """The record of a stage; {} where it has not begun, None of a damaged one."""
-  if not (folder / names_lib.RECORD).exists():
+  path = folder / tables.RECORD.file()
+  if not path.exists():
     return {}
-  found = _json(folder / names_lib.RECORD)
+  found = _json(path)
   is_whole = isinstance(found, dict) and isinstance(found.get("inputs"), dict)
   return found if is_whole else None
 
@@ -124,28 +124,29 @@ def _parts(
   if not record or name not in (*_SHARDS, "finetune", "scaling"):
     return {"done": None, "total": None, "parts": None}
   if name == "finetune":
-    done = _count_lines(folder / "evaluations.jsonl")
+    done = _count_lines(folder / tables.EVALUATIONS.file())
     return {"done": done, "total": None, "parts": "models evaluated"}
   if name == "scaling":
     design = settings.get("scaling", {})
     total = design.get("subsets", 0) + design.get("held_out", 0)
-    done = _count_lines(folder / "runs.jsonl")
+    done = _count_lines(folder / tables.RUNS.file())
     return {"done": done, "total": total, "parts": "subsets"}
   total = None
   if pool_is_done:
-    total = _count_files(folder.parent / "pool", _SHARDS["pool"])
+    total = _count_files(folder.parent, _SHARDS["pool"])
   if name == "score" and total is not None:
     # Adapters pass with the base; whole models one after the other.
     one_pass = settings.get("train", {}).get("method") == "lora"
     seeds = settings.get("score", {}).get("reference_seeds", [])
     total *= 1 if one_pass else 1 + len(seeds)
-  done = _count_files(folder, _SHARDS[name])
+  done = _count_files(folder.parent, _SHARDS[name])
   return {"done": done, "total": total, "parts": "shards"}
 
 
-def _count_files(folder: epath.Path, pattern: str) -> int:
-  names = (path.name for path in folder.iterdir())
-  return sum(bool(re.fullmatch(pattern, name)) for name in names)
+def _count_files(workdir: epath.Path, shards: artifact.Artifact) -> int:
+  paths = (workdir / shards.folder).iterdir()
+  names = (f"{shards.folder}/{path.name}" for path in paths)
+  return sum(shards.matches(name) is not None for name in names)
 
 
 def _count_lines(path: epath.Path) -> int:
@@ -189,7 +190,7 @@ def told(found: dict[str, Any]) -> str:
       line += f", about {units.duration(work['left'])} left"
     lines.append(line)
   if found["last"] is not None:
-    lines.append(f"  {names_lib.LOG} ends: {found['last']}")
+    lines.append(f"  {tables.LOG.file()} ends: {found['last']}")
   return "\n".join(lines)
 
 

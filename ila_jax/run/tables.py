@@ -1,18 +1,288 @@
-"""Tables of the run that several stages read."""
+"""The artifacts of the workdir: name, content, columns and writer of each.
 
-EVALUATIONS = "evaluations.jsonl"
-# The model tuned on the selection, as a Hugging Face folder.
-MODEL = "model"
+All modules take names from here, and read by the format: a `.parquet` with
+`files.read_table` or `read_parts`, a `.jsonl` with `read_jsonl`, a `.json`
+with `read_json`, a `.npy` with `read_array`. Files in the folder of a model or
+a tokenizer are named as Hugging Face names them.
+"""
 
-# What the map and its cells are: for the report, and for runs that join.
-MAP = "map.json"
-FITTED = "map"
-CENTERS = "centers.npy"
-CELLS = "cells.parquet"
+from ila_jax.run.disk import artifact
 
-INDEX = "index.parquet"
-REJECTS = "rejects.jsonl"
-COUNTS = "counts.json"
+Artifact = artifact.Artifact
 
-RUNS = "runs.jsonl"
-FITS = "fits.json"
+# Of the run.
+MANIFEST = Artifact(
+  "manifest.json",
+  "pipeline",
+  "config, versions, seeds, device, and what each stage cost",
+)
+# The key of a manifest by which it is known as ours.
+OURS = "ila_jax"
+LOG = Artifact("log.txt", "run.log", "what all runs here have said, with times")
+PROGRESS = Artifact(
+  "progress.json",
+  "run.log",
+  "what the run is at",
+  is_passing=True,
+)
+HASHES = Artifact(
+  "hashes.json",
+  "run.disk.hashes",
+  "hashes of large input files, by size, time and inode; may be removed",
+)
+COMPILED = Artifact(
+  "compiled/", "pipeline", "compiled programs; may be removed"
+)
+
+# Of every folder, and of every stage.
+CHECKSUMS = Artifact(
+  "{folder}checksums.json",
+  "run.disk.checksums",
+  "size and CRC-32 of the files beside it",
+)
+RECORD = Artifact(
+  "{stage}/stage.json",
+  "run.stage_record",
+  "what a stage was made from, whether it is done, and what it cost",
+)
+HISTORY = Artifact(
+  "{stage}/metrics-{name}.jsonl",
+  "training.trial",
+  "loss, learning rate and tokens of each step of one training",
+)
+CHECKPOINTS = Artifact(
+  "{stage}/checkpoints-{name}/",
+  "training.trial",
+  "where a training that was killed goes on",
+  is_passing=True,
+)
+
+# Of the base that is made from scratch.
+BASE = Artifact("model/", "training.base", "the base as a Hugging Face folder")
+
+# Of stage `pool`.
+INDEX = Artifact(
+  "pool/index.parquet",
+  "pool.stage",
+  "the used examples: where they come from, how long they are, their split",
+  {
+    "row": "int64",
+    "id": "string",
+    "prompt_id": "string",
+    "source": "string",
+    "n_prompt_tokens": "int32",
+    "n_response_tokens": "int32",
+    "n_labels": "int32",
+    "domain": "string",
+    "truncated": "bool",
+    "split": "string",
+  },
+)
+RECORDS = Artifact(
+  "pool/records-{shard:05d}.parquet",
+  "pool.shards",
+  "the used examples: record as read, turns, tokens",
+  {
+    "row": "int64",
+    "id": "string",
+    "record": "string",
+    "turns": "list<element: struct<role: string, text: string, is_learnt: "
+    "bool, thought: string, calls: string, call_id: string, name: string>>",
+    "tokens": "list<element: int32>",
+    "is_response": "list<element: bool>",
+  },
+)
+REJECTS = Artifact(
+  "pool/rejects.jsonl",
+  "pool.stage",
+  "what cannot be used, with file, line and reason",
+)
+COUNTS = Artifact(
+  "pool/counts.json", "pool.stage", "how much was read, used and rejected"
+)
+TOKENIZER = Artifact(
+  "pool/tokenizer/",
+  "pool.base_tokenizer",
+  "the tokenizer of a base from scratch, trained on the pool",
+)
+
+# Of stage `embed`.
+EMBEDDINGS = Artifact(
+  "embed/embeddings-{shard:05d}.npy",
+  "embed.stage",
+  "unit vectors of the prompts, float32 [rows, d]",
+)
+INPUTS = Artifact(
+  "embed/inputs-{shard:05d}.parquet",
+  "embed.stage",
+  "fingerprints of each prompt and of what was read of it, tokens read and "
+  "cut off",
+  {"prompt": "uint64", "seen": "uint64", "tokens": "int32", "lost": "int32"},
+)
+
+# Of stage `score`.
+REFERENCE = Artifact(
+  "score/reference.parquet",
+  "score.stage",
+  "the reference set of each seed",
+  {"seed": "int64", "row": "int64", "id": "string"},
+)
+LOSSES = Artifact(
+  "score/{losses}-{shard:05d}.parquet",
+  "score.stage",
+  "losses under one model, or under several in one pass",
+  {"row": "int64", "nll_{model}": "float"},
+)
+SCORES = Artifact(
+  "score/scores.parquet",
+  "score.stage",
+  "losses under base and tuned model",
+  {
+    "row": "int64",
+    "id": "string",
+    "nll_base": "float",
+    "nll_sft": "float",
+    "nll_sft_std": "float",
+    "n_tokens": "int32",
+  },
+)
+NOT_FINITE = Artifact(
+  "score/rejects.jsonl", "score.stage", "what has no finite loss"
+)
+TUNED = Artifact(
+  "score/reference-{seed}/",
+  "score.stage",
+  "the reference-tuned model as a Hugging Face folder, or its adapter as a "
+  "peft folder",
+)
+
+# Of stage `landscape`.
+CELLS = Artifact(
+  "landscape/cells.parquet",
+  "landscape.stage",
+  "position, cell, depth, its deviation over reference sets, relative depth, "
+  "domain",
+  {
+    "row": "int64",
+    "id": "string",
+    "{axis}": "float",
+    "cell": "int32",
+    "depth": "float",
+    "depth_std": "float",
+    "relative_depth": "float",
+    "domain": "int32",
+  },
+)
+MAP = Artifact(
+  "landscape/map.json", "landscape.stage", "what the map and its cells are"
+)
+JOINED = Artifact(
+  "landscape/joined.json",
+  "landscape.join",
+  "the `map.json` of the map that was joined",
+)
+FITTED_FOLDER = "map"
+FITTED = Artifact(
+  "landscape/map/projection.json",
+  "landscape.maps.projections",
+  "the fitted map: its kind, width and notes",
+)
+FITTED_ARRAYS = Artifact(
+  "landscape/map/projection.safetensors",
+  "landscape.maps.projections",
+  "the fitted map: what it has learnt",
+)
+CENTERS = Artifact(
+  "landscape/centers.npy", "landscape.place", "centres of k-means cells"
+)
+PLACES = Artifact(
+  "landscape/places-{shard:05d}.npy",
+  "landscape.place",
+  "positions of 65,536 examples each, while they are placed",
+  is_passing=True,
+)
+GROUPS = Artifact(
+  "landscape/duplicates.parquet",
+  "landscape.duplicates.write",
+  "what has a near-duplicate: the row that stays, the nearest row, cosine",
+  {
+    "row": "int64",
+    "id": "string",
+    "group": "int64",
+    "nearest_row": "int64",
+    "cosine": "float",
+  },
+)
+PAIRS = Artifact(
+  "landscape/duplicate_pairs.parquet",
+  "landscape.duplicates.write",
+  "pairs of near-duplicates, a row a prompt",
+  {"row_a": "int64", "row_b": "int64", "cosine": "float"},
+)
+NEAR_REFERENCE = Artifact(
+  "landscape/near_reference.parquet",
+  "landscape.duplicates.near_reference",
+  "cosine of every example to the reference set",
+  {"row": "int64", "id": "string", "reference_row": "int64", "cosine": "float"},
+)
+DUPLICATES = Artifact(
+  "landscape/duplicates.json",
+  "landscape.duplicates.write",
+  "what the report shows of near-duplicates",
+)
+STABILITY = Artifact(
+  "landscape/stability.json",
+  "landscape.trust.write",
+  "how far other maps agree with this one, if that was asked for",
+)
+
+# Of stage `select`.
+RANKING = Artifact(
+  "select/ranking.parquet",
+  "selection.stage",
+  "the total order",
+  {
+    "row": "int64",
+    "id": "string",
+    "rank": "int64",
+    "cell": "int32",
+    "round": "int32",
+    "depth": "float",
+  },
+)
+SELECTED = Artifact(
+  "select/selected.jsonl",
+  "selection.stage",
+  "the chosen records, as they were read",
+)
+COVERAGE = Artifact(
+  "select/coverage.json",
+  "selection.stage",
+  "coverage of the selection and its rivals",
+)
+
+# Of stage `finetune`.
+MODEL = Artifact(
+  "finetune/model/", "finetune.stage", "the base tuned on the selection"
+)
+EVALUATIONS = Artifact(
+  "finetune/evaluations.jsonl",
+  "finetune.stage",
+  "dev loss of the base, the selection and its rivals",
+)
+METRICS = Artifact(
+  "finetune/metrics.jsonl", "finetune.stage", "the steps of all trainings"
+)
+
+# Of stage `scaling`.
+RUNS = Artifact("scaling/runs.jsonl", "scaling.stage", "a line per subset")
+FITS = Artifact("scaling/fits.json", "scaling.stage", "the law")
+
+# Of stage `report`.
+PAGE = Artifact("report/index.html", "report.page", "all of it on one page")
+MAP_PAGE = Artifact("report/map.html", "report.page", "the map to explore")
+FIGURE = Artifact("report/{name}.png", "report.page", "a figure of the page")
+
+ARTIFACTS = tuple(
+  value for value in tuple(globals().values()) if isinstance(value, Artifact)
+)

@@ -8,9 +8,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 
 from ila_jax import errors
+from ila_jax.methods import candidates
 
 HELD_OUT_KINDS = ("random", "longest", "domain_skewed")
 
@@ -31,13 +32,8 @@ class Subset:
 
 
 def design(
+  pool: candidates.Candidates,
   *,
-  cell: Int[np.ndarray, " n"],
-  relative_depth: Float[np.ndarray, " n"],
-  n_tokens: Int[np.ndarray, " n"],
-  domain: Int[np.ndarray, " n"],
-  uniform: Float[np.ndarray, " n"],
-  candidate: Bool[np.ndarray, " n"],
   subsets: int,
   held_out: int,
   sizes: Sequence[int],
@@ -54,13 +50,9 @@ def design(
   follows size: one size separates the two best. docs/method.md 2.7.
 
   Args:
-    cell: cell of every row.
-    relative_depth: quantile of the row's depth, in (0, 1].
-    n_tokens: response tokens of the row.
-    domain: number of the row's domain.
-    uniform: random numbers in [0, 1) keyed by seed and id: the order in which
-      the pool was read changes nothing.
-    candidate: rows that may be drawn (neither reference nor dev).
+    pool: n rows and which of them may be drawn (neither reference nor dev);
+      draws are keyed by seed and id, so that the order in which the pool was
+      read changes nothing.
     subsets: number of designed subsets.
     held_out: number of subsets built otherwise (see HELD_OUT_KINDS, in turn),
       to test the law on.
@@ -76,33 +68,36 @@ def design(
     InputError: a setting out of range, or sizes that the pool cannot fill.
 
   >>> x = np.arange(100)
+  >>> pool = candidates.candidates(
+  ...   x.astype(str), cell=x // 10, depth=x / 1, domain=x % 2,
+  ...   relative_depth=(x + 0.5) / 100, n_tokens=x + 1, candidate=x >= 0,
+  ...   seed=0)
   >>> made = design(
-  ...   cell=x // 10, relative_depth=(x + 0.5) / 100, n_tokens=x + 1,
-  ...   domain=x % 2, uniform=(x * 0.618) % 1, candidate=x >= 0, subsets=2,
-  ...   held_out=1, sizes=(20,), min_cell_share=0.3, depth_band=0.5, seed=0)
+  ...   pool, subsets=2, held_out=1, sizes=(20,), min_cell_share=0.3,
+  ...   depth_band=0.5, seed=0)
   >>> [(subset.name, len(subset.rows)) for subset in made]
   [('designed_00', 20), ('designed_01', 20), ('random_00', 20)]
   """
-  rows = np.flatnonzero(candidate)
+  rows = np.flatnonzero(pool.candidate)
   _check(subsets, held_out, sizes, min_cell_share, depth_band, rows.size)
   levels = _levels(subsets, sizes, min_cell_share, depth_band)
   made = []
   for number, level in enumerate(levels):
     rng = np.random.default_rng([seed, number])
-    key = (uniform + rng.random()) % 1.0
-    inside = _in_cells(rows, cell, level["cell_share"], level["size"], rng)
-    band = _in_band(inside, relative_depth, key, level)
+    key = (pool.uniform + rng.random()) % 1.0
+    inside = _in_cells(rows, pool.cell, level["cell_share"], level["size"], rng)
+    band = _in_band(inside, pool.relative_depth, key, level)
     taken = _first(band, (key,), level["size"])
     made.append(Subset(f"designed_{number:02d}", "designed", taken, level))
   for number in range(held_out):
     turn, kind = divmod(number, len(HELD_OUT_KINDS))
     # A stream apart from those of the designed subsets.
     rng = np.random.default_rng([seed, number, 1])
-    key = (uniform + rng.random()) % 1.0
+    key = (pool.uniform + rng.random()) % 1.0
     keys = {
       "random": (key,),
-      "longest": (-n_tokens, key),
-      "domain_skewed": (_skewed(domain, key, rng), key),
+      "longest": (-pool.n_tokens, key),
+      "domain_skewed": (_skewed(pool.domain, key, rng), key),
     }[HELD_OUT_KINDS[kind]]
     size = int(sizes[turn % len(sizes)])
     taken = _first(rows, keys, size)
@@ -112,43 +107,43 @@ def design(
 
 
 def measure(
-  rows: Int[np.ndarray, " k"],
-  *,
-  cell: Int[np.ndarray, " n"],
-  relative_depth: Float[np.ndarray, " n"],
-  n_tokens: Int[np.ndarray, " n"],
+  pool: candidates.Candidates, rows: Int[np.ndarray, " k"]
 ) -> dict[str, float | int]:
   """What the law is told of a subset: coverage C, depth D, tokens, n.
 
   C = occupied cells of the subset / occupied cells of the pool; D = its mean
   relative depth (docs/method.md 2.5 and 2.3); tokens = its response tokens.
 
-  >>> measure(np.array([0, 1]), cell=np.array([0, 0, 1]), n_tokens=np.array(
-  ...   [3, 4, 9]), relative_depth=np.array([0.5, 1.0, 0.5]))
+  >>> x = np.arange(3)
+  >>> pool = candidates.candidates(
+  ...   x.astype(str), cell=x // 2, depth=x / 1, n_tokens=x + 3, domain=x,
+  ...   relative_depth=np.array([0.5, 1.0, 0.5]), candidate=x >= 0, seed=0)
+  >>> measure(pool, np.array([0, 1]))
   {'coverage': 0.5, 'depth': 0.75, 'tokens': 7, 'n': 2}
   """
   if rows.size == 0:
     return {"coverage": 0.0, "depth": 0.0, "tokens": 0, "n": 0}
+  occupied = np.unique(pool.cell).size
   return {
-    "coverage": np.unique(cell[rows]).size / np.unique(cell).size,
-    "depth": float(np.mean(relative_depth[rows], dtype=np.float64)),
-    "tokens": int(np.sum(n_tokens[rows], dtype=np.int64)),
+    "coverage": np.unique(pool.cell[rows]).size / occupied,
+    "depth": float(np.mean(pool.relative_depth[rows], dtype=np.float64)),
+    "tokens": int(np.sum(pool.n_tokens[rows], dtype=np.int64)),
     "n": int(rows.size),
   }
 
 
-def _check(subsets, held_out, sizes, min_cell_share, depth_band, candidates):
+def _check(subsets, held_out, sizes, min_cell_share, depth_band, count):
   """One InputError for whichever setting is out of range."""
-  count, share = "an integer of at least 0", "a number above 0, at most 1"
-  sized = len(sizes) > 0 and min(sizes) > 0 and max(sizes) <= candidates
+  natural, share = "an integer of at least 0", "a number above 0, at most 1"
+  sized = len(sizes) > 0 and min(sizes) > 0 and max(sizes) <= count
   for field, fine, value, allowed in (
-    ("subsets", subsets >= 0, subsets, count),
-    ("held_out", held_out >= 0, held_out, count),
+    ("subsets", subsets >= 0, subsets, natural),
+    ("held_out", held_out >= 0, held_out, natural),
     (
       "sizes",
       sized,
       tuple(sizes),
-      f"one or more integers from 1 to {candidates}, the examples of the pool "
+      f"one or more integers from 1 to {count}, the examples of the pool "
       "that are neither reference nor dev",
     ),
     ("min_cell_share", 0 < min_cell_share <= 1, min_cell_share, share),

@@ -1,22 +1,19 @@
 """Stage `scaling`: many small subsets, and the law fitted to them."""
 
-from etils import epath
-from jax.sharding import Mesh
-
 from ila_jax import config as config_lib
 from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.landscape.duplicates import write
 from ila_jax.passes import dev_loss, token_set
 from ila_jax.pool import shards
-from ila_jax.run import interrupts, progress, stage_record, tables
+from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.scaling import design, law
 from ila_jax.selection import scored_pool
 from ila_jax.training import base, trial
 
 
-def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+def run(run: context.Run) -> None:
   """Writes `scaling/runs.jsonl`, a line a subset, and `fits.json` (2.7).
 
   A killed run goes on after the last subset that was written.
@@ -25,6 +22,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
     errors.InputError: subsets larger than the pool, or a loss that is not
       finite.
   """
+  config, workdir = run.config, run.workdir
   stage = stage_record.Stage(
     workdir,
     "scaling",
@@ -32,7 +30,7 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
       "config": config.section("model", "scaling", "train"),
       "finetune": [config.finetune.epochs, config.finetune.learning_rate],
       "model": base.signature(config, workdir),
-      "landscape": stage_record.output(workdir, "landscape"),
+      **stage_record.parents(workdir, "scaling"),
       "exclude_reference": config.score.exclude_reference,
       "near_duplicates": write.settings(config),
       "seed": config.seed,
@@ -43,39 +41,38 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   if config.scaling.subsets + config.scaling.held_out:
     pool = scored_pool.load(config, workdir)
     if max(config.scaling.sizes) <= pool.candidates.candidate.sum():
-      _train(config, workdir, mesh, stage, pool)
+      _train(run, stage, pool)
     else:
       progress.say(
         f"  config.scaling.sizes is {config.scaling.sizes}, beyond the "
         f"{pool.candidates.candidate.sum():,} candidates: nothing is trained"
       )
   mesh_lib.barrier("subsets trained")
-  lines = files.read_jsonl(stage.folder / tables.RUNS)
+  lines = files.read_jsonl(tables.RUNS.path(workdir))
   fits = law.fit_law(
     lines, resamples=config.scaling.resamples, seed=config.seed
   )
   if not config.scaling.subsets + config.scaling.held_out:
     fits["reason"] = "switched off (config.scaling.subsets is 0)"
-  files.write_json(stage.folder / tables.FITS, fits)
+  files.write_json(tables.FITS.path(workdir), fits)
   _say(fits)
   stage.finish(
-    matrix_rate=hardware.matrix_rate(mesh, config.model.dtype),
+    matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype),
     subsets=len(lines),
   )
 
 
 def _train(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   stage: stage_record.Stage,
   pool: scored_pool.ScoredPool,
 ) -> None:
   """Trains and evaluates the subsets that have no line yet."""
-  runs = stage.folder / tables.RUNS
+  config, workdir = run.config, run.workdir
+  runs = tables.RUNS.path(workdir)
   done = {line["name"] for line in files.read_jsonl(runs)}
   todo = [s for s in _design(config, pool) if s.name not in done]
-  decoder = base.load(config, workdir, mesh, stage.account)
+  decoder = base.load(run, stage.account)
   dev = trial.dev_set(workdir)
   for subset in progress.progress(todo, desc="scaling", unit="subsets"):
     table = shards.gather(
@@ -84,19 +81,13 @@ def _train(
     tuned = trial.fit(
       decoder,
       token_set.tokens_of(table),
-      config=config,
-      name=subset.name,
-      epochs=config.finetune.epochs,
-      learning_rate=config.finetune.learning_rate,
-      seed=config.seed,
-      mesh=mesh,
+      trial.tuning(config),
+      run=run,
       stage=stage,
+      name=subset.name,
       keep=False,
-      recipe=trial.lora(config),
     )
-    found = trial.dev_loss(
-      tuned, dev, config=config, mesh=mesh, account=stage.account
-    )
+    found = trial.dev_loss(tuned, dev, run=run, account=stage.account)
     files.append_jsonl(runs, _line(pool, subset, found))
     stage.keep()
     interrupts.point()
@@ -105,14 +96,8 @@ def _train(
 def _design(
   config: config_lib.Config, pool: scored_pool.ScoredPool
 ) -> list[design.Subset]:
-  candidates = pool.candidates
   return design.design(
-    cell=candidates.cell,
-    relative_depth=candidates.relative_depth,
-    n_tokens=candidates.n_tokens,
-    domain=candidates.domain,
-    uniform=candidates.uniform,
-    candidate=candidates.candidate,
+    pool.candidates,
     subsets=config.scaling.subsets,
     held_out=config.scaling.held_out,
     sizes=config.scaling.sizes,
@@ -134,12 +119,7 @@ def _line(
     "levels": subset.levels,
     "loss": found["micro"],
     "loss_macro": found["macro"],
-    **design.measure(
-      subset.rows,
-      cell=pool.candidates.cell,
-      relative_depth=pool.candidates.relative_depth,
-      n_tokens=pool.candidates.n_tokens,
-    ),
+    **design.measure(pool.candidates, subset.rows),
   }
 
 

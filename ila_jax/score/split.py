@@ -4,12 +4,13 @@ import numpy as np
 from etils import epath
 
 from ila_jax import config as config_lib
+from ila_jax.run import tables
 from ila_jax.run.disk import files
 
 
 def reference_rows(workdir: epath.Path) -> np.ndarray:
   """Rows of the pool that are in R under any seed, ascending."""
-  path = epath.Path(workdir) / "score/reference.parquet"
+  path = tables.REFERENCE.path(workdir)
   return np.unique(files.read_table(path, ["row"])["row"])
 
 
@@ -17,7 +18,7 @@ def candidates(
   config: config_lib.Config, workdir: epath.Path, row: np.ndarray
 ) -> np.ndarray:
   """Which of these rows of the pool may be selected: no dev, no reference."""
-  index = files.read_table(workdir / "pool/index.parquet", ["split"])
+  index = files.read_table(tables.INDEX.path(workdir), ["split"])
   free = index["split"][row] == "pool"
   if config.score.exclude_reference:
     free &= ~np.isin(row, reference_rows(workdir))

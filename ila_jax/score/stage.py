@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax import errors
@@ -15,12 +14,20 @@ from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora
 from ila_jax.passes import collate, example_loss, forward, layouts, token_set
 from ila_jax.pool import base_tokenizer, shards
-from ila_jax.run import draws, interrupts, progress, stage_record
+from ila_jax.run import (
+  context,
+  draws,
+  interrupts,
+  progress,
+  stage_record,
+  tables,
+)
 from ila_jax.run.disk import files
+from ila_jax.score import losses
 from ila_jax.training import base, trial
 
 
-def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+def run(run: context.Run) -> None:
   """Writes `score/scores.parquet`, `reference.parquet` and the tuned models.
 
   θ1 (docs/method.md 2.2) is the base tuned on a random reference subset R, once
@@ -30,31 +37,32 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
   Raises:
     errors.InputError: R is larger than the pool, or no base can be loaded.
   """
+  config, workdir = run.config, run.workdir
   stage = stage_record.Stage(
     workdir,
     "score",
     {
       "config": config.section("model", "score", "train"),
       "model": base.signature(config, workdir),
-      "pool": stage_record.output(workdir, "pool"),
+      **stage_record.parents(workdir, "score"),
       "seed": config.seed,
     },
   )
   if stage.open():
     return
-  index = files.read_table(workdir / "pool/index.parquet")
+  index = files.read_table(tables.INDEX.path(workdir))
   references = _references(config, index)
   for drawn in references.values():
     warning = draws.overshoot(drawn, count=config.score.reference_examples)
     if warning:
       progress.say(f"  warning: config.score.reference_examples: {warning}")
-  _write_references(stage.folder, index, references)
-  decoder = base.load(config, workdir, mesh, stage.account)
+  _write_references(workdir, index, references)
+  decoder = base.load(run, stage.account)
   _say_cost(config, index, decoder)
-  nll_base, nll_sft = _losses(config, workdir, mesh, stage, decoder, references)
-  lost = _write_scores(config, stage.folder, index, nll_base, nll_sft)
+  nll_base, nll_sft = _losses(run, stage, decoder, references)
+  lost = _write_scores(config, workdir, index, nll_base, nll_sft)
   stage.finish(
-    matrix_rate=hardware.matrix_rate(mesh, config.model.dtype),
+    matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype),
     not_finite=lost,
     reference_examples={
       str(seed): int(rows.sum()) for seed, rows in references.items()
@@ -79,7 +87,7 @@ def _references(
 
 
 def _write_references(
-  folder: epath.Path,
+  workdir: epath.Path,
   index: dict[str, np.ndarray],
   references: dict[int, np.ndarray],
 ) -> None:
@@ -90,7 +98,7 @@ def _write_references(
     seeds.append(np.full(len(found), seed))
   row = np.concatenate(rows)
   files.write_table(
-    folder / "reference.parquet",
+    tables.REFERENCE.path(workdir),
     {"seed": np.concatenate(seeds), "row": row, "id": index["id"][row]},
   )
 
@@ -114,9 +122,7 @@ def _say_cost(
 
 
 def _losses(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   stage: stage_record.Stage,
   decoder: decoder_lib.Decoder,
   references: dict[int, np.ndarray],
@@ -126,37 +132,41 @@ def _losses(
   Adapters are scored with the base in one pass, which reads its weights once;
   whole models one after the other, so that the base and one more are held.
   """
-  run = (config, workdir, mesh, stage)
-  if trial.lora(config) is None:
-    base_nll = _score(*run, "base", decoder)
+  if trial.lora(run.config) is None:
+    base_nll = _score(run, stage, losses.BASE, decoder)
     tuned_nll = [
-      _score(*run, f"sft-{seed}", _tuned(*run, decoder, seed, drawn).decoder)
+      _score(
+        run,
+        stage,
+        losses.of_seed(seed),
+        _tuned(run, stage, decoder, seed, drawn).decoder,
+      )
       for seed, drawn in references.items()
     ]
     return base_nll[:, 0], np.concatenate(tuned_nll, axis=1).T
   tuned = [
-    _tuned(*run, decoder, seed, drawn) for seed, drawn in references.items()
+    _tuned(run, stage, decoder, seed, drawn)
+    for seed, drawn in references.items()
   ]
   adapters = lora.stack(
     tuned[0].lora,
     [lora.zero(tuned[0].adapter), *(one.adapter for one in tuned)],
   )
-  nll = _score(*run, "base-and-sft", decoder, adapters)
+  nll = _score(run, stage, losses.TOGETHER, decoder, adapters)
   return nll[:, 0], nll[:, 1:].T
 
 
 def _tuned(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   stage: stage_record.Stage,
   decoder: decoder_lib.Decoder,
   seed: int,
   reference: np.ndarray,
 ) -> trial.Tuned:
   """The base tuned on R, or an adapter: read back where it was made before."""
-  name = f"reference-{seed}"
-  folder = stage.folder / name
+  config, workdir, mesh = run.config, run.workdir, run.mesh
+  folder = tables.TUNED.path(workdir, seed=seed)
+  name = folder.name
   if trial.is_made(stage.folder, name):
     trial.drop_checkpoints(stage.folder, name)
     return trial.load(folder, config=config, mesh=mesh, base=decoder)
@@ -166,14 +176,16 @@ def _tuned(
   tuned = trial.fit(
     decoder,
     token_set.tokens_of(table),
-    config=config,
-    name=name,
-    epochs=config.score.epochs,
-    learning_rate=config.score.learning_rate,
-    seed=seed,
-    mesh=mesh,
+    trial.recipe(
+      config,
+      epochs=config.score.epochs,
+      learning_rate=config.score.learning_rate,
+      seed=seed,
+      lora=trial.lora(config),
+    ),
+    run=run,
     stage=stage,
-    recipe=trial.lora(config),
+    name=name,
   )
   tokenizer = base_tokenizer.tokenizer(config, workdir)
   trial.save(folder, tuned, tokenizer, base.name(config, workdir))
@@ -182,15 +194,14 @@ def _tuned(
 
 
 def _score(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
+  run: context.Run,
   stage: stage_record.Stage,
   name: str,
   decoder: decoder_lib.Decoder,
   adapters: lora.Adapter | None = None,
 ) -> np.ndarray:
   """Losses [n, m] of all examples, shard by shard; a shard on disk is kept."""
+  config, workdir = run.config, run.workdir
   lengths = shards.lengths(workdir)
   models = example_loss.count_models(adapters)
   layout = layouts.choose(
@@ -209,9 +220,7 @@ def _score(
 
     for target, row, data in prefetch.ahead(todo, depth=1):
       if data is None:
-        table = files.read_table(target)
-        columns = [table[f"nll_{model}"] for model in range(models)]
-        parts.append(np.stack(columns, axis=1))
+        parts.append(losses.read_shard(target, models))
         advance(len(row))
         continue
       nll = example_loss.example_nll(
@@ -219,11 +228,11 @@ def _score(
         data.tokens,
         data.is_response,
         layout=layout,
-        mesh=mesh,
+        mesh=run.mesh,
         adapters=adapters,
         on_batch=count,
       )
-      columns = {f"nll_{model}": nll[:, model] for model in range(models)}
+      columns = {losses.column(m): nll[:, m] for m in range(models)}
       files.write_table(target, {"row": row} | columns)
       cost = forward.flops(
         decoder.config, data.lengths, response_tokens=data.response_tokens
@@ -243,7 +252,10 @@ def _todo(
 ) -> Iterator[tuple[epath.Path, np.ndarray, token_set.TokenSet | None]]:
   """Each shard's file, rows and tokens; no tokens where the file is there."""
   count = shards.count(workdir)
-  targets = [shards.path(workdir, "score", name, s) for s in range(count)]
+  targets = [
+    tables.LOSSES.path(workdir, losses=name, shard=shard)
+    for shard in range(count)
+  ]
   done = shards.done(targets)
 
   def read(shard: int) -> tuple[np.ndarray, token_set.TokenSet | None]:
@@ -257,7 +269,7 @@ def _todo(
 
 def _write_scores(
   config: config_lib.Config,
-  folder: epath.Path,
+  workdir: epath.Path,
   index: dict[str, np.ndarray],
   nll_base: np.ndarray,
   nll_sft: np.ndarray,
@@ -274,7 +286,7 @@ def _write_scores(
       "else lower config.score.learning_rate."
     )
   files.write_jsonl(
-    folder / "rejects.jsonl",
+    tables.NOT_FINITE.path(workdir),
     (
       {
         "row": int(row),
@@ -290,7 +302,7 @@ def _write_scores(
   else:
     std = pa.nulls(int(finite.sum()), pa.float32())
   files.write_table(
-    folder / "scores.parquet",
+    tables.SCORES.path(workdir),
     {
       "row": index["row"][finite],
       "id": index["id"][finite],

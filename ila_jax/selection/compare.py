@@ -11,7 +11,6 @@ from ila_jax import config as config_lib
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.compute import neighbours
 from ila_jax.embed import rows as rows_lib
-from ila_jax.embed import stage as embed_stage
 from ila_jax.landscape import coverage as coverage_lib
 from ila_jax.run import progress, tables
 from ila_jax.run.disk import files
@@ -28,7 +27,7 @@ def compare(
   pools: dict[str, scored_pool.ScoredPool],
 ) -> dict[str, Any]:
   """Coverage of the strategy and its rivals, each cut at the same budget."""
-  cells = files.read_json(workdir / "landscape" / tables.MAP)
+  cells = files.read_json(tables.MAP.path(workdir))
   orders, chosen = {}, {}
   for strategy, pool in pools.items():
     ranking = scored_pool.rank(config, pool, strategy)
@@ -81,7 +80,7 @@ def _distances(
     for strategy, rows in chosen.items()
   }
   found: dict[str, list] = {strategy: [] for strategy in chosen}
-  paths = embed_stage.paths(workdir)
+  paths = rows_lib.paths(workdir)
   start, size = 0, None
   for path in progress.progress(paths, desc="coverage", unit="shards"):
     part = files.read_array(path)

@@ -12,6 +12,7 @@ from ila_jax import errors
 from ila_jax.landscape.duplicates import write
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.methods import table as table_lib
+from ila_jax.run import tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
 from ila_jax.selection import budget as budget_lib
@@ -57,8 +58,7 @@ def load_all(
 
 def load(config: config_lib.Config, workdir: epath.Path) -> ScoredPool:
   """The scored examples as candidates; dev and reference are set apart."""
-  workdir = epath.Path(workdir)
-  cells = files.read_table(workdir / "landscape/cells.parquet")
+  cells = files.read_table(tables.CELLS.path(workdir))
   free = split.candidates(config, workdir, cells["row"])
   candidate = write.kept(config, workdir, cells, free)
   nowhere = np.zeros(0, np.int64)
@@ -75,9 +75,7 @@ def _scored(
   n_candidates: int,
   occupied: np.ndarray,
 ) -> ScoredPool:
-  index = files.read_table(
-    workdir / "pool/index.parquet", ["n_response_tokens"]
-  )
+  index = files.read_table(tables.INDEX.path(workdir), ["n_response_tokens"])
   return ScoredPool(
     row=cells["row"],
     ids=cells["id"],
@@ -135,5 +133,5 @@ def cut(
 
 def scored_rows(workdir: epath.Path) -> np.ndarray:
   """Rows of the pool that have a cell, in order."""
-  cells = files.read_table(workdir / "landscape/cells.parquet", ["row"])
+  cells = files.read_table(tables.CELLS.path(workdir), ["row"])
   return cells["row"]

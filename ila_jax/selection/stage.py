@@ -4,13 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
-from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.pool import shards
-from ila_jax.run import progress, stage_record
+from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.selection import compare as compare_lib
 from ila_jax.selection import lengths, scored_pool
@@ -19,18 +17,19 @@ from ila_jax.selection import lengths, scored_pool
 _WRITE_ROWS = 200_000
 
 
-def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
+def run(run: context.Run) -> None:
   """Writes `select/ranking.parquet`, `selected.jsonl` and `coverage.json`.
 
   Raises:
     errors.InputError: the budget is above what the pool has.
   """
+  config, workdir, mesh = run.config, run.workdir, run.mesh
   settings = config.section("select")["select"]
   compare = settings.pop("compare")
   inputs = {
     "config": {"select": settings},
     "exclude_reference": config.score.exclude_reference,
-    "landscape": stage_record.output(workdir, "landscape"),
+    **stage_record.parents(workdir, "select"),
     "seed": config.seed,
   }
   stage = stage_record.Stage(workdir, "select", inputs | {"compare": compare})
@@ -47,12 +46,12 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
       f"{config.select.strategy}. Raise it."
     )
   chosen = ranking.order[:k]
-  _write_ranking(stage.folder, pool, ranking)
+  _write_ranking(workdir, pool, ranking)
   files.write_lines(
-    stage.folder / "selected.jsonl", _records(workdir, pool.row[chosen])
+    tables.SELECTED.path(workdir), _records(workdir, pool.row[chosen])
   )
   coverage = compare_lib.compare(config, workdir, mesh, pools)
-  files.write_json(stage.folder / "coverage.json", coverage)
+  files.write_json(tables.COVERAGE.path(workdir), coverage)
   ours = coverage["table"][0]
   progress.say(
     f"  {k:,} of {pool.n_candidates:,} candidates, "
@@ -68,13 +67,13 @@ def run(config: config_lib.Config, workdir: epath.Path, mesh: Mesh) -> None:
 
 
 def _write_ranking(
-  folder: epath.Path,
+  workdir: epath.Path,
   pool: scored_pool.ScoredPool,
   ranking: candidates_lib.Ranking,
 ) -> None:
   order = ranking.order
   files.write_table(
-    folder / "ranking.parquet",
+    tables.RANKING.path(workdir),
     {
       "row": pool.row[order],
       "id": pool.ids[order],
@@ -99,7 +98,5 @@ def _lengths(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Response tokens of what was scored, and the places of the chosen there."""
   row = scored_pool.scored_rows(workdir)
-  index = files.read_table(
-    workdir / "pool/index.parquet", ["n_response_tokens"]
-  )
+  index = files.read_table(tables.INDEX.path(workdir), ["n_response_tokens"])
   return index["n_response_tokens"][row], np.searchsorted(row, chosen)

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from etils import epath
 from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax.landscape.duplicates import write
-from ila_jax.run import draws
+from ila_jax.run import draws, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
 from ila_jax.selection import cell_stream
@@ -109,16 +108,15 @@ def _rank_by(
 
 def _free(config: config_lib.Config, workdir: epath.Path) -> np.ndarray:
   """Which examples of the pool may be selected: no dev, no reference."""
-  with files.reading(workdir / "pool/index.parquet") as file:
-    parts = pq.ParquetFile(file).iter_batches(_PART_ROWS, columns=["split"])
-    free = np.concatenate(
-      [pc.equal(part["split"], "pool").to_numpy(False) for part in parts]
-    )
+  index = tables.INDEX.path(workdir)
+  parts = files.read_parts(index, ["split"], rows=_PART_ROWS)
+  free = np.concatenate(
+    [pc.equal(part["split"], "pool").to_numpy(False) for part in parts]
+  )
   if config.score.exclude_reference:
     free[split.reference_rows(workdir)] = False
   if any(write.settings(config).values()):
-    path = workdir / "landscape/cells.parquet"
-    cells = files.read_table(path, ["row", "id"])
+    cells = files.read_table(tables.CELLS.path(workdir), ["row", "id"])
     row = cells["row"]
     free[row] = write.kept(config, workdir, cells, free[row])
   return free
@@ -127,10 +125,8 @@ def _free(config: config_lib.Config, workdir: epath.Path) -> np.ndarray:
 def _parts(
   workdir: epath.Path, columns: list[str] | None = None
 ) -> Iterator[dict[str, np.ndarray]]:
-  with files.reading(workdir / "landscape/cells.parquet") as file:
-    parts = pq.ParquetFile(file).iter_batches(_PART_ROWS, columns=columns)
-    for part in parts:
-      yield files.to_numpy(part)
+  path = tables.CELLS.path(workdir)
+  return map(files.to_numpy, files.read_parts(path, columns, rows=_PART_ROWS))
 
 
 def _take(workdir: epath.Path, places: np.ndarray) -> dict[str, np.ndarray]:

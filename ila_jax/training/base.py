@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from etils import epath
 from flax import nnx
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax import errors
@@ -22,12 +21,9 @@ from ila_jax.pool import base_tokenizer, revisions
 from ila_jax.pool import examples as examples_lib
 from ila_jax.pool.sources import sources
 from ila_jax.run import account as account_lib
-from ila_jax.run import progress, stage_record
+from ila_jax.run import context, progress, stage_record, stages, tables
 from ila_jax.run.disk import files
 from ila_jax.training import trial
-
-# Where a scratch base is kept: it belongs to the run, and to no stage.
-FOLDER = "model"
 
 
 def signature(
@@ -51,7 +47,7 @@ def signature(
 def name(config: config_lib.Config, workdir: epath.Path) -> str:
   """Where the base is found by who loads an adapter of it."""
   if config.model.path == config_lib.SCRATCH:
-    return os.fspath(epath.Path(workdir) / FOLDER)
+    return os.fspath(tables.BASE.path(workdir))
   return config.model.path
 
 
@@ -66,30 +62,23 @@ def made_from(config: config_lib.Config) -> dict[str, Any]:
   return found
 
 
-def load(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
-  account: account_lib.Account,
-) -> decoder_lib.Decoder:
+def load(run: context.Run, account: account_lib.Account) -> decoder_lib.Decoder:
   """The base on the mesh; a scratch base is trained first, once.
 
   Args:
-    config: the run.
-    workdir: its folder.
-    mesh: the devices.
+    run: whose base it is.
     account: of the stage that asks; what training a base takes is taken out.
 
   Raises:
     errors.InputError: no weights there, weights of another shape, or a base
       that cannot read the pool's tokens.
   """
-  decoder = _load(config, workdir, mesh, account)
-  counts = files.read_json(epath.Path(workdir) / "pool" / "counts.json")
+  decoder = _load(run, account)
+  counts = files.read_json(tables.COUNTS.path(run.workdir))
   if counts["largest_token"] >= decoder.config.vocab:
     raise errors.InputError(
-      f"config.model.path is {config.model.path}: its tokenizer makes token "
-      f"{counts['largest_token']}, and its weights know "
+      f"config.model.path is {run.config.model.path}: its tokenizer makes "
+      f"token {counts['largest_token']}, and its weights know "
       f"{decoder.config.vocab} tokens, from 0. Use the tokenizer that belongs "
       "to the weights."
     )
@@ -97,17 +86,15 @@ def load(
 
 
 def _load(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
-  account: account_lib.Account,
+  run: context.Run, account: account_lib.Account
 ) -> decoder_lib.Decoder:
+  config, workdir, mesh = run.config, run.workdir, run.mesh
   if config.model.path != config_lib.SCRATCH:
     with files.local(config.model.path) as folder:
       return trial.load(epath.Path(folder), config=config, mesh=mesh).decoder
   stage = stage_record.Stage(
     workdir,
-    FOLDER,
+    stages.BASE,
     {
       "config": made_from(config),
       "pool": stage_record.output(workdir, "pool"),
@@ -117,7 +104,7 @@ def _load(
   )
   # All stages that use it have config.model in their inputs, and were asked.
   if not stage.open(replace="all", quiet=True):
-    _train_scratch(config, workdir, mesh, stage)
+    _train_scratch(run, stage)
     stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.model.dtype))
     account.exclude(seconds=stage.account.totals()["seconds"])
   return trial.load(stage.folder, config=config, mesh=mesh).decoder
@@ -203,15 +190,10 @@ def scratch_data(
   )
 
 
-def _train_scratch(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
-  stage: stage_record.Stage,
-) -> None:
+def _train_scratch(run: context.Run, stage: stage_record.Stage) -> None:
   """Trains a small decoder on `scratch_data`, and saves it."""
-  scratch = config.model.scratch
-  tokenize = base_tokenizer.tokenizer(config, workdir)
+  config, scratch = run.config, run.config.model.scratch
+  tokenize = base_tokenizer.tokenizer(config, run.workdir)
   data = scratch_data(config, tokenize)
   sizes = _scratch_sizes(config, len(tokenize))
   progress.say(
@@ -221,13 +203,17 @@ def _train_scratch(
   tuned = trial.fit(
     decoder_lib.Decoder(sizes, rngs=nnx.Rngs(config.seed)),
     data,
-    config=config,
-    name="base",
-    epochs=scratch.epochs,
-    learning_rate=scratch.learning_rate,
-    seed=config.seed,
-    mesh=mesh,
+    # A scratch base is never an adapter.
+    trial.recipe(
+      config,
+      epochs=scratch.epochs,
+      learning_rate=scratch.learning_rate,
+      seed=config.seed,
+      lora=None,
+    ),
+    run=run,
     stage=stage,
+    name="base",
   )
   trial.save(stage.folder, tuned, tokenize, config_lib.SCRATCH)
   trial.drop_checkpoints(stage.folder, "base")

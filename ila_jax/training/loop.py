@@ -30,69 +30,61 @@ from ila_jax.models import lora as lora_lib
 from ila_jax.passes import token_set
 from ila_jax.run import interrupts
 from ila_jax.training import checkpoint, optim, plan
+from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import step as step_lib
 
 Metrics = dict[str, float | int]
 
 
+@dataclasses.dataclass(frozen=True)
+class Saving:
+  """Where and when the state of a run is saved; it changes no result.
+
+  Attributes:
+    folder: local or remote, of this run alone; it resumes from what is there.
+    steps: between checkpoints; the last step has one too.
+    minutes: a step that comes so long after the last checkpoint has one, too.
+    before: called before each checkpoint is written.
+  """
+
+  folder: str | os.PathLike[str]
+  steps: int = 500
+  minutes: float | int = math.inf
+  before: Callable[[], None] = lambda: None
+
+
 def train(
   decoder: decoder_lib.Decoder,
   data: token_set.TokenSet,
+  recipe: recipe_lib.Recipe,
   *,
-  learning_rate: float,
-  batch_tokens: int,
-  width: int,
-  seed: int,
   mesh: Mesh,
-  epochs: float | int | None = None,
-  total_steps: int | None = None,
-  warmup_fraction: float = 0.03,
-  weight_decay: float = 0.0,
-  clip_norm: float = 1.0,
-  checkpoint_dir: str | os.PathLike[str] | None = None,
-  checkpoint_steps: int = 500,
-  checkpoint_minutes: float | int = math.inf,
-  on_save: Callable[[], None] = lambda: None,
+  saving: Saving | None = None,
   on_step: Callable[[Metrics], None] = lambda metrics: None,
-  lora: lora_lib.LoraConfig | None = None,
 ) -> tuple[decoder_lib.Decoder | lora_lib.Adapter, list[Metrics]]:
   """Minimises the mean loss of the target tokens.
 
   Per step, L = Σ nll / (number of targets in the batch), with AdamW in float32
   under a warm-up and cosine schedule (docs/method.md 2.1). Examples are packed
-  into rows of `width` tokens without seeing each other. Trained are all
-  parameters, or with `lora` an adapter alone: the decoder's weights are then
-  held as they are, and neither moments nor checkpoints are kept of them.
+  into rows without seeing each other. Trained are all parameters, or with
+  `recipe.lora` an adapter alone: the decoder's weights are then held as they
+  are, and neither moments nor checkpoints are kept of them.
 
   Args:
     decoder: where training starts; left as it is.
     data: what is learned.
-    learning_rate: the highest of the schedule.
-    batch_tokens: tokens a step, padding included; at least one row.
-    width: tokens a row; no example may be longer.
-    seed: of the order of the examples, and of an adapter's first numbers.
+    recipe: how it is learned.
     mesh: a batch is split over `data` and `fsdp`, parameters by the table of
       `models.decoder`; the mesh does not change the result but by rounding.
-    epochs: passes over the data; 0.5 is half of it. Give this or total_steps.
-    total_steps: number of steps, over as many epochs as that takes.
-    warmup_fraction: share of the steps before the highest learning rate.
-    weight_decay: AdamW's; norms and biases have none.
-    clip_norm: largest global norm of the gradient.
-    checkpoint_dir: local or remote folder of this run alone; it resumes from
-      what is there. None keeps nothing.
-    checkpoint_steps: steps between checkpoints; the last step has one too.
-    checkpoint_minutes: a step that comes so long after the last checkpoint has
-      one, too. When they are written changes no result.
-    on_save: called before each of them is written.
+    saving: where and when the state is saved; None keeps nothing.
     on_step: called with each step's metrics, one step late so that the device
       never waits: step (from 1), total_steps, loss (nats per target token),
       grad_norm (before clipping), learning_rate, tokens (targets). After a
       resume the steps since the checkpoint come again.
-    lora: adapter to train; None trains the decoder itself.
 
   Returns:
-    The trained decoder, or with `lora` the adapter, placed on the mesh, and
-    the metrics of all steps from the first, those before a resume included.
+    The trained decoder, or the adapter of `recipe.lora`, placed on the mesh,
+    and the metrics of all steps from the first, those before a resume included.
 
   Raises:
     errors.InputError: no data, an example too long or without a target, a
@@ -110,36 +102,36 @@ def train(
   ... )
   >>> base = decoder_lib.Decoder(config, rngs=nnx.Rngs(0))
   >>> text = token_set.TokenSet.of_text([np.arange(9, dtype=np.int32)] * 8)
-  >>> tuned, history = train(
-  ...   base, text, total_steps=20, learning_rate=0.1, batch_tokens=64,
-  ...   width=16, seed=0, mesh=mesh_lib.make(),
+  >>> recipe = recipe_lib.Recipe(
+  ...   total_steps=20, learning_rate=0.1, batch_tokens=64, width=16, seed=0
   ... )
+  >>> tuned, history = train(base, text, recipe, mesh=mesh_lib.make())
   >>> history[-1]["loss"] < history[0]["loss"] / 2
   True
   """
+  width, rows, lora = recipe.width, recipe.rows, recipe.lora
   plan.check(data, width=width)
-  rows = max(batch_tokens // width, 1)
   steps = plan.plan(
     data.lengths,
     width=width,
     rows=rows,
-    seed=seed,
-    epochs=epochs,
-    total_steps=total_steps,
+    seed=recipe.seed,
+    epochs=recipe.epochs,
+    total_steps=recipe.total_steps,
   )
-  rates = _rates(learning_rate, warmup_fraction, len(steps))
-  optimizer = optim.adamw(weight_decay=weight_decay, clip_norm=clip_norm)
+  rates = recipe.rates(len(steps))
+  optimizer = optim.adamw(
+    weight_decay=recipe.weight_decay, clip_norm=recipe.clip_norm
+  )
   graphdef, base = nnx.split(decoder)
   base = nnx.to_pure_dict(base)
-  recipe = [learning_rate, warmup_fraction, weight_decay, clip_norm, epochs]
-  recipe += [total_steps, width, rows, seed, repr(lora)]
-  recipe += [_identity(decoder.config)]
+  identity = [*recipe.identity(), _identity(decoder.config)]
   with (
     jax.set_mesh(mesh),
-    _open(checkpoint_dir, base, data, recipe) as checkpoints,
+    _open(saving, base, data, identity) as checkpoints,
     contextlib.ExitStack() as until_saved,
   ):
-    start, frozen = _start(decoder.config, base, lora, seed, mesh)
+    start, frozen = _start(decoder.config, base, recipe, mesh)
     state, history = _begin(start, optimizer, mesh, lora, checkpoints)
 
     def report(metrics: PyTree) -> None:
@@ -147,7 +139,7 @@ def train(
       on_step(history[-1])
 
     pending, begin = None, len(history)
-    due = checkpoint.Due(steps=checkpoint_steps, minutes=checkpoint_minutes)
+    due = saving and checkpoint.Due(steps=saving.steps, minutes=saving.minutes)
     for step in range(begin, len(steps)):
       batch = plan.batch(data, steps[step], width=width, rows=rows, mesh=mesh)
       state, metrics = step_lib.train_step(
@@ -167,7 +159,7 @@ def train(
         report(pending)
         pending = None
         if checkpoints:
-          on_save()
+          saving.before()
           checkpoints.save(step + 1, state, {"history": history})
       if stops:
         interrupts.stop(f"training is saved at step {step + 1}/{len(steps)}")
@@ -178,29 +170,14 @@ def train(
 def _start(
   config: architecture.DecoderConfig,
   base: PyTree,
-  lora: lora_lib.LoraConfig | None,
-  seed: int,
+  recipe: recipe_lib.Recipe,
   mesh: Mesh,
 ) -> tuple[PyTree, PyTree]:
   """What is trained, as it is at first, and what is held as it is."""
-  if lora is None:
+  if recipe.lora is None:
     return base, {}
-  start = lora_lib.init(config, lora, jax.random.key(seed))
+  start = lora_lib.init(config, recipe.lora, jax.random.key(recipe.seed))
   return start, jax.device_put(base, decoder_lib.shardings(base, mesh))
-
-
-def _rates(
-  learning_rate: float, warmup_fraction: float, total_steps: int
-) -> Float[np.ndarray, " s"]:
-  """The schedule as a table on the host, so that no step waits for it."""
-  rate = optim.schedule(
-    learning_rate=learning_rate,
-    warmup_fraction=warmup_fraction,
-    total_steps=total_steps,
-  )
-  # A few lengths for all runs: every new one would be compiled again.
-  padded = -(-total_steps // 1024) * 1024
-  return np.asarray(rate(np.arange(padded)), np.float32)[:total_steps]
 
 
 def _begin(
@@ -254,15 +231,15 @@ def _read(
 
 
 def _open(
-  folder: str | os.PathLike[str] | None,
+  saving: Saving | None,
   params: PyTree,
   data: token_set.TokenSet,
-  recipe: list[Any],
+  identity: list[Any],
 ) -> contextlib.AbstractContextManager:
-  if folder is None:
+  if saving is None:
     return contextlib.nullcontext()
-  fingerprint = _fingerprint(params, data, recipe)
-  return checkpoint.Checkpoints(folder, fingerprint=fingerprint)
+  fingerprint = _fingerprint(params, data, identity)
+  return checkpoint.Checkpoints(saving.folder, fingerprint=fingerprint)
 
 
 def _identity(config: architecture.DecoderConfig) -> str:
@@ -271,14 +248,14 @@ def _identity(config: architecture.DecoderConfig) -> str:
 
 
 def _fingerprint(
-  params: PyTree, data: token_set.TokenSet, recipe: list[Any]
+  params: PyTree, data: token_set.TokenSet, identity: list[Any]
 ) -> str:
   """A hash of the recipe, the data and a slice of every parameter.
 
   Training moves every parameter, so a slice tells two models apart, and it
   does not bring the weights of a large one to the host.
   """
-  digest = hashlib.sha256(json.dumps(recipe).encode())
+  digest = hashlib.sha256(json.dumps(identity).encode())
   for ids, mask in zip(data.tokens, data.is_response, strict=True):
     digest.update(len(ids).to_bytes(8, "little"))
     digest.update(np.asarray(ids, np.int32).tobytes())

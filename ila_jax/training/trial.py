@@ -18,10 +18,11 @@ from ila_jax.passes import dev_loss as dev_loss_lib
 from ila_jax.pool import shards
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 from ila_jax.run import account as account_lib
-from ila_jax.run import progress, stage_record
+from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files as files_lib
 from ila_jax.run.disk import folders
 from ila_jax.training import loop
+from ila_jax.training import recipe as recipe_lib
 
 # A folder that has one of these is whole.
 _COMPLETE = (safetensors_files.WHOLE, safetensors_files.INDEX, peft.WEIGHTS)
@@ -57,75 +58,100 @@ def lora(config: config_lib.Config) -> lora_lib.LoraConfig | None:
   )
 
 
+def recipe(
+  config: config_lib.Config,
+  *,
+  epochs: float | int,
+  learning_rate: float,
+  seed: int,
+  lora: lora_lib.LoraConfig | None,
+) -> recipe_lib.Recipe:
+  """A recipe with the settings of config.train and rows of config.tokens."""
+  return recipe_lib.Recipe(
+    learning_rate=learning_rate,
+    batch_tokens=config.train.batch_tokens,
+    width=config.tokens.max_tokens,
+    seed=seed,
+    epochs=epochs,
+    warmup_fraction=config.train.warmup_fraction,
+    weight_decay=config.train.weight_decay,
+    clip_norm=config.train.clip_norm,
+    lora=lora,
+  )
+
+
+def tuning(config: config_lib.Config) -> recipe_lib.Recipe:
+  """The recipe by which the base is tuned on subsets of the pool."""
+  return recipe(
+    config,
+    epochs=config.finetune.epochs,
+    learning_rate=config.finetune.learning_rate,
+    seed=config.seed,
+    lora=lora(config),
+  )
+
+
 def fit(
   decoder: decoder_lib.Decoder,
   data: token_set.TokenSet,
+  recipe: recipe_lib.Recipe,
   *,
-  config: config_lib.Config,
-  name: str,
-  epochs: float,
-  learning_rate: float,
-  seed: int,
-  mesh: Mesh,
+  run: context.Run,
   stage: stage_record.Stage,
+  name: str,
   keep: bool = True,
-  recipe: lora_lib.LoraConfig | None = None,
 ) -> Tuned:
-  """Trains with the settings of config.train; resumes what was killed.
+  """Trains for a stage, which accounts for it; resumes what was killed.
 
-  The whole decoder, or with a `recipe` an adapter beside it. Checkpoints go to
-  `checkpoints-NAME` in the stage's folder, the history of all steps to
-  `metrics-NAME.jsonl`; neither where not `keep`. Call `drop_checkpoints` when
-  the result is safe.
+  Checkpoints go to `checkpoints-NAME` in the stage's folder, the history of
+  all steps to `metrics-NAME.jsonl`; neither where not `keep`. Call
+  `drop_checkpoints` when the result is safe.
 
   Raises:
     errors.InputError: as `loop.train`.
   """
-  train_config, width = config.train, config.tokens.max_tokens
-  cost = training_flops(decoder.config, data, recipe)
-  multiple = mesh_lib.batch_multiple(mesh)
-  rows = max(train_config.batch_tokens // width, 1)
-  rows = -(-rows // multiple) * multiple
+  settings = run.config.train
+  cost = training_flops(decoder.config, data, recipe.lora)
+  multiple = mesh_lib.batch_multiple(run.mesh)
+  rows = -(-recipe.rows // multiple) * multiple
+  saving = loop.Saving(
+    stage.folder / tables.CHECKPOINTS.file(name=name),
+    steps=settings.checkpoint_steps,
+    minutes=settings.checkpoint_minutes,
+    before=stage.keep,
+  )
   with progress.counter(None, desc=f"train {name}", unit="steps") as advance:
 
     def count(step: loop.Metrics) -> None:
       advance(1, total=step["total_steps"])
-      share = epochs / step["total_steps"]
+      share = recipe.epochs / step["total_steps"]
       stage.account.add(
         flops=share * cost,
         tokens=round(share * data.lengths.sum()),
-        cells=rows * width,
+        cells=rows * recipe.width,
       )
 
     trained, history = loop.train(
       decoder,
       data,
-      epochs=epochs,
-      learning_rate=learning_rate,
-      batch_tokens=train_config.batch_tokens,
-      width=width,
-      seed=seed,
-      mesh=mesh,
-      warmup_fraction=train_config.warmup_fraction,
-      weight_decay=train_config.weight_decay,
-      clip_norm=train_config.clip_norm,
-      checkpoint_dir=stage.folder / f"checkpoints-{name}" if keep else None,
-      checkpoint_steps=train_config.checkpoint_steps,
-      checkpoint_minutes=train_config.checkpoint_minutes,
-      on_save=stage.keep,
-      lora=recipe,
+      recipe,
+      mesh=run.mesh,
+      saving=saving if keep else None,
       on_step=count,
     )
   if keep:
-    files_lib.write_jsonl(stage.folder / f"metrics-{name}.jsonl", history)
+    path = stage.folder / tables.HISTORY.file(name=name)
+    files_lib.write_jsonl(path, history)
     stage.keep()
-  return Tuned(trained) if recipe is None else Tuned(decoder, recipe, trained)
+  if recipe.lora is None:
+    return Tuned(trained)
+  return Tuned(decoder, recipe.lora, trained)
 
 
 def training_flops(
   config: architecture.DecoderConfig,
   data: token_set.TokenSet,
-  recipe: lora_lib.LoraConfig | None,
+  lora: lora_lib.LoraConfig | None,
 ) -> int:
   """FLOPs of one epoch: of the decoder's matrix products.
 
@@ -134,10 +160,10 @@ def training_flops(
   cost = forward.flops(
     config, data.lengths, response_tokens=data.response_tokens
   )
-  return passes(recipe) * cost
+  return passes(lora) * cost
 
 
-def passes(recipe: lora_lib.LoraConfig | None) -> int:
+def passes(lora: lora_lib.LoraConfig | None) -> int:
   """Forward passes that a training step costs as much as.
 
   A backward pass costs a forward pass for the states, and one for the weights
@@ -146,15 +172,14 @@ def passes(recipe: lora_lib.LoraConfig | None) -> int:
   >>> passes(None)
   3
   """
-  return 3 if recipe is None else 2
+  return 3 if lora is None else 2
 
 
 def dev_loss(
   tuned: Tuned,
   dev: token_set.TokenSet,
   *,
-  config: config_lib.Config,
-  mesh: Mesh,
+  run: context.Run,
   account: account_lib.Account,
   advance: Callable[[int], None] = lambda examples: None,
 ) -> dev_loss_lib.Evaluation:
@@ -170,15 +195,15 @@ def dev_loss(
 
   layout = layouts.choose(
     dev.lengths,
-    batch_tokens=config.score.batch_tokens,
-    kind=config.score.layout,
+    batch_tokens=run.config.score.batch_tokens,
+    kind=run.config.score.layout,
     program_tokens=forward.program_tokens(tuned.decoder.config),
   )
   found = dev_loss_lib.evaluate(
     tuned.decoder,
     dev,
     layout=layout,
-    mesh=mesh,
+    mesh=run.mesh,
     adapters=tuned.adapters,
     on_batch=count,
   )
@@ -192,7 +217,7 @@ def dev_loss(
 def drop_checkpoints(folder: epath.Path, name: str) -> None:
   """Removes the checkpoints of a run whose result is kept elsewhere."""
   mesh_lib.barrier(f"{name} kept")
-  path = folder / f"checkpoints-{name}"
+  path = folder / tables.CHECKPOINTS.file(name=name)
   if mesh_lib.is_writer() and path.exists():
     folders.remove(path)
 
@@ -205,7 +230,7 @@ def is_made(folder: epath.Path, name: str, model: str | None = None) -> bool:
     name: of the training.
     model: folder below, where it is not the name; "" where no model is kept.
   """
-  found = (folder / f"metrics-{name}.jsonl").exists()
+  found = (folder / tables.HISTORY.file(name=name)).exists()
   if model != "":
     files = [folder / (model or name) / file for file in _COMPLETE]
     found = found and any(file.exists() for file in files)
@@ -270,11 +295,8 @@ def save(folder: epath.Path, tuned: Tuned, tokenizer: Any, base: str) -> None:
 
 def dev_set(workdir: epath.Path) -> token_set.TokenSet:
   """The held-out examples, but for those that have no finite loss."""
-  workdir = epath.Path(workdir)
-  index = files_lib.read_table(workdir / "pool/index.parquet", ["row", "split"])
-  scored = files_lib.read_table(workdir / "score/scores.parquet", ["row"])[
-    "row"
-  ]
+  index = files_lib.read_table(tables.INDEX.path(workdir), ["row", "split"])
+  scored = files_lib.read_table(tables.SCORES.path(workdir), ["row"])["row"]
   rows = np.intersect1d(index["row"][index["split"] == "dev"], scored)
   return token_set.tokens_of(
     shards.gather(workdir, rows, ["tokens", "is_response"])

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 from etils import epath
 
-from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.dry_run import disk
+from ila_jax.run import stages as stages_lib
 from tests.support import tiny
 
 KNOWN = disk.Sizes(
@@ -26,12 +26,12 @@ KNOWN = disk.Sizes(
 
 def _needs(*stages, known=KNOWN, **changes):
   config = tiny.config("pool.jsonl", model__path="a/model", **changes)
-  return disk.forecast(config, known, stages or config_lib.STAGES)
+  return disk.forecast(config, known, stages or stages_lib.NAMES)
 
 
 def test_what_is_large_is_there():
   needs = _needs()
-  assert tuple(needs) == config_lib.STAGES
+  assert tuple(needs) == stages_lib.NAMES
   assert needs["pool"].kept == pytest.approx(7.3e6, rel=0.1)
   # 384 numbers of 4 bytes each.
   assert needs["embed"].kept == pytest.approx(15.36e6, rel=0.1)

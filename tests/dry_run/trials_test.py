@@ -80,9 +80,9 @@ def test_a_step_a_start_and_a_compilation_are_told_apart(monkeypatch):
   clock = _Clock(monkeypatch)
   starts = iter([9.0, 2.0])  # 7 s of compiling, once.
 
-  def train(decoder, data, *, total_steps, on_step, **_):
+  def train(decoder, data, recipe, *, on_step, **_):
     clock.passes(next(starts))
-    for _ in range(total_steps):
+    for _ in range(recipe.total_steps):
       clock.passes(3.0)
       on_step({})
 

@@ -19,6 +19,7 @@ from ila_jax.embed import stage as embed_stage
 from ila_jax.models.folders import encoder_families
 from ila_jax.passes import forward
 from ila_jax.pool import shards
+from ila_jax.run import tables
 from ila_jax.run.disk import files as files_lib
 from tests.support import model_folders, tiny
 
@@ -172,8 +173,8 @@ def test_a_shard_that_is_lost_is_made_anew(made, tmp_path):
   _, workdir, whole = _embed(made, tmp_path)
   record = files_lib.read_json(workdir / "embed/stage.json")
   files_lib.write_json(workdir / "embed/stage.json", record | {"done": False})
-  lost = shards.path(workdir, "embed", "embeddings", 1, "npy")
-  kept = [shards.path(workdir, "embed", "embeddings", i, "npy") for i in (0, 2)]
+  lost = tables.EMBEDDINGS.path(workdir, shard=1)
+  kept = [tables.EMBEDDINGS.path(workdir, shard=i) for i in (0, 2)]
   lost.unlink()
   before = [path.stat().mtime for path in kept]
   _, _, again = _embed(made, tmp_path)

@@ -10,7 +10,7 @@ from ila_jax.models.folders import peft, weights
 from ila_jax.passes import example_loss, layouts, token_set
 from ila_jax.pool import shards
 from ila_jax.run.disk import files
-from tests.support import tiny
+from tests.support import artifacts, tiny
 
 
 def test_adapters_are_scored_in_one_pass(tmp_path):
@@ -56,3 +56,4 @@ def test_adapters_are_scored_in_one_pass(tmp_path):
   written = {path.name for path in (workdir / "finetune/model").iterdir()}
   assert {"adapter_config.json", "adapter_model.safetensors"} <= written
   assert "model.safetensors" not in written
+  assert artifacts.faults(workdir) == []

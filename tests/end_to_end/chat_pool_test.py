@@ -14,11 +14,10 @@ from etils import epath
 from ila_jax import errors, pipeline
 from ila_jax.embed import rows as rows_lib
 from ila_jax.embed import stage as embed_stage
-from ila_jax.landscape.duplicates import write
 from ila_jax.pool import shards
 from ila_jax.pool.conversations import conversation
 from ila_jax.report import map_points
-from ila_jax.run import draws, stage_record
+from ila_jax.run import draws, stage_record, tables
 from ila_jax.run.disk import files
 from tests.support import tiny
 
@@ -146,7 +145,7 @@ def test_the_order_of_the_pool_changes_no_selection(runs):
 
 def test_chats_that_begin_alike_are_not_near_each_other(runs):
   run = runs[0]
-  found = files.read_json(run.workdir / "landscape" / write.SUMMARY)
+  found = files.read_json(tables.DUPLICATES.path(run.workdir))
   # By the prompt before the first answer most are one.
   index = files.read_table(run.workdir / "pool/index.parquet")
   assert len(set(index["prompt_id"])) == 41

@@ -17,10 +17,11 @@ from ila_jax import config_parsing, errors, pipeline
 from ila_jax.compute import mesh
 from ila_jax.pool import revisions
 from ila_jax.pool.sources import sources
-from ila_jax.run import stage_record
+from ila_jax.run import context, stage_record
+from ila_jax.run import stages as stages_lib
 from tests.support import tiny
 
-STAGES = config_lib.STAGES[:-1]  # The report is made anew, always.
+STAGES = stages_lib.NAMES[:-1]  # The report is made anew, always.
 # None: it changes how fast a run is, how it is arranged, or what it lets pass.
 FIELDS = {
   "seed": (1, "pool"),
@@ -182,9 +183,9 @@ def _inputs(
     patch.setattr(stage_record, "output", output)
     patch.setattr("ila_jax.landscape.stage._report_stability", _nothing)
     for name in STAGES:
-      module = f"ila_jax.{pipeline._FOLDERS[name]}.stage"
+      module = f"ila_jax.{stages_lib.GRAPH[name].code}.stage"
       stage = pipeline.importlib.import_module(module)
-      stage.run(config, epath.Path(workdir), mesh.make())
+      stage.run(context.Run(config, epath.Path(workdir), mesh.make()))
   return asked
 
 

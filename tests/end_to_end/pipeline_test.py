@@ -13,16 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 from etils import epath
 
-from ila_jax import config as config_lib
 from ila_jax import errors, pipeline
 from ila_jax.compute import hardware
 from ila_jax.dry_run import disk, dry_run, pool_sample
 from ila_jax.pool import shards
 from ila_jax.report import map_page, map_points
 from ila_jax.run import progress, stage_record
+from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files as files_lib
 from ila_jax.training import base
-from tests.support import tiny
+from tests.support import artifacts, tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -55,6 +55,18 @@ def run(tmp_path_factory):
   return config, folder / "work", rows
 
 
+def test_every_file_is_declared_with_its_columns(run):
+  assert artifacts.faults(run[1]) == []
+
+
+def test_stages_are_made_from_what_the_graph_says(run):
+  made = {n: stage_record.output(run[1], n) for n in stages_lib.NAMES}
+  for name, stage in stages_lib.GRAPH.items():
+    inputs = stage_record.read_record(run[1] / name)["inputs"]
+    parents = {n: value for n, value in made.items() if inputs.get(n) == value}
+    assert tuple(parents) == stage.made_from
+
+
 def test_the_disk_is_foretold(run, monkeypatch, capsys):
   config, workdir, _ = run
   workdir = epath.Path(workdir)
@@ -68,8 +80,8 @@ def test_the_disk_is_foretold(run, monkeypatch, capsys):
     record=sample.record,
     response=float(sample.response.mean()),
   )
-  needs = disk.forecast(config, known, config_lib.STAGES)
-  assert needs.keys() == {*config_lib.STAGES, "model"}
+  needs = disk.forecast(config, known, stages_lib.NAMES)
+  assert needs.keys() == {*stages_lib.NAMES, "model"}
   written = {name: stage_record.bytes_in(workdir / name) for name in needs}
   factors = {name: needs[name].kept / written[name] for name in needs}
   assert all(1 / 1.5 < factor < 1.5 for factor in factors.values()), factors
@@ -77,7 +89,7 @@ def test_the_disk_is_foretold(run, monkeypatch, capsys):
   assert 1 / 1.5 < total / sum(written.values()) < 1.5
   # All is there: no disk is too small for what is left, which is nothing.
   monkeypatch.setattr(disk, "free", lambda folder: 10)
-  disk.check(config, workdir, config_lib.STAGES)
+  disk.check(config, workdir, stages_lib.NAMES)
   assert capsys.readouterr().err == ""
 
 
@@ -92,7 +104,7 @@ def test_a_disk_that_is_too_small_is_refused(
   monkeypatch.setattr(disk, "free", lambda folder: free)
   ran = []
   monkeypatch.setattr(
-    pipeline, "_run_stage", lambda config, workdir, mesh, name: ran.append(name)
+    pipeline, "_run_stage", lambda run, name: ran.append(name)
   )
   stages = ("pool", "embed", "score", "select")
   if free == 10_000:
@@ -289,7 +301,7 @@ def test_a_finished_run_is_skipped(run, monkeypatch, capsys):
   assert lines[0] == f"{hardware.describe()}; folder {workdir}"
   assert lines[1:17] == [
     line
-    for stage in config_lib.STAGES
+    for stage in stages_lib.NAMES
     for line in (f"[{stage}]", "  skipped: it is done")
   ]
 
@@ -408,7 +420,7 @@ jax.config.update("jax_cpu_collectives_implementation", "gloo")
 address, host, source, workdir = sys.argv[1:]
 jax.distributed.initialize(address, num_processes=2, process_id=int(host))
 from ila_jax import pipeline
-from tests.support import tiny
+from tests.support import artifacts, tiny
 pipeline.run(
   tiny.config(source, pool__fields__labels="tags", mesh__fsdp=2),
   workdir,
@@ -424,7 +436,7 @@ def test_a_dry_run_tells_what_the_run_takes(run, tmp_path, capsys):
   fresh = {c.stage: c for c in dry_run.run(config, tmp_path / "none")}
   # Of the pool that is there nothing is left to do; a base may be made anew.
   assert list(fresh) == ["pool", *known]
-  assert set(known) == {"model", *config_lib.STAGES} - {"pool"}
+  assert set(known) == {"model", *stages_lib.NAMES} - {"pool"}
   for name in ("model", "score", "finetune", "scaling"):
     taken = stages[name]["flops"]
     assert known[name].flops == pytest.approx(taken, rel=0.2)

@@ -4,6 +4,8 @@ The pool is one in which records share prompts, so that a draw by record and a
 draw by prompt are two things.
 """
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -16,11 +18,12 @@ from ila_jax.models import lora
 from ila_jax.models.folders import weights
 from ila_jax.passes import dev_loss, layouts, token_set
 from ila_jax.pool import shards
-from ila_jax.run import account
+from ila_jax.run import account, context
 from ila_jax.run.disk import files
 from ila_jax.scaling import design
 from ila_jax.selection import scored_pool
 from ila_jax.training import loop, trial
+from ila_jax.training import recipe as recipe_lib
 from tests.support import tiny
 
 _STAGES = ("pool", "embed", "score", "landscape", "select", "finetune")
@@ -100,13 +103,14 @@ def _design(config, workdir):
   """The subsets of the laboratory, made again from the run's tables."""
   cells = _table(workdir, "landscape/cells.parquet")
   candidates = scored_pool.load(config, workdir).candidates
-  return cells, design.design(
+  pool = dataclasses.replace(
+    candidates,
     cell=cells["cell"],
     relative_depth=cells["relative_depth"],
     n_tokens=_table(workdir, "score/scores.parquet")["n_tokens"],
-    domain=candidates.domain,
-    uniform=candidates.uniform,
-    candidate=candidates.candidate,
+  )
+  return cells, design.design(
+    pool,
     subsets=6,
     held_out=1,
     sizes=(_SIZE,),
@@ -147,15 +151,17 @@ def test_a_subset_of_the_laboratory_is_trained_as_the_config_says(run):
   tuned, _ = loop.train(
     decoder,
     data,
-    epochs=2.0,
-    learning_rate=config.finetune.learning_rate,
-    batch_tokens=config.train.batch_tokens,
-    width=config.tokens.max_tokens,
-    seed=config.seed,
+    recipe_lib.Recipe(
+      epochs=2.0,
+      learning_rate=config.finetune.learning_rate,
+      batch_tokens=config.train.batch_tokens,
+      width=config.tokens.max_tokens,
+      seed=config.seed,
+      warmup_fraction=config.train.warmup_fraction,
+      weight_decay=config.train.weight_decay,
+      clip_norm=config.train.clip_norm,
+    ),
     mesh=mesh,
-    warmup_fraction=config.train.warmup_fraction,
-    weight_decay=config.train.weight_decay,
-    clip_norm=config.train.clip_norm,
   )
   layout = layouts.choose(dev.lengths, batch_tokens=1024)
   loss = dev_loss.evaluate(tuned, dev, layout=layout, mesh=mesh)
@@ -171,17 +177,16 @@ def _dev_rows(workdir):
 
 def test_the_dev_loss_of_an_adapter_is_that_of_its_merged_model(run):
   config, workdir = run
-  mesh = mesh_lib.make()
-  _, decoder = weights.load_decoder(workdir / "model", mesh=mesh)
+  here = context.Run(config, epath.Path(workdir), mesh_lib.make())
+  _, decoder = weights.load_decoder(workdir / "model", mesh=here.mesh)
   recipe = lora.LoraConfig(rank=2, alpha=4, targets=("query", "down"))
   adapter = lora.init(decoder.config, recipe, jax.random.key(0))
   adapter = jax.tree.map(lambda leaf: leaf + 0.1, adapter)
   dev = trial.dev_set(workdir)
 
   def loss(tuned):
-    return trial.dev_loss(
-      tuned, dev, config=config, mesh=mesh, account=account.Account()
-    )["micro"]
+    found = trial.dev_loss(tuned, dev, run=here, account=account.Account())
+    return found["micro"]
 
   merged = lora.merge(decoder, recipe, adapter)
   found = loss(trial.Tuned(decoder, recipe, adapter))

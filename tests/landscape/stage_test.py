@@ -18,9 +18,9 @@ from ila_jax.landscape import stage as landscape_stage
 from ila_jax.landscape.duplicates import write
 from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import write as trust_write
-from ila_jax.run import interrupts, stage_record
+from ila_jax.run import context, interrupts, stage_record, tables
 from ila_jax.run.disk import files
-from tests.support import tiny
+from tests.support import artifacts, tiny
 
 N = 300
 
@@ -73,7 +73,8 @@ TSNE = {
 
 
 def _run(folder, config, mesh=None):
-  landscape_stage.run(config, folder, mesh or mesh_lib.make())
+  run = context.Run(config, folder, mesh or mesh_lib.make())
+  landscape_stage.run(run)
   about = files.read_json(folder / "landscape/map.json")
   return files.read_table(folder / "landscape/cells.parquet"), about
 
@@ -140,9 +141,9 @@ def _killed(*_, **__):
 def test_a_kill_after_the_cells_loses_none_of_them(tmp_path, monkeypatch, part):
   folder, made = _write(tmp_path), []
 
-  def finds(config, workdir, mesh, folder):
+  def finds(run):
     made.append("duplicates")
-    files.write_json(folder / write.SUMMARY, {})
+    files.write_json(tables.DUPLICATES.path(run.workdir), {})
 
   monkeypatch.setattr(write, "run_into", finds)
   monkeypatch.setattr(trust_write, "run_into", lambda *_, **__: made.append(1))
@@ -169,12 +170,12 @@ def test_a_kill_after_the_cells_loses_none_of_them(tmp_path, monkeypatch, part):
 def test_a_kill_after_the_duplicates_finds_them_once(tmp_path, monkeypatch):
   folder, found = _write(tmp_path), []
 
-  def finds(config, workdir, mesh, folder):
+  def finds(run):
     found.append(1)
-    cosines = folder / write.near_reference.COSINES
+    cosines = tables.NEAR_REFERENCE.path(run.workdir)
     files.write_table(cosines, {"row": np.zeros(0, np.int64)})
     # Where the search was refused, there are neither pairs nor groups.
-    files.write_json(folder / write.SUMMARY, {"refused": "many"})
+    files.write_json(tables.DUPLICATES.path(run.workdir), {"refused": "many"})
 
   monkeypatch.setattr(write, "run_into", finds)
   with monkeypatch.context() as patch:
@@ -241,6 +242,7 @@ def test_new_records_join_a_map_that_stays(tmp_path, kind):
   assert len(axes) == kind.get("landscape__dimensions", 2)
   for name in (*axes, "cell"):
     np.testing.assert_array_equal(second[name][again], first[name], name)
+  assert artifacts.faults(new, "landscape") == []
   # A run that joins the one that joined stands on the same map.
   third = _write(tmp_path / "third", rows=order[:50])
   joins["landscape__map"] = str(new / "landscape")

@@ -89,6 +89,11 @@ def _dense(
   return seen.reshape(b, t, -1), d_query, d_key, d_value
 
 
+def _attend(*rows, window=None, causal=True, **options):
+  mask = attention.Mask(causal=causal, window=window)
+  return attention.attend(*rows, mask=mask, **options)
+
+
 def _ours(attend, query, key, value, weight, segments):
   """What `attend` sees, and the gradients of its weighted sum."""
 
@@ -125,7 +130,7 @@ def small_blocks(monkeypatch):
 @pytest.mark.parametrize("sight", SIGHTS, ids=str)
 @pytest.mark.parametrize("kernel", ["plain", "blocked"])
 def test_kernels_equal_dense_numpy(kernel, sight, small_blocks):
-  attend = functools.partial(attention.attend, kernel=kernel)
+  attend = functools.partial(_attend, kernel=kernel)
   _equals_dense(attend, _rows(), **sight)
 
 
@@ -133,7 +138,7 @@ def test_kernels_equal_dense_numpy(kernel, sight, small_blocks):
 @pytest.mark.parametrize("t", [1, 4, 5])
 def test_blocks_of_any_length_and_heads_of_any_group(t, heads, small_blocks):
   h, k = heads
-  _equals_dense(attention.attend, _rows(b=3, t=t, h=h, k=k))
+  _equals_dense(_attend, _rows(b=3, t=t, h=h, k=k))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +152,7 @@ def test_blocks_of_any_length_and_heads_of_any_group(t, heads, small_blocks):
   ids=str,
 )
 def test_splash_equals_dense_numpy(sight, heads, small_blocks):
-  attend = functools.partial(attention.attend, kernel="splash")
+  attend = functools.partial(_attend, kernel="splash")
   h, k = heads
   _equals_dense(attend, _rows(t=140, h=h, k=k), **sight)
 
@@ -171,7 +176,7 @@ def test_cudnn_is_told_what_to_see(sight, monkeypatch):
 def test_cudnn_equals_plain_on_a_gpu(sight):
   rows = _rows(t=301, e=64, dtype=jnp.bfloat16)
   runs = [
-    _ours(functools.partial(attention.attend, kernel=name, **sight), *rows)
+    _ours(functools.partial(_attend, kernel=name, **sight), *rows)
     for name in ("cudnn", "plain")
   ]
   real = np.asarray(rows[-1]) > 0
@@ -208,7 +213,7 @@ def _alone():
 )
 def test_every_mesh_sees_the_same(kernel, shape, monkeypatch):
   rows, alone = _alone()
-  attend = functools.partial(attention.attend, kernel=kernel)
+  attend = functools.partial(_attend, kernel=kernel)
   # Two spans of three blocks.
   monkeypatch.setattr(kernels, "_QUERY_BLOCK", 3)
   monkeypatch.setattr(kernels, "_CAUSAL_SPANS", 2)
@@ -247,9 +252,9 @@ def test_what_no_query_sees_costs_nothing(sight, most):
   rows = _rows(b=1, t=1024, h=2, k=1)
   counts = {
     kernel: _products(
-      jax.make_jaxpr(
-        functools.partial(attention.attend, kernel=kernel, **sight)
-      )(*rows[:3], rows[-1]).jaxpr
+      jax.make_jaxpr(functools.partial(_attend, kernel=kernel, **sight))(
+        *rows[:3], rows[-1]
+      ).jaxpr
     )
     for kernel in ("blocked", "plain")
   }
@@ -260,7 +265,7 @@ def test_what_no_query_sees_costs_nothing(sight, most):
 def test_memory_grows_with_the_length_and_not_its_square():
   def bytes_of(kernel, t):
     rows = _rows(b=1, t=t, h=2, k=1, e=16)
-    attend = functools.partial(attention.attend, kernel=kernel)
+    attend = functools.partial(_attend, kernel=kernel)
 
     def total(*rows):
       return (attend(*rows) ** 2).sum()
@@ -314,4 +319,4 @@ def test_what_cannot_be_seen_is_refused_before_compiling():
   with pytest.raises(errors.InputError, match=r"'cudnn'.*float32.*'blocked'"):
     attention.attend(query, key, value, segments, kernel="cudnn")
   with pytest.raises(ValueError, match="causal=True"):
-    attention.attend(query, key, value, segments, window=3, causal=False)
+    attention.Mask(window=3, causal=False)

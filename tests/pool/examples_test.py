@@ -17,8 +17,13 @@ def write_lines(path, lines):
 
 
 def read(*specs, **options):
+  """Options are those of `examples.read`, and the fields of its rules."""
   rejected = []
-  used = list(examples.read(specs, rejects=rejected.append, **options))
+  own = {"fields", "overrides", "answers"} & options.keys()
+  rules = examples.Rules(**{name: options.pop(name) for name in own})
+  used = list(
+    examples.read(specs, rejects=rejected.append, rules=rules, **options)
+  )
   return used, rejected
 
 

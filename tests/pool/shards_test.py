@@ -7,6 +7,7 @@ import pytest
 from ila_jax import errors
 from ila_jax.passes import token_set
 from ila_jax.pool import records, shards
+from ila_jax.run import tables
 from ila_jax.run.disk import checksums, files
 
 SIZES = (4, 4, 3)
@@ -72,7 +73,7 @@ def test_turns_come_back_whole(workdir, rows):
 
 
 def test_a_shard_of_another_version_is_refused(tmp_path):
-  target = shards.path(tmp_path, "pool", "records", 0)
+  target = tables.RECORDS.path(tmp_path, shard=0)
   files.write_table(target, {"row": np.arange(3), "prompt": ["a"] * 3})
   assert len(shards.read_records(tmp_path, 0, ["row"])) == 3
   with pytest.raises(errors.InputError, match=r"00000.* 'turns'.*--redo=pool"):
@@ -80,7 +81,7 @@ def test_a_shard_of_another_version_is_refused(tmp_path):
 
 
 def test_shards_without_a_chosen_row_are_not_opened(workdir):
-  shards.path(workdir, "pool", "records", 1).unlink()
+  tables.RECORDS.path(workdir, shard=1).unlink()
   table = shards.gather(workdir, np.array([10, 0]), ["record"])
   assert table["record"].to_pylist() == ["record 10", "record 0"]
 
@@ -92,7 +93,7 @@ def test_iterate_reads_all(workdir):
 
 
 def test_a_pool_without_its_last_shard_is_half_a_pool(workdir):
-  files.remove(shards.path(workdir, "pool", "records", 2))
+  files.remove(tables.RECORDS.path(workdir, shard=2))
   with pytest.raises(checksums.Damaged, match=r"records-00002.*missing"):
     shards.count(workdir)
 

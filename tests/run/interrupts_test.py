@@ -18,6 +18,7 @@ from ila_jax.passes import token_set
 from ila_jax.run import interrupts
 from ila_jax.run.disk import files as files_lib
 from ila_jax.training import loop
+from ila_jax.training import recipe as recipe_lib
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 _CONFIG = architecture.DecoderConfig(
@@ -43,14 +44,11 @@ def _train(folder=None, on_step=lambda metrics: None):
   tuned, history = loop.train(
     decoder.Decoder(_CONFIG, rngs=nnx.Rngs(0)),
     text,
-    total_steps=9,
-    learning_rate=1e-2,
-    batch_tokens=64,
-    width=16,
-    seed=0,
+    recipe_lib.Recipe(
+      total_steps=9, learning_rate=1e-2, batch_tokens=64, width=16, seed=0
+    ),
     mesh=mesh.make(),
-    checkpoint_dir=folder,
-    checkpoint_steps=3,
+    saving=folder and loop.Saving(folder, steps=3),
     on_step=on_step,
   )
   return jax.tree.leaves(nnx.state(tuned)), history

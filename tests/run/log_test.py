@@ -9,8 +9,7 @@ import time
 import pytest
 
 from ila_jax import errors
-from ila_jax.run import interrupts, log, progress
-from ila_jax.run.disk import names
+from ila_jax.run import interrupts, log, progress, tables
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +20,7 @@ def nothing_said():
 
 def _texts(folder: pathlib.Path) -> list[str]:
   """The lines of a log, without their times."""
-  lines = (folder / names.LOG).read_text().splitlines()
+  lines = tables.LOG.path(folder).read_text().splitlines()
   for line in lines:
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  ", line), line
   return [line[22:] for line in lines]
@@ -70,17 +69,17 @@ def test_a_bug_is_told_with_its_place(tmp_path):
 
 
 def test_a_line_that_was_cut_is_ended(tmp_path):
-  (tmp_path / names.LOG).write_text("half of a li")
+  tables.LOG.path(tmp_path).write_text("half of a li")
   with log.kept(tmp_path):
     progress.say("half a \ud83d pair")
-  lines = (tmp_path / names.LOG).read_text().splitlines()
+  lines = tables.LOG.path(tmp_path).read_text().splitlines()
   assert lines[0] == "half of a li" and "run by" in lines[1]
   assert lines[2].endswith("half a ? pair")
 
 
 def test_a_run_goes_on_without_a_log(tmp_path, capsys):
-  (tmp_path / names.LOG).mkdir()
-  (tmp_path / names.PROGRESS).mkdir()
+  tables.LOG.path(tmp_path).mkdir()
+  tables.PROGRESS.path(tmp_path).mkdir()
   with log.kept(tmp_path):
     progress.say("one")
     log.enter("pool")
@@ -88,11 +87,11 @@ def test_a_run_goes_on_without_a_log(tmp_path, capsys):
   said = capsys.readouterr().err.splitlines()
   assert [line for line in said if "warning" not in line] == ["one", "two"]
   (warning,) = [line for line in said if "warning" in line]
-  assert f"{tmp_path / names.LOG} cannot be written" in warning
+  assert f"{tables.LOG.path(tmp_path)} cannot be written" in warning
 
 
 def test_progress_is_there_while_a_run_is(tmp_path, monkeypatch):
-  path = tmp_path / names.PROGRESS
+  path = tables.PROGRESS.path(tmp_path)
   monkeypatch.setattr(log, "_SECONDS", 0.01)
   with log.kept(tmp_path):
     log.enter("scaling")
@@ -117,7 +116,7 @@ def test_progress_is_there_while_a_run_is(tmp_path, monkeypatch):
     )
     assert inner["left"] >= 0
   assert found["stage"] == "scaling"
-  assert {p.name for p in tmp_path.iterdir()} == {names.LOG}
+  assert {p.name for p in tmp_path.iterdir()} == {tables.LOG.file()}
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -153,4 +152,4 @@ def test_a_bucket_has_the_log_too(tmp_path, monkeypatch):
   assert [t for t in texts if "run by" not in t] == [
     *("hello 0", "ended: done", "hello 1", "ended: done"),
   ]
-  assert not (tmp_path / names.PROGRESS).exists()
+  assert not tables.PROGRESS.path(tmp_path).exists()

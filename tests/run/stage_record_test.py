@@ -25,6 +25,22 @@ def test_stage_is_claimed_resumed_and_skipped(tmp_path):
   assert made == stage_record.fingerprint(["abc"])
 
 
+def test_parents_are_those_of_the_graph_and_must_be_done(tmp_path):
+  stage = stage_record.Stage(tmp_path, "embed", {})
+  stage.open()
+  stage.finish(output="abc")
+  assert stage_record.parents(tmp_path, "pool") == {}
+  with pytest.raises(errors.InputError, match="'score' is needed"):
+    stage_record.parents(tmp_path, "landscape")
+  stage = stage_record.Stage(tmp_path, "score", {})
+  stage.open()
+  stage.finish(output="def")
+  assert stage_record.parents(tmp_path, "landscape") == {
+    "embed": stage_record.fingerprint(["abc"]),
+    "score": stage_record.fingerprint(["def"]),
+  }
+
+
 def test_stage_of_another_run_is_refused_and_kept(tmp_path):
   first = stage_record.Stage(tmp_path, "pool", {"config": {"limit": 5, "x": 1}})
   first.open()

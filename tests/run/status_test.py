@@ -11,8 +11,9 @@ import pytest
 from etils import epath
 
 from ila_jax import errors, main
-from ila_jax.run import status
-from ila_jax.run.disk import folders, holder, names
+from ila_jax.run import stages as stages_lib
+from ila_jax.run import status, tables
+from ila_jax.run.disk import folders, holder
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 _SEEDS = {"score": {"reference_seeds": [0, 1]}}
@@ -27,13 +28,13 @@ def _write(path: pathlib.Path, value="") -> None:
 def _record(workdir, name, *, done, settings=None, **more) -> None:
   inputs = {"config": settings or {}}
   record = {"stage": name, "done": done, "inputs": inputs} | more
-  _write(workdir / name / names.RECORD, record)
+  _write(workdir / name / tables.RECORD.file(), record)
 
 
 @pytest.fixture
 def run(tmp_path):
   """A run that scores: three shards, two of them done under three models."""
-  _write(tmp_path / names.MANIFEST, {"ila_jax": "0.1.0"})
+  _write(tables.MANIFEST.path(tmp_path), {"ila_jax": "0.1.0"})
   _record(tmp_path, "pool", done=True, seconds=75.0)
   for shard in range(3):
     _write(tmp_path / f"pool/records-{shard:05d}.parquet")
@@ -49,8 +50,8 @@ def run(tmp_path):
   work = {"what": "sft-0", "done": 1200, "total": 3000, "unit": "examples"}
   work |= {"seconds": 40.0, "left": 60.0}
   at = {"stage": "score", "since": "2026-01-02", "works": [work]}
-  _write(tmp_path / names.PROGRESS, at)
-  _write(tmp_path / names.LOG, "one\nthe last one\n")
+  _write(tables.PROGRESS.path(tmp_path), at)
+  _write(tables.LOG.path(tmp_path), "one\nthe last one\n")
   return tmp_path
 
 
@@ -62,7 +63,7 @@ def test_a_run_at_work(run):
   found = status.find(run)
   assert json.loads(json.dumps(found)) == found
   assert found["life"] == "alive" and found["seconds"] < 60
-  assert tuple(found["stages"]) == names.STAGES
+  assert tuple(found["stages"]) == stages_lib.NAMES
   assert list(_states(found).values())[:4] == [
     *("done", "done", "running", "not begun"),
   ]
@@ -123,7 +124,7 @@ def test_another_machine_is_known_by_its_sign_of_life(run, seconds, life):
   lock = run / folders.LOCK
   _write(lock, holder.note() | {"host": "node7"})
   old = time.time() - seconds  # Clocks differ.
-  for path in (lock, run / names.PROGRESS, run / names.LOG):
+  for path in (lock, tables.PROGRESS.path(run), tables.LOG.path(run)):
     os.utime(path, (old, old))
   found = status.find(run)
   assert found["life"] == life
@@ -136,7 +137,7 @@ def test_another_machine_is_known_by_its_sign_of_life(run, seconds, life):
 
 def test_no_run_is_at_work(run):
   (run / folders.LOCK).unlink()
-  (run / names.PROGRESS).unlink()
+  tables.PROGRESS.path(run).unlink()
   found = status.find(run)
   assert found["holder"] is found["life"] is None
   assert _states(found)["score"] == "begun"
@@ -144,11 +145,11 @@ def test_no_run_is_at_work(run):
 
 
 def test_what_is_damaged_is_told_and_nothing_else_is_lost(run):
-  _write(run / "embed" / names.RECORD, "{")
-  _write(run / names.PROGRESS, '{"stage": "sc')
+  _write(run / "embed" / tables.RECORD.file(), "{")
+  _write(tables.PROGRESS.path(run), '{"stage": "sc')
   _write(run / folders.LOCK, "")
-  (run / names.LOG).unlink()
-  (run / names.MANIFEST).unlink()
+  tables.LOG.path(run).unlink()
+  tables.MANIFEST.path(run).unlink()
   found = status.find(run)
   assert list(_states(found).values())[:3] == ["done", "damaged", "begun"]
   assert found["last"] is None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ila_jax import errors
+from ila_jax.methods import candidates as candidates_lib
 from ila_jax.scaling import design
 
 
@@ -19,6 +20,17 @@ def _pool(n=2000, cells=60, seed=0):
   }
 
 
+def _candidates(pool):
+  """The pool as `design` takes it; ids and depths have no part in it."""
+  n = len(pool["cell"])
+  return candidates_lib.Candidates(
+    id_rank=np.arange(n, dtype=np.int32),
+    depth=pool["relative_depth"],
+    uniform_across=pool["uniform"],
+    **pool,
+  )
+
+
 def _design(pool, **changes):
   settings = {
     "subsets": 12,
@@ -28,16 +40,11 @@ def _design(pool, **changes):
     "depth_band": 1 / 3,
     "seed": 3,
   }
-  return design.design(**pool, **(settings | changes))
+  return design.design(_candidates(pool), **(settings | changes))
 
 
 def _measured(pool, subset):
-  return design.measure(
-    subset.rows,
-    cell=pool["cell"],
-    relative_depth=pool["relative_depth"],
-    n_tokens=pool["n_tokens"],
-  )
+  return design.measure(_candidates(pool), subset.rows)
 
 
 def test_every_subset_has_its_size_and_only_candidates():
@@ -150,10 +157,5 @@ def test_measure_against_sets():
   assert found["tokens"] == sum(int(pool["n_tokens"][row]) for row in rows)
   mean = sum(float(pool["relative_depth"][row]) for row in rows) / len(rows)
   assert found["depth"] == pytest.approx(mean, rel=1e-12)
-  empty = design.measure(
-    rows[:0],
-    cell=pool["cell"],
-    relative_depth=pool["relative_depth"],
-    n_tokens=pool["n_tokens"],
-  )
+  empty = design.measure(_candidates(pool), rows[:0])
   assert empty == {"coverage": 0.0, "depth": 0.0, "tokens": 0, "n": 0}

@@ -12,7 +12,7 @@ from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.methods import table as table_lib
 from ila_jax.pool import shards
-from ila_jax.run import stage_record
+from ila_jax.run import context, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split as split_lib
 from ila_jax.selection import cell_stream, streaming
@@ -59,7 +59,7 @@ def workdir(tmp_path_factory):
   for shard, start in enumerate(range(0, _POOL, _SHARD)):
     rows = range(start, min(start + _SHARD, _POOL))
     files.write_array(
-      shards.path(folder, "embed", "embeddings", shard, "npy"), vectors[rows]
+      tables.EMBEDDINGS.path(folder, shard=shard), vectors[rows]
     )
     lists = ("turns", "tokens", "is_response")
     columns = {name: [[]] * len(rows) for name in lists}
@@ -86,7 +86,7 @@ def _run(workdir, tmp_path, **overrides):
   for stage in ("pool", "embed", "score", "landscape"):
     (tmp_path / stage).symlink_to(workdir / stage)
   config = _config(**overrides)
-  selection_stage.run(config, work, mesh.make())
+  selection_stage.run(context.Run(config, work, mesh.make()))
   return (
     files.read_table(work / "select/ranking.parquet"),
     (work / "select/selected.jsonl").read_text(),

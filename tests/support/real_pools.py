@@ -32,7 +32,9 @@ def main(folder: pathlib.Path) -> None:
   start = time.process_time()
   examples = list(
     examples_lib.read(
-      [str(folder / "*.jsonl.gz")], rejects=reject, overrides=OVERRIDES
+      [str(folder / "*.jsonl.gz")],
+      rejects=reject,
+      rules=examples_lib.Rules(overrides=OVERRIDES),
     )
   )
   seconds = time.process_time() - start

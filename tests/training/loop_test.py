@@ -24,6 +24,7 @@ from ila_jax.models.folders import peft as peft_lib
 from ila_jax.models.folders import weights
 from ila_jax.passes import dev_loss, layouts, token_set
 from ila_jax.training import loop, optim, plan
+from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import step as step_lib
 from tests.support import torch_models
 
@@ -75,8 +76,12 @@ def _one_device() -> Mesh:
 
 
 def _train(data, decoder=None, **changes):
-  fields = {"mesh": _one_device(), **_RECIPE, **changes}
-  return loop.train(decoder or _decoder(), data, **fields)
+  """Trains by `_RECIPE`; changes are of it, or arguments of `train`."""
+  others = {"mesh": _one_device()}
+  for name in {"mesh", "saving", "on_step"} & changes.keys():
+    others[name] = changes.pop(name)
+  recipe = recipe_lib.Recipe(**(_RECIPE | changes))
+  return loop.train(decoder or _decoder(), data, recipe, **others)
 
 
 def _leaves(trained) -> list[np.ndarray]:
@@ -379,8 +384,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, killed_at, lora):
       raise _Killed
 
   data = _data(30)
-  fields = {"total_steps": 8, "checkpoint_steps": 3, "lora": lora}
-  fields["checkpoint_dir"] = tmp_path / "run"
+  fields = {"total_steps": 8, "lora": lora}
+  fields["saving"] = loop.Saving(tmp_path / "run", steps=3)
   wanted, history = _train(data, total_steps=8, lora=lora)
   with pytest.raises(_Killed):
     _train(data, on_step=kill, **fields)
@@ -406,9 +411,13 @@ def test_checkpoints_by_time_lose_little_and_change_nothing(tmp_path):
       raise _Killed
 
   data, saved, said = _data(30), [], []
-  fields = {"total_steps": 8, "checkpoint_dir": tmp_path / "run"}
-  fields |= {"checkpoint_steps": 1000, "checkpoint_minutes": 1e-9}
-  fields["on_save"] = lambda: saved.append(None)
+  saving = loop.Saving(
+    tmp_path / "run",
+    steps=1000,
+    minutes=1e-9,
+    before=lambda: saved.append(None),
+  )
+  fields = {"total_steps": 8, "saving": saving}
   wanted, history = _train(data, total_steps=8)
   with pytest.raises(_Killed):
     _train(data, on_step=kill, **fields)
@@ -426,6 +435,7 @@ from flax import nnx
 from ila_jax.compute import mesh
 from ila_jax.passes import token_set
 from ila_jax.training import loop as train
+from ila_jax.training import recipe
 from ila_jax.models import architecture, decoder
 
 config = architecture.DecoderConfig(
@@ -437,9 +447,12 @@ text = token_set.TokenSet.of_text(
 
 def run(folder, on_step):
   tuned, history = train.train(
-    decoder.Decoder(config, rngs=nnx.Rngs(0)), text, total_steps=20,
-    learning_rate=1e-2, batch_tokens=64, width=16, seed=0, mesh=mesh.make(),
-    checkpoint_dir=folder, checkpoint_steps=5, on_step=on_step,
+    decoder.Decoder(config, rngs=nnx.Rngs(0)), text,
+    recipe.Recipe(
+      total_steps=20, learning_rate=1e-2, batch_tokens=64, width=16, seed=0
+    ),
+    mesh=mesh.make(), saving=folder and train.Saving(folder, steps=5),
+    on_step=on_step,
   )
   return jax.tree.leaves(nnx.state(tuned)), history
 
@@ -484,7 +497,7 @@ def test_a_run_killed_by_the_system_resumes_to_the_bit(tmp_path):
   ids=str,
 )
 def test_checkpoints_of_another_run_are_refused(tmp_path, change):
-  fields = {"total_steps": 3, "checkpoint_dir": tmp_path, "lora": _LORA}
+  fields = {"total_steps": 3, "saving": loop.Saving(tmp_path), "lora": _LORA}
   _train(_data(30), **fields)
   before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
   data, base = _data(30), _decoder()
@@ -508,8 +521,7 @@ def test_a_loss_that_is_not_finite_is_told_and_not_kept(tmp_path):
       _data(30),
       total_steps=40,
       learning_rate=1e30,
-      checkpoint_dir=tmp_path,
-      checkpoint_steps=1,
+      saving=loop.Saving(tmp_path, steps=1),
     )
   for path in tmp_path.glob("*/run/metadata"):
     for metrics in json.loads(path.read_text())["record"]["history"]:

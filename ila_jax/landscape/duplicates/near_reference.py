@@ -4,42 +4,34 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax.embed import rows
 from ila_jax.landscape.duplicates import false_depth, pairs
-from ila_jax.run import draws, progress
+from ila_jax.run import context, draws, progress, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
 
-COSINES = "near_reference.parquet"
 # Placebos, each as large as R.
 _PLACEBOS = 3
 
 
 def run_into(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
-  folder: epath.Path,
+  run: context.Run,
   cells: dict[str, np.ndarray],
   x: rows.Rows,
 ) -> dict[str, Any]:
   """Cosines to R, written; and whether those near it gain false depth.
 
   Args:
-    config: the run.
-    workdir: its folder.
-    mesh: the devices.
-    folder: of the stage that draws the map.
+    run: with cells, scores and embeddings.
     cells: columns `row`, `id` and `domain` of the scored rows.
     x: their embeddings.
 
   Returns:
     `false_depth`: own (gain of R itself), bands and verdict.
   """
-  row = cells["row"]
+  config, workdir, row = run.config, run.workdir, cells["row"]
   subsets, free = _subsets(config, workdir, row)
   in_reference = subsets[0]
   places = [np.flatnonzero(subset) for subset in subsets]
@@ -50,14 +42,14 @@ def run_into(
       x,
       [x[own] for own in places],
       rows=len(row),
-      mesh=mesh,
+      mesh=run.mesh,
       on_rows=advance,
     )
   for own, source in zip(places, nearest, strict=True):
     if len(own):
       source[:] = own[source]
   files.write_table(
-    folder / COSINES,
+    tables.NEAR_REFERENCE.path(workdir),
     {
       "row": row,
       "id": cells["id"],
@@ -66,7 +58,7 @@ def run_into(
     },
   )
   cosine[subsets] = np.nan  # of an example to itself
-  scores = files.read_table(workdir / "score/scores.parquet")
+  scores = files.read_table(tables.SCORES.path(workdir))
   depth = (scores["nll_base"] - scores["nll_sft"]) / scores["n_tokens"]
   pool = free | in_reference
   above = np.full(len(row), np.nan)
@@ -95,7 +87,7 @@ def _subsets(
 
   def column(name: str) -> np.ndarray:
     # One at a time: strings are large.
-    index = files.read_table(workdir / "pool/index.parquet", [name])
+    index = files.read_table(tables.INDEX.path(workdir), [name])
     return index[name][row]
 
   in_reference = np.isin(row, split.reference_rows(workdir))

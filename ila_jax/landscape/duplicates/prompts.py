@@ -7,7 +7,7 @@ apart are several; texts that differ beyond what was read are one.
 import numpy as np
 from etils import epath
 
-from ila_jax.embed import stage as embed_stage
+from ila_jax.embed import rows as rows_lib
 
 
 class Prompts:
@@ -28,7 +28,7 @@ class Prompts:
     self.ids = ids
     self.rank = np.empty(len(ids), np.int32)
     self.rank[np.argsort(ids)] = np.arange(len(ids), dtype=np.int32)
-    seen = embed_stage.inputs(workdir, "seen")[row]
+    seen = rows_lib.inputs(workdir, "seen")[row]
     self.number = np.unique(seen, return_inverse=True)[1].astype(np.int32)
     self.first = self.lowest(np.ones(len(ids), np.bool_))
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax import errors
@@ -12,13 +11,9 @@ from ila_jax.embed import rows
 from ila_jax.landscape.duplicates import cell_neighbours, near_reference, pairs
 from ila_jax.landscape.duplicates import prompts as prompts_lib
 from ila_jax.pool import shards
-from ila_jax.run import draws, progress, tables
+from ila_jax.run import context, draws, progress, tables
 from ila_jax.run.disk import files
 
-# Files in the folder of the stage that draws the map.
-SUMMARY = "duplicates.json"
-GROUPS = "duplicates.parquet"
-PAIRS = "duplicate_pairs.parquet"
 # Prompts that are compared with the whole pool, to see what cells miss.
 _RECALL_SAMPLE = 4096
 _LARGEST = 5
@@ -28,13 +23,8 @@ _SHOWN = 3
 _READ_ROWS = 65_536
 
 
-def run_into(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
-  folder: epath.Path,
-) -> None:
-  """Writes what `folder`, which holds cells and map, has of near-duplicates.
+def run_into(run: context.Run) -> None:
+  """Writes the near-duplicates of a run that has a map and cells.
 
   `duplicates.parquet`: row, id, group (the row that stays if the others go),
   nearest_row and cosine, of rows that have a near-duplicate;
@@ -42,11 +32,12 @@ def run_into(
   `near_reference.parquet`: row, id, reference_row, cosine of all rows;
   `duplicates.json`: the numbers of the report.
   """
+  config, workdir = run.config, run.workdir
   cells = files.read_table(
-    folder / "cells.parquet", ["row", "id", "cell", "domain"]
+    tables.CELLS.path(workdir), ["row", "id", "cell", "domain"]
   )
   x = rows.Rows(workdir, cells["row"])
-  summary = near_reference.run_into(config, workdir, mesh, folder, cells, x)
+  summary = near_reference.run_into(run, cells, x)
   prompts = prompts_lib.Prompts(workdir, cells["row"], cells["id"])
   summary |= {
     "threshold": config.landscape.duplicate_cosine,
@@ -55,38 +46,38 @@ def run_into(
     "prompts": len(prompts.first),
   }
   try:
-    summary |= _search(config, mesh, folder, cells, x, prompts)
+    summary |= _search(run, cells, x, prompts)
   except errors.InputError as error:
     if config.select.drop_duplicates:
       raise
     progress.say(f"  warning: {error}")
     summary["refused"] = str(error)
-  files.write_json(folder / SUMMARY, summary)
+  files.write_json(tables.DUPLICATES.path(workdir), summary)
 
 
-def are_there(folder: epath.Path) -> bool:
+def are_there(workdir: epath.Path) -> bool:
   """Whether `run_into` has written all that it writes, and it is whole."""
-  if not all(shards.done([folder / SUMMARY, folder / near_reference.COSINES])):
+  summary = tables.DUPLICATES.path(workdir)
+  if not all(shards.done([summary, tables.NEAR_REFERENCE.path(workdir)])):
     return False
-  refused = "refused" in files.read_json(folder / SUMMARY)
-  return refused or all(shards.done([folder / GROUPS, folder / PAIRS]))
+  refused = "refused" in files.read_json(summary)
+  found = [tables.GROUPS.path(workdir), tables.PAIRS.path(workdir)]
+  return refused or all(shards.done(found))
 
 
 def _search(
-  config: config_lib.Config,
-  mesh: Mesh,
-  folder: epath.Path,
+  run: context.Run,
   cells: dict[str, np.ndarray],
   x: rows.Rows,
   prompts: prompts_lib.Prompts,
 ) -> dict[str, Any]:
   """Pairs and groups of prompts, written; and what they come to."""
-  first = prompts.first
+  config, workdir, first = run.config, run.workdir, prompts.first
   x, cell = x.of(first), cells["cell"][first]
-  near = _neighbours(folder, x, cell)
+  near = _neighbours(workdir, x, cell)
   settings = {
     "threshold": config.landscape.duplicate_cosine,
-    "mesh": mesh,
+    "mesh": run.mesh,
   }
   sample = draws.keyed_uniform(
     prompts.ids[first], seed=config.seed, purpose="duplicate recall"
@@ -111,8 +102,8 @@ def _search(
     )
   leader = pairs.leaders(found, prompts.rank[first])
   group = first[leader][prompts.number]
-  _write_pairs(folder, cells, first, found)
-  near_another = _write_groups(folder, cells, prompts, found, group)
+  _write_pairs(workdir, cells, first, found)
+  near_another = _write_groups(workdir, cells, prompts, found, group)
   sizes = np.bincount(group, minlength=len(group))
   largest = np.lexsort((prompts.rank, -sizes))[:_LARGEST]
   summary = {
@@ -158,12 +149,12 @@ def _say(config: config_lib.Config, found: dict[str, Any]) -> None:
 
 
 def _neighbours(
-  folder: epath.Path, x: rows.Rows, cell: np.ndarray
+  workdir: epath.Path, x: rows.Rows, cell: np.ndarray
 ) -> np.ndarray:
   """Pairs of neighbouring cells: of the grid, or by the means of clusters."""
   from scipy import sparse
 
-  cells = files.read_json(folder / tables.MAP)
+  cells = files.read_json(tables.MAP.path(workdir))
   if cells["grid"] is not None:
     return cell_neighbours.grid_neighbours(
       cell, grid=cells["grid"], dimensions=cells["dimensions"]
@@ -179,20 +170,20 @@ def _neighbours(
 
 
 def _write_pairs(
-  folder: epath.Path,
+  workdir: epath.Path,
   cells: dict[str, np.ndarray],
   first: np.ndarray,
   found: pairs.Pairs,
 ) -> None:
   row = cells["row"][first]
   files.write_table(
-    folder / PAIRS,
+    tables.PAIRS.path(workdir),
     {"row_a": row[found.a], "row_b": row[found.b], "cosine": found.cosine},
   )
 
 
 def _write_groups(
-  folder: epath.Path,
+  workdir: epath.Path,
   cells: dict[str, np.ndarray],
   prompts: prompts_lib.Prompts,
   found: pairs.Pairs,
@@ -212,7 +203,7 @@ def _write_groups(
   )
   has = nearest >= 0
   files.write_table(
-    folder / GROUPS,
+    tables.GROUPS.path(workdir),
     {
       "row": cells["row"][has],
       "id": cells["id"][has],
@@ -276,23 +267,22 @@ def kept(
   Raises:
     errors.InputError: near-duplicates are to go, and there were too many.
   """
-  folder = epath.Path(workdir) / "landscape"
   limit = config.select.exclude_near_reference
   if limit is not None:
-    cosine = files.read_table(folder / near_reference.COSINES, ["cosine"])[
-      "cosine"
-    ]
+    path = tables.NEAR_REFERENCE.path(workdir)
+    cosine = files.read_table(path, ["cosine"])["cosine"]
     free = free & (cosine < np.float32(limit))
   if not config.select.drop_duplicates:
     return free
-  summary = files.read_json(folder / SUMMARY)
+  path = tables.DUPLICATES.path(workdir)
+  summary = files.read_json(path)
   if "refused" in summary:
     raise errors.InputError(
-      f"config.select.drop_duplicates is True, and {folder} has no pairs to "
-      f"drop: {summary['refused']}"
+      f"config.select.drop_duplicates is True, and {path.parent} has no pairs "
+      f"to drop: {summary['refused']}"
     )
   prompts = prompts_lib.Prompts(workdir, cells["row"], cells["id"])
-  table = files.read_table(folder / PAIRS)
+  table = files.read_table(tables.PAIRS.path(workdir))
   a, b = (
     prompts.number[np.searchsorted(cells["row"], table[name])]
     for name in ("row_a", "row_b")

@@ -19,9 +19,10 @@ from jaxtyping import Array, Float
 
 from ila_jax import errors
 from ila_jax.landscape.maps import linear, new_points, parametric, tsne
+from ila_jax.run import tables
 from ila_jax.run.disk import files
 
-FILES = ABOUT, _ARRAYS = "projection.json", "projection.safetensors"
+_ABOUT, _ARRAYS = tables.FITTED.file(), tables.FITTED_ARRAYS.file()
 _VERSION = 1
 _KEYS = {"name", "version", "width", "dimensions", "notes", "arrays"}
 
@@ -194,7 +195,7 @@ def save(found: Map, folder: epath.PathLike) -> None:
     "notes": found.notes,
     "arrays": {name: list(arrays[name].shape) for name in sorted(arrays)},
   }
-  files.write_json(folder / ABOUT, about)
+  files.write_json(folder / _ABOUT, about)
 
 
 def load(folder: epath.PathLike, *, width: int | None = None) -> Map:
@@ -234,19 +235,19 @@ def read_about(
     InputError: as of `load`, but for the arrays.
   """
   folder = epath.Path(folder)
-  for name in (ABOUT, _ARRAYS):
+  for name in (_ABOUT, _ARRAYS):
     if not (folder / name).exists():
       raise errors.InputError(
         f"{folder} has no {name}, so it holds no fitted map. Give a folder that"
         " the stage `landscape` wrote."
       )
-  about = files.read_json(folder / ABOUT)
+  about = files.read_json(folder / _ABOUT)
   if not isinstance(about, dict) or not about.keys() >= _KEYS:
     raise _damaged(folder)
   name = about["name"]
   if about["version"] != _VERSION or name not in PROJECTIONS:
     raise errors.InputError(
-      f"{folder / ABOUT} is a map {name!r} of version {about['version']};"
+      f"{folder / _ABOUT} is a map {name!r} of version {about['version']};"
       f" allowed: {', '.join(PROJECTIONS)} of version {_VERSION}. Fit it anew."
     )
   if width is not None and about["width"] != width:
@@ -256,7 +257,7 @@ def read_about(
 
 def _damaged(folder):
   return errors.InputError(
-    f"{folder} holds a damaged map: {ABOUT} and {_ARRAYS} do not fit each"
+    f"{folder} holds a damaged map: {_ABOUT} and {_ARRAYS} do not fit each"
     " other. Copy both again, or fit the map anew."
   )
 

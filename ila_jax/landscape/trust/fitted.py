@@ -5,18 +5,15 @@ import dataclasses
 import jax
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.embed import rows as rows_lib
 from ila_jax.landscape import depth, grid
 from ila_jax.landscape.trust import agreement
-from ila_jax.pool import shards
-from ila_jax.run import tables
+from ila_jax.run import context, tables
 from ila_jax.run.disk import files
-from ila_jax.score import split
-from ila_jax.training import trial
+from ila_jax.score import losses, split
 
 # Of a subset whose coverage is ranked.
 _SUBSET_EXAMPLES = 1000
@@ -37,29 +34,18 @@ class Fitted:
   distances: np.ndarray  # their coverage without cells [b]
 
 
-def read(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
-  folder: epath.Path,
-  *,
-  rows: np.ndarray,
-  budget: int,
-) -> Fitted:
+def read(run: context.Run, *, rows: np.ndarray, budget: int) -> Fitted:
   """Reads the fitted examples; chooses the subsets whose coverage is ranked.
 
   Args:
-    config: of the run.
-    workdir: of the run.
-    mesh: where examples are compared with subsets of them.
-    folder: that holds `cells.parquet`.
+    run: with a map; its devices compare examples with subsets of them.
     rows: of the pool, in the order of their ids.
     budget: candidates of the whole pool that are selected.
   """
-  folder = epath.Path(folder)
-  axes = grid.axes(files.read_json(folder / tables.MAP)["dimensions"])
+  config, workdir = run.config, run.workdir
+  axes = grid.axes(files.read_json(tables.MAP.path(workdir))["dimensions"])
   table = files.read_table(
-    folder / "cells.parquet", ["row", *axes, "depth", "domain"]
+    tables.CELLS.path(workdir), ["row", *axes, "depth", "domain"]
   )
   free = split.candidates(config, workdir, table["row"])
   place = np.searchsorted(table["row"], rows)
@@ -67,7 +53,7 @@ def read(
   x = rows_lib.load(workdir, by_row)[np.searchsorted(by_row, rows)]
   n, here = len(rows), int(free[place].sum())
   budget = min(max(round(budget * here / max(free.sum(), 1)), 1), here)
-  sharded = mesh_lib.put_rows(x, mesh)
+  sharded = mesh_lib.put_rows(x, run.mesh)
   subsets = agreement.spread_subsets(
     sharded,
     n=n,
@@ -99,33 +85,11 @@ def depths_by_seed(
 ) -> dict[int, np.ndarray]:
   """Depth of some rows of the pool by each reference set alone."""
   index = files.read_table(
-    workdir / "pool/index.parquet", ["n_response_tokens", "n_labels"]
+    tables.INDEX.path(workdir), ["n_response_tokens", "n_labels"]
   )
   counts = index["n_response_tokens"][rows], index["n_labels"][rows]
-  base, tuned = losses_by_seed(config, workdir, rows)
+  base, tuned = losses.read(config, workdir, rows)
   formula = depth.DEPTHS[config.landscape.depth]
   return {
     seed: formula(base, nll, *counts, domain) for seed, nll in tuned.items()
-  }
-
-
-def losses_by_seed(
-  config: config_lib.Config, workdir: epath.Path, rows: np.ndarray
-) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-  """Losses of some rows under the base and under each tuned model."""
-
-  def read(name: str, model: int) -> np.ndarray:
-    column = f"nll_{model}"
-    parts = [
-      files.read_table(shards.path(workdir, "score", name, i), [column])
-      for i in range(shards.count(workdir))
-    ]
-    return np.concatenate([part[column] for part in parts])[rows]
-
-  seeds = config.score.reference_seeds
-  if trial.lora(config) is None:
-    return read("base", 0), {seed: read(f"sft-{seed}", 0) for seed in seeds}
-  together = "base-and-sft"
-  return read(together, 0), {
-    seed: read(together, model) for model, seed in enumerate(seeds, 1)
   }

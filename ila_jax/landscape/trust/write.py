@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax.compute import mesh as mesh_lib
@@ -18,37 +17,26 @@ from ila_jax.landscape import grid as grid_lib
 from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import agreement, variants
 from ila_jax.landscape.trust import fitted as fitted_lib
-from ila_jax.run import interrupts, progress, stage_record
+from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files
 
-STABILITY = "stability.json"
 # Examples whose neighbours are looked up on the map.
 _LOOKED_UP = 2000
 _NEIGHBOURS = 10
 
 
-def run_into(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  mesh: Mesh,
-  folder: epath.Path,
-  *,
-  rows: np.ndarray,
-  budget: int,
-) -> None:
+def run_into(run: context.Run, *, rows: np.ndarray, budget: int) -> None:
   """Writes `stability.json`: how far each variant agrees with the run.
 
   What is there already, of the same map, is kept.
 
   Args:
-    config: landscape.stability names what is varied.
-    workdir: of the run.
-    mesh: where examples are compared with subsets of them.
-    folder: of stage `landscape`; holds `cells.parquet`.
+    run: whose config.landscape.stability names what is varied.
     rows: of the pool, on which the map was fitted, in the order of their ids.
     budget: candidates of the pool that are selected.
   """
-  path = epath.Path(folder) / STABILITY
+  config, workdir = run.config, run.workdir
+  path = tables.STABILITY.path(workdir)
   made_from = _made_from(config, workdir, len(rows), budget)
   found = files.read_json(path) if path.exists() else {}
   mesh_lib.barrier("stability read")
@@ -66,9 +54,7 @@ def run_into(
   with progress.counter(
     len(todo), desc="stability", unit="comparisons"
   ) as advance:
-    fitted = fitted_lib.read(
-      config, workdir, mesh, folder, rows=rows, budget=budget
-    )
+    fitted = fitted_lib.read(run, rows=rows, budget=budget)
     xy = _positions(config, fitted, _own(config))
     own = _cells(config, fitted, _own(config), xy)
     candidates = int(fitted.free.sum())
@@ -97,8 +83,7 @@ def _made_from(
   return stage_record.fingerprint(
     {
       "landscape": settings,
-      "embed": stage_record.output(workdir, "embed"),
-      "score": stage_record.output(workdir, "score"),
+      **stage_record.parents(workdir, "landscape"),
       "exclude_reference": config.score.exclude_reference,
       "seed": config.seed,
       "examples": examples,

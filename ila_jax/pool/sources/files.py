@@ -16,6 +16,7 @@ from typing import Any
 from ila_jax import errors
 from ila_jax.pool.sources import formats
 from ila_jax.pool.sources import paths as paths_lib
+from ila_jax.run import tables
 from ila_jax.run.disk import paths as paths_lib_
 
 # Extras of fsspec whose names are not those of the scheme.
@@ -160,11 +161,11 @@ def _folder(path: str, above: tuple[str, ...]) -> Iterator[_Entry]:
 def _is_run(folder: str) -> bool:
   """Whether a folder is the workdir of a run, whose records are no source."""
   try:
-    with open(os.path.join(folder, "manifest.json"), encoding="utf-8") as file:
+    with open(tables.MANIFEST.path(folder), encoding="utf-8") as file:
       manifest = json.load(file)
   except (OSError, ValueError):
     return False
-  return isinstance(manifest, dict) and "ila_jax" in manifest
+  return isinstance(manifest, dict) and tables.OURS in manifest
 
 
 def _is_about_data(name: str, beside: Iterable[str]) -> bool:

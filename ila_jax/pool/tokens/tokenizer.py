@@ -12,6 +12,8 @@ from ila_jax.models.folders import hub
 from ila_jax.pool.tokens import chat, sandbox
 from ila_jax.run.disk import files as files_lib
 
+# The file of a fast tokenizer, as Hugging Face names it.
+FAST = "tokenizer.json"
 _BOS, _END, _PAD = "<|bos|>", "<|end|>", "<|pad|>"
 _BYTES = 256
 
@@ -129,8 +131,7 @@ def save(tokenizer: Any, folder: epath.PathLike) -> None:
         "Free space there, or set TMPDIR to another folder."
       ) from error
     files = sorted(
-      epath.Path(local).iterdir(),
-      key=lambda path: path.name == "tokenizer.json",
+      epath.Path(local).iterdir(), key=lambda path: path.name == FAST
     )
     for path in files:
       files_lib.write_bytes(epath.Path(folder) / path.name, path.read_bytes())

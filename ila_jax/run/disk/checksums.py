@@ -16,8 +16,9 @@ from typing import Any
 from etils import epath
 
 from ila_jax import errors
+from ila_jax.run import tables
 
-FILE = "checksums.json"
+FILE = tables.CHECKSUMS.file(folder="")
 # Bytes that are read at once.
 _CHUNK = 2**16
 # Files that this process has found whole, as they were then.
@@ -91,7 +92,7 @@ def read(folder: epath.PathLike) -> Ledger | None:
         int(size), int(crc, 16)
   except (ValueError, TypeError, AttributeError) as error:
     # Of a run's own folder it is of the manifest, which is easily written.
-    of_run = (path.parent / "manifest.json").exists()
+    of_run = tables.MANIFEST.path(path.parent).exists()
     raise errors.InputError(
       f"{path} is damaged ({str(error)[:80]}): nothing tells whether the "
       f"files beside it are whole. Remove {path if of_run else path.parent} "

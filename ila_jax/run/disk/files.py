@@ -218,6 +218,28 @@ def read_table(
   return to_numpy(table)
 
 
+def read_parts(
+  path: epath.PathLike, columns: list[str] | None = None, *, rows: int
+) -> Iterator[pa.RecordBatch]:
+  """Reads a Parquet file in its order, at most some rows at a time.
+
+  Raises:
+    checksums.Damaged: the file is missing, or not what was written.
+  """
+  with reading(path) as file:
+    yield from pq.ParquetFile(file).iter_batches(rows, columns=columns)
+
+
+def count_rows(path: epath.PathLike) -> int:
+  """Rows of a Parquet file, of which only the footer is read.
+
+  Raises:
+    checksums.Damaged: the file is missing, or not what was written.
+  """
+  with reading(path) as file:
+    return pq.read_metadata(file).num_rows
+
+
 def to_numpy(table: pa.Table | pa.RecordBatch) -> dict[str, np.ndarray]:
   """The columns of a table as NumPy arrays (strings as `str` arrays)."""
   return {name: _column(table.column(name)) for name in table.schema.names}

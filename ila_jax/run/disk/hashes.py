@@ -15,10 +15,9 @@ from etils import epath
 
 from ila_jax import errors
 from ila_jax.compute import mesh
-from ila_jax.run import progress
+from ila_jax.run import progress, tables
 from ila_jax.run.disk import files as files_lib
 
-KNOWN = "hashes.json"
 # Smaller files are read each time: that costs little, and needs no trust.
 _KEPT_BYTES = 2**20
 # A file may change twice within one tick of its file system's clock; what was
@@ -51,7 +50,7 @@ def of_files(
   ...   of_files([file])[0]["sha256"][:16]
   'ba7816bf8f01cfea'
   """
-  known = {} if workdir is None else _read(epath.Path(workdir) / KNOWN)
+  known = {} if workdir is None else _read(tables.HASHES.path(workdir))
   before = dict(known)
   try:
     with progress.counter(None, desc="hashing", unit="MB") as advance:
@@ -59,7 +58,7 @@ def of_files(
   finally:
     # Also when it is ended early: what is known of 15 GB stays known.
     if workdir is not None and known != before and mesh.is_writer():
-      files_lib.write_json(epath.Path(workdir) / KNOWN, known)
+      files_lib.write_json(tables.HASHES.path(workdir), known)
 
 
 def _of_file(

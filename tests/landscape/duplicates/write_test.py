@@ -10,8 +10,7 @@ from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.embed import rows as rows_lib
 from ila_jax.landscape.duplicates import pairs, prompts, write
-from ila_jax.run import draws
-from ila_jax.run import tables as tables_lib
+from ila_jax.run import context, draws, tables
 from ila_jax.run.disk import files
 from ila_jax.selection import scored_pool
 from tests.support import tiny
@@ -85,12 +84,10 @@ def _run(folder, *, order=None, grid=GRID, config=None, leak=0.0):
       "domain": np.zeros(len(row), np.int32),
     },
   )
-  files.write_json(
-    folder / "landscape" / tables_lib.MAP, {"grid": grid, "dimensions": 2}
-  )
+  files.write_json(tables.MAP.path(folder), {"grid": grid, "dimensions": 2})
   config = config or _config()
   folder = epath.Path(folder)
-  write.run_into(config, folder, mesh.make(), folder / "landscape")
+  write.run_into(context.Run(config, folder, mesh.make()))
   return x, row, names, prompt
 
 
@@ -102,8 +99,8 @@ def _ids(folder, config):
 
 def test_groups_hold_repeated_prompts_and_what_is_near(tmp_path):
   x, row, _, prompt = _run(tmp_path)
-  table = files.read_table(tmp_path / "landscape" / write.GROUPS)
-  summary = files.read_json(tmp_path / "landscape" / write.SUMMARY)
+  table = files.read_table(tables.GROUPS.path(tmp_path))
+  summary = files.read_json(tables.DUPLICATES.path(tmp_path))
   assert summary["near_another"] == len(table["row"]) > 30
   assert summary["prompts"] == len(set(prompt[row])) < summary["examples"]
   repeated = np.flatnonzero(prompt == "same")
@@ -124,10 +121,10 @@ def test_groups_hold_repeated_prompts_and_what_is_near(tmp_path):
 
 def test_all_finds_what_cells_miss_and_cells_say_so(tmp_path):
   _run(tmp_path)
-  cells = files.read_json(tmp_path / "landscape" / write.SUMMARY)
+  cells = files.read_json(tables.DUPLICATES.path(tmp_path))
   config = _config(landscape__duplicate_search="all")
   x, row, _, prompt = _run(tmp_path, config=config)
-  found = files.read_json(tmp_path / "landscape" / write.SUMMARY)
+  found = files.read_json(tables.DUPLICATES.path(tmp_path))
   own = np.sort(np.unique(prompt[row], return_index=True)[1])
   cosine = np.triu(x[row[own]] @ x[row[own]].T, 1)
   assert found["pairs"] == (cosine >= 0.95).sum()
@@ -139,7 +136,7 @@ def test_all_finds_what_cells_miss_and_cells_say_so(tmp_path):
 
 def test_kmeans_cells_are_beside_the_nearest_means(tmp_path):
   _run(tmp_path, grid=None)
-  found = files.read_json(tmp_path / "landscape" / write.SUMMARY)
+  found = files.read_json(tables.DUPLICATES.path(tmp_path))
   # 16 cells of 8 neighbours each way, so that most pairs are held.
   assert 0 < found["pairs"] <= found["recall"]["pairs"] // 2
 
@@ -147,7 +144,7 @@ def test_kmeans_cells_are_beside_the_nearest_means(tmp_path):
 def test_a_leak_is_told_beside_placebos_that_are_not_near_themselves(tmp_path):
   leak = 2.0
   x, row, _, prompt = _run(tmp_path, leak=leak)
-  found = files.read_json(tmp_path / "landscape" / write.SUMMARY)
+  found = files.read_json(tables.DUPLICATES.path(tmp_path))
   false_depth = found["false_depth"]
   band = false_depth["bands"][0]
   assert band["gain"] == pytest.approx(leak, abs=0.2)
@@ -190,7 +187,7 @@ def test_one_of_near_duplicates_stays(tmp_path, limit):
   without = {"select__exclude_near_reference": limit}
   before = _ids(tmp_path, _config(**without))
   after = _ids(tmp_path, _config(select__drop_duplicates=True, **without))
-  table = files.read_table(tmp_path / "landscape" / write.PAIRS)
+  table = files.read_table(tables.PAIRS.path(tmp_path))
   near = {
     pair: set()
     for pair in names  # what is near each id, of the pairs that were found
@@ -221,18 +218,16 @@ def test_the_order_of_the_pool_changes_nothing(tmp_path):
   )
   kept = [_ids(tmp_path / name, config) for name in "ab"]
   assert kept[0] == kept[1]
-  tables = [
-    files.read_table(tmp_path / name / "landscape" / write.GROUPS)
-    for name in "ab"
+  groups = [
+    files.read_table(tables.GROUPS.path(tmp_path / name)) for name in "ab"
   ]
   one, two = (
     dict(zip(t["id"].tolist(), t["cosine"].tolist(), strict=True))
-    for t in tables
+    for t in groups
   )
   assert one == two
   found = [
-    files.read_json(tmp_path / name / "landscape" / write.SUMMARY)
-    for name in "ab"
+    files.read_json(tables.DUPLICATES.path(tmp_path / name)) for name in "ab"
   ]
   for name in ("pairs", "groups", "removable", "recall"):
     assert found[0][name] == found[1][name]
@@ -245,7 +240,7 @@ def test_the_order_of_the_pool_changes_nothing(tmp_path):
 def test_too_many_pairs_end_the_report_and_not_the_run(tmp_path, monkeypatch):
   monkeypatch.setattr(pairs, "MAX_PAIRS", 3)
   _run(tmp_path)
-  found = files.read_json(tmp_path / "landscape" / write.SUMMARY)
+  found = files.read_json(tables.DUPLICATES.path(tmp_path))
   assert "duplicate_cosine" in found["refused"]
   assert found["false_depth"]["verdict"]
   removing = _config(select__drop_duplicates=True)

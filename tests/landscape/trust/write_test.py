@@ -16,9 +16,9 @@ from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import fitted, write
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.methods import ila
-from ila_jax.pool import shards
-from ila_jax.run import draws, stage_record
+from ila_jax.run import context, draws, stage_record, tables
 from ila_jax.run.disk import files as files_lib
+from ila_jax.score import losses as losses_lib
 from tests.support import tiny
 
 N, BUDGET = 240, 40
@@ -59,13 +59,13 @@ def _write(
       files = {"base": (base,), "sft-0": sft[:1], "sft-1": sft[1:]}
     for name, losses in files.items():
       table(
-        shards.path(workdir, "score", name, shard),
+        tables.LOSSES.path(workdir, losses=name, shard=shard),
         {"row": here}
         | {f"nll_{model}": nll[here] for model, nll in enumerate(losses)},
       )
-    table(shards.path(workdir, "pool", "records", shard), {"row": here})
+    table(tables.RECORDS.path(workdir, shard=shard), {"row": here})
     files_lib.write_array(
-      shards.path(workdir, "embed", "embeddings", shard, "npy"),
+      tables.EMBEDDINGS.path(workdir, shard=shard),
       x[here].astype(np.float32),
     )
   for name in ("embed", "score"):
@@ -101,9 +101,9 @@ def _study(config, workdir, count=N):
   )
   rows = np.flatnonzero(drawn)
   rows = rows[np.argsort(ids[rows])]
-  folder = workdir / "landscape"
-  write.run_into(config, workdir, mesh.make(), folder, rows=rows, budget=BUDGET)
-  return json.loads((folder / write.STABILITY).read_text()), rows
+  run = context.Run(config, workdir, mesh.make())
+  write.run_into(run, rows=rows, budget=BUDGET)
+  return json.loads(tables.STABILITY.path(workdir).read_text()), rows
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def run(tmp_path_factory):
   workdir = epath.Path(tmp_path_factory.mktemp("run"))
   pool = _write(workdir)
   config = _config(())
-  landscape_stage.run(config, workdir, mesh.make())
+  landscape_stage.run(context.Run(config, workdir, mesh.make()))
   return workdir, pool
 
 
@@ -166,9 +166,8 @@ def test_the_runs_own_cells_and_selection_are_those_of_the_stages(run):
     found, rows = _study(config, workdir)
     table = files_lib.read_table(workdir / "landscape/cells.parquet")
     here = fitted.read(
-      config, workdir, mesh.make(), workdir / "landscape",
-      rows=rows, budget=BUDGET,
-    )  # fmt: skip
+      context.Run(config, workdir, mesh.make()), rows=rows, budget=BUDGET
+    )
     own = write._cells(config, here, write._own(config), here.xy)
     if not changes:
       np.testing.assert_array_equal(own, table["cell"][rows])
@@ -200,7 +199,7 @@ def test_a_map_in_space_has_its_cells_in_space(tmp_path):
   workdir = epath.Path(tmp_path)
   _write(workdir)
   changes = {"landscape__projection": "pca", "landscape__dimensions": 3}
-  landscape_stage.run(_config((), **changes), workdir, mesh.make())
+  landscape_stage.run(context.Run(_config((), **changes), workdir, mesh.make()))
   config = _config(("grid",), **changes)
   found, _ = _study(config, workdir)
   table = files_lib.read_table(workdir / "landscape/cells.parquet")
@@ -221,12 +220,14 @@ def test_a_joined_map_is_the_runs_own(tmp_path, cells):
   kind = {"landscape__cells": cells}
   there = {"landscape__projection": "pca", "landscape__perplexity": 7.0}
   count = {"landscape__grid": 5} if cells == "grid" else {}
-  landscape_stage.run(_config((), **kind, **there, **count), old, mesh.make())
+  landscape_stage.run(
+    context.Run(_config((), **kind, **there, **count), old, mesh.make())
+  )
   joins = _config(
     ("projection",), **kind, landscape__map=str(old / "landscape")
   )
-  landscape_stage.run(joins, new, mesh.make())
-  found = json.loads((new / "landscape" / write.STABILITY).read_text())
+  landscape_stage.run(context.Run(joins, new, mesh.make()))
+  found = json.loads(tables.STABILITY.path(new).read_text())
   table = files_lib.read_table(old / "landscape/cells.parquet")
   assert found["rows"][0]["cells"] == len(np.unique(table["cell"]))
   names = {row["variant"] for row in found["rows"]}
@@ -269,14 +270,14 @@ def test_a_permuted_pool_is_the_same_pool(run, tmp_path):
   wanted, _ = _study(config, run[0])
   workdir = epath.Path(tmp_path)
   _write(workdir, order=np.random.default_rng(1).permutation(N))
-  landscape_stage.run(_config(()), workdir, mesh.make())
+  landscape_stage.run(context.Run(_config(()), workdir, mesh.make()))
   found, _ = _study(config, workdir)
   assert found["rows"] == wanted["rows"]
 
 
 def test_what_is_there_is_kept_and_what_is_new_is_added(run, monkeypatch):
   workdir, _ = run
-  path = workdir / "landscape" / write.STABILITY
+  path = tables.STABILITY.path(workdir)
   path.unlink(missing_ok=True)
   first, _ = _study(_config(("grid",)), workdir)
   compared = []
@@ -302,7 +303,7 @@ def test_losses_are_those_of_each_seed(tmp_path, adapters):
   pool = _write(epath.Path(tmp_path), adapters=adapters)
   method = {"train__method": "lora"} if adapters else {}
   rows = np.array([230, 3, 150])
-  base, tuned = fitted.losses_by_seed(
+  base, tuned = losses_lib.read(
     _config((), **method), epath.Path(tmp_path), rows
   )
   np.testing.assert_array_equal(base, pool["base"][rows])

@@ -144,7 +144,7 @@ def test_only_columns_that_are_read_matter(file):
 
 
 def test_far_days_have_their_text(file):
-  used, _, _ = read(file, fields={"response": "day"})
+  used, _, _ = read(file, rules=examples.Rules(fields={"response": "day"}))
   assert [example.turns[-1].text for example in used[:2]] == [
     "1970-01-02",
     str(np.datetime64(FAR, "D")),

@@ -5,7 +5,7 @@ import pytest
 from etils import epath
 
 from ila_jax import errors
-from ila_jax.run.disk import files
+from ila_jax.run.disk import checksums, files
 
 
 def test_atomic_leaves_the_old_file_when_the_writer_fails(tmp_path):
@@ -28,6 +28,28 @@ def test_tables_come_back_equal(tmp_path):
   back = files.read_table(tmp_path / "t.parquet")
   for name, column in columns.items():
     np.testing.assert_array_equal(back[name], column)
+
+
+def test_a_table_read_by_parts_is_the_whole_in_its_order(tmp_path):
+  path = tmp_path / "t.parquet"
+  files.write_table(path, {"row": np.arange(10), "id": list("abcdefghij")})
+  parts = list(files.read_parts(path, ["row"], rows=4))
+  assert [part.num_rows for part in parts] == [4, 4, 2]
+  assert {name for part in parts for name in part.schema.names} == {"row"}
+  rows = np.concatenate([files.to_numpy(part)["row"] for part in parts])
+  np.testing.assert_array_equal(rows, np.arange(10))
+  assert files.count_rows(path) == 10
+
+
+def test_a_damaged_table_is_read_in_no_way(tmp_path):
+  path = epath.Path(tmp_path / "t.parquet")
+  files.write_table(path, {"row": np.arange(10)})
+  path.write_bytes(path.read_bytes()[:-1] + b"x")
+  for read in (files.read_table, files.count_rows):
+    with pytest.raises(checksums.Damaged):
+      read(path)
+  with pytest.raises(checksums.Damaged):
+    next(files.read_parts(path, rows=4))
 
 
 def test_lines_are_added_one_by_one(tmp_path):

@@ -9,6 +9,7 @@ from etils import epath
 
 from ila_jax import errors
 from ila_jax.pool import revisions
+from ila_jax.run import tables
 from ila_jax.run.disk import hashes
 
 _HOUR_AGO = 3600
@@ -86,13 +87,13 @@ def test_what_was_written_a_moment_ago_is_read_again(tmp_path, digests):
   for _ in range(2):
     hashes.of_files([tmp_path / "file"], workdir=tmp_path / "work")
   assert digests == ["file", "file"]
-  assert not (tmp_path / "work" / hashes.KNOWN).exists()
+  assert not tables.HASHES.path(tmp_path / "work").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"x": 1}'])
 def test_a_damaged_list_of_hashes_costs_time_only(tmp_path, digests, text):
   _write(tmp_path / "file", 2**20)
-  (tmp_path / hashes.KNOWN).write_text(text)
+  tables.HASHES.path(tmp_path).write_text(text)
   hashes.of_files([tmp_path / "file"], workdir=tmp_path)
   assert digests == ["file"]
 

@@ -8,14 +8,15 @@ from etils import epath
 
 from ila_jax import config as config_lib
 from ila_jax import errors, pipeline
-from ila_jax.run import run_folder, stage_record
+from ila_jax.run import stage_record, tables
+from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files as files_lib
 from ila_jax.run.disk import folders
 from tests.support import tiny
 
 # A stage, and all that follows from it.
 REDONE = {
-  "pool": set(config_lib.STAGES) - {"report"},
+  "pool": set(stages_lib.NAMES) - {"report"},
   "embed": {"embed", "landscape", "select", "finetune", "scaling"},
   "score": {"score", "landscape", "select", "finetune", "scaling"},
   "landscape": {"landscape", "select", "finetune", "scaling"},
@@ -34,8 +35,8 @@ def _files(folder: pathlib.Path) -> dict[pathlib.Path, bytes]:
 
 def _finish(workdir: pathlib.Path, *names: str, inputs: int = 0) -> None:
   """Stages that are done, each with one file."""
-  if not (workdir / run_folder.MANIFEST).exists():
-    files_lib.write_json(workdir / run_folder.MANIFEST, {"ila_jax": "0.1.0"})
+  if not tables.MANIFEST.path(workdir).exists():
+    files_lib.write_json(tables.MANIFEST.path(workdir), {"ila_jax": "0.1.0"})
   for name in names:
     stage = stage_record.Stage(workdir, name, {"inputs": inputs})
     assert not stage.open()
@@ -53,7 +54,8 @@ def stages(monkeypatch):
   fails: set[str] = set()
   dies: set[str] = set()
 
-  def run_stage(config, workdir, mesh, name):
+  def run_stage(run, name):
+    config, workdir = run.config, run.workdir
     stage = stage_record.Stage(workdir, name, {"inputs": config.seed})
     if stage.open(replace="all" if name == "report" else "nothing"):
       return
@@ -75,15 +77,15 @@ def _config(seed: int = 0) -> config_lib.Config:
   return tiny.config("pool.jsonl", seed=seed)
 
 
-@pytest.mark.parametrize("stage", config_lib.STAGES)
+@pytest.mark.parametrize("stage", stages_lib.NAMES)
 def test_redo_sets_aside_what_follows(tmp_path, stage):
-  assert pipeline._made_with(stage) == REDONE[stage]
-  _finish(tmp_path, *config_lib.STAGES)
+  assert set(stages_lib.made_with(stage)) == REDONE[stage]
+  _finish(tmp_path, *stages_lib.NAMES)
   pipeline._set_aside(epath.Path(tmp_path), stage)
-  left = {name for name in config_lib.STAGES if (tmp_path / name).exists()}
-  assert left == set(config_lib.STAGES) - REDONE[stage]
+  left = {name for name in stages_lib.NAMES if (tmp_path / name).exists()}
+  assert left == set(stages_lib.NAMES) - REDONE[stage]
   pipeline._put_back(epath.Path(tmp_path))
-  for name in config_lib.STAGES:
+  for name in stages_lib.NAMES:
     assert (tmp_path / name / "made").read_text() == f"{name} 0"
   assert not (tmp_path / ".old").exists()
 
@@ -143,7 +145,7 @@ def test_a_folder_named_like_ours_is_left_alone(stages, tmp_path):
 
 def test_a_lost_manifest_is_written_anew(stages, tmp_path):
   pipeline.run(_config(), tmp_path, stages=("pool",))
-  manifest = tmp_path / run_folder.MANIFEST
+  manifest = tables.MANIFEST.path(tmp_path)
   manifest.write_text('{"ila_jax"')
   with pytest.raises(
     errors.InputError, match=r"manifest.json is damaged.*Remove"

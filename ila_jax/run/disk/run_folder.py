@@ -8,11 +8,9 @@ from etils import epath
 import ila_jax
 from ila_jax import errors
 from ila_jax.compute import mesh
-from ila_jax.run import stage_record
+from ila_jax.run import stage_record, tables
 from ila_jax.run.disk import files, folders, lock
-from ila_jax.run.disk import names as names_lib
 
-MANIFEST = names_lib.MANIFEST
 # Where --redo keeps what it replaces, until the new one is whole.
 OLD = ".old"
 
@@ -61,8 +59,9 @@ def _claim(
       "Give a folder that you may write."
     ) from error
   stack.enter_context(lock.hold(workdir))
-  if not (workdir / MANIFEST).exists():
-    files.write_json(workdir / MANIFEST, {names_lib.OURS: ila_jax.__version__})
+  manifest = tables.MANIFEST.path(workdir)
+  if not manifest.exists():
+    files.write_json(manifest, {tables.OURS: ila_jax.__version__})
   folders.sweep_files(workdir)
   for name in names:
     folders.sweep(workdir / name)
@@ -73,7 +72,7 @@ def _check_ours(workdir: epath.Path, names: Sequence[str]) -> None:
   """Refuses a folder that holds what no run made."""
   if not folders.visible(workdir):
     return
-  manifest = workdir / MANIFEST
+  manifest = tables.MANIFEST.path(workdir)
   if manifest.exists():
     try:
       found = files.read_json(manifest)
@@ -82,13 +81,13 @@ def _check_ours(workdir: epath.Path, names: Sequence[str]) -> None:
         f"{manifest} is damaged. Remove it and run again: it is written anew; "
         "nothing was changed."
       ) from error
-    if isinstance(found, dict) and names_lib.OURS in found:
+    if isinstance(found, dict) and tables.OURS in found:
       return
-    what = f"a {MANIFEST} that ila_jax did not write"
+    what = f"a {manifest.name} that ila_jax did not write"
   elif any(_is_stage(workdir / name) for name in names):
     return  # Its manifest was lost, and is written anew.
   else:
-    what = f"files and no {MANIFEST}"
+    what = f"files and no {manifest.name}"
   raise errors.InputError(
     f"--workdir is {workdir}, which holds {what}: it is not a folder of "
     "ila_jax. Give an empty or new folder; nothing was changed."

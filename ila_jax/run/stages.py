@@ -1,0 +1,92 @@
+"""The stages: their order, what each is made from, where its code lies.
+
+Running, resuming, --redo, --dry-run, --status and the manifest read it here.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ila_jax import errors
+
+
+class Stage(NamedTuple):
+  """A stage of the run; it has a folder of its name in the workdir.
+
+  Attributes:
+    code: folder of `ila_jax` whose `stage.py` runs it.
+    made_from: stages whose output it is made from.
+    uses_base: whether it always runs the base model.
+  """
+
+  code: str
+  made_from: tuple[str, ...] = ()
+  uses_base: bool = False
+
+
+# Names are the user's, in the order of the run.
+GRAPH = {
+  "pool": Stage("pool"),
+  "embed": Stage("embed", ("pool",)),
+  "score": Stage("score", ("pool",), uses_base=True),
+  "landscape": Stage("landscape", ("embed", "score")),
+  "select": Stage("selection", ("landscape",)),
+  "finetune": Stage("finetune", ("select",), uses_base=True),
+  "scaling": Stage("scaling", ("landscape",), uses_base=True),
+  # It reads all of them, and is made anew whenever one of them changed, so
+  # that it is never refused.
+  "report": Stage("report"),
+}
+NAMES = tuple(GRAPH)
+# A base from scratch belongs to the run, and to no stage. Its folder has a
+# record as theirs have.
+BASE = "model"
+RECORDED = (*NAMES, BASE)
+
+
+def check(names: Iterable[str]) -> None:
+  """Refuses a name that no stage has.
+
+  Raises:
+    errors.InputError: names it and those that are allowed.
+
+  >>> check(["pool", "select"])
+  """
+  for name in names:
+    if name not in GRAPH:
+      raise errors.InputError(
+        f"--stages or --redo names {name!r}; allowed: {', '.join(NAMES)}."
+      )
+
+
+def made_with(name: str) -> tuple[str, ...]:
+  """A stage and all that is made from it, in their order.
+
+  >>> made_with("landscape")
+  ('landscape', 'select', 'finetune', 'scaling')
+  """
+  made = [name]
+  for other, stage in GRAPH.items():
+    if set(made) & set(stage.made_from):
+      made.append(other)
+  return tuple(made)
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+  """Some stages in the order of the run.
+
+  >>> in_order(["select", "pool"])
+  ('pool', 'select')
+  """
+  names = set(names)
+  return tuple(name for name in NAMES if name in names)
+
+
+def use_base(names: Iterable[str]) -> bool:
+  """Whether one of some stages always runs the base model.
+
+  `embed` runs it only where config.encoder.path says so.
+
+  >>> use_base(["pool", "score"]), use_base(["embed"])
+  (True, False)
+  """
+  return any(GRAPH[name].uses_base for name in names)

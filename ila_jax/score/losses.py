@@ -1,0 +1,72 @@
+"""Where the losses of each model stand: in which shards, in which column."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from etils import epath
+
+from ila_jax import config as config_lib
+from ila_jax.pool import shards
+from ila_jax.run import tables
+from ila_jax.run.disk import files
+
+# Names of the shards: of the base, and of all models in one pass.
+BASE, TOGETHER = "base", "base-and-sft"
+
+
+def of_seed(seed: int) -> str:
+  """Name of the shards of one tuned model.
+
+  >>> of_seed(3)
+  'sft-3'
+  """
+  return f"sft-{seed}"
+
+
+def column(model: int) -> str:
+  """The column of one of the models that were scored in a pass.
+
+  >>> column(0)
+  'nll_0'
+  """
+  return f"nll_{model}"
+
+
+def read_shard(path: epath.PathLike, models: int) -> np.ndarray:
+  """Losses of one shard under all models of its pass, float32 [rows, m]."""
+  table = files.read_table(path)
+  return np.stack([table[column(model)] for model in range(models)], axis=1)
+
+
+def read(
+  config: config_lib.Config, workdir: epath.PathLike, rows: np.ndarray
+) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+  """Losses of some rows under the base and, by seed, each tuned model.
+
+  Args:
+    config: of the run.
+    workdir: its folder; its stage `score` is done.
+    rows: of the pool [n].
+  """
+  seeds = config.score.reference_seeds
+  if config.train.method == "full":
+    (base,) = _columns(workdir, BASE, [0])
+    tuned = [_columns(workdir, of_seed(seed), [0])[0] for seed in seeds]
+  else:
+    base, *tuned = _columns(workdir, TOGETHER, range(1 + len(seeds)))
+  by_seed = zip(seeds, tuned, strict=True)
+  return base[rows], {seed: nll[rows] for seed, nll in by_seed}
+
+
+def _columns(
+  workdir: epath.PathLike, losses: str, models: Sequence[int]
+) -> list[np.ndarray]:
+  """Columns of a pass over the whole pool."""
+  names = [column(model) for model in models]
+  parts = [
+    files.read_table(
+      tables.LOSSES.path(workdir, losses=losses, shard=shard), names
+    )
+    for shard in range(shards.count(workdir))
+  ]
+  return [np.concatenate([part[name] for part in parts]) for name in names]

@@ -1,0 +1,67 @@
+"""How a model is trained: all that decides the weights but data and start."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ila_jax.models import lora as lora_lib
+from ila_jax.training import optim
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+  """One training run: batches, schedule, AdamW, and what is trained.
+
+  Attributes:
+    learning_rate: the highest of the schedule.
+    batch_tokens: tokens a step, padding included; at least one row.
+    width: tokens a row; no example may be longer.
+    seed: of the order of the examples, and of an adapter's first numbers.
+    epochs: passes over the data; 0.5 is half of it. Give this or total_steps.
+    total_steps: number of steps, over as many epochs as that takes.
+    warmup_fraction: share of the steps before the highest learning rate.
+    weight_decay: AdamW's; norms and biases have none.
+    clip_norm: largest global norm of the gradient.
+    lora: adapter to train; None trains the decoder itself.
+  """
+
+  learning_rate: float
+  batch_tokens: int
+  width: int
+  seed: int
+  epochs: float | int | None = None
+  total_steps: int | None = None
+  warmup_fraction: float = 0.03
+  weight_decay: float = 0.0
+  clip_norm: float = 1.0
+  lora: lora_lib.LoraConfig | None = None
+
+  @property
+  def rows(self) -> int:
+    """Rows of a batch.
+
+    >>> Recipe(learning_rate=0.1, batch_tokens=70, width=16, seed=0).rows
+    4
+    """
+    return max(self.batch_tokens // self.width, 1)
+
+  def rates(self, total_steps: int) -> Float[np.ndarray, " s"]:
+    """The schedule as a table on the host, so that no step waits for it."""
+    rate = optim.schedule(
+      learning_rate=self.learning_rate,
+      warmup_fraction=self.warmup_fraction,
+      total_steps=total_steps,
+    )
+    # A few lengths for all runs: every new one would be compiled again.
+    padded = -(-total_steps // 1024) * 1024
+    return np.asarray(rate(np.arange(padded)), np.float32)[:total_steps]
+
+  def identity(self) -> list[Any]:
+    """What tells whether a checkpoint is of this recipe, as JSON values."""
+    return [
+      *(self.learning_rate, self.warmup_fraction, self.weight_decay),
+      *(self.clip_norm, self.epochs, self.total_steps),
+      *(self.width, self.rows, self.seed, repr(self.lora)),
+    ]

@@ -1,0 +1,29 @@
+"""The graph of the stages."""
+
+import importlib.util
+
+import pytest
+
+from ila_jax import errors
+from ila_jax.run import stages
+
+
+def test_parents_come_first():
+  for place, stage in enumerate(stages.GRAPH.values()):
+    assert set(stage.made_from) <= set(stages.NAMES[:place])
+
+
+@pytest.mark.parametrize("name", stages.NAMES)
+def test_each_stage_has_its_code(name):
+  code = f"ila_jax.{stages.GRAPH[name].code}.stage"
+  assert importlib.util.find_spec(code) is not None
+
+
+def test_all_but_the_report_follows_from_the_pool():
+  assert stages.made_with("pool") == stages.NAMES[:-1]
+  assert stages.made_with("report") == ("report",)
+
+
+def test_a_name_of_no_stage_is_refused():
+  with pytest.raises(errors.InputError, match="'embd'; allowed: pool, embed"):
+    stages.check(["pool", "embd"])
