@@ -13,15 +13,12 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float, Int
 
-from ila_jax import config as config_lib
 from ila_jax import config_parsing, errors, pipeline, presets
 from ila_jax.pool import reading
-from ila_jax.run import progress, run_folder
-from ila_jax.run.disk import files, paths
-from ila_jax.training import base
+from ila_jax.run import progress, tables
+from ila_jax.run import stages as stages_lib
+from ila_jax.run.disk import files, paths, run_folder
 
-# In the workdir: the records of a pool that was given as such.
-RECORDS = "records.jsonl"
 # Of the usable examples at most so many are held out, or are the reference.
 _SHARE = 10
 _STAGES = ("pool", "embed", "score", "landscape", "select")
@@ -114,8 +111,8 @@ def select(
     _fit_to_pool(fields, settings or {})
     stages = _STAGES if workdir is None else (*_STAGES, "report")
     pipeline.run(config_parsing.parse(fields), folder, stages=stages)
-    ranking = files.read_table(folder / "select/ranking.parquet")
-    records = files.read_jsonl(folder / "select/selected.jsonl")
+    ranking = files.read_table(tables.RANKING.path(folder))
+    records = files.read_jsonl(tables.SELECTED.path(folder))
   k = len(records)
   return Selection(
     ids=tuple(map(str, ranking["id"][:k])),
@@ -145,9 +142,10 @@ def _source(
   """A pool as `pool.source` has it; records are written into the workdir."""
   if isinstance(pool, str | os.PathLike):
     return os.fspath(pool)
-  with run_folder.claim(workdir, (*config_lib.STAGES, base.FOLDER)):
-    files.write_lines(workdir / RECORDS, _lines(pool))
-  return os.fspath(workdir / RECORDS)
+  given = tables.GIVEN.path(workdir)
+  with run_folder.claim(workdir, stages_lib.RECORDED):
+    files.write_lines(given, _lines(pool))
+  return os.fspath(given)
 
 
 def _lines(pool: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -34,6 +34,10 @@ COMPILED = Artifact(
   "compiled/", "pipeline", "compiled programs; may be removed"
 )
 
+GIVEN = Artifact(
+  "records.jsonl", "api", "the pool, where `ila_jax.select` was given records"
+)
+
 # Of every folder, and of every stage.
 CHECKSUMS = Artifact(
   "{folder}checksums.json",
