@@ -78,7 +78,8 @@ def main() -> int:
   SIGTERM. Whatever else goes wrong is a bug, and is left to be seen.
   """
   if {"--help", "-h", "--helpfull"} & set(sys.argv):
-    print(_help())
+    with contextlib.suppress(BrokenPipeError):  # Of `head`, which has enough.
+      print(_help(), flush=True)
     return 0
   try:
     _run(sys.argv)

@@ -128,6 +128,11 @@ def test_the_wheel_has_what_a_run_needs(wheel, commit):
     assert f"ila_jax/report/web/{path.name}" in content
   assert {"ila_jax/py.typed", "ila_jax/constraints.txt"} <= content.keys()
   assert content["ila_jax/commit.txt"].decode() == f"{commit}\n"
+  about = content[f"ila_jax-{ila_jax.__version__}.dist-info/METADATA"].decode()
+  needed = (CHECKOUT / "requirements.txt").read_text().splitlines()
+  needed = [line for line in needed if line and not line.startswith("#")]
+  wanted = [li for li in about.splitlines() if li.startswith("Requires-Dist:")]
+  assert len([li for li in wanted if "extra ==" not in li]) == len(needed)
 
 
 def test_the_command_runs_presets_and_copies_of_them(
