@@ -25,9 +25,12 @@ from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.dry_run import disk
 from ila_jax.landscape import join
+from ila_jax.methods import table as methods_table
 from ila_jax.models.folders import encoder_families, hub
 from ila_jax.run import interrupts, log, progress, run_folder, stage_record
 from ila_jax.run.disk import files, folders
+from ila_jax.score.signals import example_signal
+from ila_jax.score.signals import table as signals_table
 from ila_jax.training import base
 
 # Programs compiled for this run's shapes; may be removed at any time.
@@ -41,14 +44,15 @@ _VERSIONS_OF = (
 _FOLDERS = {name: name for name in config_lib.STAGES} | {"select": "selection"}
 
 
-# What each stage is made from. The report reads them all, and is never
-# refused: it is made anew whenever one of them changed.
+# What each stage is made from, and what signals are, in their order. The
+# report reads all, and is never refused: it is made anew whenever one changed.
 _MADE_FROM = {
   "pool": (),
   "embed": ("pool",),
   "score": ("pool",),
+  folders.SIGNALS: ("pool",),
   "landscape": ("embed", "score"),
-  "select": ("landscape",),
+  "select": ("landscape", folders.SIGNALS),
   "finetune": ("select",),
   "scaling": ("landscape",),
   "report": (),
@@ -68,19 +72,22 @@ def run(
     config: from `config_parsing.parse`.
     workdir: folder of the artifacts, local or gs://; made if absent.
     stages: names of the stages to run.
-    redo: a stage that is removed first, with all after it.
+    redo: a stage, or a signal that a method needs, which is removed first,
+      with all after it.
 
   Raises:
     errors.InputError: an unknown stage, a folder that another run made or
       works in, or whatever is wrong with the pool, the models or the numbers.
   """
-  for name in (*stages, *([redo] if redo else [])):
+  needed = [s for stage in stages for s in methods_table.signals(config, stage)]
+  for name in (*stages, *([redo] if redo and redo not in needed else [])):
     if name not in config_lib.STAGES:
+      of_signals = f", and --redo: {', '.join(needed)}" if needed else ""
       raise errors.InputError(
         f"--stages or --redo names {name!r}; allowed: "
-        f"{', '.join(config_lib.STAGES)}."
+        f"{', '.join(config_lib.STAGES)}{of_signals}."
       )
-  if redo and redo not in stages:
+  if redo and redo not in (*stages, *needed):
     raise errors.InputError(
       f"--redo={redo} throws {redo!r} away, and --stages="
       f"{','.join(stages)} does not make it again. Add {redo} to --stages, or "
@@ -123,10 +130,12 @@ def _run_claimed(
       for name in names:
         if name in after_pool[:1]:
           _check_disk(config, workdir, after_pool)
+        for signal in methods_table.signals(config, name):
+          _run_signal(config, workdir, mesh, signal)
         _run_stage(config, workdir, mesh, name)
         interrupts.point()
   except errors.InputError:
-    if redo and not _record(workdir, redo).get("done"):
+    if redo and not _record(workdir, _folder(redo)).get("done"):
       _put_back(workdir)
     raise
   _throw_away(workdir)
@@ -157,6 +166,36 @@ def _check_models(config: config_lib.Config, stages: Sequence[str]) -> None:
       encoder_families.pooling(folder)
 
 
+def _run_signal(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  mesh: jax.sharding.Mesh,
+  name: str,
+) -> None:
+  log.enter(_folder(name))
+  progress.say(f"[{_folder(name)}]")
+  before = _record(workdir, _folder(name))
+  example_signal.run(signals_table.SIGNALS[name], config, workdir, mesh)
+  if _record(workdir, _folder(name)) != before:
+    _write_manifest(config, workdir)
+
+
+def _folder(name: str) -> str:
+  """Where a stage or a signal lies in the folder of the run."""
+  is_signal = name in signals_table.SIGNALS
+  return f"{folders.SIGNALS}/{name}" if is_signal else name
+
+
+def _names(workdir: epath.Path) -> list[str]:
+  """Folders of the stages and of the signals that there are, in their order."""
+  old = workdir / run_folder.OLD
+  signals = {*folders.signals(workdir), *folders.signals(old)}
+  found = []
+  for name in _MADE_FROM:
+    found += sorted(signals) if name == folders.SIGNALS else [name]
+  return found
+
+
 def _run_stage(
   config: config_lib.Config,
   workdir: epath.Path,
@@ -184,7 +223,13 @@ def _set_aside(workdir: epath.Path, redo: str) -> None:
     errors.InputError: one of them holds what no run recorded; nothing moves.
   """
   gone = _made_with(redo)
-  names = [name for name in reversed(config_lib.STAGES) if name in gone]
+  if redo in signals_table.SIGNALS:  # The others stay.
+    gone = gone - {folders.SIGNALS} | {_folder(redo)}
+  names = [
+    name
+    for name in reversed(_names(workdir))
+    if {name, name.partition("/")[0]} & gone
+  ]
   # All are looked at, on every host, before the first one moves.
   names = [name for name in names if stage_record.read_record(workdir / name)]
   mesh_lib.barrier("old stages looked at")
@@ -197,12 +242,12 @@ def _set_aside(workdir: epath.Path, redo: str) -> None:
   mesh_lib.barrier("old stages set aside")
 
 
-def _made_with(stage: str) -> set[str]:
-  """A stage and what is made from it."""
-  found = {stage}
-  for name in config_lib.STAGES:
-    if found & set(_MADE_FROM[name]):
-      found.add(name)
+def _made_with(name: str) -> set[str]:
+  """A stage, or signals, and what is made from it."""
+  found = {_folder(name).partition("/")[0]}
+  for one, parents in _MADE_FROM.items():
+    if found & set(parents):
+      found.add(one)
   return found
 
 
@@ -211,7 +256,7 @@ def _set_aside_names(workdir: epath.Path) -> list[str]:
   old = workdir / run_folder.OLD
   if not mesh_lib.is_writer():
     return []
-  return [n for n in config_lib.STAGES if stage_record.read_record(old / n)]
+  return [n for n in _names(workdir) if stage_record.read_record(old / n)]
 
 
 def _put_back(workdir: epath.Path) -> None:
@@ -245,7 +290,7 @@ def _record(workdir: epath.Path, name: str) -> dict[str, Any]:
 
 
 def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:
-  names = (*config_lib.STAGES, base.FOLDER)
+  names = (*_names(workdir), base.FOLDER)
   records = {name: _record(workdir, name) for name in names}
   records = {name: record for name, record in records.items() if record}
   manifest: dict[str, Any] = {

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from ila_jax.methods import table
+
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 
 # Reading order. A folder imports only from those that stand before it.
@@ -145,6 +147,34 @@ def test_docstrings_begin_with_what_they_describe(path):
   for node in ast.walk(ast.parse(path.read_text())):
     said = (isinstance(node, kinds) and ast.get_docstring(node)) or ""
     assert not re.match(r"(Of|Who|Whom|So many|Lets)\b", said), said[:60]
+
+
+# Where names of depths, projections or answers are spelt like a method's.
+_OTHER_NAMES = ("landscape.depth", "landscape.maps.projections")
+
+
+@pytest.mark.parametrize(
+  "path",
+  [p for p in MODULES if _top(_name(p)) != "methods"],
+  ids=_name,
+)
+def test_no_method_is_named_outside_of_methods(path):
+  """Who asks for the name of a method should ask its record."""
+
+  def texts(nodes):
+    return [n.value for n in nodes if isinstance(n, ast.Constant)]
+
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Compare) and _name(path) not in _OTHER_NAMES:
+      compared = texts([node.left, *node.comparators])
+      assert not set(compared) & set(table.METHODS), compared
+    found = []
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+      found = texts(node.elts)
+    elif isinstance(node, ast.Dict):
+      found = texts(key for key in node.keys if key)
+    named = [text for text in found if text in table.METHODS]
+    assert len(named) < 2 or len(named) < min(len(found), 3), found
 
 
 def test_importing_costs_little():

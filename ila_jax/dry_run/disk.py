@@ -16,6 +16,7 @@ from etils import epath
 from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.embed import encoders
+from ila_jax.methods import table
 from ila_jax.models import architecture
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
@@ -23,6 +24,7 @@ from ila_jax.pool import shards
 from ila_jax.report import map_page
 from ila_jax.run import progress, stage_record, units
 from ila_jax.run.disk import files
+from ila_jax.score.signals import table as signals_table
 from ila_jax.training import base, trial
 
 # Bytes of a row in the tables of a stage, as runs of thousands of rows have
@@ -148,7 +150,7 @@ def forecast(
 
   Compiled programs and variants of `landscape.stability` come on top.
   """
-  n = known.examples
+  n, stages = known.examples, list(stages)
   tables = -(-n // config.pool.shard_examples) * _TABLE
   seeds = len(config.score.reference_seeds)
   checkpoints = _CHECKPOINTS * known.state
@@ -157,6 +159,8 @@ def forecast(
   fitted = min(config.landscape.fit_examples, n) * 4 * (known.width + 2)
   if config.landscape.map is None and config.landscape.projection != "tsne":
     fitted = 0
+  signals = {s for stage in stages for s in table.signals(config, stage)}
+  numbers = sum(signals_table.SIGNALS[name].width for name in signals)
   found = {
     "pool": Need(
       n * (known.stored + _INDEX) + tables + is_scratch * known.tokenizer
@@ -169,8 +173,11 @@ def forecast(
       checkpoints,
     ),
     "landscape": Need(n * _CELLS + 6 * _TABLE + fitted, 8 * n),
+    # The signals that its methods need lie beside it.
     "select": Need(
-      n * _RANKING + 4 * _TABLE + min(known.selected, n) * known.record
+      n * (_RANKING + 4 * numbers)
+      + 4 * _TABLE
+      + min(known.selected, n) * known.record
     ),
     "finetune": Need(known.tuned + 4 * _TABLE, checkpoints),
     "scaling": Need(

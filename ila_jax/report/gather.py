@@ -12,7 +12,7 @@ from ila_jax.landscape.trust import write as trust_write
 from ila_jax.pool import unread
 from ila_jax.report import map_points, page
 from ila_jax.run import stage_record, tables
-from ila_jax.run.disk import files
+from ila_jax.run.disk import files, folders
 from ila_jax.score import split
 from ila_jax.training import base
 
@@ -34,7 +34,11 @@ def stage_records(workdir: epath.Path) -> dict[str, dict[str, Any]]:
   """What the stages that are done have noted, and the making of the base."""
   records = {
     name: stage_record.read_record(epath.Path(workdir) / name)
-    for name in (*config_lib.STAGES, base.FOLDER)
+    for name in (
+      *config_lib.STAGES,
+      *folders.signals(workdir),
+      base.FOLDER,
+    )
   }
   return {name: r for name, r in records.items() if r.get("done")}
 
@@ -199,9 +203,9 @@ def headline(
       f"{ours['n_tokens']:,} response tokens; they occupy "
       f"{ours['pool_cells']:.1%} of the pool's cells"
     )
-    random = [row for row in rivals if row["strategy"] == "random"]
-    if random:
-      line += f", random ones at the same budget {random[0]['pool_cells']:.1%}"
+    if rivals:
+      name, share = rivals[0]["strategy"], rivals[0]["pool_cells"]
+      line += f", those of {name} at the same budget {share:.1%}"
     lines.append(line + ".")
   if "finetune" in records:
     losses = ", ".join(
