@@ -51,7 +51,7 @@ def test_the_example_works_where_it_is_put(tmp_path):
 
   checks = "tests/methods/every_method_test.py"
   said = run("-m", "pytest", "-q", checks, "-k", name, "-p", "no:cacheprovider")
-  assert re.search(r"[89] passed|\d\d passed", said), said
+  assert said.startswith("." * 8), said  # One a check.
   said = run(
     "-c",
     "from tests.support import tiny\n"

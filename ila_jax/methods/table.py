@@ -16,7 +16,7 @@ ila [0 3 1 4 2]
 coverage_only [2 4 3 1 0]
 longest [4 3 2 1 0]
 >>> METHODS["trim"](pool, quantile=0.9).order
-array([3, 0, 4, 2, 1], dtype=int32)
+array([3, 0, 2, 4, 1], dtype=int32)
 """
 
 import importlib

@@ -20,12 +20,18 @@ _NAME = "nll_without_prompt"
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
   return tiny.write(
-    tmp_path_factory.mktemp("source") / "pool.jsonl", tiny.records(240)
+    tmp_path_factory.mktemp("source") / "pool.jsonl", tiny.records(120)
   )
 
 
 def _config(source, **overrides):
-  fields = {"select__compare": ("random",), "finetune__compare": ("random",)}
+  fields = {
+    "pool__shard_examples": 50,
+    "score__reference_seeds": (0,),
+    "landscape__projection": "pca",
+    "select__compare": ("random",),
+    "finetune__compare": ("random",),
+  }
   return tiny.config(source, **fields | overrides)
 
 
