@@ -25,12 +25,12 @@ from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.dry_run import disk
 from ila_jax.landscape import join
-from ila_jax.methods import table as methods_table
 from ila_jax.models.folders import encoder_families, hub
 from ila_jax.run import interrupts, log, progress, run_folder, stage_record
 from ila_jax.run.disk import files, folders
 from ila_jax.score.signals import example_signal
 from ila_jax.score.signals import table as signals_table
+from ila_jax.selection import needs
 from ila_jax.training import base
 
 # Programs compiled for this run's shapes; may be removed at any time.
@@ -79,7 +79,7 @@ def run(
     errors.InputError: an unknown stage, a folder that another run made or
       works in, or whatever is wrong with the pool, the models or the numbers.
   """
-  needed = [s for stage in stages for s in methods_table.signals(config, stage)]
+  needed = [s for stage in stages for s in needs.signals(config, stage)]
   for name in (*stages, *([redo] if redo and redo not in needed else [])):
     if name not in config_lib.STAGES:
       of_signals = f", and --redo: {', '.join(needed)}" if needed else ""
@@ -130,7 +130,7 @@ def _run_claimed(
       for name in names:
         if name in after_pool[:1]:
           _check_disk(config, workdir, after_pool)
-        for signal in methods_table.signals(config, name):
+        for signal in needs.signals(config, name):
           _run_signal(config, workdir, mesh, signal)
         _run_stage(config, workdir, mesh, name)
         interrupts.point()

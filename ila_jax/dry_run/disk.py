@@ -16,7 +16,6 @@ from etils import epath
 from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.embed import encoders
-from ila_jax.methods import table
 from ila_jax.models import architecture
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
@@ -25,6 +24,7 @@ from ila_jax.report import map_page
 from ila_jax.run import progress, stage_record, units
 from ila_jax.run.disk import files
 from ila_jax.score.signals import table as signals_table
+from ila_jax.selection import needs as needs_lib
 from ila_jax.training import base, trial
 
 # Bytes of a row in the tables of a stage, as runs of thousands of rows have
@@ -159,7 +159,7 @@ def forecast(
   fitted = min(config.landscape.fit_examples, n) * 4 * (known.width + 2)
   if config.landscape.map is None and config.landscape.projection != "tsne":
     fitted = 0
-  signals = {s for stage in stages for s in table.signals(config, stage)}
+  signals = {s for stage in stages for s in needs_lib.signals(config, stage)}
   numbers = sum(signals_table.SIGNALS[name].width for name in signals)
   found = {
     "pool": Need(

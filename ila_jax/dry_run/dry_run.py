@@ -23,7 +23,6 @@ from ila_jax.embed import lsa as lsa_lib
 from ila_jax.embed import stage as embed_stage
 from ila_jax.landscape import join
 from ila_jax.landscape.maps import projections
-from ila_jax.methods import table
 from ila_jax.models import architecture, encoder
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models.folders import encoder_families, hub
@@ -31,6 +30,7 @@ from ila_jax.passes import forward
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 from ila_jax.run import progress, units
 from ila_jax.run.disk import files
+from ila_jax.selection import needs as needs_lib
 from ila_jax.training import base
 
 # What no trial tells: seconds, and more for every example.
@@ -108,7 +108,7 @@ def _costs(work: costs.Run, stages: Sequence[str]) -> list[costs.Cost]:
   signals: set[str] = set()
   for stage, estimator in estimators.items():
     if stage in stages:
-      for signal in table.signals(config, stage):
+      for signal in needs_lib.signals(config, stage):
         if signal not in signals:
           # At most a pass of the base over the whole pool.
           found.append(work.scoring(signal, work.sample.examples, 1))

@@ -24,11 +24,9 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ila_jax import config as config_lib
 from ila_jax import methods
 from ila_jax.methods import method
 from ila_jax.methods import options as options_lib
-from ila_jax.score.signals import table as signals_table
 
 
 def _found() -> Iterator[method.Method]:
@@ -65,16 +63,3 @@ def options(name: str, values: Mapping[str, Any]) -> options_lib.Options:
   """
   place = f"config.select.options.{name}"
   return options_lib.build(METHODS[name].options, values.get(name, {}), place)
-
-
-def signals(config: config_lib.Config, stage: str) -> list[str]:
-  """The signals that the methods need which a stage ranks by, each once."""
-  rivals = {
-    "select": config.select.compare,
-    "finetune": config.finetune.compare,
-  }
-  if stage not in rivals:
-    return []
-  names = (config.select.strategy, *rivals[stage])
-  needs = dict.fromkeys(need for name in names for need in METHODS[name].needs)
-  return signals_table.among(needs)
