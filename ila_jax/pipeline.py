@@ -24,8 +24,8 @@ from ila_jax import errors
 from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.dry_run import disk
+from ila_jax.embed import encoders
 from ila_jax.landscape import join
-from ila_jax.models.folders import encoder_families, hub
 from ila_jax.run import interrupts, log, progress, run_folder, stage_record
 from ila_jax.run.disk import files, folders
 from ila_jax.score.signals import example_signal
@@ -97,7 +97,7 @@ def run(
   log.begin()
   progress.say(f"{hardware.describe()}; folder {workdir}")
   hardware.check_devices()
-  _check_models(config, stages)
+  encoders.check(config, stages)
   if "landscape" in stages:
     made_anew = redo is not None and "landscape" in _made_with(redo)
     join.check(config, workdir, copied=not made_anew)
@@ -153,17 +153,6 @@ def _check_disk(
       refusal = error
   if mesh_lib.agree([refusal is not None])[0]:
     raise refusal or errors.InputError("see what the first host says")
-
-
-def _check_models(config: config_lib.Config, stages: Sequence[str]) -> None:
-  """Refuses a model that is not implemented before a pool is read for it."""
-  if set(stages) & {"pool", "score", "finetune", "scaling"}:
-    base.sizes(config)
-  if "embed" in stages and config.encoder.path not in ("lsa", "base"):
-    with files.local(config.encoder.path) as here:
-      folder = hub.find(here, with_weights=False)
-      encoder_families.encoder_config(folder, dtype=config.encoder.dtype)
-      encoder_families.pooling(folder)
 
 
 def _run_signal(

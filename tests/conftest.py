@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 
 import jax
 import jaxtyping
@@ -27,6 +28,11 @@ _COMPILED = {
 for _name, _value in _COMPILED.items():
   jax.config.update(_name, _value)
   os.environ.setdefault(_name.upper(), str(_value))
+
+
+def pytest_keyboard_interrupt(excinfo):
+  """Says where; of a worker that ends by it pytest says no more than that."""
+  print(excinfo.getrepr(style="native"), file=sys.__stderr__, flush=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

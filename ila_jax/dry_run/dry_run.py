@@ -35,10 +35,10 @@ from ila_jax.training import base
 
 # What no trial tells: seconds, and more for every example.
 _HOST_SECONDS = {
-  "landscape": (3.0, 2e-4),
+  "landscape": (6.0, 2e-4),
   "select": (2.0, 1e-4),
   "scaling": (3.0, 0.0),
-  "report": (6.0, 1e-4),
+  "report": (3.0, 1e-4),
 }
 
 
@@ -61,6 +61,7 @@ def run(
   workdir = epath.Path(workdir)
   progress.say(f"{hardware.describe()}; folder {workdir}")
   hardware.check_devices()
+  encoders.check(config, stages)
   if "landscape" in stages:
     join.check(config, workdir)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)

@@ -1,7 +1,7 @@
 """The model that embeds: an encoder's folder, or the base."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +56,21 @@ def width(
     return encoder_families.encoder_config(
       folder, dtype=config.encoder.dtype
     ).width
+
+
+def check(config: config_lib.Config, stages: Sequence[str]) -> None:
+  """Looks at the models of a config before a pool is read for them.
+
+  Raises:
+    errors.InputError: one is not there, or of a kind that is not implemented.
+  """
+  if set(stages) & {"pool", "score", "finetune", "scaling"}:
+    base.sizes(config)
+  if "embed" in stages and config.encoder.path not in ("lsa", "base"):
+    with files.local(config.encoder.path) as here:
+      folder = hub.find(here, with_weights=False)
+      encoder_families.encoder_config(folder, dtype=config.encoder.dtype)
+      encoder_families.pooling(folder)
 
 
 def load(

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from ila_jax.dry_run import costs, dry_run
+from ila_jax import errors
+from ila_jax.dry_run import costs, dry_run, pool_sample
 from ila_jax.models import decoder
 from tests.support import model_folders, tiny
 
@@ -124,6 +125,17 @@ def test_a_base_from_scratch_is_counted_once(folder, monkeypatch):
   more = twice["score"].flops - found["score"].flops
   assert 0 < more < found["score"].flops
   assert twice["model"].flops == found["model"].flops
+
+
+@pytest.mark.parametrize("field", ["model__path", "encoder__path"])
+def test_a_model_that_is_missing_is_told_before_the_pool_is_read(
+  folder, monkeypatch, field
+):
+  monkeypatch.setattr(pool_sample, "draw", lambda *_: pytest.fail("was read"))
+  with pytest.raises(errors.InputError, match="nowhere"):
+    _costs(
+      folder, stages=("embed", "score"), **{field: str(folder / "nowhere")}
+    )
 
 
 def test_the_map_of_an_encoder_has_its_width(folder, capsys):

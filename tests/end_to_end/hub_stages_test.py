@@ -6,7 +6,7 @@ from ila_jax import errors, pipeline
 from ila_jax.run.disk import files
 from tests.support import model_folders, tiny
 
-huggingface_hub = pytest.importorskip("huggingface_hub")
+constants = pytest.importorskip("huggingface_hub.constants")
 
 _COMMIT = "0123456789" * 4
 
@@ -14,7 +14,6 @@ _COMMIT = "0123456789" * 4
 @pytest.fixture
 def cache(monkeypatch, tmp_path):
   """The empty cache of a process that is offline."""
-  constants = huggingface_hub.constants
   monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
   monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
   return tmp_path / "cache"

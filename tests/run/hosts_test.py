@@ -22,7 +22,9 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
 address, host, fails, how = sys.argv[1:]
 jax.distributed.initialize(address, num_processes=2, process_id=int(host))
-from ila_jax import errors, hosts, interrupts, main, mesh
+from ila_jax import errors, main
+from ila_jax.compute import mesh
+from ila_jax.run import interrupts
 
 def work():
   mesh.barrier("all are there")

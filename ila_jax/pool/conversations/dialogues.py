@@ -42,6 +42,8 @@ _WEIGHTS = (
 _SYSTEMS = ("system", "system_prompt")
 # Names under which an object may hold the list of messages.
 _LISTS = ("messages", "conversations", "conversation", "turns")
+# Roles that LangChain has as the type of a message.
+_TYPES = ("human", "ai", "system", "tool", "function")
 # A text that begins with its role.
 _ROLE = re.compile(r"\s*([A-Za-z][A-Za-z _-]{0,30}):\s")
 
@@ -97,6 +99,7 @@ def _of_object(
   """A message, a pair, or a call or its result that stands by itself."""
   if not any(key in item for key in messages.ROLE_KEYS):
     item = {unread.plain_name(key): held for key, held in item.items()}
+  item = _with_role(item)
   if _is_call(item):
     [made] = contents.parts([item])
     return [records.Turn("assistant", "", calls=f"[{made.text}]")]
@@ -108,6 +111,16 @@ def _of_object(
   if any(key in item for key in messages.ROLE_KEYS):
     return messages.read(item, notes, ids=ids)
   return _pair(item, notes)
+
+
+def _with_role(item: Mapping[str, Any]) -> Mapping[str, Any]:
+  """LangChain names the role `type`, and may put the rest under `data`."""
+  if not _is_typed(item) or unread.plain_name(item["type"]) not in _TYPES:
+    return item
+  rest = {key: held for key, held in item.items() if key != "type"}
+  if list(rest) == ["data"] and isinstance(rest["data"], Mapping):
+    rest = {k: held for k, held in rest["data"].items() if k != "type"}
+  return {"role": item["type"], **rest} if "content" in rest else item
 
 
 def _has_role(item: Mapping[str, Any]) -> bool:

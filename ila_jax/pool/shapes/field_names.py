@@ -3,13 +3,15 @@
 import re
 
 CHOSEN = ("chosen", "answers", "responses")
-# Prompts, and the responses that each goes with: the first that is there.
+# Prompts, and the responses that each goes with: the first that is there. A
+# solution stands before an answer, which may be no more than its last line.
 RESPONSES = {
-  "instruction": ("output", "response", "completion", "answer", "solution"),
-  "prompt": ("completion", "response", "output", "answer", "solution"),
-  "question": ("answer", "response", "output", "completion", "solution"),
-  "query": ("response", "answer", "output", "completion", "solution"),
+  "instruction": ("output", "response", "completion", "solution", "answer"),
+  "prompt": ("completion", "response", "output", "solution", "answer"),
+  "question": ("solution", "answer", "response", "output", "completion"),
+  "query": ("response", "solution", "answer", "output", "completion"),
   "problem": ("solution", "answer", "response", "output", "completion"),
+  "definition": ("targets", "target", "outputs", "output"),
   "inputs": ("targets", "target", "outputs", "output"),
   "input": ("output", "target", "response", "completion", "answer", "chosen"),
   "request": ("response", "answer", "output", "completion"),
@@ -20,7 +22,13 @@ RESPONSES = {
   "post": ("summary",),
   "document": ("summary",),
   "article": ("summary", "highlights"),
+  "dialogue": ("summary",),
+  "dialog": ("summary",),
+  "text": ("code",),
+  "message_1": ("message_2",),
 }
+# Names of other things as well: prompts where both are texts.
+TEXTS = ("source", "dialogue", "dialog", "text")
 RESPONSES["question"] += ("answer_key",)
 RESPONSES["prompt"] += ("canonical_solution",)
 # An answer that is named as the right one, among others.

@@ -159,9 +159,10 @@ def _pair(
     instances = prompt == "instruction" and there.get("instances")
     if prompt not in there or not (response or instances):
       continue
-    if prompt == "source" and (
-      "text" in there or kinds[there[prompt]] + kinds[response] != "texttext"
-    ):
+    both = kinds[there[prompt]] + kinds.get(response, "")
+    if prompt in field_names.TEXTS and both != "texttext":
+      continue
+    if prompt == "source" and "text" in there:
       continue  # It may name where a text is from, and a class.
     every = {name: field for name, field in every.items() if name != prompt}
     contexts = (
@@ -174,7 +175,9 @@ def _pair(
     texts = {n: f for n, f in every.items() if kinds[f] == "text"}
     return Fields(
       prompt=there[prompt],
-      input=(every.get("input", "") if response else f"{instances}.0.input"),
+      input=_first(("input", "inputs"), every)
+      if response
+      else f"{instances}.0.input",
       context=", ".join(contexts),
       choices=choice,
       response=response or f"{instances}.0.output",

@@ -6,6 +6,7 @@ import io
 import lzma
 import os
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -138,9 +139,7 @@ def open_bytes(file: DataFile) -> io.BufferedIOBase:
   """The bytes of a file, unpacked; reading tells where one was cut off."""
   stream: Any = file.path
   if paths.is_url(file.path):
-    import fsspec
-
-    stream = fsspec.open(file.path, "rb").open()
+    stream = _RemoteFile(file.path)
   elif file.packed not in ("bz2", "xz"):
     stream = open(file.path, "rb")  # noqa: SIM115
   if file.packed == "bz2":
@@ -152,6 +151,51 @@ def open_bytes(file: DataFile) -> io.BufferedIOBase:
     packed = {"gz": "gzip", "zst": "zstd"}[file.packed]
     stream = pa.CompressedInputStream(stream, packed)
   return io.BufferedReader(stream, buffer_size=1 << 20)
+
+
+class _RemoteFile(io.RawIOBase):
+  """A file at a URL, by fsspec; all that its libraries raise is an OSError."""
+
+  def __init__(self, url: str):
+    import fsspec
+
+    self._file = self._ask(lambda: fsspec.open(url, "rb").open())
+
+  def _ask(self, call: Callable[[], Any]) -> Any:
+    try:
+      return call()
+    except OSError:
+      raise
+    except Exception as error:  # Of aiohttp, botocore, google.auth, ...
+      raise OSError(f"{type(error).__name__}: {error}") from error
+
+  def readable(self) -> bool:
+    """Whether bytes can be read: always."""
+    return True
+
+  def seekable(self) -> bool:
+    """Whether the server gives parts of the file."""
+    return self._file.seekable()
+
+  def readinto(self, buffer: Any) -> int:
+    """Fills a buffer; returns how many bytes were left to read."""
+    got = self._ask(lambda: self._file.read(len(buffer)))
+    buffer[: len(got)] = got
+    return len(got)
+
+  def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+    """Moves to a byte, and returns its number."""
+    return self._ask(lambda: self._file.seek(offset, whence))
+
+  def tell(self) -> int:
+    """Number of the next byte."""
+    return self._file.tell()
+
+  def close(self) -> None:
+    """Closes the connection."""
+    if not self.closed:
+      self._file.close()
+    super().close()
 
 
 def head(file: DataFile, size: int) -> bytes:

@@ -24,7 +24,7 @@ from ila_jax.pool.sources import (
   json_records,
   json_text,
 )
-from ila_jax.pool.sources import paths as paths_lib_
+from ila_jax.pool.sources import paths as source_paths
 from ila_jax.run.disk import hashes
 from ila_jax.run.disk import paths as paths_lib
 
@@ -135,7 +135,7 @@ def signature(
   for path in filter(paths_lib.is_url, paths):
     signed |= files.remote_signature(path)
   paths = [path for path in paths if path not in signed]
-  base = paths_lib_.folder_of(spec)
+  base = source_paths.folder_of(spec)
   names = [path.removeprefix(base).lstrip("/") for path in paths]
   hashed = hashes.of_files(paths, workdir=workdir)
   return signed | dict(zip(names, hashed, strict=True))
@@ -166,23 +166,18 @@ def _file_records(
       yield raw
   except _DAMAGE as error:
     raise _damaged(file, reached, error) from error
-  except errors.InputError:
-    raise
-  except Exception as error:
-    # Each remote file system raises what its own libraries raise.
-    if not paths_lib.is_url(file.path):
-      raise
-    raise _damaged(file, reached, error) from error
 
 
 def _damaged(
   file: formats.DataFile, reached: int, error: Exception
 ) -> errors.InputError:
   cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+  remedy = "Copy or download it again."
+  if paths_lib.is_url(file.path):
+    remedy = "Start again, or copy it to this machine and read the copy."
   return errors.InputError(
     f"{file.path}: cannot be read after line {reached} ({cause}). Allowed: a "
-    "whole file; this one is damaged, cut off or not readable. Copy or "
-    "download it again."
+    "whole file; this one is damaged, cut off or not readable. " + remedy
   )
 
 

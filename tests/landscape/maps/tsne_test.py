@@ -129,7 +129,7 @@ def test_three_dimensions_cost_less_than_two():
   assert three.kl < two.kl
 
 
-def test_same_bits_twice_and_progress_every_fifty():
+def test_same_bits_twice_and_progress_every_fifty_and_phase():
   x = _digits(400)
   calls = []
   options = {"perplexity": 10.0, "iterations": 170}
@@ -138,7 +138,7 @@ def test_same_bits_twice_and_progress_every_fifty():
   )
   second = tsne.fit(x, **options, key=KEY)
   np.testing.assert_array_equal(first.xy, second.xy)
-  assert [done for done, _ in calls] == [50, 56, 106, 156, 170]
+  assert [done for done, _ in calls] == [50, 56, 78, 128, 170]
   assert calls[-1][1] == first.kl == second.kl
   other = tsne.fit(x, **options, key=jax.random.key(1))
   assert not np.array_equal(first.xy, other.xy)
@@ -160,7 +160,7 @@ def test_a_map_that_contracts_is_exaggerated_no_more(exact_below, monkeypatch):
   assert done[0] < 50
   steps = np.diff(done)
   assert steps.max() == 50
-  assert exact_below == 0 or np.all(steps[:-1] == 50)
+  assert exact_below == 0 or np.all(steps[1:-1] == 50)
   assert done[-1] == 300
   # When it ends all points are in one place as yet.
   assert calls[0][1] == pytest.approx(found.kl_of_one_place, rel=1e-3)
@@ -197,7 +197,7 @@ def test_hubs_are_not_thrown_out_of_the_map():
 def test_a_map_that_outgrows_its_grid_stops():
   x = _digits(1100)
   pairs, state = _pairs(x, 30.0)[0], tsne._start(x, 2, KEY, None)
-  phase = tsne._phases(len(x), 1000, least=0.0)[1][0]
+  phase = tsne._phases(len(x), 1000, least=0.0)[-1][0]
   most = repulsion.reach(64)
   layout = descent.Layout(len(x), 64, None)
   state, found = descent.descend(

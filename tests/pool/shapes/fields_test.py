@@ -30,6 +30,35 @@ from ila_jax.pool.shapes import fields
       {"system_prompt": 0, "question": 0, "response": 0},
       {"prompt": "question", "response": "response", "system": "system_prompt"},
     ),
+    (
+      {"question": "q", "solution": "because ... 4", "answer": "4"},
+      {"prompt": "question", "response": "solution"},
+    ),
+    (
+      {"definition": "d", "inputs": "i", "targets": "t"},
+      {"prompt": "definition", "input": "inputs", "response": "targets"},
+    ),
+    (
+      {"instruction": "d", "inputs": "i", "output": "t"},
+      {"prompt": "instruction", "input": "inputs", "response": "output"},
+    ),
+    (
+      {"dialogue": "#Person1#: Hi", "summary": "s", "topic": "t"},
+      {"prompt": "dialogue", "response": "summary"},
+    ),
+    # A conversation in a list, and a note on it.
+    (
+      {"dialogue": ["Hi", "Hello"], "summary": "s"},
+      {"conversation": "dialogue"},
+    ),
+    (
+      {"task_id": 1, "text": "t", "code": "c", "test_list": ["assert f()"]},
+      {"prompt": "text", "response": "code"},
+    ),
+    (
+      {"role_1": "Physicist", "message_1": "q", "message_2": "a"},
+      {"prompt": "message_1", "response": "message_2"},
+    ),
     ({"messages": 0, "id": 0}, {"conversation": "messages"}),
     (
       {"conversations": 0, "tools": 0},

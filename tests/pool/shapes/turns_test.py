@@ -98,6 +98,36 @@ SHAPES = {
     },
     [("tools", '[{"name": "f"}]'), (S, "s"), (U, "a"), (A, "b")],
   ),
+  "langchain": (
+    {
+      "messages": [
+        {"type": "human", "content": "a"},
+        {
+          "type": "ai",
+          "content": "",
+          "tool_calls": [{"name": "f", "args": {}, "id": "1"}],
+        },
+        {"type": "tool", "content": "1", "tool_call_id": "1"},
+        {"type": "ai", "content": "b", "additional_kwargs": {}},
+      ],
+    },
+    [
+      (U, "a"),
+      (A, "", True, "", '[{"name": "f", "args": {}, "id": "1"}]'),
+      (T, "1"),
+      (A, "b"),
+    ],
+  ),
+  "langchain, stored": (
+    {
+      "messages": [
+        {"type": "system", "data": {"content": "s", "type": "system"}},
+        {"type": "human", "data": {"content": "a"}},
+        {"type": "ai", "data": {"content": "b"}},
+      ],
+    },
+    [(S, "s"), (U, "a"), (A, "b")],
+  ),
   "list of strings": (
     {"conversations": ["a", "b", "c", "d"]},
     [(U, "a"), (A, "b"), (U, "c"), (A, "d")],

@@ -14,6 +14,7 @@ import threading
 
 import fsspec
 import pytest
+from fsspec.implementations import memory as memory_files
 
 from ila_jax import errors
 from ila_jax.pool.sources import files as files_lib
@@ -356,6 +357,29 @@ def test_what_reads_a_url_is_named(url, package, message):
   )
   assert url in done.stdout
   assert re.search(message, done.stdout)
+
+
+class _ServerError(Exception):
+  """As libraries of remote file systems have them."""
+
+
+def test_a_url_that_fails_is_told_with_a_remedy(memory, monkeypatch):
+  def fail(file, size=-1):
+    raise _ServerError("503 slow down")
+
+  monkeypatch.setattr(memory_files.MemoryFile, "read", fail)
+  with pytest.raises(errors.InputError, match="_ServerError: 503") as said:
+    list(sources.open_source(f"{memory}/data/train.jsonl"))
+  assert "Start again, or copy it" in str(said.value)
+
+
+def test_a_bug_is_not_called_damage_of_a_url(memory, monkeypatch):
+  def bug(*arguments, **options):
+    raise KeyError("a bug")
+
+  monkeypatch.setattr(sources.json_records, "read", bug)
+  with pytest.raises(KeyError, match="a bug"):
+    list(sources.open_source(f"{memory}/data/train.jsonl"))
 
 
 def test_http(tmp_path):
