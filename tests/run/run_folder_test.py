@@ -65,7 +65,7 @@ def stages(monkeypatch):
       raise SystemExit
     stage.finish()
 
-  monkeypatch.setattr(pipeline, "_check_models", lambda config, stages: None)
+  monkeypatch.setattr(pipeline.encoders, "check", lambda config, stages: None)
   monkeypatch.setattr(pipeline, "_check_disk", lambda *_: None)
   monkeypatch.setattr(pipeline, "_run_stage", run_stage)
   return ran, fails, dies
