@@ -175,4 +175,6 @@ def _of_flag(error: BaseException, argv: Sequence[str]) -> str:
   if not wrong:
     return f"command line: {_first_line(error)}. {_SEE}."
   hint = f"; did you mean {near[1]}?" if near else "."
+  if not near and wrong[0].startswith("--config.select.options."):
+    hint = ": they stand by method, as select.options.METHOD.FIELD."
   return f"{wrong[0]}: no such field{hint} {_SEE}."

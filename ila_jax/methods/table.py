@@ -29,8 +29,14 @@ from ila_jax.methods import method
 from ila_jax.methods import options as options_lib
 
 
+def _fail(name: str) -> None:
+  """Says which folder is broken, which `pkgutil` would pass over."""
+  raise ImportError(f"{name} cannot be imported")
+
+
 def _found() -> Iterator[method.Method]:
-  for module in pkgutil.walk_packages(methods.__path__, f"{methods.__name__}."):
+  prefix = f"{methods.__name__}."
+  for module in pkgutil.walk_packages(methods.__path__, prefix, _fail):
     own = getattr(importlib.import_module(module.name), "METHOD", None)
     if isinstance(own, method.Method):
       yield own

@@ -100,6 +100,10 @@ CASES = {
     ["--config.select.options.trim.quantil=0.2"],
     "options.trim.quantil: no such field; did you mean quantile?",
   ),
+  "an option of no method": (
+    ["--config.select.options.quantile=0.2"],
+    "options.quantile: no such field: they stand by method, as select.options.",
+  ),
   "a field that has moved": (
     ["--config.select.trim_quantile=0.2"],
     "select.trim_quantile is now --config.select.options.trim.quantile",
