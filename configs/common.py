@@ -1,12 +1,27 @@
 """Every field, once. Other configs call this and set what differs."""
 
+import dataclasses
+
 import ml_collections
 from ml_collections import config_dict
+
+from ila_jax.methods import table
 
 
 def _either(value):
   """A field that takes more than one type, such as 'auto' or a number."""
   return config_dict.FieldReference(value, field_type=object)
+
+
+def _options() -> ml_collections.ConfigDict:
+  """The options of every method, as they stand beside it."""
+  return ml_collections.ConfigDict(
+    {
+      name: dataclasses.asdict(method.options())
+      for name, method in table.METHODS.items()
+      if dataclasses.fields(method.options)
+    }
+  )
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -123,7 +138,9 @@ def get_config() -> ml_collections.ConfigDict:
   select.unit = "examples"  # or 'tokens' (of responses), 'fraction'
   # The pool passes part by part, and a cell keeps so many; None: is held whole
   select.kept_per_cell = config_dict.placeholder(int)
-  select.trim_quantile = 0.5  # of the depths in a cell, for 'trim'
+  # By method and by field, such as select.options.trim.quantile = 0.3: of the
+  # chosen one and of those it is compared with. What each is: docs/guide.md
+  select.options = _options()
   select.drop_duplicates = False  # of near-duplicates one stays: the lowest id
   # Cosine to R from which on a candidate is left out; None: none is.
   select.exclude_near_reference = config_dict.placeholder(float)

@@ -191,8 +191,16 @@ def _of_flag(error: BaseException, argv: Sequence[str]) -> str:
   words = [
     word.partition("=")[0] for word in argv if word.startswith("--config.")
   ]
+  from ila_jax import config  # Not needed to tell how far a run is.
+
+  for word in words:
+    moved = config.MOVED.get(word.removeprefix("--"))
+    if moved:
+      return f"{word} is now --{moved}: set that. {_SEE}."
   wrong = [word for word in words if name in word.split(".")]
   if not wrong:
     return f"command line: {_first_line(error)}. {_SEE}."
   hint = f"; did you mean {near[1]}?" if near else "."
+  if not near and wrong[0].startswith("--config.select.options."):
+    hint = ": they stand by method, as select.options.METHOD.FIELD."
   return f"{wrong[0]}: no such field{hint} {_SEE}."

@@ -29,6 +29,9 @@ _NAMED_APART = {"score.exclude_reference", "landscape.map"}
 SOURCES = {"config.pool.source", "config.model.scratch.source"}
 FOLDERS = {"config.model.path", "config.encoder.path", "config.landscape.map"}
 
+# Fields of older versions, and where they stand now.
+MOVED = {"config.select.trim_quantile": "config.select.options.trim.quantile"}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pool:
@@ -165,7 +168,7 @@ class Select:
   budget: float
   unit: str
   kept_per_cell: int | None
-  trim_quantile: float
+  options: dict[str, Any]  # by method and field
   drop_duplicates: bool
   exclude_near_reference: float | None
   compare: tuple[str, ...]

@@ -26,12 +26,13 @@ def check(config: Any) -> None:
   _check_paths(config)
   _check_across(config)
   _check_duplicates(config)
+  _check_options(config.select.options)
 
 
 def _check_choices(config: Any) -> None:
   from_registry = {
     "pool.answers": responses.RULES,
-    "select.strategy": table.STRATEGIES,
+    "select.strategy": table.METHODS,
     "landscape.depth": depth.DEPTHS,
     "landscape.projection": projections.PROJECTIONS,
     "landscape.cells": ("grid", "kmeans"),
@@ -49,8 +50,8 @@ def _check_choices(config: Any) -> None:
   for name, allowed in from_registry.items():
     _require_in(name, _field(config, name), allowed)
   for name, allowed in (
-    ("select.compare", table.STRATEGIES),
-    ("finetune.compare", table.STRATEGIES),
+    ("select.compare", table.METHODS),
+    ("finetune.compare", table.METHODS),
     ("train.lora_targets", lora.TARGETS),
     ("landscape.stability", variants.AXES),
   ):
@@ -62,6 +63,7 @@ def _require_in(name: str, value: Any, allowed: Any) -> None:
   if value not in allowed:
     raise errors.InputError(
       f"config.{name} is {value!r}; allowed: {', '.join(allowed)}."
+      f"{errors.did_you_mean(value, allowed)}"
     )
 
 
@@ -142,7 +144,6 @@ BOUNDS = {
   "landscape.duplicate_cosine": _PART,
   "select.budget": Bounds(0, 1e15, above=True),  # also of tokens
   "select.kept_per_cell": Bounds(1, 2**31 - 1),
-  "select.trim_quantile": _SHARE,
   "select.exclude_near_reference": _PART,
   "finetune.epochs": _EPOCHS,
   "finetune.learning_rate": _RATE,
@@ -240,6 +241,29 @@ def _check_across(config: Any) -> None:
     )
 
 
+def _check_options(options: dict[str, Any]) -> None:
+  """Options of methods stand by method, and by field of its own."""
+  for name, values in options.items():
+    if name not in table.METHODS:
+      having = [
+        f"config.select.options.{method.name}.{name}"
+        for method in table.METHODS.values()
+        if name in method.options.__dataclass_fields__
+      ]
+      remedy = f"Set {' or '.join(having)}." if having else ""
+      raise errors.InputError(
+        f"config.select.options.{name} is {values!r}, and no method is called "
+        f"{name!r}; allowed: {', '.join(table.METHODS)}. "
+        f"{remedy or errors.did_you_mean(name, table.METHODS).strip()}".rstrip()
+      )
+    if not isinstance(values, dict):
+      raise errors.InputError(
+        f"config.select.options.{name} is {values!r}; allowed: a section with "
+        f"fields of {name!r}, such as {table.METHODS[name].options()}."
+      )
+    table.options(name, options)
+
+
 def _check_duplicates(config: Any) -> None:
   if config.landscape.duplicate_cosine is None and (
     config.select.drop_duplicates
@@ -267,16 +291,17 @@ def _check_kept(select: Any) -> None:
   whole = {
     name: None
     for name in (select.strategy, *select.compare)
-    if name not in table.STREAMED
+    if table.METHODS[name].streams is None
   }
   if select.kept_per_cell is None or not whole:
     return
+  streaming = [name for name, m in table.METHODS.items() if m.streams]
   raise errors.InputError(
     f"config.select.kept_per_cell is {select.kept_per_cell}, and "
     f"config.select.strategy or config.select.compare asks for "
     f"{', '.join(whole)}, which must order the pool as a whole; allowed: "
-    f"{', '.join(table.STREAMED)}. Set --config.select.compare="
-    "\"('coverage_only',)\", or --config.select.kept_per_cell=None."
+    f"{', '.join(streaming)}. Set --config.select.compare="
+    f"\"('{streaming[0]}',)\", or --config.select.kept_per_cell=None."
   )
 
 

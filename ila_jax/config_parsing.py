@@ -9,6 +9,7 @@ import ml_collections
 
 from ila_jax import config as config_lib
 from ila_jax import config_checks, errors
+from ila_jax.methods import options
 from ila_jax.run.disk import paths
 
 
@@ -27,8 +28,13 @@ def parse(config: ml_collections.ConfigDict) -> config_lib.Config:
 def _build(cls: type, values: dict[str, Any], name: str) -> Any:
   hints = typing.get_type_hints(cls)
   for key in values.keys() - hints.keys():
+    moved = config_lib.MOVED.get(f"{name}.{key}")
     raise errors.InputError(
-      f"{name}.{key} is not a field; {name} has: {', '.join(sorted(hints))}."
+      f"{name}.{key} is {values[key]!r}, and that field is now {moved}: set it "
+      "there."
+      if moved
+      else f"{name}.{key} is not a field; {name} has: "
+      f"{', '.join(sorted(hints))}.{errors.did_you_mean(key, hints)}"
     )
   for key in hints.keys() - values.keys():
     raise errors.InputError(
@@ -59,7 +65,7 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
   elif name in config_lib.FOLDERS and isinstance(value, str) and value.strip():
     is_model = name != "config.landscape.map"
     value = paths.of_folder(value, name=name, is_model=is_model)
-  if not _fits(hint, value):
+  if not options.fits(hint, value):
     allowed = getattr(hint, "__name__", None) if hint in _PLAIN else str(hint)
     raise errors.InputError(
       f"{name} is {value!r}, of type {type(value).__name__}; allowed: "
@@ -74,18 +80,3 @@ def _expanded(path: Any) -> Any:
 
 
 _PLAIN = (str, int, float, bool)
-
-
-def _fits(hint: Any, value: Any) -> bool:
-  """Whether a value has a type: plain, `a | b`, tuple[x, ...], dict[k, v]."""
-  origin, args = typing.get_origin(hint), typing.get_args(hint)
-  if origin is tuple:
-    return isinstance(value, tuple) and all(_fits(args[0], v) for v in value)
-  if origin is dict:
-    return isinstance(value, dict) and all(
-      _fits(args[0], k) and _fits(args[1], v) for k, v in value.items()
-    )
-  if args:
-    return any(_fits(arg, value) for arg in args)
-  # bool is an int in Python, and `seed=True` is a mistake.
-  return type(value) is hint

@@ -38,6 +38,9 @@ from ila_jax.run import (
 )
 from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files, folders, run_folder
+from ila_jax.score.signals import example_signal
+from ila_jax.score.signals import table as signals_table
+from ila_jax.selection import needs
 
 _VERSIONS_OF = (
   *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
@@ -58,14 +61,17 @@ def run(
     config: from `config_parsing.parse`.
     workdir: folder of the artifacts, local or gs://; made if absent.
     stages: names of the stages to run.
-    redo: a stage that is removed first, with all after it.
+    redo: a stage, or a signal that a method needs, which is removed first,
+      with all after it.
 
   Raises:
     errors.InputError: an unknown stage, a folder that another run made or
       works in, or whatever is wrong with the pool, the models or the numbers.
   """
-  stages_lib.check((*stages, *([redo] if redo else [])))
-  if redo and redo not in stages:
+  needed = [s for stage in stages for s in needs.signals(config, stage)]
+  wanted = [*stages, *([redo] if redo and redo not in needed else [])]
+  stages_lib.check(wanted, signals=needed)
+  if redo and redo not in (*stages, *needed):
     raise errors.InputError(
       f"--redo={redo} throws {redo!r} away, and --stages="
       f"{','.join(stages)} does not make it again. Add {redo} to --stages, or "
@@ -77,7 +83,7 @@ def run(
   hardware.check_devices()
   encoders.check(config, stages)
   if "landscape" in stages:
-    made_anew = redo is not None and "landscape" in stages_lib.made_with(redo)
+    made_anew = redo is not None and "landscape" in _made_with(redo)
     join.check(config, workdir, copied=not made_anew)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   with contextlib.ExitStack() as stack:
@@ -107,10 +113,12 @@ def _run_claimed(
       for name in names:
         if name in after_pool[:1]:
           _check_disk(config, workdir, after_pool)
+        for signal in needs.signals(config, name):
+          _run_signal(run, signal)
         _run_stage(run, name)
         interrupts.point()
   except errors.InputError:
-    if redo and not _record(workdir, redo).get("done"):
+    if redo and not _record(workdir, _folder(redo)).get("done"):
       _put_back(workdir)
     raise
   _throw_away(workdir)
@@ -128,6 +136,32 @@ def _check_disk(
       refusal = error
   if mesh_lib.agree([refusal is not None])[0]:
     raise refusal or errors.InputError("see what the first host says")
+
+
+def _run_signal(run: context.Run, name: str) -> None:
+  folder = _folder(name)
+  log.enter(folder)
+  progress.say(f"[{folder}]")
+  before = _record(run.workdir, folder)
+  example_signal.run(signals_table.SIGNALS[name], run)
+  if _record(run.workdir, folder) != before:
+    _write_manifest(run.config, run.workdir)
+
+
+def _folder(name: str) -> str:
+  """Where a stage or a signal lies in the folder of the run."""
+  is_signal = name in signals_table.SIGNALS
+  return f"{stages_lib.SIGNALS}/{name}" if is_signal else name
+
+
+def _names(workdir: epath.Path) -> list[str]:
+  """Folders of the stages and of the signals that there are, in their order."""
+  old = workdir / run_folder.OLD
+  signals = {*folders.signals(workdir), *folders.signals(old)}
+  found = []
+  for name in stages_lib.GRAPH:
+    found += sorted(signals) if name == stages_lib.SIGNALS else [name]
+  return found
 
 
 def _run_stage(run: context.Run, name: str) -> None:
@@ -153,7 +187,12 @@ def _set_aside(workdir: epath.Path, redo: str) -> None:
   Raises:
     errors.InputError: one of them holds what no run recorded; nothing moves.
   """
-  names = reversed(stages_lib.made_with(redo))
+  gone = _made_with(redo)
+  names = [
+    name
+    for name in reversed(_names(workdir))
+    if {name, name.partition("/")[0]} & gone
+  ]
   # All are looked at, on every host, before the first one moves.
   names = [name for name in names if stage_record.read_record(workdir / name)]
   mesh_lib.barrier("old stages looked at")
@@ -166,12 +205,20 @@ def _set_aside(workdir: epath.Path, redo: str) -> None:
   mesh_lib.barrier("old stages set aside")
 
 
+def _made_with(redo: str) -> set[str]:
+  """A stage or a signal, and what is made from it."""
+  if redo not in signals_table.SIGNALS:
+    return set(stages_lib.made_with(redo))
+  gone = set(stages_lib.made_with(stages_lib.SIGNALS))
+  return gone - {stages_lib.SIGNALS} | {_folder(redo)}  # The others stay.
+
+
 def _set_aside_names(workdir: epath.Path) -> list[str]:
   """The stages that are set aside, in their order; for the first host."""
   old = workdir / run_folder.OLD
   if not mesh_lib.is_writer():
     return []
-  return [n for n in stages_lib.NAMES if stage_record.read_record(old / n)]
+  return [n for n in _names(workdir) if stage_record.read_record(old / n)]
 
 
 def _put_back(workdir: epath.Path) -> None:
@@ -205,7 +252,8 @@ def _record(workdir: epath.Path, name: str) -> dict[str, Any]:
 
 
 def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:
-  records = {name: _record(workdir, name) for name in stages_lib.RECORDED}
+  names = (*_names(workdir), stages_lib.BASE)
+  records = {name: _record(workdir, name) for name in names}
   records = {name: record for name, record in records.items() if record}
   manifest: dict[str, Any] = {
     "ila_jax": ila_jax.__version__,

@@ -12,6 +12,7 @@ import pytest
 from ila_jax import config as config_lib
 from ila_jax import config_checks, config_parsing, errors, presets
 from ila_jax.configs import quickstart
+from ila_jax.methods import table
 
 NAMES = presets.names()
 # What the general configs leave to the command line.
@@ -77,7 +78,28 @@ def test_docstring_tells_the_command(name):
   [
     ("select__budget", -5.0, r"config.select.budget is -5.0; allowed: .* 0"),
     ("select__budget", 2.0, "'fraction'; allowed: above 0 and up to 1"),
-    ("select__strategy", "best", r"'best'; allowed: ila, trim, random"),
+    ("select__strategy", "best", r"'best'; allowed: coverage_only, .*trim"),
+    ("select__options", {"tirm": {}}, "tirm is .* allowed.*Did you mean 'trim"),
+    (
+      "select__options",
+      {"quantile": 0.5},
+      "quantile is 0.5, .*Set config.select.options.trim.quantile",
+    ),
+    (
+      "select__options",
+      {"trim": 0.5},
+      r"trim is 0.5; allowed: a section .*qua",
+    ),
+    (
+      "select__options",
+      {"trim": {"quantil": 0.5}},
+      "trim.quantil is 0.5, .*allowed: rank_by, quantile. Did you mean 'q",
+    ),
+    (
+      "select__options",
+      {"trim": {"quantile": "much"}},
+      "options.trim.quantile is 'much', of type str; allowed: float",
+    ),
     ("select__unit", "bytes", "'bytes'; allowed: examples, tokens, fraction"),
     ("select__compare", ("ila", "nope"), "config.select.compare is 'nope'"),
     ("landscape__depth", "deep", "config.landscape.depth is 'deep'"),
@@ -140,6 +162,27 @@ def test_missing_and_unknown_fields_are_named():
   config.select.extra = 1
   with pytest.raises(errors.InputError, match=r"config.select.extra is not a"):
     config_parsing.parse(config)
+
+
+def test_a_field_that_has_moved_says_where_to():
+  config = ml_collections.ConfigDict(quickstart.get_config().to_dict())
+  config.select.trim_quantile = 0.3  # As a config of an older version.
+  with pytest.raises(
+    errors.InputError,
+    match=r"config.select.trim_quantile is 0.3, and that field is now "
+    r"config.select.options.trim.quantile: set it there",
+  ):
+    config_parsing.parse(config)
+
+
+def test_options_that_are_not_set_are_defaults():
+  """A config may hold the options of some methods, or of none."""
+  config = ml_collections.ConfigDict(quickstart.get_config().to_dict())
+  whole = config_parsing.parse(config).select.options
+  config.select.options = ml_collections.ConfigDict({"trim": {}})
+  some = config_parsing.parse(config).select.options
+  for name in table.METHODS:
+    assert table.options(name, whole) == table.options(name, some)
 
 
 def test_types_are_checked():

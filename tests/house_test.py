@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from ila_jax.methods import table
 from ila_jax.run import stages
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
@@ -103,7 +104,7 @@ def test_no_module_imports_a_stage(path):
 
 def test_every_stage_has_one_entrance():
   code = {path.parent.name for path in MODULES if path.stem == "stage"}
-  assert code == {stage.code for stage in stages.GRAPH.values()}
+  assert code == {stages.GRAPH[name].code for name in stages.NAMES}
   for path in MODULES:
     if path.stem == "stage":
       functions = [
@@ -234,6 +235,34 @@ def test_artifacts_are_named_in_one_place(path):
     # Messages and docstrings have blanks.
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
       assert not re.fullmatch(rf"\S*\.({suffixes})", node.value), node.value
+
+
+# Where names of depths, projections or answers are spelt like a method's.
+_OTHER_NAMES = ("landscape.depth", "landscape.maps.projections")
+
+
+@pytest.mark.parametrize(
+  "path",
+  [p for p in MODULES if _top(_name(p)) != "methods"],
+  ids=_name,
+)
+def test_no_method_is_named_outside_of_methods(path):
+  """Who asks for the name of a method should ask its record."""
+
+  def texts(nodes):
+    return [n.value for n in nodes if isinstance(n, ast.Constant)]
+
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Compare) and _name(path) not in _OTHER_NAMES:
+      compared = texts([node.left, *node.comparators])
+      assert not set(compared) & set(table.METHODS), compared
+    found = []
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+      found = texts(node.elts)
+    elif isinstance(node, ast.Dict):
+      found = texts(key for key in node.keys if key)
+    named = [text for text in found if text in table.METHODS]
+    assert len(named) < 2 or len(named) < min(len(found), 3), found
 
 
 def test_importing_costs_little():

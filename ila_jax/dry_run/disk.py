@@ -24,6 +24,8 @@ from ila_jax.report import map_page
 from ila_jax.run import progress, stage_record, tables, units
 from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files
+from ila_jax.score.signals import table as signals_table
+from ila_jax.selection import needs as needs_lib
 from ila_jax.training import base, trial
 
 # Bytes of a row in the tables of a stage, as runs of thousands of rows have
@@ -149,7 +151,7 @@ def forecast(
 
   Compiled programs and variants of `landscape.stability` come on top.
   """
-  n = known.examples
+  n, stages = known.examples, list(stages)
   headers = -(-n // config.pool.shard_examples) * _TABLE
   seeds = len(config.score.reference_seeds)
   checkpoints = _CHECKPOINTS * known.state
@@ -158,6 +160,8 @@ def forecast(
   fitted = min(config.landscape.fit_examples, n) * 4 * (known.width + 2)
   if config.landscape.map is None and config.landscape.projection != "tsne":
     fitted = 0
+  signals = {s for stage in stages for s in needs_lib.signals(config, stage)}
+  numbers = sum(signals_table.SIGNALS[name].width for name in signals)
   found = {
     "pool": Need(
       n * (known.stored + _INDEX) + headers + is_scratch * known.tokenizer
@@ -170,8 +174,11 @@ def forecast(
       checkpoints,
     ),
     "landscape": Need(n * _CELLS + 6 * _TABLE + fitted, 8 * n),
+    # The signals that its methods need lie beside it.
     "select": Need(
-      n * _RANKING + 4 * _TABLE + min(known.selected, n) * known.record
+      n * (_RANKING + 4 * numbers)
+      + 4 * _TABLE
+      + min(known.selected, n) * known.record
     ),
     "finetune": Need(known.tuned + 4 * _TABLE, checkpoints),
     "scaling": Need(

@@ -30,6 +30,7 @@ from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 from ila_jax.run import progress, units
 from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files
+from ila_jax.selection import needs as needs_lib
 from ila_jax.training import base
 
 # What no trial tells: seconds, and more for every example.
@@ -107,7 +108,13 @@ def _costs(work: costs.Run, stages: Sequence[str]) -> list[costs.Cost]:
     "scaling": _scaling,
     "report": _host,
   }
+  signals: set[str] = set()
   for stage in stages_lib.in_order(stages):
+    for signal in needs_lib.signals(config, stage):
+      if signal not in signals:
+        # At most a pass of the base over the whole pool.
+        found.append(work.scoring(signal, work.sample.examples, 1))
+      signals.add(signal)
     if stage in estimators:
       found.append(estimators[stage](work, stage))
   return found
@@ -280,8 +287,9 @@ def _print(
   work: costs.Run, found: list[costs.Cost], needs: dict[str, disk.Need]
 ) -> None:
   rate = work.rate(work.config.model.dtype)
+  width = max([10, *(len(cost.stage) + 1 for cost in found)])
   progress.say(
-    f"\n{'stage':10}{'compute':>12}{'time':>14}{'to compile':>14}"
+    f"\n{'stage':{width}}{'compute':>12}{'time':>14}{'to compile':>14}"
     f"{'memory a device':>18}{'disk':>10}"
   )
   for cost in found:
@@ -293,14 +301,14 @@ def _print(
     sizes.append(units.si(need.kept, "B") if need else "")
     mark = "" if cost.tried else " *"
     progress.say(
-      f"{cost.stage:10}{sizes[0]:>12}{units.duration(cost.seconds):>14}"
+      f"{cost.stage:{width}}{sizes[0]:>12}{units.duration(cost.seconds):>14}"
       f"{units.duration(cost.compile_seconds):>14}{sizes[1]:>18}"
       f"{sizes[2]:>10}{mark}"
     )
   total = sum(cost.seconds for cost in found)
   compiling = sum(cost.compile_seconds for cost in found)
   progress.say(
-    f"{'all':10}{'':12}{units.duration(total):>14}"
+    f"{'all':{width}}{'':12}{units.duration(total):>14}"
     f"{units.duration(compiling):>14}{'':18}"
     f"{units.si(disk.most(needs.values()), 'B'):>10}\n\n"
     "By trials on a part of the pool; compiling is done once for a folder. Of "

@@ -45,6 +45,7 @@ def run(run: context.Run) -> None:
       "config": config.section("model", "finetune", "train"),
       "model": base.signature(config, workdir),
       **stage_record.parents(workdir, "finetune"),
+      "rivals": scored_pool.made_from(config, workdir, config.finetune.compare),
       "seed": config.seed,
     },
   )
@@ -74,12 +75,19 @@ def _arms(config: config_lib.Config, workdir: epath.Path) -> list[_Arm]:
   pool = scored_pool.load(config, workdir)
   strategy = config.select.strategy
   chosen = scored_pool.rank(config, pool, strategy)
-  k = scored_pool.cut(config, pool, chosen)
+  k = scored_pool.cut(config, pool, chosen, strategy)
   arms = [_Arm(strategy, strategy, "selection", pool.row[chosen.order[:k]])]
   n_tokens = pool.candidates.n_tokens
   tokens = int(n_tokens[chosen.order[:k]].sum(dtype=np.int64))
+  pool = _wanting(pool, k, tokens)
   for rival in config.finetune.compare:
-    order = scored_pool.rank(config, pool, rival).order
+    ranking = scored_pool.rank(config, pool, rival)
+    order = ranking.order
+    for unit, size in (("examples", k), ("tokens", tokens)):
+      wants = f"config.finetune.compare: {rival!r} is to match"
+      scored_pool.check_held(
+        config, pool, ranking, wants=wants, budget=size, unit=unit
+      )
     fitting = budget.budget_prefix(
       order, n_tokens, budget=tokens, unit="tokens"
     )
@@ -90,6 +98,16 @@ def _arms(config: config_lib.Config, workdir: epath.Path) -> list[_Arm]:
         continue
       arms.append(_Arm(name, rival, equal, pool.row[order[:size]]))
   return arms
+
+
+def _wanting(
+  pool: scored_pool.ScoredPool, examples: int, tokens: int
+) -> scored_pool.ScoredPool:
+  """The pool for rivals, which may need more examples for as many tokens."""
+  c = pool.candidates
+  most = budget.most_rows(c.n_tokens[c.candidate], budget=tokens, unit="tokens")
+  wanted = dataclasses.replace(c, wanted=max(examples, most))
+  return dataclasses.replace(pool, candidates=wanted)
 
 
 def _tune(

@@ -176,8 +176,9 @@ def quantile_within(
   return quantile
 
 
+PUBLISHED = "ila"  # Equation 5, the depth of the paper
 DEPTHS: dict[str, Callable[..., np.ndarray]] = {
-  "ila": ila,
+  PUBLISHED: ila,
   "ila_length": ila_length,
 }
 

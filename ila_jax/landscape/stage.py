@@ -186,7 +186,7 @@ def _depth_std(
   n_labels: np.ndarray,
 ) -> np.ndarray:
   """Deviation of Equation 5 over the reference seeds; NaN of one seed."""
-  if config.landscape.depth != "ila":
+  if config.landscape.depth != depth.PUBLISHED:
     return np.full(len(n_labels), np.nan, np.float32)
   return depth.ila_std(scores["nll_sft_std"], scores["n_tokens"], n_labels)
 

@@ -1,11 +1,12 @@
 """Candidates: what a method may choose from, and the order it returns."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from ila_jax import errors
 from ila_jax.landscape import ordering
 from ila_jax.run import draws
 
@@ -27,6 +28,12 @@ class Candidates:
   uniform: Float[np.ndarray, " n"]  # keyed draw: order inside a cell
   uniform_across: Float[np.ndarray, " n"]  # keyed draw: order across cells
   candidate: Bool[np.ndarray, " n"]  # False: reference or dev
+  # What a method needs beyond, by name: `selection.inputs` lists it, and
+  # signals; read when it is asked for.
+  inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  # Rows that the budget may buy at most: a method that cannot order all has to
+  # order so many. None: all.
+  wanted: int | None = None
 
   def __post_init__(self) -> None:
     ordering.require_finite(self.depth, self.candidate)
@@ -39,10 +46,19 @@ class Candidates:
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-  """A total order of the m candidates."""
+  """A total order of the candidates, or the exact head of one."""
 
   order: Int[np.ndarray, " m"]  # rows of the pool, best first
   round: Int[np.ndarray, " m"]  # from 1; all 1 without rounds
+  # Of candidates that are not among these m: why, and how they come in.
+  rest: str = ""
+
+
+# The columns that a method names in its `needs`, if it reads them.
+COLUMNS = (
+  *("cell", "depth", "relative_depth", "n_tokens", "domain"),
+  *("uniform", "uniform_across"),
+)
 
 
 def candidates(
@@ -55,11 +71,13 @@ def candidates(
   domain: Int[np.ndarray, " n"],
   candidate: Bool[np.ndarray, " n"],
   seed: int,
+  inputs: Mapping[str, Any] | None = None,
+  wanted: int | None = None,
 ) -> Candidates:
   """Makes `Candidates`; ties and random draws come from the ids.
 
-  Ids are distinct strings, `seed` is that of the random draws, and the other
-  arrays are those of the same name in `Candidates`.
+  Ids are distinct strings, `seed` is that of the random draws, and the others
+  are those of the same name in `Candidates`.
 
   Raises:
     ValueError: depth that is not finite, a negative cell, a repeated id.
@@ -79,18 +97,33 @@ def candidates(
     uniform=inside,
     uniform_across=across,
     candidate=candidate,
+    inputs=inputs or {},
+    wanted=wanted,
   )
 
 
 def ranking(
-  c: Candidates, keys: tuple, place: np.ndarray | None = None
+  c: Candidates,
+  keys: tuple[np.ndarray, ...],
+  place: np.ndarray | None = None,
+  *,
+  among: np.ndarray | None = None,
+  rest: str = "",
 ) -> Ranking:
-  """Sorts the candidates; without a place in the cell there is one round."""
-  rows = np.asarray(ordering.sort_rows(keys, c.id_rank, c.candidate))
-  order = rows[: c.candidate.sum()]
-  if place is None:
-    return Ranking(order, np.ones(len(order), np.int32))
-  return Ranking(order, place[order] + 1)
+  """Sorts the candidates by ascending keys, the first decides; ties by id.
+
+  Args:
+    c: the candidates.
+    keys: of all rows [n], finite where they are sorted.
+    place: in the cell, from 0 [n]; None: there is one round.
+    among: the candidates to sort, bool [n]; None: all.
+    rest: what is to be said of the others.
+  """
+  among = c.candidate if among is None else among
+  rows = np.asarray(ordering.sort_rows(keys, c.id_rank, among))
+  order = rows[: among.sum()]
+  turn = np.ones(len(order), np.int32) if place is None else place[order] + 1
+  return Ranking(order, turn, rest if len(order) < c.candidate.sum() else "")
 
 
 def place(c: Candidates, *keys: np.ndarray) -> np.ndarray:
@@ -100,10 +133,5 @@ def place(c: Candidates, *keys: np.ndarray) -> np.ndarray:
 
 
 def depth(c: Candidates, rank_by: str) -> np.ndarray:
-  """The depths by which candidates are ranked: raw, or relative."""
-  depths = {"depth": c.depth, "relative_depth": c.relative_depth}
-  if rank_by not in depths:
-    raise errors.InputError(
-      f"rank_by is {rank_by!r}; allowed: {', '.join(depths)}."
-    )
-  return depths[rank_by]
+  """The depths that count (`options.ByDepth`): raw, or relative."""
+  return {"depth": c.depth, "relative_depth": c.relative_depth}[rank_by]

@@ -1,41 +1,71 @@
-"""Selection: a strategy orders the whole pool, a budget cuts the order.
+"""All methods: the modules of this folder, and of those in it, with a METHOD.
 
-Every strategy returns one total order of the candidates, so that any prefix
-is its answer for a smaller budget. Ties always go to the lower id, and random
-draws are keyed by seed and id, so the order in which the pool was read
-changes nothing. `STRATEGIES` registers them by name. Where a strategy takes
-`rank_by`, it is "depth" or "relative_depth".
+A new method is a new file; nothing else names it. Every method returns one
+order of the candidates, so that any prefix is its answer for a smaller budget.
 
 >>> import numpy as np
+>>> from ila_jax.methods import candidates
 >>> five = np.arange(5)
 >>> pool = candidates.candidates(
 ...   np.array(["e", "d", "c", "b", "a"]), cell=np.array([0, 0, 0, 1, 1]),
 ...   depth=np.array([4.0, 3.0, 2.0, 1.0, 0.0]), relative_depth=five / 5,
 ...   n_tokens=five + 1, domain=0 * five, candidate=five >= 0, seed=0)
->>> for name in STRATEGIES:
-...   print(name, STRATEGIES[name](pool).order)
+>>> for name in ("ila", "coverage_only", "longest"):
+...   print(name, METHODS[name](pool).order)
 ila [0 3 1 4 2]
-trim [3 1 0 4 2]
-random [4 2 1 3 0]
-longest [4 3 2 1 0]
-depth_only [0 1 2 3 4]
 coverage_only [2 4 3 1 0]
-stratified [0 3 1 4 2]
+longest [4 3 2 1 0]
+>>> METHODS["trim"](pool, quantile=0.9).order
+array([3, 0, 2, 4, 1], dtype=int32)
 """
 
-from collections.abc import Callable
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from ila_jax.methods import baselines, candidates, ila
+from ila_jax import methods
+from ila_jax.methods import method
+from ila_jax.methods import options as options_lib
 
-STRATEGIES: dict[str, Callable[..., candidates.Ranking]] = {
-  "ila": ila.ila,
-  "trim": ila.trim,
-  "random": baselines.random,
-  "longest": baselines.longest,
-  "depth_only": baselines.depth_only,
-  "coverage_only": baselines.coverage_only,
-  "stratified": ila.stratified,
-}
 
-# They take one of every cell a round, so that a stream keeps the first few.
-STREAMED = ("ila", "coverage_only")
+def _fail(name: str) -> None:
+  """Says which folder is broken, which `pkgutil` would pass over."""
+  raise ImportError(f"{name} cannot be imported")
+
+
+def _found() -> Iterator[method.Method]:
+  prefix = f"{methods.__name__}."
+  for module in pkgutil.walk_packages(methods.__path__, prefix, _fail):
+    own = getattr(importlib.import_module(module.name), "METHOD", None)
+    if isinstance(own, method.Method):
+      yield own
+
+
+def _by_name() -> dict[str, method.Method]:
+  by_name: dict[str, method.Method] = {}
+  for own in _found():
+    if own.name in by_name:
+      raise ValueError(f"two methods are called {own.name!r}")
+    by_name[own.name] = own
+  return dict(sorted(by_name.items()))
+
+
+METHODS = _by_name()
+
+
+def options(name: str, values: Mapping[str, Any]) -> options_lib.Options:
+  """The options of a method, from config.select.options.
+
+  Args:
+    name: of the method.
+    values: by method, and by field.
+
+  Raises:
+    errors.InputError: an unknown field, or a value that is not allowed.
+
+  >>> options("trim", {"trim": {"quantile": 0.25}}).quantile
+  0.25
+  """
+  place = f"config.select.options.{name}"
+  return options_lib.build(METHODS[name].options, values.get(name, {}), place)

@@ -10,7 +10,7 @@ from ila_jax.embed import inputs
 from ila_jax.pool import unread
 from ila_jax.report import map_points, page
 from ila_jax.run import stage_record, stages, tables
-from ila_jax.run.disk import files
+from ila_jax.run.disk import files, folders
 from ila_jax.score import split
 
 _DEPTH_LABELS = {
@@ -30,7 +30,7 @@ def stage_records(workdir: epath.Path) -> dict[str, dict[str, Any]]:
   """What the stages that are done have noted, and the making of the base."""
   records = {
     name: stage_record.read_record(epath.Path(workdir) / name)
-    for name in stages.RECORDED
+    for name in (*stages.RECORDED, *folders.signals(workdir))
   }
   return {name: r for name, r in records.items() if r.get("done")}
 
@@ -193,9 +193,9 @@ def headline(
       f"{ours['n_tokens']:,} response tokens; they occupy "
       f"{ours['pool_cells']:.1%} of the pool's cells"
     )
-    random = [row for row in rivals if row["strategy"] == "random"]
-    if random:
-      line += f", random ones at the same budget {random[0]['pool_cells']:.1%}"
+    if rivals:
+      name, share = rivals[0]["strategy"], rivals[0]["pool_cells"]
+      line += f", those of {name} at the same budget {share:.1%}"
     lines.append(line + ".")
   if "finetune" in records:
     losses = ", ".join(

@@ -11,19 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ila_jax.methods import table
+
 INK, MUTED, FAINT, AXIS = "#1d2329", "#66707a", "#e4e7ea", "#b5bcc4"
 BLUE, RED, GREY = "#0072b2", "#d55e00", "#8b949e"
-# One colour for a strategy in all figures: of the first that the label holds.
-STRATEGY_COLORS = {
-  "random": GREY,
-  "base": INK,
-  "longest": "#e69f00",
-  "depth_only": "#009e73",
-  "coverage_only": "#cc79a7",
-  "trim": "#56b4e9",
-  "stratified": RED,
-  "ila": BLUE,
-}
 OTHER_COLORS = ("#7a6a4f", "#5c4b9b", "#a3b82c")
 # For names that are nothing but names, the most frequent first.
 CATEGORIES = (
@@ -142,14 +133,18 @@ def end_labels(
 
 
 def color(name: str, names: Sequence[str]) -> str:
-  """The colour of a strategy, or one of the others in turn.
+  """The colour of a method in all figures, or one of the others in turn.
+
+  A label may say more than the method's name; of several, the longest counts.
 
   >>> color("tuned on random", ["tuned on random"]) == GREY
   True
   """
-  for strategy, shade in STRATEGY_COLORS.items():
-    if strategy in name:
-      return shade
+  if name == "base":
+    return INK
+  methods = [method for method in table.METHODS if method in name]
+  if methods:
+    return table.METHODS[max(methods, key=len)].colour
   return OTHER_COLORS[list(names).index(name) % len(OTHER_COLORS)]
 
 

@@ -270,13 +270,15 @@ def bytes_in(folder: epath.Path) -> int:
 
 
 def parents(workdir: epath.PathLike, stage: str) -> dict[str, str]:
-  """The fingerprints of what a stage is made from, for its inputs.
+  """The fingerprints of the stages that a stage is made from, for its inputs.
+
+  Which signals it read depends on its methods: it notes those itself.
 
   Raises:
     errors.InputError: one of these stages has not been run to its end.
   """
   made_from = stages.GRAPH[stage].made_from
-  return {name: output(workdir, name) for name in made_from}
+  return {n: output(workdir, n) for n in made_from if n in stages.NAMES}
 
 
 def output(workdir: epath.PathLike, stage: str) -> str:

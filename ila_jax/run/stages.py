@@ -3,10 +3,11 @@
 Running, resuming, --redo, --dry-run, --status and the manifest read it here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ila_jax import errors
+from ila_jax.run.disk import folders
 
 
 class Stage(NamedTuple):
@@ -23,38 +24,47 @@ class Stage(NamedTuple):
   uses_base: bool = False
 
 
+# Numbers that some methods need: a folder each, computed before the first stage
+# that wants one. They are no stage, and none that --stages names.
+SIGNALS = folders.SIGNALS
 # Names are the user's, in the order of the run.
 GRAPH = {
   "pool": Stage("pool"),
   "embed": Stage("embed", ("pool",)),
   "score": Stage("score", ("pool",), uses_base=True),
+  SIGNALS: Stage("score/signals", ("pool",), uses_base=True),
   "landscape": Stage("landscape", ("embed", "score")),
-  "select": Stage("selection", ("landscape",)),
+  "select": Stage("selection", ("landscape", SIGNALS)),
   "finetune": Stage("finetune", ("select",), uses_base=True),
   "scaling": Stage("scaling", ("landscape",), uses_base=True),
   # It reads all of them, and is made anew whenever one of them changed, so
   # that it is never refused.
   "report": Stage("report"),
 }
-NAMES = tuple(GRAPH)
+NAMES = tuple(name for name in GRAPH if name != SIGNALS)
 # A base from scratch belongs to the run, and to no stage. Its folder has a
 # record as theirs have.
 BASE = "model"
 RECORDED = (*NAMES, BASE)
 
 
-def check(names: Iterable[str]) -> None:
+def check(names: Iterable[str], *, signals: Sequence[str] = ()) -> None:
   """Refuses a name that no stage has.
+
+  Args:
+    names: of stages.
+    signals: names that --redo may have besides.
 
   Raises:
     errors.InputError: names it and those that are allowed.
 
   >>> check(["pool", "select"])
   """
+  also = f", and --redo: {', '.join(signals)}" if signals else ""
   for name in names:
-    if name not in GRAPH:
+    if name not in NAMES:
       raise errors.InputError(
-        f"--stages or --redo names {name!r}; allowed: {', '.join(NAMES)}."
+        f"--stages or --redo names {name!r}; allowed: {', '.join(NAMES)}{also}."
       )
 
 

@@ -19,6 +19,7 @@ _SHARDS = {
   "pool": tables.RECORDS,
   "embed": tables.EMBEDDINGS,
   "score": tables.LOSSES,
+  stages_lib.SIGNALS: tables.SIGNAL,
 }
 _AT_WORK = ("alive", "silent")
 
@@ -28,7 +29,8 @@ def find(workdir: epath.PathLike) -> dict[str, Any]:
 
   Returns:
     `workdir`; `holder` of the lock or None, and its `life`: "alive", "dead" or
-    "silent"; `seconds` since the last sign of life, or None; `stages` by name:
+    "silent"; `seconds` since the last sign of life, or None; `stages` by name,
+    with the signals that were begun, as "signals/NAME":
     `state` ("done", "running", "begun", "not begun" or "damaged"), `seconds`,
     `done` and `total` parts and what these `parts` are, None where unknown;
     `now`, the works that the run is at; and the `last` line of its log.
@@ -46,7 +48,7 @@ def find(workdir: epath.PathLike) -> dict[str, Any]:
   age = min(map(holder.age, (lock, at_path, log)))
   at = _json(at_path) if life in _AT_WORK else None
   at = at if isinstance(at, dict) else {}
-  records = {name: _record(workdir / name) for name in stages_lib.NAMES}
+  records = {name: _record(workdir / name) for name in _folders(workdir)}
   return {
     "workdir": str(workdir),
     "holder": found,
@@ -54,13 +56,20 @@ def find(workdir: epath.PathLike) -> dict[str, Any]:
     "seconds": None if age == float("inf") else round(age, 1),
     "stages": {
       name: _stage(
-        workdir / name, record, records["pool"], at.get("stage") == name
+        workdir, name, record, records["pool"], at.get("stage") == name
       )
       for name, record in records.items()
     },
     "now": at.get("works") or [],
     "last": _last_line(log),
   }
+
+
+def _folders(workdir: epath.Path) -> list[str]:
+  """Stages and signals, these before the first stage that may read them."""
+  names = list(stages_lib.NAMES)
+  at = names.index("select")
+  return [*names[:at], *folders.signals(workdir), *names[at:]]
 
 
 def _check(workdir: epath.Path) -> None:
@@ -97,7 +106,8 @@ def _record(folder: epath.Path) -> dict[str, Any] | None:
 
 
 def _stage(
-  folder: epath.Path,
+  workdir: epath.Path,
+  name: str,
   record: dict[str, Any] | None,
   pool: dict[str, Any] | None,
   is_running: bool,
@@ -113,14 +123,17 @@ def _stage(
   record = record or {}
   account = record if state == "done" else record.get("spent", {})
   found = {"state": state, "seconds": account.get("seconds")}
-  return found | _parts(folder, record, bool(pool and pool.get("done")))
+  parts = _parts(workdir, name, record, bool(pool and pool.get("done")))
+  return found | parts
 
 
 def _parts(
-  folder: epath.Path, record: dict[str, Any], pool_is_done: bool
+  workdir: epath.Path, name: str, record: dict[str, Any], pool_is_done: bool
 ) -> dict[str, Any]:
   """How many of its parts a stage has made, and of how many."""
-  name, settings = folder.name, record.get("inputs", {}).get("config", {})
+  settings = record.get("inputs", {}).get("config", {})
+  folder, own = workdir / name, name
+  name = name.partition("/")[0]  # All signals have shards of one name.
   if not record or name not in (*_SHARDS, "finetune", "scaling"):
     return {"done": None, "total": None, "parts": None}
   if name == "finetune":
@@ -133,19 +146,20 @@ def _parts(
     return {"done": done, "total": total, "parts": "subsets"}
   total = None
   if pool_is_done:
-    total = _count_files(folder.parent, _SHARDS["pool"])
+    total = _count_files(workdir, "pool", _SHARDS["pool"])
   if name == "score" and total is not None:
     # Adapters pass with the base; whole models one after the other.
     one_pass = settings.get("train", {}).get("method") == "lora"
     seeds = settings.get("score", {}).get("reference_seeds", [])
     total *= 1 if one_pass else 1 + len(seeds)
-  done = _count_files(folder.parent, _SHARDS[name])
+  done = _count_files(workdir, own, _SHARDS[name])
   return {"done": done, "total": total, "parts": "shards"}
 
 
-def _count_files(workdir: epath.Path, shards: artifact.Artifact) -> int:
-  paths = (workdir / shards.folder).iterdir()
-  names = (f"{shards.folder}/{path.name}" for path in paths)
+def _count_files(
+  workdir: epath.Path, folder: str, shards: artifact.Artifact
+) -> int:
+  names = (f"{folder}/{path.name}" for path in (workdir / folder).iterdir())
   return sum(shards.matches(name) is not None for name in names)
 
 
@@ -174,10 +188,11 @@ def told(found: dict[str, Any]) -> str:
     pool       done           4.0 s  3/3 shards
   """
   lines = [f"{found['workdir']}: {_who(found)}"]
+  width = max([11, *(len(name) + 1 for name in found["stages"])])
   for name, stage in found["stages"].items():
     seconds = stage["seconds"]
     spent = "" if seconds is None else units.duration(seconds)
-    line = f"  {name:11}{stage['state']:10}{spent:>10}"
+    line = f"  {name:{width}}{stage['state']:10}{spent:>10}"
     if stage["done"] is not None:
       of_total = "" if stage["total"] is None else f"/{stage['total']:,}"
       line += f"  {stage['done']:,}{of_total} {stage['parts']}"

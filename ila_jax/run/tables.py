@@ -160,6 +160,13 @@ TUNED = Artifact(
   "peft folder",
 )
 
+# Of signals.
+SIGNAL = Artifact(
+  "signals/{name}/values-{shard:05d}.npy",
+  "score.signals.example_signal",
+  "a signal that some methods need, float32, a file for each shard of the pool",
+)
+
 # Of stage `landscape`.
 CELLS = Artifact(
   "landscape/cells.parquet",

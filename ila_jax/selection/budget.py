@@ -59,3 +59,22 @@ def budget_prefix(
       "For a share of the pool set --config.select.unit=fraction."
     )
   return int(budget)
+
+
+def most_rows(
+  n_tokens: Int[np.ndarray, " m"], *, budget: float | int, unit: str
+) -> int:
+  """The most rows that a budget can buy, whatever their order.
+
+  Args:
+    n_tokens: response tokens of the candidates [m].
+    budget: in `unit`; above the pool it buys all.
+    unit: "examples" or "tokens".
+
+  >>> most_rows(np.array([10, 10, 5]), budget=16, unit="tokens")
+  2
+  """
+  if unit == "examples":
+    return int(min(budget, len(n_tokens)))
+  spent = np.cumsum(np.sort(n_tokens), dtype=np.int64)
+  return int(np.searchsorted(spent, budget, side="right"))

@@ -32,7 +32,9 @@ def compare(
   for strategy, pool in pools.items():
     ranking = scored_pool.rank(config, pool, strategy)
     orders[strategy] = ranking.order
-    chosen[strategy] = ranking.order[: scored_pool.cut(config, pool, ranking)]
+    chosen[strategy] = ranking.order[
+      : scored_pool.cut(config, pool, ranking, strategy)
+    ]
   distances = _distances(
     workdir,
     mesh,
@@ -60,7 +62,8 @@ def compare(
         "p95_distance": summary["p95"],
       }
     )
-    at = np.union1d(budgets, [k])
+    # The order of a rival may be shorter.
+    at = np.union1d(budgets[budgets <= len(order)], [k])
     curves[strategy] = {
       "budgets": at.tolist(),
       "coverage": coverage_lib.coverage_curve(cell, order, at).tolist(),

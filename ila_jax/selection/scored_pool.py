@@ -1,6 +1,7 @@
 """The pool with its scores, as the strategies read it."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from ila_jax.methods import table as table_lib
 from ila_jax.run import tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
+from ila_jax.score.signals import table as signals_table
 from ila_jax.selection import budget as budget_lib
+from ila_jax.selection import inputs as inputs_lib
 from ila_jax.selection import streaming
 
 
@@ -76,6 +79,8 @@ def _scored(
   occupied: np.ndarray,
 ) -> ScoredPool:
   index = files.read_table(tables.INDEX.path(workdir), ["n_response_tokens"])
+  n_tokens = index["n_response_tokens"][cells["row"]]
+  budget, unit = _in_examples(config, n_candidates)
   return ScoredPool(
     row=cells["row"],
     ids=cells["id"],
@@ -84,10 +89,14 @@ def _scored(
       cell=cells["cell"],
       depth=cells["depth"],
       relative_depth=cells["relative_depth"],
-      n_tokens=index["n_response_tokens"][cells["row"]],
+      n_tokens=n_tokens,
       domain=cells["domain"],
       candidate=candidate,
       seed=config.seed,
+      inputs=inputs_lib.Inputs(epath.Path(workdir), cells["row"]),
+      wanted=budget_lib.most_rows(
+        n_tokens[candidate], budget=budget, unit=unit
+      ),
     ),
     n_candidates=n_candidates,
     occupied=occupied,
@@ -97,38 +106,109 @@ def _scored(
 def rank(
   config: config_lib.Config, pool: ScoredPool, strategy: str
 ) -> candidates_lib.Ranking:
-  """The total order of one strategy, with the settings of the config."""
-  settings: dict[str, Any] = {}
-  if strategy == "trim":
-    settings["quantile"] = config.select.trim_quantile
-  return table_lib.STRATEGIES[strategy](pool.candidates, **settings)
+  """The order of one method, with the options of the config."""
+  options = table_lib.options(strategy, config.select.options)
+  return table_lib.METHODS[strategy].run(pool.candidates, options)
+
+
+def made_from(
+  config: config_lib.Config, workdir: epath.Path, strategies: Iterable[str]
+) -> dict[str, Any]:
+  """What the orders of some methods follow from, beside the landscape.
+
+  Returns:
+    By method: its options, and the signals that it needs; without those that
+    have neither.
+
+  Raises:
+    errors.InputError: a signal has not been computed.
+  """
+  found = {}
+  for name in strategies:
+    options = table_lib.options(name, config.select.options)
+    parts = {
+      "options": dataclasses.asdict(options),
+      "signals": signals_table.outputs(workdir, table_lib.METHODS[name].needs),
+    }
+    parts = {part: value for part, value in parts.items() if value}
+    if parts:
+      found[name] = parts
+  return found
 
 
 def cut(
-  config: config_lib.Config, pool: ScoredPool, ranking: candidates_lib.Ranking
+  config: config_lib.Config,
+  pool: ScoredPool,
+  ranking: candidates_lib.Ranking,
+  strategy: str,
 ) -> int:
   """How many of the order the budget pays for.
 
   Raises:
-    errors.InputError: the budget is above the pool, or above what is kept.
+    errors.InputError: the budget is above the pool, above what is kept of it,
+      or above what the method has ordered.
   """
-  budget, unit = config.select.budget, config.select.unit
-  n_tokens = pool.candidates.n_tokens
-  kept = len(ranking.order)
-  if kept < pool.n_candidates:
-    if unit == "fraction":
-      budget, unit = round(budget * pool.n_candidates), "examples"
-    holds = {"examples": kept, "tokens": n_tokens.sum(dtype=np.int64)}
-    if budget > holds[unit]:
-      raise errors.InputError(
-        f"config.select.kept_per_cell is {config.select.kept_per_cell}, which "
-        f"keeps {kept:,} examples of {holds['tokens']:,} response tokens; "
-        f"config.select.budget wants {budget:,.12g} {unit}. Raise "
-        "kept_per_cell, or lower the budget."
-      )
+  held = len(ranking.order)
+  if held == pool.n_candidates:
+    budget, unit = config.select.budget, config.select.unit
+  else:
+    budget, unit = _in_examples(config, pool.n_candidates)
+    wants = f"config.select.budget: {strategy!r} is to order"
+    check_held(config, pool, ranking, wants=wants, budget=budget, unit=unit)
   return budget_lib.budget_prefix(
-    ranking.order, n_tokens, budget=budget, unit=unit
+    ranking.order, pool.candidates.n_tokens, budget=budget, unit=unit
   )
+
+
+def check_held(
+  config: config_lib.Config,
+  pool: ScoredPool,
+  ranking: candidates_lib.Ranking,
+  *,
+  wants: str,
+  budget: float | int,
+  unit: str,
+) -> None:
+  """Sees to it that the head of an order is long enough for a budget.
+
+  Args:
+    config: the run.
+    pool: what was ordered.
+    ranking: its order, or the head of one.
+    wants: the field that asks, and for what; the budget follows.
+    budget: in `unit`.
+    unit: "examples" or "tokens".
+
+  Raises:
+    errors.InputError: it is not.
+  """
+  held = len(ranking.order)
+  tokens = pool.candidates.n_tokens[ranking.order].sum(dtype=np.int64)
+  if budget <= {"examples": held, "tokens": tokens}[unit]:
+    return
+  if ranking.rest:
+    raise errors.InputError(
+      f"{wants} {budget:,.12g} {unit}; allowed: up to {held:,} examples of "
+      f"{tokens:,} response tokens, for it orders no more of the "
+      f"{pool.n_candidates:,} candidates. Of the others: {ranking.rest} Lower "
+      "config.select.budget, or choose another method."
+    )
+  raise errors.InputError(
+    f"config.select.kept_per_cell is {config.select.kept_per_cell}, which "
+    f"keeps {held:,} examples of {tokens:,} response tokens; "
+    f"config.select.budget wants {budget:,.12g} {unit}. Raise kept_per_cell, "
+    "or lower the budget."
+  )
+
+
+def _in_examples(
+  config: config_lib.Config, n_candidates: int
+) -> tuple[float | int, str]:
+  """The budget; a share of the candidates as a number of examples."""
+  budget, unit = config.select.budget, config.select.unit
+  if unit == "fraction":
+    return round(budget * n_candidates), "examples"
+  return budget, unit
 
 
 def scored_rows(workdir: epath.Path) -> np.ndarray:

@@ -26,19 +26,25 @@ def run(run: context.Run) -> None:
   config, workdir, mesh = run.config, run.workdir, run.mesh
   settings = config.section("select")["select"]
   compare = settings.pop("compare")
+  del settings["options"]  # Of all methods; those of the chosen one count.
+  method = scored_pool.made_from(config, workdir, [config.select.strategy])
+  rivals = scored_pool.made_from(config, workdir, compare)
   inputs = {
     "config": {"select": settings},
+    "method": method,
     "exclude_reference": config.score.exclude_reference,
     **stage_record.parents(workdir, "select"),
     "seed": config.seed,
   }
-  stage = stage_record.Stage(workdir, "select", inputs | {"compare": compare})
+  stage = stage_record.Stage(
+    workdir, "select", inputs | {"compare": compare, "rivals": rivals}
+  )
   if stage.open():
     return
   pools = scored_pool.load_all(config, workdir, mesh)
   pool = pools[config.select.strategy]
   ranking = scored_pool.rank(config, pool, config.select.strategy)
-  k = scored_pool.cut(config, pool, ranking)
+  k = scored_pool.cut(config, pool, ranking, config.select.strategy)
   if not k:
     raise errors.InputError(
       f"config.select.budget is {config.select.budget:g} "

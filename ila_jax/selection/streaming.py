@@ -10,13 +10,16 @@ from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax.landscape.duplicates import write
-from ila_jax.run import draws, tables
+from ila_jax.methods import table as table_lib
+from ila_jax.run import tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
 from ila_jax.selection import cell_stream
 
 # Rows that are read, and pass, at once.
 _PART_ROWS = 2**18
+# Columns that are read only for methods that need them.
+_DEPTHS = ("depth", "relative_depth")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +52,7 @@ def keep(
     config: the run.
     workdir: its folder.
     mesh: each device keeps of its own rows, joined once at the end.
-    strategies: of `table.STREAMED`.
+    strategies: methods that stream.
   """
   free = _free(config, workdir)
   occupied, n_candidates = np.zeros(0, np.int32), 0
@@ -75,13 +78,17 @@ def _first_of_cells(
 ) -> np.ndarray:
   """Places in the landscape of the rows that a strategy keeps."""
 
+  method = table_lib.METHODS[strategy]
+  options = table_lib.options(strategy, config.select.options)
+  depths = [name for name in _DEPTHS if name in method.needs]
+
   def parts() -> Iterator[cell_stream.Shard]:
-    for part in _parts(workdir, ["row", "id", "cell", "depth"]):
+    for part in _parts(workdir, ["row", "id", "cell", *depths]):
       # Empty cells, of which a fine grid has millions, take no memory.
       number = np.searchsorted(occupied, part["cell"])
       yield cell_stream.Shard(
         np.where(part["cell"] < 0, -1, number),
-        _rank_by(config, strategy, part),
+        method.streams(part, options, config.seed),
         cell_stream.id_words(part["id"]),
         free[part["row"]],
       )
@@ -94,16 +101,6 @@ def _first_of_cells(
     mesh=mesh,
   )
   return cell_stream.ranking(state).row
-
-
-def _rank_by(
-  config: config_lib.Config, strategy: str, part: dict[str, np.ndarray]
-) -> np.ndarray:
-  """What the cells keep the greatest of."""
-  if strategy == "ila":
-    return part["depth"]
-  # Of `coverage_only`: the lowest draws come first.
-  return -draws.keyed_uniform(part["id"], seed=config.seed, purpose="select")
 
 
 def _free(config: config_lib.Config, workdir: epath.Path) -> np.ndarray:

@@ -88,7 +88,26 @@ CASES = {
     "config.select.budget asks for 5,000",
   ),
   "negative budget": (["--config.select.budget=-1"], "budget is -1"),
-  "unknown strategy": (["--config.select.strategy=best"], "allowed: ila, trim"),
+  "unknown strategy": (
+    ["--config.select.strategy=tirm"],
+    "longest, random, stratified, trim. Did you mean 'trim'?",
+  ),
+  "an option that is no share": (
+    ["--config.select.options.trim.quantile=2"],
+    "config.select.options.trim.quantile is 2.0; allowed: 0 to 1",
+  ),
+  "an unknown option": (
+    ["--config.select.options.trim.quantil=0.2"],
+    "options.trim.quantil: no such field; did you mean quantile?",
+  ),
+  "an option of no method": (
+    ["--config.select.options.quantile=0.2"],
+    "options.quantile: no such field: they stand by method, as select.options.",
+  ),
+  "a field that has moved": (
+    ["--config.select.trim_quantile=0.2"],
+    "select.trim_quantile is now --config.select.options.trim.quantile",
+  ),
   "unknown stage": (["--stages=pool,bake"], "names 'bake'; allowed: pool"),
   "unknown field": (["--config.select.size=3"], "size"),
   "wrong type": (["--config.select.budget=many"], "many"),

@@ -96,7 +96,7 @@ FIELDS = {
   "select.budget": (0.3, "landscape"),  # The grid is 'auto'.
   "select.unit": ("tokens", "landscape"),
   "select.kept_per_cell": (2, "select"),
-  "select.trim_quantile": (0.3, "select"),
+  "select.options": ({"ila": {"rank_by": "relative_depth"}}, "select"),
   "select.drop_duplicates": (True, "select"),
   "select.exclude_near_reference": (0.5, "select"),
   "select.compare": (("longest",), "select"),
@@ -110,6 +110,11 @@ FIELDS = {
   "scaling.depth_band": (0.9, "scaling"),
   "scaling.resamples": (7, "scaling"),
 }
+_RIVAL = {
+  "select.strategy": "random",
+  "select.compare": ("longest",),
+  "finetune.compare": ("longest",),
+}
 # The same, where an adapter is trained, and where the grid is given.
 OTHERWISE = {
   "train.lora_rank": ({"train.method": "lora"}, "score"),
@@ -117,6 +122,13 @@ OTHERWISE = {
   "train.lora_targets": ({"train.method": "lora"}, "score"),
   "select.budget": ({"landscape.grid": 4}, "select"),
   "select.unit": ({"landscape.grid": 4}, "select"),
+  # Of the methods that a stage ranks by, and of no others.
+  "select.options": (
+    _RIVAL | {"select.compare": ("random", "ila")},
+    "select",
+  ),
+  "select.options ": (_RIVAL | {"finetune.compare": ("ila",)}, "finetune"),
+  "select.options  ": (_RIVAL, None),
   # Of a base that embeds, and is made for that.
   "model.dtype": ({"encoder.path": "base"}, "embed"),
   "model.scratch.layers": ({"encoder.path": "base"}, "embed"),
@@ -175,7 +187,8 @@ def _inputs(
 
   def output(workdir, name):
     made = dict(asked[name])
-    made.pop("compare", None)  # As the selection's own output.
+    for name in ("compare", "rivals"):  # As the selection's own output.
+      made.pop(name, None)
     return stage_record.fingerprint(made)
 
   with monkeypatch.context() as patch:

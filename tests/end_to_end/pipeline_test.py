@@ -61,10 +61,11 @@ def test_every_file_is_declared_with_its_columns(run):
 
 def test_stages_are_made_from_what_the_graph_says(run):
   made = {n: stage_record.output(run[1], n) for n in stages_lib.NAMES}
-  for name, stage in stages_lib.GRAPH.items():
+  for name in stages_lib.NAMES:
     inputs = stage_record.read_record(run[1] / name)["inputs"]
     parents = {n: value for n, value in made.items() if inputs.get(n) == value}
-    assert tuple(parents) == stage.made_from
+    made_from = stages_lib.GRAPH[name].made_from
+    assert tuple(parents) == tuple(n for n in made_from if n in made)
 
 
 def test_the_disk_is_foretold(run, monkeypatch, capsys):

@@ -1,12 +1,13 @@
 """Selection: brute force on thousands of small pools, and invariances."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 
 from ila_jax import errors
-from ila_jax.methods import baselines, candidates, ila, table
+from ila_jax.methods import candidates, table
 from ila_jax.run import draws
 from ila_jax.selection import budget as budget_lib
 from ila_jax.selection import lengths
@@ -28,10 +29,6 @@ CASES = {
 }
 
 
-def test_every_strategy_has_a_brute_force():
-  assert CASES.keys() | {"trim"} == table.STRATEGIES.keys()
-
-
 @pytest.mark.parametrize("n", reference.SIZES)
 @pytest.mark.parametrize("name", CASES)
 def test_strategy_equals_brute_force(name, n):
@@ -39,7 +36,7 @@ def test_strategy_equals_brute_force(name, n):
   for seed in range(cases // 4):
     pool = reference.pool(n, seed)
     c = reference.tied_candidates(pool)
-    got = table.STRATEGIES[name](c, **params)
+    got = table.METHODS[name](c, **params)
     want = getattr(reference, name)(reference.rows(pool, c), **params)
     assert _pairs(got) == want, (name, n, seed)
 
@@ -50,7 +47,7 @@ def test_trim_equals_brute_force(quantile, n):
   for seed in range(30):
     pool = reference.pool(n, seed)
     c = reference.tied_candidates(pool)
-    got = table.STRATEGIES["trim"](c, quantile=quantile)
+    got = table.METHODS["trim"](c, quantile=quantile)
     want = reference.trim(reference.rows(pool, c), quantile)
     assert _pairs(got) == want, (n, seed)
 
@@ -62,29 +59,9 @@ def test_rank_by_relative_depth(name, n):
   for seed in range(20):
     pool = reference.pool(n, seed)
     c = reference.tied_candidates(pool)
-    got = table.STRATEGIES[name](c, rank_by="relative_depth", **params)
+    got = table.METHODS[name](c, rank_by="relative_depth", **params)
     rows = reference.rows(pool, c, c.relative_depth)
     assert _pairs(got) == getattr(reference, name)(rows, **params)
-
-
-@pytest.mark.parametrize("name", table.STRATEGIES)
-def test_strategies_on_no_rows_at_all(name):
-  got = table.STRATEGIES[name](
-    candidates.candidates(**reference.pool(0, 0), seed=0)
-  )
-  assert got.order.shape == got.round.shape == (0,)
-
-
-@pytest.mark.parametrize("name", table.STRATEGIES)
-def test_a_permuted_pool_selects_the_same_ids(name):
-  for seed in range(25):
-    pool = reference.pool(24, seed)
-    mix = np.random.default_rng(seed).permutation(24)
-    mixed = {field: values[mix] for field, values in pool.items()}
-    one = table.STRATEGIES[name](candidates.candidates(**pool, seed=seed))
-    two = table.STRATEGIES[name](candidates.candidates(**mixed, seed=seed))
-    assert pool["ids"][one.order].tolist() == (mixed["ids"][two.order].tolist())
-    assert one.round.tolist() == two.round.tolist()
 
 
 @pytest.mark.parametrize("name", ["random", "coverage_only", "trim"])
@@ -94,9 +71,7 @@ def test_random_strategies_follow_their_seed(name):
     "depth": np.ones(24),
   }
   orders = {
-    tuple(
-      table.STRATEGIES[name](candidates.candidates(**pool, seed=seed)).order
-    )
+    tuple(table.METHODS[name](candidates.candidates(**pool, seed=seed)).order)
     for seed in range(5)
   }
   assert len(orders) == 5
@@ -104,7 +79,7 @@ def test_random_strategies_follow_their_seed(name):
 
 def test_prefixes_of_ila_cover_as_many_cells_as_they_can():
   pool = reference.big_pool()
-  ranking = ila.ila(candidates.candidates(**pool, seed=0))
+  ranking = table.METHODS["ila"](candidates.candidates(**pool, seed=0))
   cells = pool["cell"][ranking.order]
   occupied = len(np.unique(cells))
   for k in (0, 1, occupied - 1, occupied, occupied + 1, len(cells)):
@@ -115,9 +90,9 @@ def test_prefixes_of_ila_cover_as_many_cells_as_they_can():
 def test_trim_at_the_ends_is_coverage_only_and_the_deepest():
   pool = reference.big_pool()
   c = candidates.candidates(**pool, seed=0)
-  whole = ila.trim(c, quantile=0.0)
-  assert _pairs(whole) == _pairs(baselines.coverage_only(c))
-  top = ila.trim(c, quantile=1.0)
+  whole = table.METHODS["trim"](c, quantile=0.0)
+  assert _pairs(whole) == _pairs(table.METHODS["coverage_only"](c))
+  top = table.METHODS["trim"](c, quantile=1.0)
   deepest = np.full(60, -np.inf)
   np.maximum.at(deepest, c.cell[c.candidate], c.depth[c.candidate])
   is_deepest = c.candidate & (c.depth == deepest[c.cell].astype(np.float32))
@@ -129,7 +104,7 @@ def test_trim_sets_aside_a_share_of_every_cell_until_the_rest_is_used():
   distinct = np.random.default_rng(1).permutation(4000) * 1.0
   pool = reference.big_pool() | {"depth": distinct}
   c = candidates.candidates(**pool, seed=0)
-  order = ila.trim(c, quantile=1 / 3).order
+  order = table.METHODS["trim"](c, quantile=1 / 3).order
   size = np.bincount(c.cell[order])
   kept = size - np.ceil((size - 1) / 3).astype(int) * (size > 0)
   deep = order[: kept.sum()]
@@ -146,7 +121,9 @@ def test_coverage_only_does_not_put_crowded_cells_first():
   crowd = np.argsort(-np.bincount(pool["cell"], minlength=60))[:30]
   places = []
   for seed in range(40):
-    got = baselines.coverage_only(candidates.candidates(**pool, seed=seed))
+    got = table.METHODS["coverage_only"](
+      candidates.candidates(**pool, seed=seed)
+    )
     first = pool["cell"][got.order[got.round == 1]]
     places.append(np.flatnonzero(np.isin(first, crowd)).mean())
   assert abs(np.mean(places) - 29.5) < 1.5
@@ -154,7 +131,9 @@ def test_coverage_only_does_not_put_crowded_cells_first():
 
 def test_stratified_with_quotas_of_one_is_ila():
   c = candidates.candidates(**reference.big_pool(), seed=0)
-  assert _pairs(ila.stratified(c, tiers=())) == _pairs(ila.ila(c))
+  assert _pairs(table.METHODS["stratified"](c, tiers=())) == _pairs(
+    table.METHODS["ila"](c)
+  )
 
 
 def test_stratified_first_cycle_is_the_authors_5_3_1():
@@ -169,7 +148,9 @@ def test_stratified_first_cycle_is_the_authors_5_3_1():
     "domain": np.zeros(n, int),
     "candidate": np.ones(n, bool),
   }
-  order = ila.stratified(candidates.candidates(**pool, seed=0)).order
+  order = table.METHODS["stratified"](
+    candidates.candidates(**pool, seed=0)
+  ).order
   got = np.bincount(pool["cell"][order[: 5000 + 3000 + 500]], minlength=cells)
   deepest = np.zeros(cells)
   np.maximum.at(deepest, pool["cell"], pool["depth"])
@@ -265,10 +246,28 @@ def test_budget_prefix_rejects(budget, unit, match):
 
 def test_bad_names_and_values_say_what_is_allowed():
   c = candidates.candidates(**reference.pool(9, 0), seed=0)
-  with pytest.raises(errors.InputError, match=r"trim_quantile is 1\.5"):
-    table.STRATEGIES["trim"](c, quantile=1.5)
+  with pytest.raises(errors.InputError, match=r"quantile is 1\.5; allowed: 0 "):
+    table.METHODS["trim"](c, quantile=1.5)
   with pytest.raises(errors.InputError, match="rank_by is 'loss'; allowed"):
-    table.STRATEGIES["ila"](c, rank_by="loss")
+    table.METHODS["ila"](c, rank_by="loss")
+
+
+def test_the_most_rows_that_tokens_buy_by_brute_force():
+  rng = np.random.default_rng(2)
+  for _ in range(200):
+    n_tokens = rng.integers(1, 9, rng.integers(1, 8))
+    budget = int(rng.integers(0, 40))
+    most = max(
+      len(rows)
+      for k in range(len(n_tokens) + 1)
+      for rows in itertools.combinations(n_tokens, k)
+      if sum(rows) <= budget
+    )
+    found = budget_lib.most_rows(n_tokens, budget=budget, unit="tokens")
+    assert found == most
+    assert budget_lib.most_rows(n_tokens, budget=budget, unit="examples") == (
+      min(budget, len(n_tokens))
+    )
 
 
 def test_length_profile_warns_beyond_a_factor_of_one_and_a_half():

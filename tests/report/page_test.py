@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ila_jax.landscape import depth
+from ila_jax.methods import table
 from ila_jax.pool import records
 from ila_jax.report import figures, look, map_page
 from ila_jax.report import page as page_lib
@@ -375,3 +376,12 @@ def test_lengths_far_from_the_pools_are_warned_of():
   )  # fmt: skip
   page = page_lib.render(data)["index.html"].decode()
   assert "times shorter than the pool&#39;s" in page
+
+
+def test_a_method_has_one_colour_whatever_else_its_label_says():
+  methods = {name: m.colour for name, m in table.METHODS.items()}
+  for name, colour in methods.items():
+    for label in (name, f"{name}-equal-tokens", f"tuned on {name}"):
+      assert look.color(label, [label]) == colour
+  assert look.color("base", ["base"]) == look.INK
+  assert not {*look.OTHER_COLORS, look.INK} & set(methods.values())

@@ -10,7 +10,7 @@ from ila_jax.run import stages
 
 def test_parents_come_first():
   for place, stage in enumerate(stages.GRAPH.values()):
-    assert set(stage.made_from) <= set(stages.NAMES[:place])
+    assert set(stage.made_from) <= set(list(stages.GRAPH)[:place])
 
 
 @pytest.mark.parametrize("name", stages.NAMES)
@@ -20,8 +20,16 @@ def test_each_stage_has_its_code(name):
 
 
 def test_all_but_the_report_follows_from_the_pool():
-  assert stages.made_with("pool") == stages.NAMES[:-1]
+  assert stages.made_with("pool") == tuple(stages.GRAPH)[:-1]
   assert stages.made_with("report") == ("report",)
+
+
+def test_signals_are_no_stage_and_go_with_what_they_are_made_from():
+  assert stages.SIGNALS not in stages.NAMES
+  assert stages.SIGNALS in stages.made_with("pool")
+  assert stages.made_with("signals") == ("signals", "select", "finetune")
+  with pytest.raises(errors.InputError, match="and --redo: toy"):
+    stages.check(["embd"], signals=["toy"])
 
 
 def test_a_name_of_no_stage_is_refused():

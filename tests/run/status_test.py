@@ -103,6 +103,18 @@ def test_lines_are_counted_where_there_are_no_shards(run):
   assert stages["scaling"]["total"] == 42
 
 
+def test_signals_are_told_beside_the_stages(run):
+  _record(run, "signals/nll", done=False)
+  for shard in range(2):
+    _write(run / f"signals/nll/values-{shard:05d}.npy")
+  _write(run / "signals/notes.txt", "of the user")
+  found = status.find(run)
+  stage = found["stages"]["signals/nll"]
+  assert (stage["done"], stage["total"], stage["parts"]) == (2, 3, "shards")
+  assert [n for n in found["stages"] if "/" in n] == ["signals/nll"]
+  assert "  signals/nll begun" in status.told(found)
+
+
 def test_a_dead_process_is_known(run):
   process = subprocess.Popen([sys.executable, "-c", ""])
   process.wait()

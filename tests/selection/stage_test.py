@@ -10,12 +10,13 @@ from scipy.spatial import distance as scipy_distance
 
 from ila_jax import errors
 from ila_jax.compute import mesh
+from ila_jax.methods import candidates, method
 from ila_jax.methods import table as table_lib
 from ila_jax.pool import shards
 from ila_jax.run import context, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split as split_lib
-from ila_jax.selection import cell_stream, streaming
+from ila_jax.selection import cell_stream, scored_pool, streaming
 from ila_jax.selection import stage as selection_stage
 from tests.support import tiny
 
@@ -94,7 +95,9 @@ def _run(workdir, tmp_path, **overrides):
   )
 
 
-@pytest.mark.parametrize("strategy", table_lib.STREAMED)
+@pytest.mark.parametrize(
+  "strategy", [n for n, m in table_lib.METHODS.items() if m.streams]
+)
 @pytest.mark.parametrize(
   ("budget", "unit"), [(60.0, "examples"), (900.0, "tokens"), (0.1, "fraction")]
 )
@@ -112,6 +115,81 @@ def test_what_passes_by_parts_is_selected_as_from_the_whole(
   for name, column in parts[0].items():
     np.testing.assert_array_equal(column, whole[0][name][:kept])
   assert parts[1:] == whole[1:]
+
+
+@pytest.mark.parametrize("kept", [None, 3])
+def test_options_reach_the_method(workdir, tmp_path, kept):
+  """By parts as from the whole: the depth that counts is the relative one."""
+  cells = files.read_table(workdir / "landscape/cells.parquet")
+  ranking = _run(
+    workdir,
+    tmp_path,
+    kept_per_cell=kept,
+    options={"ila": {"rank_by": "relative_depth"}},
+  )[0]
+  place = np.searchsorted(cells["row"], ranking["row"])
+  first = ranking["round"] == 1
+  relative = cells["relative_depth"][place][first]
+  assert (np.diff(relative) <= 0).all() and len(relative) > 20
+  assert (np.diff(ranking["depth"][first]) > 0).any()
+
+
+def _toy(order, rest):
+  """A method that orders `order` rows by id, and says `rest` of the others."""
+
+  def rank(c, _):
+    kept = c.candidate & (np.cumsum(c.candidate) <= order)
+    return candidates.ranking(c, (c.id_rank,), among=kept, rest=rest)
+
+  return method.Method(name="toy", rank=rank, needs=(), colour="#000000")
+
+
+@pytest.mark.parametrize(
+  ("budget", "unit", "wants"),
+  [
+    (51.0, "examples", "51 examples; allowed: up to 50 examples of "),
+    (9000.0, "tokens", "9,000 tokens; allowed: up to 50 examples of "),
+    (0.5, "fraction", r"\d+ examples; allowed: up to 50 examples of "),
+  ],
+)
+def test_a_budget_beyond_the_head_of_an_order_is_refused(
+  workdir, tmp_path, monkeypatch, budget, unit, wants
+):
+  monkeypatch.setitem(table_lib.METHODS, "toy", _toy(50, "they are late."))
+  toy = {"strategy": "toy", "compare": ()}
+  with pytest.raises(
+    errors.InputError,
+    match=rf"config.select.budget: 'toy' is to order {wants}.*Of the others: "
+    "they are late. Lower config.select.budget, or choose another method",
+  ):
+    _run(workdir, tmp_path, budget=budget, unit=unit, **toy)
+
+
+def test_the_head_of_an_order_is_enough_for_its_own_length(
+  workdir, tmp_path, monkeypatch
+):
+  """A rival that orders few has a curve that ends there."""
+  monkeypatch.setitem(table_lib.METHODS, "toy", _toy(60, "they are late."))
+  ranking, _, table = _run(workdir, tmp_path, compare=("toy",))
+  assert [row["n_examples"] for row in table] == [60, 60]
+  curves = files.read_json(tmp_path / "select/coverage.json")["curves"]
+  assert curves["toy"]["budgets"][-1] == 60
+  assert curves["ila"]["budgets"][-1] == len(ranking["row"])
+
+
+@pytest.mark.parametrize("kept", [None, 2])
+@pytest.mark.parametrize(
+  ("budget", "unit"), [(40.0, "examples"), (900.0, "tokens"), (0.1, "fraction")]
+)
+def test_a_method_is_told_how_many_rows_are_wanted(workdir, budget, unit, kept):
+  config = _config(budget=budget, unit=unit, kept_per_cell=kept)
+  pools = scored_pool.load_all(config, workdir, mesh.make())
+  for name, pool in pools.items():
+    ranking = scored_pool.rank(config, pool, name)
+    k = scored_pool.cut(config, pool, ranking, name)
+    assert k <= pool.candidates.wanted <= len(ranking.order)
+    if unit != "tokens":
+      assert k == pool.candidates.wanted
 
 
 def test_empty_cells_take_no_memory_and_candidates_are_found_once(

@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 
 from ila_jax.methods import candidates
+from ila_jax.score.signals import table as signals_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +128,28 @@ def pool(n, seed):
     "domain": rng.integers(0, 3, n),
     "candidate": candidate,
   }
+
+
+def inputs(needs, n, seed):
+  """What methods may need beside the columns, with ties."""
+  rng = np.random.default_rng(seed)
+  found = {}
+  for need in needs:
+    if need in candidates.COLUMNS:
+      continue
+    if need == "embeddings":
+      found[need] = rng.normal(size=(n, 8)).round(1).astype(np.float32)
+    elif need == "target":
+      found[need] = rng.random(n) < 0.3
+    elif need == "tokens" or need == "turns":
+      found[need] = np.array([[i % 5, i % 3] for i in rng.permutation(n)])
+    elif need in signals_table.SIGNALS:
+      width = signals_table.SIGNALS[need].width
+      shape = (n,) if width == 1 else (n, width)
+      found[need] = rng.integers(1, 9, shape).astype(np.float32)
+    else:
+      found[need] = rng.integers(1, 6, n).astype(np.float32)
+  return found
 
 
 def tied_candidates(pool, seed=0):

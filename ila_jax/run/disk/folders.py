@@ -18,6 +18,8 @@ _MARK = ".removed"
 _TEMPORARY = re.compile(r"\..+\.(\d+|[0-9a-f]{16})\.tmp")
 # Files that a run keeps beside its content, and that are nobody's content.
 LOCK = ".lock"
+# Signals lie in it, each in a folder of its own with a record, like a stage.
+SIGNALS = "signals"
 
 
 def temporary(path: epath.PathLike) -> epath.Path:
@@ -58,6 +60,19 @@ def visible(folder: epath.PathLike) -> set[epath.Path]:
     if path.name not in (LOCK, _MARK, checksums.FILE)
     and not _TEMPORARY.fullmatch(path.name)
   }
+
+
+def signals(workdir: epath.PathLike) -> list[str]:
+  """The signals that a run has begun, as folders in its own.
+
+  >>> signals("no/such/folder")
+  []
+  """
+  folder = epath.Path(workdir) / SIGNALS
+  if not folder.exists():
+    return []
+  found = sorted(path.name for path in folder.iterdir() if path.is_dir())
+  return [f"{SIGNALS}/{name}" for name in found]
 
 
 def remove(folder: epath.PathLike) -> None:

@@ -63,9 +63,10 @@ def _claim(
   if not manifest.exists():
     files.write_json(manifest, {tables.OURS: ila_jax.__version__})
   folders.sweep_files(workdir)
-  for name in names:
+  old = workdir / OLD
+  for name in {*names, *folders.signals(workdir), *folders.signals(old)}:
     folders.sweep(workdir / name)
-    folders.sweep(workdir / OLD / name)
+    folders.sweep(old / name)
 
 
 def _check_ours(workdir: epath.Path, names: Sequence[str]) -> None:
@@ -103,6 +104,6 @@ def _is_stage(folder: epath.Path) -> bool:
 
 def drop_old(workdir: epath.Path) -> None:
   """Removes the folder of what was set aside, once nothing is in it."""
-  old = workdir / OLD
-  if old.exists() and not any(old.iterdir()):
-    old.rmdir()
+  for old in (workdir / OLD / folders.SIGNALS, workdir / OLD):
+    if old.exists() and not any(old.iterdir()):
+      old.rmdir()

@@ -183,7 +183,7 @@ def test_the_runs_own_cells_and_selection_are_those_of_the_stages(run):
       candidate=pool["free"],
       seed=0,
     )
-    wanted = ila.ila(candidates).order[:BUDGET]
+    wanted = ila.METHOD(candidates).order[:BUDGET]
     chosen = rows[write._choose(here, own, here.depths[None])]
     np.testing.assert_array_equal(chosen, wanted)
     covered = len(np.unique(own[_place(rows, wanted)])) / len(np.unique(own))

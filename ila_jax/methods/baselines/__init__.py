@@ -1,0 +1,1 @@
+"""Baselines: chance, length, and depth or coverage alone."""

@@ -1,0 +1,68 @@
+"""What a method is: its name, its order, and all that others ask of it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ila_jax.methods import candidates
+from ila_jax.methods import options as options_lib
+
+# For a method that takes the first of every cell in rounds: from columns of a
+# part of the pool (row, id, cell, and the depths that it needs), the options
+# and the seed to what cells keep the greatest of, one number a row.
+Streams = Callable[
+  [Mapping[str, np.ndarray], Any, int], Float[np.ndarray, " n"]
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Method:
+  """A way to put a pool in an order; `METHOD` of its own module.
+
+  Attributes:
+    name: as config.select.strategy has it, and the report.
+    rank: from candidates and options to a total order of the candidates, or an
+      exact head of one. Ties go to the lower id, random draws are keyed by id
+      and seed; devices are those of the mesh that is set
+      (`jax.sharding.get_mesh`), and their number changes nothing.
+    needs: columns of `Candidates`, and names of `Candidates.inputs`: all that
+      `rank` and `streams` read beside ids. A signal that a chosen method needs
+      is computed before.
+    options: dataclass of what config.select.options.NAME may set.
+    streams: for a pool that passes part by part (config.select.kept_per_cell);
+      None: the method must see the pool as a whole.
+    colour: of its curves, '#rrggbb'.
+  """
+
+  name: str
+  rank: Callable[[candidates.Candidates, Any], candidates.Ranking]
+  needs: tuple[str, ...]
+  colour: str
+  options: type[options_lib.Options] = options_lib.Options
+  streams: Streams | None = None
+
+  def __call__(
+    self, c: candidates.Candidates, **options: Any
+  ) -> candidates.Ranking:
+    """Ranks with options by name; those that are not given are defaults.
+
+    Raises:
+      errors.InputError: options that the method does not have or allow.
+      ValueError: an order that leaves candidates out without a word.
+    """
+    return self.run(c, options_lib.build(self.options, options, self.name))
+
+  def run(
+    self, c: candidates.Candidates, options: options_lib.Options
+  ) -> candidates.Ranking:
+    """Ranks, and sees to it that no candidate is left out without a word."""
+    found = self.rank(c, options)
+    if len(found.order) < c.candidate.sum() and not found.rest:
+      raise ValueError(
+        f"{self.name} orders {len(found.order)} of {c.candidate.sum()} "
+        "candidates, and its Ranking.rest does not say why"
+      )
+    return found

@@ -1,0 +1,1 @@
+"""Methods that give every example a score of its own."""

@@ -1,0 +1,1 @@
+"""Signals: numbers of every example that some methods need, and not all."""

@@ -1,0 +1,129 @@
+"""What a signal is, and how one is computed: shard by shard, once.
+
+`DIR/signals/NAME` has a record of its own, so that a method which needs a
+signal leaves `score` as it is. `values-00000.npy` and on are float32 [n] or
+[n, width], one for each shard of the pool; what is on disk is kept.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from etils import epath
+from jaxtyping import Float, Int
+
+from ila_jax import config as config_lib
+from ila_jax.compute import hardware, prefetch
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.pool import shards
+from ila_jax.run import account as account_lib
+from ila_jax.run import context, interrupts, progress, stage_record, tables
+from ila_jax.run.disk import files, folders
+
+OfShard = Callable[[pa.Table], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Signal:
+  """Numbers of every example; `SIGNAL` of its own module.
+
+  Attributes:
+    name: of its folder below `DIR/signals`, and in a method's `needs`.
+    made_from: from the run's config and folder to the JSON value of all that
+      it follows from, beside the pool.
+    compute: from the run and an account to a function that takes some columns
+      of a shard of the pool to float32 [n] or [n, width]. It is called once,
+      and only if a shard is to be computed.
+    reads: these columns, of `pool.shards.SCHEMA`.
+    width: numbers of an example.
+  """
+
+  name: str
+  made_from: Callable[[config_lib.Config, epath.Path], dict[str, Any]]
+  compute: Callable[[context.Run, account_lib.Account], OfShard]
+  reads: tuple[str, ...] = ("tokens", "is_response")
+  width: int = 1
+
+
+def run(signal: Signal, run: context.Run) -> None:
+  """Writes `signals/NAME`; what is done is skipped, the rest goes on.
+
+  Raises:
+    errors.InputError: the folder was made from other inputs.
+  """
+  config, workdir = run.config, run.workdir
+  stage = stage_record.Stage(
+    workdir / folders.SIGNALS,
+    signal.name,
+    {
+      "made_from": signal.made_from(config, workdir),
+      "pool": stage_record.output(workdir, "pool"),
+    },
+  )
+  if stage.open():
+    return
+  of_shard = None
+  total = len(shards.lengths(workdir))
+  with progress.counter(total, desc=signal.name, unit="examples") as advance:
+    for target, rows, table in prefetch.ahead(_todo(signal, workdir), depth=1):
+      if table is not None:
+        of_shard = of_shard or signal.compute(run, stage.account)
+        files.write_array(target, _checked(signal, of_shard(table), rows))
+        stage.keep()
+        interrupts.point()
+      advance(rows)
+  mesh_lib.barrier(f"{signal.name} computed")
+  stage.finish(matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype))
+
+
+def _todo(
+  signal: Signal, workdir: epath.Path
+) -> Iterator[tuple[epath.Path, int, pa.Table | None]]:
+  """Each shard's file and rows, and its columns if it is to be computed."""
+  count = shards.count(workdir)
+  targets = [
+    tables.SIGNAL.path(workdir, name=signal.name, shard=shard)
+    for shard in range(count)
+  ]
+  done = shards.done(targets)
+
+  def read(shard: int) -> tuple[int, pa.Table | None]:
+    columns = ["row"] if done[shard] else list(signal.reads)
+    table = shards.read_records(workdir, shard, columns)
+    return len(table), None if done[shard] else table
+
+  return ((target, *read(shard)) for shard, target in enumerate(targets))
+
+
+def _checked(signal: Signal, values: np.ndarray, rows: int) -> np.ndarray:
+  wanted = (rows,) if signal.width == 1 else (rows, signal.width)
+  if values.shape != wanted:
+    raise ValueError(
+      f"signal {signal.name} is {values.shape} for a shard; wanted: {wanted}"
+    )
+  return values.astype(np.float32)
+
+
+def read(
+  workdir: epath.Path, name: str, row: Int[np.ndarray, " k"]
+) -> Float[np.ndarray, "k ..."]:
+  """The values of a signal for some rows of the pool, in any order.
+
+  One shard is held at a time, beside the result.
+
+  Raises:
+    errors.InputError: the signal has not been computed.
+  """
+  stage_record.output(workdir / folders.SIGNALS, name)
+  first = files.read_array(tables.SIGNAL.path(workdir, name=name, shard=0))
+  found = np.empty((len(row), *first.shape[1:]), np.float32)
+  # All shards have as many rows as the first, but for the last.
+  shard, place = np.divmod(row, len(first))
+  for one in np.unique(shard).tolist():
+    path = tables.SIGNAL.path(workdir, name=name, shard=one)
+    values = files.read_array(path) if one else first
+    here = shard == one
+    found[here] = values[place[here]]
+  return found

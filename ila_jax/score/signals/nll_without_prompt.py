@@ -1,0 +1,116 @@
+"""The loss of each response without its prompt, under the base model.
+
+Each answer stands alone behind one token that begins a text: the tokenizer's
+own for that, or, where it has none (GPT-2, Qwen), that which ends one. So all
+tokens of the response are predicted, as with the prompt, and the two sums
+compare. Of a conversation the answers are taken one by one, and added.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from etils import epath
+from jaxtyping import Float, Int
+
+from ila_jax import config as config_lib
+from ila_jax import errors
+from ila_jax.passes import example_loss, forward, layouts, token_set
+from ila_jax.pool import base_tokenizer
+from ila_jax.run import account as account_lib
+from ila_jax.run import context, tables
+from ila_jax.run.disk import files
+from ila_jax.score.signals import example_signal
+from ila_jax.training import base
+
+
+def alone(
+  data: token_set.TokenSet, *, start: int
+) -> tuple[token_set.TokenSet, Int[np.ndarray, " s"]]:
+  """Every answer as an example of its own: `start`, then its tokens.
+
+  Args:
+    data: prompts and responses.
+    start: the token that stands before each answer.
+
+  Returns:
+    The answers, and the example that each is from, ascending.
+
+  >>> mask = np.array([False, True, True, False, True])
+  >>> data = token_set.TokenSet([np.arange(5, dtype=np.int32)], [mask])
+  >>> found, example = alone(data, start=9)
+  >>> [ids.tolist() for ids in found.tokens], example.tolist()
+  ([[9, 1, 2], [9, 4]], [0, 0])
+  """
+  tokens, examples = [], []
+  for number, (ids, mask) in enumerate(
+    zip(data.tokens, data.is_response, strict=True)
+  ):
+    edges = np.flatnonzero(np.diff(np.r_[False, mask, False]))
+    for begin, end in edges.reshape(-1, 2):
+      tokens.append(np.r_[np.int32(start), ids[begin:end]].astype(np.int32))
+      examples.append(number)
+  return token_set.TokenSet.of_text(tokens), np.array(examples, np.int32)
+
+
+def _start_token(config: config_lib.Config, workdir: epath.Path) -> int:
+  tokenizer = base_tokenizer.tokenizer(config, workdir)
+  for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+    if token is not None:
+      return int(token)
+  raise errors.InputError(
+    f"config.model.path is {config.model.path}: its tokenizer names no token "
+    "that begins or ends a text, and one must stand before a response without "
+    "its prompt. Set bos_token in its tokenizer_config.json, or choose methods "
+    "that do not need nll_without_prompt."
+  )
+
+
+def _made_from(
+  config: config_lib.Config, workdir: epath.Path
+) -> dict[str, Any]:
+  made = {"config": config.section("model"), "seed": None}
+  if config.model.path == config_lib.SCRATCH:  # It is trained by this run.
+    made = {"config": base.made_from(config), "seed": config.seed}
+  return made | {"model": base.signature(config, workdir)}
+
+
+def _compute(
+  run: context.Run, account: account_lib.Account
+) -> Callable[[pa.Table], Float[np.ndarray, " n"]]:
+  config, workdir = run.config, run.workdir
+  start = _start_token(config, workdir)
+  decoder = base.load(run, account)
+  index = files.read_table(tables.INDEX.path(workdir), ["n_response_tokens"])
+  layout = layouts.choose(
+    index["n_response_tokens"].astype(np.int32) + 1,
+    batch_tokens=config.score.batch_tokens,
+    kind=config.score.layout,
+    program_tokens=forward.program_tokens(decoder.config),
+  )
+
+  def of_shard(table: pa.Table) -> np.ndarray:
+    data = token_set.tokens_of(table)
+    answers, example = alone(data, start=start)
+    nll = example_loss.example_nll(
+      decoder,
+      answers.tokens,
+      answers.is_response,
+      layout=layout,
+      mesh=run.mesh,
+      on_batch=lambda batch: account.add(cells=batch.cells),
+    )[:, 0]
+    lengths = answers.lengths
+    flops = forward.flops(
+      decoder.config, lengths, response_tokens=answers.response_tokens
+    )
+    account.add(flops=flops, tokens=int(lengths.sum()))
+    return np.bincount(example, nll, minlength=len(data)).astype(np.float32)
+
+  return of_shard
+
+
+SIGNAL = example_signal.Signal(
+  name="nll_without_prompt", made_from=_made_from, compute=_compute
+)

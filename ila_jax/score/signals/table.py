@@ -1,0 +1,47 @@
+"""All signals: the modules of this folder that have a SIGNAL.
+
+>>> list(SIGNALS)
+['nll_without_prompt']
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+
+from etils import epath
+
+from ila_jax.run import stage_record
+from ila_jax.run.disk import folders
+from ila_jax.score import signals
+from ila_jax.score.signals import example_signal
+
+
+def _by_name() -> dict[str, example_signal.Signal]:
+  by_name: dict[str, example_signal.Signal] = {}
+  for module in pkgutil.iter_modules(signals.__path__, f"{signals.__name__}."):
+    own = getattr(importlib.import_module(module.name), "SIGNAL", None)
+    if isinstance(own, example_signal.Signal):
+      by_name[own.name] = own
+  return by_name
+
+
+SIGNALS = _by_name()
+
+
+def among(needs: Iterable[str]) -> list[str]:
+  """Those of the names that are signals.
+
+  >>> among(["depth", "nll_without_prompt"])
+  ['nll_without_prompt']
+  """
+  return [need for need in needs if need in SIGNALS]
+
+
+def outputs(workdir: epath.Path, needs: Iterable[str]) -> dict[str, str]:
+  """What made the signals among these names, for the inputs of a stage.
+
+  Raises:
+    errors.InputError: one of them has not been computed.
+  """
+  folder = epath.Path(workdir) / folders.SIGNALS
+  return {name: stage_record.output(folder, name) for name in among(needs)}

@@ -1,0 +1,102 @@
+"""What methods may need beyond the columns of `Candidates`, read when asked."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from etils import epath
+
+from ila_jax.embed import rows as rows_lib
+from ila_jax.passes import token_set
+from ila_jax.pool import shards
+from ila_jax.run import tables
+from ila_jax.run.disk import files
+from ila_jax.score.signals import example_signal
+from ila_jax.score.signals import table as signals_table
+
+Read = Callable[[epath.Path, np.ndarray], Any]
+
+
+class Records:
+  """Columns of the pool's records, of which some are read at a time."""
+
+  def __init__(
+    self,
+    workdir: epath.Path,
+    row: np.ndarray,
+    columns: tuple[str, ...],
+    read: Callable[[pa.Table], Any],
+  ) -> None:
+    """Names rows of the pool, which places 0, 1, ... stand for."""
+    self._workdir, self._row = workdir, row
+    self._columns, self._read = columns, read
+
+  def __len__(self) -> int:
+    return len(self._row)
+
+  def __getitem__(self, places: np.ndarray) -> Any:
+    """What stands at k places, each asked for once."""
+    rows = self._row[places]
+    return self._read(shards.gather(self._workdir, rows, self._columns))
+
+
+def _scores(column: str) -> Read:
+  def read(workdir: epath.Path, row: np.ndarray) -> np.ndarray:
+    scores = files.read_table(tables.SCORES.path(workdir), ["row", column])
+    return scores[column][np.searchsorted(scores["row"], row)]
+
+  return read
+
+
+def _index(column: str) -> Read:
+  def read(workdir: epath.Path, row: np.ndarray) -> np.ndarray:
+    index = files.read_table(tables.INDEX.path(workdir), [column])
+    return index[column][row]
+
+  return read
+
+
+def _target(workdir: epath.Path, row: np.ndarray) -> np.ndarray:
+  return _index("split")(workdir, row) == "dev"
+
+
+# name -> its reader. One entry a row of the candidates, those that may not be
+# selected among them:
+#   nll_base, nll_sft: losses of the response, sums in nats, float32 [n]
+#   prompt_id: shared by examples of one prompt [n]
+#   n_labels, n_prompt_tokens: int32 [n]
+#   target: the target set, which is the dev examples, bool [n]
+#   embeddings: [places] is float32 [k, d], unit vectors
+#   turns, tokens: [places] is a list of turns, or a `TokenSet`
+READERS: dict[str, Read] = {
+  **{name: _scores(name) for name in ("nll_base", "nll_sft")},
+  **{n: _index(n) for n in ("prompt_id", "n_labels", "n_prompt_tokens")},
+  "target": _target,
+  "embeddings": rows_lib.Rows,
+  "turns": lambda workdir, row: Records(
+    workdir, row, ("turns",), shards.turns_of
+  ),
+  "tokens": lambda workdir, row: Records(
+    workdir, row, ("tokens", "is_response"), token_set.tokens_of
+  ),
+}
+
+
+class Inputs(Mapping[str, Any]):
+  """The inputs of a run's candidates, by name; nothing is read before."""
+
+  def __init__(self, workdir: epath.Path, row: np.ndarray) -> None:
+    """Names the run and rows of its pool, one an entry."""
+    self._workdir, self._row = workdir, row
+
+  def __getitem__(self, name: str) -> Any:
+    if name in signals_table.SIGNALS:
+      return example_signal.read(self._workdir, name, self._row)
+    return READERS[name](self._workdir, self._row)
+
+  def __iter__(self) -> Iterator[str]:
+    return iter((*READERS, *signals_table.SIGNALS))
+
+  def __len__(self) -> int:
+    return len(READERS) + len(signals_table.SIGNALS)

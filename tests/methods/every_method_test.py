@@ -1,0 +1,160 @@
+"""What is asked of every method, whatever it does; a new one is found here."""
+
+import dataclasses
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from ila_jax.compute import mesh
+from ila_jax.methods import candidates, table
+from ila_jax.score.signals import table as signals_table
+from ila_jax.selection import inputs
+from tests.support import reference_selection as reference
+
+_N = 24
+every_method = pytest.mark.parametrize("name", table.METHODS)
+
+
+def _pool(name, seed, n=_N):
+  """A pool with ties, and what the method needs of it beside columns."""
+  pool = reference.pool(n, seed)
+  return pool, reference.inputs(table.METHODS[name].needs, n, seed)
+
+
+def _candidates(pool, inputs, seed=0, **more):
+  return candidates.candidates(**pool, inputs=inputs, seed=seed, **more)
+
+
+def _ids(pool, ranking):
+  return list(
+    zip(pool["ids"][ranking.order].tolist(), ranking.round, strict=True)
+  )
+
+
+@every_method
+def test_it_says_who_it_is(name):
+  method = table.METHODS[name]
+  assert method.name == name and name.isidentifier()
+  assert re.fullmatch("#[0-9a-f]{6}", method.colour)
+  colours = [other.colour for other in table.METHODS.values()]
+  assert colours.count(method.colour) == 1
+  known = {*candidates.COLUMNS, *inputs.READERS, *signals_table.SIGNALS}
+  assert set(method.needs) <= known
+  for field in dataclasses.fields(method.options):
+    assert field.metadata["meaning"]
+  method.options()  # All have defaults that are allowed.
+
+
+@every_method
+def test_it_orders_candidates_and_each_once(name):
+  for seed in range(25):
+    pool, more = _pool(name, seed)
+    got = table.METHODS[name](_candidates(pool, more))
+    assert len(set(got.order.tolist())) == len(got.order) == len(got.round)
+    assert pool["candidate"][got.order].all()
+    assert (got.round >= 1).all()
+    assert bool(got.rest) == (len(got.order) < pool["candidate"].sum())
+
+
+@every_method
+def test_no_rows_at_all(name):
+  got = table.METHODS[name](_candidates(*_pool(name, 0, n=0)))
+  assert got.order.shape == got.round.shape == (0,)
+
+
+@every_method
+def test_a_permuted_pool_selects_the_same_ids(name):
+  for seed in range(25):
+    pool, more = _pool(name, seed)
+    mix = np.random.default_rng(seed).permutation(_N)
+    mixed, more_mixed = (
+      {field: values[mix] for field, values in values.items()}
+      for values in (pool, more)
+    )
+    one = table.METHODS[name](_candidates(pool, more, seed))
+    two = table.METHODS[name](_candidates(mixed, more_mixed, seed))
+    assert _ids(pool, one) == _ids(mixed, two)
+
+
+@every_method
+def test_ties_go_to_the_lower_id(name):
+  """Nothing tells the examples apart but their ids."""
+  pool, more = _pool(name, 3)
+  same = {
+    field: np.repeat(values[:1], _N, axis=0) for field, values in pool.items()
+  }
+  same |= {"ids": pool["ids"], "candidate": np.ones(_N, bool)}
+  same["depth"] = np.zeros(_N)
+  more = {
+    key: np.repeat(values[:1], _N, axis=0) for key, values in more.items()
+  }
+  c = dataclasses.replace(
+    _candidates(same, more),
+    uniform=np.full(_N, 0.5, np.float32),
+    uniform_across=np.full(_N, 0.5, np.float32),
+  )
+  got = table.METHODS[name](c).order
+  ids = pool["ids"][got].tolist()
+  assert ids == sorted(pool["ids"].tolist())[: len(ids)]
+
+
+@every_method
+def test_a_smaller_budget_gets_the_head_of_the_order(name):
+  """Also a method that orders no more rows than are wanted."""
+  for seed in range(10):
+    pool, more = _pool(name, seed)
+    whole = table.METHODS[name](_candidates(pool, more))
+    for wanted in (0, 1, 5):
+      got = table.METHODS[name](_candidates(pool, more, wanted=wanted))
+      k = min(wanted, len(whole.order))
+      assert len(got.order) >= k
+      assert _ids(pool, got)[:k] == _ids(pool, whole)[:k]
+
+
+@every_method
+def test_one_device_is_eight(name):
+  pool, more = _pool(name, 7)
+  found = []
+  for devices in (1, 8):
+    devices = jax.make_mesh(
+      (devices, 1, 1),
+      mesh.AXES,
+      axis_types=(jax.sharding.AxisType.Auto,) * 3,
+      devices=jax.devices()[:devices],
+    )
+    with jax.set_mesh(devices):
+      found.append(_ids(pool, table.METHODS[name](_candidates(pool, more))))
+  assert found[0] == found[1]
+
+
+@every_method
+def test_it_reads_nothing_that_it_does_not_name(name):
+  """Other columns are dealt anew; other inputs are not there at all."""
+  for seed in range(10):
+    pool, more = _pool(name, seed)
+    c = _candidates(pool, more)
+    deal = np.random.default_rng(seed).permutation(_N)
+    finite = {
+      f: np.nan_to_num(getattr(c, f)) for f in ("depth", "relative_depth")
+    }
+    others = {
+      field: (finite.get(field, getattr(c, field)))[deal]
+      for field in candidates.COLUMNS
+      if field not in table.METHODS[name].needs
+    }
+    got = table.METHODS[name](dataclasses.replace(c, **others))
+    assert _ids(pool, got) == _ids(pool, table.METHODS[name](c))
+
+
+def test_an_order_that_leaves_rows_out_without_a_word_is_a_bug():
+  pool, _ = _pool("ila", 1)
+  pool["candidate"] = np.ones(_N, bool)
+
+  def rank(c, _):
+    return candidates.ranking(c, (c.uniform,), among=c.cell == c.cell[0])
+
+  method = dataclasses.replace(table.METHODS["random"], rank=rank)
+  with pytest.raises(ValueError, match="does not say why"):
+    method(_candidates(pool, {}))
