@@ -71,13 +71,12 @@ def candidates(
   domain: Int[np.ndarray, " n"],
   candidate: Bool[np.ndarray, " n"],
   seed: int,
-  inputs: Mapping[str, Any] | None = None,
-  wanted: int | None = None,
 ) -> Candidates:
   """Makes `Candidates`; ties and random draws come from the ids.
 
   Ids are distinct strings, `seed` is that of the random draws, and the others
-  are those of the same name in `Candidates`.
+  are those of the same name in `Candidates`. What methods read beyond them is
+  given by `dataclasses.replace(candidates, inputs=...)`.
 
   Raises:
     ValueError: depth that is not finite, a negative cell, a repeated id.
@@ -97,8 +96,6 @@ def candidates(
     uniform=inside,
     uniform_across=across,
     candidate=candidate,
-    inputs=inputs or {},
-    wanted=wanted,
   )
 
 

@@ -81,18 +81,21 @@ def _scored(
   index = files.read_table(tables.INDEX.path(workdir), ["n_response_tokens"])
   n_tokens = index["n_response_tokens"][cells["row"]]
   budget, unit = _in_examples(config, n_candidates)
+  made = candidates_lib.candidates(
+    cells["id"],
+    cell=cells["cell"],
+    depth=cells["depth"],
+    relative_depth=cells["relative_depth"],
+    n_tokens=n_tokens,
+    domain=cells["domain"],
+    candidate=candidate,
+    seed=config.seed,
+  )
   return ScoredPool(
     row=cells["row"],
     ids=cells["id"],
-    candidates=candidates_lib.candidates(
-      cells["id"],
-      cell=cells["cell"],
-      depth=cells["depth"],
-      relative_depth=cells["relative_depth"],
-      n_tokens=n_tokens,
-      domain=cells["domain"],
-      candidate=candidate,
-      seed=config.seed,
+    candidates=dataclasses.replace(
+      made,
       inputs=inputs_lib.Inputs(epath.Path(workdir), cells["row"]),
       wanted=budget_lib.most_rows(
         n_tokens[candidate], budget=budget, unit=unit

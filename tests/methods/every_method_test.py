@@ -24,7 +24,8 @@ def _pool(name, seed, n=_N):
 
 
 def _candidates(pool, inputs, seed=0, **more):
-  return candidates.candidates(**pool, inputs=inputs, seed=seed, **more)
+  made = candidates.candidates(**pool, seed=seed)
+  return dataclasses.replace(made, inputs=inputs, **more)
 
 
 def _ids(pool, ranking):

@@ -1,5 +1,7 @@
 """IFD by its formula, and what it leaves out."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,8 @@ def _pool(given, alone, n_tokens):
   pool |= {"n_tokens": np.array(n_tokens), "depth": np.zeros(n)}
   losses = {"nll_base": given, "nll_without_prompt": alone}
   more = {k: np.array(v, np.float32) for k, v in losses.items()}
-  return candidates.candidates(**pool, inputs=more, seed=0)
+  made = candidates.candidates(**pool, seed=0)
+  return dataclasses.replace(made, inputs=more)
 
 
 # Losses 2, 1, 4 of 4, 4, 5 nats: ratios 0.5, 0.25 and 0.8.
