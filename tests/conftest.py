@@ -1,5 +1,6 @@
 """One strict session: 8 devices, checked shapes, no silent broadcasts."""
 
+import gc
 import os
 import pathlib
 
@@ -27,6 +28,12 @@ _COMPILED = {
 for _name, _value in _COMPILED.items():
   jax.config.update(_name, _value)
   os.environ.setdefault(_name.upper(), str(_value))
+
+
+def pytest_collection_finish():
+  """Takes what was imported, half a million objects, out of collections."""
+  gc.collect()
+  gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)
