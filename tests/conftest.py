@@ -3,6 +3,7 @@
 import gc
 import os
 import pathlib
+import signal
 
 import jax
 import jaxtyping
@@ -41,6 +42,20 @@ def _forget_programs():
   """Programs compiled for one module are of no use to the next."""
   yield
   jax.clear_caches()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_signals():
+  """A signal that one module asked a run to stop by stops none of the next."""
+  from ila_jax.run import interrupts
+
+  numbers = (signal.SIGINT, signal.SIGTERM)
+  before = [signal.getsignal(number) for number in numbers]
+  yield
+  interrupts._State.asked = None
+  for number, handler in zip(numbers, before, strict=True):
+    if signal.getsignal(number) != handler:
+      signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

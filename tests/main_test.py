@@ -30,6 +30,8 @@ def test_home_folders_are_found(tmp_path, monkeypatch):
     found.update(options, config=config, workdir=workdir)
 
   monkeypatch.setattr(pipeline, "run", run)
+  # Who listens in the process of the tests does so for all that follow.
+  monkeypatch.setattr(interrupts, "listen", lambda: None)
   command = ["ila_jax", "--config=~/mine.py", "--workdir=~/run"]
   command.append("--config.pool.source=~/pool.jsonl")
   monkeypatch.setattr(sys, "argv", command)  # Where overrides are looked for.
