@@ -25,6 +25,9 @@ _CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 _COMPILED = {
   "jax_compilation_cache_dir": str(_CHECKOUT / ".pytest_cache/compiled"),
   "jax_persistent_cache_min_compile_time_secs": 0.0,
+  # What XLA keeps of GPUs lies in the folder too, and its path would stand in
+  # the name of each program: no other checkout could use them.
+  "jax_persistent_cache_enable_xla_caches": "none",
 }
 for _name, _value in _COMPILED.items():
   jax.config.update(_name, _value)
