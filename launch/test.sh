@@ -17,4 +17,4 @@ if [ -z "${RESOLUTION:-}" ]; then
 fi
 # A worker a core, but each holds eight devices and their programs.
 exec "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile \
-  "${oldest[@]}" "$@"
+  --durations=10 --durations-min=1 "${oldest[@]}" "$@"

@@ -1,7 +1,9 @@
 """One strict session: 8 devices, checked shapes, no silent broadcasts."""
 
+import gc
 import os
 import pathlib
+import signal
 import sys
 
 import jax
@@ -24,6 +26,9 @@ _CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 _COMPILED = {
   "jax_compilation_cache_dir": str(_CHECKOUT / ".pytest_cache/compiled"),
   "jax_persistent_cache_min_compile_time_secs": 0.0,
+  # What XLA keeps of GPUs lies in the folder too, and its path would stand in
+  # the name of each program: no other checkout could use them.
+  "jax_persistent_cache_enable_xla_caches": "none",
 }
 for _name, _value in _COMPILED.items():
   jax.config.update(_name, _value)
@@ -35,11 +40,31 @@ def pytest_keyboard_interrupt(excinfo):
   print(excinfo.getrepr(style="native"), file=sys.__stderr__, flush=True)
 
 
+def pytest_collection_finish():
+  """Takes what was imported, half a million objects, out of collections."""
+  gc.collect()
+  gc.freeze()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _forget_programs():
   """Programs compiled for one module are of no use to the next."""
   yield
   jax.clear_caches()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_signals():
+  """A signal that one module asked a run to stop by stops none of the next."""
+  from ila_jax.run import interrupts
+
+  numbers = (signal.SIGINT, signal.SIGTERM)
+  before = [signal.getsignal(number) for number in numbers]
+  yield
+  interrupts._State.asked = None
+  for number, handler in zip(numbers, before, strict=True):
+    if signal.getsignal(number) != handler:
+      signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,16 @@
 """The command line: paths are those that a shell would have made."""
 
 import errno
-import json
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 
 import pytest
 
 from ila_jax import command_line, errors, main, pipeline
 from ila_jax.run import interrupts
+from tests.support import forked_runs
 
 
 # Of ml_collections, which loads the config file so.
@@ -31,6 +30,8 @@ def test_home_folders_are_found(tmp_path, monkeypatch):
     found.update(options, config=config, workdir=workdir)
 
   monkeypatch.setattr(pipeline, "run", run)
+  # Who listens in the process of the tests does so for all that follow.
+  monkeypatch.setattr(interrupts, "listen", lambda: None)
   command = ["ila_jax", "--config=~/mine.py", "--workdir=~/run"]
   command.append("--config.pool.source=~/pool.jsonl")
   monkeypatch.setattr(sys, "argv", command)  # Where overrides are looked for.
@@ -144,15 +145,7 @@ def ended(tmp_path_factory):
   commands = {
     command: command.replace("{}", str(folder)).split() for command in COMMANDS
   }
-  done = subprocess.run(
-    [sys.executable, "-m", "tests.support.forked_runs"],
-    input=json.dumps(commands),
-    stdout=subprocess.PIPE,
-    text=True,
-    check=True,
-    cwd=pathlib.Path(__file__).resolve().parent.parent,
-  )
-  return json.loads(done.stdout.splitlines()[-1])
+  return forked_runs.run(commands)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,6 +1,5 @@
 """Bad input ends with exit 2 and one message, and destroys nothing."""
 
-import concurrent.futures
 import gzip
 import json
 import pathlib
@@ -13,7 +12,7 @@ from flax import nnx
 from ila_jax.models import architecture, decoder
 from ila_jax.models.folders import weights
 from ila_jax.pool.tokens import tokenizer
-from tests.support import tiny
+from tests.support import forked_runs, tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -163,44 +162,35 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
-  """Runs all cases side by side; (exit status, stderr, folder) by name."""
+  """Runs all cases; (what became of each by name, their folder)."""
   folder = tmp_path_factory.mktemp("bad")
   _make_files(folder)
 
-  def start(number, flags):
-    return subprocess.run(
-      [
-        *(sys.executable, "-m", "ila_jax", "--config=configs/quickstart.py"),
-        f"--workdir={folder}/work{number}",
-        f"--config.pool.source={folder}/good.jsonl",
-        "--config.pool.dev_examples=5",
-        "--config.score.reference_examples=5",
-        "--stages=pool",
-        *(flag.format(folder) for flag in flags),
-      ],
-      cwd=CHECKOUT,
-      capture_output=True,
-      text=True,
-      check=False,
-    )
-
-  with concurrent.futures.ThreadPoolExecutor(4) as threads:
-    found = threads.map(
-      start, range(len(CASES)), [flags for flags, _ in CASES.values()]
-    )
-    return dict(zip(CASES, found, strict=True)), folder
+  commands = {
+    name: [
+      "--config=configs/quickstart.py",
+      f"--workdir={folder}/work{number}",
+      f"--config.pool.source={folder}/good.jsonl",
+      "--config.pool.dev_examples=5",
+      "--config.score.reference_examples=5",
+      "--stages=pool",
+      *(flag.format(folder) for flag in flags),
+    ]
+    for number, (name, (flags, _)) in enumerate(CASES.items())
+  }
+  return forked_runs.run(commands), folder
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_exit_2_and_one_message(ended, name):
-  done = ended[0][name]
-  assert done.returncode == 2, done.stderr
-  assert "Traceback" not in done.stderr
+  said = ended[0][name]["stderr"]
+  assert ended[0][name]["status"] == 2, said
+  assert "Traceback" not in said
   messages = [
-    line for line in done.stderr.splitlines() if line.startswith("ila_jax: ")
+    line for line in said.splitlines() if line.startswith("ila_jax: ")
   ]
   assert len(messages) == 1
-  assert CASES[name][1] in done.stderr
+  assert CASES[name][1] in said
 
 
 def test_nothing_was_destroyed(ended):
@@ -214,10 +204,8 @@ def test_a_dry_run_ends_well_and_makes_nothing(tmp_path):
   tiny.write(tmp_path / "pool.jsonl", tiny.records(120))
   done = subprocess.run(
     [
-      *(sys.executable, "-m", "ila_jax", "--config=configs/quickstart.py"),
-      *(f"--workdir={tmp_path}/work", "--dry-run", "--stages=score"),
-      f"--config.pool.source={tmp_path}/pool.jsonl",
-      "--config.model.scratch.layers=1",
+      *(sys.executable, "-m", "ila_jax", f"--workdir={tmp_path}/work"),
+      *(*tiny.flags(tmp_path / "pool.jsonl"), "--dry-run", "--stages=score"),
     ],
     cwd=CHECKOUT,
     capture_output=True,

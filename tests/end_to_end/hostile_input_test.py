@@ -6,15 +6,13 @@ import json
 import lzma
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import ipc, parquet
 
-from tests.support import model_folders, tiny
+from tests.support import forked_runs, model_folders, tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 GOOD = "".join(json.dumps(record) + "\n" for record in tiny.records(90))
@@ -256,15 +254,7 @@ def ended(tmp_path_factory):
     ]
     for number, (name, (flags, _)) in enumerate(CASES.items())
   }
-  done = subprocess.run(
-    [sys.executable, "-m", "tests.support.forked_runs"],
-    input=json.dumps(commands),
-    stdout=subprocess.PIPE,
-    text=True,
-    check=True,
-    cwd=CHECKOUT,
-  )
-  return json.loads(done.stdout.splitlines()[-1])
+  return forked_runs.run(commands)
 
 
 @pytest.mark.parametrize("name", CASES)

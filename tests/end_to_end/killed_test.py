@@ -14,33 +14,17 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _command(workdir: pathlib.Path, *flags: str) -> list[str]:
-  overrides = tiny.config_dict("docstrings:email,logging").to_dict()
-  del overrides["pool"]["overrides"]
-  flat = []
-
-  def walk(prefix, value):
-    for key, item in value.items():
-      if isinstance(item, dict):
-        walk(f"{prefix}.{key}", item)
-      elif item is not None and item != "":
-        flat.append(f"--{prefix}.{key}={item}")
-
-  walk("config", overrides)
   return [
-    *(sys.executable, "-m", "ila_jax", "--config=configs/quickstart.py"),
-    *(f"--workdir={workdir}", *flat, *flags),
+    *(sys.executable, "-m", "ila_jax", f"--workdir={workdir}"),
+    *(*tiny.flags("docstrings:email,logging"), *flags),
   ]
 
 
 def test_killed_and_resumed_equals_uninterrupted(tmp_path):
   """Kill -9 in the middle of scoring; the files come out equal to the bit."""
-  environment = os.environ | {"JAX_PLATFORMS": "cpu"}
   stages = "--stages=pool,embed,score"
 
-  # Programs are kept in the workdir where no other folder is set.
-  environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-
-  def start(workdir):
+  def start(workdir, environment=os.environ):
     with (tmp_path / "log").open("a") as log:
       return subprocess.Popen(
         _command(workdir, stages), cwd=CHECKOUT, env=environment, stderr=log
@@ -49,7 +33,10 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
   def wait(process):
     assert process.wait(timeout=300) == 0, (tmp_path / "log").read_text()
 
-  wait(start(tmp_path / "whole"))
+  # Programs are kept in the workdir where no other folder is set.
+  unset = dict(os.environ)
+  unset.pop("JAX_COMPILATION_CACHE_DIR", None)
+  wait(start(tmp_path / "whole", unset))
   programs = (tmp_path / "whole/compiled").iterdir()
   assert any(path.stat().st_size > 1000 for path in programs)
   killed = start(tmp_path / "killed")

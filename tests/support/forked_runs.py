@@ -2,17 +2,20 @@
 
 python -m tests.support.forked_runs < COMMANDS, a JSON object of lists of flags.
 Prints a JSON object: exit status, stderr, seconds of the processor and peak
-bytes.
+bytes. Tests call `run`, which does this.
 """
 
 import importlib
 import json
 import os
+import pathlib
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 
+_CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 # No run that is refused takes so long, not even on a busy machine.
 _SECONDS = 60
 _BYTES = 12 << 30
@@ -23,6 +26,19 @@ _IMPORTED = (
   *("transformers.tokenization_utils_tokenizers", "tensorflow_datasets"),
   *("transformers.models.auto.tokenization_auto", "fsspec.implementations"),
 )
+
+
+def run(commands: dict[str, list[str]]) -> dict[str, dict]:
+  """What became of each command line, by its name."""
+  done = subprocess.run(
+    [sys.executable, "-m", "tests.support.forked_runs"],
+    input=json.dumps(commands),
+    stdout=subprocess.PIPE,
+    text=True,
+    check=True,
+    cwd=_CHECKOUT,
+  )
+  return json.loads(done.stdout.splitlines()[-1])
 
 
 def _child(flags: list[str], stderr: int) -> None:

@@ -58,6 +58,25 @@ def config(
   return config_parsing.parse(config_dict(source, **overrides))
 
 
+def flags(
+  source: str | pathlib.Path | tuple[str, ...], **overrides: Any
+) -> list[str]:
+  """The tiny config as a command line gives it."""
+  found = ["--config=configs/quickstart.py"]
+
+  def walk(prefix: str, value: dict[str, Any]) -> None:
+    for key, item in value.items():
+      if isinstance(item, dict):
+        walk(f"{prefix}.{key}", item)
+      elif item is not None and item != "":
+        found.append(f"--{prefix}.{key}={item}")
+
+  tree = config_dict(source, **overrides).to_dict()
+  del tree["pool"]["overrides"]
+  walk("config", tree)
+  return found
+
+
 def records(count: int) -> list[dict[str, Any]]:
   """Records with responses of many lengths, some with awkward values."""
   verbs = ("Explain", "Name", "Translate", "Sum up", "Correct", "Continue")
