@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import os
 import tempfile
@@ -44,6 +45,10 @@ class Selection:
   cells: Int[np.ndarray, " k"]
   workdir: epath.Path | None
 
+  def __repr__(self) -> str:
+    """A line, whatever the records hold."""
+    return f"Selection({len(self.ids):,} records, workdir={self.workdir})"
+
 
 def select(
   pool: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
@@ -66,7 +71,9 @@ def select(
       takes; or records, such as a list of dicts.
     model: folder or name of the base on the Hugging Face Hub, or "scratch".
     encoder: folder or name of the encoder, or "lsa" or "base".
-    budget: below 1 a fraction of the candidates, else a number of examples.
+    budget: a float up to 1 is a fraction of the candidates, 1.0 all of them; an
+      int is a number of examples. None: that of the config, a tenth in
+      "notebook" and 5,000 in "ila".
     strategy: "ila", or a rival such as "random".
     workdir: a folder that keeps the run, with a report; the same call again
       goes on there. Without it a temporary one is used, and removed.
@@ -94,8 +101,14 @@ def select(
     "select.strategy": strategy,
   }
   if budget is not None:
+    is_fraction = isinstance(budget, float) and budget <= 1
+    if not is_fraction and budget != int(budget):
+      raise errors.InputError(
+        f"budget is {budget}; allowed: a float up to 1, a fraction of the "
+        "candidates, or a whole number of examples."
+      )
     chosen["select.budget"] = float(budget)
-    chosen["select.unit"] = "fraction" if budget < 1 else "examples"
+    chosen["select.unit"] = "fraction" if is_fraction else "examples"
   chosen = {k: v for k, v in chosen.items() if v is not None or "limit" in k}
   _set(fields, chosen | dict(settings or {}))
   with contextlib.ExitStack() as stack:
@@ -142,9 +155,13 @@ def _source(
   """A pool as `pool.source` has it; records are written into the workdir."""
   if isinstance(pool, str | os.PathLike):
     return os.fspath(pool)
-  given = tables.GIVEN.path(workdir)
+  # Named by the content: those of another call stay as they are.
+  lines = list(_lines(pool))
+  name = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+  given = tables.GIVEN.path(workdir, name=name)
   with run_folder.claim(workdir, stages_lib.RECORDED):
-    files.write_lines(given, _lines(pool))
+    if not given.exists():
+      files.write_lines(given, lines)
   return os.fspath(given)
 
 

@@ -16,6 +16,7 @@ from ml_collections import config_flags
 
 from ila_jax import command_line, errors, presets, version
 
+_PROGRAM = "ila"  # As setup.py installs it.
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "A preset, such as quickstart, or the path of a config file."
 )
@@ -26,7 +27,10 @@ _STAGES = flags.DEFINE_list(
   "stages", None, "Stages to run, in any order; default: all eight."
 )
 _REDO = flags.DEFINE_string(
-  "redo", None, "A stage to throw away and make anew, with those after it."
+  "redo",
+  None,
+  "A stage, or a signal of a method, to throw away and make anew, with those "
+  "after it.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed", False, "Join the other hosts of a pod or a Slurm job first."
@@ -155,7 +159,7 @@ def _command() -> str:
     for before, word in zip(["", *words], words, strict=False)
     if "--redo" not in (before, word) and not word.startswith("--redo=")
   ]
-  is_command = os.path.basename(sys.argv[0]) == "ila"
+  is_command = os.path.basename(sys.argv[0]) == _PROGRAM
   program = sys.argv[0] if is_command else "python -m ila_jax"
   return f"{program} {shlex.join(kept)}"
 

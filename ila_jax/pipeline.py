@@ -68,22 +68,14 @@ def run(
     errors.InputError: an unknown stage, a folder that another run made or
       works in, or whatever is wrong with the pool, the models or the numbers.
   """
-  needed = [s for stage in stages for s in needs.signals(config, stage)]
-  wanted = [*stages, *([redo] if redo and redo not in needed else [])]
-  stages_lib.check(wanted, signals=needed)
-  if redo and redo not in (*stages, *needed):
-    raise errors.InputError(
-      f"--redo={redo} throws {redo!r} away, and --stages="
-      f"{','.join(stages)} does not make it again. Add {redo} to --stages, or "
-      "leave --redo out."
-    )
   workdir = epath.Path(workdir)
+  _check_names(config, workdir, stages, redo)
   log.begin()
   progress.say(f"{hardware.describe()}; folder {workdir}")
   hardware.check_devices()
   encoders.check(config, stages)
   if "landscape" in stages:
-    made_anew = redo is not None and "landscape" in _made_with(redo)
+    made_anew = redo is not None and "landscape" in _made_with(config, redo)
     join.check(config, workdir, copied=not made_anew)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   with contextlib.ExitStack() as stack:
@@ -91,6 +83,48 @@ def run(
     if mesh_lib.is_writer():
       stack.enter_context(log.kept(workdir))
     _run_claimed(context.Run(config, workdir, mesh), stages, redo)
+
+
+def _check_names(
+  config: config_lib.Config,
+  workdir: epath.Path,
+  stages: Sequence[str],
+  redo: str | None,
+) -> None:
+  """Refuses names of no stage, and a redo that nothing makes again."""
+  needed = dict.fromkeys(
+    signal for stage in stages for signal in needs.signals(config, stage)
+  )
+  if redo in signals_table.SIGNALS and redo not in needed:
+    raise errors.InputError(
+      f"--redo={redo} names a signal that no method of --stages="
+      f"{','.join(stages)} needs. Leave --redo out, or choose a method that "
+      "reads it."
+    )
+  wanted = [*stages, *([redo] if redo and redo not in needed else [])]
+  stages_lib.check(wanted, signals=tuple(needed))
+  gone = [redo] if redo else []
+  if redo in needed:  # With it goes what was ranked by it.
+    gone = [n for n in _readers(config, redo) if _record(workdir, n)]
+  for name in gone:
+    if name not in stages:
+      raise errors.InputError(
+        f"--redo={redo} throws {name!r} away, and --stages="
+        f"{','.join(stages)} does not make it again. Add {name} to --stages, "
+        "or leave --redo out."
+      )
+
+
+def _check_unread(workdir: epath.Path, stage: str, signal: str) -> None:
+  """Refuses a signal for a stage that is done without it: it costs a pass."""
+  done = _record(workdir, stage).get("done")
+  late = bool(done and not _record(workdir, _folder(signal)))
+  if mesh_lib.agree([late])[0]:
+    raise errors.InputError(
+      f"--stages: {stage!r} in {workdir} was made without {signal!r}, which a "
+      f"method of this config needs. Add --redo={stage}, or use another "
+      "--workdir; nothing was changed."
+    )
 
 
 def _run_claimed(
@@ -102,7 +136,7 @@ def _run_claimed(
   if not mesh_lib.agree([begun])[0]:
     _put_back(workdir)  # A --redo was killed before it had begun anything.
   if redo:
-    _set_aside(workdir, redo)
+    _set_aside(config, workdir, redo)
   try:
     with (
       jax.set_mesh(run.mesh),
@@ -114,6 +148,7 @@ def _run_claimed(
         if name in after_pool[:1]:
           _check_disk(config, workdir, after_pool)
         for signal in needs.signals(config, name):
+          _check_unread(workdir, name, signal)
           _run_signal(run, signal)
         _run_stage(run, name)
         interrupts.point()
@@ -177,7 +212,9 @@ def _run_stage(run: context.Run, name: str) -> None:
     _write_manifest(run.config, run.workdir)
 
 
-def _set_aside(workdir: epath.Path, redo: str) -> None:
+def _set_aside(
+  config: config_lib.Config, workdir: epath.Path, redo: str
+) -> None:
   """Moves a stage and what was made from it out of the way, the last first.
 
   They go for good when the run has ended well, and come back when the stage
@@ -187,7 +224,7 @@ def _set_aside(workdir: epath.Path, redo: str) -> None:
   Raises:
     errors.InputError: one of them holds what no run recorded; nothing moves.
   """
-  gone = _made_with(redo)
+  gone = _made_with(config, redo)
   names = [
     name
     for name in reversed(_names(workdir))
@@ -205,12 +242,19 @@ def _set_aside(workdir: epath.Path, redo: str) -> None:
   mesh_lib.barrier("old stages set aside")
 
 
-def _made_with(redo: str) -> set[str]:
+def _made_with(config: config_lib.Config, redo: str) -> set[str]:
   """A stage or a signal, and what is made from it."""
   if redo not in signals_table.SIGNALS:
     return set(stages_lib.made_with(redo))
-  gone = set(stages_lib.made_with(stages_lib.SIGNALS))
-  return gone - {stages_lib.SIGNALS} | {_folder(redo)}  # The others stay.
+  gone = {_folder(redo)}
+  for name in _readers(config, redo):
+    gone |= set(stages_lib.made_with(name))
+  return gone
+
+
+def _readers(config: config_lib.Config, signal: str) -> list[str]:
+  """The stages whose methods read a signal."""
+  return [n for n in stages_lib.NAMES if signal in needs.signals(config, n)]
 
 
 def _set_aside_names(workdir: epath.Path) -> list[str]:

@@ -35,7 +35,9 @@ COMPILED = Artifact(
 )
 
 GIVEN = Artifact(
-  "records.jsonl", "api", "the pool, where `ila_jax.select` was given records"
+  "records-{name}.jsonl",
+  "api",
+  "the pool, where `ila_jax.select` was given records; named by their hash",
 )
 
 # Of every folder, and of every stage.

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from ila_jax import errors
+from ila_jax.landscape import coverage
 from ila_jax.methods import candidates
 
 HELD_OUT_KINDS = ("random", "longest", "domain_skewed")
@@ -123,9 +124,9 @@ def measure(
   """
   if rows.size == 0:
     return {"coverage": 0.0, "depth": 0.0, "tokens": 0, "n": 0}
-  occupied = np.unique(pool.cell).size
+  covered = coverage.coverage(pool.cell, rows, num_cells=1)
   return {
-    "coverage": np.unique(pool.cell[rows]).size / occupied,
+    "coverage": covered["coverage"],
     "depth": float(np.mean(pool.relative_depth[rows], dtype=np.float64)),
     "tokens": int(np.sum(pool.n_tokens[rows], dtype=np.int64)),
     "n": int(rows.size),

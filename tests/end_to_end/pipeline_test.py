@@ -361,7 +361,7 @@ def test_a_redo_killed_before_it_began_is_undone(run, tmp_path):
   config, workdir, _ = run
   copy = tmp_path / "copy"
   subprocess.run(["cp", "-r", workdir, copy], check=True)
-  pipeline._set_aside(epath.Path(copy), "score")
+  pipeline._set_aside(config, epath.Path(copy), "score")
   assert not (copy / "score").exists()
   pipeline.run(config, copy)  # All is there again, and is skipped.
   for name in ("score/scores.parquet", "select/selected.jsonl"):

@@ -153,7 +153,7 @@ def test_redo_of_a_signal_takes_what_was_made_from_it(source, workdir):
       assert after[path][0] > before[path][0]  # It is made anew.
   assert _made(workdir, "pool", "embed", "score", "landscape") == kept
   assert not (workdir / ".old").exists()
-  with pytest.raises(errors.InputError, match=rf"names '{_NAME}'; allowed"):
+  with pytest.raises(errors.InputError, match="a signal that no method of"):
     pipeline.run(_config(source), workdir, stages=_STAGES, redo=_NAME)
   # A signal is made from the pool.
   pipeline.run(_config(source), workdir, stages=_STAGES, redo="pool")
@@ -165,13 +165,35 @@ def test_a_redo_of_a_signal_that_was_killed_is_undone(source, workdir):
   config = _ifd(source)
   pipeline.run(config, workdir, stages=_STAGES, redo="select")
   before = _made(workdir, "signals", "select")
-  pipeline._set_aside(pipeline.epath.Path(workdir), _NAME)
+  pipeline._set_aside(config, pipeline.epath.Path(workdir), _NAME)
   assert not (workdir / "signals" / _NAME).exists()
   pipeline.run(config, workdir, stages=_STAGES)
   assert {
     p: c for p, (_, c) in _made(workdir, "signals", "select").items()
   } == {path: content for path, (_, content) in before.items()}
   assert not (workdir / ".old").exists()
+
+
+def test_a_redo_of_a_signal_takes_only_what_was_ranked_by_it(source, workdir):
+  rival = _ifd(source, select__strategy="ila", finetune__compare=("ifd",))
+  folder = f"signals/{_NAME}"
+  assert pipeline._made_with(rival, _NAME) == {folder, "finetune"}
+  chosen = _ifd(source)
+  assert pipeline._made_with(chosen, _NAME) == {folder, "select", "finetune"}
+  pipeline.run(chosen, workdir, stages=_STAGES, redo="select")
+  before = _made(workdir, "signals", "select")
+  with pytest.raises(errors.InputError, match="throws 'select' away"):
+    pipeline.run(chosen, workdir, stages=("finetune",), redo=_NAME)
+  assert _made(workdir, "signals", "select") == before
+
+
+def test_no_signal_is_computed_for_a_stage_that_is_refused(source, workdir):
+  plain = _config(source)
+  pipeline.run(plain, workdir, stages=_STAGES, redo="select")
+  subprocess.run(["rm", "-r", workdir / "signals"], check=False)
+  with pytest.raises(errors.InputError, match="Add --redo=select"):
+    pipeline.run(_ifd(source), workdir, stages=_STAGES)
+  assert not (workdir / "signals").exists()
 
 
 def test_a_budget_beyond_what_a_method_orders_is_refused(source, workdir):
@@ -183,7 +205,7 @@ def test_a_budget_beyond_what_a_method_orders_is_refused(source, workdir):
     r"config.select.budget: 'ifd' is to order \d+ examples", said
   )
   assert "allowed: up to 0 examples" in said
-  assert "(config.select.options.ifd.most)" in said
+  assert "above config.select.options.ifd.most, 0." in said
   assert (workdir / "select/selected.jsonl").exists()  # It was put back.
 
 

@@ -7,6 +7,7 @@ from etils import epath
 
 from ila_jax import config as config_lib
 from ila_jax.embed import rows
+from ila_jax.landscape import depth
 from ila_jax.landscape.duplicates import false_depth, pairs
 from ila_jax.run import context, draws, progress, tables
 from ila_jax.run.disk import files
@@ -59,11 +60,14 @@ def run_into(
   )
   cosine[subsets] = np.nan  # of an example to itself
   scores = files.read_table(tables.SCORES.path(workdir))
-  depth = (scores["nll_base"] - scores["nll_sft"]) / scores["n_tokens"]
+  n_tokens = scores["n_tokens"]
+  one = np.ones_like(n_tokens)  # Labels: the check is of losses alone.
+  losses = scores["nll_base"], scores["nll_sft"]
+  gain = depth.ila(*losses, n_tokens, one, cells["domain"])
   pool = free | in_reference
   above = np.full(len(row), np.nan)
   above[pool] = false_depth.above_like(
-    *(v[pool] for v in (depth, scores["n_tokens"], cells["domain"]))
+    *(v[pool] for v in (gain, n_tokens, cells["domain"]))
   )
   bands = false_depth.check(
     above[free],

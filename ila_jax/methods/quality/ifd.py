@@ -48,10 +48,11 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
     int((c.candidate & rows).sum()) for rows in (known & ~helped, ~known)
   )
   rest = (
-    f"{above:,} have an IFD above {options.most:g}, for their prompt makes the "
-    f"response less likely (config.select.options.ifd.most), and {unknown:,} "
-    "have none."
+    f"{above:,} have an IFD above config.select.options.ifd.most, "
+    f"{options.most:g}."
   )
+  if unknown:
+    rest += f" Of {unknown:,} it is not finite."
   return candidates.ranking(c, (-ratio,), among=c.candidate & helped, rest=rest)
 
 

@@ -79,9 +79,12 @@ def _config(seed: int = 0) -> config_lib.Config:
 
 @pytest.mark.parametrize("stage", stages_lib.NAMES)
 def test_redo_sets_aside_what_follows(tmp_path, stage):
-  assert pipeline._made_with(stage) - {stages_lib.SIGNALS} == REDONE[stage]
+  assert (
+    pipeline._made_with(_config(), stage) - {stages_lib.SIGNALS}
+    == REDONE[stage]
+  )
   _finish(tmp_path, *stages_lib.NAMES)
-  pipeline._set_aside(epath.Path(tmp_path), stage)
+  pipeline._set_aside(_config(), epath.Path(tmp_path), stage)
   left = {name for name in stages_lib.NAMES if (tmp_path / name).exists()}
   assert left == set(stages_lib.NAMES) - REDONE[stage]
   pipeline._put_back(epath.Path(tmp_path))
