@@ -455,7 +455,7 @@ def test_models_are_looked_at_where_they_are_needed(run, monkeypatch):
   def gone(config):
     raise errors.InputError("the model is gone")
 
-  monkeypatch.setattr(pipeline.base, "sizes", gone)
+  monkeypatch.setattr(pipeline.encoders.base, "sizes", gone)
   pipeline.run(config, workdir, stages=("landscape", "select", "report"))
   with pytest.raises(errors.InputError, match="the model is gone"):
     pipeline.run(config, workdir, stages=("score",))
