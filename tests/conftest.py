@@ -35,8 +35,8 @@ for _name, _value in _COMPILED.items():
   os.environ.setdefault(_name.upper(), str(_value))
 
 
-# A shell lets what it starts in the background ignore SIGINT, and what is ignored
-# here would be ignored by all that the tests start.
+# A shell lets what it starts in the background ignore SIGINT, and what is
+# ignored here would be ignored by all that the tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
   signal.signal(signal.SIGINT, signal.default_int_handler)
 
