@@ -25,7 +25,7 @@ _COMPILING = "/jax/core/compile/"
 _spans: list[tuple[float, float]] = []
 
 
-def _note_compilation(event: str, seconds: float, **_: Any) -> None:
+def _note_compilation(event: str, seconds: float | int, **_: Any) -> None:
   """Keeps when it was; a program inside another one counts once."""
   if not event.startswith(_COMPILING):
     return
