@@ -300,8 +300,8 @@ def _check_kept(select: Any) -> None:
     f"config.select.kept_per_cell is {select.kept_per_cell}, and "
     f"config.select.strategy or config.select.compare asks for "
     f"{', '.join(whole)}, which must order the pool as a whole; allowed: "
-    f"{', '.join(streaming)}. Set --config.select.compare="
-    f"\"('{streaming[0]}',)\", or --config.select.kept_per_cell=None."
+    f"{', '.join(streaming)}. Choose among these, or leave "
+    "config.select.kept_per_cell out."
   )
 
 

@@ -196,6 +196,7 @@ def test_each_section_that_is_referred_to_is_there(path):
     r"docs/method\.md\s+(\d+(?:\.\d+)?)(?:\s+and\s+(\d+(?:\.\d+)?))?", text
   ):
     assert {one, other or one} <= _SECTIONS
+  assert not re.search(r"[a-z] \(\d\.\d\)", text)  # Of which document?
   # A section without its document is one of nothing. Papers have a number or
   # a year before it.
   for found in re.finditer(r"\b[Ss]ections?\s+\d", text):

@@ -140,9 +140,12 @@ def _check(one: dataclasses.Field, hint: Any, value: Any) -> None:
   if (low is not None and not value >= low) or (
     high is not None and not value <= high
   ):
-    least = "" if low is None else f"{low:.12g} "
-    most = "" if high is None else f"to {high:.12g}"
-    what = f"{least}{most}".strip() + (" or more" if not most else "")
+    if high is None:
+      what = f"{low:.12g} or more"
+    elif low is None:
+      what = f"at most {high:.12g}"
+    else:
+      what = f"{low:.12g} to {high:.12g}"
     raise errors.InputError(f"{one.name} is {value!r}; allowed: {what}.")
 
 

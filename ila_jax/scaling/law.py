@@ -1,4 +1,4 @@
-"""The scaling law: dev loss from coverage and depth of the subset (2.7).
+"""The law of dev loss by coverage and depth of a subset (docs/method.md 2.7).
 
 Dicts of trained subsets in, one JSON-ready dict out. The paper's regression,
 reconstructed from its summaries, with what a reader needs to doubt it.

@@ -14,7 +14,9 @@ from ila_jax.training import base, trial
 
 
 def run(run: context.Run) -> None:
-  """Writes `scaling/runs.jsonl`, a line a subset, and `fits.json` (2.7).
+  """Writes `scaling/runs.jsonl`, a line a subset, and `fits.json`.
+
+  docs/method.md 2.7 has the law.
 
   A killed run goes on after the last subset that was written.
 

@@ -1,4 +1,4 @@
-"""Lists of entries, one a cell: several integers each, which sort them.
+"""A sorted list for each cell; an entry is a tuple of integers.
 
 An entry is a tuple of int32 fields; the entries of a cell ascend by them, the
 first field decides. Rows enter by segment reductions, a field at a time, and

@@ -1,4 +1,6 @@
-"""The best of every cell while a pool passes: a state that merges (2.6).
+"""The best of every cell while a pool passes: a state that merges.
+
+See docs/method.md 6.
 
 Shards of a pool pass one by one, and only the `keep` best candidates of every
 cell are held, so that memory depends on cells × keep and not on the pool. The

@@ -1,4 +1,7 @@
-"""A pool that passes shard by shard, and the head of its order (2.6)."""
+"""A pool that passes shard by shard, and the head of its order.
+
+See docs/method.md 6.
+"""
 
 import functools
 from collections.abc import Iterable

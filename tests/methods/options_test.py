@@ -39,7 +39,7 @@ def test_plain_values_become_what_the_fields_are():
     ({"count": 0}, "count is 0; allowed: 1 or more."),
     ({"count": True}, "count is True, of type bool; allowed: int."),
     ({"count": 2.0}, "count is 2.0, of type float; allowed: int."),
-    ({"most": 10.0}, "most is 10.0; allowed: to 9."),
+    ({"most": 10.0}, "most is 10.0; allowed: at most 9."),
     (
       {"kind": "frist"},
       "kind is 'frist'; allowed: first, last. Did you mean 'first'?",

@@ -1,4 +1,6 @@
-"""Whether near-duplicates of the reference set gain false depth (2.2).
+"""Whether near-duplicates of the reference set gain false depth.
+
+See docs/method.md 8.
 
 Depth is what tuning on the random reference subset R teaches. A candidate that
 nearly repeats an example of R may look deep because the tuned model has seen
