@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import ila_jax
-from ila_jax import errors
 from ila_jax.run.disk import files
 from tests.support import tiny
 
@@ -97,7 +96,7 @@ def test_without_a_workdir_nothing_is_left(kept, tmp_path, monkeypatch):
 def test_what_is_wrong_is_named(tmp_path, arguments, message):
   given = {"pool": iter(tiny.records(20)), "workdir": tmp_path / "run"}
   given |= arguments
-  with pytest.raises(errors.InputError, match=message):
+  with pytest.raises(ila_jax.InputError, match=message):
     ila_jax.select(given.pop("pool"), **given)
 
 
