@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
+import math
+import numbers
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -94,22 +96,16 @@ def select(
   """
   name = config or ("notebook" if model in (None, "scratch") else "ila")
   fields = presets.load(name)
-  chosen: dict[str, Any] = {"pool.limit": None} if config is None else {}
-  chosen |= {
+  chosen: dict[str, Any] = {
     "model.path": model and os.fspath(model),
     "encoder.path": encoder and os.fspath(encoder),
     "select.strategy": strategy,
   }
   if budget is not None:
-    is_fraction = isinstance(budget, float) and budget <= 1
-    if not is_fraction and budget != int(budget):
-      raise errors.InputError(
-        f"budget is {budget}; allowed: a float up to 1, a fraction of the "
-        "candidates, or a whole number of examples."
-      )
-    chosen["select.budget"] = float(budget)
-    chosen["select.unit"] = "fraction" if is_fraction else "examples"
-  chosen = {k: v for k, v in chosen.items() if v is not None or "limit" in k}
+    chosen |= _budget(budget)
+  chosen = {name: value for name, value in chosen.items() if value is not None}
+  if config is None:
+    chosen["pool.limit"] = None  # A preset's may be there for a first try.
   _set(fields, chosen | dict(settings or {}))
   with contextlib.ExitStack() as stack:
     if workdir is None:
@@ -134,6 +130,25 @@ def select(
     cells=ranking["cell"][:k],
     workdir=None if workdir is None else folder,
   )
+
+
+def _budget(budget: float | int) -> dict[str, Any]:
+  """The fields of a budget: a whole number counts, a float up to 1 is a share.
+
+  >>> _budget(1), _budget(1.0)["select.unit"]
+  ({'select.budget': 1.0, 'select.unit': 'examples'}, 'fraction')
+  """
+  is_number = isinstance(budget, numbers.Real) and math.isfinite(budget)
+  is_count = is_number and budget == int(budget)
+  is_share = is_number and not isinstance(budget, numbers.Integral)
+  is_share = is_share and budget <= 1
+  if not (is_count or is_share):
+    raise errors.InputError(
+      f"budget is {budget!r}; allowed: a float up to 1, a fraction of the "
+      "candidates, or a whole number of examples."
+    )
+  unit = "fraction" if is_share else "examples"
+  return {"select.budget": float(budget), "select.unit": unit}
 
 
 def _set(fields: ml_collections.ConfigDict, values: Mapping[str, Any]) -> None:

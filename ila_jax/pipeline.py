@@ -12,6 +12,7 @@ import contextlib
 import datetime
 import importlib
 import importlib.metadata
+import json
 import os
 import platform
 from collections.abc import Sequence
@@ -117,8 +118,10 @@ def _check_names(
 
 def _check_unread(workdir: epath.Path, stage: str, signal: str) -> None:
   """Refuses a signal for a stage that is done without it: it costs a pass."""
-  done = _record(workdir, stage).get("done")
-  late = bool(done and not _record(workdir, _folder(signal)))
+  record = _record(workdir, stage)
+  # A signal that was read and is lost is made again.
+  was_read = f'"{signal}"' in json.dumps(record.get("inputs"))
+  late = bool(record.get("done")) and not was_read
   if mesh_lib.agree([late])[0]:
     raise errors.InputError(
       f"--stages: {stage!r} in {workdir} was made without {signal!r}, which a "
@@ -203,10 +206,8 @@ def _run_stage(run: context.Run, name: str) -> None:
   log.enter(name)
   progress.say(f"[{name}]")
   before = _record(run.workdir, name)
-  stage = importlib.import_module(
-    f"ila_jax.{stages_lib.GRAPH[name].code}.stage"
-  )
-  stage.run(run)
+  code = stages_lib.GRAPH[name].code
+  importlib.import_module(f"ila_jax.{code}.stage").run(run)
   # A run that only skipped has nothing to tell, and maybe other flags.
   if _record(run.workdir, name) != before:
     _write_manifest(run.config, run.workdir)

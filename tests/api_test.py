@@ -82,6 +82,8 @@ def test_without_a_workdir_nothing_is_left(kept, tmp_path, monkeypatch):
     ({"settings": {"seed": "x"}}, "config.seed is 'x': .* a value of its type"),
     ({"config": "quikstart"}, r"neither a preset \(did you mean quickstart"),
     ({"model": "no/such"}, "config.encoder.path is not set"),
+    ({"budget": 2.5}, "budget is 2.5; allowed: a float up to 1"),
+    ({"budget": float("nan")}, "budget is nan; allowed: a float up to 1"),
     ({"budget": 0}, "config.select.budget is 0.0; allowed: a number above 0"),
     ({"pool": iter([1])}, "record 1 of the pool is a int; allowed: a dict"),
     (

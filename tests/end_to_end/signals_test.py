@@ -196,6 +196,18 @@ def test_no_signal_is_computed_for_a_stage_that_is_refused(source, workdir):
   assert not (workdir / "signals").exists()
 
 
+def test_a_signal_that_is_lost_is_made_again(source, workdir):
+  config = _ifd(source)
+  pipeline.run(config, workdir, stages=_STAGES, redo="select")
+  selection = _made(workdir, "select")
+  shards = sorted((workdir / "signals" / _NAME).iterdir())
+  values = {p: p.read_bytes() for p in shards if p.suffix == ".npy"}
+  subprocess.run(["rm", "-r", workdir / "signals"], check=True)
+  pipeline.run(config, workdir, stages=_STAGES)
+  assert values and {p: p.read_bytes() for p in values} == values
+  assert _made(workdir, "select") == selection
+
+
 def test_a_budget_beyond_what_a_method_orders_is_refused(source, workdir):
   config = _ifd(source, select__options__ifd__most=0.0)
   with pytest.raises(errors.InputError) as raised:

@@ -25,7 +25,6 @@ RESPONSES = {
   "dialogue": ("summary",),
   "dialog": ("summary",),
   "text": ("code",),
-  "message_1": ("message_2",),
 }
 # Names of other things as well: prompts where both are texts.
 TEXTS = ("source", "dialogue", "dialog", "text")

@@ -55,7 +55,7 @@ _EITHER = ("dialogue", "dialog", "data")
 _TRANSCRIPTS = (
   *("text", "chosen", "dialogue", "dialog", "chat", "transcript", "content"),
 )
-_TURN = re.compile(r"turn_?(\d+)")
+_TURN = re.compile(r"(?:turn|message)_?(\d+)")
 _SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
 _TOOLS = ("tools", "functions")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
@@ -162,6 +162,8 @@ def _pair(
     both = kinds[there[prompt]] + kinds.get(response, "")
     if prompt in field_names.TEXTS and both != "texttext":
       continue
+    if prompt == "text" and "test_list" not in there:
+      continue  # A code may be that of a language or a product.
     if prompt == "source" and "text" in there:
       continue  # It may name where a text is from, and a class.
     every = {name: field for name, field in every.items() if name != prompt}

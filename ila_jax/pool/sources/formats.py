@@ -139,7 +139,9 @@ def open_bytes(file: DataFile) -> io.BufferedIOBase:
   """The bytes of a file, unpacked; reading tells where one was cut off."""
   stream: Any = file.path
   if paths.is_url(file.path):
-    stream = _RemoteFile(file.path)
+    import fsspec
+
+    stream = _RemoteFile(fsspec.open(file.path, "rb"))
   elif file.packed not in ("bz2", "xz"):
     stream = open(file.path, "rb")  # noqa: SIM115
   if file.packed == "bz2":
@@ -156,10 +158,10 @@ def open_bytes(file: DataFile) -> io.BufferedIOBase:
 class _RemoteFile(io.RawIOBase):
   """A file at a URL, by fsspec; all that its libraries raise is an OSError."""
 
-  def __init__(self, url: str):
-    import fsspec
-
-    self._file = self._ask(lambda: fsspec.open(url, "rb").open())
+  def __init__(self, file: Any):
+    """Opens a `fsspec.core.OpenFile`."""
+    self._file = None
+    self._file = self._ask(file.open)
 
   def _ask(self, call: Callable[[], Any]) -> Any:
     try:
@@ -175,7 +177,7 @@ class _RemoteFile(io.RawIOBase):
 
   def seekable(self) -> bool:
     """Whether the server gives parts of the file."""
-    return self._file.seekable()
+    return self._ask(self._file.seekable)
 
   def readinto(self, buffer: Any) -> int:
     """Fills a buffer; returns how many bytes were left to read."""
@@ -193,7 +195,7 @@ class _RemoteFile(io.RawIOBase):
 
   def close(self) -> None:
     """Closes the connection."""
-    if not self.closed:
+    if not self.closed and self._file is not None:
       self._file.close()
     super().close()
 

@@ -55,9 +55,14 @@ from ila_jax.pool.shapes import fields
       {"task_id": 1, "text": "t", "code": "c", "test_list": ["assert f()"]},
       {"prompt": "text", "response": "code"},
     ),
+    # A language, and no program.
+    (
+      {"text": "t", "code": "en", "prompt": "p", "response": "r"},
+      {"prompt": "prompt", "response": "response"},
+    ),
     (
       {"role_1": "Physicist", "message_1": "q", "message_2": "a"},
-      {"prompt": "message_1", "response": "message_2"},
+      {"conversation": "message_1, message_2"},
     ),
     ({"messages": 0, "id": 0}, {"conversation": "messages"}),
     (
@@ -236,6 +241,7 @@ def test_detect(record, expected):
     {"instruction": "x"},
     {"output": "x"},
     {"text": "x"},
+    {"text": "x", "code": "en"},
     # Questions alone, in a list: no answer is among them.
     {"turns": ["Name a fruit.", "And another?"]},
     {"instruction": "x", "input": "y"},
