@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -167,7 +168,10 @@ def test_the_command_runs_presets_and_copies_of_them(
 
 def test_the_example_of_select_runs(installed, tmp_path):
   said = _run(installed / "python", "-c", _EXAMPLE, cwd=tmp_path)
-  assert said.endswith("TestResults(failed=0, attempted=3)\n"), said
+  failed, attempted = re.search(
+    r"TestResults\(failed=(\d+), attempted=(\d+)\)\n$", said
+  ).groups()
+  assert failed == "0" and int(attempted) >= 3, said
 
 
 def test_an_editable_installation_reads_the_checkout(source, commit, tmp_path):
