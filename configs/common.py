@@ -124,8 +124,6 @@ def get_config() -> ml_collections.ConfigDict:
   landscape.grid = _either("auto")  # cells a side; 'auto': as the budget bears
   landscape.clusters = config_dict.placeholder(int)  # None: as the budget bears
   landscape.depth = "ila"  # Equation 5; or 'ila_length'
-  # Larger domains have relative depth by sketches: wrong by 0.001 at most
-  landscape.exact_examples = 10_000_000
   landscape.domain_blocks = 8  # map blocks a side, where no domain is given
   # Prompts at least so near each other are told of; None: no report
   landscape.duplicate_cosine = _either(0.95)
@@ -136,8 +134,6 @@ def get_config() -> ml_collections.ConfigDict:
   select.strategy = "ila"
   select.budget = 5000.0  # in units of select.unit
   select.unit = "examples"  # or 'tokens' (of responses), 'fraction'
-  # The pool passes part by part, and a cell keeps so many; None: is held whole
-  select.kept_per_cell = config_dict.placeholder(int)
   # By method and by field, such as select.options.trim.quantile = 0.3: of the
   # chosen one and of those it is compared with. What each is: docs/guide.md
   select.options = _options()

@@ -153,7 +153,6 @@ class Landscape:
   grid: int | str
   clusters: int | None
   depth: str
-  exact_examples: int
   domain_blocks: int
   duplicate_cosine: float | None
   duplicate_search: str
@@ -167,7 +166,6 @@ class Select:
   strategy: str
   budget: float
   unit: str
-  kept_per_cell: int | None
   options: dict[str, Any]  # by method and field
   drop_duplicates: bool
   exclude_near_reference: float | None

@@ -139,11 +139,9 @@ BOUNDS = {
   # Cells are numbered in 32 bits; `_check_grid` knows the dimensions.
   "landscape.grid": Bounds(1, 2**31 - 1),
   "landscape.clusters": Bounds(1, 2**31 - 1),
-  "landscape.exact_examples": Bounds(0, _MANY),
   "landscape.domain_blocks": Bounds(1, 46340),  # squared, in 32 bits
   "landscape.duplicate_cosine": _PART,
   "select.budget": Bounds(0, 1e15, above=True),  # also of tokens
-  "select.kept_per_cell": Bounds(1, 2**31 - 1),
   "select.exclude_near_reference": _PART,
   "finetune.epochs": _EPOCHS,
   "finetune.learning_rate": _RATE,
@@ -228,7 +226,6 @@ def _check_across(config: Any) -> None:
       "set --config.select.unit=examples."
     )
   _check_grid(config.landscape)
-  _check_kept(config.select)
   if config.landscape.map is None:  # Else what is joined tells what it can be.
     projections.check_dimensions(
       config.landscape.projection, config.landscape.dimensions
@@ -285,24 +282,6 @@ def _check_grid(settings: Any) -> None:
       f"of at least 1 and, in {settings.dimensions} dimensions, at most "
       f"{finest}."
     )
-
-
-def _check_kept(select: Any) -> None:
-  whole = {
-    name: None
-    for name in (select.strategy, *select.compare)
-    if table.METHODS[name].streams is None
-  }
-  if select.kept_per_cell is None or not whole:
-    return
-  streaming = [name for name, m in table.METHODS.items() if m.streams]
-  raise errors.InputError(
-    f"config.select.kept_per_cell is {select.kept_per_cell}, and "
-    f"config.select.strategy or config.select.compare asks for "
-    f"{', '.join(whole)}, which must order the pool as a whole; allowed: "
-    f"{', '.join(streaming)}. Choose among these, or leave "
-    "config.select.kept_per_cell out."
-  )
 
 
 def _field(config: Any, dotted: str) -> Any:

@@ -16,7 +16,7 @@ from jaxtyping import Int
 from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.passes import token_set
-from ila_jax.pool import base_tokenizer, reading, records, shards
+from ila_jax.pool import base_tokenizer, index, reading, records, shards
 from ila_jax.pool import examples as examples_lib
 from ila_jax.pool.conversations import conversation
 from ila_jax.pool.tokens import encode
@@ -107,7 +107,7 @@ def _of_stage(config: config_lib.Config, workdir: epath.Path) -> Sample:
     tables.append(table.take(np.arange(0, len(table), max(step, 1))))
   sets = [token_set.tokens_of(table) for table in tables]
   return Sample(
-    len(shards.lengths(workdir)),
+    len(index.lengths(workdir)),
     token_set.TokenSet(
       [ids for one in sets for ids in one.tokens],
       [mask for one in sets for mask in one.is_response],

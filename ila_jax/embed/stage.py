@@ -16,7 +16,7 @@ from ila_jax.embed import inputs as inputs_lib
 from ila_jax.embed import lsa as lsa_lib
 from ila_jax.embed import rows as rows_lib
 from ila_jax.passes import collate, forward, layouts
-from ila_jax.pool import shards
+from ila_jax.pool import index, shards
 from ila_jax.pool.conversations import conversation
 from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files as files_lib
@@ -98,7 +98,7 @@ def _run_model(run: context.Run, stage: stage_record.Stage) -> str:
     (shard, rows, texts and reader.read(texts))
     for shard, rows, texts in _todo(config, workdir)
   )
-  total = len(shards.lengths(workdir))
+  total = len(index.lengths(workdir))
   with progress.counter(total, desc="embed", unit="prompts") as advance:
 
     def count(batch: collate.Batch) -> None:
@@ -201,13 +201,13 @@ def _sample_lengths(
   _, read = reader.read(texts)
   inputs_lib.check_told_apart(inputs_lib.tally(read), remedy=reader.remedy)
   # Each stands for as many of the pool; one that was not seen may be longer.
-  share = max(len(shards.lengths(workdir)) // len(texts), 1)
+  share = max(len(index.lengths(workdir)) // len(texts), 1)
   return np.append(np.repeat(read.tokens, share), np.int32(reader.max_tokens))
 
 
 def _run_lsa(config: config_lib.Config, workdir: epath.Path) -> None:
   """Embeds by TF-IDF and truncated SVD, fitted to prompts of the whole pool."""
-  ids = files_lib.read_table(tables.INDEX.path(workdir), ["id"])["id"]
+  ids = index.column(workdir, "id")
   # Ids are hashes, so that the lowest are a fair draw; and whatever the order
   # in which the pool was read, the fit sees one order.
   rows = np.argsort(ids)[: lsa_lib.LSA_FIT_EXAMPLES]

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int, Num
 
+# Rows that are sorted at once, unless one group has more.
+_SORTED_ROWS = 2**22
 BINS = 10
 BIN_EXAMPLES = 10
 
@@ -166,13 +168,40 @@ def quantile_within(
   """
   if np.isnan(values).any():
     raise ValueError("NaN cannot be ranked; reject such examples first")
+  quantile = np.empty(len(values))
+  order = _stable_order(group)
+  ends = np.append(np.flatnonzero(np.diff(group[order])) + 1, len(order))
+  begin = 0
+  while begin < len(order):
+    # Whole groups, as many as fit, so that a sort needs little memory.
+    fits = np.searchsorted(ends, begin + _SORTED_ROWS, side="right") - 1
+    end = max(ends[max(fits, 0)], ends[np.searchsorted(ends, begin, "right")])
+    rows = order[begin:end]
+    quantile[rows] = _sorted_quantiles(values[rows], group[rows])
+    begin = end
+  return quantile
+
+
+def _stable_order(group: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+  """The rows group by group; few groups are sorted by their digits."""
+  few = len(group) and group.min() >= 0 and group.max() < 2**16
+  return np.argsort(group.astype(np.uint16) if few else group, kind="stable")
+
+
+def _sorted_quantiles(
+  values: Num[np.ndarray, " n"], group: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+  """`quantile_within` by one sort; rows stand group by group."""
   order = np.lexsort((values, group))
   new_group = _is_first(group[order])
-  new_value = _is_first(values[order]) | new_group
-  group_start, group_size = _runs(new_group)
-  tie_start, tie_size = _runs(new_value)
-  quantile = np.empty(len(values))
-  quantile[order] = (tie_start - group_start + tie_size / 2) / group_size
+  tie_start = np.flatnonzero(_is_first(values[order]) | new_group)
+  group_start = np.flatnonzero(new_group)
+  group_size = np.diff(group_start, append=len(order))
+  tie_size = np.diff(tie_start, append=len(order))
+  of = np.searchsorted(group_start, tie_start, side="right") - 1
+  middle = (tie_start - group_start[of] + tie_size / 2) / group_size[of]
+  quantile = np.empty(len(order))
+  quantile[order] = np.repeat(middle, tie_size)
   return quantile
 
 
@@ -187,13 +216,6 @@ def _is_first(values: np.ndarray) -> np.ndarray:
   """Whether a value differs from the one before it."""
   differs = values[1:] != values[:-1]
   return np.concatenate([np.ones(min(1, len(values)), bool), differs])
-
-
-def _runs(is_first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Start and size of the run that each position belongs to."""
-  starts = np.flatnonzero(is_first)
-  sizes = np.diff(np.append(starts, len(is_first)))
-  return np.repeat(starts, sizes), np.repeat(sizes, sizes)
 
 
 def _check_counts(n_tokens: np.ndarray, n_labels: np.ndarray) -> None:

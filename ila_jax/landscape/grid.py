@@ -4,6 +4,7 @@ import functools
 
 import jax
 import numpy as np
+from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -173,7 +174,7 @@ def _edges(low, high, grid):
 @jax.jit
 def _locate(xy, edges, grid, clip):
   def bin_of(values, edges):
-    index = jnp.searchsorted(edges, values, side="right").astype(jnp.int32) - 1
+    index = _last_not_above(edges, values, grid)
     index = jnp.where(values == edges[grid], grid - 1, index)
     return jnp.where(clip, jnp.clip(index, 0, grid - 1), index)
 
@@ -183,6 +184,27 @@ def _locate(xy, edges, grid, clip):
     inside = inside & (index >= 0) & (index < grid)
     cell = cell * grid + index
   return jnp.where(inside, cell, -1)
+
+
+def _last_not_above(edges, values, grid):
+  """The last edge that is not above each value; -1 where all are.
+
+  Edges lie evenly but for rounding, so that one is guessed, and corrected by
+  one step until it is right: most need one look, where a search takes many.
+  """
+  low, high = edges[0], edges[grid]
+  guess = jnp.floor((values - low) * (grid / (high - low)))
+  index = jnp.clip(jnp.nan_to_num(guess), -1, grid).astype(jnp.int32)
+  bounds = jnp.pad(edges, 1, constant_values=(-jnp.inf, jnp.inf))
+
+  def step(carry):
+    index, _ = carry
+    up = values >= bounds.at[index + 2].get(mode="clip")
+    down = values < bounds.at[index + 1].get(mode="clip")
+    moved = index + (up & (index < grid)) - (down & (index >= 0))
+    return moved, jnp.any(moved != index)
+
+  return lax.while_loop(lambda carry: carry[1], step, (index, True))[0]
 
 
 @functools.partial(jax.jit, static_argnames="size")

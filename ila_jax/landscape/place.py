@@ -117,19 +117,8 @@ class _Embeddings(rows_lib.Rows):
 
 def fit_rows(config: config_lib.Config, ids: np.ndarray) -> np.ndarray:
   """Places on which a map is fitted, drawn by id, in the order of their ids."""
-  return _drawn(config, ids, config.landscape.fit_examples, "fit the map")
-
-
-def _drawn(config, ids, count, purpose):
-  drawn = draws.draw(
-    ids,
-    count=min(count, len(ids)),
-    seed=config.seed,
-    purpose=purpose,
-    allowed=np.ones(len(ids), np.bool_),
-  )
-  rows = np.flatnonzero(drawn)
-  return rows[np.argsort(ids[rows])]
+  count = config.landscape.fit_examples
+  return draws.choose(ids, count=count, seed=config.seed, purpose="fit the map")
 
 
 def _map(
@@ -217,7 +206,8 @@ def _places(
   """Positions [rows, m], part by part; a part on disk is kept."""
   parts = _parts(rows)
   targets = _targets(run.workdir, len(parts))
-  done, placed = shards.done(targets), []
+  done = shards.done(targets)
+  placed = np.empty((rows, found.dimensions), np.float32)
   with progress.counter(rows, desc="place", unit="examples") as advance:
     for part, target, there in zip(parts, targets, done, strict=True):
       if there:
@@ -227,10 +217,10 @@ def _places(
         xy = xy[: len(part)]
         files.write_array(target, xy)
         interrupts.point()
-      placed.append(xy)
+      placed[part] = xy
       advance(len(part))
   mesh_lib.barrier("examples placed")
-  return np.concatenate(placed)
+  return placed
 
 
 def _targets(workdir: epath.Path, parts: int) -> list[epath.Path]:
@@ -279,7 +269,12 @@ def _fit_centers(
   ids: np.ndarray,
   count: int,
 ) -> np.ndarray:
-  rows = _drawn(config, ids, max(_CLUSTERED_EXAMPLES, count), "cluster")
+  rows = draws.choose(
+    ids,
+    count=max(_CLUSTERED_EXAMPLES, count),
+    seed=config.seed,
+    purpose="cluster",
+  )
   progress.say(f"  k-means with {count:,} clusters of {len(rows):,} examples")
   with progress.counter(None, desc="k-means", unit="iterations") as advance:
     found = clusters.kmeans(

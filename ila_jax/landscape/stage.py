@@ -5,22 +5,19 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.landscape import depth, grid, join, place, relative_depth
+from ila_jax.landscape import depth, grid, join, place
 from ila_jax.landscape.duplicates import write
 from ila_jax.landscape.trust import write as trust_write
-from ila_jax.pool import shards
+from ila_jax.pool import index, shards
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
 
 # Domains below this are merged into blocks of the map.
 _MIN_DOMAIN_EXAMPLES = 50
-# Examples that sketches of quantiles count at once.
-_PART_ROWS = 2**20
 
 
 def run(run: context.Run) -> None:
@@ -87,50 +84,30 @@ def _write_cells(
 ) -> None:
   """Depth and relative depth, beside where the examples lie."""
   config, workdir = run.config, run.workdir
-  index = files.read_table(tables.INDEX.path(workdir), ["domain", "n_labels"])
-  n_labels = index["n_labels"][scores["row"]]
-  domain = _domains(config, index["domain"][scores["row"]], mapped)
+  row = scores["row"]
+  n_labels = index.column(workdir, "n_labels")[row]
+  domain = _domains(run, row, mapped)
   deep = _depths(config, scores, n_labels, domain)
-  relative, bound = _relative_depths(config, run.mesh, deep, domain)
   positions = zip(grid.axes(mapped.xy.shape[1]), mapped.xy.T, strict=True)
   files.write_table(
     tables.CELLS.path(workdir),
     {
-      "row": scores["row"],
+      "row": row,
       "id": scores["id"],
       **dict(positions),
       "cell": mapped.cell,
       "depth": deep,
       "depth_std": _depth_std(config, scores, n_labels),
-      "relative_depth": relative,
+      "relative_depth": depth.relative_depth(deep, domain),
       "domain": domain,
     },
   )
-  files.write_json(
-    tables.MAP.path(workdir), mapped.about | {"relative_depth_error": bound}
-  )
+  files.write_json(tables.MAP.path(workdir), mapped.about)
   progress.say(
     f"  {mapped.about['description']}: {mapped.about['occupied']:,} occupied; "
     f"depth {np.median(deep):.3f} in the median, below 0 for "
     f"{(deep < 0).mean():.1%}"
   )
-
-
-def _relative_depths(
-  config: config_lib.Config, mesh: Mesh, deep: np.ndarray, domain: np.ndarray
-) -> tuple[np.ndarray, float]:
-  """Quantiles within the domains, and by how much they may be wrong."""
-  exact = config.landscape.exact_examples
-  relative, bound = relative_depth.relative_depth(
-    deep, domain, exact_rows=exact, part_rows=_PART_ROWS, mesh=mesh
-  )
-  if bound:
-    progress.say(
-      f"  relative depth of domains of more than {exact:,} examples by "
-      f"sketches (config.landscape.exact_examples): wrong by {bound:.2g} at "
-      "most"
-    )
-  return relative, bound
 
 
 def _report_stability(run: context.Run) -> None:
@@ -192,7 +169,7 @@ def _depth_std(
 
 
 def _domains(
-  config: config_lib.Config, names: np.ndarray, mapped: place.Mapped
+  run: context.Run, row: np.ndarray, mapped: place.Mapped
 ) -> np.ndarray:
   """Numbers of the pool's domains, and of map blocks for the rest.
 
@@ -200,14 +177,17 @@ def _domains(
   their block of the map, like those that name no domain.
   """
   low, high = mapped.box
-  blocks = grid.grid_cells(
-    mapped.xy[:, :2],
-    grid=config.landscape.domain_blocks,
-    low=low[:2],
-    high=high[:2],
-    clip=True,
+  blocks = run.config.landscape.domain_blocks
+  block = grid.grid_cells(
+    mapped.xy[:, :2], grid=blocks, low=low[:2], high=high[:2], clip=True
   )
-  _, number, size = np.unique(names, return_inverse=True, return_counts=True)
-  own = (names != "") & (size[number] >= _MIN_DOMAIN_EXAMPLES)
-  labels = np.where(own, number, -1 - np.asarray(blocks))
-  return np.unique(labels, return_inverse=True)[1].astype(np.int32)
+  names, number = files.read_names(tables.INDEX.path(run.workdir), "domain")
+  number = number[row]
+  size = np.bincount(number, minlength=len(names))
+  own = (names != "") & (size >= _MIN_DOMAIN_EXAMPLES)
+  # First the blocks, the last one first; then the domains by name.
+  label = np.where(
+    own[number], blocks**2 + number, blocks**2 - 1 - np.asarray(block)
+  )
+  is_there = np.bincount(label) > 0
+  return (np.cumsum(is_there) - 1).astype(np.int32)[label]

@@ -1,11 +1,12 @@
 """Candidates: what a method may choose from, and the order it returns."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, UInt64
 
 from ila_jax.landscape import ordering
 from ila_jax.run import draws
@@ -16,18 +17,18 @@ class Candidates:
   """The pool as selection sees it, one entry a row; made by `candidates`.
 
   Depth, cells and ids are checked here, once, since a sort would place a NaN
-  or a repeated id somewhere without a word.
+  or a repeated id somewhere without a word. Draws are made when a method first
+  asks for them.
   """
 
-  id_rank: Int[np.ndarray, " n"]  # place of the id among the sorted ids
+  ids: UInt64[np.ndarray, " n"]
   cell: Int[np.ndarray, " n"]
   depth: Float[np.ndarray, " n"]
   relative_depth: Float[np.ndarray, " n"]
   n_tokens: Int[np.ndarray, " n"]  # of the response
   domain: Int[np.ndarray, " n"]
-  uniform: Float[np.ndarray, " n"]  # keyed draw: order inside a cell
-  uniform_across: Float[np.ndarray, " n"]  # keyed draw: order across cells
   candidate: Bool[np.ndarray, " n"]  # False: reference or dev
+  seed: int  # of the random draws
   # What a method needs beyond, by name: `selection.inputs` lists it, and
   # signals; read when it is asked for.
   inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -40,8 +41,32 @@ class Candidates:
     ordering.require_finite(self.relative_depth, self.candidate)
     if (self.cell < 0).any():
       raise ValueError("cells are numbered from 0; a row has a negative cell")
-    if len(np.unique(self.id_rank)) < len(self.id_rank):
+    self.id_rank  # noqa: B018 — looks whether ids repeat.
+
+  @functools.cached_property
+  def id_rank(self) -> Int[np.ndarray, " n"]:
+    """Place of the id among the sorted ids, int32 [n]."""
+    order = np.argsort(self.ids)
+    ordered = self.ids[order]
+    if (ordered[1:] == ordered[:-1]).any():
       raise ValueError("ids repeat; the order of the pool would be ambiguous")
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    return rank
+
+  @functools.cached_property
+  def uniform(self) -> Float[np.ndarray, " n"]:
+    """A keyed draw, for the order inside a cell, float32 [n]."""
+    return self._draw("select")
+
+  @functools.cached_property
+  def uniform_across(self) -> Float[np.ndarray, " n"]:
+    """A keyed draw, for the order across cells, float32 [n]."""
+    return self._draw("select-across-cells")
+
+  def _draw(self, purpose: str) -> Float[np.ndarray, " n"]:
+    uniform = draws.keyed_uniform(self.ids, seed=self.seed, purpose=purpose)
+    return uniform.astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +87,7 @@ COLUMNS = (
 
 
 def candidates(
-  ids: Shaped[np.ndarray, " n"],
+  ids: UInt64[np.ndarray, " n"],
   *,
   cell: Int[np.ndarray, " n"],
   depth: Float[np.ndarray, " n"],
@@ -71,31 +96,34 @@ def candidates(
   domain: Int[np.ndarray, " n"],
   candidate: Bool[np.ndarray, " n"],
   seed: int,
+  **more: Any,
 ) -> Candidates:
-  """Makes `Candidates`; ties and random draws come from the ids.
+  """Makes `Candidates` of columns of any number type.
 
-  Ids are distinct strings, `seed` is that of the random draws, and the others
-  are those of the same name in `Candidates`. What methods read beyond them is
-  given by `dataclasses.replace(candidates, inputs=...)`.
+  Args:
+    ids: distinct; ties and random draws come from them, uint64 [n].
+    cell: as in `Candidates`, like the others.
+    depth: in any unit [n].
+    relative_depth: quantiles [n].
+    n_tokens: of the response [n].
+    domain: number of each domain [n].
+    candidate: False: reference or dev [n].
+    seed: of the random draws.
+    more: `inputs` and `wanted`.
 
   Raises:
     ValueError: depth that is not finite, a negative cell, a repeated id.
   """
-  _, id_rank = np.unique(ids, return_inverse=True)
-  inside, across = (
-    draws.keyed_uniform(ids, seed=seed, purpose=purpose).astype(np.float32)
-    for purpose in ("select", "select-across-cells")
-  )
   return Candidates(
-    id_rank=id_rank.astype(np.int32),
-    cell=cell.astype(np.int32),
-    depth=depth.astype(np.float32),
-    relative_depth=relative_depth.astype(np.float32),
-    n_tokens=n_tokens.astype(np.int32),
-    domain=domain.astype(np.int32),
-    uniform=inside,
-    uniform_across=across,
+    ids=ids,
+    cell=cell.astype(np.int32, copy=False),
+    depth=depth.astype(np.float32, copy=False),
+    relative_depth=relative_depth.astype(np.float32, copy=False),
+    n_tokens=n_tokens.astype(np.int32, copy=False),
+    domain=domain.astype(np.int32, copy=False),
     candidate=candidate,
+    seed=seed,
+    **more,
   )
 
 

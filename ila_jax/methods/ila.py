@@ -1,9 +1,5 @@
 """ILA: in every cell of the map, the examples of the greatest depth."""
 
-from collections.abc import Mapping
-
-import numpy as np
-
 from ila_jax.landscape import ordering
 from ila_jax.methods import candidates, method, options
 
@@ -27,18 +23,10 @@ def rank(
   )
 
 
-def streams(
-  part: Mapping[str, np.ndarray], options: options.ByDepth, _: int
-) -> np.ndarray:
-  """The deepest of a cell come first."""
-  return part[options.rank_by]
-
-
 METHOD = method.Method(
   name="ila",
   rank=rank,
   needs=("cell", "depth", "relative_depth"),
   options=options.ByDepth,
-  streams=streams,
   colour="#0072b2",
 )

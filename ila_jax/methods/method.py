@@ -1,21 +1,11 @@
 """What a method is: its name, its order, and all that others ask of it."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
-
-import numpy as np
-from jaxtyping import Float
 
 from ila_jax.methods import candidates
 from ila_jax.methods import options as options_lib
-
-# For a method that takes the first of every cell in rounds: from columns of a
-# part of the pool (row, id, cell, and the depths that it needs), the options
-# and the seed to what cells keep the greatest of, one number a row.
-Streams = Callable[
-  [Mapping[str, np.ndarray], Any, int], Float[np.ndarray, " n"]
-]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,11 +19,9 @@ class Method:
       and seed; devices are those of the mesh that is set
       (`jax.sharding.get_mesh`), and their number changes nothing.
     needs: columns of `Candidates`, and names of `Candidates.inputs`: all that
-      `rank` and `streams` read beside ids. A signal that a chosen method needs
+      `rank` reads beside ids. A signal that a chosen method needs
       is computed before.
     options: dataclass of what config.select.options.NAME may set.
-    streams: for a pool that passes part by part (config.select.kept_per_cell);
-      None: the method must see the pool as a whole.
     colour: of its curves, '#rrggbb'.
   """
 
@@ -42,7 +30,6 @@ class Method:
   needs: tuple[str, ...]
   colour: str
   options: type[options_lib.Options] = options_lib.Options
-  streams: Streams | None = None
 
   def __call__(
     self, c: candidates.Candidates, **options: Any

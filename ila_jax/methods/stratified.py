@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 
 from ila_jax import errors
-from ila_jax.methods import candidates, ila, method
+from ila_jax.landscape import segment_max
+from ila_jax.methods import candidates, method
 from ila_jax.methods import options as options_lib
 
 
@@ -42,15 +43,23 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   and ranks by the deepest, is our reading of the description.
   """
   depth = candidates.depth(c, options.rank_by)
-  first = ila.METHOD(c, rank_by=options.rank_by)
-  deepest_rows = first.order[first.round == 1]
+  # Empty cells, of which a fine grid has millions, take no memory.
+  cells, cell = np.unique(c.cell, return_inverse=True)
+  deepest = np.asarray(
+    segment_max.deepest(
+      cell, depth, c.id_rank, c.candidate, num_cells=len(cells)
+    )
+  )
+  deepest_rows = deepest[deepest >= 0]
+  by_depth = np.lexsort((c.id_rank[deepest_rows], -depth[deepest_rows]))
+  deepest_rows = deepest_rows[by_depth]
   quotas = [np.full(cells, quota) for cells, quota in options.tiers]
   others = np.full(len(deepest_rows), options.rest)
   by_rank = np.concatenate([*quotas, others])
-  quota = np.ones(c.cell.max(initial=-1) + 1, np.int32)
-  quota[c.cell[deepest_rows]] = by_rank[: len(deepest_rows)]
+  quota = np.ones(len(cells), np.int32)
+  quota[cell[deepest_rows]] = by_rank[: len(deepest_rows)]
   place = candidates.place(c, -depth)
-  cycle, turn = np.divmod(place, quota[c.cell])
+  cycle, turn = np.divmod(place, quota[cell])
   return candidates.ranking(c, (cycle, turn, -depth), place)
 
 

@@ -7,7 +7,7 @@ order of the candidates, so that any prefix is its answer for a smaller budget.
 >>> from ila_jax.methods import candidates
 >>> five = np.arange(5)
 >>> pool = candidates.candidates(
-...   np.array(["e", "d", "c", "b", "a"]), cell=np.array([0, 0, 0, 1, 1]),
+...   np.array([5, 4, 3, 2, 1], np.uint64), cell=np.array([0, 0, 0, 1, 1]),
 ...   depth=np.array([4.0, 3.0, 2.0, 1.0, 0.0]), relative_depth=five / 5,
 ...   n_tokens=five + 1, domain=0 * five, candidate=five >= 0, seed=0)
 >>> for name in ("ila", "coverage_only", "longest"):

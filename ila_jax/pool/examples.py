@@ -25,7 +25,7 @@ class Example(NamedTuple):
   """One usable record.
 
   Attributes:
-    id: 16 hex digits of the SHA-256 of the turns.
+    id: the first 64 bits of the SHA-256 of the turns.
     prompt_id: the same of all that stands before the first response.
     source: name of the file without suffixes, of the data set or the package.
     turns: tools, system, user, tool and assistant turns; the last is an
@@ -38,8 +38,8 @@ class Example(NamedTuple):
     line: 1-based line; in arrays and columnar files the record's number.
   """
 
-  id: str
-  prompt_id: str
+  id: int
+  prompt_id: int
   source: str
   turns: tuple[records.Turn, ...]
   n_labels: int
@@ -282,14 +282,13 @@ def read(
         break
       try:
         example, *how = reader.example(spec, raw)
-        digest = int(example.id, 16)
-        if digest in seen:
-          earlier = f"of the earlier {example.id}"
+        if example.id in seen:
+          earlier = f"of the earlier {example.id:016x}"
           raise records.Reject(rejects_lib.DUPLICATE, earlier)
       except records.Reject as reject:
         rejects(_rejected(raw, reject))
         continue
-      seen.add(digest)
+      seen.add(example.id)
       reader.use(example, *how)
       yield example
   reader.finish()

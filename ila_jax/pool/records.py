@@ -181,22 +181,23 @@ def _said(turn: Turn) -> str:
   return f"[{','.join(parts)}]"
 
 
-def _digest(turns: tuple[Turn, ...]) -> str:
+def _digest(turns: tuple[Turn, ...]) -> int:
   # The turns' JSON, put together here: it is made twice for every record.
   said = ",".join(map(_said, turns))
-  return hashlib.sha256(f"[{said}]".encode()).hexdigest()[:16]
+  digest = hashlib.sha256(f"[{said}]".encode()).digest()
+  return int.from_bytes(digest[:8], "big")
 
 
-def example_id(turns: tuple[Turn, ...]) -> str:
-  """Id from content: 16 hex digits of the SHA-256 of the turns' JSON.
+def example_id(turns: tuple[Turn, ...]) -> int:
+  """Id from content: the first 64 bits of the SHA-256 of the turns' JSON.
 
-  >>> example_id((Turn("user", "hi"), Turn("assistant", "hello")))
+  >>> f"{example_id((Turn('user', 'hi'), Turn('assistant', 'hello'))):016x}"
   '8ba09e74ddca9dcb'
   """
   return _digest(turns)
 
 
-def prompt_id(turns: tuple[Turn, ...]) -> str:
+def prompt_id(turns: tuple[Turn, ...]) -> int:
   """The same over all turns before the first response.
 
   >>> a = (Turn("user", "hi"), Turn("assistant", "hello"))

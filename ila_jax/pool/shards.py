@@ -34,7 +34,7 @@ _TURN = pa.struct(
 SCHEMA = pa.schema(
   {
     "row": pa.int64(),
-    "id": pa.string(),
+    "id": pa.uint64(),
     "record": pa.string(),
     "turns": pa.list_(_TURN),
     "tokens": pa.list_(pa.int32()),
@@ -104,7 +104,7 @@ def table_of(
   return pa.table(
     {
       "row": np.arange(first_row, first_row + len(kept)),
-      "id": [example.id for example, _ in kept],
+      "id": np.array([example.id for example, _ in kept], np.uint64),
       "record": [example.record_json for example, _ in kept],
       "turns": [example.turns for example, _ in kept],
       "tokens": [encoded.ids for _, encoded in kept],
@@ -177,17 +177,6 @@ def lists(
   offsets = lists.offsets.to_pylist()
   values = read(lists.values)
   return [values[begin:end] for begin, end in itertools.pairwise(offsets)]
-
-
-def lengths(workdir: epath.PathLike) -> Int[np.ndarray, " n"]:
-  """Tokens of every example of the pool, prompt and response together."""
-  index = files.read_table(
-    tables.INDEX.path(workdir),
-    ["n_prompt_tokens", "n_response_tokens"],
-  )
-  return (index["n_prompt_tokens"] + index["n_response_tokens"]).astype(
-    np.int32
-  )
 
 
 def gather(

@@ -11,7 +11,7 @@ from etils import epath
 from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.pool import base_tokenizer, records, shards, unread
+from ila_jax.pool import base_tokenizer, index, records, shards, unread
 from ila_jax.pool import examples as examples_lib
 from ila_jax.pool import reading as reading_lib
 from ila_jax.pool import rejects as rejects_lib
@@ -45,9 +45,8 @@ def run(run: context.Run) -> None:
     _read_and_write(config, workdir, stage)
   mesh_lib.barrier("pool read")
   counts = files.read_json(tables.COUNTS.path(workdir))
-  ids = files.read_table(tables.INDEX.path(workdir), ["id"])["id"]
   stage.account.add(tokens=counts["tokens"])
-  stage.finish(output=[inputs, ids.tolist()], **counts)
+  stage.finish(output=[inputs, index.fingerprint(workdir)], **counts)
 
 
 def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
@@ -64,7 +63,8 @@ def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
       signatures[source] = _signature(source, workdir, made.get("sources", {}))
   return {
     "config": config.section("pool", "tokens"),
-    "columns": shards.SCHEMA.names,  # Those of an older version had others.
+    # Those of an older version had others.
+    "columns": [f"{column.name}: {column.type}" for column in shards.SCHEMA],
     "tokenizer": tokenizer,
     "sources": signatures,
     "seed": config.seed,
@@ -94,10 +94,10 @@ def _read_and_write(
     files.remove(left)  # Of a reading that was killed.
   size_lib.check_count(config)
   tokenizer = base_tokenizer.tokenizer(config, workdir)
-  columns: dict[str, list] = collections.defaultdict(list)
+  columns = index.Columns()
+  largest_token = left_out = labelled = 0
   read: collections.Counter[str] = collections.Counter()
   reading = unread.Reading()
-  labelled = 0
   with files.create(tables.REJECTS.path(workdir)) as file:
     rejects = rejects_lib.RejectCounter(
       lambda reject: file.write(files.json_line(reject.written()).encode()),
@@ -105,19 +105,22 @@ def _read_and_write(
     )
     passing = _shards(config, tokenizer, rejects, read, reading)
     for shard, kept in enumerate(passing):
-      table = shards.table_of(len(columns["id"]), kept)
+      table = shards.table_of(len(columns), kept)
       shards.write_records(workdir, shard, table)
+      columns.add(kept)
       for example, encoded in kept:
-        _add_to_index(columns, example, encoded)
+        largest_token = max(largest_token, int(encoded.ids.max()))
+        left_out += encoded.n_left_out
         labelled += example.has_labels
   # The rejects are on disk by now, also when they end the run here.
+  used, truncated = len(columns), int(columns["truncated"].sum())
   limited = read["examples"] == config.pool.limit
-  _say_rejects(workdir, rejects, columns["truncated"])
-  _say_what_was_read(config, reading, sum(columns["n_left_out"]), limited)
-  rejects.check(n_used=len(columns["id"]))
-  index = _index(config, columns)
-  files.write_table(tables.INDEX.path(workdir), index)
-  used = len(index["id"])
+  _say_rejects(workdir, rejects, used=used, truncated=truncated)
+  _say_what_was_read(config, reading, left_out, limited)
+  rejects.check(n_used=used)
+  is_dev = _dev(config, columns)
+  columns.write(workdir, is_dev, shard_rows=config.pool.shard_examples)
+  with_domain = np.array([bool(name) for name in columns.names("domain")])
   files.write_json(
     tables.COUNTS.path(workdir),
     {
@@ -126,14 +129,15 @@ def _read_and_write(
       "rejected": rejects.reasons.total(),
       "reasons": dict(rejects.reasons.most_common()),
       "with_labels": labelled,
-      "with_domain": sum(bool(domain) for domain in columns["domain"]),
+      "with_domain": int(with_domain[columns["domain"]].sum()),
       "limited": limited,
       **reading.told(),
-      "truncated": sum(columns["truncated"]),
-      "answers_left_out": sum(columns["n_left_out"]),
-      "largest_token": max(columns["largest_token"]),
-      "tokens": int(
-        index["n_prompt_tokens"].sum() + index["n_response_tokens"].sum()
+      "truncated": truncated,
+      "answers_left_out": left_out,
+      "largest_token": largest_token,
+      "tokens": sum(
+        int(columns[name].sum(dtype=np.int64))
+        for name in ("n_prompt_tokens", "n_response_tokens")
       ),
     },
   )
@@ -217,57 +221,33 @@ def _tokenized(
       yield example, result
 
 
-def _add_to_index(
-  columns: dict[str, list],
-  example: examples_lib.Example,
-  encoded: encode.Encoded,
-) -> None:
-  n_response = int(encoded.is_response.sum())
-  columns["id"].append(example.id)
-  columns["prompt_id"].append(example.prompt_id)
-  columns["source"].append(example.source)
-  columns["n_prompt_tokens"].append(len(encoded.ids) - n_response)
-  columns["n_response_tokens"].append(n_response)
-  columns["n_labels"].append(example.n_labels)
-  columns["domain"].append(example.domain)
-  columns["truncated"].append(encoded.truncated)
-  columns["n_left_out"].append(encoded.n_left_out)
-  columns["largest_token"].append(int(encoded.ids.max()))
-
-
-def _index(
-  config: config_lib.Config, columns: dict[str, list]
-) -> dict[str, np.ndarray]:
-  """The index with its dev split; refuses a pool too small for the rest."""
-  n = len(columns["id"])
-  integers = ("n_prompt_tokens", "n_response_tokens", "n_labels")
-  index = {"row": np.arange(n)} | {
-    name: np.array(values, np.int32 if name in integers else None)
-    for name, values in columns.items()
-    if name not in ("largest_token", "n_left_out")
-  }
-  size_lib.check(config, index["n_response_tokens"])
+def _dev(config: config_lib.Config, columns: index.Columns) -> np.ndarray:
+  """Draws the dev split; refuses a pool too small for the rest."""
+  size_lib.check(config, columns["n_response_tokens"])
   dev = draws.draw(
-    index["prompt_id"],
+    columns["prompt_id"],
     count=config.pool.dev_examples,
     seed=config.seed,
     purpose="dev",
-    allowed=np.ones(n, np.bool_),
+    allowed=np.ones(len(columns), np.bool_),
   )
   warning = draws.overshoot(dev, count=config.pool.dev_examples)
   if warning:
     progress.say(f"  warning: config.pool.dev_examples: {warning}")
-  index["split"] = np.where(dev, "dev", "pool")
-  return index
+  return dev
 
 
 def _say_rejects(
-  workdir: epath.Path, rejects: rejects_lib.RejectCounter, truncated: list[bool]
+  workdir: epath.Path,
+  rejects: rejects_lib.RejectCounter,
+  *,
+  used: int,
+  truncated: int,
 ) -> None:
-  total, used = rejects.reasons.total(), len(truncated)
+  total = rejects.reasons.total()
   path = tables.REJECTS.path(workdir)
   line = f"  read {used + total:,}, used {used:,}, rejected {total:,}"
   reasons = ", ".join(f"{n:,} {r}" for r, n in rejects.reasons.most_common(3))
   progress.say(line + (f" ({reasons}; see {path})" if total else ""))
-  if any(truncated):
-    progress.say(f"  the prompts of {sum(truncated):,} examples were cut")
+  if truncated:
+    progress.say(f"  the prompts of {truncated:,} examples were cut")

@@ -7,7 +7,7 @@ from etils import epath
 
 from ila_jax import config as config_lib
 from ila_jax.embed import inputs
-from ila_jax.pool import unread
+from ila_jax.pool import index, unread
 from ila_jax.report import map_points, page
 from ila_jax.run import stage_record, stages, tables
 from ila_jax.run.disk import files, folders
@@ -80,10 +80,9 @@ def _landscape(
   config: config_lib.Config, workdir: epath.Path
 ) -> dict[str, Any]:
   cells = files.read_table(tables.CELLS.path(workdir))
-  index = files.read_table(tables.INDEX.path(workdir), ["n_response_tokens"])
   reference = split.reference_rows(workdir)
   return {
-    "n_tokens": index["n_response_tokens"][cells["row"]],
+    "n_tokens": index.column(workdir, "n_response_tokens")[cells["row"]],
     "xy": np.stack([cells["x"], cells["y"]], axis=1),
     "cell": cells["cell"],
     "grid": _cells(workdir),

@@ -3,37 +3,46 @@
 import hashlib
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, UInt64
 
 from ila_jax import errors
+from ila_jax.run import ids as ids_lib
+
+# Ids whose digests are held at once.
+_PART_ROWS = 2**20
 
 
 def keyed_uniform(
-  ids: Shaped[np.ndarray, " n"], *, seed: int, purpose: str
+  ids: UInt64[np.ndarray, " n"], *, seed: int, purpose: str
 ) -> Float[np.ndarray, " n"]:
   """A uniform number in [0, 1) for each id, the same wherever the id stands.
 
-  The first 53 bits of blake2b("purpose/seed/id"), so that each purpose and
-  each seed draws independently of all others.
+  The first 53 bits of blake2b("purpose/seed/id"), the id in 16 hex digits, so
+  that each purpose and each seed draws independently of all others.
 
   Args:
-    ids: strings, shape [n].
+    ids: uint64 [n].
     seed: the seed of the run.
     purpose: what the number is for, such as "reference".
 
   Returns:
     float64 [n].
 
-  >>> ids = np.array(["a", "b", "c"])
+  >>> ids = np.array([1, 2, 3], np.uint64)
   >>> keyed_uniform(ids, seed=0, purpose="reference").round(3)
   array([0.038, 0.265, 0.037])
   """
-  prefix = f"{purpose}/{seed}/"
-  digests = b"".join(
-    hashlib.blake2b((prefix + name).encode(), digest_size=8).digest()
-    for name in ids.tolist()
-  )
-  return (np.frombuffer(digests, ">u8") >> np.uint64(11)) / 2.0**53
+  prefix = f"{purpose}/{seed}/".encode()
+  uniform = np.empty(len(ids))
+  for start in range(0, len(ids), _PART_ROWS):
+    part = slice(start, start + _PART_ROWS)
+    digests = [
+      hashlib.blake2b(prefix + name, digest_size=8).digest()
+      for name in ids_lib.text(ids[part]).tolist()
+    ]
+    bits = np.frombuffer(b"".join(digests), ">u8") >> np.uint64(11)
+    uniform[part] = bits / 2.0**53
+  return uniform
 
 
 def overshoot(drawn: Bool[np.ndarray, " n"], *, count: int) -> str | None:
@@ -53,7 +62,7 @@ def overshoot(drawn: Bool[np.ndarray, " n"], *, count: int) -> str | None:
 
 
 def draw(
-  groups: Shaped[np.ndarray, " n"],
+  groups: UInt64[np.ndarray, " n"],
   *,
   count: int,
   seed: int,
@@ -67,7 +76,7 @@ def draw(
   of a draw. A larger count draws a superset.
 
   Args:
-    groups: the group of each row, strings, shape [n].
+    groups: the id of each row's group, uint64 [n].
     count: rows wanted; the last group may overshoot it.
     seed: the seed of the run.
     purpose: what is drawn, such as "reference".
@@ -79,7 +88,7 @@ def draw(
   Raises:
     errors.InputError: fewer than `count` rows are allowed.
 
-  >>> prompts = np.array(["p", "q", "p", "r"])
+  >>> prompts = np.array([1, 2, 1, 3], np.uint64)
   >>> free = np.array([True, True, True, False])
   >>> draw(prompts, count=1, seed=0, purpose="dev", allowed=free)
   array([ True, False,  True, False])
@@ -97,3 +106,30 @@ def draw(
   reached = np.zeros(len(names), bool)
   reached[walk] = drawn_before < count
   return allowed & reached[group]
+
+
+def choose(
+  ids: UInt64[np.ndarray, " n"], *, count: int, seed: int, purpose: str
+) -> Int[np.ndarray, " k"]:
+  """Draws some of distinct ids at random; a larger count draws a superset.
+
+  Args:
+    ids: distinct, uint64 [n].
+    count: ids wanted; all where there are fewer.
+    seed: the seed of the run.
+    purpose: what is drawn.
+
+  Returns:
+    Places of the drawn, in the order of their ids [k].
+
+  >>> ids = np.array([30, 10, 20], np.uint64)
+  >>> choose(ids, count=2, seed=0, purpose="fit").tolist()
+  [1, 0]
+  """
+  drawn = np.arange(len(ids))
+  if count < len(ids):
+    uniform = keyed_uniform(ids, seed=seed, purpose=purpose)
+    last = np.partition(uniform, count - 1)[count - 1]
+    near = np.flatnonzero(uniform <= last)  # More than wanted where it is tied.
+    drawn = near[np.lexsort((ids[near], uniform[near]))[:count]]
+  return drawn[np.argsort(ids[drawn])]

@@ -4,6 +4,9 @@ All modules take names from here, and read by the format: a `.parquet` with
 `files.read_table` or `read_parts`, a `.jsonl` with `read_jsonl`, a `.json`
 with `read_json`, a `.npy` with `read_array`. Files in the folder of a model or
 a tokenizer are named as Hugging Face names them.
+
+Ids are 64-bit integers, and 16 hex digits in what people read: the ranking,
+rejects and the report (`f"{id:016x}"`).
 """
 
 from ila_jax.run.disk import artifact
@@ -73,8 +76,8 @@ INDEX = Artifact(
   "the used examples: where they come from, how long they are, their split",
   {
     "row": "int64",
-    "id": "string",
-    "prompt_id": "string",
+    "id": "uint64",
+    "prompt_id": "uint64",
     "source": "string",
     "n_prompt_tokens": "int32",
     "n_response_tokens": "int32",
@@ -90,7 +93,7 @@ RECORDS = Artifact(
   "the used examples: record as read, turns, tokens",
   {
     "row": "int64",
-    "id": "string",
+    "id": "uint64",
     "record": "string",
     "turns": "list<element: struct<role: string, text: string, is_learnt: "
     "bool, thought: string, calls: string, call_id: string, name: string>>",
@@ -131,7 +134,7 @@ REFERENCE = Artifact(
   "score/reference.parquet",
   "score.stage",
   "the reference set of each seed",
-  {"seed": "int64", "row": "int64", "id": "string"},
+  {"seed": "int64", "row": "int64", "id": "uint64"},
 )
 LOSSES = Artifact(
   "score/{losses}-{shard:05d}.parquet",
@@ -145,7 +148,7 @@ SCORES = Artifact(
   "losses under base and tuned model",
   {
     "row": "int64",
-    "id": "string",
+    "id": "uint64",
     "nll_base": "float",
     "nll_sft": "float",
     "nll_sft_std": "float",
@@ -177,7 +180,7 @@ CELLS = Artifact(
   "domain",
   {
     "row": "int64",
-    "id": "string",
+    "id": "uint64",
     "{axis}": "float",
     "cell": "int32",
     "depth": "float",
@@ -220,7 +223,7 @@ GROUPS = Artifact(
   "what has a near-duplicate: the row that stays, the nearest row, cosine",
   {
     "row": "int64",
-    "id": "string",
+    "id": "uint64",
     "group": "int64",
     "nearest_row": "int64",
     "cosine": "float",
@@ -236,7 +239,7 @@ NEAR_REFERENCE = Artifact(
   "landscape/near_reference.parquet",
   "landscape.duplicates.near_reference",
   "cosine of every example to the reference set",
-  {"row": "int64", "id": "string", "reference_row": "int64", "cosine": "float"},
+  {"row": "int64", "id": "uint64", "reference_row": "int64", "cosine": "float"},
 )
 DUPLICATES = Artifact(
   "landscape/duplicates.json",

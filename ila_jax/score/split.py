@@ -4,6 +4,7 @@ import numpy as np
 from etils import epath
 
 from ila_jax import config as config_lib
+from ila_jax.pool import index
 from ila_jax.run import tables
 from ila_jax.run.disk import files
 
@@ -18,8 +19,7 @@ def candidates(
   config: config_lib.Config, workdir: epath.Path, row: np.ndarray
 ) -> np.ndarray:
   """Which of these rows of the pool may be selected: no dev, no reference."""
-  index = files.read_table(tables.INDEX.path(workdir), ["split"])
-  free = index["split"][row] == "pool"
+  free = ~index.is_dev(workdir)
   if config.score.exclude_reference:
-    free &= ~np.isin(row, reference_rows(workdir))
-  return free
+    free[reference_rows(workdir)] = False
+  return free[row]

@@ -14,6 +14,7 @@ from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora
 from ila_jax.passes import collate, example_loss, forward, layouts, token_set
 from ila_jax.pool import base_tokenizer, shards
+from ila_jax.pool import index as index_lib
 from ila_jax.run import (
   context,
   draws,
@@ -25,6 +26,11 @@ from ila_jax.run import (
 from ila_jax.run.disk import files
 from ila_jax.score import losses
 from ila_jax.training import base, trial
+
+_INDEX_COLUMNS = [
+  *("row", "id", "prompt_id"),
+  *("n_prompt_tokens", "n_response_tokens"),
+]
 
 
 def run(run: context.Run) -> None:
@@ -50,8 +56,8 @@ def run(run: context.Run) -> None:
   )
   if stage.open():
     return
-  index = files.read_table(tables.INDEX.path(workdir))
-  references = _references(config, index)
+  index = files.read_table(tables.INDEX.path(workdir), _INDEX_COLUMNS)
+  references = _references(config, workdir, index)
   for drawn in references.values():
     warning = draws.overshoot(drawn, count=config.score.reference_examples)
     if warning:
@@ -71,16 +77,19 @@ def run(run: context.Run) -> None:
 
 
 def _references(
-  config: config_lib.Config, index: dict[str, np.ndarray]
+  config: config_lib.Config,
+  workdir: epath.Path,
+  index: dict[str, np.ndarray],
 ) -> dict[int, np.ndarray]:
   """The rows of R for each seed: whole prompts, never of the dev split."""
+  allowed = ~index_lib.is_dev(workdir)
   return {
     seed: draws.draw(
       index["prompt_id"],
       count=config.score.reference_examples,
       seed=seed,
       purpose="reference",
-      allowed=index["split"] == "pool",
+      allowed=allowed,
     )
     for seed in config.score.reference_seeds
   }
@@ -202,7 +211,7 @@ def _score(
 ) -> np.ndarray:
   """Losses [n, m] of all examples, shard by shard; a shard on disk is kept."""
   config, workdir = run.config, run.workdir
-  lengths = shards.lengths(workdir)
+  lengths = index_lib.lengths(workdir)
   models = example_loss.count_models(adapters)
   layout = layouts.choose(
     lengths,
@@ -290,7 +299,7 @@ def _write_scores(
     (
       {
         "row": int(row),
-        "id": str(index["id"][row]),
+        "id": f"{index['id'][row]:016x}",
         "reason": "loss is not finite",
         "detail": f"base {nll_base[row]}, tuned {nll_sft[:, row].tolist()}",
       }

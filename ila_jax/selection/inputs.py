@@ -9,7 +9,7 @@ from etils import epath
 
 from ila_jax.embed import rows as rows_lib
 from ila_jax.passes import token_set
-from ila_jax.pool import shards
+from ila_jax.pool import index, shards
 from ila_jax.run import tables
 from ila_jax.run.disk import files
 from ila_jax.score.signals import example_signal
@@ -51,14 +51,13 @@ def _scores(column: str) -> Read:
 
 def _index(column: str) -> Read:
   def read(workdir: epath.Path, row: np.ndarray) -> np.ndarray:
-    index = files.read_table(tables.INDEX.path(workdir), [column])
-    return index[column][row]
+    return index.column(workdir, column)[row]
 
   return read
 
 
 def _target(workdir: epath.Path, row: np.ndarray) -> np.ndarray:
-  return _index("split")(workdir, row) == "dev"
+  return index.is_dev(workdir)[row]
 
 
 # name -> its reader. One entry a row of the candidates, those that may not be

@@ -6,20 +6,19 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.landscape.duplicates import write
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.methods import table as table_lib
+from ila_jax.pool import index
 from ila_jax.run import tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
 from ila_jax.score.signals import table as signals_table
 from ila_jax.selection import budget as budget_lib
 from ila_jax.selection import inputs as inputs_lib
-from ila_jax.selection import streaming
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,58 +27,25 @@ class ScoredPool:
 
   Attributes:
     row: of the pool [n].
-    ids: of the examples [n].
-    candidates: the pool as selection sees it, or what is kept of it [n].
-    n_candidates: of the whole pool.
-    occupied: cells of examples that are not held here; empty for all of them.
+    candidates: the pool as selection sees it [n].
+    n_candidates: how many may be selected.
   """
 
   row: np.ndarray
-  ids: np.ndarray
   candidates: candidates_lib.Candidates
   n_candidates: int
-  occupied: np.ndarray
 
 
-def load_all(
-  config: config_lib.Config, workdir: epath.Path, mesh: Mesh
-) -> dict[str, ScoredPool]:
-  """What each strategy orders: the pool, or the rows that it keeps of it."""
-  strategies = dict.fromkeys((config.select.strategy, *config.select.compare))
-  if config.select.kept_per_cell is None:
-    return dict.fromkeys(strategies, load(config, workdir))
-  pools = {}
-  for strategy, kept in streaming.keep(
-    config, workdir, mesh, strategies
-  ).items():
-    candidate = np.ones(len(kept.columns["row"]), np.bool_)
-    pools[strategy] = _scored(
-      config, workdir, kept.columns, candidate, kept.n_candidates, kept.occupied
-    )
-  return pools
+_COLUMNS = ["row", "id", "cell", "depth", "relative_depth", "domain"]
 
 
 def load(config: config_lib.Config, workdir: epath.Path) -> ScoredPool:
   """The scored examples as candidates; dev and reference are set apart."""
-  cells = files.read_table(tables.CELLS.path(workdir))
+  cells = files.read_table(tables.CELLS.path(workdir), _COLUMNS)
   free = split.candidates(config, workdir, cells["row"])
   candidate = write.kept(config, workdir, cells, free)
-  nowhere = np.zeros(0, np.int64)
-  return _scored(
-    config, workdir, cells, candidate, int(candidate.sum()), nowhere
-  )
-
-
-def _scored(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  cells: dict[str, np.ndarray],
-  candidate: np.ndarray,
-  n_candidates: int,
-  occupied: np.ndarray,
-) -> ScoredPool:
-  index = files.read_table(tables.INDEX.path(workdir), ["n_response_tokens"])
-  n_tokens = index["n_response_tokens"][cells["row"]]
+  n_candidates = int(candidate.sum())
+  n_tokens = index.column(workdir, "n_response_tokens")[cells["row"]]
   budget, unit = _in_examples(config, n_candidates)
   made = candidates_lib.candidates(
     cells["id"],
@@ -90,20 +56,10 @@ def _scored(
     domain=cells["domain"],
     candidate=candidate,
     seed=config.seed,
+    inputs=inputs_lib.Inputs(epath.Path(workdir), cells["row"]),
+    wanted=budget_lib.most_rows(n_tokens[candidate], budget=budget, unit=unit),
   )
-  return ScoredPool(
-    row=cells["row"],
-    ids=cells["id"],
-    candidates=dataclasses.replace(
-      made,
-      inputs=inputs_lib.Inputs(epath.Path(workdir), cells["row"]),
-      wanted=budget_lib.most_rows(
-        n_tokens[candidate], budget=budget, unit=unit
-      ),
-    ),
-    n_candidates=n_candidates,
-    occupied=occupied,
-  )
+  return ScoredPool(cells["row"], made, n_candidates)
 
 
 def rank(
@@ -148,8 +104,8 @@ def cut(
   """How many of the order the budget pays for.
 
   Raises:
-    errors.InputError: the budget is above the pool, above what is kept of it,
-      or above what the method has ordered.
+    errors.InputError: the budget is above the pool, or above what the method
+      has ordered.
   """
   held = len(ranking.order)
   if held == pool.n_candidates:
@@ -189,18 +145,11 @@ def check_held(
   tokens = pool.candidates.n_tokens[ranking.order].sum(dtype=np.int64)
   if budget <= {"examples": held, "tokens": tokens}[unit]:
     return
-  if ranking.rest:
-    raise errors.InputError(
-      f"{wants} {budget:,.12g} {unit}; allowed: up to {held:,} examples of "
-      f"{tokens:,} response tokens, for it orders no more of the "
-      f"{pool.n_candidates:,} candidates. Of the others: {ranking.rest} Lower "
-      "config.select.budget, or choose another method."
-    )
   raise errors.InputError(
-    f"config.select.kept_per_cell is {config.select.kept_per_cell}, which "
-    f"keeps {held:,} examples of {tokens:,} response tokens; "
-    f"config.select.budget wants {budget:,.12g} {unit}. Raise kept_per_cell, "
-    "or lower the budget."
+    f"{wants} {budget:,.12g} {unit}; allowed: up to {held:,} examples of "
+    f"{tokens:,} response tokens, for it orders no more of the "
+    f"{pool.n_candidates:,} candidates. Of the others: {ranking.rest} Lower "
+    "config.select.budget, or choose another method."
   )
 
 
@@ -212,9 +161,3 @@ def _in_examples(
   if unit == "fraction":
     return round(budget * n_candidates), "examples"
   return budget, unit
-
-
-def scored_rows(workdir: epath.Path) -> np.ndarray:
-  """Rows of the pool that have a cell, in order."""
-  cells = files.read_table(tables.CELLS.path(workdir), ["row"])
-  return cells["row"]

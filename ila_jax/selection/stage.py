@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 
 import numpy as np
+import pyarrow as pa
 from etils import epath
 
 from ila_jax import errors
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.pool import shards
 from ila_jax.run import context, progress, stage_record, tables
+from ila_jax.run import ids as ids_lib
 from ila_jax.run.disk import files
 from ila_jax.selection import compare as compare_lib
 from ila_jax.selection import lengths, scored_pool
 
-# Rows whose text is held while the selection is written.
+# Rows that are put together before they are written.
 _WRITE_ROWS = 200_000
 
 
@@ -23,7 +25,7 @@ def run(run: context.Run) -> None:
   Raises:
     errors.InputError: the budget is above what the pool has.
   """
-  config, workdir, mesh = run.config, run.workdir, run.mesh
+  config, workdir = run.config, run.workdir
   settings = config.section("select")["select"]
   compare = settings.pop("compare")
   del settings["options"]  # Of all methods; those of the chosen one count.
@@ -41,22 +43,22 @@ def run(run: context.Run) -> None:
   )
   if stage.open():
     return
-  pools = scored_pool.load_all(config, workdir, mesh)
-  pool = pools[config.select.strategy]
-  ranking = scored_pool.rank(config, pool, config.select.strategy)
-  k = scored_pool.cut(config, pool, ranking, config.select.strategy)
+  strategy = config.select.strategy
+  pool = scored_pool.load(config, workdir)
+  ranking = scored_pool.rank(config, pool, strategy)
+  k = scored_pool.cut(config, pool, ranking, strategy)
   if not k:
     raise errors.InputError(
       f"config.select.budget is {config.select.budget:g} "
       f"{config.select.unit}, which does not pay for the first example of "
-      f"{config.select.strategy}. Raise it."
+      f"{strategy}. Raise it."
     )
   chosen = ranking.order[:k]
   _write_ranking(workdir, pool, ranking)
   files.write_lines(
     tables.SELECTED.path(workdir), _records(workdir, pool.row[chosen])
   )
-  coverage = compare_lib.compare(config, workdir, mesh, pools)
+  coverage = compare_lib.compare(run, pool, ranking)
   files.write_json(tables.COVERAGE.path(workdir), coverage)
   ours = coverage["table"][0]
   progress.say(
@@ -64,8 +66,7 @@ def run(run: context.Run) -> None:
     f"{pool.candidates.n_tokens[chosen].sum():,} response tokens, "
     f"{ours['pool_cells']:.1%} of the pool's cells"
   )
-  n_tokens, places = _lengths(workdir, pool.row[chosen])
-  warning = lengths.length_warning(n_tokens, places)
+  warning = lengths.length_warning(pool.candidates.n_tokens, chosen)
   if warning:
     progress.say(f"  warning: {warning}")
   # What it is compared with is no part of the selection.
@@ -77,18 +78,23 @@ def _write_ranking(
   pool: scored_pool.ScoredPool,
   ranking: candidates_lib.Ranking,
 ) -> None:
-  order = ranking.order
-  files.write_table(
-    tables.RANKING.path(workdir),
-    {
-      "row": pool.row[order],
-      "id": pool.ids[order],
-      "rank": np.arange(1, len(order) + 1),
-      "cell": pool.candidates.cell[order],
-      "round": ranking.round,
-      "depth": pool.candidates.depth[order],
-    },
-  )
+  def parts() -> Iterator[pa.Table]:
+    for start in range(0, max(len(ranking.order), 1), _WRITE_ROWS):
+      part = slice(start, start + _WRITE_ROWS)
+      order = ranking.order[part]
+      ids = pa.array(ids_lib.text(pool.candidates.ids[order]))
+      yield pa.table(
+        {
+          "row": pool.row[order],
+          "id": ids.cast(pa.string()),
+          "rank": start + np.arange(1, len(order) + 1),
+          "cell": pool.candidates.cell[order],
+          "round": ranking.round[part],
+          "depth": pool.candidates.depth[order],
+        }
+      )
+
+  files.write_parts(tables.RANKING.path(workdir), parts())
 
 
 def _records(workdir: epath.Path, rows: np.ndarray) -> Iterator[str]:
@@ -97,12 +103,3 @@ def _records(workdir: epath.Path, rows: np.ndarray) -> Iterator[str]:
     part = rows[start : start + _WRITE_ROWS]
     for text in shards.gather(workdir, part, ["record"])["record"].to_pylist():
       yield text + "\n"
-
-
-def _lengths(
-  workdir: epath.Path, chosen: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """Response tokens of what was scored, and the places of the chosen there."""
-  row = scored_pool.scored_rows(workdir)
-  index = files.read_table(tables.INDEX.path(workdir), ["n_response_tokens"])
-  return index["n_response_tokens"][row], np.searchsorted(row, chosen)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
@@ -15,7 +14,7 @@ from ila_jax.models import lora as lora_lib
 from ila_jax.models.folders import peft, safetensors_files, weights
 from ila_jax.passes import collate, forward, layouts, token_set
 from ila_jax.passes import dev_loss as dev_loss_lib
-from ila_jax.pool import shards
+from ila_jax.pool import index, shards
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, stage_record, tables
@@ -295,9 +294,8 @@ def save(folder: epath.Path, tuned: Tuned, tokenizer: Any, base: str) -> None:
 
 def dev_set(workdir: epath.Path) -> token_set.TokenSet:
   """The held-out examples, but for those that have no finite loss."""
-  index = files_lib.read_table(tables.INDEX.path(workdir), ["row", "split"])
   scored = files_lib.read_table(tables.SCORES.path(workdir), ["row"])["row"]
-  rows = np.intersect1d(index["row"][index["split"] == "dev"], scored)
+  rows = scored[index.is_dev(workdir)[scored]]
   return token_set.tokens_of(
     shards.gather(workdir, rows, ["tokens", "is_response"])
   )

@@ -9,6 +9,7 @@ from ila_jax import config as config_lib
 from ila_jax.embed import rows
 from ila_jax.landscape import depth
 from ila_jax.landscape.duplicates import false_depth, pairs
+from ila_jax.pool import index
 from ila_jax.run import context, draws, progress, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
@@ -88,15 +89,9 @@ def _subsets(
 
   Placebos are drawn as R was, of examples that no model was tuned on.
   """
-
-  def column(name: str) -> np.ndarray:
-    # One at a time: strings are large.
-    index = files.read_table(tables.INDEX.path(workdir), [name])
-    return index[name][row]
-
   in_reference = np.isin(row, split.reference_rows(workdir))
-  free = (column("split") == "pool") & ~in_reference
-  prompt_ids = column("prompt_id")
+  free = ~index.is_dev(workdir)[row] & ~in_reference
+  prompt_ids = index.column(workdir, "prompt_id")[row]
   placebos = [
     draws.draw(
       prompt_ids,

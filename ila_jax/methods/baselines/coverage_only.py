@@ -1,11 +1,6 @@
 """Coverage without depth."""
 
-from collections.abc import Mapping
-
-import numpy as np
-
 from ila_jax.methods import candidates, method, options
-from ila_jax.run import draws
 
 
 def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
@@ -19,17 +14,9 @@ def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
   return candidates.ranking(c, (place, c.uniform_across), place)
 
 
-def streams(
-  part: Mapping[str, np.ndarray], _: options.Options, seed: int
-) -> np.ndarray:
-  """The lowest draws of a cell come first."""
-  return -draws.keyed_uniform(part["id"], seed=seed, purpose="select")
-
-
 METHOD = method.Method(
   name="coverage_only",
   rank=rank,
   needs=("cell", "uniform", "uniform_across"),
-  streams=streams,
   colour="#cc79a7",
 )

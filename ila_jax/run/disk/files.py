@@ -7,6 +7,7 @@ the folder's `checksums.json`, and is compared with it when it is read.
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import tempfile
@@ -17,10 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from etils import epath
+from jaxtyping import Int, Shaped
 
 from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.run.disk import checksums, folders
+from ila_jax.run.disk import columns as columns_lib
 
 
 @contextlib.contextmanager
@@ -192,11 +195,24 @@ def write_table(
   path: epath.PathLike, columns: dict[str, Any] | pa.Table
 ) -> None:
   """Writes columns of equal length as one Parquet file, atomically."""
+  table = columns if isinstance(columns, pa.Table) else pa.table(columns)
+  write_parts(path, [table])
+
+
+def write_parts(path: epath.PathLike, parts: Iterable[pa.Table]) -> None:
+  """Writes tables of equal columns, at least one, as one Parquet file.
+
+  The file is whole or absent. Each part is a group of rows or several; one is
+  held at a time. On the first host only, and only there are they made.
+  """
   if not mesh.is_writer():
     return
-  table = columns if isinstance(columns, pa.Table) else pa.table(columns)
   with create(path) as file:
-    pq.write_table(table, file, compression="zstd")
+    parts = iter(parts)
+    first = next(parts)
+    with pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
+      for part in itertools.chain([first], parts):
+        writer.write_table(part)
 
 
 def read_table(
@@ -204,18 +220,38 @@ def read_table(
 ) -> dict[str, np.ndarray]:
   """Reads a Parquet file as NumPy columns (strings as `str` arrays).
 
+  Numbers are held once: parts of the file go to their place as they are read.
+
   Raises:
     errors.InputError: the file is damaged.
   """
-  with reading(path) as file:
+  with reading(path) as stream:
     try:
-      table = pq.read_table(file, columns=columns)
-    except pa.ArrowException as error:
+      file = pq.ParquetFile(stream)
+      names = columns or file.schema_arrow.names
+      return {name: columns_lib.read(file, name) for name in names}
+    except (pa.ArrowException, KeyError) as error:
       raise errors.InputError(
         f"{path} is damaged ({str(error).splitlines()[0]}). Make its stage "
         "anew with --redo, or use another --workdir."
       ) from error
-  return to_numpy(table)
+
+
+def read_names(
+  path: epath.PathLike, column: str
+) -> tuple[Shaped[np.ndarray, " k"], Int[np.ndarray, " n"]]:
+  """Reads a column of text that many rows share.
+
+  Returns:
+    The k different texts, sorted, `str` [k]; and the place of each row's text
+    among them, int32 [n].
+
+  Raises:
+    checksums.Damaged: the file is missing, or not what was written.
+  """
+  with reading(path) as stream:
+    file = pq.ParquetFile(stream, read_dictionary=[column])
+    return columns_lib.read_names(file, column)
 
 
 def read_parts(
@@ -238,19 +274,6 @@ def count_rows(path: epath.PathLike) -> int:
   """
   with reading(path) as file:
     return pq.read_metadata(file).num_rows
-
-
-def to_numpy(table: pa.Table | pa.RecordBatch) -> dict[str, np.ndarray]:
-  """The columns of a table as NumPy arrays (strings as `str` arrays)."""
-  return {name: _column(table.column(name)) for name in table.schema.names}
-
-
-def _column(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-  if pa.types.is_string(column.type):
-    return np.asarray(column.to_pylist(), dtype=np.str_)
-  if isinstance(column, pa.Array):
-    return column.to_numpy(zero_copy_only=False)
-  return column.to_numpy()
 
 
 def write_array(path: epath.PathLike, array: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from ila_jax import config as config_lib
 from ila_jax.compute import hardware, prefetch
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.pool import shards
+from ila_jax.pool import index, shards
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files, folders
@@ -65,7 +65,7 @@ def run(signal: Signal, run: context.Run) -> None:
   if stage.open():
     return
   of_shard = None
-  total = len(shards.lengths(workdir))
+  total = len(index.lengths(workdir))
   with progress.counter(total, desc=signal.name, unit="examples") as advance:
     for target, rows, table in prefetch.ahead(_todo(signal, workdir), depth=1):
       if table is not None:

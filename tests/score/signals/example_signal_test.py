@@ -6,6 +6,7 @@ from etils import epath
 
 from ila_jax import errors, pipeline
 from ila_jax.compute import mesh
+from ila_jax.pool import index as index_lib
 from ila_jax.pool import shards
 from ila_jax.run import context, status
 from ila_jax.run.disk import files
@@ -68,7 +69,7 @@ def test_values_are_those_of_every_example_in_any_order(pool, workdir):
   _run(toy, pool, workdir)
   index = files.read_table(workdir / "pool/index.parquet")
   n = len(index["id"])
-  wanted = np.stack([shards.lengths(workdir), index["n_response_tokens"]], 1)
+  wanted = np.stack([index_lib.lengths(workdir), index["n_response_tokens"]], 1)
   rows = np.random.default_rng(0).permutation(n)[: n // 2]
   found = example_signal.read(workdir, "toy", rows)
   assert found.dtype == np.float32

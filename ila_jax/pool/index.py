@@ -1,0 +1,144 @@
+"""The pool's index: what is known of every used example, beside its text.
+
+`pool/index.parquet` has a group of rows for each shard of records. Its columns
+are numbers; names that many examples share (source, domain, split) are written
+as text and held as places in a list of names.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+from etils import epath
+from jaxtyping import Bool, Int
+
+from ila_jax.pool import examples as examples_lib
+from ila_jax.pool.tokens import encode
+from ila_jax.run import tables
+from ila_jax.run.disk import files
+
+# The sides of the split.
+POOL, DEV = "pool", "dev"
+_NUMBERS = {
+  "id": np.uint64,
+  "prompt_id": np.uint64,
+  "n_prompt_tokens": np.int32,
+  "n_response_tokens": np.int32,
+  "n_labels": np.int32,
+  "truncated": np.bool_,
+}
+_NAMES = ("source", "domain")
+# Rows whose ids are hashed at once.
+_PART_ROWS = 2**20
+
+
+class Columns:
+  """The index while a pool is read: about 40 bytes an example."""
+
+  def __init__(self) -> None:
+    """Begins with no example."""
+    self._parts: dict[str, list[np.ndarray]] = {
+      name: [] for name in (*_NUMBERS, *_NAMES)
+    }
+    self._places: dict[str, dict[str, int]] = {name: {} for name in _NAMES}
+
+  def __len__(self) -> int:
+    """The examples so far."""
+    return sum(map(len, self._parts["id"]))
+
+  def add(
+    self, kept: Sequence[tuple[examples_lib.Example, encode.Encoded]]
+  ) -> None:
+    """Adds the examples of one shard."""
+    responses = [int(encoded.is_response.sum()) for _, encoded in kept]
+    shard = {
+      "id": [example.id for example, _ in kept],
+      "prompt_id": [example.prompt_id for example, _ in kept],
+      "n_prompt_tokens": [
+        len(encoded.ids) - n
+        for (_, encoded), n in zip(kept, responses, strict=True)
+      ],
+      "n_response_tokens": responses,
+      "n_labels": [example.n_labels for example, _ in kept],
+      "truncated": [encoded.truncated for _, encoded in kept],
+    }
+    for name, values in shard.items():
+      self._parts[name].append(np.array(values, _NUMBERS[name]))
+    for name in _NAMES:
+      place = self._places[name]
+      values = [
+        place.setdefault(getattr(example, name), len(place))
+        for example, _ in kept
+      ]
+      self._parts[name].append(np.array(values, np.int32))
+
+  def __getitem__(self, name: str) -> np.ndarray:
+    """A column of numbers, or the places of names in `names` [n]."""
+    parts = self._parts[name]
+    # The parts go, so that a column is not held twice.
+    parts[:] = [np.concatenate(parts)] if parts else []
+    return parts[0] if parts else np.zeros(0, _NUMBERS.get(name, np.int32))
+
+  def names(self, name: str) -> list[str]:
+    """The names in a column, in the order of their first example."""
+    return list(self._places[name])
+
+  def write(
+    self,
+    workdir: epath.PathLike,
+    is_dev: Bool[np.ndarray, " n"],
+    *,
+    shard_rows: int,
+  ) -> None:
+    """Writes the index, a group of rows for each shard of records."""
+
+    def shards() -> Iterator[pa.Table]:
+      for start in range(0, len(is_dev), shard_rows):
+        rows = slice(start, min(start + shard_rows, len(is_dev)))
+        split = pa.DictionaryArray.from_arrays(
+          is_dev[rows].astype(np.int32), [POOL, DEV]
+        )
+        columns = {name: self[name][rows] for name in _NUMBERS}
+        columns |= {
+          name: pa.DictionaryArray.from_arrays(
+            self[name][rows], self.names(name)
+          ).cast(pa.string())
+          for name in _NAMES
+        }
+        columns |= {
+          "row": np.arange(rows.start, rows.stop),
+          "split": split.cast(pa.string()),
+        }
+        yield pa.table({name: columns[name] for name in tables.INDEX.columns})
+
+    files.write_parts(tables.INDEX.path(workdir), shards())
+
+
+def is_dev(workdir: epath.PathLike) -> Bool[np.ndarray, " n"]:
+  """Which examples of the pool are held out for the dev loss."""
+  names, place = files.read_names(tables.INDEX.path(workdir), "split")
+  return (names == DEV)[place]
+
+
+def column(workdir: epath.PathLike, name: str) -> np.ndarray:
+  """One column of numbers, a row an example [n]."""
+  return files.read_table(tables.INDEX.path(workdir), [name])[name]
+
+
+def lengths(workdir: epath.PathLike) -> Int[np.ndarray, " n"]:
+  """Tokens of every example of the pool, prompt and response together."""
+  names = ["n_prompt_tokens", "n_response_tokens"]
+  prompt, response = files.read_table(
+    tables.INDEX.path(workdir), names
+  ).values()
+  return prompt + response
+
+
+def fingerprint(workdir: epath.PathLike) -> str:
+  """A hash of the ids of all examples, in the order of their rows."""
+  digest = hashlib.sha256()
+  index = tables.INDEX.path(workdir)
+  for part in files.read_parts(index, ["id"], rows=_PART_ROWS):
+    digest.update(part.column("id").to_numpy(zero_copy_only=False).tobytes())
+  return digest.hexdigest()
