@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ila_jax import errors
 from ila_jax.pool import records, unread
 from ila_jax.pool import rejects as rejects_lib
+from ila_jax.pool import seen as seen_lib
 from ila_jax.pool.shapes import fields as fields_lib
 from ila_jax.pool.shapes import labels, turns
 from ila_jax.pool.sources import delimited, json_text, sources
@@ -274,7 +275,7 @@ def read(
     announce(warning)
   reading = unread.Reading() if reading is None else reading
   reader = _Reader(rules, announce, reading)
-  seen: set[int] = set()
+  seen = seen_lib.Seen()
   for spec in specs:
     opened = sources.open_source(spec, data_dir=data_dir, announce=announce)
     for raw in opened:

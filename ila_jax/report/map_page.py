@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped, UInt64
 
 from ila_jax.report import look
 from ila_jax.run import draws
@@ -49,7 +49,7 @@ class Points:
 
 
 def choose(
-  ids: Shaped[np.ndarray, " n"],
+  ids: UInt64[np.ndarray, " n"],
   keep: Bool[np.ndarray, " n"],
   *,
   limit: int = MAX_POINTS,
@@ -60,14 +60,14 @@ def choose(
   are keyed by id, so the order of the pool changes nothing.
 
   Args:
-    ids: of the pool, strings [n].
+    ids: of the pool, uint64 [n].
     keep: rows that come before all others.
     limit: rows in all.
 
   Returns:
     Ascending rows.
 
-  >>> ids = np.array(["a", "b", "c", "d"])
+  >>> ids = np.array([1, 2, 3, 4], np.uint64)
   >>> choose(ids, np.array([False, False, False, True]), limit=2)
   array([0, 3])
   """

@@ -5,9 +5,7 @@
 100,000 cells, a tenth of them empty; depths have 2,000 values, so that ties
 are many, and the lowest row wins them. All must give the same rows. Each holds
 the columns in its own format before the clock starts. Ours has one CPU device
-for each thread; each lets its rows pass, as the stage `select` does of a pool
-that it does not hold, and the states of the devices are joined at the end.
-"ours from numpy" puts the rows on the devices part by part while it runs.
+for each thread. "ours from numpy" puts the rows on the devices while it runs.
 """
 
 import argparse
@@ -20,8 +18,6 @@ from tests.benchmarks import harness
 
 _CELLS = 100_000
 _ROWS = (1_000_000, 10_000_000)
-# Of "ours from numpy": rows that are put on the devices at once.
-_PART_ROWS = 2**20
 
 
 def columns(rows: int, *, cells: int, seed: int) -> dict[str, np.ndarray]:
@@ -57,32 +53,24 @@ def ours(*, held: bool, **options: Any) -> harness.Task:
 
   jax.config.update("jax_num_cpu_devices", options["threads"])
   from ila_jax.compute import mesh as mesh_lib
-  from ila_jax.selection import cell_lists, cell_state, cell_stream
+  from ila_jax.landscape import segment_max
 
   mesh = mesh_lib.make()
 
-  cells = {"num_cells": options["cells"], "keep": 1}
-  cells |= {"words": 0, "mesh": mesh}
-
-  def held_state(columns):
-    cell, depth, candidate = columns
-    state = cell_state.empty(**cells)
-    return cell_state.update(state, cell, depth, (), candidate, first_row=0)
+  def put(cell, depth):
+    row = np.arange(len(cell), dtype=np.int32)
+    columns = cell, depth, row, np.ones(len(cell), np.bool_)
+    # Filled up to the devices by its last row, which loses to itself.
+    return [mesh_lib.put_rows(column, mesh) for column in columns]
 
   def prepare(cell, depth):
-    # Filled up to the devices by its last row, which loses to itself.
-    columns = cell, depth, np.ones(len(cell), np.bool_)
-    there = [mesh_lib.put_rows(c, mesh) for c in columns] if held else None
-    shard = [cell_stream.Shard(cell, depth)]
+    there = put(cell, depth) if held else None
 
     def work():
-      state = (
-        held_state(there)
-        if held
-        else cell_stream.consume(shard, shard_rows=_PART_ROWS, **cells)
+      columns = there or put(cell, depth)
+      return np.asarray(
+        segment_max.deepest(*columns, num_cells=options["cells"])
       )
-      row = cell_state.lists(state)[-1, :, 0]
-      return np.where(row < cell_lists.NONE, row, -1)
 
     return work
 

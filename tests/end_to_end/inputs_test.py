@@ -87,7 +87,6 @@ FIELDS = {
   "landscape.grid": (5, "landscape"),
   "landscape.clusters": (5, "landscape"),
   "landscape.depth": ("ila_length", "landscape"),
-  "landscape.exact_examples": (5, "landscape"),
   "landscape.domain_blocks": (5, "landscape"),
   "landscape.duplicate_cosine": (0.5, "landscape"),
   "landscape.duplicate_search": ("all", "landscape"),
@@ -95,7 +94,6 @@ FIELDS = {
   "select.strategy": ("random", "select"),
   "select.budget": (0.3, "landscape"),  # The grid is 'auto'.
   "select.unit": ("tokens", "landscape"),
-  "select.kept_per_cell": (2, "select"),
   "select.options": ({"ila": {"rank_by": "relative_depth"}}, "select"),
   "select.drop_duplicates": (True, "select"),
   "select.exclude_near_reference": (0.5, "select"),

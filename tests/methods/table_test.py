@@ -140,7 +140,7 @@ def test_stratified_first_cycle_is_the_authors_5_3_1():
   n, cells = 18_000, 2500
   rng = np.random.default_rng(3)
   pool = {
-    "ids": np.array([f"{i:016x}" for i in rng.permutation(n)]),
+    "ids": rng.permutation(n).astype(np.uint64),
     "cell": np.arange(n) % cells,
     "depth": rng.permutation(n) * 1.0,
     "relative_depth": np.full(n, 0.5),
@@ -170,7 +170,7 @@ def test_ambiguous_pools_raise():
     candidates.candidates(**(pool | {"ids": twice}), seed=0)
   c = candidates.candidates(**pool, seed=0)
   with pytest.raises(ValueError, match="ids repeat"):
-    dataclasses.replace(c, id_rank=np.zeros(9, np.int32))
+    dataclasses.replace(c, ids=np.zeros(9, np.uint64))
   with pytest.raises(ValueError, match="negative cell"):
     dataclasses.replace(c, cell=np.full(9, -1, np.int32))
 

@@ -73,7 +73,7 @@ def test_every_bad_line_is_a_reject_with_its_place(tmp_path):
     (7, "text is not Unicode"),
     (8, "not a JSON object"),
   ]
-  assert rejected[0].detail == f"of the earlier {used[0].id}"
+  assert rejected[0].detail == f"of the earlier {used[0].id:016x}"
   assert {r.file for r in rejected} == {path}
 
 
@@ -151,7 +151,7 @@ def test_ids_are_those_of_earlier_versions(tmp_path):
     {"question": "q", "answer": "a", "history": [["x", "y"]]},
   ]
   used, _ = read(write_lines(tmp_path / "a.jsonl", map(json.dumps, lines)))
-  assert [example.id for example in used] == [
+  assert [f"{example.id:016x}" for example in used] == [
     "cbfab8e05c201299",
     "413c43bcdfed4041",
     "e9090a957d1421f5",

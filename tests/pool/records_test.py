@@ -25,7 +25,7 @@ def test_example_id_is_the_hash_of_the_turns_json(text):
   def oracle(turns):
     pairs = [[turn.role, turn.text] for turn in turns]
     dumped = json.dumps(pairs, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(dumped.encode()).hexdigest()[:16]
+    return int(hashlib.sha256(dumped.encode()).hexdigest()[:16], 16)
 
   assert records.example_id(said) == oracle(said)
   assert records.prompt_id(said) == oracle(said[:1])

@@ -34,7 +34,7 @@ def workdir(tmp_path):
     table = pa.table(
       {
         "row": rows,
-        "id": [f"id{r}" for r in rows],
+        "id": pa.array([2**63 + int(r) for r in rows], pa.uint64()),
         "record": [f"record {r}" for r in rows],
         "turns": [_turns(r) for r in rows],
         "tokens": [list(range(r + 1)) for r in rows],
@@ -52,7 +52,7 @@ def workdir(tmp_path):
 def test_gather_keeps_the_order_asked_for(workdir, rows):
   table = shards.gather(workdir, np.array(rows, int), ["id", "tokens"])
   assert table.column_names == ["id", "tokens"]
-  assert table["id"].to_pylist() == [f"id{r}" for r in rows]
+  assert table["id"].to_pylist() == [2**63 + r for r in rows]
   data = (
     token_set.tokens_of(
       shards.gather(workdir, np.array(rows, int), ["tokens", "is_response"])

@@ -194,7 +194,7 @@ def test_the_policy_allows_the_scripts_of_the_page_and_nothing_else():
 
 def test_a_large_pool_keeps_the_selection_and_draws_the_rest():
   rng = np.random.default_rng(3)
-  ids = np.array([f"{i:x}" for i in rng.permutation(5000)])
+  ids = rng.permutation(5000).astype(np.uint64)
   keep = rng.random(5000) < 0.02
   rows = map_page.choose(ids, keep, limit=1000)
   assert len(rows) == 1000 and (np.diff(rows) > 0).all()
@@ -217,7 +217,7 @@ def test_a_large_pool_keeps_the_selection_and_draws_the_rest():
 
 def test_a_large_selection_is_drawn_too():
   rng = np.random.default_rng(4)
-  ids = np.array([f"{i:x}" for i in rng.permutation(5000)])
+  ids = rng.permutation(5000).astype(np.uint64)
   keep = rng.random(5000) < 0.4
   rows = map_page.choose(ids, keep, limit=500)
   assert len(rows) == 500 and keep[rows].all() and (np.diff(rows) > 0).all()

@@ -9,18 +9,19 @@ from ila_jax.run import draws
 
 
 def _ids(n):
-  return np.array([f"{i:016x}" for i in range(n)])
+  return np.arange(n, dtype=np.uint64)
 
 
 @pytest.mark.parametrize(
   "seed, purpose, name, digest",
   [  # printf 'PURPOSE/SEED/ID' | b2sum -l 64
-    (0, "random", "abc", 0x81F1A8CF5788A159),
-    (7, "reference", "0123456789abcdef", 0xB0C1132ECADF185E),
+    (0, "random", 0xABC, 0x0F4C1C010EBBEF3E),
+    (7, "reference", 0x0123456789ABCDEF, 0xB0C1132ECADF185E),
   ],
 )
 def test_keyed_uniform_is_blake2b_of_the_key(seed, purpose, name, digest):
-  got = draws.keyed_uniform(np.array([name]), seed=seed, purpose=purpose)
+  ids = np.array([name], np.uint64)
+  got = draws.keyed_uniform(ids, seed=seed, purpose=purpose)
   np.testing.assert_allclose(got, digest / 2**64, rtol=0, atol=2**-53)
 
 
@@ -48,7 +49,7 @@ def _brute(groups, count, seed, purpose, allowed):
   walk = sorted(
     set(groups.tolist()),
     key=lambda g: draws.keyed_uniform(
-      np.array([g]), seed=seed, purpose=purpose
+      np.array([g], np.uint64), seed=seed, purpose=purpose
     )[0],
   )
   drawn = np.zeros(len(groups), bool)
@@ -63,7 +64,7 @@ def test_draw_equals_a_walk_over_the_groups():
   rng = np.random.default_rng(1)
   for seed in range(300):
     n = int(rng.integers(1, 30))
-    groups = np.array([f"p{g}" for g in rng.integers(0, 12, n)])
+    groups = rng.integers(0, 12, n, np.uint64)
     allowed = rng.random(n) < 0.7
     count = int(rng.integers(0, allowed.sum() + 1))
     got = draws.draw(
@@ -77,7 +78,7 @@ def test_draw_equals_a_walk_over_the_groups():
 
 def test_draw_is_nested_and_does_not_see_the_order():
   rng = np.random.default_rng(2)
-  groups = np.array([f"p{g}" for g in rng.integers(0, 300, 900)])
+  groups = rng.integers(0, 300, 900, np.uint64)
   mix = rng.permutation(900)
   free = np.ones(900, bool)
 
@@ -93,7 +94,7 @@ def test_draw_is_nested_and_does_not_see_the_order():
 
 
 def test_draw_edges():
-  groups, free = np.array(["p", "q"]), np.array([True, False])
+  groups, free = _ids(2), np.array([True, False])
   assert not draws.draw(
     groups, count=0, seed=0, purpose="dev", allowed=free
   ).any()
@@ -107,3 +108,23 @@ def test_draw_edges():
     errors.InputError, match="2 examples are wanted for dev and only 1"
   ):
     draws.draw(groups, count=2, seed=0, purpose="dev", allowed=free)
+
+
+def test_choose_is_a_draw_of_groups_of_one():
+  rng = np.random.default_rng(4)
+  ids = rng.choice(10**9, 200, replace=False).astype(np.uint64)
+  every = np.ones(200, bool)
+  for count in (0, 1, 7, 199, 200):
+    got = draws.choose(ids, count=count, seed=2, purpose="fit")
+    drawn = draws.draw(ids, count=count, seed=2, purpose="fit", allowed=every)
+    np.testing.assert_array_equal(np.sort(got), np.flatnonzero(drawn))
+    np.testing.assert_array_equal(ids[got], np.sort(ids[drawn]))
+  assert len(draws.choose(ids, count=999, seed=2, purpose="fit")) == 200
+
+
+def test_choose_breaks_ties_by_id(monkeypatch):
+  monkeypatch.setattr(
+    draws, "keyed_uniform", lambda ids, **_: np.zeros(len(ids))
+  )
+  ids = np.array([30, 10, 20], np.uint64)
+  assert draws.choose(ids, count=2, seed=0, purpose="fit").tolist() == [1, 2]

@@ -23,12 +23,15 @@ def _pool(n=2000, cells=60, seed=0):
 def _candidates(pool):
   """The pool as `design` takes it; ids and depths have no part in it."""
   n = len(pool["cell"])
-  return candidates_lib.Candidates(
-    id_rank=np.arange(n, dtype=np.int32),
+  columns = {name: v for name, v in pool.items() if name != "uniform"}
+  made = candidates_lib.Candidates(
+    ids=np.arange(n, dtype=np.uint64),
     depth=pool["relative_depth"],
-    uniform_across=pool["uniform"],
-    **pool,
+    seed=0,
+    **columns,
   )
+  vars(made).update(uniform=pool["uniform"], uniform_across=pool["uniform"])
+  return made
 
 
 def _design(pool, **changes):

@@ -15,8 +15,7 @@ from ila_jax.methods import table as table_lib
 from ila_jax.pool import shards
 from ila_jax.run import context, stage_record, tables
 from ila_jax.run.disk import files
-from ila_jax.score import split as split_lib
-from ila_jax.selection import cell_stream, scored_pool, streaming
+from ila_jax.selection import compare, scored_pool
 from ila_jax.selection import stage as selection_stage
 from tests.support import tiny
 
@@ -28,8 +27,7 @@ def workdir(tmp_path_factory):
   """What the stages before leave: examples, of which 9 have no finite loss."""
   folder = epath.Path(tmp_path_factory.mktemp("work"))
   rng = np.random.default_rng(0)
-  numbers = rng.integers(0, 2**64, _POOL, np.uint64)
-  ids = np.array([f"{number:016x}" for number in numbers])
+  ids = rng.integers(0, 2**64, _POOL, np.uint64)
   split = np.where(rng.random(_POOL) < 0.1, "dev", "pool")
   files.write_table(
     folder / "pool/index.parquet",
@@ -64,7 +62,7 @@ def workdir(tmp_path_factory):
     )
     lists = ("turns", "tokens", "is_response")
     columns = {name: [[]] * len(rows) for name in lists}
-    columns |= {"row": list(rows), "id": list(ids[rows])}
+    columns |= {"row": list(rows), "id": ids[rows]}
     columns["record"] = [json.dumps({"n": row}) for row in rows]
     table = pa.table(columns, schema=shards.SCHEMA)
     shards.write_records(folder, shard, table)
@@ -95,36 +93,12 @@ def _run(workdir, tmp_path, **overrides):
   )
 
 
-@pytest.mark.parametrize(
-  "strategy", [n for n, m in table_lib.METHODS.items() if m.streams]
-)
-@pytest.mark.parametrize(
-  ("budget", "unit"), [(60.0, "examples"), (900.0, "tokens"), (0.1, "fraction")]
-)
-def test_what_passes_by_parts_is_selected_as_from_the_whole(
-  workdir, tmp_path, monkeypatch, strategy, budget, unit
-):
-  chosen = {"strategy": strategy, "budget": budget, "unit": unit}
-  monkeypatch.setattr(streaming, "_PART_ROWS", 64)
-  (tmp_path / "whole").mkdir()
-  (tmp_path / "parts").mkdir()
-  whole = _run(workdir, tmp_path / "whole", **chosen)
-  parts = _run(workdir, tmp_path / "parts", **chosen, kept_per_cell=3)
-  kept = len(parts[0]["row"])
-  assert kept == (whole[0]["round"] <= 3).sum() < len(whole[0]["row"])
-  for name, column in parts[0].items():
-    np.testing.assert_array_equal(column, whole[0][name][:kept])
-  assert parts[1:] == whole[1:]
-
-
-@pytest.mark.parametrize("kept", [None, 3])
-def test_options_reach_the_method(workdir, tmp_path, kept):
-  """By parts as from the whole: the depth that counts is the relative one."""
+def test_options_reach_the_method(workdir, tmp_path):
+  """The depth that counts is the relative one."""
   cells = files.read_table(workdir / "landscape/cells.parquet")
   ranking = _run(
     workdir,
     tmp_path,
-    kept_per_cell=kept,
     options={"ila": {"rank_by": "relative_depth"}},
   )[0]
   place = np.searchsorted(cells["row"], ranking["row"])
@@ -177,40 +151,18 @@ def test_the_head_of_an_order_is_enough_for_its_own_length(
   assert curves["ila"]["budgets"][-1] == len(ranking["row"])
 
 
-@pytest.mark.parametrize("kept", [None, 2])
 @pytest.mark.parametrize(
   ("budget", "unit"), [(40.0, "examples"), (900.0, "tokens"), (0.1, "fraction")]
 )
-def test_a_method_is_told_how_many_rows_are_wanted(workdir, budget, unit, kept):
-  config = _config(budget=budget, unit=unit, kept_per_cell=kept)
-  pools = scored_pool.load_all(config, workdir, mesh.make())
-  for name, pool in pools.items():
+def test_a_method_is_told_how_many_rows_are_wanted(workdir, budget, unit):
+  config = _config(budget=budget, unit=unit)
+  pool = scored_pool.load(config, workdir)
+  for name in ("ila", "coverage_only"):
     ranking = scored_pool.rank(config, pool, name)
     k = scored_pool.cut(config, pool, ranking, name)
     assert k <= pool.candidates.wanted <= len(ranking.order)
     if unit != "tokens":
       assert k == pool.candidates.wanted
-
-
-def test_empty_cells_take_no_memory_and_candidates_are_found_once(
-  workdir, tmp_path, monkeypatch
-):
-  """Cells are numbered anew, for the state alone; two strategies, one look."""
-  states, looks = [], []
-  consume, free = cell_stream.consume, streaming._free
-  monkeypatch.setattr(
-    cell_stream, "consume", lambda *a, **k: states.append(k) or consume(*a, **k)
-  )
-  monkeypatch.setattr(
-    streaming, "_free", lambda *a: looks.append(a) or free(*a)
-  )
-  cells = files.read_table(workdir / "landscape/cells.parquet")
-  occupied = np.unique(cells["cell"])
-  ranking = _run(workdir, tmp_path, kept_per_cell=1, budget=9.0)[0]
-  assert [state["num_cells"] for state in states] == [len(occupied)] * 2
-  assert len(looks) == 1 and len(occupied) < 49
-  places = np.searchsorted(cells["row"], ranking["row"])
-  np.testing.assert_array_equal(ranking["cell"], cells["cell"][places])
 
 
 def test_curves_have_the_budget_of_their_own_strategy_alone(workdir, tmp_path):
@@ -244,42 +196,35 @@ def test_distances_are_those_of_scipy(workdir, tmp_path):
   assert rival["strategy"] == "coverage_only"
 
 
-def test_candidates_are_those_of_the_scores(workdir):
-  for exclude in (True, False):
-    config = tiny.config("none", score__exclude_reference=exclude)
-    rows = np.arange(_POOL)
-    np.testing.assert_array_equal(
-      streaming._free(config, workdir),
-      split_lib.candidates(config, workdir, rows),
-    )
-
-
-@pytest.mark.parametrize(
-  ("budget", "unit", "wants"),
-  [
-    (200.0, "examples", "200 examples"),
-    (9000.0, "tokens", "9,000 tokens"),
-    (1.0, "fraction", "[0-9]+ examples"),
-  ],
-)
-def test_a_budget_above_what_is_kept_is_refused(
-  workdir, tmp_path, budget, unit, wants
+def test_distances_of_a_large_pool_are_those_of_the_lowest_ids(
+  workdir, tmp_path, monkeypatch
 ):
-  with pytest.raises(
-    errors.InputError,
-    match=rf"kept_per_cell is 1, which keeps \d+ examples .* wants {wants}",
-  ):
-    _run(workdir, tmp_path, budget=budget, unit=unit, kept_per_cell=1)
+  monkeypatch.setattr(compare, "_DISTANCE_EXAMPLES", 100)
+  monkeypatch.setattr(compare, "_PART_ROWS", 32)
+  ranking, _, (ours, _) = _run(workdir, tmp_path)
+  found = files.read_json(tmp_path / "select/coverage.json")
+  assert found["distance_examples"] == 100
+  vectors = np.concatenate(
+    [files.read_array(p) for p in sorted((workdir / "embed").glob("*.npy"))]
+  )
+  cells = files.read_table(workdir / "landscape/cells.parquet")
+  lowest = cells["row"][np.argsort(cells["id"])[:100]]
+  near = scipy_distance.cdist(
+    vectors[lowest], vectors[ranking["row"][:60]]
+  ).min(axis=1)
+  assert ours["mean_distance"] == pytest.approx(near.mean(), rel=1e-5)
 
 
-@pytest.mark.parametrize(
-  ("settings", "match"),
-  [
-    ({"strategy": "trim"}, "kept_per_cell is 2, .* asks for trim, which must"),
-    ({"compare": ("random", "ila", "longest")}, "asks for random, longest,"),
-    ({"kept_per_cell": 0}, "select.kept_per_cell is 0; allowed: 1 to "),
-  ],
-)
-def test_what_must_order_the_whole_pool_is_refused(settings, match):
-  with pytest.raises(errors.InputError, match=match):
-    _config(**({"kept_per_cell": 2} | settings))
+def test_a_ranking_is_written_part_by_part(workdir, tmp_path, monkeypatch):
+  (tmp_path / "whole").mkdir()
+  (tmp_path / "parts").mkdir()
+  whole = _run(workdir, tmp_path / "whole")
+  monkeypatch.setattr(selection_stage, "_WRITE_ROWS", 7)
+  parts = _run(workdir, tmp_path / "parts")
+  for name, column in whole[0].items():
+    np.testing.assert_array_equal(column, parts[0][name])
+  assert parts[1:] == whole[1:]
+  cells = files.read_table(workdir / "landscape/cells.parquet")
+  place = np.searchsorted(cells["row"], whole[0]["row"])
+  text = [f"{number:016x}" for number in cells["id"][place].tolist()]
+  assert whole[0]["id"].tolist() == text

@@ -47,7 +47,11 @@ def main(folder: pathlib.Path) -> None:
   for path in sorted(folder.glob("*.jsonl.gz")):
     with gzip.open(path) as stream:
       texts[str(path)] = stream.readlines()
-  ids = sorted(e.id for e in examples if not e.source.startswith("glaive"))
+  ids = sorted(
+    f"{example.id:016x}"
+    for example in examples
+    if not example.source.startswith("glaive")
+  )
   counted = {
     "ids": hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16],
     "lines": {formats.source_name(p): len(t) for p, t in texts.items()},

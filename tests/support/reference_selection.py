@@ -15,7 +15,7 @@ from ila_jax.score.signals import table as signals_table
 @dataclasses.dataclass(frozen=True)
 class Row:
   row: int
-  id: str
+  id: int
   cell: int
   depth: float
   n_tokens: int
@@ -116,7 +116,7 @@ SIZES = (1, 2, 9, 24)
 def pool(n, seed):
   """Ties everywhere, empty cells, rows that may not be chosen."""
   rng = np.random.default_rng(seed)
-  ids = np.array([f"{i:016x}" for i in rng.choice(10**6, n, replace=False)])
+  ids = rng.choice(10**6, n, replace=False).astype(np.uint64)
   depths = rng.integers(-2, 3, n) / 4 * rng.choice([1, 1e-40], n)  # -0.0, tiny
   candidate = rng.random(n) < rng.choice([0.0, 0.5, 0.9, 1.0])
   return {
@@ -155,11 +155,9 @@ def inputs(needs, n, seed):
 def tied_candidates(pool, seed=0):
   """With half of the random draws tied, so that ids must decide."""
   c = candidates.candidates(**pool, seed=seed)
-  return dataclasses.replace(
-    c,
-    uniform=np.round(c.uniform * 4) / 4,
-    uniform_across=np.round(c.uniform_across * 4) / 4,
-  )
+  for name in ("uniform", "uniform_across"):
+    vars(c)[name] = np.round(getattr(c, name) * 4) / 4
+  return c
 
 
 def rows(pool, c, depth=None):
@@ -167,7 +165,7 @@ def rows(pool, c, depth=None):
   return [
     Row(
       row=i,
-      id=str(pool["ids"][i]),
+      id=int(pool["ids"][i]),
       cell=int(c.cell[i]),
       depth=float(depth[i]),
       n_tokens=int(c.n_tokens[i]),
@@ -181,7 +179,7 @@ def rows(pool, c, depth=None):
 def big_pool(n=4000):
   rng = np.random.default_rng(0)
   return {
-    "ids": np.array([f"{i:016x}" for i in rng.permutation(n)]),
+    "ids": rng.permutation(n).astype(np.uint64),
     # Crowded and thin cells: 0 holds about a third of the pool.
     "cell": np.floor(60 * rng.random(n) ** 3).astype(int),
     "depth": rng.normal(size=n).round(2),

@@ -28,10 +28,10 @@ def _run(folder, *, order=None, grid=GRID, config=None, leak=0.0):
   order = np.arange(N) if order is None else order
   x = rng.normal(size=(60, 12))[rng.integers(60, size=N)]
   x = x + 0.2 * rng.normal(size=(N, 12)) * rng.random((N, 1))
-  prompt = np.array([f"p{i:03d}" for i in range(N)])
-  prompt[200:210], x[200:210] = "same", x[200]
+  prompt = np.arange(N, dtype=np.uint64)
+  prompt[200:210], x[200:210] = N, x[200]
   x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-  names = np.array([f"{i:03x}" for i in rng.permutation(N)])
+  names = rng.permutation(N).astype(np.uint64)
   columns = {
     "cell": rng.integers(GRID**2, size=N),
     "depth": 0.2 * rng.normal(size=N).astype(np.float32),
@@ -94,7 +94,7 @@ def _run(folder, *, order=None, grid=GRID, config=None, leak=0.0):
 def _ids(folder, config):
   """Ids of the candidates that the config leaves."""
   pool = scored_pool.load(config, epath.Path(folder))
-  return set(pool.ids[pool.candidates.candidate])
+  return set(pool.candidates.ids[pool.candidates.candidate])
 
 
 def test_groups_hold_repeated_prompts_and_what_is_near(tmp_path):
@@ -273,7 +273,7 @@ def test_prompts_are_numbered_over_all_shards(tmp_path):
   for shard, part in enumerate(np.split(prompt, range(150, 400, 150))):
     _write_inputs(tmp_path, shard, part)
   row = np.sort(rng.permutation(400)[:60])
-  ids = np.array([f"{i:03x}" for i in rng.permutation(60)])
+  ids = rng.permutation(60).astype(np.uint64)
   found = prompts.Prompts(epath.Path(tmp_path), row, ids)
   np.testing.assert_array_equal(found.rank, np.argsort(np.argsort(ids)))
   same = prompt[row][:, None] == prompt[row]

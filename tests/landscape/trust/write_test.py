@@ -30,7 +30,7 @@ def _write(
 ) -> dict[str, np.ndarray]:
   """A pool that was embedded and scored under two references."""
   rng = np.random.default_rng(0)
-  ids = rng.permutation([f"{i:04x}" for i in range(N)])
+  ids = rng.permutation(np.arange(N, dtype=np.uint64))
   split = np.where(rng.random(N) < 0.1, "dev", "pool")
   tokens, labels = rng.integers(2, 40, N), rng.integers(1, 4, N)
   base = rng.uniform(20, 60, N).astype(np.float32)
