@@ -13,7 +13,7 @@
     python -m tests.benchmarks.placing      # new points on a fitted map
     python -m tests.benchmarks.padding      # padding of a real pool
     python -m tests.benchmarks.argmax       # the deepest row of every cell
-    python -m tests.benchmarks.stream_select # 100 million rows by shards
+    python -m tests.benchmarks.pool_scale   # stages on 100 million rows
     python -m tests.benchmarks.device_score # large models; wants accelerators
 
 `--help` lists what can be chosen; `--tiny` is a trial that takes seconds and

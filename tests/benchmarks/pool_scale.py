@@ -230,7 +230,7 @@ def main() -> None:
     )
     return
   if options.tiny:
-    options.rows = 200_000
+    options.rows = 40_000
   small = _measure(options, max(options.rows // 1000, 20_000))
   found = _measure(options, options.rows)
   print(f"{'':12}{'seconds':>9}{'peak GB':>9}{'bytes a row':>13}")

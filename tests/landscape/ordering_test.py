@@ -68,7 +68,7 @@ def test_place_in_cell_equals_counting():
       c.cell, (c.n_tokens, c.uniform), c.id_rank, c.candidate
     )
     key = [
-      (int(c.n_tokens[i]), float(c.uniform[i]), str(pool["ids"][i]))
+      (int(c.n_tokens[i]), float(c.uniform[i]), int(pool["ids"][i]))
       for i in range(24)
     ]
     for i in np.flatnonzero(c.candidate):
