@@ -85,6 +85,10 @@ def encoder_config(
 
   Raises:
     errors.InputError: the file cannot be read, or says what is not implemented.
+
+  >>> encoder_config(pathlib.Path("nowhere"), dtype="float32")
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: nowhere/config.json cannot be read as JSON (...
   """
   raw = json_fields.read_config(folder)
   family = _family(raw)

@@ -140,6 +140,10 @@ def read_config(folder: pathlib.Path) -> Fields:
 
   Raises:
     errors.InputError: it cannot be read, or the folder holds an adapter alone.
+
+  >>> read_config(pathlib.Path("nowhere"))
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: nowhere/config.json cannot be read as JSON (...
   """
   file = folder / "config.json"
   if not file.exists() and (folder / "adapter_config.json").exists():

@@ -157,6 +157,7 @@ def load(
 
 def _module(target: str) -> str:
   """Returns peft's name of a matrix's module; {} is the layer."""
+  # Families differ in their norms' names; matrices are called as in Llama.
   return tensor_names.DECODER[f"blocks/{target}"].removesuffix(".weight")
 
 

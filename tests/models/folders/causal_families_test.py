@@ -13,11 +13,12 @@ from flax import nnx
 
 from ila_jax import errors
 from ila_jax.compute import mesh
-from ila_jax.models import decoder, losses, rotary
+from ila_jax.models import decoder, lora, losses, rotary
 from ila_jax.models.folders import (
   causal_configs,
   causal_families,
   json_fields,
+  tensor_names,
   weights,
 )
 from ila_jax.passes import example_loss, layouts
@@ -91,6 +92,14 @@ CASES = {
 
 def test_every_family_has_a_witness():
   assert {family for family, _ in CASES.values()} == {*causal_families.FAMILIES}
+
+
+def test_adapters_find_their_matrices_in_every_family():
+  # An adapter's folder does not say of which family its base is.
+  for family in causal_families.FAMILIES.values():
+    for target in lora.TARGETS:
+      name = family.tensors.table[f"blocks/{target}"]
+      assert name == tensor_names.DECODER[f"blocks/{target}"]
 
 
 @functools.partial(jax.jit, static_argnums=0)
