@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from ila_jax import errors
 from ila_jax.methods import candidates
 from ila_jax.methods import options as options_lib
+from ila_jax.score.signals import table as signals_table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,10 +21,13 @@ class Method:
       and seed; devices are those of the mesh that is set
       (`jax.sharding.get_mesh`), and their number changes nothing.
     needs: columns of `Candidates`, and names of `Candidates.inputs`: all that
-      `rank` reads beside ids. A signal that a chosen method needs
-      is computed before.
+      `rank` reads beside ids; `rank` is shown nothing else. A signal that a
+      chosen method needs is computed before.
     options: dataclass of what config.select.options.NAME may set.
     colour: of its curves, '#rrggbb'.
+
+  Raises:
+    ValueError: a need that nothing satisfies.
   """
 
   name: str
@@ -31,6 +36,17 @@ class Method:
   colour: str
   options: type[options_lib.Options] = options_lib.Options
 
+  def __post_init__(self) -> None:
+    """Checks that all needs are known."""
+    known = (*candidates.COLUMNS, *candidates.INPUTS, *signals_table.SIGNALS)
+    for need in self.needs:
+      if need not in known:
+        raise ValueError(
+          f"the method {self.name!r} needs {need!r}; allowed, as columns, "
+          f"inputs and signals: {', '.join(known)}."
+          f"{errors.did_you_mean(need, known)}"
+        )
+
   def __call__(
     self, c: candidates.Candidates, **options: Any
   ) -> candidates.Ranking:
@@ -38,15 +54,20 @@ class Method:
 
     Raises:
       errors.InputError: options that the method does not have or allow.
-      ValueError: an order that leaves candidates out without a word.
+      ValueError: an order that leaves candidates out without a word, or a
+        column or an input that is read and not in `needs`.
     """
     return self.run(c, options_lib.build(self.options, options, self.name))
 
   def run(
     self, c: candidates.Candidates, options: options_lib.Options
   ) -> candidates.Ranking:
-    """Ranks, and sees to it that no candidate is left out without a word."""
-    found = self.rank(c, options)
+    """Ranks, and sees to it that no candidate is left out without a word.
+
+    Raises:
+      ValueError: one is; or `rank` reads what is not in `needs`.
+    """
+    found = self.rank(candidates.named(c, self.name, self.needs), options)
     if len(found.order) < c.candidate.sum() and not found.rest:
       raise ValueError(
         f"{self.name} orders {len(found.order)} of {c.candidate.sum()} "

@@ -116,7 +116,7 @@ class DecoderConfig:
 
   @property
   def local(self) -> tuple[bool, ...]:
-    """Whether each layer sees no more than the window.
+    """Says of each layer whether it sees no more than the window.
 
     >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
     >>> DecoderConfig(**sizes, head_dim=4, mlp_width=16, window=3).local
@@ -132,7 +132,7 @@ def flops(
   attended: int,
   response_tokens: int,
 ) -> int:
-  """FLOPs of the matrix products of a forward pass (a product-sum is 2).
+  """Counts FLOPs of a forward pass's matrix products (a product-sum is 2).
 
   Args:
     config: sizes.

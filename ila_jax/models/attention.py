@@ -36,7 +36,7 @@ def choose(
   head_dim: int = 64,
   softcap: float | None = None,
 ) -> str:
-  """The kernel that "auto" is on a platform; checks one that has a name.
+  """Chooses the kernel that "auto" means; checks one that has a name.
 
   Args:
     kernel: "auto" or one of `KERNELS`.
@@ -104,7 +104,7 @@ def attend(
   softcap: float | None = None,
   mask: Mask = CAUSAL,
 ) -> Float[Array, "b t f"]:
-  """Attention inside each segment, softmax(cap(scale · q·k))·v.
+  """Attends inside each segment: softmax(cap(scale · q·k))·v.
 
   Scores and softmax are float32. Only `plain` holds them all at once; the
   other kernels compute them again in the backward pass.
@@ -161,7 +161,7 @@ def _refusal(
   head_dim: int,
   softcap: float | None,
 ) -> str | None:
-  """What keeps a kernel from doing what is asked, if anything does."""
+  """Says what keeps a kernel from doing what is asked, if anything does."""
   # Off TPUs splash attention is interpreted, which multiplies in full.
   halves = kernel == "cudnn" or (kernel == "splash" and platform == "tpu")
   if halves and jnp.dtype(dtype) not in (jnp.bfloat16, jnp.float16):

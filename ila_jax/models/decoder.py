@@ -88,7 +88,7 @@ class Blocks(nnx.Module):
 def _norm_weights(
   shape: tuple[int, ...], config: architecture.DecoderConfig
 ) -> Float[Array, "..."]:
-  """Weights at which a norm does not scale."""
+  """Makes weights at which a norm does not scale."""
   start = 0.0 if config.norm_plus_one else 1.0
   return jnp.full(shape, start, config.param_dtype)
 
@@ -130,7 +130,7 @@ class Decoder(nnx.Module):
     segment_ids: Int[Array, "b t"],
     adapters: PyTree | None = None,
   ) -> Float[Array, "b t d"]:
-    """Final hidden states; what stands at i has seen its segment up to i.
+    """Computes final hidden states; that at i has seen its segment up to i.
 
     Args:
       tokens: token ids.
@@ -169,7 +169,7 @@ class Decoder(nnx.Module):
     return _norm(x, self.final_norm[...], config)
 
   def head_weights(self) -> Float[Array, "v d"]:
-    """The output head; the embedding table itself where they are tied."""
+    """Returns the output head: the embedding table itself where it is tied."""
     return self.embedding[...] if self.config.tied else self.output_head[...]
 
   def logits(
@@ -178,7 +178,7 @@ class Decoder(nnx.Module):
     positions: Int[Array, "b t"],
     segment_ids: Int[Array, "b t"],
   ) -> Float[Array, "b t v"]:
-    """All logits in float32: for tests and for text, not for losses."""
+    """Computes all logits in float32, for tests and for text, not for loss."""
     x = self.hidden(tokens, positions, segment_ids)
     logits = layers.dot(
       "btd,vd->btv", x, self.head_weights(), dtype=jnp.float32
@@ -195,7 +195,7 @@ def _block(
   segment_ids: Int[Array, "b t"],
   config: architecture.DecoderConfig,
 ) -> Float[Array, "b t d"]:
-  """One layer: attention, then the gated MLP, each on a normed input."""
+  """Runs one layer: attention, then the gated MLP, each on a normed input."""
   linear = functools.partial(_linear, weights=weights, adapters=adapters)
 
   def norm(x: Array, name: str) -> Array:
@@ -224,7 +224,7 @@ def _attend(
   is_local: Bool[Array, ""],
   config: architecture.DecoderConfig,
 ) -> Float[Array, "b t f"]:
-  """Attention to the window or to all, as the layer is local or not."""
+  """Attends to the window in a local layer, and to all before it in others."""
   attend = functools.partial(
     attention.attend,
     *(query, key, value, segment_ids),
@@ -256,7 +256,7 @@ def _linear(
   weights: dict[str, Array],
   adapters: PyTree,
 ) -> Float[Array, "b t f"]:
-  """x·W + bias, and x·A·B of the adapter that each row is under."""
+  """Computes x·W + bias, and x·A·B of the adapter that each row is under."""
   out = layers.dot("btd,df->btf", x, weights[name])
   if f"{name}_bias" in weights:
     out = out + weights[f"{name}_bias"].astype(out.dtype)[None, None, :]
@@ -273,7 +273,7 @@ def _linear(
 
 
 def shardings(tree: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
-  """Shardings of weights, or of what is kept beside them by an optimizer.
+  """Returns shardings of weights, or of what an optimizer keeps beside them.
 
   Args:
     tree: arrays or their shapes, under the names of `Decoder`'s weights.
@@ -294,7 +294,7 @@ def shardings(tree: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
 
 
 def abstract(config: architecture.DecoderConfig) -> Decoder:
-  """A decoder with shapes in the place of weights; `nnx.split` takes it.
+  """Makes a decoder with shapes for weights; `nnx.split` takes it.
 
   >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
   >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
@@ -305,7 +305,7 @@ def abstract(config: architecture.DecoderConfig) -> Decoder:
 
 
 def count_parameters(config: architecture.DecoderConfig) -> int:
-  """Number of weights; a tied table counts once.
+  """Counts the weights; a tied table counts once.
 
   >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
   >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)

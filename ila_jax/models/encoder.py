@@ -150,7 +150,7 @@ class Encoder(nnx.Module):
     positions: Int[Array, "b t"],
     segment_ids: Int[Array, "b t"],
   ) -> Float[Array, "b t d"]:
-    """Final hidden states; every token sees all tokens of its own text.
+    """Computes final hidden states; a token sees all tokens of its own text.
 
     Args:
       tokens: token ids, special tokens included.
@@ -205,7 +205,7 @@ def pool(
   *,
   num_segments: int,
 ) -> Float[Array, "b s d"]:
-  """Embeddings of the texts packed in each row: unit norm, float32.
+  """Embeds the texts packed in each row: unit norm, float32.
 
   Args:
     hidden: hidden states.
@@ -250,7 +250,7 @@ def _block(
   segment_ids: Int[Array, "b t"],
   config: EncoderConfig,
 ) -> Float[Array, "b t d"]:
-  """One layer: attention, norm, MLP, norm."""
+  """Runs one layer: attention, norm, MLP, norm."""
   eps = config.norm_eps
   query, key, value = (
     _linear(x, weights, name).reshape(*x.shape[:2], config.heads, -1)
@@ -282,7 +282,7 @@ def _norm(
   *,
   eps: float,
 ) -> Float[Array, "b t d"]:
-  """Layer norm in float32."""
+  """Applies layer norm, in float32."""
   y = x.astype(jnp.float32)
   y = y - y.mean(axis=-1, keepdims=True)
   y = y * jax.lax.rsqrt((y * y).mean(axis=-1, keepdims=True) + eps)
@@ -291,7 +291,7 @@ def _norm(
 
 
 def shardings(tree: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
-  """Shardings of an encoder's weights by `SHARDING_RULES`, as a decoder's.
+  """Returns shardings of an encoder's weights, by `SHARDING_RULES`.
 
   >>> config = EncoderConfig(
   ...   vocab=32, layers=2, width=8, heads=2, mlp_width=16, max_positions=16
@@ -304,12 +304,12 @@ def shardings(tree: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
 
 
 def abstract(config: EncoderConfig) -> Encoder:
-  """An encoder with shapes in the place of weights; see `shardings`."""
+  """Makes an encoder with shapes in the place of weights."""
   return nnx.eval_shape(lambda: Encoder(config, rngs=nnx.Rngs(0)))
 
 
 def flops(config: EncoderConfig, lengths: Sequence[int]) -> int:
-  """FLOPs of the matrix products of a forward pass (a product-sum is 2).
+  """Counts FLOPs of a forward pass's matrix products (a product-sum is 2).
 
   Per layer 2·t·(4·d² + 2·d·mlp) + 4·t²·d, for a text of t tokens; padding is
   not counted.

@@ -1,11 +1,13 @@
 """The kernels of attention; `attention.attend` is how to call them.
 
 Each takes queries [b, t, h, e], keys and values [b, t, k, e] and segment ids
-[b, t], and returns what the heads saw, [b, t, h, e].
+[b, t], and returns what the heads saw: [b, t, h, e], or [b, t, k, g, e] with
+the heads in groups under the head of their keys.
 """
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +40,7 @@ def _visible(
   causal: bool,
   window: int | None,
 ) -> Bool[Array, "b q s"]:
-  """Which query sees which key; query 0 is `ahead` places after key 0."""
+  """Says which query sees which key; query 0 is `ahead` places after key 0."""
   visible = query_segments[:, :, None] == key_segments[:, None, :]
   places = ahead + jnp.arange(query_segments.shape[1])
   back = places[:, None] - jnp.arange(key_segments.shape[1])[None]
@@ -58,6 +60,7 @@ def _see(
   scale: float,
   softcap: float | None,
 ) -> Float[Array, "b k g q e"]:
+  """Computes what queries see of the keys that are visible to them."""
   scores = layers.dot("bkgqe,bkse->bkgqs", query, key, dtype=jnp.float32)
   scores = layers.softcap(scores * scale, softcap)
   # Finite, so that a query that sees nothing (padding) has no NaN.
@@ -69,7 +72,7 @@ def _see(
 def _group(
   query: Float[Array, "b t h e"], *others: Float[Array, "b t k e"]
 ) -> tuple[Array, ...]:
-  """Time next to the width; query heads in groups under their key's head.
+  """Puts time next to the width, and query heads in groups by their key's.
 
   Sums then run over what lies side by side; measured, it halves the time.
   """
@@ -81,20 +84,41 @@ def _group(
   )
 
 
-def plain(query, key, value, segment_ids, *, scale, softcap, **sight):
-  """All scores at once: the reference, with memory that grows with t²."""
+def plain(
+  query: Float[Array, "b t h e"],
+  key: Float[Array, "b t k e"],
+  value: Float[Array, "b t k e"],
+  segment_ids: Int[Array, "b t"],
+  *,
+  scale: float,
+  softcap: float | None,
+  causal: bool,
+  window: int | None,
+) -> Float[Array, "b t k g e"]:
+  """Attends with all scores at once: the reference; memory grows with t²."""
   query, key, value = _group(query, key, value)
-  visible = _visible(segment_ids, segment_ids, **sight)
+  visible = _visible(segment_ids, segment_ids, causal=causal, window=window)
   seen = _see(query, key, value, visible, scale=scale, softcap=softcap)
   return seen.transpose(0, 3, 1, 2, 4)
 
 
-def blocked(query, key, value, segment_ids, *, scale, softcap, **sight):
-  """A block of queries meets the keys that its span of blocks can see.
+def blocked(
+  query: Float[Array, "b t h e"],
+  key: Float[Array, "b t k e"],
+  value: Float[Array, "b t k e"],
+  segment_ids: Int[Array, "b t"],
+  *,
+  scale: float,
+  softcap: float | None,
+  causal: bool,
+  window: int | None,
+) -> Float[Array, "b t k g e"]:
+  """Attends block by block: holds the scores of one block of queries.
 
-  Blocks of one span run in a loop and so hold their scores one after another,
-  in the backward pass too; spans have static slices of the keys, which skip
-  what none of their queries sees.
+  A block meets the keys that its span of blocks can see. Blocks of one span
+  run in a loop and so hold their scores one after another, in the backward
+  pass too; spans have static slices of the keys, which skip what none of their
+  queries sees.
   """
   t = query.shape[1]
   blocks = -(-t // _QUERY_BLOCK)
@@ -102,19 +126,25 @@ def blocked(query, key, value, segment_ids, *, scale, softcap, **sight):
   query, key, value = _group(query, key, value)
   query = _pad(query, size, axis=3)
   queries_from = _pad(segment_ids, size, axis=1)
-  window = sight["window"]
-  spans = _WINDOW_SPANS if window else _CAUSAL_SPANS if sight["causal"] else 1
+  spans = _WINDOW_SPANS if window else _CAUSAL_SPANS if causal else 1
   span = -(-blocks // spans) * size
   seen = []
   for start in range(0, blocks * size, span):
     own = slice(start, min(start + span, blocks * size))
     first = max(0, start - window + 1) if window else 0
-    keys = slice(first, min(own.stop, t) if sight["causal"] else t)
+    keys = slice(first, min(own.stop, t) if causal else t)
 
     @jax.checkpoint
-    def see(block, keys=keys):
+    def see(
+      block: tuple[Array, Array, Array], keys: slice = keys
+    ) -> Float[Array, "b k g q e"]:
       part, segments, ahead = block
-      visible = _visible(segments, segment_ids[:, keys], ahead=ahead, **sight)
+      visible = _visible(
+        *(segments, segment_ids[:, keys]),
+        ahead=ahead,
+        causal=causal,
+        window=window,
+      )
       them = key[:, :, keys], value[:, :, keys]
       return _see(part, *them, visible, scale=scale, softcap=softcap)
 
@@ -131,7 +161,7 @@ def blocked(query, key, value, segment_ids, *, scale, softcap, **sight):
 
 
 def _split(x: Array, size: int, *, axis: int) -> Array:
-  """Blocks of a size along an axis, stacked on a new first one."""
+  """Stacks blocks of a size along an axis on a new first one."""
   x = x.reshape(*x.shape[:axis], -1, size, *x.shape[axis + 1 :])
   return jnp.moveaxis(x, axis, 0)
 
@@ -150,7 +180,13 @@ def on_each_device(kernel: Callable[..., Array]) -> Callable[..., Array]:
   look into. Axes that the mesh does not divide are not split.
   """
 
-  def run(query, key, value, segment_ids, **options):
+  def run(
+    query: Float[Array, "b t h e"],
+    key: Float[Array, "b t k e"],
+    value: Float[Array, "b t k e"],
+    segment_ids: Int[Array, "b t"],
+    **options: Any,
+  ) -> Float[Array, "b t h e"]:
     one = functools.partial(kernel, **options)
     mesh = jax.sharding.get_abstract_mesh()
     if "fsdp" not in mesh.axis_names:
@@ -168,8 +204,18 @@ def on_each_device(kernel: Callable[..., Array]) -> Callable[..., Array]:
   return run
 
 
-def cudnn(query, key, value, segment_ids, *, scale, softcap, window, causal):
-  """Fused attention of cuDNN; segments and the window are a mask to it."""
+def cudnn(
+  query: Float[Array, "b t h e"],
+  key: Float[Array, "b t k e"],
+  value: Float[Array, "b t k e"],
+  segment_ids: Int[Array, "b t"],
+  *,
+  scale: float,
+  softcap: float | None,
+  causal: bool,
+  window: int | None,
+) -> Float[Array, "b t h e"]:
+  """Runs cuDNN's fused attention; segments and window are a mask to it."""
   assert softcap is None
   t = query.shape[1]
   # Its backward pass wants an even number of tokens where there is a mask.
@@ -188,8 +234,18 @@ def cudnn(query, key, value, segment_ids, *, scale, softcap, window, causal):
   )[:, :t]
 
 
-def splash(query, key, value, segment_ids, *, scale, softcap, window, causal):
-  """Pallas' splash attention, which skips tiles that no query sees.
+def splash(
+  query: Float[Array, "b t h e"],
+  key: Float[Array, "b t k e"],
+  value: Float[Array, "b t k e"],
+  segment_ids: Int[Array, "b t"],
+  *,
+  scale: float,
+  softcap: float | None,
+  causal: bool,
+  window: int | None,
+) -> Float[Array, "b t h e"]:
+  """Runs Pallas' splash attention, which skips tiles that no query sees.
 
   Off TPUs it is interpreted: right, and slow.
   """

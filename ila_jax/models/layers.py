@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PyTree
 def draw(
   key: Array, shapes: tuple[tuple[int, ...], ...], *, std: float, dtype: str
 ) -> list[Array]:
-  """Arrays of normal numbers; one draw for all, for each takes a compilation.
+  """Draws arrays of normal numbers at once, for each draw is compiled.
 
   >>> key = jax.random.key(0)
   >>> [x.shape for x in draw(key, ((2, 3), (4,)), std=0.1, dtype="float32")]
@@ -32,7 +32,7 @@ def draw(
 def dot(
   spec: str, x: Array, y: Array, *, dtype: Any = None
 ) -> Float[Array, "..."]:
-  """`jnp.einsum` of x and y in the dtype of x, summed in float32.
+  """Multiplies by `jnp.einsum` in the dtype of x, summed in float32.
 
   A float32 model multiplies in float32 on every device: accelerators would
   round to fewer bits by default.
@@ -104,7 +104,7 @@ def place(
   mesh: jax.sharding.Mesh,
   rules: Sequence[tuple[str, PartitionSpec]],
 ) -> PyTree:
-  """Shardings of arrays by their path: the first pattern found in it decides.
+  """Returns shardings of arrays; the first pattern found in a path decides.
 
   Args:
     tree: arrays, or their shapes.
@@ -158,7 +158,7 @@ def rms_norm(
 
 
 def softcap(x: Float[Array, "..."], cap: float | None) -> Float[Array, "..."]:
-  """Bounds x to ±cap by cap · tanh(x / cap) (Gemma 2); x where None.
+  """Bounds x to ±cap by cap · tanh(x / cap) (Gemma 2); with no cap it is x.
 
   >>> softcap(jnp.array([0.0, 1e9]), 5.0).tolist()
   [0.0, 5.0]

@@ -83,7 +83,7 @@ class LoraConfig:
 
   @property
   def scale(self) -> float:
-    """What A·B is multiplied with."""
+    """Returns what A·B is multiplied with."""
     root = math.sqrt(self.rank) if self.rank_stabilized else self.rank
     return self.alpha / root
 
@@ -91,7 +91,7 @@ class LoraConfig:
 def shapes(
   config: architecture.DecoderConfig, lora: LoraConfig
 ) -> dict[str, dict[str, tuple[int, int, int]]]:
-  """The shape of each factor of an adapter, named as in the adapter.
+  """Lists the shape of each factor of an adapter, named as in the adapter.
 
   >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
   >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
@@ -111,7 +111,7 @@ def shapes(
 def init(
   config: architecture.DecoderConfig, lora: LoraConfig, key: Array
 ) -> Adapter:
-  """An adapter that changes nothing yet: B is 0.
+  """Draws an adapter that changes nothing yet: B is 0.
 
   A is uniform within ±1 / √in, which is how the peft library starts
   (Kaiming's bound with a = √5).
@@ -143,7 +143,7 @@ def init(
 
 
 def zero(adapter: Adapter) -> Adapter:
-  """The adapter of the base model itself: all zeros, of the same shapes.
+  """Makes the adapter of the base model itself: zeros, of the same shapes.
 
   >>> zero({"query": {"a": jnp.ones((1, 2, 1)), "b": jnp.ones((1, 1, 2))}})[
   ...   "query"
@@ -154,7 +154,7 @@ def zero(adapter: Adapter) -> Adapter:
 
 
 def stack(lora: LoraConfig, adapters: Sequence[Adapter]) -> Adapter:
-  """Adapters of one recipe as `Decoder.hidden` takes them.
+  """Stacks adapters of one recipe as `Decoder.hidden` takes them.
 
   Args:
     lora: of all the adapters.
@@ -179,7 +179,7 @@ def stack(lora: LoraConfig, adapters: Sequence[Adapter]) -> Adapter:
 def merge(
   decoder: decoder_lib.Decoder, lora: LoraConfig, adapter: Adapter
 ) -> decoder_lib.Decoder:
-  """A decoder of full weights, W + scale · A·B, that needs no adapter.
+  """Merges an adapter into full weights, W + scale · A·B.
 
   Args:
     decoder: the base; left as it is.
@@ -209,7 +209,7 @@ def merge(
 
 
 def shardings(tree: PyTree, mesh: Mesh) -> PyTree:
-  """Shardings of an adapter, or of what an optimizer keeps beside it.
+  """Returns shardings of an adapter, or of what an optimizer keeps beside it.
 
   Args:
     tree: arrays or their shapes, under the names of an adapter.

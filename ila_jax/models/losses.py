@@ -33,7 +33,7 @@ def token_nll(
   chunk_tokens: int | None = None,
   chunk_vocab: int | None = None,
 ) -> Float[Array, "b t"]:
-  """Loss of each target, -log p(token_i | all before); docs/method.md 2.1.
+  """Computes each target's loss, -log p(token_i | before); docs/method.md 2.1.
 
   As in Cut Cross-Entropy (Wijmans et al. 2024, arXiv:2411.09009) a block of
   logits is made, folded into a running log-sum-exp, and forgotten; the
@@ -103,7 +103,7 @@ _nll.defvjp(_nll_forward, _nll_backward)
 
 
 def _axes(batch: int, vocab: int) -> tuple[tuple[str, ...] | None, str | None]:
-  """Axes of the mesh that split the batch and the vocabulary, if any do."""
+  """Returns axes of the mesh that split batch and vocabulary, or None."""
   sizes = jax.sharding.get_abstract_mesh().shape
   if "fsdp" not in sizes:
     return None, None
@@ -114,7 +114,7 @@ def _axes(batch: int, vocab: int) -> tuple[tuple[str, ...] | None, str | None]:
 def _on_mesh(
   function: Callable, inputs: tuple[Any, ...], outputs: tuple[Any, ...]
 ) -> Callable:
-  """The function on each device's part; each array is split on axis 0."""
+  """Runs a function on each device's part; arrays are split on axis 0."""
   if "fsdp" not in jax.sharding.get_abstract_mesh().axis_names:
     return function
   return jax.shard_map(
@@ -134,7 +134,7 @@ def _local_nll(
   plan: _Plan,
   vocab: str | None,
 ) -> tuple[Float[Array, "b t"], Float[Array, "b t"]]:
-  """Losses, and the log-sum-exp of all logits, of one device's rows."""
+  """Computes losses and log-sum-exp of all logits for one device's rows."""
   states = hidden.reshape(-1, hidden.shape[-1])
   labels = (labels - _first(head, vocab)).reshape(-1)
   chunks, places = _chunks(is_target.reshape(-1), plan.chunk_tokens)
@@ -165,7 +165,7 @@ def _local_gradient(
   rows: tuple[str, ...] | None,
   vocab: str | None,
 ) -> tuple[Float[Array, "b t d"], Float[Array, "v d"]]:
-  """Gradients for one device's rows and part of the head, all rows in it."""
+  """Computes gradients for a device's rows, and for its part of the head."""
   states = hidden.reshape(-1, hidden.shape[-1])
   labels = (labels - _first(head, vocab)).reshape(-1)
   lse, gradient = lse.reshape(-1), gradient.reshape(-1)
@@ -188,14 +188,14 @@ def _local_gradient(
 
 
 def _first(head: Float[Array, "v d"], vocab: str | None) -> Array | int:
-  """The token of the first row of this device's part of the head."""
+  """Returns the token of the first row of this device's part of the head."""
   return jax.lax.axis_index(vocab) * len(head) if vocab else 0
 
 
 def _chunks(
   is_target: Bool[Array, " p"], chunk_tokens: int
 ) -> tuple[Int[Array, ""], Int[Array, "chunks c"]]:
-  """How many chunks have targets, and their places; p where there is none."""
+  """Counts chunks with targets, and lists their places; p stands for none."""
   size = len(is_target)
   width = min(chunk_tokens, size)
   padded = -(-size // width) * width
@@ -217,7 +217,7 @@ def _log_sum_exp(
   head: Float[Array, "v d"],
   plan: _Plan,
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-  """Log-sum-exp over the vocabulary, and the logit of the label."""
+  """Computes log-sum-exp over the vocabulary, and the logit of the label."""
 
   def block(i: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
     most, total, chosen = sums
@@ -248,7 +248,7 @@ def _chunk_gradient(
   for_head: Float[Array, "v d"],
   plan: _Plan,
 ) -> tuple[Float[Array, "c d"], Float[Array, "v d"]]:
-  """Gradient for the states, and that for the head with theirs added."""
+  """Computes the states' gradient, and adds theirs to that of the head."""
 
   def block(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
     for_states, for_head = sums
@@ -269,7 +269,7 @@ def _chunk_gradient(
 
 
 def _blocks(head: Float[Array, "v d"], plan: _Plan) -> tuple[int, int]:
-  """Number and width of the blocks: even ones, so that little overlaps."""
+  """Returns number and width of the blocks: even, so that little overlaps."""
   blocks = -(-len(head) // plan.chunk_vocab)
   tile = min(128, plan.chunk_vocab)  # of an accelerator
   width = min(-(-len(head) // blocks // tile) * tile, len(head))
@@ -282,7 +282,7 @@ def _logits(
   i: Int[Array, ""],
   plan: _Plan,
 ) -> tuple[Array, Int[Array, "1 w"], Bool[Array, "1 w"], Float[Array, "c w"]]:
-  """Block i of the head, its columns, which are new, and its logits.
+  """Returns block i of the head, its columns, which are new, and its logits.
 
   The last block ends where the head ends, over columns of the one before.
   """
@@ -302,7 +302,7 @@ def example_nll(
   *,
   num_segments: int,
 ) -> tuple[Float[Array, "b s"], Int[Array, "b s"]]:
-  """Sum of losses and number of targets of each example (docs/method.md 2.1).
+  """Sums losses and counts targets of each example (docs/method.md 2.1).
 
   Args:
     nll: losses by token.

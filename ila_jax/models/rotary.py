@@ -64,7 +64,7 @@ DEFAULT = Rope()
 
 
 def frequencies(rope: Rope, head_dim: int) -> Float[np.ndarray, " f"]:
-  """Angle by which one position turns each of the f = head_dim / 2 pairs.
+  """Returns the angle by which a position turns each of f = head_dim / 2 pairs.
 
   theta^(-2i / head_dim), stretched as `Rope` says: Llama 3.1 (Meta's reference
   code), YaRN (arXiv 2309.00071, Section 3.2).
@@ -89,7 +89,7 @@ def frequencies(rope: Rope, head_dim: int) -> Float[np.ndarray, " f"]:
 
 
 def _ramp(rope: Rope, head_dim: int) -> Float[np.ndarray, " f"]:
-  """YaRN's ramp: below 0 where a pair turns fast, above 1 where slowly."""
+  """Computes YaRN's ramp: below 0 where pairs turn fast, above 1 where slow."""
 
   def pair(turns: float) -> float:
     period = rope.original_positions / (turns * 2 * math.pi)
@@ -107,7 +107,7 @@ def _ramp(rope: Rope, head_dim: int) -> Float[np.ndarray, " f"]:
 def table(
   positions: Int[Array, "b t"], *, rope: Rope, head_dim: int
 ) -> Float[Array, "b t 2 f"]:
-  """Cosine and sine of each position's angles, in float32.
+  """Computes cosine and sine of each position's angles, in float32.
 
   >>> table(jnp.array([[0]]), rope=Rope(), head_dim=4).tolist()
   [[[[1.0, 1.0], [0.0, 0.0]]]]

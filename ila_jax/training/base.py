@@ -15,7 +15,7 @@ from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import architecture, attention
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.models.folders import encoder_families, hub
+from ila_jax.models.folders import causal_configs, hub
 from ila_jax.passes import token_set
 from ila_jax.pool import base_tokenizer, revisions
 from ila_jax.pool import examples as examples_lib
@@ -120,7 +120,7 @@ def sizes(config: config_lib.Config) -> architecture.DecoderConfig:
   if config.model.path == config_lib.SCRATCH:
     return _scratch_sizes(config, config.model.scratch.vocab)
   with files.local(config.model.path) as folder:
-    found = encoder_families.decoder_config(
+    found = causal_configs.decoder_config(
       hub.find(folder, with_weights=False),
       dtype=config.model.dtype,
       param_dtype=config.model.dtype,

@@ -38,7 +38,7 @@ def write_checkpoint(folder: pathlib.Path, *, layers: int, width: int) -> None:
   """A Llama whose weights are random bits, written a tensor at a time."""
   from ila_jax.models import architecture, decoder
   from ila_jax.models.folders import (
-    causal_families,
+    causal_configs,
     safetensors_files,
     tensor_names,
   )
@@ -73,7 +73,7 @@ def write_checkpoint(folder: pathlib.Path, *, layers: int, width: int) -> None:
           name, shape, leaf.dtype, lambda s=shape: draw(s)
         )
       )
-  files_lib.write_json(folder / "config.json", causal_families.write(config))
+  files_lib.write_json(folder / "config.json", causal_configs.write(config))
   safetensors_files.save(folder, tensors, max_shard_bytes=500_000_000)
 
 
@@ -176,12 +176,12 @@ def _host_stack(folder, mesh):
 
   from ila_jax.models import decoder
   from ila_jax.models.folders import (
-    encoder_families,
+    causal_configs,
     safetensors_files,
     tensor_names,
   )
 
-  config = encoder_families.decoder_config(
+  config = causal_configs.decoder_config(
     folder, dtype="float32", param_dtype="bfloat16", remat=False
   )
   model = decoder.abstract(config)

@@ -153,9 +153,9 @@ def necessary_flops(
 ) -> int:
   """Products of a forward pass that no program can leave out."""
   from ila_jax.models import architecture
-  from ila_jax.models.folders import encoder_families
+  from ila_jax.models.folders import causal_configs
 
-  config = encoder_families.decoder_config(
+  config = causal_configs.decoder_config(
     pathlib.Path(folder), dtype="float32", param_dtype="float32", remat=False
   )
   return architecture.flops(

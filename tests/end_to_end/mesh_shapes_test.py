@@ -10,7 +10,7 @@ from flax import nnx
 
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import decoder, encoder, losses
-from ila_jax.models.folders import causal_families, json_fields
+from ila_jax.models.folders import causal_configs, json_fields
 from tests.support import packed
 
 # Every arrangement of 1, 2, 4 and 8 devices: data, fsdp, tensor.
@@ -115,7 +115,7 @@ def _on(shape, run, state, shardings, rows):
 @functools.cache
 def _decoder(family):
   values = {"model_type": family} | SIZES | FAMILIES[family]
-  config = causal_families.read(json_fields.Fields("config.json", values))
+  config = causal_configs.read(json_fields.Fields("config.json", values))
   graphdef, state = _random(decoder.abstract(config))
   run = functools.partial(_score, graphdef)
   rows = _texts(config.vocab)

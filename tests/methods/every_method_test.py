@@ -14,6 +14,7 @@ from ila_jax.selection import inputs
 from tests.support import reference_selection as reference
 
 _N = 24
+_DRAWS = "uniform", "uniform_across"
 every_method = pytest.mark.parametrize("name", table.METHODS)
 
 
@@ -41,8 +42,6 @@ def test_it_says_who_it_is(name):
   assert re.fullmatch("#[0-9a-f]{6}", method.colour)
   colours = [other.colour for other in table.METHODS.values()]
   assert colours.count(method.colour) == 1
-  known = {*candidates.COLUMNS, *inputs.READERS, *signals_table.SIGNALS}
-  assert set(method.needs) <= known
   for field in dataclasses.fields(method.options):
     assert field.metadata["meaning"]
   method.options()  # All have defaults that are allowed.
@@ -91,11 +90,9 @@ def test_ties_go_to_the_lower_id(name):
   more = {
     key: np.repeat(values[:1], _N, axis=0) for key, values in more.items()
   }
-  c = dataclasses.replace(
-    _candidates(same, more),
-    uniform=np.full(_N, 0.5, np.float32),
-    uniform_across=np.full(_N, 0.5, np.float32),
-  )
+  c = _candidates(same, more)
+  for draw in _DRAWS:
+    vars(c)[draw] = np.full(_N, 0.5, np.float32)
   got = table.METHODS[name](c).order
   ids = pool["ids"][got].tolist()
   assert ids == sorted(pool["ids"].tolist())[: len(ids)]
@@ -145,7 +142,10 @@ def test_it_reads_nothing_that_it_does_not_name(name):
       for field in candidates.COLUMNS
       if field not in table.METHODS[name].needs
     }
-    got = table.METHODS[name](dataclasses.replace(c, **others))
+    drawn = {d: others.pop(d) for d in _DRAWS if d in others}
+    other = dataclasses.replace(c, **others)
+    vars(other).update(drawn)
+    got = table.METHODS[name](other)
     assert _ids(pool, got) == _ids(pool, table.METHODS[name](c))
 
 
@@ -154,8 +154,69 @@ def test_an_order_that_leaves_rows_out_without_a_word_is_a_bug():
   pool["candidate"] = np.ones(_N, bool)
 
   def rank(c, _):
-    return candidates.ranking(c, (c.uniform,), among=c.cell == c.cell[0])
+    return candidates.ranking(c, (c.uniform,), among=c.uniform < 0.5)
 
   method = dataclasses.replace(table.METHODS["random"], rank=rank)
   with pytest.raises(ValueError, match="does not say why"):
     method(_candidates(pool, {}))
+
+
+@pytest.mark.parametrize(
+  ("read", "message"),
+  [
+    (lambda c: c.cell, "'random' reads the column 'cell', but its `needs` nam"),
+    (lambda c: candidates.place(c, c.uniform), "reads the column 'cell'"),
+    (lambda c: candidates.depth(c, "depth"), "reads the column 'depth'"),
+    (lambda c: c.inputs["turns"], "reads the input 'turns', .* nll_base; add"),
+    (lambda c: c.inputs.get("turns"), "reads the input 'turns'"),
+    # Another method, which names it itself, reads it for this one.
+    (lambda c: table.METHODS["longest"](c), "'random' reads the column 'n_to"),
+    (lambda c: table.METHODS["ifd"](c), "'random' reads the input 'nll_witho"),
+  ],
+)
+def test_what_a_method_does_not_name_it_cannot_read(read, message):
+  pool, _ = _pool("random", 2)
+  given = {"nll_base": pool["depth"], "turns": None, "nll_without_prompt": 1}
+
+  def rank(c, _):
+    read(c)
+    return candidates.ranking(c, (c.uniform,))
+
+  method = dataclasses.replace(
+    table.METHODS["random"], rank=rank, needs=("uniform", "nll_base")
+  )
+  with pytest.raises(ValueError, match=message):
+    method(_candidates(pool, given))
+
+
+def test_what_a_method_names_it_reads_uncopied():
+  pool, _ = _pool("random", 2)
+  c = _candidates(pool, {"nll_base": pool["depth"], "turns": None}, wanted=3)
+
+  def rank(seen, _):
+    assert seen.uniform is c.uniform and seen.id_rank is c.id_rank
+    assert seen.candidate is c.candidate and seen.wanted == 3
+    assert seen.inputs["nll_base"] is pool["depth"]
+    assert [*seen.inputs] == ["nll_base"] and len(seen.inputs) == 1
+    assert "nll_base" in seen.inputs and "turns" not in seen.inputs
+    assert isinstance(seen, candidates.Candidates) and "cell" not in repr(seen)
+    with pytest.raises(AttributeError, match="cells"):
+      _ = seen.cells
+    return candidates.ranking(seen, (seen.uniform,))
+
+  method = dataclasses.replace(
+    table.METHODS["random"], rank=rank, needs=("uniform", "nll_base")
+  )
+  assert _ids(pool, method(c)) == _ids(pool, table.METHODS["random"](c))
+
+
+def test_a_need_that_nothing_satisfies_is_refused():
+  assert {*candidates.INPUTS} == {*inputs.READERS}
+  with pytest.raises(
+    ValueError,
+    match=r"'ila' needs 'dept'; .* cell, depth, .* turns, .* nll_without_prompt"
+    r"\. Did you mean 'depth'",
+  ):
+    dataclasses.replace(table.METHODS["ila"], needs=("cell", "dept"))
+  for need in (*candidates.COLUMNS, *inputs.READERS, *signals_table.SIGNALS):
+    dataclasses.replace(table.METHODS["ila"], needs=(need,))

@@ -9,7 +9,7 @@ from flax import nnx
 
 from ila_jax import errors
 from ila_jax.models import encoder
-from ila_jax.models.folders import weights
+from ila_jax.models.folders import encoder_families, weights
 from tests.support import packed, torch_models
 
 SENTENCES = (
@@ -52,6 +52,11 @@ FAMILIES = {
   "xlm-roberta": ("xlm-roberta", {"type_vocab_size": 1}),
   "roberta": ("roberta", {"type_vocab_size": 1, "layer_norm_eps": 1e-5}),
 }
+
+
+def test_every_family_has_a_witness():
+  families = {family for family, _ in FAMILIES.values()}
+  assert families == {*encoder_families.FAMILIES}
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))

@@ -1,99 +1,101 @@
-"""What the JSON files of Hugging Face folders mean.
+"""The families of sentence encoders, a record each, and how a folder is read.
 
 What is not implemented is refused by name, never read as something else.
 """
 
 import dataclasses
-import json
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ila_jax import errors
-from ila_jax.models import architecture, encoder
 from ila_jax.models import attention as attention_lib
-from ila_jax.models.folders import causal_families, json_fields
+from ila_jax.models import encoder
+from ila_jax.models.folders import json_fields, tensor_names
 
-_ENCODERS = ("bert", "roberta", "xlm-roberta")
 _POOLINGS = {
   "pooling_mode_cls_token": "cls",
   "pooling_mode_mean_tokens": "mean",
 }
 _SENTENCE_MODULES = ("Transformer", "Pooling", "Normalize")
+# Fields that all families have, with the values that are implemented.
+_ONLY = {
+  "hidden_act": ("gelu",),
+  "position_embedding_type": ("absolute",),
+  "is_decoder": (False,),
+}
 
 
-def read_json(file: pathlib.Path, kind: type) -> Any:
-  """A JSON file of the kind `dict` or `list`.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Family:
+  """A family of sentence encoders: how it differs from BERT.
 
-  >>> read_json(pathlib.Path("nowhere.json"), dict)
-  Traceback (most recent call last):
-  ila_jax.errors.InputError: nowhere.json cannot be read as JSON (...
+  Attributes:
+    model_type: its name in config.json.
+    only: fields of which no more than these values are implemented; the first
+      is what a file means that leaves the field out.
+    offset: reads how many rows of the position table come before that of the
+      first token.
+    tensors: what its files call its weights.
   """
-  try:
-    values = json.loads(file.read_text())
-  except (OSError, ValueError, RecursionError) as error:
-    raise errors.InputError(
-      f"{file} cannot be read as JSON ({error}). Fetch it again."
-    ) from error
-  if not isinstance(values, kind):
-    raise errors.InputError(
-      f"{file} is no JSON {kind.__name__}. Fetch it again."
-    )
-  return values
+
+  model_type: str
+  only: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+  offset: Callable[[json_fields.Fields], int] = lambda _: 0
+  tensors: tensor_names.Names = tensor_names.BERT
 
 
-def _fields(folder: pathlib.Path) -> json_fields.Fields:
-  file = folder / "config.json"
-  if not file.exists() and (folder / "adapter_config.json").exists():
-    raise errors.InputError(
-      f"{folder} holds an adapter and no model (adapter_config.json, but no "
-      "config.json). Merge it into its base with peft's merge_and_unload and "
-      "save_pretrained, and give that folder."
-    )
-  return json_fields.Fields(file, read_json(file, dict))
+def _after_padding(raw: json_fields.Fields) -> int:
+  """Reads RoBERTa's offset: it counts from the row after that of padding."""
+  return raw.integer("pad_token_id", 1, least=0) + 1
 
 
-def decoder_config(
-  folder: pathlib.Path,
-  *,
-  dtype: str,
-  param_dtype: str,
-  remat: bool,
-  attention: str = "auto",
-) -> architecture.DecoderConfig:
-  """Sizes of a decoder of any of the causal families, from config.json."""
-  config = causal_families.read(_fields(folder))
-  kernel = attention_lib.choose(
-    attention,
-    dtype=dtype,
-    head_dim=config.head_dim,
-    softcap=config.attention_softcap,
+FAMILIES: dict[str, Family] = {
+  family.model_type: family
+  for family in (
+    Family(model_type="bert"),
+    Family(model_type="roberta", offset=_after_padding),
+    Family(model_type="xlm-roberta", offset=_after_padding),
   )
-  return dataclasses.replace(
-    config,
-    dtype=dtype,
-    param_dtype=param_dtype,
-    remat=remat,
-    attention=kernel,
-  )
+}
+
+
+def tensors(folder: pathlib.Path) -> tensor_names.Names:
+  """Returns what the files of an encoder's folder call its weights.
+
+  Raises:
+    errors.InputError: the family is not implemented.
+  """
+  return _family(json_fields.read_config(folder)).tensors
+
+
+def _family(raw: json_fields.Fields) -> Family:
+  return raw.entry("model_type", FAMILIES)
 
 
 def encoder_config(
   folder: pathlib.Path, *, dtype: str, attention: str = "auto"
 ) -> encoder.EncoderConfig:
-  """Sizes of a BERT, RoBERTa or XLM-RoBERTa encoder, from config.json."""
-  raw = _fields(folder)
-  family = raw.get("model_type")
-  if family not in _ENCODERS:
-    known = " or ".join(map(repr, _ENCODERS))
-    raise raw.reject("model_type", family, known)
+  """Reads the sizes of an encoder of any family from its config.json.
+
+  Args:
+    folder: of the model; its weights need not be there.
+    dtype: compute dtype.
+    attention: kernel, see `attention.choose`.
+
+  Raises:
+    errors.InputError: the file cannot be read, or says what is not implemented.
+
+  >>> encoder_config(pathlib.Path("nowhere"), dtype="float32")
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: nowhere/config.json cannot be read as JSON (...
+  """
+  raw = json_fields.read_config(folder)
+  family = _family(raw)
   raw.only("quantization_config", None)
-  raw.only("hidden_act", "gelu")
-  raw.only("position_embedding_type", "absolute")
-  raw.only("is_decoder", False)
-  # RoBERTa counts positions from the row after that of its padding token.
-  offset = 0
-  if family != "bert":
-    offset = raw.integer("pad_token_id", 1, least=0) + 1
+  for name, values in (_ONLY | dict(family.only)).items():
+    raw.only(name, *values)
+  offset = family.offset(raw)
   rows = raw.integer("max_position_embeddings", least=offset + 1)
   width, heads = (
     raw.integer("hidden_size"),
@@ -117,7 +119,7 @@ def encoder_config(
 
 
 def reading(folder: pathlib.Path) -> tuple[int | None, bool]:
-  """How an encoder reads, by sentence-transformers' notes beside its weights.
+  """Reads how an encoder reads, from sentence-transformers' notes beside it.
 
   Returns:
     (the longest text that it was tuned for, in tokens, special ones included,
@@ -130,20 +132,27 @@ def reading(folder: pathlib.Path) -> tuple[int | None, bool]:
   file = folder / "sentence_bert_config.json"
   if not file.exists():
     return None, False
-  raw = json_fields.Fields(file, read_json(file, dict))
+  raw = json_fields.Fields(file, json_fields.read_json(file, dict))
   name = "max_seq_length"
   longest = None if raw.get(name) is None else raw.integer(name)
   return longest, raw.only("do_lower_case", False, True)
 
 
 def pooling(folder: pathlib.Path) -> str:
-  """`cls` or `mean`, as sentence-transformers noted; else `cls`.
+  """Reads the pooling, `cls` or `mean`, that sentence-transformers noted.
+
+  Without a note it is `cls`.
+
+  Raises:
+    errors.InputError: another pooling, or a layer after the pooling.
 
   >>> pooling(pathlib.Path("nowhere"))
   'cls'
   """
   modules = folder / "modules.json"
-  for module in read_json(modules, list) if modules.exists() else ():
+  for module in (
+    json_fields.read_json(modules, list) if modules.exists() else ()
+  ):
     kind = module["type"].split(".")[-1]
     if kind not in _SENTENCE_MODULES:
       raise errors.InputError(
@@ -153,7 +162,7 @@ def pooling(folder: pathlib.Path) -> str:
   file = folder / "1_Pooling" / "config.json"
   if not file.exists():
     return "cls"
-  values = read_json(file, dict)
+  values = json_fields.read_json(file, dict)
   # Newer files name the mode; older ones have a flag for each.
   flags = [k for k, v in values.items() if k.startswith("pooling_mode_") and v]
   modes = [_POOLINGS.get(flag, flag) for flag in flags]

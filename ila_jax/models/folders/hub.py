@@ -38,7 +38,7 @@ _NAME = re.compile(
 def find(
   path: str | os.PathLike[str], *, with_weights: bool = True
 ) -> pathlib.Path:
-  """The local folder of a model, fetched from the Hub if it is a name.
+  """Finds the local folder of a model; a name is fetched from the Hub.
 
   Args:
     path: a folder, or a name `org/name`, `hf:org/name` or
@@ -88,7 +88,7 @@ def find(
 def files(
   folder: epath.PathLike, patterns: Iterable[str]
 ) -> dict[str, epath.Path]:
-  """The files of a model's folder that one of the patterns names.
+  """Lists the files of a model's folder that one of the patterns names.
 
   Args:
     folder: local or gs://; what its own name holds is no pattern.
@@ -118,7 +118,7 @@ def files(
 
 
 def _offline(match: re.Match[str]) -> str:
-  """What a machine without a network lacks, and how to get it there."""
+  """Says what a machine without a network lacks, and how to get it there."""
   import huggingface_hub
 
   why = "the Hub cannot be reached"

@@ -1,12 +1,14 @@
-"""The fields of a config.json, checked as they are read.
+"""JSON files of models, whose fields are checked as they are read.
 
 What is not implemented is refused by name, never read as something else.
 """
 
+import json
 import pathlib
 import reprlib
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from ila_jax import errors
 
@@ -17,9 +19,11 @@ _LARGEST = 2**31 - 1
 # this wide.
 MOST_LAYERS = MOST_HEADS = 10_000
 
+_Entry = TypeVar("_Entry")
+
 
 class Fields:
-  """An object of a JSON file. A field that is null is as if absent.
+  """An object of a JSON file; a field that is null counts as absent.
 
   >>> fields = Fields("config.json", {"layers": 2, "bias": None})
   >>> fields.integer("layers"), fields.only("bias", False, True)
@@ -37,19 +41,19 @@ class Fields:
     self.prefix = prefix
 
   def get(self, name: str, default: Any = None) -> Any:
-    """The value, whatever it is."""
+    """Returns the value of a field, whatever it is."""
     value = self.values.get(name)
     return default if value is None else value
 
   def inner(self, name: str, default: Any = None) -> "Fields":
-    """The object within the object."""
+    """Returns the object that a field holds."""
     value = self.get(name, default)
     if not isinstance(value, dict):
       raise self.reject(name, value, "an object")
     return Fields(self.file, value, f"{self.prefix}{name}.")
 
   def reject(self, name: str, value: Any, allowed: str) -> errors.InputError:
-    """The error that names the field, its value and what is allowed."""
+    """Makes the error that names a field, its value and what is allowed."""
     found = reprlib.repr(value)
     return errors.InputError(
       f"{self.file}: {self.prefix}{name} is {found}; allowed: {allowed}. Use "
@@ -57,11 +61,23 @@ class Fields:
     )
 
   def only(self, name: str, *allowed: Any) -> Any:
-    """A field that may have these values; the first is the format's default."""
+    """Returns a field that may have these values; the first is its default."""
     value = self.get(name, allowed[0])
     if value not in allowed:
       raise self.reject(name, value, " or ".join(map(repr, allowed)))
     return value
+
+  def entry(self, name: str, table: Mapping[str, _Entry]) -> _Entry:
+    """Returns the entry of a table that a field names.
+
+    >>> Fields("config.json", {"unit": "cm"}).entry("unit", {"m": 1, "km": 9})
+    Traceback (most recent call last):
+    ila_jax.errors.InputError: config.json: unit is 'cm'; allowed: 'm' or 'km...
+    """
+    value = self.get(name)
+    if not isinstance(value, str) or value not in table:
+      raise self.reject(name, value, " or ".join(map(repr, table)))
+    return table[value]
 
   def integer(
     self,
@@ -71,7 +87,7 @@ class Fields:
     least: int = 1,
     most: int = _LARGEST,
   ) -> int:
-    """A whole number from `least` to `most`."""
+    """Returns a whole number from `least` to `most`."""
     value = self.get(name, default)
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or not least <= value <= most:
@@ -82,7 +98,7 @@ class Fields:
     return value
 
   def number(self, name: str, default: float | None = None) -> float:
-    """A finite number above 0."""
+    """Returns a finite number above 0."""
     value = self.get(name, default)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (is_number and value > 0):
@@ -92,5 +108,48 @@ class Fields:
     return float(value)
 
   def maybe(self, name: str) -> float | None:
-    """A number above 0, or None."""
+    """Returns a number above 0, or None where the field is absent."""
     return None if self.get(name) is None else self.number(name)
+
+
+def read_json(file: pathlib.Path, kind: type) -> Any:
+  """Reads a JSON file of the kind `dict` or `list`.
+
+  Raises:
+    errors.InputError: it cannot be read, or holds something else.
+
+  >>> read_json(pathlib.Path("nowhere.json"), dict)
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: nowhere.json cannot be read as JSON (...
+  """
+  try:
+    values = json.loads(file.read_text())
+  except (OSError, ValueError, RecursionError) as error:
+    raise errors.InputError(
+      f"{file} cannot be read as JSON ({error}). Fetch it again."
+    ) from error
+  if not isinstance(values, kind):
+    raise errors.InputError(
+      f"{file} is no JSON {kind.__name__}. Fetch it again."
+    )
+  return values
+
+
+def read_config(folder: pathlib.Path) -> Fields:
+  """Reads the config.json of a model's folder.
+
+  Raises:
+    errors.InputError: it cannot be read, or the folder holds an adapter alone.
+
+  >>> read_config(pathlib.Path("nowhere"))
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: nowhere/config.json cannot be read as JSON (...
+  """
+  file = folder / "config.json"
+  if not file.exists() and (folder / "adapter_config.json").exists():
+    raise errors.InputError(
+      f"{folder} holds an adapter and no model (adapter_config.json, but no "
+      "config.json). Merge it into its base with peft's merge_and_unload and "
+      "save_pretrained, and give that folder."
+    )
+  return Fields(file, read_json(file, dict))

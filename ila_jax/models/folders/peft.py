@@ -1,4 +1,4 @@
-"""Adapters from and to the folders of the peft library."""
+"""Adapters are read from folders of the peft library, and written."""
 
 import os
 import pathlib
@@ -15,7 +15,7 @@ from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import architecture
 from ila_jax.models import lora as lora_lib
-from ila_jax.models.folders import encoder_families, hub, tensor_names
+from ila_jax.models.folders import hub, json_fields, tensor_names
 from ila_jax.run.disk import files
 
 _CONFIG = "adapter_config.json"
@@ -126,7 +126,7 @@ def load(
   """
   folder = hub.find(folder)
   file = folder / _CONFIG
-  fields = encoder_families.read_json(file, dict)
+  fields = json_fields.read_json(file, dict)
   _check_fields(file, fields)
   tensors = _read_tensors(folder / WEIGHTS)
   targets = [t for t in lora_lib.TARGETS if _name(t, "a", 0) in tensors]
@@ -156,7 +156,8 @@ def load(
 
 
 def _module(target: str) -> str:
-  """Their name of a matrix's module; {} is the layer."""
+  """Returns peft's name of a matrix's module; {} is the layer."""
+  # Families differ in their norms' names; matrices are called as in Llama.
   return tensor_names.DECODER[f"blocks/{target}"].removesuffix(".weight")
 
 

@@ -1,4 +1,4 @@
-"""From slices of files to shards on devices, and back, a tensor at a time."""
+"""Slices of files become shards on devices, and back, a tensor at a time."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 def read_table(
   tensor: Any, leaf: Any, sharding: NamedSharding | None
 ) -> jax.Array:
-  """A weight that the file holds as we do.
+  """Reads a weight that the file holds as we do.
 
   Args:
     tensor: lazy slices, from `safetensors_files.open_tensors`.
@@ -31,7 +31,7 @@ def read_table(
 def read_stack(
   tensors: Sequence[Any], leaf: Any, sharding: NamedSharding | None
 ) -> jax.Array:
-  """A weight of all layers from a tensor of each, (out, in) to (in, out).
+  """Reads a weight of all layers from a tensor of each, (out, in) to (in, out).
 
   Args:
     tensors: lazy slices of each layer, from `safetensors_files.open_tensors`.
@@ -55,7 +55,7 @@ def read_stack(
 
 
 def _narrow(part: np.ndarray, dtype: np.dtype) -> np.ndarray:
-  """Devices cast all floats but those of 64 bits, which JAX does not hold."""
+  """Casts floats of 64 bits, which JAX does not hold; devices cast others."""
   return part.astype(dtype) if part.dtype == np.float64 else part
 
 
@@ -80,7 +80,7 @@ def _put(
 def _zeros(
   *, shape: tuple[int, ...], dtype: np.dtype, sharding: NamedSharding | None
 ) -> Float[Array, "..."]:
-  """Zeros that are split as they are made."""
+  """Makes zeros that are split as they are made."""
   return _constrain(jnp.zeros(shape, dtype), sharding)
 
 
@@ -108,7 +108,7 @@ def _constrain(x: Array, sharding: NamedSharding | None) -> Array:
 def layer_of(
   stack: Float[Array, "layers ..."], layer: int | Int[Array, ""]
 ) -> Float[Array, "..."]:
-  """One layer's tensor as the files have it; compiles once for all layers.
+  """Returns a layer's tensor as files have it; compiles once for all layers.
 
   >>> layer_of(jnp.zeros((4, 2, 3)), 1).shape
   (3, 2)

@@ -22,7 +22,7 @@ _KNOWN = (
 def read(
   raw: json_fields.Fields, *, by_layer: bool
 ) -> tuple[rotary.Rope, rotary.Rope | None]:
-  """The rotary variant that a config.json describes.
+  """Reads the rotary variant that a config.json describes.
 
   Args:
     raw: the file, in the older spelling or the newer.
@@ -61,7 +61,7 @@ def _rope(
   theta_field: str,
   theta: float,
 ) -> rotary.Rope:
-  """The rotary variant that one object describes."""
+  """Reads the rotary variant that one object describes."""
   kind = rope.get("rope_type", rope.get("type", "default"))
   if kind not in rotary.KINDS:
     raise rope.reject("rope_type", kind, " or ".join(map(repr, rotary.KINDS)))
@@ -91,7 +91,7 @@ def _rope(
 
 
 def _attention_factor(rope: json_fields.Fields, factor: float) -> float:
-  """YaRN's 0.1 · log(factor) + 1, where the file gives no other."""
+  """Computes YaRN's 0.1 · log(factor) + 1, where the file gives no other."""
 
   def longer(scale: float) -> float:
     return 0.1 * scale * math.log(factor) + 1.0 if factor > 1 else 1.0
@@ -102,7 +102,7 @@ def _attention_factor(rope: json_fields.Fields, factor: float) -> float:
 
 
 def write(rope: rotary.Rope, local: rotary.Rope | None) -> dict[str, Any]:
-  """The fields of config.json, in the spelling that every version reads.
+  """Writes the fields of config.json in the spelling that all versions read.
 
   >>> write(rotary.Rope(theta=500000.0), None)
   {'rope_theta': 500000.0}

@@ -18,7 +18,7 @@ from etils import epath
 
 from ila_jax import errors
 from ila_jax.compute import mesh
-from ila_jax.models.folders import encoder_families
+from ila_jax.models.folders import json_fields
 from ila_jax.run.disk import files as files_lib
 
 WHOLE = "model.safetensors"
@@ -31,7 +31,7 @@ _FORMATS = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 def open_tensors(
   folder: pathlib.Path, stack: contextlib.ExitStack
 ) -> dict[str, Any]:
-  """Lazy slices of all tensors in a folder's safetensors, by their name.
+  """Opens all tensors in a folder's safetensors, as lazy slices by name.
 
   Args:
     folder: holds model.safetensors, or its index and parts.
@@ -62,7 +62,7 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
     return [file]
   index = folder / INDEX
   if index.exists():
-    names = encoder_families.read_json(index, dict).get("weight_map")
+    names = json_fields.read_json(index, dict).get("weight_map")
     if not isinstance(names, dict) or not all(
       isinstance(name, str) for name in names.values()
     ):
@@ -100,7 +100,7 @@ class Tensor:
 
   @property
   def nbytes(self) -> int:
-    """Its bytes in the file."""
+    """Counts its bytes in the file."""
     return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -146,7 +146,7 @@ def save(
 
 
 def _split(tensors: Sequence[Tensor], limit: int) -> list[list[Tensor]]:
-  """Tensors by file: a new one begins where the last would be too large."""
+  """Splits tensors over files: one begins where the last would be too large."""
   shards: list[list[Tensor]] = [[]]
   room = limit
   for tensor in tensors:
@@ -159,7 +159,7 @@ def _split(tensors: Sequence[Tensor], limit: int) -> list[list[Tensor]]:
 
 
 def _chunks(tensors: Sequence[Tensor]) -> Iterator[bytes]:
-  """A safetensors file: length of the header, header (JSON), tensors."""
+  """Yields a safetensors file: length of the header, header (JSON), tensors."""
   header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
   end = 0
   for tensor in tensors:

@@ -1,6 +1,7 @@
 """What Hugging Face files call our weights: the one file with foreign names."""
 
-from ila_jax.models import architecture
+import dataclasses
+from collections.abc import Mapping
 
 # Our name -> their name ({} is the layer). Matrices, which they keep as
 # (out, in), are transposed; tables and vectors are kept as they are.
@@ -57,11 +58,10 @@ ENCODER = {
 }
 # What folders may hold beside the weights: constants, heads that we do not
 # use, and the eyes of models that see.
-IGNORED = (
+_IGNORED = (
   *("rotary_emb.inv_freq", "position_ids", "pooler.", "cls."),
   *("vision_tower.", "multi_modal_projector."),
 )
-ENCODER_IGNORED = (*IGNORED, "lm_head.")
 # What peft calls the factors of a matrix that has an adapter.
 PEFT = "base_model.model.{module}.lora_{factor}.weight"
 # The same model may stand inside a larger one.
@@ -76,24 +76,41 @@ _PREFIXES = {
 }
 
 
-def decoder(config: architecture.DecoderConfig) -> dict[str, str]:
-  """Their name of each weight that a decoder may have.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Names:
+  """What the files of a family call its weights.
 
-  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
-  >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
-  >>> decoder(config)["blocks/mlp_norm"].format(1)
-  'model.layers.1.post_attention_layernorm.weight'
+  Attributes:
+    table: our name -> theirs, where {} is the layer; may hold weights that
+      not all of its models have.
+    ignored: beginnings and ends of the names of tensors that are let be.
+    inside: beginnings of names in larger models -> what stands for them here.
   """
-  return DECODER | (_SANDWICH if config.sandwich_norms else {})
+
+  table: Mapping[str, str]
+  ignored: tuple[str, ...] = _IGNORED
+  inside: Mapping[str, str] = dataclasses.field(default_factory=_PREFIXES.copy)
+
+  def plain(self, name: str) -> str | None:
+    """Returns a name in a file without that of a larger model around it.
+
+    Returns:
+      The name, or None for a tensor that is let be.
+
+    >>> LLAMA.plain("language_model.model.norm.weight")
+    'model.norm.weight'
+    >>> BERT.plain("bert.pooler.dense.bias")
+    """
+    for prefix, ours in self.inside.items():
+      if name.startswith(prefix):
+        name = ours + name.removeprefix(prefix)
+        break
+    # A tuple: any of them.
+    if name.startswith(self.ignored) or name.endswith(self.ignored):
+      return None
+    return name
 
 
-def plain(name: str) -> str:
-  """A name in a file, without that of a larger model around it.
-
-  >>> plain("language_model.model.norm.weight"), plain("bert.pooler.dense.bias")
-  ('model.norm.weight', 'pooler.dense.bias')
-  """
-  for prefix, ours in _PREFIXES.items():
-    if name.startswith(prefix):
-      return ours + name.removeprefix(prefix)
-  return name
+LLAMA = Names(table=DECODER)
+SANDWICH = Names(table=DECODER | _SANDWICH)
+BERT = Names(table=ENCODER, ignored=(*_IGNORED, "lm_head."))

@@ -1,4 +1,4 @@
-"""Weights from and to Hugging Face folders, a tensor at a time.
+"""Weights are read from Hugging Face folders, and written, one by one.
 
 A device is given the slices that it holds and nothing else, and what is read
 goes to its place before more is read: a host needs room for a few tensors,
@@ -9,6 +9,7 @@ import contextlib
 import functools
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import architecture, encoder
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models.folders import (
-  causal_families,
+  causal_configs,
   encoder_families,
   hub,
   placement,
@@ -45,7 +46,7 @@ def load_decoder(
   attention: str = "auto",
   mesh: Mesh | None = None,
 ) -> tuple[architecture.DecoderConfig, decoder_lib.Decoder]:
-  """Reads a causal language model of one of `families`.
+  """Reads a causal language model of one of `causal_families.FAMILIES`.
 
   Args:
     folder: Hugging Face folder, or a name that `hub.find` knows.
@@ -70,7 +71,7 @@ def load_decoder(
   ila_jax.errors.InputError: the model folder ./nowhere does not exist; give ...
   """
   folder = hub.find(folder)
-  config = encoder_families.decoder_config(
+  config = causal_configs.decoder_config(
     folder,
     dtype=dtype,
     param_dtype=param_dtype,
@@ -82,8 +83,7 @@ def load_decoder(
   state = _read_state(
     folder,
     shapes,
-    tensor_names.decoder(config),
-    ignored=tensor_names.IGNORED,
+    causal_configs.family_of(config).tensors,
     shardings=targets,
   )
   return config, nnx.merge(graphdef, state)
@@ -96,7 +96,7 @@ def load_encoder(
   attention: str = "auto",
   mesh: Mesh | None = None,
 ) -> tuple[encoder.EncoderConfig, str, encoder.Encoder]:
-  """Reads a sentence encoder, BERT or XLM-RoBERTa.
+  """Reads a sentence encoder of one of `encoder_families.FAMILIES`.
 
   Args:
     folder: Hugging Face or sentence-transformers folder, or such a name.
@@ -125,8 +125,7 @@ def load_encoder(
   state = _read_state(
     folder,
     shapes,
-    tensor_names.ENCODER,
-    ignored=tensor_names.ENCODER_IGNORED,
+    encoder_families.tensors(folder),
     shardings=targets,
   )
   return config, pooling, nnx.merge(graphdef, state)
@@ -168,13 +167,14 @@ def save_decoder(
   """
   folder = epath.Path(folder)
   ids = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
-  files.write_json(folder / "config.json", causal_families.write(config) | ids)
-  tensors = _tensors(nnx.state(decoder), tensor_names.decoder(config))
+  files.write_json(folder / "config.json", causal_configs.write(config) | ids)
+  names = causal_configs.family_of(config).tensors
+  tensors = _tensors(nnx.state(decoder), names.table)
   safetensors_files.save(folder, tensors, max_shard_bytes=max_shard_bytes)
 
 
 def _flat(state: PyTree) -> dict[str, Any]:
-  """Arrays, or shapes, by their path, as in `blocks/query`."""
+  """Lists arrays, or shapes, by their path, as in `blocks/query`."""
   leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(state))
   return {
     jax.tree_util.keystr(path, simple=True, separator="/"): leaf
@@ -183,14 +183,14 @@ def _flat(state: PyTree) -> dict[str, Any]:
 
 
 def _stacked(path: str) -> bool:
-  """Whether the files hold a tensor a layer, and matrices as (out, in)."""
+  """Says whether files hold a tensor a layer, and matrices as (out, in)."""
   return path.startswith("blocks/")
 
 
 def _tensors(
-  state: PyTree, names: dict[str, str]
+  state: PyTree, names: Mapping[str, str]
 ) -> list[safetensors_files.Tensor]:
-  """What the files hold of a model, to be fetched one by one."""
+  """Lists what the files hold of a model, to be fetched one by one."""
   tensors = []
   for path, leaf in _flat(state).items():
     for layer in range(leaf.shape[0] if _stacked(path) else 1):
@@ -202,6 +202,7 @@ def _tensors(
 
 
 def _fetch(array: Array, layer: int | None) -> np.ndarray:
+  """Brings an array, or a layer of one, to the host as the files have it."""
   return mesh_lib.fetch(
     array if layer is None else placement.layer_of(array, layer)
   )
@@ -210,9 +211,8 @@ def _fetch(array: Array, layer: int | None) -> np.ndarray:
 def _read_state(
   folder: pathlib.Path,
   shapes: PyTree,
-  names: dict[str, str],
+  names: tensor_names.Names,
   *,
-  ignored: tuple[str, ...],
   shardings: PyTree | None,
 ) -> PyTree:
   """Fills the shapes with what the files hold, one weight at a time.
@@ -220,36 +220,34 @@ def _read_state(
   Args:
     folder: of the files.
     shapes: state of a model, with shapes in the place of weights.
-    names: our path -> their name, where {} is the layer.
-    ignored: beginnings and ends of the names of tensors that are let be.
+    names: what the files call the weights.
     shardings: as shapes; None for the default device.
   """
-  wanted = _flat(shapes)
+  wanted, table = _flat(shapes), names.table
   places = _flat(shardings) if shardings else dict.fromkeys(wanted)
   with contextlib.ExitStack() as stack:
     found = {}
     for name, tensor in safetensors_files.open_tensors(folder, stack).items():
-      name = tensor_names.plain(name)
-      if not any(name.startswith(i) or name.endswith(i) for i in ignored):
-        found[name] = tensor
-    if "output_head" in names and "output_head" not in wanted:
-      _drop_tied_head(folder, found, names)
-    _check_tensors(folder, found, wanted, names)
+      if (plain := names.plain(name)) is not None:
+        found[plain] = tensor
+    if "output_head" in table and "output_head" not in wanted:
+      _drop_tied_head(folder, found, table)
+    _check_tensors(folder, found, wanted, table)
     nested: dict[str, Any] = {"blocks": {}}
     for path, leaf in wanted.items():
       *outer, name = path.split("/")
       if _stacked(path):
-        tensors = [found[names[path].format(i)] for i in range(leaf.shape[0])]
+        tensors = [found[table[path].format(i)] for i in range(leaf.shape[0])]
         array = placement.read_stack(tensors, leaf, places[path])
       else:
-        array = placement.read_table(found[names[path]], leaf, places[path])
+        array = placement.read_table(found[table[path]], leaf, places[path])
       (nested[outer[0]] if outer else nested)[name] = array
   nnx.replace_by_pure_dict(shapes, nested)
   return shapes
 
 
 def _drop_tied_head(
-  folder: pathlib.Path, found: dict[str, Any], names: dict[str, str]
+  folder: pathlib.Path, found: dict[str, Any], names: Mapping[str, str]
 ) -> None:
   """Leaves out a head that repeats the embedding; refuses any other."""
   table = found.get(names["embedding"])
@@ -274,7 +272,7 @@ def _check_tensors(
   folder: pathlib.Path,
   found: dict[str, Any],
   wanted: dict[str, Any],
-  names: dict[str, str],
+  names: Mapping[str, str],
 ) -> None:
   """Compares names, shapes and types before anything is read."""
   shapes = {}

@@ -13,8 +13,14 @@ from flax import nnx
 
 from ila_jax import errors
 from ila_jax.compute import mesh
-from ila_jax.models import decoder, losses, rotary
-from ila_jax.models.folders import causal_families, json_fields, weights
+from ila_jax.models import decoder, lora, losses, rotary
+from ila_jax.models.folders import (
+  causal_configs,
+  causal_families,
+  json_fields,
+  tensor_names,
+  weights,
+)
 from ila_jax.passes import example_loss, layouts
 from tests.support import packed, torch_models
 
@@ -82,6 +88,18 @@ CASES = {
     },
   ),
 }
+
+
+def test_every_family_has_a_witness():
+  assert {family for family, _ in CASES.values()} == {*causal_families.FAMILIES}
+
+
+def test_adapters_find_their_matrices_in_every_family():
+  # An adapter's folder does not say of which family its base is.
+  for family in causal_families.FAMILIES.values():
+    for target in lora.TARGETS:
+      name = family.tensors.table[f"blocks/{target}"]
+      assert name == tensor_names.DECODER[f"blocks/{target}"]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -190,7 +208,7 @@ SMALL = {
 
 
 def _read(family, **values):
-  return causal_families.read(
+  return causal_configs.read(
     json_fields.Fields("config.json", SMALL | {"model_type": family} | values)
   )
 
@@ -335,12 +353,12 @@ def test_a_model_type_that_is_no_text_is_refused(kind):
   with pytest.raises(
     errors.InputError, match=r"model_type is .*; allowed: 'll"
   ):
-    causal_families.read(raw)
+    causal_configs.read(raw)
 
 
 def test_a_missing_field_is_what_transformers_takes_and_null_is_none():
   transformers = pytest.importorskip("transformers")
-  for family in causal_families.ARCHITECTURES:
+  for family in causal_families.FAMILIES:
     theirs = transformers.AutoConfig.for_model(family, **SMALL).to_dict()
     assert _read(family) == _read(family, **theirs), family
   assert _read("mistral").window == 4096
@@ -383,11 +401,11 @@ def test_frequencies_equal_torchs(name, theta):
   found = rotary.frequencies(rope, 128)
   np.testing.assert_allclose(found, want.numpy(), rtol=2e-6)
   assert rope.attention_factor == factor
-  again = causal_families.write(
+  again = causal_configs.write(
     dataclasses.replace(_read("llama", **sizes), rope=rope)
   )
   assert (
-    causal_families.read(json_fields.Fields("config.json", again)).rope == rope
+    causal_configs.read(json_fields.Fields("config.json", again)).rope == rope
   )
 
 
@@ -453,7 +471,7 @@ def test_gemma3_with_eyes_is_read_without_them(tmp_path):
     got = _run(*nnx.split(ours), *rows)[0]
     np.testing.assert_allclose(got[0, :15], want, atol=1e-4)
   # It is written back as the language model that it is here.
-  assert causal_families.write(config)["model_type"] == "gemma3_text"
+  assert causal_configs.write(config)["model_type"] == "gemma3_text"
 
 
 def test_what_no_family_has_is_not_written():
@@ -466,7 +484,7 @@ def test_what_no_family_has_is_not_written():
   ):
     changed = dataclasses.replace(config, family=family, **change)
     with pytest.raises(errors.InputError, match=message):
-      causal_families.write(changed)
+      causal_configs.write(changed)
 
 
 def test_scoring_bounds_the_logits_as_the_family_does(tmp_path):

@@ -8,7 +8,7 @@ from flax import nnx
 
 from ila_jax.models import decoder, encoder
 from ila_jax.models.folders import (
-  causal_families,
+  causal_configs,
   encoder_families,
   json_fields,
   tensor_names,
@@ -35,7 +35,7 @@ def _shapes(theirs):
 
 
 def _read(values):
-  return causal_families.read(json_fields.Fields("config.json", values))
+  return causal_configs.read(json_fields.Fields("config.json", values))
 
 
 @pytest.mark.parametrize("name", published.DECODERS)
@@ -48,12 +48,15 @@ def test_a_published_decoder_has_torchs_names_and_shapes(name):
   # transformers fills in what the file lacks, and spells it its newer way.
   their_config = transformers.AutoConfig.for_model(**values).get_text_config()
   assert _read(their_config.to_dict()) == config
-  assert _read(causal_families.write(config)) == config
+  assert _read(causal_configs.write(config)) == config
   with torch.device("meta"):
     theirs = transformers.AutoModelForCausalLM.from_config(their_config)
   assert theirs.num_parameters() == weights
-  ours = decoder.abstract(config)
-  assert _expected(ours, tensor_names.decoder(config)) == _shapes(theirs)
+  ours, names = (
+    decoder.abstract(config),
+    causal_configs.family_of(config).tensors,
+  )
+  assert _expected(ours, names.table) == _shapes(theirs)
 
 
 @pytest.mark.parametrize("name", published.ENCODERS)

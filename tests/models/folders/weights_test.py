@@ -14,6 +14,7 @@ from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import architecture, decoder, rotary
 from ila_jax.models.folders import (
+  causal_configs,
   encoder_families,
   placement,
   safetensors_files,
@@ -387,7 +388,7 @@ def test_other_spellings_are_understood(folder, fields):
 
 
 def test_a_published_config(shared):
-  config = encoder_families.decoder_config(
+  config = causal_configs.decoder_config(
     shared / "models" / "qwen2",
     dtype="bfloat16",
     param_dtype="float32",
@@ -407,7 +408,7 @@ def test_fields_that_older_files_lack(folder):
     head_dim=None,
     tie_word_embeddings=None,
   )
-  config = encoder_families.decoder_config(
+  config = causal_configs.decoder_config(
     folder, dtype="float32", param_dtype="float32", remat=False
   )
   assert (config.rope.theta, config.kv_heads, config.head_dim) == (1e4, 4, 4)
