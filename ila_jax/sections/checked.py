@@ -256,7 +256,9 @@ def none_or(kind: type) -> type:
   >>> isinstance(None, none_or(int)), isinstance("1", none_or(int))
   (True, False)
   """
-  found = abc.ABCMeta(f"None or {kind.__name__}", (), {})
+  found = abc.ABCMeta(
+    f"None or {kind.__name__}", (), {"__module__": "builtins"}
+  )
   for one in (kind, types.NoneType, *((int,) if kind is float else ())):
     found.register(one)
   return found
