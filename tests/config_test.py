@@ -350,20 +350,6 @@ def test_the_ends_of_the_bounds(name):
 
 
 @pytest.mark.parametrize(
-  ("bounds", "said"),
-  [
-    (checked.Bounds(0, 1), "0 to 1"),
-    (checked.Bounds(0, 10_000, above=True), "a number above 0, up to 10000"),
-    (checked.Bounds(1), "1 or more"),
-    (checked.Bounds(high=9), "at most 9"),
-    (checked.Bounds(1, 2**31 - 1), "1 to 2147483647"),
-  ],
-)
-def test_bounds_are_said_in_words(bounds, said):
-  assert str(bounds) == said
-
-
-@pytest.mark.parametrize(
   ("name", "said"),
   [
     ("seed", "a whole number, 0 to 4294967295"),
