@@ -158,8 +158,8 @@ def _set(fields: ml_collections.ConfigDict, values: Mapping[str, Any]) -> None:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
       said = str(error).strip("'\"").partition(". Other fields")[0]
       raise errors.InputError(
-        f"config.{name} is {value!r}: {said}. Allowed: a field of "
-        f"{presets.folder() / 'common.py'}, and a value of its type."
+        f"config.{name} is {value!r}: {said}. Allowed: a field that `ila "
+        "--fields` lists, and a value of its type."
       ) from error
 
 

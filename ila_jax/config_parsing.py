@@ -1,82 +1,75 @@
 """A ConfigDict becomes a `Config`: types first, then the values."""
 
-import dataclasses
+import copy
 import os
-import typing
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 
 from ila_jax import config as config_lib
 from ila_jax import config_checks, errors
-from ila_jax.methods import options
 from ila_jax.run.disk import paths
+from ila_jax.sections import checked
 
 
 def parse(config: ml_collections.ConfigDict) -> config_lib.Config:
   """Turns a ConfigDict into a checked `Config`; `~` is the home folder.
 
+  Fields that it lacks have their defaults.
+
   Raises:
-    errors.InputError: a field is missing, unknown, of another type, or holds
-      a value that is not allowed; the message names it.
+    errors.InputError: a field is unknown, of another type, or holds a value
+      that is not allowed; the message names it.
   """
-  parsed = _build(config_lib.Config, config.to_dict(), "config")
+  parsed = build(config.to_dict())
   config_checks.check(parsed)
   return parsed
 
 
-def _build(cls: type, values: dict[str, Any], name: str) -> Any:
-  hints = typing.get_type_hints(cls)
-  for key in values.keys() - hints.keys():
-    moved = config_lib.MOVED.get(f"{name}.{key}")
-    raise errors.InputError(
-      f"{name}.{key} is {values[key]!r}, and that field is now {moved}: set it "
-      "there."
-      if moved
-      else f"{name}.{key} is not a field; {name} has: "
-      f"{', '.join(sorted(hints))}.{errors.did_you_mean(key, hints)}"
-    )
-  for key in hints.keys() - values.keys():
-    raise errors.InputError(
-      f"{name}.{key} is missing. Start from ila_jax.configs.common, which has "
-      "every field."
-    )
-  return cls(
-    **{
-      key: _convert(hint, values[key], f"{name}.{key}")
-      for key, hint in hints.items()
-    }
-  )
+def build(values: Mapping[str, Any]) -> config_lib.Config:
+  """Makes a `Config` whose fields are checked one by one, not together.
+
+  Args:
+    values: nested dicts of plain values, as `Config.plain` returns them.
+
+  Raises:
+    errors.InputError: as `parse`.
+
+  >>> build({"seed": 7}).seed
+  7
+  """
+  values = copy.deepcopy(values)
+  for old, new in config_lib.MOVED.items():
+    section, field = _place(values, old.removeprefix("config."))
+    if field in section:
+      raise errors.InputError(
+        f"{old} is {section[field]!r}, and that field is now {new}: set it "
+        "there."
+      )
+  for one in checked.walk(config_lib.Config):
+    section, field = _place(values, one.name)
+    if one.field.metadata["path"] and field in section:
+      section[field] = _expanded(one, section[field])
+  return checked.build(config_lib.Config, values, "config")
 
 
-def _convert(hint: Any, value: Any, name: str) -> Any:
-  if dataclasses.is_dataclass(hint):
-    if not isinstance(value, dict):
-      raise errors.InputError(f"{name} is {value!r}; it must be a section.")
-    return _build(hint, value, name)
-  if isinstance(value, list):
-    value = tuple(value)
-  if hint is float and type(value) is int:
-    value = float(value)
-  if name in config_lib.SOURCES and isinstance(value, tuple):
-    value = tuple(map(_expanded, value))
-  elif name in config_lib.SOURCES:
-    value = _expanded(value)
-  elif name in config_lib.FOLDERS and isinstance(value, str) and value.strip():
-    is_model = name != "config.landscape.map"
-    value = paths.of_folder(value, name=name, is_model=is_model)
-  if not options.fits(hint, value):
-    allowed = getattr(hint, "__name__", None) if hint in _PLAIN else str(hint)
-    raise errors.InputError(
-      f"{name} is {value!r}, of type {type(value).__name__}; allowed: "
-      f"{allowed}."
-    )
-  return value
+def _place(values: Any, name: str) -> tuple[dict[str, Any], str]:
+  """The section in which a dotted name stands, {} if there is none."""
+  *sections, field = name.split(".")
+  for section in sections:
+    values = values.get(section) if isinstance(values, dict) else None
+  return values if isinstance(values, dict) else {}, field
 
 
-def _expanded(path: Any) -> Any:
+def _expanded(one: checked.Entry, path: Any) -> Any:
   """The home folder for a leading `~`, which no shell has seen in a flag."""
-  return os.path.expanduser(path) if isinstance(path, str) else path
-
-
-_PLAIN = (str, int, float, bool)
+  if isinstance(path, list | tuple):
+    return tuple(_expanded(one, part) for part in path)
+  if not isinstance(path, str) or not path.strip():
+    return path
+  kind = one.field.metadata["path"]
+  if kind == checked.SOURCE:
+    return os.path.expanduser(path)
+  is_model = kind == checked.MODEL
+  return paths.of_folder(path, name=f"config.{one.name}", is_model=is_model)

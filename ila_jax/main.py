@@ -20,6 +20,7 @@ _PROGRAM = "ila"  # As setup.py installs it.
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "A preset, such as quickstart, or the path of a config file."
 )
+flags.FLAGS["config"].parser = command_line.ConfigParser()
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the artifacts; made if absent."
 )
@@ -43,6 +44,12 @@ _STATUS = flags.DEFINE_bool(
 )
 _COPY_PRESET = flags.DEFINE_string(
   "copy_preset", None, "A preset to copy into the file named after it."
+)
+_FIELDS = flags.DEFINE_bool(
+  "fields",
+  False,
+  "Print the fields of a config, or those of the sections named after it: "
+  "default, meaning and what is allowed.",
 )
 _VERSION = flags.DEFINE_bool(
   "version", False, "Print version and commit, and run nothing."
@@ -101,8 +108,10 @@ def _help() -> str:
     f"  {name:12} {presets.about(name)}\n" for name in presets.names()
   )
   return (
-    f"{__doc__}\nPresets:\n{presets_text}Every field, its default and its "
-    f"meaning: {presets.folder() / 'common.py'}\n"
+    f"{__doc__}\nPresets, in {presets.folder()}:\n{presets_text}\n"
+    "Every field of a config, its default, its meaning and what it may be:\n"
+    "  ila --fields, or of some sections: ila --fields landscape select\n"
+    "  The options of the methods: ila --fields select.options\n"
     f"{flags.FLAGS.module_help(sys.modules[__name__])}"
   )
 
@@ -172,6 +181,13 @@ def _run(argv: list[str]) -> None:
   if _COPY_PRESET.value is not None:
     _copy_preset(rest)
     return
+  if _FIELDS.value:
+    from ila_jax import config_fields
+
+    text = config_fields.lines(rest)
+    with contextlib.suppress(BrokenPipeError):
+      print(text, flush=True)
+    return
   if _STATUS.value:
     from ila_jax.run import status
 
@@ -236,20 +252,12 @@ def _parse_flags(argv: list[str]) -> list[str]:
   argv = command_line.expand(argv)
   try:
     rest = flags.FLAGS(argv)[1:]
-    # A config file that cannot be loaded tells so when it is first looked at.
-    path = command_line.config_path(argv)
-    if path is not None and getattr(_CONFIG.value, "to_dict", None) is None:
-      raise errors.InputError(
-        f"get_config() of {path} returns a {type(_CONFIG.value).__name__}; "
-        "allowed: a ConfigDict. Start from a copy of a preset: "
-        f"{presets.copy_command()}."
-      )
     needed = (_WORKDIR,) if _STATUS.value else (_CONFIG, _WORKDIR)
-    if _VERSION.value or _COPY_PRESET.value is not None:
+    takes_words = _FIELDS.value or _COPY_PRESET.value is not None
+    if _VERSION.value or takes_words:
       needed = ()
     missing = [flag.name for flag in needed if flag.value is None]
-  # The config file is the user's program: it may raise anything, or end.
-  except (Exception, SystemExit) as error:
+  except Exception as error:
     told = command_line.fault(error, argv)
     if told is None:
       raise
@@ -260,7 +268,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
       f"--{missing[0]} is not set. Example: ila --config quickstart --workdir "
       "runs/first"
     )
-  if rest and _COPY_PRESET.value is None:
+  if rest and not takes_words:
     raise errors.InputError(
       f"command line: {rest[0]!r} is no flag; flags begin with --."
     )

@@ -1,12 +1,14 @@
-"""The shipped configs, by name, and copies of them to edit."""
+"""Config files: the shipped ones by name, copies of them, and the user's."""
 
 import ast
 import difflib
 import importlib
 import os
 import pathlib
+import re
 import runpy
-from typing import Any
+import sysconfig
+import traceback
 
 import ml_collections
 
@@ -57,29 +59,121 @@ def find(config: str) -> str:
   return str(_file(config)) if config in names() else config
 
 
-def load(config: str | os.PathLike[str]) -> ml_collections.ConfigDict:
-  """Returns what `get_config()` of a preset or of a config file returns.
+def load(
+  config: str | os.PathLike[str], *, place: str = "config"
+) -> ml_collections.ConfigDict:
+  """Returns what `get_config()` of a preset or a config file returns, locked.
 
   Args:
-    config: a preset's name, or a path.
+    config: a preset's name, or a path; what stands behind a colon after a path
+      is handed to `get_config`.
+    place: where it is named, for messages.
 
   Raises:
-    errors.InputError: there is none of this name, or it returns no ConfigDict.
+    errors.InputError: there is none of this name, it raises, or it returns no
+      ConfigDict.
 
   >>> load("quickstart").encoder.path
   'lsa'
   """
-  path = find(os.fspath(config))
-  if not os.path.isfile(path):
-    raise errors.InputError(f"config is {path!r}, {unknown(path)}")
-  made: Any = runpy.run_path(path)
-  made = made["get_config"]() if "get_config" in made else None
+  name = os.path.expanduser(os.fspath(config))
+  path, arguments = find(name), []
+  if not os.path.exists(path) and ":" in path:
+    path, *arguments = path.split(":", 1)
+  _check_file(path, name, place)
+  try:
+    made = runpy.run_path(path).get("get_config")
+    if not callable(made):
+      raise errors.InputError(
+        f"{path} has no function get_config(), which returns the config. Start "
+        f"from a copy of a preset: {copy_command()}."
+      )
+    made = made(*arguments)
+  # The file is the user's program: it may raise anything, or end.
+  except (Exception, SystemExit) as error:
+    if isinstance(error, errors.InputError) or is_ours(error):
+      raise
+    raise errors.InputError(_said(error, path)) from error
   if not isinstance(made, ml_collections.ConfigDict):
     raise errors.InputError(
-      f"{path} has no function get_config() that returns a ConfigDict. Start "
-      f"from a copy of a preset: {copy_command()}."
+      f"get_config() of {path} returns a {type(made).__name__}; allowed: a "
+      f"ConfigDict. Start from a copy of a preset: {copy_command()}."
     )
-  return made
+  return made if made.is_locked else made.lock()
+
+
+def _check_file(path: str, name: str, place: str) -> None:
+  if os.path.isfile(path):
+    return
+  if not path:
+    raise errors.InputError(
+      f"{place} is empty: a shell variable that is not set? Name a config file."
+    )
+  if re.fullmatch(r"[\w-]+", name) and not os.path.exists(path):
+    raise errors.InputError(f"{place} is {name!r}, {unknown(name)}")
+  wrong = "a folder" if os.path.exists(path) else "no such file"
+  wrong += "" if os.path.exists(path) else f" from {os.getcwd()}"
+  raise errors.InputError(
+    f"{place} is {name}: {wrong}. Allowed: a Python file with a function "
+    f"get_config(), such as {copy_command()} makes, or a preset: "
+    f"{', '.join(names())}."
+  )
+
+
+def _said(error: BaseException, path: str) -> str:
+  """What a config file raised, and in which line of the user's."""
+  own = [
+    frame
+    for frame in traceback.extract_tb(error.__traceback__)
+    if _is_users(frame.filename)
+  ]
+  place, said = path, first_line(error)
+  if isinstance(error, SyntaxError) and error.filename:
+    place, said = f"{error.filename} line {error.lineno}", error.msg
+  elif own:
+    place = f"{own[-1].filename} line {own[-1].lineno}"
+  return (
+    f"{place}: {type(error).__name__}: {said}. Correct the config file; ila "
+    "--fields has the fields of a config."
+  )
+
+
+def first_line(error: BaseException) -> str:
+  """Returns what an error says, without the list of all fields of a config.
+
+  >>> first_line(ValueError("a.\\nb")), first_line(ValueError())
+  ('a', 'no message')
+  """
+  line = str(error).strip().partition("\n")[0]
+  line = line.partition(". Other fields present")[0].rstrip(". ")
+  if line[:1] in ("'", '"') and not line.endswith(line[0]):
+    line = line[1:]  # It was a key, and is cut.
+  return line or "no message"
+
+
+def _is_users(path: str) -> bool:
+  """Whether a file is neither of this package nor of an installed one."""
+  path = os.path.realpath(path)
+  libraries = {sysconfig.get_path(n) for n in ("stdlib", "purelib", "platlib")}
+  libraries |= {os.path.dirname(__file__)}
+  return os.path.isfile(path) and not any(
+    path.startswith(os.path.realpath(folder) + os.sep) for folder in libraries
+  )
+
+
+def is_ours(error: BaseException) -> bool:
+  """Returns whether an error was raised in this package: it is a bug.
+
+  >>> is_ours(ValueError("raised by nobody"))
+  False
+  """
+  frames = traceback.extract_tb(error.__traceback__)
+  if not frames:
+    return False
+  path = os.path.realpath(frames[-1].filename)
+  package = os.path.dirname(os.path.realpath(__file__)) + os.sep
+  # What is called here is the function of the user.
+  return path.startswith(package) and path != os.path.realpath(__file__)
 
 
 def copy(name: str, target: str | os.PathLike[str]) -> None:

@@ -1,5 +1,6 @@
 """Every config loads; every wrong value is refused by name."""
 
+import copy
 import dataclasses
 import importlib
 import itertools
@@ -10,9 +11,12 @@ import ml_collections
 import pytest
 
 from ila_jax import config as config_lib
-from ila_jax import config_checks, config_parsing, errors, presets
+from ila_jax import config_fields, config_parsing, errors, presets
 from ila_jax.configs import quickstart
 from ila_jax.methods import table
+from ila_jax.pool.shapes import fields as pool_fields
+from ila_jax.sections import checked
+from tests.support import field_table
 
 NAMES = presets.names()
 # What the general configs leave to the command line.
@@ -153,15 +157,36 @@ def test_the_bounds_themselves_are_allowed(fields):
   config_parsing.parse(_with(**fields))
 
 
-def test_missing_and_unknown_fields_are_named():
+def test_missing_fields_are_defaults_and_unknown_ones_are_named():
   config = ml_collections.ConfigDict(quickstart.get_config().to_dict())
   del config["select"]["unit"]
-  with pytest.raises(errors.InputError, match=r"config.select.unit is missing"):
-    config_parsing.parse(config)
-  config = ml_collections.ConfigDict(quickstart.get_config().to_dict())
-  config.select.extra = 1
-  with pytest.raises(errors.InputError, match=r"config.select.extra is not a"):
-    config_parsing.parse(config)
+  config.select.budget = 100.0
+  config.pool.fields = ml_collections.ConfigDict({"labels": "tags"})
+  parsed = config_parsing.parse(config)
+  assert parsed.select.unit == config_lib.Config().select.unit == "examples"
+  assert parsed.pool.fields == type(parsed.pool.fields)(labels="tags")
+  for section, name, near in (
+    (config.select, "select.budgets", "budget"),
+    (config.pool.fields, "pool.fields.label", "labels"),
+  ):
+    leaf = name.rpartition(".")[2]
+    section[leaf] = 1
+    with pytest.raises(
+      errors.InputError,
+      match=rf"config.{name} is 1, and there is no such field; allowed: .* "
+      f"Did you mean '{near}'",
+    ):
+      config_parsing.parse(config)
+    del section[leaf]
+
+
+def test_a_section_is_no_value():
+  config = quickstart.get_config().to_dict() | {"landscape": 3}
+  with pytest.raises(
+    errors.InputError,
+    match=r"config.landscape is 3; allowed: a section with the fields projecti",
+  ):
+    config_parsing.build(config)
 
 
 def test_a_field_that_has_moved_says_where_to():
@@ -204,54 +229,170 @@ def test_one_source_or_several():
   assert several.pool.sources == ("a.jsonl", "b.jsonl")
 
 
-def _numeric_fields(cls=config_lib.Config, prefix=""):
-  """(dotted name, whether whole, whether a tuple) of every number."""
-  for name, hint in typing.get_type_hints(cls).items():
-    if dataclasses.is_dataclass(hint):
-      yield from _numeric_fields(hint, f"{prefix}{name}.")
-    elif {int, float} & {hint, *typing.get_args(hint)}:
-      is_whole = float not in (hint, *typing.get_args(hint))
-      yield prefix + name, is_whole, typing.get_origin(hint) is tuple
+_FIELDS = {one.name: one for one in config_fields.every()}
 
 
-_NUMERIC = list(_numeric_fields())
+def _kinds(hint) -> set:
+  """The plain types in a type."""
+  inner = [_kinds(one) for one in typing.get_args(hint)]
+  return set().union(*inner) if inner else {hint}
+
+
+# Pairs of numbers have a check of their own.
+_NUMERIC = {
+  name: one
+  for name, one in _FIELDS.items()
+  if {int, float} & _kinds(one.hint) and not name.endswith(".tiers")
+}
+
+
+def test_every_field_says_what_it_is():
+  for one in _FIELDS.values():
+    assert one.field.metadata["meaning"].strip(), one.name
+    assert checked.fits(one.hint, one.default), one.name
+    assert config_fields.allowed(one), one.name
+  names = {one.name for one in checked.walk(config_lib.Config)}
+  assert {n for n in _FIELDS if "options" not in n} == names - {
+    "select.options"
+  }
+
+
+def test_the_general_config_is_the_defaults():
+  """Also after a look at each type: None and numbers go where they may."""
+  config = config_fields.defaults()
+  plain = config_lib.Config().plain()
+  plain["select"]["options"] = {
+    name: dataclasses.asdict(method.options())
+    for name, method in table.METHODS.items()
+    if dataclasses.fields(method.options)
+  }
+  assert config.to_dict() == plain
+  config.pool.limit = 3
+  config.landscape.duplicate_cosine = 1  # It is a float, and takes this.
+  config.pool.limit = None
+  with pytest.raises(TypeError, match="many"):
+    config.pool.limit = "many"
+  values = config.to_dict() | {"model": {"path": "m"}, "encoder": {"path": "e"}}
+  values["pool"]["source"] = "a.jsonl"
+  parsed = config_parsing.parse(ml_collections.ConfigDict(values))
+  assert parsed.landscape.duplicate_cosine == 1.0
+  assert type(parsed.landscape.duplicate_cosine) is float
+  assert copy.deepcopy(config).to_dict() == config.to_dict()
+
+
+def test_the_fields_of_records_are_those_of_the_reader():
+  names = [name for name in _FIELDS if name.startswith("pool.fields.")]
+  assert [name.rpartition(".")[2] for name in names] == list(
+    pool_fields.Fields._fields
+  )
 
 
 def test_every_number_has_bounds():
-  assert sorted(name for name, *_ in _NUMERIC) == sorted(config_checks.BOUNDS)
-  for bounds in config_checks.BOUNDS.values():
-    assert 0 <= bounds.low < bounds.high < math.inf
+  for name, one in _NUMERIC.items():
+    bounds = one.field.metadata["bounds"]
+    assert bounds is not None, name
+    if "options" not in name:
+      assert 0 <= bounds.low < bounds.high < math.inf, name
 
 
-@pytest.mark.parametrize(("name", "is_whole", "is_tuple"), _NUMERIC)
+@pytest.mark.parametrize("name", [n for n in _NUMERIC if "options" not in n])
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, -1, 1e18])
-def test_no_number_is_absurd(name, is_whole, is_tuple, value):
-  if is_whole and math.isfinite(value):
+def test_no_number_is_absurd(name, value):
+  hint = _NUMERIC[name].hint
+  if float not in _kinds(hint) and math.isfinite(value):
     value = int(value)
+  if typing.get_origin(hint) is tuple:
+    value = (value,)
   config = ml_collections.ConfigDict(
     quickstart.get_config().to_dict(), type_safe=False
   )
-  config.update_from_flattened_dict({name: (value,) if is_tuple else value})
+  config.update_from_flattened_dict({name: value})
   with pytest.raises(
     errors.InputError, match=rf"config\.{name} is .*allowed: "
   ):
     config_parsing.parse(config)
 
 
-@pytest.mark.parametrize("name", config_checks.BOUNDS)
+@pytest.mark.parametrize("name", _NUMERIC)
 def test_the_ends_of_the_bounds(name):
   """What is allowed is accepted, and the next number is not."""
-  bounds = config_checks.BOUNDS[name]
-  check = config_checks.check_number
-  if not bounds.above:
-    check(name, bounds.low)
-  check(name, bounds.high)
-  for value in (
-    bounds.low if bounds.above else math.nextafter(bounds.low, -1),
-    math.nextafter(bounds.high, math.inf),
+  one = _NUMERIC[name]
+  bounds = one.field.metadata["bounds"]
+  is_tuple = typing.get_origin(one.hint) is tuple
+
+  def build(value):
+    *sections, field = name.split(".")
+    values = {field: (value,) if is_tuple else value}
+    kind = config_lib.Config
+    if "options" in sections:
+      kind, sections = table.METHODS[sections[-1]].options, []
+    for section in reversed(sections):
+      values = {section: values}
+    return checked.build(kind, values, "config")
+
+  is_whole = float not in _kinds(one.hint)
+
+  def after(value, towards):
+    if is_whole:
+      return value + (1 if towards > value else -1)
+    return math.nextafter(value, towards)
+
+  if bounds.low is not None:
+    wrong = bounds.low if bounds.above else after(bounds.low, -math.inf)
+    wrong = wrong if is_whole else float(wrong)
+    build(after(bounds.low, math.inf) if bounds.above else bounds.low)
+    with pytest.raises(errors.InputError, match=rf"^config\..* is {wrong}; al"):
+      build(wrong)
+  if bounds.high is not None:
+    build(bounds.high)
+    with pytest.raises(errors.InputError, match=r"^config\..* is .*; allowed"):
+      build(after(bounds.high, math.inf))
+
+
+@pytest.mark.parametrize(
+  ("name", "said"),
+  [
+    ("seed", "a whole number, 0 to 4294967295"),
+    ("pool.source", "a text; or texts"),
+    ("pool.limit", "a whole number, 1 to 10000000000; or None"),
+    ("pool.overrides", "a dict"),
+    ("model.path", "a text; or None"),
+    ("model.dtype", "float32, bfloat16"),
+    ("score.epochs", "a number above 0, up to 10000"),
+    ("score.reference_seeds", "whole numbers, each 0 to 4294967295"),
+    ("score.exclude_reference", "True, False"),
+    ("landscape.grid", "a whole number, 1 to 2147483647; or auto"),
+    ("landscape.duplicate_cosine", "a number above 0, up to 1; or None"),
+    ("finetune.compare", f"any of {', '.join(table.METHODS)}"),
+    ("select.options.trim.quantile", "a number, 0 to 1"),
+  ],
+)
+def test_what_is_allowed_is_said_in_words(name, said):
+  assert config_fields.allowed(_FIELDS[name]) == said
+
+
+def test_fields_are_listed_by_section_and_by_name():
+  whole = config_fields.lines()
+  for name in _FIELDS:
+    assert f"{name} = " in whole
+  assert max(map(len, whole.splitlines())) <= 120
+  some = config_fields.lines(["config.mesh", "select.options.trim"])
+  assert some.count(" = ") == 5
+  assert "select.options.trim.quantile = 0.5\n  share of each cell" in some
+  assert "mesh.fsdp = 1\n" in some and "(changes no result)" in some
+  with pytest.raises(
+    errors.InputError,
+    match=r"--fields is 'landscap'; allowed: seed, pool, .*mean 'landscape'",
   ):
-    with pytest.raises(errors.InputError, match=f"config.{name} is "):
-      check(name, value)
+    config_fields.lines(["landscap"])
+
+
+def test_the_guide_s_table_is_of_these_fields():
+  text = field_table.GUIDE.read_text()
+  assert text == field_table.renewed(text), f"run {field_table.COMMAND}"
+  table_of = text.partition("\n## Every field\n")[2]
+  for name in _FIELDS:
+    assert table_of.count(f"\n| `{name}` | `") == 1
 
 
 def test_home_folders_are_found(monkeypatch):

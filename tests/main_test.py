@@ -2,19 +2,38 @@
 
 import errno
 import os
-import pathlib
 import signal
 import sys
+import typing
 
 import pytest
 
-from ila_jax import command_line, errors, main, pipeline
+from ila_jax import config as config_lib
+from ila_jax import errors, main, pipeline
 from ila_jax.run import interrupts
+from ila_jax.sections import checked
 from tests.support import forked_runs
 
+# Every field that may be None but for paths of models, which must be there.
+OPTIONAL = {
+  "pool.limit": ("None", None),
+  "mesh.data": ("2", 2),
+  "landscape.map": ("None", None),
+  "landscape.clusters": ("9", 9),
+  "landscape.duplicate_cosine": ("1", 1.0),
+  "select.exclude_near_reference": ("None", None),
+}
 
-# Of ml_collections, which loads the config file so.
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+def test_the_optional_fields_are_all_here():
+  optional = {
+    one.name
+    for one in checked.walk(config_lib.Config)
+    if type(None) in typing.get_args(one.hint)
+  }
+  assert optional == {*OPTIONAL, "model.path", "encoder.path"}
+
+
 def test_home_folders_are_found(tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
   (tmp_path / "mine.py").write_text(
@@ -34,10 +53,17 @@ def test_home_folders_are_found(tmp_path, monkeypatch):
   monkeypatch.setattr(interrupts, "listen", lambda: None)
   command = ["ila_jax", "--config=~/mine.py", "--workdir=~/run"]
   command.append("--config.pool.source=~/pool.jsonl")
+  command += [
+    f"--config.{name}={value}" for name, (value, _) in OPTIONAL.items()
+  ]
   monkeypatch.setattr(sys, "argv", command)  # Where overrides are looked for.
   main._run(command)
   assert found["config"].seed == 77
   assert found["config"].pool.source == f"{tmp_path}/pool.jsonl"
+  for name, (_, value) in OPTIONAL.items():
+    section, field = name.split(".")
+    read = getattr(getattr(found["config"], section), field)
+    assert read == value and type(read) is type(value), name
   assert found["workdir"] == f"{tmp_path}/run"
   assert len(found["stages"]) == 8
 
@@ -105,7 +131,7 @@ FLAGS = {
   "source?",
   "--config.nosuch.field=x": "--config.nosuch.field: no such field. ila --h",
   "--config.pool=x": "--config.pool is 'x'; allowed: no value, for it is a sec",
-  "--config.pool.limit=3.5": "--config.pool.limit is '3.5'; allowed: a whole n",
+  "--config.pool.limit=3.5": "is '3.5'; allowed: a whole number, or None.",
   "--config.score.epochs=a": "--config.score.epochs is 'a'; allowed: a number",
   "--config.train.remat=maybe": "is 'maybe'; allowed: true or false",
   "--stage=pool": "--stage is no flag; did you mean --stages?",
@@ -125,6 +151,7 @@ COMMANDS = {
   "--config=": "--config is empty: a shell variable that is not set?",
   "--config.seed=1": "--config.seed needs a config file. Set --config",
   "--workdir={}/x": "--config is not set",
+  "--fields=landscap": "--fields is 'landscap'; allowed: seed, pool, tokens, ",
   **{
     f"--config={{}}/{name} --workdir={{}}/x": said
     for name, (_, said) in CONFIGS.items()
@@ -154,17 +181,3 @@ def test_what_is_wrong_is_said_in_the_words_of_the_user(ended, command):
   assert ended[command]["status"] == 2, said
   assert COMMANDS[command] in said
   assert len(said.splitlines()) <= 2
-
-
-def test_a_fault_of_this_package_stays_a_traceback():
-  package = pathlib.Path(command_line.__file__).parent
-  config = package.parent / "configs/quickstart.py"
-  found = []
-  for file in (package / "hashes.py", config):
-    try:
-      exec(compile("raise KeyError('x')", file, "exec"))
-    except KeyError as error:
-      found.append(command_line.fault(error, [f"--config={config}"]))
-  ours, users = found
-  assert ours is None
-  assert f"{config} line 1: KeyError: 'x'" in str(users)

@@ -145,7 +145,9 @@ def test_the_command_runs_presets_and_copies_of_them(
   assert _run(installed / "python", "-m", "ila_jax", "--version", cwd=tmp_path)
   helped = _run(ila, "--help", cwd=tmp_path)
   assert "\n  quickstart   The whole pipeline on a laptop" in helped
-  assert str(installed.parent) in helped.partition("Every field")[2]
+  assert f"\nPresets, in {installed.parent}" in helped
+  said = _run(ila, "--fields", "select.options", cwd=tmp_path)
+  assert "select.options.trim.quantile = 0.5\n" in said
   refused = _run(ila, "--config=nothing", "--workdir=w", cwd=tmp_path, status=2)
   assert "neither a preset nor a file. Presets: ila, " in refused
   _run(ila, "--copy-preset=quickstart", "my.py", cwd=tmp_path)
@@ -180,4 +182,4 @@ def test_an_editable_installation_reads_the_checkout(source, commit, tmp_path):
   said = _run(programs / "ila", "--version", cwd=tmp_path)
   assert said.endswith(f"(commit {commit})\n")
   helped = _run(programs / "ila", "--help", cwd=tmp_path)
-  assert str(source / "configs/common.py") in helped
+  assert f"\nPresets, in {source / 'configs'}:\n" in helped

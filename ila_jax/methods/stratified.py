@@ -19,7 +19,7 @@ class Options(options_lib.ByDepth):
   """
 
   tiers: tuple[tuple[int, int], ...] = options_lib.field(
-    ((1000, 5), (1000, 3)), "(cells, rows from each)"
+    ((1000, 5), (1000, 3)), "(cells, rows from each), from the deepest cells on"
   )
   rest: int = options_lib.field(1, "rows from each cell beyond", low=1)
 

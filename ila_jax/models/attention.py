@@ -23,6 +23,7 @@ _RUN = {
   "splash": kernels.on_each_device(kernels.splash),
 }
 KERNELS = tuple(_RUN)
+CHOICES = ("auto", *KERNELS)
 
 # The kernel of each platform, where it can do what is asked.
 _FUSED = {"gpu": "cudnn", "tpu": "splash"}

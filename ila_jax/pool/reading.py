@@ -1,5 +1,6 @@
 """The pool of a run: its sources, read as its config says."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 from ila_jax import config as config_lib
@@ -30,7 +31,7 @@ def examples(
     config.pool.sources,
     rejects=rejects,
     rules=examples_lib.Rules(
-      fields=config.pool.fields,
+      fields=dataclasses.asdict(config.pool.fields),
       overrides=config.pool.overrides,
       answers=config.pool.answers,
     ),

@@ -3,7 +3,6 @@
 What each stage says it is made from is asked for without running it.
 """
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -19,6 +18,7 @@ from ila_jax.pool import revisions
 from ila_jax.pool.sources import sources
 from ila_jax.run import context, stage_record
 from ila_jax.run import stages as stages_lib
+from ila_jax.sections import checked
 from tests.support import tiny
 
 STAGES = stages_lib.NAMES[:-1]  # The report is made anew, always.
@@ -54,7 +54,7 @@ FIELDS = {
   "encoder.system": (True, "embed"),
   "encoder.max_tokens": (16, "embed"),
   "encoder.batch_tokens": (16, None),
-  "encoder.layout": ("bucket", None),
+  "encoder.layout": ("buckets", None),
   "encoder.lsa_width": (8, "embed"),
   "mesh.data": (1, None),
   "mesh.fsdp": (2, None),
@@ -76,7 +76,7 @@ FIELDS = {
   "score.epochs": (2.0, "score"),
   "score.learning_rate": (0.5, "score"),
   "score.batch_tokens": (64, None),
-  "score.layout": ("bucket", None),
+  "score.layout": ("buckets", None),
   "landscape.projection": ("pca", "landscape"),
   "landscape.dimensions": (3, "landscape"),
   "landscape.map": ("map", "landscape"),
@@ -90,7 +90,7 @@ FIELDS = {
   "landscape.domain_blocks": (5, "landscape"),
   "landscape.duplicate_cosine": (0.5, "landscape"),
   "landscape.duplicate_search": ("all", "landscape"),
-  "landscape.stability": (("seed",), None),
+  "landscape.stability": (("map_seed",), None),
   "select.strategy": ("random", "select"),
   "select.budget": (0.3, "landscape"),  # The grid is 'auto'.
   "select.unit": ("tokens", "landscape"),
@@ -106,8 +106,10 @@ FIELDS = {
   "scaling.sizes": ((10,), "scaling"),
   "scaling.min_cell_share": (0.9, "scaling"),
   "scaling.depth_band": (0.9, "scaling"),
-  "scaling.resamples": (7, "scaling"),
+  "scaling.resamples": (700, "scaling"),
 }
+# Where an adapter is trained they change the model.
+_OF_ADAPTERS = {"train.lora_rank", "train.lora_alpha", "train.lora_targets"}
 _RIVAL = {
   "select.strategy": "random",
   "select.compare": ("longest",),
@@ -169,7 +171,7 @@ def _config(folder: pathlib.Path, changes: dict) -> config_lib.Config:
     if isinstance(value, str) and (folder / value).exists():
       value = str(folder / value)
     section[field] = value
-  return config_parsing._build(config_lib.Config, found, "config")
+  return config_parsing.build(found)
 
 
 def _inputs(
@@ -209,19 +211,14 @@ def _first(before: dict[str, dict], after: dict[str, dict]) -> str | None:
   return changed[0] if changed else None
 
 
-def _fields(cls: type, prefix: str = "") -> set[str]:
-  found = set()
-  for field in dataclasses.fields(cls):
-    name = prefix + field.name
-    if dataclasses.is_dataclass(field.type):
-      found |= _fields(field.type, f"{name}.")
-    else:
-      found.add(name)
-  return found
-
-
 def test_the_table_has_every_field():
-  assert _fields(config_lib.Config) == set(FIELDS)
+  """And is what the fields themselves say of what they change."""
+  fields = {one.name: one.field for one in checked.walk(config_lib.Config)}
+  records = {name for name in fields if name.startswith("pool.fields.")}
+  assert fields.keys() - records | {"pool.fields"} == set(FIELDS)
+  for name in fields.keys() - records - _OF_ADAPTERS:
+    is_nothing = fields[name].metadata["changes"] == checked.NOTHING
+    assert is_nothing == (FIELDS[name][1] is None), name
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -20,7 +20,9 @@ class Options(options_lib.Options):
   """Which ratio, and above which a prompt is no help."""
 
   ratio: str = options_lib.field(
-    "loss", "of mean losses, or of perplexities", choices=("loss", "perplexity")
+    "loss",
+    "ratio of mean losses, or of perplexities",
+    choices=("loss", "perplexity"),
   )
   most: float = options_lib.field(
     1.0, "examples above it are left out", low=0, high=1e6

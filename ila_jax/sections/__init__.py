@@ -1,0 +1,1 @@
+"""Sections: what a config may hold, field by field."""

@@ -1,0 +1,295 @@
+"""Checked fields: default, meaning and what is allowed, in one place.
+
+The sections of a config and the options of a method are declared alike:
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Options(checked.Checked):
+      quantile: float = checked.field(0.5, "share set aside", low=0, high=1)
+
+What is wrong is refused in the same words, whoever sets it: a config file, a
+flag, or Python. The lists of `ila --fields` and of the guide are these fields.
+"""
+
+import abc
+import dataclasses
+import functools
+import importlib
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ila_jax import errors
+
+# What a field changes: what its section's stages write; nothing, for it is a
+# matter of speed, or of what is let pass; or what stages name on their own.
+RESULTS, NOTHING, ELSEWHERE = "results", "nothing", "elsewhere"
+# What a path names: a pool, a folder, or a model, which may lie on the Hub.
+SOURCE, FOLDER, MODEL = "source", "folder", "model"
+
+
+class Bounds(NamedTuple):
+  """What a number may be: `low` to `high`, so neither infinity nor NaN.
+
+  Attributes:
+    low: the smallest value; None: no bound.
+    high: the largest value; None: no bound.
+    above: whether only what is above `low` is allowed.
+  """
+
+  low: float | int | None = None
+  high: float | int | None = None
+  above: bool = False
+
+  def hold(self, value: float | int) -> bool:
+    """Whether a number is allowed.
+
+    >>> Bounds(0, 1).hold(1), Bounds(0, 1, above=True).hold(0)
+    (True, False)
+    """
+    low = -math.inf if self.low is None else self.low
+    high = math.inf if self.high is None else self.high
+    # NaN is neither above nor below anything.
+    return (low < value if self.above else low <= value) and value <= high
+
+  def __str__(self) -> str:
+    if self.above:
+      return f"a number above {self.low:.12g}, up to {self.high:.12g}"
+    if self.high is None:
+      return f"{self.low:.12g} or more"
+    if self.low is None:
+      return f"at most {self.high:.12g}"
+    return f"{self.low:.12g} to {self.high:.12g}"
+
+
+def field(
+  default: Any,
+  meaning: str,
+  *,
+  low: float | int | None = None,
+  high: float | int | None = None,
+  above: bool = False,
+  choices: Sequence[str] | str = (),
+  changes: str = RESULTS,
+  path: str = "",
+) -> Any:
+  """Declares a field, which says what it may be.
+
+  Args:
+    default: its value if nobody sets it.
+    meaning: what it does, in a few words, with the unit.
+    low: the smallest number that is allowed; None: no bound.
+    high: the largest number that is allowed; None: no bound.
+    above: whether only what is above `low` is allowed.
+    choices: the texts that are allowed; or where they stand, such as
+      "landscape.depth.DEPTHS" of `ila_jax`, which is imported when a value is
+      checked: the registry is the only list, and may come later in the reading
+      order. Of a tuple each item is meant, here and by the bounds.
+    changes: RESULTS, NOTHING or ELSEWHERE.
+    path: SOURCE, FOLDER or MODEL where it is a path, which may begin with `~`.
+  """
+  bounds = None
+  if low is not None or high is not None:
+    bounds = Bounds(low, high, above)
+  about = {
+    "meaning": meaning,
+    "bounds": bounds,
+    "choices": choices,
+    "changes": changes,
+    "path": path,
+  }
+  if isinstance(default, dict):
+    return dataclasses.field(
+      default_factory=lambda: dict(default), metadata=about
+    )
+  return dataclasses.field(default=default, metadata=about)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checked:
+  """The base of dataclasses whose fields are checked when one is made.
+
+  Raises:
+    errors.InputError: a value of another type, or one that is not allowed.
+  """
+
+  def __post_init__(self) -> None:
+    hints = typing.get_type_hints(type(self))
+    for one in dataclasses.fields(self):
+      _check(one, hints[one.name], getattr(self, one.name))
+
+
+def build(kind: type[Checked], values: Mapping[str, Any], place: str) -> Any:
+  """Makes a checked dataclass from plain values; the rest are defaults.
+
+  Args:
+    kind: the dataclass; its fields may be such dataclasses.
+    values: by field; an int may stand for a float, a list for a tuple.
+    place: where they are set, for messages, such as "config.landscape".
+
+  Raises:
+    errors.InputError: an unknown field, or a value that is not allowed.
+
+  >>> from ila_jax.methods import trim
+  >>> build(trim.Options, {"quantile": 1}, "config.select.options.trim")
+  Options(rank_by='depth', quantile=1.0)
+  >>> build(trim.Options, {"quantil": 1}, "config.select.options.trim")
+  ... # doctest: +NORMALIZE_WHITESPACE
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: config.select.options.trim.quantil is 1, and there
+  is no such field; allowed: rank_by, quantile. Did you mean 'quantile'?
+  """
+  hints = typing.get_type_hints(kind)
+  plain = {}
+  for name, value in values.items():
+    if name not in hints:
+      allowed = f"allowed: {', '.join(hints)}" if hints else "there is none"
+      raise errors.InputError(
+        f"{place}.{name} is {value!r}, and there is no such field; {allowed}."
+        f"{errors.did_you_mean(name, hints)}"
+      )
+    if not dataclasses.is_dataclass(hints[name]):
+      plain[name] = _plain(hints[name], value)
+    elif isinstance(value, Mapping):
+      plain[name] = build(hints[name], value, f"{place}.{name}")
+    else:
+      raise errors.InputError(
+        f"{place}.{name} is {value!r}; allowed: a section with the fields "
+        f"{', '.join(typing.get_type_hints(hints[name]))}."
+      )
+  try:
+    # Before the constructor, where a type checker has words of its own.
+    for one in dataclasses.fields(kind):
+      if one.name in plain:
+        _check(one, hints[one.name], plain[one.name])
+    return kind(**plain)
+  except errors.InputError as error:
+    raise errors.InputError(f"{place}.{error}") from None
+
+
+class Entry(NamedTuple):
+  """A field of a checked dataclass, or of one below it.
+
+  Attributes:
+    name: dotted, such as "landscape.grid".
+    hint: its type.
+    field: with default, and metadata as `field` has it.
+  """
+
+  name: str
+  hint: Any
+  field: dataclasses.Field
+
+  @property
+  def default(self) -> Any:
+    """Its value if nobody sets it."""
+    if self.field.default is dataclasses.MISSING:
+      return self.field.default_factory()
+    return self.field.default
+
+
+def walk(kind: type[Checked], prefix: str = "") -> Iterator[Entry]:
+  """Yields every field, those of the dataclasses below it in their place.
+
+  Args:
+    kind: the dataclass.
+    prefix: of the names, with its dot.
+
+  >>> from ila_jax.methods import trim
+  >>> [(one.name, one.default) for one in walk(trim.Options, "trim.")]
+  [('trim.rank_by', 'depth'), ('trim.quantile', 0.5)]
+  """
+  hints = typing.get_type_hints(kind)
+  for one in dataclasses.fields(kind):
+    name, hint = f"{prefix}{one.name}", hints[one.name]
+    if dataclasses.is_dataclass(hint):
+      yield from walk(hint, f"{name}.")
+    else:
+      yield Entry(name, hint, one)
+
+
+def fits(hint: Any, value: Any) -> bool:
+  """Whether a value has a type: plain, `a | b`, a tuple or a dict of types.
+
+  >>> fits(tuple[tuple[int, int], ...], ((1, 2), (3, 4)))
+  True
+  >>> fits(int, True)  # A bool is an int in Python, and a mistake here.
+  False
+  """
+  origin, args = typing.get_origin(hint), typing.get_args(hint)
+  if origin is tuple:
+    if not isinstance(value, tuple):
+      return False
+    kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
+    return len(kinds) == len(value) and all(map(fits, kinds, value))
+  if origin is dict:
+    return isinstance(value, dict) and all(
+      fits(args[0], k) and fits(args[1], v) for k, v in value.items()
+    )
+  if args:
+    return any(fits(arg, value) for arg in args)
+  return hint is Any or type(value) is hint
+
+
+def choices(one: dataclasses.Field) -> tuple[str, ...]:
+  """Returns the texts that a field may be; none: any.
+
+  >>> from ila_jax.sections import landscape
+  >>> found = {one.name: one.field for one in walk(landscape.Landscape)}
+  >>> choices(found["cells"]), choices(found["depth"])
+  (('grid', 'kmeans'), ('ila', 'ila_length'))
+  """
+  found = one.metadata.get("choices", ())
+  if isinstance(found, str):
+    module, _, name = found.rpartition(".")
+    found = getattr(importlib.import_module(f"ila_jax.{module}"), name)
+  return tuple(found)
+
+
+@functools.cache
+def none_or(kind: type) -> type:
+  """Returns the class whose instances are None and the values of a type.
+
+  A ConfigDict and the command line know the type of an optional field by it.
+
+  >>> isinstance(None, none_or(int)), isinstance("1", none_or(int))
+  (True, False)
+  """
+  found = abc.ABCMeta(
+    f"None or {kind.__name__}", (), {"__module__": "builtins"}
+  )
+  for one in (kind, types.NoneType, *((int,) if kind is float else ())):
+    found.register(one)
+  return found
+
+
+def _plain(hint: Any, value: Any) -> Any:
+  """What JSON and a command line make of a value, as its type has it."""
+  if isinstance(value, list | tuple):
+    return tuple(_plain(None, one) for one in value)
+  kinds = (hint, *typing.get_args(hint))
+  is_whole = type(value) is int and int not in kinds
+  return float(value) if is_whole and float in kinds else value
+
+
+def _check(one: dataclasses.Field, hint: Any, value: Any) -> None:
+  if not fits(hint, value):
+    kind = hint.__name__ if isinstance(hint, type) else str(hint)
+    raise errors.InputError(
+      f"{one.name} is {value!r}, of type {type(value).__name__}; allowed: "
+      f"{kind}."
+    )
+  allowed, bounds = choices(one), one.metadata.get("bounds")
+  for item in value if isinstance(value, tuple) else (value,):
+    if isinstance(item, str) and allowed and item not in allowed:
+      said = ", ".join(allowed)
+      if bounds:
+        said = f"{' or '.join(map(repr, allowed))} or a whole number, {bounds}"
+      raise errors.InputError(
+        f"{one.name} is {item!r}; allowed: {said}."
+        f"{errors.did_you_mean(item, allowed)}"
+      )
+    is_number = isinstance(item, int | float) and not isinstance(item, bool)
+    if is_number and bounds and not bounds.hold(item):
+      raise errors.InputError(f"{one.name} is {item!r}; allowed: {bounds}.")

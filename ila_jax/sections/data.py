@@ -1,0 +1,94 @@
+"""Sections `pool` and `tokens`: what is read, and how long it may be."""
+
+import dataclasses
+
+from ila_jax.sections import checked, ranges
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fields(checked.Checked):
+  """Where a record keeps things: dotted paths; '': found by its name."""
+
+  prompt: str = checked.field("", "the prompt, such as 'problem'")
+  input: str = checked.field(
+    "", "more of the prompt, such as 'instances.0.input'"
+  )
+  context: str = checked.field("", "still more of it: one field, or 'a, b'")
+  choices: str = checked.field(
+    "", "answers to choose from: a list, or fields as in 'A, B, C'"
+  )
+  response: str = checked.field(
+    "", "the response, such as 'instances.0.output'"
+  )
+  thought: str = checked.field("", "the reasoning that leads to the response")
+  system: str = checked.field("", "the system text")
+  tools: str = checked.field("", "descriptions of tools, shown to the model")
+  history: str = checked.field("", "earlier turns, as pairs")
+  conversation: str = checked.field("", "a list of turns")
+  labels: str = checked.field(
+    "", "labels: a list, a text such as 'a, b', or a count; '': K = 1"
+  )
+  domain: str = checked.field(
+    "", "domain: a text, or a list whose first counts; '': blocks of the map"
+  )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pool(checked.Checked):
+  """Where the records come from, and which fields of them mean what."""
+
+  source: str | tuple[str, ...] = checked.field(
+    (),
+    "a file, a folder, a URL, tfds:NAME/SPLIT, hf:NAME/SPLIT or "
+    "docstrings:PACKAGE,...; or several",
+    path=checked.SOURCE,
+  )
+  limit: int | None = checked.field(
+    None, "usable records to read; None: all", **ranges.EXAMPLES
+  )
+  max_reject_fraction: float = checked.field(
+    0.1,
+    "share of the records that may be unusable; above it: exit status 2",
+    **ranges.SHARE,
+    changes=checked.NOTHING,
+  )
+  dev_examples: int = checked.field(
+    1000,
+    "examples held out for the dev loss, never candidates",
+    **ranges.EXAMPLES,
+  )
+  # They are held in memory at once.
+  shard_examples: int = checked.field(
+    8192, "examples of a shard file, the unit of resuming", low=1, high=2**24
+  )
+  fields: Fields = dataclasses.field(default_factory=Fields)
+  overrides: dict[str, dict[str, str]] = checked.field(
+    {}, "{pattern of source names: fields as above that differ there}"
+  )
+  answers: str = checked.field(
+    "first",
+    "which of a list of answers is the response",
+    choices="pool.shapes.responses.RULES",
+  )
+
+  @property
+  def sources(self) -> tuple[str, ...]:
+    """The sources, also when there is only one."""
+    return (self.source,) if isinstance(self.source, str) else self.source
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tokens(checked.Checked):
+  """How long an example may be."""
+
+  max_tokens: int = checked.field(
+    2048,
+    "tokens of prompt and response together",
+    low=8,
+    high=ranges.MAX_TOKENS,
+  )
+  overflow: str = checked.field(
+    "reject",
+    "what becomes of longer examples",
+    choices="pool.tokens.encode.OVERFLOWS",
+  )

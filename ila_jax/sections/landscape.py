@@ -1,0 +1,87 @@
+"""Section `landscape`: the map, its cells, and depth."""
+
+import dataclasses
+
+from ila_jax.sections import checked, ranges
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Landscape(checked.Checked):
+  """The map, its cells, and depth."""
+
+  projection: str = checked.field(
+    "tsne",
+    "what makes the map from the embeddings",
+    choices="landscape.maps.projections.PROJECTIONS",
+  )
+  dimensions: int = checked.field(
+    2,
+    "dimensions of the map; 'tsne' has 2, others 2 or more",
+    low=2,
+    high=2**10,
+  )
+  map: str | None = checked.field(
+    None,
+    "folder `landscape` of another run, whose map this one joins; None: fit",
+    changes=checked.ELSEWHERE,
+    path=checked.FOLDER,
+  )
+  perplexity: float = checked.field(
+    30.0, "neighbours that t-SNE keeps, softly counted", low=1, high=10_000
+  )
+  iterations: int = checked.field(
+    1000, "iterations of t-SNE", low=1, high=10**6
+  )
+  fit_examples: int = checked.field(
+    10000,
+    "examples that the map is fitted on; the rest are placed",
+    low=4,
+    high=ranges.EXAMPLES["high"],
+  )
+  cells: str = checked.field(
+    "grid",
+    "a grid over the map, or clusters of the embeddings",
+    choices=("grid", "kmeans"),
+  )
+  # Cells are numbered in 32 bits; how fine a grid may be depends on dimensions.
+  grid: int | str = checked.field(
+    "auto",
+    "cells a side; 'auto': as many as the budget bears",
+    low=1,
+    high=ranges.INT32,
+    choices=("auto",),
+  )
+  clusters: int | None = checked.field(
+    None,
+    "cells of 'kmeans'; None: as many as the budget bears",
+    low=1,
+    high=ranges.INT32,
+  )
+  depth: str = checked.field(
+    "ila",
+    "formula: 'ila' is Equation 5",
+    choices="landscape.depth.DEPTHS",
+  )
+  domain_blocks: int = checked.field(
+    8,
+    "blocks a side of the map, the domains where records have none",
+    low=1,
+    high=46340,  # The root of 2**31.
+  )
+  duplicate_cosine: float | None = checked.field(
+    0.95,
+    "prompts at least so near each other are reported; None: no report",
+    **ranges.PART,
+  )
+  duplicate_search: str = checked.field(
+    "cells",
+    "near-duplicates are sought in a cell and its neighbours, or among 'all'",
+    choices=("cells", "all"),
+  )
+  stability: tuple[str, ...] = checked.field(
+    (),
+    'other maps to compare with, by what is varied: see "How far can I trust '
+    'the map?" in docs/guide.md',
+    choices="landscape.trust.variants.AXES",
+    changes=checked.NOTHING,
+  )

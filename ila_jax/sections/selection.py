@@ -1,0 +1,46 @@
+"""Section `select`: which examples, and how many."""
+
+import dataclasses
+from typing import Any
+
+from ila_jax.sections import checked, ranges
+
+_METHODS = "methods.table.METHODS"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Select(checked.Checked):
+  """Which examples, and how many."""
+
+  strategy: str = checked.field(
+    "ila", "the method that selects", choices=_METHODS
+  )
+  budget: float = checked.field(
+    5000.0,
+    "how much, in select.unit",
+    low=0,
+    high=1e15,  # Also of tokens.
+    above=True,
+  )
+  unit: str = checked.field(
+    "examples",
+    "unit of the budget: examples, tokens of responses, or a fraction of the "
+    "candidates",
+    choices="selection.budget.UNITS",
+  )
+  options: dict[str, Any] = checked.field(
+    {}, "by method and field: those of the chosen one, and of its rivals"
+  )
+  drop_duplicates: bool = checked.field(
+    False, "of near-duplicates only the one with the lowest id stays"
+  )
+  exclude_near_reference: float | None = checked.field(
+    None,
+    "cosine to R from which on a candidate is left out; None: none is",
+    **ranges.PART,
+  )
+  compare: tuple[str, ...] = checked.field(
+    ("random", "longest", "depth_only", "coverage_only"),
+    "methods that the selection is compared with",
+    choices=_METHODS,
+  )
