@@ -207,12 +207,35 @@ def test_the_method_names_modules_that_are_there():
   ours = [path.relative_to(PACKAGE).as_posix() for path in MODULES]
   for name in re.findall(r"`([\w/]+\.py)`", METHOD):
     assert any(f"/{one}".endswith(f"/{name}") for one in ours), name
-  links = re.findall(r"\]\(#([\w-]+)\)", METHOD)
-  titles = re.findall(r"^#+ (.*)$", METHOD, re.M)
-  anchors = {
-    title.lower().replace(".", "").replace(" ", "-") for title in titles
+
+
+ROOT = PACKAGE.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+MAX_DECISIONS_LINES = 45  # A screen.
+
+
+def _anchors(text: str) -> set[str]:
+  """What a link to a title of a document is called, as GitHub does."""
+  titles = re.findall(r"^#+ (.*)$", text, re.M)
+  return {
+    re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles
   }
-  assert set(links) <= anchors
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_links_of_documents_lead_somewhere(path):
+  links = re.findall(r"\]\(([^)#:\s]*)(?:#([\w-]+))?\)", path.read_text())
+  assert links or path.stem == "CHANGELOG"
+  for file, anchor in links:
+    target = path.parent / file if file else path
+    assert target.exists(), file
+    assert not anchor or anchor in _anchors(target.read_text()), anchor
+
+
+def test_a_section_of_the_decisions_fits_a_screen():
+  text = (ROOT / "docs/decisions.md").read_text()
+  for section in text.split("\n## "):
+    assert len(section.splitlines()) <= MAX_DECISIONS_LINES, section[:60]
 
 
 def test_importing_the_package_costs_nothing():
