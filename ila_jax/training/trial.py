@@ -199,7 +199,7 @@ def dev_loss(
     kind=run.config.score.layout,
     program_tokens=forward.program_tokens(tuned.decoder.config),
   )
-  found = dev_loss_lib.evaluate(
+  evaluation = dev_loss_lib.evaluate(
     tuned.decoder,
     dev,
     layout=layout,
@@ -211,7 +211,7 @@ def dev_loss(
     tuned.decoder.config, dev.lengths, response_tokens=dev.response_tokens
   )
   account.add(flops=cost, tokens=int(dev.lengths.sum()))
-  return found
+  return evaluation
 
 
 def drop_checkpoints(folder: epath.Path, name: str) -> None:
@@ -230,11 +230,11 @@ def is_made(folder: epath.Path, name: str, model: str | None = None) -> bool:
     name: of the training.
     model: folder below, where it is not the name; "" where no model is kept.
   """
-  found = (folder / tables.HISTORY.file(name=name)).exists()
+  is_there = (folder / tables.HISTORY.file(name=name)).exists()
   if model != "":
     files = [folder / (model or name) / file for file in _COMPLETE]
-    found = found and any(file.exists() for file in files)
-  return mesh_lib.agree([found])[0]
+    is_there = is_there and any(file.exists() for file in files)
+  return mesh_lib.agree([is_there])[0]
 
 
 def load(
@@ -254,8 +254,8 @@ def load(
   """
   with files_lib.local(folder) as here:
     if base is not None and (folder / peft.WEIGHTS).exists():
-      found = peft.load(here, base.config, mesh=mesh)
-      return Tuned(base, *found)
+      adapter = peft.load(here, base.config, mesh=mesh)
+      return Tuned(base, *adapter)
     _, decoder = weights.load_decoder(
       here,
       dtype=config.model.dtype,
