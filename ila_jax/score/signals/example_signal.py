@@ -118,12 +118,12 @@ def read(
   """
   stage_record.output(workdir / folders.SIGNALS, name)
   first = files.read_array(tables.SIGNAL.path(workdir, name=name, shard=0))
-  found = np.empty((len(row), *first.shape[1:]), np.float32)
+  chosen = np.empty((len(row), *first.shape[1:]), np.float32)
   # All shards have as many rows as the first, but for the last.
   shard, place = np.divmod(row, len(first))
   for one in np.unique(shard).tolist():
     path = tables.SIGNAL.path(workdir, name=name, shard=one)
     values = files.read_array(path) if one else first
     here = shard == one
-    found[here] = values[place[here]]
-  return found
+    chosen[here] = values[place[here]]
+  return chosen
