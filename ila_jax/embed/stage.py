@@ -105,11 +105,11 @@ def _run_model(run: context.Run, stage: stage_record.Stage) -> str:
       advance(len(batch.examples))
       stage.account.add(cells=batch.cells)
 
-    for shard, rows, found in prefetch.ahead(todo, depth=1):
-      if found is None:
+    for shard, rows, tokenized in prefetch.ahead(todo, depth=1):
+      if tokenized is None:
         advance(rows)
         continue
-      ids, read = found
+      ids, read = tokenized
       vectors = encode.encode(
         model,
         ids,
