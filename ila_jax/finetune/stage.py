@@ -155,18 +155,18 @@ def _evaluate(
   labels: dict,
 ) -> None:
   with progress.counter(len(dev), desc="dev loss", unit="examples") as advance:
-    found = trial.dev_loss(
+    evaluation = trial.dev_loss(
       tuned,
       dev,
       run=run,
       account=stage.account,
       advance=advance,
     )
-  files.append_jsonl(tables.EVALUATIONS.path(run.workdir), labels | found)
+  files.append_jsonl(tables.EVALUATIONS.path(run.workdir), labels | evaluation)
   stage.keep()
   progress.say(
-    f"  {labels['name']}: dev loss {found['micro']:.4f} nats a token, "
-    f"{found['macro']:.4f} by example"
+    f"  {labels['name']}: dev loss {evaluation['micro']:.4f} nats a token, "
+    f"{evaluation['macro']:.4f} by example"
   )
 
 
