@@ -136,14 +136,14 @@ def _beat(
   while not stop.wait(holder.BEAT_SECONDS):
     # A disk that is away for a moment is not the end of a run.
     with contextlib.suppress(OSError):
-      found = holder.read(path)
-      if found is not None and found != note:
+      theirs = holder.read(path)
+      if theirs is not None and theirs != note:
         progress.say(
-          f"  {path} was taken by {holder.told(found)}: this run ends"
+          f"  {path} was taken by {holder.told(theirs)}: this run ends"
         )
         _thread.interrupt_main()
         return
-      if "://" in str(path) or found is None:
+      if "://" in str(path) or theirs is None:
         path.write_text(json.dumps(note))
       else:
         os.utime(path)
