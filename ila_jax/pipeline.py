@@ -196,10 +196,10 @@ def _names(workdir: epath.Path) -> list[str]:
   """Folders of the stages and of the signals that there are, in their order."""
   old = workdir / run_folder.OLD
   signals = {*folders.signals(workdir), *folders.signals(old)}
-  found = []
+  names = []
   for name in stages_lib.GRAPH:
-    found += sorted(signals) if name == stages_lib.SIGNALS else [name]
-  return found
+    names += sorted(signals) if name == stages_lib.SIGNALS else [name]
+  return names
 
 
 def _run_stage(run: context.Run, name: str) -> None:
