@@ -89,8 +89,8 @@ def _train(
       name=subset.name,
       keep=False,
     )
-    found = trial.dev_loss(tuned, dev, run=run, account=stage.account)
-    files.append_jsonl(runs, _line(pool, subset, found))
+    evaluation = trial.dev_loss(tuned, dev, run=run, account=stage.account)
+    files.append_jsonl(runs, _line(pool, subset, evaluation))
     stage.keep()
     interrupts.point()
 
@@ -112,15 +112,15 @@ def _design(
 def _line(
   pool: scored_pool.ScoredPool,
   subset: design.Subset,
-  found: dev_loss.Evaluation,
+  evaluation: dev_loss.Evaluation,
 ) -> dict:
   return {
     "name": subset.name,
     "kind": subset.kind,
     "in_design": subset.in_design,
     "levels": subset.levels,
-    "loss": found["micro"],
-    "loss_macro": found["macro"],
+    "loss": evaluation["micro"],
+    "loss_macro": evaluation["macro"],
     **design.measure(pool.candidates, subset.rows),
   }
 
