@@ -273,6 +273,13 @@ def test_links_of_documents_lead_somewhere(path):
     assert not anchor or anchor in _anchors(target.read_text()), anchor
 
 
+def test_the_readme_shows_every_folder():
+  text = (ROOT / "README.md").read_text()
+  for folder in ORDER:
+    if (PACKAGE / folder).is_dir():
+      assert re.search(rf"`(ila_jax/)?{folder}/`", text), folder
+
+
 def test_a_section_of_the_decisions_fits_a_screen():
   text = (ROOT / "docs/decisions.md").read_text()
   for section in text.split("\n## "):

@@ -311,8 +311,8 @@ def _print(
     f"{'all':{width}}{'':12}{units.duration(total):>14}"
     f"{units.duration(compiling):>14}{'':18}"
     f"{units.si(disk.most(needs.values()), 'B'):>10}\n\n"
-    "By trials on a part of the pool; compiling is done once for a folder. Of "
-    "the map, the selection and the report some seconds are assumed. The disk "
+    "Times are of trials on a part of the pool; a folder compiles once. Some "
+    "seconds are assumed for the map, the selection and the report. The disk "
     "of all has room for checkpoints, which go when their model is whole."
   )
   if not all(cost.tried for cost in estimates):

@@ -94,7 +94,9 @@ def _arms(config: config_lib.Config, workdir: epath.Path) -> list[_Arm]:
     for equal, size in (("examples", k), ("tokens", fitting)):
       name = f"{rival}-equal-{equal}"
       if not size:
-        progress.say(f"  {name}: left out, its first example costs more")
+        progress.say(
+          f"  {name}: left out; its first example exceeds the budget"
+        )
         continue
       arms.append(_Arm(name, rival, equal, pool.row[order[:size]]))
   return arms

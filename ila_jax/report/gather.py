@@ -183,7 +183,7 @@ def headline(
   if "pool" in records:
     pool = records["pool"]
     lines.append(
-      f"Of {pool['read']:,} records {pool['used']:,} are usable and "
+      f"Of {pool['read']:,} records, {pool['used']:,} are usable and "
       f"{pool['rejected']:,} are not."
     )
     if "read_as" in pool:  # Not in runs of older versions.

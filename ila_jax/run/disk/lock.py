@@ -95,7 +95,7 @@ def _lock_file(path: epath.Path, stack: contextlib.ExitStack) -> bool:
 def _watch(path: epath.Path, note: dict[str, Any]) -> None:
   """Returns when the holder is taken to be dead; refuses when it lives."""
   progress.say(
-    f"  {path} is of {holder.told(note)}: waiting up to "
+    f"  {path} is held by {holder.told(note)}: waiting up to "
     f"{_PATIENCE_SECONDS:.0f} s for a sign of life"
   )
 
