@@ -127,10 +127,10 @@ def share(numbers: list[int]) -> list[int]:
   return np.asarray(said).tolist()
 
 
-def agree(flags: list[bool]) -> list[bool]:
+def first_host_says(flags: list[bool]) -> list[bool]:
   """What the first host says, on every host.
 
-  >>> agree([True, False])
+  >>> first_host_says([True, False])
   [True, False]
   """
   return list(map(bool, share(list(map(int, flags)))))

@@ -49,7 +49,7 @@ def run(run: context.Run) -> None:
       "seed": config.seed,
     },
   )
-  if stage.open():
+  if stage.begin():
     return
   decoder = base.load(run, stage.account)
   dev = trial.dev_set(workdir)
@@ -165,7 +165,7 @@ def _evaluate(
       advance=advance,
     )
   files.append_jsonl(tables.EVALUATIONS.path(run.workdir), labels | evaluation)
-  stage.keep()
+  stage.save_progress()
   progress.say(
     f"  {labels['name']}: dev loss {evaluation['micro']:.4f} nats a token, "
     f"{evaluation['macro']:.4f} by example"

@@ -35,7 +35,7 @@ def fingerprint(value: Any) -> str:
 
 
 class Stage:
-  """One stage's folder and record, from `open` to `finish`.
+  """One stage's folder and record, from `begin` to `finish`.
 
   Attributes:
     folder: where the stage writes.
@@ -53,7 +53,7 @@ class Stage:
     self._record = self.folder / RECORD
     self._before: list[dict[str, str]] = []
 
-  def open(self, *, replace: str = "nothing", quiet: bool = False) -> bool:
+  def begin(self, *, replace: str = "nothing", quiet: bool = False) -> bool:
     """Returns whether the stage is done; otherwise claims its folder.
 
     The first host looks, and all do what it found.
@@ -73,7 +73,7 @@ class Stage:
         done = self._claim(replace)
       except errors.InputError as error:
         refusal = error
-    agreed = mesh.agree([done, refusal is not None])
+    agreed = mesh.first_host_says([done, refusal is not None])
     if agreed[1]:
       raise refusal or errors.InputError("see what the first host says")
     if agreed[0] and not quiet:
@@ -144,7 +144,7 @@ class Stage:
         files.remove(path)
     return record["done"] and not gone
 
-  def keep(self) -> None:
+  def save_progress(self) -> None:
     """Notes what was spent so far, for the account of a resumed run."""
     if mesh.is_writer():
       self._write(done=False, extra={"spent": self.account.totals()})

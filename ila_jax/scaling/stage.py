@@ -38,7 +38,7 @@ def run(run: context.Run) -> None:
       "seed": config.seed,
     },
   )
-  if stage.open():
+  if stage.begin():
     return
   if config.scaling.subsets + config.scaling.held_out:
     pool = scored_pool.load(config, workdir)
@@ -91,7 +91,7 @@ def _train(
     )
     evaluation = trial.dev_loss(tuned, dev, run=run, account=stage.account)
     files.append_jsonl(runs, _line(pool, subset, evaluation))
-    stage.keep()
+    stage.save_progress()
     interrupts.point()
 
 

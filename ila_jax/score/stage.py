@@ -48,7 +48,7 @@ def run(run: context.Run) -> None:
       "seed": config.seed,
     },
   )
-  if stage.open():
+  if stage.begin():
     return
   index = files.read_table(tables.INDEX.path(workdir))
   references = _references(config, index)
@@ -240,7 +240,7 @@ def _score(
       stage.account.add(
         flops=models * cost, tokens=models * int(data.lengths.sum())
       )
-      stage.keep()
+      stage.save_progress()
       interrupts.point()
       parts.append(nll)
   mesh_lib.barrier(f"{name} scored")

@@ -39,7 +39,7 @@ def run(run: context.Run) -> None:
   stage = stage_record.Stage(
     workdir, "select", inputs | {"compare": compare, "rivals": rivals}
   )
-  if stage.open():
+  if stage.begin():
     return
   pools = scored_pool.load_all(config, workdir, mesh)
   pool = pools[config.select.strategy]

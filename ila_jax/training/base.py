@@ -103,7 +103,7 @@ def _load(
     },
   )
   # All stages that use it have config.model in their inputs, and were asked.
-  if not stage.open(replace="all", quiet=True):
+  if not stage.begin(replace="all", quiet=True):
     _train_scratch(run, stage)
     stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.model.dtype))
     account.exclude(seconds=stage.account.totals()["seconds"])

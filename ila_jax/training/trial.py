@@ -118,7 +118,7 @@ def fit(
     stage.folder / tables.CHECKPOINTS.file(name=name),
     steps=settings.checkpoint_steps,
     minutes=settings.checkpoint_minutes,
-    before=stage.keep,
+    before=stage.save_progress,
   )
   with progress.counter(None, desc=f"train {name}", unit="steps") as advance:
 
@@ -142,7 +142,7 @@ def fit(
   if keep:
     path = stage.folder / tables.HISTORY.file(name=name)
     files_lib.write_jsonl(path, history)
-    stage.keep()
+    stage.save_progress()
   if recipe.lora is None:
     return Tuned(trained)
   return Tuned(decoder, recipe.lora, trained)
@@ -234,7 +234,7 @@ def is_made(folder: epath.Path, name: str, model: str | None = None) -> bool:
   if model != "":
     files = [folder / (model or name) / file for file in _COMPLETE]
     is_there = is_there and any(file.exists() for file in files)
-  return mesh_lib.agree([is_there])[0]
+  return mesh_lib.first_host_says([is_there])[0]
 
 
 def load(

@@ -37,7 +37,7 @@ def claim(workdir: epath.Path, names: Sequence[str]) -> Iterator[None]:
         _claim(workdir, names, stack)
       except errors.InputError as error:
         refusal = error
-    if mesh.agree([refusal is not None])[0]:
+    if mesh.first_host_says([refusal is not None])[0]:
       raise refusal or errors.InputError("see what the first host says")
     yield
 

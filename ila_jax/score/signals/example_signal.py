@@ -62,7 +62,7 @@ def run(signal: Signal, run: context.Run) -> None:
       "pool": stage_record.output(workdir, "pool"),
     },
   )
-  if stage.open():
+  if stage.begin():
     return
   of_shard = None
   total = len(shards.lengths(workdir))
@@ -71,7 +71,7 @@ def run(signal: Signal, run: context.Run) -> None:
       if table is not None:
         of_shard = of_shard or signal.compute(run, stage.account)
         files.write_array(target, _checked(signal, of_shard(table), rows))
-        stage.keep()
+        stage.save_progress()
         interrupts.point()
       advance(rows)
   mesh_lib.barrier(f"{signal.name} computed")
