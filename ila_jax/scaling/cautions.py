@@ -19,8 +19,8 @@ def cautions(fit: Mapping[str, Any], *, law: Sequence[str]) -> list[str]:
 
   >>> fit = {"fitted": False, "correlations": [
   ...   {"pair": ["coverage", "tokens"], "r": 0.95}]}
-  >>> [line[:47] for line in cautions(fit, law=("coverage", "depth"))]
-  ['log coverage and log tokens have correlation 0.9']
+  >>> cautions(fit, law=("coverage", "depth"))[0].partition(" in ")[0]
+  'log coverage and log tokens have correlation 0.95'
   """
   said = [
     f"log {' and log '.join(a['pair']).replace('_', ' ')} have correlation "
