@@ -188,15 +188,15 @@ def check_told_apart(counts: dict[str, Any], *, remedy: str) -> None:
     remedy: what to do.
 
   Raises:
-    errors.InputError: the model reads different texts from half of the distinct
-      prompts, or from fewer.
+    errors.InputError: not more than half of the distinct prompts differ in what
+      is read of them.
   """
   prompts, inputs = counts["distinct_prompts"], counts["distinct_inputs"]
   if prompts > 1 and 2 * inputs <= prompts:
     raise errors.InputError(
-      f"config.encoder.path: the model reads {inputs:,} different texts from "
-      f"{prompts:,} distinct prompts ({told(counts)}); allowed: more than "
-      f"half. {remedy}"
+      f"config.encoder.path: of {prompts:,} distinct prompts {inputs:,} differ "
+      f"in what is read of them ({told(counts)}); allowed: more than half. "
+      f"{remedy}"
     )
 
 
