@@ -185,7 +185,7 @@ def _lines(pool: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     if not isinstance(record, Mapping):
       raise errors.InputError(
         f"record {number} of the pool is a {type(record).__name__}; allowed: a "
-        "dict. Of a pandas table give df.to_dict('records')."
+        "dict. For a pandas table, give df.to_dict('records')."
       )
     try:
       yield files.json_line(dict(record))

@@ -191,9 +191,9 @@ def _run(argv: list[str]) -> None:
   if _STATUS.value:
     from ila_jax.run import status
 
-    found = status.find(_workdir())
+    state = status.find(_workdir())
     with contextlib.suppress(BrokenPipeError):  # Of `head`, which has enough.
-      print(status.told(found), flush=True)
+      print(status.told(state), flush=True)
     return
   from ila_jax.compute import hardware
   from ila_jax.run import hosts, interrupts

@@ -122,7 +122,7 @@ def _check_unread(workdir: epath.Path, stage: str, signal: str) -> None:
   # A signal that was read and is lost is made again.
   was_read = f'"{signal}"' in json.dumps(record.get("inputs"))
   late = bool(record.get("done")) and not was_read
-  if mesh_lib.agree([late])[0]:
+  if mesh_lib.first_host_says([late])[0]:
     raise errors.InputError(
       f"--stages: {stage!r} in {workdir} was made without {signal!r}, which a "
       f"method of this config needs. Add --redo={stage}, or use another "
@@ -136,7 +136,7 @@ def _run_claimed(
   config, workdir = run.config, run.workdir
   _throw_away(workdir)
   begun = any((workdir / n).exists() for n in _set_aside_names(workdir))
-  if not mesh_lib.agree([begun])[0]:
+  if not mesh_lib.first_host_says([begun])[0]:
     _put_back(workdir)  # A --redo was killed before it had begun anything.
   if redo:
     _set_aside(config, workdir, redo)
@@ -172,7 +172,7 @@ def _check_disk(
       disk.check(config, workdir, stages)
     except errors.InputError as error:
       refusal = error
-  if mesh_lib.agree([refusal is not None])[0]:
+  if mesh_lib.first_host_says([refusal is not None])[0]:
     raise refusal or errors.InputError("see what the first host says")
 
 
@@ -196,10 +196,10 @@ def _names(workdir: epath.Path) -> list[str]:
   """Folders of the stages and of the signals that there are, in their order."""
   old = workdir / run_folder.OLD
   signals = {*folders.signals(workdir), *folders.signals(old)}
-  found = []
+  names = []
   for name in stages_lib.GRAPH:
-    found += sorted(signals) if name == stages_lib.SIGNALS else [name]
-  return found
+    names += sorted(signals) if name == stages_lib.SIGNALS else [name]
+  return names
 
 
 def _run_stage(run: context.Run, name: str) -> None:

@@ -58,10 +58,10 @@ def check_devices() -> None:
   """
   if jax.default_backend() != "cpu" or jax.config.jax_platforms:
     return
-  found = gpu_count()
-  if found:
+  gpus = gpu_count()
+  if gpus:
     raise errors.InputError(
-      f"this machine has {found} NVIDIA GPU{'s' * (found > 1)}, and JAX "
+      f"this machine has {gpus} NVIDIA GPU{'s' * (gpus > 1)}, and JAX "
       f"{jax.__version__} runs on the CPU: its CUDA part is not installed, or "
       "does not suit the driver. Run by bash launch/gpu.sh, or install it: "
       "pip install 'jax[cuda13]' ('jax[cuda12]' for drivers older than 580). "
@@ -84,9 +84,9 @@ def gpu_count() -> int:
       ["nvidia-smi", "-L"], capture_output=True, text=True, check=False
     )
     lines = done.stdout.splitlines() if done.returncode == 0 else []
-    found = sum(line.startswith("GPU ") for line in lines)
-    if found:
-      return found
+    listed = sum(line.startswith("GPU ") for line in lines)
+    if listed:
+      return listed
   return sum(
     bool(re.fullmatch(r"nvidia\d+", name)) for name in os.listdir(_DEVICES)
   )
@@ -156,7 +156,7 @@ def device_bytes() -> int:
 
 @contextlib.contextmanager
 def keep_compiled(folder: epath.PathLike) -> Iterator[None]:
-  """Keeps compiled programs in a folder: who runs again does not compile again.
+  """Keeps compiled programs in a folder, so that a second run compiles none.
 
   A cache that the user has set (JAX_COMPILATION_CACHE_DIR) is left in charge.
 

@@ -62,7 +62,7 @@ def put(tree: PyTree, mesh: Mesh, spec: PartitionSpec = BATCH) -> PyTree:
   """
   sharding = NamedSharding(mesh, spec)
 
-  def place(array):
+  def place(array: Any) -> jax.Array:
     array = np.asarray(array)
     return jax.make_array_from_callback(
       array.shape, sharding, lambda index: array[index]
@@ -102,7 +102,7 @@ def fetch(tree: PyTree) -> PyTree:
   np.int64(28)
   """
 
-  def gather(array):
+  def gather(array: Any) -> np.ndarray:
     if getattr(array, "is_fully_addressable", True):
       return np.asarray(array)
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
@@ -127,10 +127,10 @@ def share(numbers: list[int]) -> list[int]:
   return np.asarray(said).tolist()
 
 
-def agree(flags: list[bool]) -> list[bool]:
+def first_host_says(flags: list[bool]) -> list[bool]:
   """What the first host says, on every host.
 
-  >>> agree([True, False])
+  >>> first_host_says([True, False])
   [True, False]
   """
   return list(map(bool, share(list(map(int, flags)))))

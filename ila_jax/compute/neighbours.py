@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -42,11 +43,11 @@ def nearest(
 ) -> Neighbours:
   """Finds the k nearest points of every query: argmin_j |q - p_j|^2.
 
-  Who is near comes from matrix products, the distances and their order from the
-  differences, so that a point is at distance 0 from its duplicate. Equally near
-  points come in the order of their index. On a TPU the neighbours are found
-  approximately from k = 16 on (`jax.lax.approx_max_k`, Chern et al. 2022): each
-  with probability 0.98.
+  Matrix products find the neighbours; the distances and their order come from
+  the differences, so that a point is at distance 0 from its duplicate. Equally
+  near points come in the order of their index. On a TPU the neighbours are
+  found approximately from k = 16 on (`jax.lax.approx_max_k`, Chern et al.
+  2022): each with probability 0.98.
 
   Args:
     queries: float32. Rows may be sharded over a mesh; then so is the answer.
@@ -57,8 +58,8 @@ def nearest(
   Returns:
     Indices (int32) into points, and squared Euclidean distances (float32).
 
-  >>> found = nearest(np.eye(3, dtype=np.float32), np.eye(3)[1:], k=1)
-  >>> found.index[:, 0].tolist(), found.squared[:, 0].tolist()
+  >>> near = nearest(np.eye(3, dtype=np.float32), np.eye(3)[1:], k=1)
+  >>> near.index[:, 0].tolist(), near.squared[:, 0].tolist()
   ([0, 0, 1], [2.0, 0.0, 0.0])
   """
   n = len(queries)
@@ -86,14 +87,19 @@ def take_whole(
 
 
 @functools.lru_cache(maxsize=64)
-def _search(k, same):
+def _search(k: int, same: bool) -> Callable[..., Neighbours]:
   """The search for a block of rows; the same function each time."""
 
-  def search(rows_and_queries, points):
+  def search(
+    rows_and_queries: tuple[Int[Array, " b"], Float[Array, "b d"]],
+    points: Float[Array, "m d"],
+  ) -> Neighbours:
     half_norms = jnp.sum(points * points, axis=1) / 2
     columns = jnp.arange(len(points), dtype=jnp.int32)
 
-    def one(row_and_query):
+    def one(
+      row_and_query: tuple[Int[Array, ""], Float[Array, " d"]],
+    ) -> Neighbours:
       row, query = row_and_query
       # q.p - |p|^2 / 2 falls as the distance |q - p| grows.
       closeness = jnp.dot(points, query, precision=EXACT) - half_norms
@@ -142,8 +148,8 @@ def _greatest(values: Float[Array, " m"], k: int) -> Int[Array, " k"]:
   # In their order, so that of equal values the first still wins.
   group = jnp.sort(lax.top_k(jnp.max(values, axis=1), k)[1])
   place = lax.top_k(values[group].reshape(-1), k)[1]
-  found = group[place // size] * size + place % size
-  return found.astype(jnp.int32)
+  index = group[place // size] * size + place % size
+  return index.astype(jnp.int32)
 
 
 def _group_size(count: int, k: int) -> int:

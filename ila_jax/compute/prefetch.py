@@ -1,4 +1,4 @@
-"""Work that runs ahead of who waits for it: reading, tokenizing, copying."""
+"""A thread that makes items ahead of their reader: reads, tokenizes, copies."""
 
 import queue
 import threading
@@ -11,7 +11,7 @@ _END = object()
 
 
 def ahead(items: Iterable[T], *, depth: int = 2) -> Iterator[T]:
-  """Yields the items in their order, made by a thread that runs ahead.
+  """Yields the items in their order; a thread makes the next ones meanwhile.
 
   Args:
     items: made one by one in the thread; what that raises is raised here.

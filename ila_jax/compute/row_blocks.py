@@ -77,14 +77,18 @@ def walk(
     lambda a: jnp.pad(a, [(0, n - count), *[(0, 0)] * (a.ndim - 1)]), x
   )
 
-  def block(i, state):
+  def block(
+    i: Int[Array, ""], state: PyTree[Any]
+  ) -> tuple[Array, PyTree[Any], PyTree[Any]]:
     start = jnp.minimum(i * ROWS, n - ROWS)
     rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, ROWS), x)
     place = start + jnp.arange(ROWS)
     fresh = (place >= i * ROWS) & (place < count)
     return start, *function(rows, fresh, state)
 
-  def step(i, carry):
+  def step(
+    i: Int[Array, ""], carry: tuple[PyTree[Any], PyTree[Any]]
+  ) -> tuple[PyTree[Any], PyTree[Any]]:
     answers, state = carry
     start, more, state = block(i, state)
     answers = jax.tree.map(
@@ -104,9 +108,21 @@ def walk(
 
 
 @functools.partial(jax.jit, static_argnames=("function", "mesh", "axes"))
-def _apply(x, whole, one, *, function, mesh: Mesh | None, axes):
-  def on_device(x, whole, one):
-    def answer(rows, *_):
+def _apply(
+  x: PyTree[Any],
+  whole: tuple[PyTree[Any], ...],
+  one: Int[Array, ""],
+  *,
+  function: Callable,
+  mesh: Mesh | None,
+  axes: Any,
+) -> PyTree[Any]:
+  """`apply`, compiled: on each device of the mesh, or without one."""
+
+  def on_device(
+    x: PyTree[Any], whole: tuple[PyTree[Any], ...], one: Int[Array, ""]
+  ) -> PyTree[Any]:
+    def answer(rows: PyTree[Any], *_: Any) -> tuple[PyTree[Any], tuple[()]]:
       return function(rows, *whole), ()
 
     return walk(answer, x, one=one)[0]

@@ -55,11 +55,11 @@ class Cost:
   tried: bool = True
 
   def plus(self, seconds: float) -> "Cost":
-    """And so many seconds on the host."""
+    """The cost with more seconds on the host."""
     return dataclasses.replace(self, seconds=self.seconds + seconds)
 
   def times(self, count: int) -> "Cost":
-    """The same so many times; it is compiled once."""
+    """The cost of `count` repetitions, which are compiled once."""
     once = self.compile_seconds
     return dataclasses.replace(
       self,
@@ -179,7 +179,7 @@ class Run:
     examples: int,
     models: int = 1,
   ) -> Cost:
-    """Forward passes over so many examples, under models that are stacked."""
+    """Cost of forward passes over some examples, under stacked models."""
     per_token = each.flops / max(each.lengths.sum(), 1)
     total = each.flops * examples / len(each.lengths)
     # A dev set is smaller than the sample, and has widths of its own.
@@ -199,7 +199,7 @@ class Run:
       memory = each.device_bytes(layout)
       return Cost(stage, total / rate, 0.0, total, memory, tried=False)
     work = each.trial()
-    found = trials.passes(
+    trial = trials.passes(
       lambda layout, rows: work(layout, some[rows].tolist()),
       lengths,
       layout=layout,
@@ -208,10 +208,10 @@ class Run:
       shard_examples=self.config.pool.shard_examples,
       tokens=part / models,
     )
-    whole = found.seconds + found.compile_seconds
+    whole = trial.seconds + trial.compile_seconds
     # Compiled by now, and found again.
     memory = each.device_bytes(layout)
-    return Cost(stage, whole, found.compile_seconds, total, memory)
+    return Cost(stage, whole, trial.compile_seconds, total, memory)
 
   def scoring(self, stage: str, examples: int, models: int) -> Cost:
     """Passes of the base, or of stacked adapters, over examples of the pool."""
@@ -275,19 +275,19 @@ class Run:
           mesh=self.mesh,
           lora=lora,
         )
-    found = self._steps[adapter]
+    trial = self._steps[adapter]
     if first:
       self._training_bytes[adapter] = self._bytes_of_training(lora)
     memory = self._training_bytes[adapter]
-    if found is None:
+    if trial is None:
       return Cost(stage, assumed, 0.0, flops, memory, tried=False)
-    compiling = found.compile_seconds if first else 0.0
-    seconds = compiling + runs * (found.start + steps * found.step)
+    compiling = trial.compile_seconds if first else 0.0
+    seconds = compiling + runs * (trial.start + steps * trial.step)
     return Cost(stage, seconds, compiling, flops, memory)
 
   def _bytes_of_training(self, lora: lora_lib.LoraConfig | None) -> int:
     """Bytes of a step; a whole model is trained beside the kept base."""
-    found = memory_lib.training_bytes(
+    needed = memory_lib.training_bytes(
       self.decoder,
       self.mesh,
       width=self.config.tokens.max_tokens,
@@ -295,5 +295,5 @@ class Run:
       lora=lora,
     )
     if lora is None:
-      found += memory_lib.weight_bytes(self.decoder, self.mesh)
-    return found
+      needed += memory_lib.weight_bytes(self.decoder, self.mesh)
+    return needed

@@ -1,4 +1,4 @@
-"""What a run will write, and whether the disk of its folder bears it."""
+"""What a run will write, and whether the disk of its folder has room."""
 
 import dataclasses
 import os
@@ -162,7 +162,7 @@ def forecast(
     fitted = 0
   signals = {s for stage in stages for s in needs_lib.signals(config, stage)}
   numbers = sum(signals_table.SIGNALS[name].width for name in signals)
-  found = {
+  needs = {
     "pool": Need(
       n * (known.stored + _INDEX) + headers + is_scratch * known.tokenizer
     ),
@@ -190,13 +190,13 @@ def forecast(
   by_base = config.encoder.path == "base" and "embed" in wanted
   if is_scratch and (by_base or stages_lib.use_base(wanted)):
     passing = _CHECKPOINTS * known.base_state
-    found[stages_lib.BASE] = Need(known.base + 4 * _TABLE, passing)
+    needs[stages_lib.BASE] = Need(known.base + 4 * _TABLE, passing)
     wanted.add(stages_lib.BASE)
-  return {name: need for name, need in found.items() if name in wanted}
+  return {name: need for name, need in needs.items() if name in wanted}
 
 
 def _left(need: Need, there: int) -> Need:
-  """What is yet to come of a stage, of which some bytes are there."""
+  """Bytes that a stage has yet to write, of which some are there."""
   kept = max(need.kept - there, 0.0)
   # Whose model is whole has no more checkpoints.
   return Need(kept, need.passing if kept > need.kept / 2 else 0.0)

@@ -81,24 +81,24 @@ def run(
   progress.say("  trying each stage on a part of its work")
   # What a trial has compiled is not compiled again to learn its memory.
   with tempfile.TemporaryDirectory() as folder, hardware.keep_compiled(folder):
-    found = _costs(work, stages)
+    estimates = _costs(work, stages)
   needs = work.needs(stages)
-  _print(work, found, needs)
+  _print(work, estimates, needs)
   said = disk.shortage(workdir, disk.most(needs.values()))
   if said is not None:
     progress.say(f"warning: {said}")
-  return found
+  return estimates
 
 
 def _costs(work: costs.Run, stages: Sequence[str]) -> list[costs.Cost]:
-  """In the order of the run, in which programs are compiled, too."""
-  config, found = work.config, []
+  """Costs in the order of the run, in which programs are compiled, too."""
+  config, estimates = work.config, []
   if "pool" in stages and work.sample.seconds is not None:
-    found.append(costs.Cost("pool", work.sample.seconds))
+    estimates.append(costs.Cost("pool", work.sample.seconds))
   by_base = "embed" in stages and config.encoder.path == "base"
   trained = stages_lib.use_base(stages)
   if config.model.path == config_lib.SCRATCH and (by_base or trained):
-    found.append(_scratch(work))
+    estimates.append(_scratch(work))
   estimators = {
     "embed": _embedding,
     "score": _scoring,
@@ -113,31 +113,31 @@ def _costs(work: costs.Run, stages: Sequence[str]) -> list[costs.Cost]:
     for signal in needs_lib.signals(config, stage):
       if signal not in signals:
         # At most a pass of the base over the whole pool.
-        found.append(work.scoring(signal, work.sample.examples, 1))
+        estimates.append(work.scoring(signal, work.sample.examples, 1))
       signals.add(signal)
     if stage in estimators:
-      found.append(estimators[stage](work, stage))
-  return found
+      estimates.append(estimators[stage](work, stage))
+  return estimates
 
 
 def _scratch(work: costs.Run) -> costs.Cost:
-  """The base that is trained first: its own text, in its own tokens."""
+  """Cost of a base from scratch: its own text, in its own tokens."""
   scratch = work.config.model.scratch
   begin = time.monotonic()
   data = base.scratch_data(work.config, work.sample.tokenizer)
   reading = time.monotonic() - begin
-  found = work.training(
+  cost = work.training(
     stages_lib.BASE,
     data,
     examples=len(data),
     epochs=scratch.epochs,
     adapter=False,
   )
-  return found.plus(reading)
+  return cost.plus(reading)
 
 
 def _embedding(work: costs.Run, stage: str) -> costs.Cost:
-  """The prompts, in the encoder's own tokens."""
+  """Cost of embedding the prompts, in the encoder's own tokens."""
   config, prompts = work.config, work.sample.prompts
   if config.encoder.path == "lsa":
     return _lsa(work, stage)
@@ -178,12 +178,12 @@ def _embedding(work: costs.Run, stage: str) -> costs.Cost:
   batches = costs.Batches(
     config.encoder.layout, config.encoder.batch_tokens, encode.PACK_TOKENS
   )
-  found = work.passes(stage, each, batches, examples=work.sample.examples)
-  return found.plus(waiting)
+  cost = work.passes(stage, each, batches, examples=work.sample.examples)
+  return cost.plus(waiting)
 
 
 def _lsa(work: costs.Run, stage: str) -> costs.Cost:
-  """No model: scikit-learn's TF-IDF and SVD, on the host."""
+  """Cost of LSA: scikit-learn's TF-IDF and SVD on the host, no model."""
   config, prompts = work.config, work.sample.prompts
   clock = [time.monotonic()]
   lsa_lib.fit_lsa(prompts[:50], width=2, seed=0)  # Imports scikit-learn.
@@ -200,7 +200,7 @@ def _lsa(work: costs.Run, stage: str) -> costs.Cost:
 
 
 def _scoring(work: costs.Run, stage: str) -> costs.Cost:
-  """The passes of the base and of each reference, and their training."""
+  """Cost of passes of the base and each reference, and of their training."""
   config, seeds = work.config, len(work.config.score.reference_seeds)
   tuned = work.training(
     stage,
@@ -216,11 +216,11 @@ def _scoring(work: costs.Run, stage: str) -> costs.Cost:
 
 
 def _landscape(work: costs.Run, stage: str) -> costs.Cost:
-  """The map is fitted on some examples and places all of them."""
+  """Cost of a map that is fitted on some examples and places all of them."""
   settings, examples = work.config.landscape, work.sample.examples
-  found = _host(work, stage)
+  cost = _host(work, stage)
   if settings.map is not None:
-    return found
+    return cost
   trial = trials.mapping(
     fitted=min(settings.fit_examples, examples),
     placed=examples,
@@ -239,17 +239,17 @@ def _landscape(work: costs.Run, stage: str) -> costs.Cost:
     ),
   )
   compiling = trial.compile_seconds
-  return found.and_also(costs.Cost(stage, trial.seconds + compiling, compiling))
+  return cost.and_also(costs.Cost(stage, trial.seconds + compiling, compiling))
 
 
 def _host(work: costs.Run, stage: str) -> costs.Cost:
-  """What the host does beside; assumed."""
+  """Cost of what the host does beside; assumed."""
   begin, more = _HOST_SECONDS[stage]
   return costs.Cost(stage, begin + more * work.sample.examples)
 
 
 def _finetuning(work: costs.Run, stage: str) -> costs.Cost:
-  """The selection and its rivals, and the dev loss of each and of the base."""
+  """Cost of tuning on the selection and its rivals, and of all dev losses."""
   config = work.config
   response = float(work.sample.response.mean())
   budget = disk.selected(config, work.sample.examples, response)
@@ -258,7 +258,7 @@ def _finetuning(work: costs.Run, stage: str) -> costs.Cost:
 
 
 def _scaling(work: costs.Run, stage: str) -> costs.Cost:
-  """The laboratory of subsets, each with its dev loss."""
+  """Cost of the laboratory of subsets, each with its dev loss."""
   settings = work.config.scaling
   subsets = settings.subsets + settings.held_out
   size = float(np.mean(settings.sizes))
@@ -284,15 +284,15 @@ def _tuned(
 
 
 def _print(
-  work: costs.Run, found: list[costs.Cost], needs: dict[str, disk.Need]
+  work: costs.Run, estimates: list[costs.Cost], needs: dict[str, disk.Need]
 ) -> None:
   rate = work.rate(work.config.model.dtype)
-  width = max([10, *(len(cost.stage) + 1 for cost in found)])
+  width = max([10, *(len(cost.stage) + 1 for cost in estimates)])
   progress.say(
     f"\n{'stage':{width}}{'compute':>12}{'time':>14}{'to compile':>14}"
     f"{'memory a device':>18}{'disk':>10}"
   )
-  for cost in found:
+  for cost in estimates:
     sizes = [
       units.si(cost.flops, "FLOP") if cost.flops else "",
       units.si(cost.device_bytes, "B") if cost.device_bytes else "",
@@ -305,17 +305,17 @@ def _print(
       f"{units.duration(cost.compile_seconds):>14}{sizes[1]:>18}"
       f"{sizes[2]:>10}{mark}"
     )
-  total = sum(cost.seconds for cost in found)
-  compiling = sum(cost.compile_seconds for cost in found)
+  total = sum(cost.seconds for cost in estimates)
+  compiling = sum(cost.compile_seconds for cost in estimates)
   progress.say(
     f"{'all':{width}}{'':12}{units.duration(total):>14}"
     f"{units.duration(compiling):>14}{'':18}"
     f"{units.si(disk.most(needs.values()), 'B'):>10}\n\n"
-    "By trials on a part of the pool; compiling is done once for a folder. Of "
-    "the map, the selection and the report some seconds are assumed. The disk "
+    "Times are of trials on a part of the pool; a folder compiles once. Some "
+    "seconds are assumed for the map, the selection and the report. The disk "
     "of all has room for checkpoints, which go when their model is whole."
   )
-  if not all(cost.tried for cost in found):
+  if not all(cost.tried for cost in estimates):
     progress.say(
       f"* too large for a trial here: {costs.FORWARD_SHARE:.0%} of the "
       f"measured {units.si(rate, 'FLOP/s')} of {work.mesh.size} × "

@@ -173,7 +173,7 @@ def _on(shapes: PyTree, shardings: PyTree) -> PyTree:
 def _batch(
   width: int, tokens: int, mesh: Mesh, *, of_step: bool = False
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """Shapes of a batch of so many tokens a device, or of a step over all."""
+  """Shapes of a batch: `tokens` a device or, of a step, on all devices."""
   multiple = mesh_lib.batch_multiple(mesh)
   rows = max(tokens // width, 1)
   rows = -(-rows // multiple) * multiple if of_step else rows * multiple
@@ -188,10 +188,10 @@ def _batch(
 def _bytes(function: Any, *args: Any, mesh: Mesh) -> int:
   """Bytes of arguments, results and temporaries; shared ones count once."""
   with jax.set_mesh(mesh):
-    found = function.lower(*args).compile().memory_analysis()
+    analysis = function.lower(*args).compile().memory_analysis()
   return (
-    found.argument_size_in_bytes
-    + found.output_size_in_bytes
-    + found.temp_size_in_bytes
-    - found.alias_size_in_bytes
+    analysis.argument_size_in_bytes
+    + analysis.output_size_in_bytes
+    + analysis.temp_size_in_bytes
+    - analysis.alias_size_in_bytes
   )

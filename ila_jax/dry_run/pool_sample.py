@@ -67,7 +67,7 @@ class Sample:
 
 
 def draw(config: config_lib.Config, workdir: epath.Path) -> Sample:
-  """From the pool that the workdir holds, or from the sources.
+  """Draws from the pool that the workdir holds, or from the sources.
 
   Raises:
     errors.InputError: sources or a tokenizer that cannot be read.
@@ -91,9 +91,9 @@ def draw(config: config_lib.Config, workdir: epath.Path) -> Sample:
     # Its tokenizer is trained on a reading of its own.
     seen = min(base_tokenizer.TOKENIZER_EXAMPLES, count)
     tokenizer_seconds += read_seconds * seen / max(count, 1)
-  found = _tokenized(config, sample, count, tokenizer)
-  whole = read_seconds + tokenizer_seconds + found.seconds
-  return dataclasses.replace(found, seconds=whole)
+  tokenized = _tokenized(config, sample, count, tokenizer)
+  whole = read_seconds + tokenizer_seconds + tokenized.seconds
+  return dataclasses.replace(tokenized, seconds=whole)
 
 
 def _of_stage(config: config_lib.Config, workdir: epath.Path) -> Sample:
@@ -157,7 +157,7 @@ def _reservoir(
 
 
 def _tokenizer(config: config_lib.Config, texts: list[str]) -> Any:
-  """The base's; of a base from scratch it is trained as the run will do."""
+  """The base's tokenizer; one from scratch is trained as the run will do."""
   if config.model.path != config_lib.SCRATCH:
     with files.local(config.model.path) as folder:
       return tokenizer_lib.load_tokenizer(folder)
@@ -182,9 +182,9 @@ def _tokenized(
   )
   seconds = time.monotonic() - begin
   used = [
-    (example, found)
-    for example, found in zip(sample, encoded, strict=True)
-    if not isinstance(found, records.Reject)
+    (example, tokens)
+    for example, tokens in zip(sample, encoded, strict=True)
+    if not isinstance(tokens, records.Reject)
   ]
   if not used:
     raise errors.InputError(
@@ -194,8 +194,8 @@ def _tokenized(
   return Sample(
     round(count * len(used) / len(sample)),
     token_set.TokenSet(
-      [found.ids for _, found in used],
-      [found.is_response for _, found in used],
+      [tokens.ids for _, tokens in used],
+      [tokens.is_response for _, tokens in used],
     ),
     [
       conversation.request(example.turns, system=config.encoder.system)

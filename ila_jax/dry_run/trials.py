@@ -59,10 +59,10 @@ class Training(NamedTuple):
 
 
 def twice(work: Callable[[], Any]) -> Trial:
-  """Does some work two times: the first compiles, the second does not.
+  """Times some work twice: the first pass compiles, the second does not.
 
-  >>> found = twice(lambda: jax.jit(lambda x: x + 1)(1).block_until_ready())
-  >>> found.seconds > 0 and found.compile_seconds >= 0
+  >>> trial = twice(lambda: jax.jit(lambda x: x + 1)(1).block_until_ready())
+  >>> trial.seconds > 0 and trial.compile_seconds >= 0
   True
   """
   seconds = []
@@ -76,7 +76,7 @@ def twice(work: Callable[[], Any]) -> Trial:
 def part(
   lengths: Int[np.ndarray, " s"], *, tokens: float | int
 ) -> Int[np.ndarray, " p"]:
-  """Examples of about so many tokens, of all lengths alike.
+  """Some examples of all lengths, with about `tokens` tokens together.
 
   >>> part(np.array([3, 9, 1, 7]), tokens=10).tolist()
   [1, 0]
@@ -108,14 +108,14 @@ def passes(
     tokens: of the part.
   """
   rows = part(lengths, tokens=tokens)
-  found = twice(lambda: kind(layout, rows.tolist()))
+  trial = twice(lambda: kind(layout, rows.tolist()))
   multiple = mesh_lib.batch_multiple(mesh)
   here = layouts.plan(lengths[rows], layout, multiple=multiple)
   shard = np.resize(lengths, min(examples, shard_examples))
   there = layouts.plan(shard, layout, multiple=multiple)
   work = _cells(there) * examples / len(shard) / _cells(here)
   programs = len(_shapes(there)) / len(_shapes(here))
-  return Trial(found.seconds * work, found.compile_seconds * programs)
+  return Trial(trial.seconds * work, trial.compile_seconds * programs)
 
 
 def _cells(batches: Sequence[Any]) -> int:
@@ -244,13 +244,13 @@ def mapping(
     clock.append((done, busy))
 
   steps = min(options.iterations, _MAP_STEPS)
-  found = projections.fit(
+  fit = projections.fit(
     x,
     name=name,
     key=jax.random.key(0),
     options=dataclasses.replace(options, iterations=steps, on_progress=note),
   )
-  jax.block_until_ready(found.arrays)
+  jax.block_until_ready(fit.arrays)
   compiling = progress.compile_seconds() - compiled
   seconds = time.monotonic() - begin - compiling
   if len(clock) > 2 and options.iterations > steps:
@@ -260,7 +260,7 @@ def mapping(
     ]
     seconds += (options.iterations - steps) * float(np.median(rates[-3:]))
   rows = mesh_lib.put_rows(x[:_PLACED], options.mesh)
-  trial = twice(lambda: jax.block_until_ready(found.place(rows)))
+  trial = twice(lambda: jax.block_until_ready(fit.place(rows)))
   seconds += trial.seconds * placed / len(rows)
   return Trial(seconds, compiling + trial.compile_seconds)
 

@@ -43,7 +43,7 @@ def tokenize(
   lower: bool,
   max_tokens: int,
 ) -> tuple[list[Int32[np.ndarray, " _"]], Read]:
-  """Token ids of prompts, which are cut at their far end, the right.
+  """Token ids of prompts; those that are too long are cut at the right end.
 
   Args:
     tokenizer: a fast tokenizer; which side it cuts of itself does not count.
@@ -57,21 +57,22 @@ def tokenize(
   """
   tokenizer.truncation_side = "right"
   texts = [prefix + prompt for prompt in prompts]
-  found = tokenizer(
+  encoding = tokenizer(
     [text.lower() for text in texts] if lower else texts,
     truncation=True,
     max_length=max_tokens,
     return_overflowing_tokens=True,
   )
   # What was cut off follows in rows of its own, each with special tokens.
-  number = np.array(found["overflow_to_sample_mapping"], np.int64)
+  number = np.array(encoding["overflow_to_sample_mapping"], np.int64)
   first = np.diff(number, prepend=-1) > 0
   extra = tokenizer.num_special_tokens_to_add()
   lost = np.zeros(len(texts), np.int32)
   for row in np.flatnonzero(~first):
-    lost[number[row]] += len(found["input_ids"][row]) - extra
+    lost[number[row]] += len(encoding["input_ids"][row]) - extra
   ids = [
-    np.array(found["input_ids"][row], np.int32) for row in np.flatnonzero(first)
+    np.array(encoding["input_ids"][row], np.int32)
+    for row in np.flatnonzero(first)
   ]
   return ids, Read(
     fingerprints(prompt.encode() for prompt in prompts),

@@ -49,11 +49,11 @@ class Rows:
   def __getitem__(self, places: np.ndarray) -> np.ndarray:
     """float32 [k, d] of k places."""
     shard, row = np.divmod(self._rows[places], self._shard_rows)
-    found = np.empty((len(places), self.width), np.float32)
+    vectors = np.empty((len(places), self.width), np.float32)
     for one in np.unique(shard).tolist():
       here = shard == one
-      found[here] = self._shard(one)[row[here]]
-    return found
+      vectors[here] = self._shard(one)[row[here]]
+    return vectors
 
   def of(self, places: np.ndarray) -> "Rows":
     """The embeddings of some places, of the same shards."""

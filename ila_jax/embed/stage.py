@@ -49,7 +49,7 @@ def run(run: context.Run) -> None:
       "seed": config.seed,
     },
   )
-  if stage.open():
+  if stage.begin():
     return
   if config.encoder.path == "lsa":
     _run_lsa(config, workdir)
@@ -105,11 +105,11 @@ def _run_model(run: context.Run, stage: stage_record.Stage) -> str:
       advance(len(batch.examples))
       stage.account.add(cells=batch.cells)
 
-    for shard, rows, found in prefetch.ahead(todo, depth=1):
-      if found is None:
+    for shard, rows, tokenized in prefetch.ahead(todo, depth=1):
+      if tokenized is None:
         advance(rows)
         continue
-      ids, read = found
+      ids, read = tokenized
       vectors = encode.encode(
         model,
         ids,
@@ -123,7 +123,7 @@ def _run_model(run: context.Run, stage: stage_record.Stage) -> str:
         flops=forward.flops(model.config, read.tokens),
         tokens=int(read.tokens.sum()),
       )
-      stage.keep()
+      stage.save_progress()
       interrupts.point()
   return reader.remedy
 

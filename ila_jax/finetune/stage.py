@@ -49,7 +49,7 @@ def run(run: context.Run) -> None:
       "seed": config.seed,
     },
   )
-  if stage.open():
+  if stage.begin():
     return
   decoder = base.load(run, stage.account)
   dev = trial.dev_set(workdir)
@@ -94,7 +94,9 @@ def _arms(config: config_lib.Config, workdir: epath.Path) -> list[_Arm]:
     for equal, size in (("examples", k), ("tokens", fitting)):
       name = f"{rival}-equal-{equal}"
       if not size:
-        progress.say(f"  {name}: left out, its first example costs more")
+        progress.say(
+          f"  {name}: left out; its first example exceeds the budget"
+        )
         continue
       arms.append(_Arm(name, rival, equal, pool.row[order[:size]]))
   return arms
@@ -155,18 +157,18 @@ def _evaluate(
   labels: dict,
 ) -> None:
   with progress.counter(len(dev), desc="dev loss", unit="examples") as advance:
-    found = trial.dev_loss(
+    evaluation = trial.dev_loss(
       tuned,
       dev,
       run=run,
       account=stage.account,
       advance=advance,
     )
-  files.append_jsonl(tables.EVALUATIONS.path(run.workdir), labels | found)
-  stage.keep()
+  files.append_jsonl(tables.EVALUATIONS.path(run.workdir), labels | evaluation)
+  stage.save_progress()
   progress.say(
-    f"  {labels['name']}: dev loss {found['micro']:.4f} nats a token, "
-    f"{found['macro']:.4f} by example"
+    f"  {labels['name']}: dev loss {evaluation['micro']:.4f} nats a token, "
+    f"{evaluation['macro']:.4f} by example"
   )
 
 

@@ -30,7 +30,7 @@ def run(run: context.Run) -> None:
   """
   inputs = _inputs(run.config, run.workdir)
   stage = stage_record.Stage(run.workdir, "landscape", inputs)
-  if not stage.open():
+  if not stage.begin():
     _make(run)
     stage.finish()
   _report_stability(run)

@@ -54,8 +54,8 @@ def evaluate(
   >>> model = decoder_lib.Decoder(config, rngs=nnx.Rngs(0))  # uniform: log 32
   >>> text = token_set.TokenSet.of_text([np.arange(9, dtype=np.int32)] * 2)
   >>> layout = layouts.choose(text.lengths, batch_tokens=64)
-  >>> found = evaluate(model, text, layout=layout, mesh=mesh.make())
-  >>> found["n_tokens"], abs(found["micro"] - 3.466) < 0.2
+  >>> loss = evaluate(model, text, layout=layout, mesh=mesh.make())
+  >>> loss["n_tokens"], abs(loss["micro"] - 3.466) < 0.2
   (16, True)
   """
   nll = example_loss.example_nll(

@@ -24,7 +24,7 @@ def map_examples(
   mesh: Mesh,
   on_batch: Callable[[collate.Batch], None] = lambda batch: None,
 ) -> Float[np.ndarray, "n w"]:
-  """What `step` makes of each example, in the order given.
+  """Runs `step` over all examples; returns its values in the order given.
 
   A thread lays out and copies the next batches, the device works on one, and
   the host reads the one before. The shapes that are compiled are those of
@@ -53,7 +53,7 @@ def map_examples(
   multiple = mesh_lib.batch_multiple(mesh)
   lengths = np.array([len(ids) for ids in tokens], np.int32)
   plan = layouts.plan(lengths, layout, multiple=multiple)
-  found = np.zeros((len(tokens), width), np.float32)
+  values = np.zeros((len(tokens), width), np.float32)
 
   def run(plan: Sequence[collate.Batch]) -> Iterator[collate.Batch]:
     laid_out = (
@@ -65,30 +65,30 @@ def map_examples(
     for batch, arrays in prefetch.ahead(laid_out):
       pending.append((batch, step(arrays)))
       if len(pending) > 1:
-        yield _collect(*pending.popleft(), found)
+        yield _collect(*pending.popleft(), values)
     while pending:
-      yield _collect(*pending.popleft(), found)
+      yield _collect(*pending.popleft(), values)
 
   for batch in run(plan):
     on_batch(batch)
   # What is not finite spoils its neighbours in a packed row (0 · NaN is NaN):
   # only a row of its own tells whose fault it is.
-  doubtful = np.flatnonzero(~np.isfinite(found).all(axis=1))
+  doubtful = np.flatnonzero(~np.isfinite(values).all(axis=1))
   if layout.packed and len(doubtful):
     alone = [[int(example)] for example in doubtful]
     for _ in run(layouts.batches(alone, plan[0], multiple=multiple)):
       pass
-  return found
+  return values
 
 
 def _collect(
-  batch: collate.Batch, made: Array, found: Float[np.ndarray, "n w"]
+  batch: collate.Batch, made: Array, values: Float[np.ndarray, "n w"]
 ) -> collate.Batch:
-  """Brings what was made of a batch to the host, and each to its example."""
+  """Copies the values of a batch to the host, each to its example."""
   counts = [len(row) for row in batch.rows]
   row = np.repeat(np.arange(len(counts)), counts)
   segment = np.concatenate([np.arange(count) for count in counts])
-  found[batch.examples] = mesh_lib.fetch(made)[row, segment]
+  values[batch.examples] = mesh_lib.fetch(made)[row, segment]
   return batch
 
 

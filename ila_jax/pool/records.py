@@ -161,17 +161,17 @@ def literal(text: str) -> list[Any] | dict[str, Any] | None:
     return [single or double for single, double in _QUOTED.findall(text)]
   for read in (json.loads, _of_python, _of_numpy):
     try:
-      found = read(text)
+      value = read(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
       continue
-    if isinstance(found, tuple | set):
-      return list(found)
-    return found if isinstance(found, list | dict) else None
+    if isinstance(value, tuple | set):
+      return list(value)
+    return value if isinstance(value, list | dict) else None
   return None
 
 
 def _said(turn: Turn) -> str:
-  """One turn as JSON; what few turns have is written only where it is."""
+  """One turn as JSON; fields that few turns have are left out where empty."""
   parts = [f'"{turn.role}"', _quoted(turn.text)]
   if turn[2:] != _PLAIN:
     parts += [_quoted(turn.thought), _quoted(turn.calls)]

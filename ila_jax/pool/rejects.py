@@ -259,14 +259,14 @@ class RejectCounter:
         "one record or more. Name other files."
       )
     common = counts.most_common(3)
-    found = "; ".join(
+    counted = "; ".join(
       f"{count} {reason} ({_place(self._first[reason])})"
       for reason, count in common
     )
     remedies = " ".join(f"For '{r}': {remedy(r)}." for r, _ in common)
     raise errors.InputError(
       f"{n_bad} of {n_read} records ({100 * n_bad / n_read:.1f} %) are "
-      f"rejected: {found}. Allowed by config.pool.max_reject_fraction: "
+      f"rejected: {counted}. Allowed by config.pool.max_reject_fraction: "
       f"{100 * self._limit:g} %, and one usable record. {remedies} Or raise "
       f"the fraction.{_shown(self._first[common[0][0]].raw)}"
     )

@@ -39,11 +39,11 @@ def of_path(
   path = epath.Path(path)
   if not path.exists():
     return None
-  found = {path.name: path}
+  named = {path.name: path}
   if path.is_dir():
-    found = hub.files(path, patterns)
-  signed = hashes.of_files(list(found.values()), workdir=workdir)
-  return dict(zip(found, signed, strict=True))
+    named = hub.files(path, patterns)
+  signed = hashes.of_files(list(named.values()), workdir=workdir)
+  return dict(zip(named, signed, strict=True))
 
 
 def of_model(
@@ -68,10 +68,10 @@ def of_model(
   """
   if not mesh.is_writer():
     return None
-  found = of_path(path, patterns=patterns, workdir=workdir)
-  if found is None:
+  revision = of_path(path, patterns=patterns, workdir=workdir)
+  if revision is None:
     return hub.find(path, with_weights=False).name
-  return found
+  return revision
 
 
 def of_docstrings(

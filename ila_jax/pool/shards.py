@@ -70,7 +70,9 @@ def listed(
 def done(targets: Sequence[epath.Path]) -> list[bool]:
   """Which files a stage has written whole, as the first host sees it."""
   looks = mesh.is_writer()
-  return mesh.agree([looks and checksums.is_whole(t) for t in targets])
+  return mesh.first_host_says(
+    [looks and checksums.is_whole(t) for t in targets]
+  )
 
 
 def count(workdir: epath.PathLike) -> int:

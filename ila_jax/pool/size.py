@@ -64,7 +64,7 @@ def check(config: config_lib.Config, n_tokens: Int[np.ndarray, " n"]) -> None:
 
 
 def _caution(config: config_lib.Config, n_tokens: np.ndarray) -> str:
-  """What comes of a pool that leaves little to choose from; "": enough is."""
+  """Says that a pool leaves little to choose from; "": it leaves enough."""
   n = len(n_tokens)
   dev, reference = config.pool.dev_examples, _references(config)
   left = n - dev - (reference if config.score.exclude_reference else 0)
@@ -96,7 +96,7 @@ def _caution(config: config_lib.Config, n_tokens: np.ndarray) -> str:
 
 
 def _wanted(config: config_lib.Config, mean_tokens: float) -> int:
-  """Examples that the dev split, the reference sets and the budget take."""
+  """How many examples dev split, reference sets and budget take together."""
   budget = 1.0
   if config.select.unit == "examples":
     budget = config.select.budget
@@ -115,7 +115,7 @@ def _references(config: config_lib.Config) -> int:
 
 
 def _sets(config: config_lib.Config) -> int:
-  """Reference sets that share no example; else they may be the same."""
+  """Reference sets that need examples of their own; 1 where they may share."""
   if config.score.exclude_reference:
     return len(config.score.reference_seeds)
   return 1

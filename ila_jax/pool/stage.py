@@ -39,7 +39,7 @@ def run(run: context.Run) -> None:
   inputs = _inputs(config, workdir)
   stage = stage_record.Stage(workdir, "pool", inputs)
   # A pool that never became whole is quickly read again from its start.
-  if stage.open(replace="unfinished"):
+  if stage.begin(replace="unfinished"):
     return
   if mesh_lib.is_writer():
     _read_and_write(config, workdir, stage)

@@ -1,4 +1,4 @@
-"""What a record holds and nobody reads: a closed list, and what is told.
+"""Fields that nobody reads: which may go unread, and what is told of others.
 
 A field is read, or its name stands in the list below, or, where it holds
 anything, the pool tells it once, with its share of the records.
@@ -67,7 +67,7 @@ def is_ignored(name: str) -> bool:
 
 
 def _says(value: Any, depth: int = _DEPTH) -> bool:
-  """Whether what nobody reads may matter: all that is not empty or ignored."""
+  """Whether an unread value may matter: it is neither empty nor ignored."""
   if isinstance(value, str):
     return bool(value.strip())
   if isinstance(value, Mapping):
@@ -109,7 +109,7 @@ class Notes:
 
 
 class Reading:
-  """What was read as what in a whole pool, for the run and the report.
+  """How the records of a pool were read, for the run and the report.
 
   Attributes:
     shapes: examples by the fields that were read.
@@ -141,17 +141,17 @@ class Reading:
       new.append(f"{source}: {shape}")
     if not (notes.weights or notes.unread):
       return new
-    for what, found, seen in (
+    for what, names, seen in (
       ("weights", notes.weights, self.weights),
       ("not read", notes.unread, self.unread),
     ):
-      first = sorted(found - seen.keys())
+      first = sorted(names - seen.keys())
       if len(seen) + len(first) > _NAMES:
-        found = {name if name in seen else _OTHERS for name in found}
-        first = sorted(found - seen.keys())
+        names = {name if name in seen else _OTHERS for name in names}
+        first = sorted(names - seen.keys())
       if first:
         new.append(f"{source}: {what}: {', '.join(map(_quoted, first))}")
-      seen.update(found)
+      seen.update(names)
     return new
 
   def told(self) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _by_count(counts: collections.Counter[str]) -> dict[str, int]:
 
 
 def sentences(told: Mapping[str, Any]) -> list[str]:
-  """What was read as what, in sentences; `told` is from `Reading.told`.
+  """How records were read, in sentences; `told` is from `Reading.told`.
 
   >>> shape = {"fields": "prompt = q", "examples": 4, "sources": ["a", "b"]}
   >>> sentences({"read_as": [shape], "weights": {}, "unread": {}})

@@ -259,8 +259,8 @@ def regression(fit: dict[str, Any]) -> Any:
   return figure
 
 
-def _observed_against_predicted(axes, points):
-  """Every run, predicted by the law that was fitted without it."""
+def _observed_against_predicted(axes: Any, points: dict[str, Any]) -> None:
+  """Draws every run as predicted by the law that was fitted without it."""
   inside = np.exp([points["left_out"], points["observed"]])
   outside = np.exp([points["outside_predicted"], points["outside_observed"]])
   both = np.concatenate([inside.ravel(), outside.ravel()])

@@ -1,5 +1,6 @@
 """What the report shows, from the files of the run."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ _DEPTH_LABELS = {
 }
 
 
-def stage_outputs(workdir: epath.Path):
+def stage_outputs(
+  workdir: epath.Path,
+) -> Iterator[tuple[str, str | None]]:
   """What each finished stage made."""
   for name in stages.NAMES[:-1]:
     record = stage_record.read_record(epath.Path(workdir) / name)
@@ -96,15 +99,15 @@ def _landscape(
 
 
 def _duplicates(workdir: epath.Path) -> dict[str, Any] | None:
-  """What was found of near-duplicates, with the prompts that are shown."""
+  """The near-duplicates, with the prompts that are shown."""
   path = tables.DUPLICATES.path(workdir)
   if not path.exists():
     return None
-  found = files.read_json(path)
-  groups, pairs = found.get("largest", []), found.get("shown", [])
+  duplicates = files.read_json(path)
+  groups, pairs = duplicates.get("largest", []), duplicates.get("shown", [])
   named = [g["row"] for g in groups] + [row for p in pairs for row in p["rows"]]
   rows = np.unique(np.array(named, np.int64))
-  return found | {"prompt_of": map_points.prompts(workdir, rows)}
+  return duplicates | {"prompt_of": map_points.prompts(workdir, rows)}
 
 
 def stability(workdir: epath.Path) -> dict[str, Any] | None:
@@ -173,17 +176,17 @@ def _evaluations(workdir: epath.Path) -> list[dict[str, Any]]:
 def headline(
   workdir: epath.Path, records: dict[str, dict[str, Any]]
 ) -> list[str]:
-  """What was found, in sentences with their numbers; reads no example."""
+  """The findings in sentences with their numbers; reads no example."""
   workdir = epath.Path(workdir)
   lines = []
   if "pool" in records:
-    found = records["pool"]
+    pool = records["pool"]
     lines.append(
-      f"Of {found['read']:,} records {found['used']:,} are usable and "
-      f"{found['rejected']:,} are not."
+      f"Of {pool['read']:,} records, {pool['used']:,} are usable and "
+      f"{pool['rejected']:,} are not."
     )
-    if "read_as" in found:  # Not in runs of older versions.
-      lines += unread.sentences(found)
+    if "read_as" in pool:  # Not in runs of older versions.
+      lines += unread.sentences(pool)
   if "select" in records:
     coverage = files.read_json(tables.COVERAGE.path(workdir))
     ours, *rivals = coverage["table"]
@@ -198,7 +201,7 @@ def headline(
     lines.append(line + ".")
   if "finetune" in records:
     losses = ", ".join(
-      f"{found['name']} {found['micro']:.4f}" for found in _evaluations(workdir)
+      f"{entry['name']} {entry['micro']:.4f}" for entry in _evaluations(workdir)
     )
     lines.append(f"Dev loss in nats a token: {losses}.")
   if "scaling" in records:

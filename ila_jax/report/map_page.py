@@ -78,7 +78,9 @@ def choose(
   return np.sort(np.r_[drawn, _draw(ids, free, limit - len(drawn))])
 
 
-def _draw(ids, rows, count):
+def _draw(
+  ids: Shaped[np.ndarray, " n"], rows: Int[np.ndarray, " k"], count: int
+) -> Int[np.ndarray, " drawn"]:
   """Draws some of the rows, or takes all."""
   if len(rows) <= count:
     return rows
@@ -149,22 +151,24 @@ def payload(points: Points, *, depth_label: str) -> str:
   return base64.b64encode(packed).decode()
 
 
-def _names(names):
+def _names(
+  names: Shaped[np.ndarray, " n"],
+) -> tuple[list[str], Int[np.ndarray, " n"]]:
   """The names, the most frequent first, and the number of each row's name."""
-  found, number, counts = np.unique(
+  distinct, number, counts = np.unique(
     names, return_inverse=True, return_counts=True
   )
-  order = np.lexsort((found, -counts))
-  return found[order].tolist(), np.argsort(order)[number]
+  order = np.lexsort((distinct, -counts))
+  return distinct[order].tolist(), np.argsort(order)[number]
 
 
-def _bytes(values):
+def _bytes(values: Shaped[np.ndarray, " n"]) -> str:
   """A column as base64 of little-endian float32 or int32."""
   kind = "<f4" if values.dtype.kind == "f" else "<i4"
   return base64.b64encode(values.astype(kind).tobytes()).decode()
 
 
-def _shades(count=64):
+def _shades(count: int = 64) -> list[str]:
   """Magma, pale to dark, as the figures have it."""
   from matplotlib import colors
 

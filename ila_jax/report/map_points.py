@@ -74,13 +74,13 @@ def _index(
   workdir: epath.Path, row: np.ndarray, columns: list[str]
 ) -> dict[str, np.ndarray]:
   """Columns of ascending rows of the pool, a part of it at a time."""
-  found, start = [], 0
+  parts, start = [], 0
   index = tables.INDEX.path(workdir)
   for part in files.read_parts(index, columns, rows=_PART_ROWS):
     begin, end = np.searchsorted(row, [start, start + part.num_rows])
-    found.append(part.take(row[begin:end] - start))
+    parts.append(part.take(row[begin:end] - start))
     start += part.num_rows
-  return columns_lib.to_numpy(pa.Table.from_batches(found))
+  return columns_lib.to_numpy(pa.Table.from_batches(parts))
 
 
 def _texts(workdir: epath.Path, row: np.ndarray) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@
 import base64
 import dataclasses
 import importlib.resources
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -167,13 +168,15 @@ def page(data: ReportData, images: dict[str, bytes]) -> str:
   )
 
 
-def _css_width(png):
+def _css_width(png: bytes) -> int:
   """Width in CSS pixels (1/96 inch), so that type is as large as drawn."""
   pixels = int.from_bytes(png[16:20])  # of the IHDR chunk
   return round(pixels * 96 / look.DPI)
 
 
-def _dotted(config, prefix=""):
+def _dotted(
+  config: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
   """Yields (dotted field, value)."""
   for name, value in config.items():
     if isinstance(value, dict) and value:

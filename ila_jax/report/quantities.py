@@ -13,7 +13,7 @@ def count(value: units.Number) -> str:
 
 
 def fixed(value: units.Number, digits: int = 3) -> str:
-  """A number with so many decimals, and a true minus sign.
+  """A number with `digits` decimals, and a true minus sign.
 
   >>> fixed(-0.12345), fixed(None)
   ('−0.123', '–')

@@ -19,7 +19,7 @@ def run(run: context.Run) -> None:
       "stability": stage_record.fingerprint(gather.stability(workdir)),
     },
   )
-  if not stage.open(replace="all"):
+  if not stage.begin(replace="all"):
     for name, content in page.render(gather.gather(config, workdir)).items():
       files.write_bytes(stage.folder / name, content)
     stage.finish()

@@ -1,5 +1,6 @@
 """The figure of how far other maps agree with the run's own."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,14 @@ AXES = dict(zip(variants.AXES, _TITLES, strict=True))
 _DOTTED, _DASHED = (0, (1, 2)), (0, (4, 2))
 
 
-def stability(found: dict[str, Any]) -> Any:
+def stability(summary: dict[str, Any]) -> Any:
   """What other maps select, cover and measure, one line a variant.
 
   Args:
-    found: what stage `landscape` writes as `stability.json`.
+    summary: what stage `landscape` writes as `stability.json`.
   """
-  rows = [row for row in found["rows"] if row["axis"] in AXES]
-  dealt = {r["variant"]: r for r in found["rows"] if r["axis"] == "chance"}
+  rows = [row for row in summary["rows"] if row["axis"] in AXES]
+  dealt = {r["variant"]: r for r in summary["rows"] if r["axis"] == "chance"}
   places, labels, titles, place = [], [], [], 0.0
   for number, row in enumerate(rows):
     if not number or row["axis"] != rows[number - 1]["axis"]:
@@ -50,7 +51,7 @@ def stability(found: dict[str, Any]) -> Any:
     axes.spines["left"].set_visible(False)
     for at in places:
       axes.axhline(at, color=look.FAINT, lw=0.8, zorder=0)
-  chance = found["jaccard_by_chance"]
+  chance = summary["jaccard_by_chance"]
   left.axvline(chance, color=look.MUTED, lw=1, ls=_DOTTED, label="random sets")
   for axes, kind in ((left, "jaccard"), (middle, "covers")):
     _shares(axes, kind, rows, places, dealt)
@@ -59,13 +60,22 @@ def stability(found: dict[str, Any]) -> Any:
   look.title(left, "Selection shared")
   middle.set(xlabel="share of the run's cells")
   look.title(middle, "What it covers here")
-  own = [row["distance"] for row in found["rows"] if row["axis"] == "run"]
+  own = [row["distance"] for row in summary["rows"] if row["axis"] == "run"]
   _correlations(right, rows, places, own[0])
   return figure
 
 
-def _shares(axes, kind, rows, places, dealt):
-  """Dots beside what there is without a map; reference sets change no cells."""
+def _shares(
+  axes: Any,
+  kind: str,
+  rows: list[dict[str, Any]],
+  places: list[float],
+  dealt: dict[str, dict[str, Any]],
+) -> None:
+  """Draws shares as dots, beside those of cells and depths at random.
+
+  Reference sets change no cells: these have no dot in the second panel.
+  """
   for name, label, style in (
     ("cells dealt at random", "cells at random: depth alone", _DASHED),
     ("depths dealt at random", "depths at random: cells alone", "-"),
@@ -87,8 +97,13 @@ def _shares(axes, kind, rows, places, dealt):
   axes.set(xlim=(0, 1))
 
 
-def _correlations(axes, rows, places, own):
-  """Rank correlations with the run, with their intervals where there are."""
+def _correlations(
+  axes: Any,
+  rows: list[dict[str, Any]],
+  places: list[float],
+  own: Sequence[float | None],
+) -> None:
+  """Draws rank correlations with the run, with their intervals if known."""
   kinds = (
     ("coverage", "o", look.BLUE, "with the run's map"),
     ("distance", "D", look.RED, "with distances (no cells)"),
@@ -119,15 +134,15 @@ def _correlations(axes, rows, places, own):
   look.title(axes, "Rank of coverage")
 
 
-def _values(rows):
-  """All that is drawn on the right, the ends of intervals too."""
+def _values(rows: list[dict[str, Any]]) -> list[float]:
+  """All correlations of the panel on the right, and ends of intervals."""
   kinds = ("coverage", "distance", "depth")
-  found = [row[kind] for row in rows for kind in kinds if row[kind]]
-  return [value for one in found for value in one if value is not None]
+  given = [row[kind] for row in rows for kind in kinds if row[kind]]
+  return [value for one in given for value in one if value is not None]
 
 
-def _legend(axes):
-  """Below the panel: the lines leave no room inside."""
+def _legend(axes: Any) -> None:
+  """Draws the legend below the panel: the lines leave no room inside."""
   from matplotlib import transforms
 
   if not axes.get_legend_handles_labels()[0]:

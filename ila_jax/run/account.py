@@ -43,7 +43,7 @@ class Account:
     self._begin += seconds
 
   def totals(self, matrix_rate: float | None = None) -> dict[str, Any]:
-    """What it came to.
+    """All that was added up, as JSON values.
 
     Args:
       matrix_rate: FLOP/s of the devices (`hardware.matrix_rate`).
@@ -54,7 +54,7 @@ class Account:
       and utilisation (flops / seconds / matrix_rate), else None.
     """
     seconds = time.monotonic() - self._begin
-    found = {
+    spent = {
       "seconds": round(seconds, 3),
       "flops": self._flops,
       "tokens": self._tokens,
@@ -65,9 +65,9 @@ class Account:
       "utilisation": None,
     }
     if self._tokens:
-      found["tokens_per_second"] = self._tokens / seconds
+      spent["tokens_per_second"] = self._tokens / seconds
     if self._cells:
-      found["padding"] = 1 - self._tokens / self._cells
+      spent["padding"] = 1 - self._tokens / self._cells
     if matrix_rate and self._flops:
-      found["utilisation"] = self._flops / seconds / matrix_rate
-    return found
+      spent["utilisation"] = self._flops / seconds / matrix_rate
+    return spent

@@ -35,7 +35,7 @@ def fingerprint(value: Any) -> str:
 
 
 class Stage:
-  """One stage's folder and record, from `open` to `finish`.
+  """One stage's folder and record, from `begin` to `finish`.
 
   Attributes:
     folder: where the stage writes.
@@ -53,7 +53,7 @@ class Stage:
     self._record = self.folder / RECORD
     self._before: list[dict[str, str]] = []
 
-  def open(self, *, replace: str = "nothing", quiet: bool = False) -> bool:
+  def begin(self, *, replace: str = "nothing", quiet: bool = False) -> bool:
     """Returns whether the stage is done; otherwise claims its folder.
 
     The first host looks, and all do what it found.
@@ -73,7 +73,7 @@ class Stage:
         done = self._claim(replace)
       except errors.InputError as error:
         refusal = error
-    agreed = mesh.agree([done, refusal is not None])
+    agreed = mesh.first_host_says([done, refusal is not None])
     if agreed[1]:
       raise refusal or errors.InputError("see what the first host says")
     if agreed[0] and not quiet:
@@ -83,13 +83,13 @@ class Stage:
   def _claim(self, replace: str) -> bool:
     """Looks at the folder; makes it this run's if it is free."""
     folders.finish_removal(self.folder)
-    found = read_record(self.folder)
-    if found:
-      changed = list(differences.find(found["inputs"], self._inputs))
+    record = read_record(self.folder)
+    if record:
+      changed = list(differences.find(record["inputs"], self._inputs))
       if not changed:
-        self._tell_versions(found)
-        return self._mend(found)
-      unfinished = not found["done"]
+        self._tell_versions(record)
+        return self._mend(record)
+      unfinished = not record["done"]
       empty = folders.visible(self.folder) == {self._record}
       if not (
         replace == "all" or (unfinished and (empty or replace == "unfinished"))
@@ -101,23 +101,23 @@ class Stage:
     self._write(done=False, extra={})
     return False
 
-  def _tell_versions(self, found: dict[str, Any]) -> None:
+  def _tell_versions(self, record: dict[str, Any]) -> None:
     """Tells of another version of ila_jax or JAX that was at work here."""
-    theirs = found.get("versions", {})
-    self._before = found.get("versions_before", [])
+    theirs = record.get("versions", {})
+    self._before = record.get("versions_before", [])
     if theirs == VERSIONS:
       return
-    made = "was made" if found["done"] else "was begun"
+    made = "was made" if record["done"] else "was begun"
     progress.say(
       f"  note: stage {self.name} {made} by {_versions(theirs)}, and this is "
       f"{_versions(VERSIONS)}: results may differ in the last digits or more "
       "(--redo makes a stage anew)"
     )
-    if not found["done"]:
+    if not record["done"]:
       self._before = [*self._before, theirs]
-      self._write(done=False, extra={"spent": found.get("spent", {})})
+      self._write(done=False, extra={"spent": record.get("spent", {})})
 
-  def _mend(self, found: dict[str, Any]) -> bool:
+  def _mend(self, record: dict[str, Any]) -> bool:
     """Removes what is damaged; returns whether the stage is done and whole.
 
     What is damaged in a folder below, a model or a map, takes that folder with
@@ -125,26 +125,26 @@ class Stage:
     """
     gone = set()
     damage = checksums.find_damage(self.folder)
-    for name in found.get("folders", []):
+    for name in record.get("folders", []):
       if not (self.folder / name / checksums.FILE).exists():
         damage[self.folder / name / checksums.FILE] = "it is missing"
     for path, reason in damage.items():
       # In a stage that is not done, a file may be yet to come.
-      if found["done"] or path.exists():
+      if record["done"] or path.exists():
         progress.say(f"  {path} is damaged ({reason}): it is made anew")
       gone.add(path if path.parent == self.folder else path.parent)
     # What is done and damaged has its account beside, not below, "spent".
-    self.account.go_on(found if found["done"] else found.get("spent", {}))
-    if gone and found["done"]:
+    self.account.go_on(record if record["done"] else record.get("spent", {}))
+    if gone and record["done"]:
       self._write(done=False, extra={"spent": self.account.totals()})
     for path in gone:
       if path.is_dir():
         folders.remove(path)
       else:
         files.remove(path)
-    return found["done"] and not gone
+    return record["done"] and not gone
 
-  def keep(self) -> None:
+  def save_progress(self) -> None:
     """Notes what was spent so far, for the account of a resumed run."""
     if mesh.is_writer():
       self._write(done=False, extra={"spent": self.account.totals()})
@@ -177,8 +177,8 @@ class Stage:
 
   def recorded_inputs(self) -> dict[str, Any]:
     """The inputs that the folder's finished content was made from, or {}."""
-    found = read_record(self.folder)
-    return found["inputs"] if found.get("done") else {}
+    record = read_record(self.folder)
+    return record["inputs"] if record.get("done") else {}
 
   def _write(self, *, done: bool, extra: dict[str, Any]) -> None:
     files.write_json(
@@ -221,22 +221,22 @@ def read_record(folder: epath.PathLike) -> dict[str, Any]:
     raise _foreign(folder, f"there is no {RECORD}")
   is_ours = checksums.read(folder) is not None
   try:
-    found = files.read_json(path)
+    record = files.read_json(path)
   except errors.InputError as error:
     if not is_ours:
       raise _foreign(folder, f"its {RECORD} is damaged") from None
     reason = getattr(error, "reason", error)
     raise _damaged(folder, f"{RECORD}: {reason}") from error
   if not (
-    isinstance(found, dict)
-    and found.get("stage") == folder.name
-    and isinstance(found.get("inputs"), dict)
-    and isinstance(found.get("done"), bool)
+    isinstance(record, dict)
+    and record.get("stage") == folder.name
+    and isinstance(record.get("inputs"), dict)
+    and isinstance(record.get("done"), bool)
   ):
     raise _foreign(folder, f"its {RECORD} is another program's")
   if not is_ours:
     raise _damaged(folder, f"{checksums.FILE} is missing")
-  return found
+  return record
 
 
 def _foreign(folder: epath.Path, why: str) -> errors.InputError:
@@ -254,9 +254,9 @@ def _damaged(folder: epath.Path, reason: str) -> errors.InputError:
   )
 
 
-def _versions(found: dict[str, str]) -> str:
-  ours = found.get("ila_jax", "(unknown)")
-  return f"ila_jax {ours} with JAX {found.get('jax', '(unknown)')}"
+def _versions(versions: dict[str, str]) -> str:
+  ours = versions.get("ila_jax", "(unknown)")
+  return f"ila_jax {ours} with JAX {versions.get('jax', '(unknown)')}"
 
 
 def bytes_in(folder: epath.Path) -> int:
@@ -288,10 +288,10 @@ def output(workdir: epath.PathLike, stage: str) -> str:
     errors.InputError: the stage has not been run to its end.
   """
   path = epath.Path(workdir) / stage / RECORD
-  found = files.read_json(path) if path.exists() else {}
-  if not found.get("done"):
+  record = files.read_json(path) if path.exists() else {}
+  if not record.get("done"):
     raise errors.InputError(
       f"--stages: stage {stage!r} is needed and has not finished in "
       f"{workdir}. Add it to --stages, or leave --stages out to run all."
     )
-  return found["output"]
+  return record["output"]

@@ -42,8 +42,8 @@ def find(workdir: epath.PathLike) -> dict[str, Any]:
   folders.check_readable(workdir)
   _check(workdir)
   lock = workdir / folders.LOCK
-  found = holder.read(lock)
-  life = found and holder.life(lock, found)
+  note = holder.read(lock)
+  life = note and holder.life(lock, note)
   at_path, log = (a.path(workdir) for a in (tables.PROGRESS, tables.LOG))
   age = min(map(holder.age, (lock, at_path, log)))
   at = _json(at_path) if life in _AT_WORK else None
@@ -51,7 +51,7 @@ def find(workdir: epath.PathLike) -> dict[str, Any]:
   records = {name: _record(workdir / name) for name in _folders(workdir)}
   return {
     "workdir": str(workdir),
-    "holder": found,
+    "holder": note,
     "life": life,
     "seconds": None if age == float("inf") else round(age, 1),
     "stages": {
@@ -100,9 +100,9 @@ def _record(folder: epath.Path) -> dict[str, Any] | None:
   path = folder / tables.RECORD.file()
   if not path.exists():
     return {}
-  found = _json(path)
-  is_whole = isinstance(found, dict) and isinstance(found.get("inputs"), dict)
-  return found if is_whole else None
+  record = _json(path)
+  is_whole = isinstance(record, dict) and isinstance(record.get("inputs"), dict)
+  return record if is_whole else None
 
 
 def _stage(
@@ -122,9 +122,9 @@ def _stage(
     state = "begun" if record else "not begun"
   record = record or {}
   account = record if state == "done" else record.get("spent", {})
-  found = {"state": state, "seconds": account.get("seconds")}
+  summary = {"state": state, "seconds": account.get("seconds")}
   parts = _parts(workdir, name, record, bool(pool and pool.get("done")))
-  return found | parts
+  return summary | parts
 
 
 def _parts(
@@ -174,8 +174,8 @@ def _last_line(path: epath.Path) -> str | None:
   return lines[-1] if lines else None
 
 
-def told(found: dict[str, Any]) -> str:
-  """What `find` has found, for people.
+def told(state: dict[str, Any]) -> str:
+  """Tells people, line by line, the state that `find` returns.
 
   >>> stages = {
   ...   "pool": {"state": "done", "seconds": 4.0, "done": 3, "total": 3,
@@ -187,9 +187,9 @@ def told(found: dict[str, Any]) -> str:
   run: no run is at work there; the last sign of life is 1 min 30 s old
     pool       done           4.0 s  3/3 shards
   """
-  lines = [f"{found['workdir']}: {_who(found)}"]
-  width = max([11, *(len(name) + 1 for name in found["stages"])])
-  for name, stage in found["stages"].items():
+  lines = [f"{state['workdir']}: {_who(state)}"]
+  width = max([11, *(len(name) + 1 for name in state["stages"])])
+  for name, stage in state["stages"].items():
     seconds = stage["seconds"]
     spent = "" if seconds is None else units.duration(seconds)
     line = f"  {name:{width}}{stage['state']:10}{spent:>10}"
@@ -197,28 +197,28 @@ def told(found: dict[str, Any]) -> str:
       of_total = "" if stage["total"] is None else f"/{stage['total']:,}"
       line += f"  {stage['done']:,}{of_total} {stage['parts']}"
     lines.append(line.rstrip())
-  for work in found["now"]:
+  for work in state["now"]:
     of_total = f"/{work['total']:,}" if work["total"] else ""
     line = f"  now: {work['what']}: {work['done']:,}{of_total} {work['unit']}"
     line += f" in {units.duration(work['seconds'])}"
     if work["left"] is not None:
       line += f", about {units.duration(work['left'])} left"
     lines.append(line)
-  if found["last"] is not None:
-    lines.append(f"  {tables.LOG.file()} ends: {found['last']}")
+  if state["last"] is not None:
+    lines.append(f"  {tables.LOG.file()} ends: {state['last']}")
   return "\n".join(lines)
 
 
-def _who(found: dict[str, Any]) -> str:
-  seconds = found["seconds"]
+def _who(state: dict[str, Any]) -> str:
+  seconds = state["seconds"]
   sign = ""
   if seconds is not None:
     sign = f"; the last sign of life is {units.duration(seconds)} old"
-  if found["holder"] is None:
+  if state["holder"] is None:
     return f"no run is at work there{sign}"
   what = {
     "alive": "is at work there",
     "dead": "is dead: run the same command again, which goes on",
     "silent": "is silent: it hangs, is dead, or cannot reach the disk",
-  }[found["life"]]
-  return f"{holder.told(found['holder'])} {what}{sign}"
+  }[state["life"]]
+  return f"{holder.told(state['holder'])} {what}{sign}"

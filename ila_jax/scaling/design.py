@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int, Shaped
 
 from ila_jax import errors
 from ila_jax.landscape import coverage
@@ -133,8 +133,15 @@ def measure(
   }
 
 
-def _check(subsets, held_out, sizes, min_cell_share, depth_band, count):
-  """One InputError for whichever setting is out of range."""
+def _check(
+  subsets: int,
+  held_out: int,
+  sizes: Sequence[int],
+  min_cell_share: float,
+  depth_band: float,
+  count: int,
+) -> None:
+  """Raises one InputError for the first setting that is out of range."""
   natural, share = "an integer of at least 0", "a number above 0, at most 1"
   sized = len(sizes) > 0 and min(sizes) > 0 and max(sizes) <= count
   for field, fine, value, allowed in (
@@ -157,7 +164,9 @@ def _check(subsets, held_out, sizes, min_cell_share, depth_band, count):
       )
 
 
-def _levels(subsets, sizes, min_cell_share, depth_band):
+def _levels(
+  subsets: int, sizes: Sequence[int], min_cell_share: float, depth_band: float
+) -> list[dict[str, float | int]]:
   """The levels of every designed subset."""
   from scipy.stats import qmc
 
@@ -174,7 +183,13 @@ def _levels(subsets, sizes, min_cell_share, depth_band):
   ]
 
 
-def _in_cells(rows, cell, share, size, rng):
+def _in_cells(
+  rows: Int[np.ndarray, " k"],
+  cell: Int[np.ndarray, " n"],
+  share: float,
+  size: int,
+  rng: np.random.Generator,
+) -> Int[np.ndarray, " inside"]:
   """Rows in the first random cells that reach both the share and the size."""
   cells, code = np.unique(cell[rows], return_inverse=True)
   rank = rng.permutation(cells.size)[code]
@@ -183,7 +198,12 @@ def _in_cells(rows, cell, share, size, rng):
   return rows[rank < max(math.ceil(share * cells.size), needed)]
 
 
-def _in_band(rows, relative_depth, key, level):
+def _in_band(
+  rows: Int[np.ndarray, " k"],
+  relative_depth: Float[np.ndarray, " n"],
+  key: Float[np.ndarray, " n"],
+  level: dict[str, float | int],
+) -> Int[np.ndarray, " band"]:
   """Rows in a band of depth ranks, at least as many as the size."""
   order = rows[np.lexsort((key[rows], relative_depth[rows]))]
   width = max(level["size"], round(level["depth_band"] * rows.size))
@@ -192,7 +212,11 @@ def _in_band(rows, relative_depth, key, level):
   return order[start : start + width]
 
 
-def _skewed(domain, key, rng):
+def _skewed(
+  domain: Int[np.ndarray, " n"],
+  key: Float[np.ndarray, " n"],
+  rng: np.random.Generator,
+) -> Float[np.ndarray, " n"]:
   """Sort key of a draw in which every domain weighs half of the one before.
 
   Weighted sampling without replacement (Efraimidis and Spirakis, 2006).
@@ -202,7 +226,11 @@ def _skewed(domain, key, rng):
   return -np.log1p(-key) * 2.0 ** halvings[code]
 
 
-def _first(rows, keys, size):
+def _first(
+  rows: Int[np.ndarray, " k"],
+  keys: Sequence[Shaped[np.ndarray, " n"]],
+  size: int,
+) -> Int[np.ndarray, " size"]:
   """The `size` rows that come first by the keys, in ascending order."""
   order = np.lexsort([key[rows] for key in reversed(keys)])
   return np.sort(rows[order[:size]])

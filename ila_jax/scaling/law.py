@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from ila_jax import errors
+from ila_jax.scaling import cautions
 
 # The logarithms of these explain the logarithm of the loss.
 LAW = ("coverage", "depth")
@@ -22,10 +24,10 @@ RIVALS = (
   ("depth",),
   ("coverage", "depth", "tokens"),
 )
-# Beyond this correlation two regressors stand in for each other.
-COLLINEAR = 0.8
-# Below it an interval is wide by Student's t, whatever the subsets say.
-FEW_RUNS = 12
+
+# What is known of a trained subset, and what the fit is by.
+_Run = Mapping[str, Any]
+_Names = Sequence[str]
 
 
 def fit_law(
@@ -88,12 +90,12 @@ def fit_law(
     if names != regressors
   ]
   fit["correlations"] = _correlations(inside)
-  fit["cautions"] = _cautions(fit)
+  fit["cautions"] = cautions.cautions(fit, law=LAW)
   return fit
 
 
-def _check(run):
-  """Every value that enters as a logarithm must be above zero."""
+def _check(run: _Run) -> None:
+  """Refuses a run with a value that has no logarithm."""
   for field in ("loss", "coverage", "depth", "tokens", "n"):
     value = run[field]
     if not (math.isfinite(value) and value > 0):
@@ -104,7 +106,7 @@ def _check(run):
       )
 
 
-def _logs(runs, names):
+def _logs(runs: Sequence[_Run], names: _Names) -> Float[np.ndarray, "n names"]:
   """Matrix (runs, names) of logarithms."""
   values = [
     [run["tokens"] / run["n"] if x == "mean_length" else run[x] for x in names]
@@ -113,13 +115,15 @@ def _logs(runs, names):
   return np.log(np.array(values, np.float64).reshape(len(runs), len(names)))
 
 
-def _xy(runs, regressors):
+def _xy(
+  runs: Sequence[_Run], regressors: _Names
+) -> tuple[Float[np.ndarray, "n p"], Float[np.ndarray, " n"]]:
   """Design matrix with its constant, and log loss."""
   x = np.hstack([np.ones((len(runs), 1)), _logs(runs, regressors)])
   return x, _logs(runs, ("loss",))[:, 0]
 
 
-def _why_not(runs, regressors):
+def _why_not(runs: Sequence[_Run], regressors: _Names) -> str | None:
   """Why these runs cannot carry the fit; None where they can."""
   least = len(regressors) + 3  # two degrees of freedom stay for the residuals
   if len(runs) < least:
@@ -137,7 +141,7 @@ def _why_not(runs, regressors):
   return None
 
 
-def _fit(runs, regressors):
+def _fit(runs: Sequence[_Run], regressors: _Names) -> dict[str, Any]:
   """Coefficients and the three R² of one regression."""
   reason = _why_not(runs, regressors)
   if reason:
@@ -154,11 +158,11 @@ def _fit(runs, regressors):
     ),
     "r2": float(result.rsquared),
     "adjusted_r2": float(result.rsquared_adj),
-    "loo_r2": _loo_r2(x, y, result),
+    "loo_r2": _loo_r2(y, result),
   }
 
 
-def _loo_r2(x, y, result):
+def _loo_r2(y: Float[np.ndarray, " n"], result: Any) -> float | None:
   """1 - PRESS / SST; None where one run alone determines a coefficient."""
   spare = 1 - result.get_influence().hat_matrix_diag
   if spare.min() < 1e-9:
@@ -167,7 +171,12 @@ def _loo_r2(x, y, result):
   return float(1 - press / np.sum((y - y.mean()) ** 2))
 
 
-def _intervals(runs, regressors, resamples, rng):
+def _intervals(
+  runs: Sequence[_Run],
+  regressors: _Names,
+  resamples: int,
+  rng: np.random.Generator,
+) -> dict[str, Any]:
   """Bootstrap-t intervals of the slopes.
 
   Quantiles of resampled slopes are too narrow; those of their t are not.
@@ -187,7 +196,12 @@ def _intervals(runs, regressors, resamples, rng):
   return {"intervals": dict(zip(regressors, bounds, strict=True))}
 
 
-def _permutation_p(runs, regressors, resamples, rng):
+def _permutation_p(
+  runs: Sequence[_Run],
+  regressors: _Names,
+  resamples: int,
+  rng: np.random.Generator,
+) -> dict[str, Any]:
   """Two-sided p of each slope: residuals of the fit without it are permuted."""
   x, y = _xy(runs, regressors)
   shuffles = np.argsort(rng.random((resamples, len(y))), axis=1)
@@ -202,11 +216,10 @@ def _permutation_p(runs, regressors, resamples, rng):
   return {"permutation_p": p_values, "resamples": resamples}
 
 
-def _slopes(x, y_many):
-  """Slopes and their standard errors, for many responses to one design.
-
-  Of responses (r, n) to a design (n, p), two arrays (r, p - 1).
-  """
+def _slopes(
+  x: Float[np.ndarray, "n p"], y_many: Float[np.ndarray, "r n"]
+) -> tuple[Float[np.ndarray, "r p-1"], Float[np.ndarray, "r p-1"]]:
+  """Slopes and their standard errors, for many responses to one design."""
   inverse = np.linalg.pinv(x)
   coefficients = y_many @ inverse.T
   residuals = y_many - coefficients @ x.T
@@ -217,7 +230,9 @@ def _slopes(x, y_many):
   return coefficients[:, 1:], np.maximum(error, floor)[:, 1:]
 
 
-def _without_most_influential(runs, regressors):
+def _without_most_influential(
+  runs: list[_Run], regressors: _Names
+) -> dict[str, Any]:
   """The run with the largest Cook's distance, and the fit without it."""
   import statsmodels.api as sm
 
@@ -237,7 +252,9 @@ def _without_most_influential(runs, regressors):
   }
 
 
-def _points(inside, outside, fit):
+def _points(
+  inside: Sequence[_Run], outside: Sequence[_Run], fit: dict[str, Any]
+) -> dict[str, Any]:
   """Observed and predicted log loss of every run, and partial regressions."""
   names = tuple(fit["coefficients"])[1:]
   beta = np.array(list(fit["coefficients"].values()))
@@ -265,7 +282,7 @@ def _points(inside, outside, fit):
   }
 
 
-def _tested(points):
+def _tested(points: dict[str, Any]) -> dict[str, float | None]:
   """How the fitted law predicts subsets that it was not fitted on."""
   observed = np.array(points["outside_observed"])
   if observed.size == 0:
@@ -276,7 +293,7 @@ def _tested(points):
   return {"predicted_r2": r2, "rmse": float(np.sqrt(errors_squared.mean()))}
 
 
-def _correlations(runs):
+def _correlations(runs: Sequence[_Run]) -> list[dict[str, Any]]:
   """Pearson's r between the logarithms of what could explain the loss."""
   names = ("coverage", "depth", "tokens", "mean_length")
   logs = _logs(runs, names)
@@ -290,41 +307,3 @@ def _correlations(runs):
     }
     for i, j in itertools.combinations(range(len(names)), 2)
   ]
-
-
-def _cautions(fit):
-  """Sentences that keep a reader from taking a good fit for a law."""
-  cautions = [
-    f"log {' and log '.join(a['pair']).replace('_', ' ')} have correlation "
-    f"{a['r']:.2f} in this design: one can stand in for the other"
-    for a in fit["correlations"]
-    if abs(a["r"] or 0) > COLLINEAR and set(a["pair"]) & set(LAW)
-  ]
-  if not fit["fitted"]:
-    return cautions
-  if fit["runs"] < FEW_RUNS:
-    cautions.append(
-      f"{fit['runs']} subsets are few: below {FEW_RUNS} the intervals are "
-      "wide, and a slope that is there may not show; the paper has 36"
-    )
-  if fit["loo_r2"] is None or fit["loo_r2"] < fit["r2"] - 0.2:
-    cautions.append(
-      "leave-one-out R² is far below R²: the fit leans on few runs"
-    )
-  law = set(fit["coefficients"]) - {"constant"}
-  for rival in fit["rivals"]:
-    if law < set(rival["regressors"]) or _loo(rival) <= _loo(fit):
-      continue
-    names = " and ".join(f"log {name}" for name in rival["regressors"])
-    names = names.replace("_", " ")
-    cautions.append(
-      f"{names} alone foretell a left-out run better than the law does "
-      f"(leave-one-out R² {_loo(rival):.2f})"
-    )
-  return cautions
-
-
-def _loo(fit):
-  """Leave-one-out R², lowest where there is none."""
-  loo = fit.get("loo_r2")
-  return -math.inf if loo is None else loo

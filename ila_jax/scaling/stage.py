@@ -38,7 +38,7 @@ def run(run: context.Run) -> None:
       "seed": config.seed,
     },
   )
-  if stage.open():
+  if stage.begin():
     return
   if config.scaling.subsets + config.scaling.held_out:
     pool = scored_pool.load(config, workdir)
@@ -89,9 +89,9 @@ def _train(
       name=subset.name,
       keep=False,
     )
-    found = trial.dev_loss(tuned, dev, run=run, account=stage.account)
-    files.append_jsonl(runs, _line(pool, subset, found))
-    stage.keep()
+    evaluation = trial.dev_loss(tuned, dev, run=run, account=stage.account)
+    files.append_jsonl(runs, _line(pool, subset, evaluation))
+    stage.save_progress()
     interrupts.point()
 
 
@@ -112,15 +112,15 @@ def _design(
 def _line(
   pool: scored_pool.ScoredPool,
   subset: design.Subset,
-  found: dev_loss.Evaluation,
+  evaluation: dev_loss.Evaluation,
 ) -> dict:
   return {
     "name": subset.name,
     "kind": subset.kind,
     "in_design": subset.in_design,
     "levels": subset.levels,
-    "loss": found["micro"],
-    "loss_macro": found["macro"],
+    "loss": evaluation["micro"],
+    "loss_macro": evaluation["macro"],
     **design.measure(pool.candidates, subset.rows),
   }
 

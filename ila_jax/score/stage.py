@@ -54,7 +54,7 @@ def run(run: context.Run) -> None:
       "seed": config.seed,
     },
   )
-  if stage.open():
+  if stage.begin():
     return
   index = files.read_table(tables.INDEX.path(workdir), _INDEX_COLUMNS)
   references = _references(config, workdir, index)
@@ -249,7 +249,7 @@ def _score(
       stage.account.add(
         flops=models * cost, tokens=models * int(data.lengths.sum())
       )
-      stage.keep()
+      stage.save_progress()
       interrupts.point()
       parts.append(nll)
   mesh_lib.barrier(f"{name} scored")

@@ -41,7 +41,7 @@ def run(run: context.Run) -> None:
   stage = stage_record.Stage(
     workdir, "select", inputs | {"compare": compare, "rivals": rivals}
   )
-  if stage.open():
+  if stage.begin():
     return
   strategy = config.select.strategy
   pool = scored_pool.load(config, workdir)

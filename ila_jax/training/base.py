@@ -45,7 +45,7 @@ def signature(
 
 
 def name(config: config_lib.Config, workdir: epath.Path) -> str:
-  """Where the base is found by who loads an adapter of it."""
+  """The path or Hub name of the base, as an adapter of it records it."""
   if config.model.path == config_lib.SCRATCH:
     return os.fspath(tables.BASE.path(workdir))
   return config.model.path
@@ -53,13 +53,13 @@ def name(config: config_lib.Config, workdir: epath.Path) -> str:
 
 def made_from(config: config_lib.Config) -> dict[str, Any]:
   """The config that a base depends on: a scratch base is never an adapter."""
-  found = config.section("model", "tokens", "train")
-  found["train"] = {
+  sections = config.section("model", "tokens", "train")
+  sections["train"] = {
     field: value
-    for field, value in found["train"].items()
+    for field, value in sections["train"].items()
     if field != "method" and not field.startswith("lora_")
   }
-  return found
+  return sections
 
 
 def load(run: context.Run, account: account_lib.Account) -> decoder_lib.Decoder:
@@ -103,7 +103,7 @@ def _load(
     },
   )
   # All stages that use it have config.model in their inputs, and were asked.
-  if not stage.open(replace="all", quiet=True):
+  if not stage.begin(replace="all", quiet=True):
     _train_scratch(run, stage)
     stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.model.dtype))
     account.exclude(seconds=stage.account.totals()["seconds"])
@@ -120,21 +120,21 @@ def sizes(config: config_lib.Config) -> architecture.DecoderConfig:
   if config.model.path == config_lib.SCRATCH:
     return _scratch_sizes(config, config.model.scratch.vocab)
   with files.local(config.model.path) as folder:
-    found = causal_configs.decoder_config(
+    decoder = causal_configs.decoder_config(
       hub.find(folder, with_weights=False),
       dtype=config.model.dtype,
       param_dtype=config.model.dtype,
       remat=config.train.remat,
       attention=config.model.attention,
     )
-  if config.tokens.max_tokens > found.max_positions:
+  if config.tokens.max_tokens > decoder.max_positions:
     raise errors.InputError(
       f"config.tokens.max_tokens is {config.tokens.max_tokens}, but the model "
-      f"of config.model.path was made for {found.max_positions}. Set "
-      f"--config.tokens.max_tokens={found.max_positions} or less; "
+      f"of config.model.path was made for {decoder.max_positions}. Set "
+      f"--config.tokens.max_tokens={decoder.max_positions} or less; "
       "config.tokens.overflow tells what becomes of longer examples."
     )
-  return found
+  return decoder
 
 
 def _scratch_sizes(

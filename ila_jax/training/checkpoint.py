@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax import lax
 from jax import numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree, Shaped, UInt32
 
 from ila_jax import errors
 from ila_jax.compute import mesh
@@ -165,12 +165,12 @@ class Checkpoints:
       reason = "another host cannot read it"
       with _without_what_was_begun():
         try:
-          found = self._read(step, like)
+          content = self._read(step, like)
         except _Broken as error:
-          found, reason = None, str(error)
+          content, reason = None, str(error)
       # A host may have read its own part well; the checksum is of all parts.
-      if mesh.everywhere(found is not None):
-        state, run = found
+      if mesh.everywhere(content is not None):
+        state, run = content
         if _checksum(state, run["record"]) == run["checksum"]:
           return state, run["record"]
         reason = "what was read is not what was saved"
@@ -265,7 +265,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _breaks() -> Iterator[None]:
-  """Takes what goes wrong in reading for damage, but for what is not."""
+  """Takes errors of reading for damage, but for those that are not."""
   try:
     yield
   # What cannot be found may have been removed; what may not be read, or finds
@@ -282,7 +282,7 @@ def _breaks() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_what_was_begun() -> Iterator[None]:
-  """Drops, without a warning, the reads that Orbax began and never awaited."""
+  """Drops without a warning the reads that Orbax began and never awaited."""
   with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "coroutine .* was never awaited")
     yield
@@ -304,7 +304,7 @@ def _checksum(state: PyTree, record: dict[str, Any]) -> str:
 
 
 @jax.jit
-def _sum(array):
+def _sum(array: Shaped[Array, "..."]) -> UInt32[Array, ""]:
   """sum_i bits_i (2 i + 1) mod 2^32: one flipped bit changes it.
 
   A sum of integers has one value in every order: the mesh does not count.

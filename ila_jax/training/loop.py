@@ -199,9 +199,9 @@ def _begin(
       shapes,
       shardings,
     )
-    found = checkpoints.restore(like)
-    if found is not None:
-      return found[0], found[1]["history"]
+    saved = checkpoints.restore(like)
+    if saved is not None:
+      return saved[0], saved[1]["history"]
   start = jax.device_put(start, shardings["params"])
   first = jax.jit(first_state, static_argnums=0, out_shardings=shardings)
   return first(optimizer, start), []

@@ -5,10 +5,11 @@ so one compiled training step serves runs of any length.
 """
 
 import functools
+from typing import Any
 
 import jax
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
 # Parameters whose path holds one of these words are not decayed. Shapes do
 # not tell: the norms of stacked layers are matrices.
@@ -30,7 +31,7 @@ def decayed(params: PyTree) -> PyTree:
   {'final_norm': {'w': False}, 'q': {'bias': False, 'kernel': True}}
   """
 
-  def is_decayed(path, _):
+  def is_decayed(path: tuple[Any, ...], _: Any) -> bool:
     name = jax.tree_util.keystr(path).lower()
     return not any(word in name for word in _NOT_DECAYED)
 
@@ -83,7 +84,14 @@ def adamw(
 
 
 def _scale_by_given_rate() -> optax.GradientTransformationExtraArgs:
-  def update(updates, state, params=None, *, learning_rate, **_):
+  def update(
+    updates: PyTree,
+    state: optax.EmptyState,
+    params: PyTree = None,
+    *,
+    learning_rate: Float[Array, ""] | float,
+    **_: Any,
+  ) -> tuple[PyTree, optax.EmptyState]:
     del params
     return jax.tree.map(lambda u: -learning_rate * u, updates), state
 

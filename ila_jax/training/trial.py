@@ -117,7 +117,7 @@ def fit(
     stage.folder / tables.CHECKPOINTS.file(name=name),
     steps=settings.checkpoint_steps,
     minutes=settings.checkpoint_minutes,
-    before=stage.keep,
+    before=stage.save_progress,
   )
   with progress.counter(None, desc=f"train {name}", unit="steps") as advance:
 
@@ -141,7 +141,7 @@ def fit(
   if keep:
     path = stage.folder / tables.HISTORY.file(name=name)
     files_lib.write_jsonl(path, history)
-    stage.keep()
+    stage.save_progress()
   if recipe.lora is None:
     return Tuned(trained)
   return Tuned(decoder, recipe.lora, trained)
@@ -198,7 +198,7 @@ def dev_loss(
     kind=run.config.score.layout,
     program_tokens=forward.program_tokens(tuned.decoder.config),
   )
-  found = dev_loss_lib.evaluate(
+  evaluation = dev_loss_lib.evaluate(
     tuned.decoder,
     dev,
     layout=layout,
@@ -210,7 +210,7 @@ def dev_loss(
     tuned.decoder.config, dev.lengths, response_tokens=dev.response_tokens
   )
   account.add(flops=cost, tokens=int(dev.lengths.sum()))
-  return found
+  return evaluation
 
 
 def drop_checkpoints(folder: epath.Path, name: str) -> None:
@@ -229,11 +229,11 @@ def is_made(folder: epath.Path, name: str, model: str | None = None) -> bool:
     name: of the training.
     model: folder below, where it is not the name; "" where no model is kept.
   """
-  found = (folder / tables.HISTORY.file(name=name)).exists()
+  is_there = (folder / tables.HISTORY.file(name=name)).exists()
   if model != "":
     files = [folder / (model or name) / file for file in _COMPLETE]
-    found = found and any(file.exists() for file in files)
-  return mesh_lib.agree([found])[0]
+    is_there = is_there and any(file.exists() for file in files)
+  return mesh_lib.first_host_says([is_there])[0]
 
 
 def load(
@@ -253,8 +253,8 @@ def load(
   """
   with files_lib.local(folder) as here:
     if base is not None and (folder / peft.WEIGHTS).exists():
-      found = peft.load(here, base.config, mesh=mesh)
-      return Tuned(base, *found)
+      adapter = peft.load(here, base.config, mesh=mesh)
+      return Tuned(base, *adapter)
     _, decoder = weights.load_decoder(
       here,
       dtype=config.model.dtype,

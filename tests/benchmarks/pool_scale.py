@@ -113,7 +113,7 @@ def make(workdir: epath.Path, rows: int) -> None:
     for name in ("pool", "embed", "score")
   }
   for stage in stages.values():
-    stage.open(quiet=True)
+    stage.begin(quiet=True)
   # Each table passes once; drawing a shard again is cheaper than holding it.
   for artifact, part in (
     (tables.INDEX, _index_part),

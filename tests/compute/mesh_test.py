@@ -30,7 +30,7 @@ assert not rows.is_fully_addressable
 total = jax.jit(lambda x: (x * x).sum())(rows)
 mesh.barrier("done")
 same = mesh.fetch(rows).tolist() == list(range(16))
-said = mesh.share([host + 7, 0]), mesh.agree([host == 0, host == 1])
+said = mesh.share([host + 7, 0]), mesh.first_host_says([host == 0, host == 1])
 same = same and said == ([7, 0], [True, False])
 print(mesh.is_writer(), same, float(total))
 """

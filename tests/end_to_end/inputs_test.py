@@ -192,7 +192,7 @@ def _inputs(
     return stage_record.fingerprint(made)
 
   with monkeypatch.context() as patch:
-    patch.setattr(stage_record.Stage, "open", open_)
+    patch.setattr(stage_record.Stage, "begin", open_)
     patch.setattr(stage_record, "output", output)
     patch.setattr("ila_jax.landscape.stage._report_stability", _nothing)
     for name in STAGES:
@@ -412,7 +412,7 @@ def test_what_cannot_be_compared_counts_as_it_was(
   workdir = epath.Path(tmp_path / "work")
   first = pool_stage._inputs(config, workdir)
   stage = stage_record.Stage(workdir, "pool", first)
-  stage.open()
+  stage.begin()
   stage.finish()
   source.unlink()
   told.pop(0)

@@ -135,15 +135,15 @@ def test_weights_edited_in_the_middle_of_scoring(tmp_path, monkeypatch):
 
 def test_another_version_is_told_and_not_refused(tmp_path, monkeypatch, capsys):
   made = stage_record.Stage(tmp_path, "score", {"a": 1})
-  assert not made.open()
-  made.keep()
+  assert not made.begin()
+  made.save_progress()
   ours = {"ila_jax": "7.0.0", "jax": "8.0.0"}
   theirs = files_lib.read_json(tmp_path / "score/stage.json")["versions"]
   assert set(theirs) == set(ours)
   for version in (theirs, ours):
     monkeypatch.setattr(stage_record, "VERSIONS", version)
     stage = stage_record.Stage(tmp_path, "score", {"a": 1})
-    assert not stage.open()
+    assert not stage.begin()
     said = capsys.readouterr().err
     if version == theirs:
       assert not said
@@ -154,10 +154,10 @@ def test_another_version_is_told_and_not_refused(tmp_path, monkeypatch, capsys):
   record = files_lib.read_json(tmp_path / "score/stage.json")
   assert record["versions"] == ours
   assert record["versions_before"] == [theirs]
-  assert stage_record.Stage(tmp_path, "score", {"a": 1}).open(quiet=True)
+  assert stage_record.Stage(tmp_path, "score", {"a": 1}).begin(quiet=True)
   assert not capsys.readouterr().err
   monkeypatch.setattr(stage_record, "VERSIONS", theirs)
-  assert stage_record.Stage(tmp_path, "score", {"a": 1}).open()
+  assert stage_record.Stage(tmp_path, "score", {"a": 1}).begin()
   said = capsys.readouterr().err
   assert "was made by ila_jax 7.0.0 with JAX 8.0.0" in said
   assert "(--redo makes a stage anew)" in said

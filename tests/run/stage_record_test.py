@@ -15,25 +15,25 @@ def test_stage_is_claimed_resumed_and_skipped(tmp_path):
   def stage():
     return stage_record.Stage(tmp_path, "pool", {"config": {"limit": 5}})
 
-  assert not stage().open()
+  assert not stage().begin()
   with pytest.raises(errors.InputError, match="has not finished"):
     stage_record.output(tmp_path, "pool")
-  assert not stage().open()  # resumes
+  assert not stage().begin()  # resumes
   stage().finish(output="abc", used=7)
-  assert stage().open()
+  assert stage().begin()
   made = stage_record.output(tmp_path, "pool")
   assert made == stage_record.fingerprint(["abc"])
 
 
 def test_parents_are_those_of_the_graph_and_must_be_done(tmp_path):
   stage = stage_record.Stage(tmp_path, "embed", {})
-  stage.open()
+  stage.begin()
   stage.finish(output="abc")
   assert stage_record.parents(tmp_path, "pool") == {}
   with pytest.raises(errors.InputError, match="'score' is needed"):
     stage_record.parents(tmp_path, "landscape")
   stage = stage_record.Stage(tmp_path, "score", {})
-  stage.open()
+  stage.begin()
   stage.finish(output="def")
   assert stage_record.parents(tmp_path, "landscape") == {
     "embed": stage_record.fingerprint(["abc"]),
@@ -43,29 +43,29 @@ def test_parents_are_those_of_the_graph_and_must_be_done(tmp_path):
 
 def test_stage_of_another_run_is_refused_and_kept(tmp_path):
   first = stage_record.Stage(tmp_path, "pool", {"config": {"limit": 5, "x": 1}})
-  first.open()
+  first.begin()
   (tmp_path / "pool/data").write_text("precious")
   other = stage_record.Stage(tmp_path, "pool", {"config": {"limit": 6, "x": 1}})
   with pytest.raises(
     errors.InputError, match=r"config.limit was 5 and is now 6.*--redo=pool"
   ):
-    other.open()
+    other.begin()
   assert (tmp_path / "pool/data").read_text() == "precious"
 
 
 def test_a_claim_that_made_nothing_binds_nobody(tmp_path):
-  stage_record.Stage(tmp_path, "select", {"budget": 9}).open()
+  stage_record.Stage(tmp_path, "select", {"budget": 9}).begin()
   later = stage_record.Stage(tmp_path, "select", {"budget": 5})
-  assert not later.open()
+  assert not later.begin()
   later.finish()
-  assert later.open()
+  assert later.begin()
 
 
 def test_folder_without_a_record_is_refused(tmp_path):
   (tmp_path / "pool").mkdir()
   (tmp_path / "pool/mine.txt").write_text("precious")
   with pytest.raises(errors.InputError, match="that no run of ila_jax"):
-    stage_record.Stage(tmp_path, "pool", {}).open()
+    stage_record.Stage(tmp_path, "pool", {}).begin()
   assert (tmp_path / "pool/mine.txt").read_text() == "precious"
 
 
@@ -73,30 +73,30 @@ def test_what_a_killed_writer_left_is_no_content(tmp_path):
   (tmp_path / "pool").mkdir()
   (tmp_path / "pool/.stage.json.123.tmp").write_text("{")
   stage = stage_record.Stage(tmp_path, "pool", {})
-  assert not stage.open()
+  assert not stage.begin()
   stage.finish()
-  assert stage.open()
+  assert stage.begin()
 
 
 @pytest.mark.parametrize("replace", ["unfinished", "all"])
 def test_an_unfinished_stage_may_be_replaced(tmp_path, replace):
-  stage_record.Stage(tmp_path, "pool", {"limit": 5}).open()
+  stage_record.Stage(tmp_path, "pool", {"limit": 5}).begin()
   (tmp_path / "pool/half").write_text("half")
   other = stage_record.Stage(tmp_path, "pool", {"limit": 6})
   with pytest.raises(errors.InputError, match="limit was 5"):
-    other.open()
-  assert not other.open(replace=replace)
+    other.begin()
+  assert not other.begin(replace=replace)
   assert not (tmp_path / "pool/half").exists()
 
 
 def test_a_finished_stage_is_replaced_only_where_all_may_be(tmp_path):
   first = stage_record.Stage(tmp_path, "report", {"limit": 5})
-  first.open()
+  first.begin()
   first.finish()
   other = stage_record.Stage(tmp_path, "report", {"limit": 6})
   with pytest.raises(errors.InputError, match="limit was 5"):
-    other.open(replace="unfinished")
-  assert not other.open(replace="all")
+    other.begin(replace="unfinished")
+  assert not other.begin(replace="all")
 
 
 def test_signatures_tell_files_apart(tmp_path):
@@ -112,13 +112,13 @@ def test_what_a_killed_run_had_spent_is_carried_on(tmp_path, monkeypatch):
   now = [0.0]
   monkeypatch.setattr(time, "monotonic", lambda: now[0])
   first = stage_record.Stage(tmp_path, "score", {"limit": 5})
-  assert not first.open()
+  assert not first.begin()
   first.account.add(flops=7e9, tokens=3, cells=4)
   now[0] = 10.0
-  first.keep()
+  first.save_progress()
   now[0] = 500.0  # It was killed, and started again much later.
   second = stage_record.Stage(tmp_path, "score", {"limit": 5})
-  assert not second.open()
+  assert not second.begin()
   second.account.add(flops=1e9, tokens=2, cells=2)
   now[0] = 505.0
   second.finish(matrix_rate=1e9)
@@ -131,11 +131,11 @@ def test_what_a_killed_run_had_spent_is_carried_on(tmp_path, monkeypatch):
 
 def test_another_run_does_not_carry_on_what_was_spent(tmp_path):
   first = stage_record.Stage(tmp_path, "score", {"limit": 5})
-  first.open()
+  first.begin()
   first.account.add(flops=7e9)
-  first.keep()
+  first.save_progress()
   other = stage_record.Stage(tmp_path, "score", {"limit": 6})
-  assert not other.open(replace="unfinished")
+  assert not other.begin(replace="unfinished")
   assert other.account.totals()["flops"] == 0
 
 

@@ -139,7 +139,7 @@ def descend(
       state, kernels, taken, _ = carry
       xy = _gather(state.xy, layout)
       kernels = kernels_at(xy, layout, kernels)
-      force = slope(state.xy, xy, pairs, phase.exaggeration, kernels, layout)
+      force = gradient(state.xy, xy, pairs, phase.exaggeration, kernels, layout)
       same_way = jnp.sign(force) != jnp.sign(state.velocity)
       gain = jnp.where(same_way, state.gain + 0.2, state.gain * 0.8)
       gain = jnp.maximum(gain, 0.01)
@@ -207,7 +207,7 @@ def _cost(own, xy, pairs, kernels, layout):
   return jnp.sum(_gather(near, layout)) + jnp.log(normaliser)
 
 
-def slope(
+def gradient(
   own: Float[Array, "p m"],
   xy: Float[Array, "n m"],
   pairs: affinities.Pairs,
@@ -237,7 +237,7 @@ def _repulsion(own, xy, kernels, layout):
   charges = charges * jnp.float32(layout.points / 2.0**31)
   grid, total = repulsion.field(charges, kernels)
   # A point has no force of its own on the grid either; its w_ii is 1.
-  push = repulsion.read(grid, own, kernels.spacing)
+  push = repulsion.force_at(grid, own, kernels.spacing)
   return push, total - layout.points
 
 

@@ -150,5 +150,5 @@ def _within(z, extent):
 
 def _read(grid, z, field):
   own = jnp.stack([z.real.ravel(), z.imag.ravel()], axis=1)
-  found = repulsion.read(grid, own, field.spacing)
+  found = repulsion.force_at(grid, own, field.spacing)
   return lax.complex(found[:, 0], found[:, 1]).reshape(z.shape)

@@ -234,7 +234,7 @@ def field(
 def potential(
   charges: Float[Array, "g g"], found: Kernels
 ) -> Complex[Array, "g g"]:
-  """sum_j w_ij on the nodes, as the real part of what `read` takes.
+  """sum_j w_ij on the nodes, as the real part of what `force_at` takes.
 
   >>> charges = jnp.zeros((8, 8)).at[4, 4].set(1.0)
   >>> potential(charges, kernels(jnp.int32(29), nodes=8)).shape
@@ -247,7 +247,7 @@ def potential(
   return there + 0j
 
 
-def read(
+def force_at(
   grid: Complex[Array, "g g"],
   own: Float[Array, "p 2"],
   spacing: Float[Array, ""],
@@ -255,7 +255,7 @@ def read(
   """The force on points from that on the nodes.
 
   >>> grid = jnp.full((8, 8), 1 + 2j)
-  >>> read(grid, jnp.zeros((1, 2)), jnp.float32(1.0)).round(5).tolist()
+  >>> force_at(grid, jnp.zeros((1, 2)), jnp.float32(1.0)).round(5).tolist()
   [[1.0, 2.0]]
   """
   if _by_products():

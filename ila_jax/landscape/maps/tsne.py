@@ -186,7 +186,7 @@ def gradient(
   layout = descent.Layout(n, nodes, None)
   xy = _filled(xy)
   kernels = descent.kernels_at(xy, layout)
-  return descent.slope(xy, xy, pairs, exaggeration, kernels, layout)[:n]
+  return descent.gradient(xy, xy, pairs, exaggeration, kernels, layout)[:n]
 
 
 def cost(

@@ -79,11 +79,11 @@ def _part(part: Mapping[str, Any], what: str) -> Part:
     keys, into = _TEXT_KEYS, "text"
   else:
     raise records.Reject(f"{what} is not text", f"part of type {kind!r}"[:80])
-  found = next((part[k] for k in keys if part.get(k) is not None), None)
-  if found is None:
+  held = next((part[k] for k in keys if part.get(k) is not None), None)
+  if held is None:
     fields = ", ".join(part) or "nothing"
     raise records.Reject(f"{what} is not text", f"a part with {fields}"[:200])
-  return Part(into, text_of(found, what))
+  return Part(into, text_of(held, what))
 
 
 def parts(value: Any, what: str = "content") -> list[Part]:
@@ -111,20 +111,22 @@ def parts(value: Any, what: str = "content") -> list[Part]:
   if not any(isinstance(part, Mapping) for part in value):
     texts = [text_of(part, what) for part in value]
     return [Part("text", "\n\n".join(text for text in texts if text.strip()))]
-  found: list[Part] = []
+  pieces: list[Part] = []
   for item in value:
     is_object = isinstance(item, Mapping)
     part = _part(item, what) if is_object else Part("text", text_of(item, what))
     if (
-      found and part.kind in ("text", "thought") and part.kind == found[-1].kind
+      pieces
+      and part.kind in ("text", "thought")
+      and part.kind == pieces[-1].kind
     ):
-      part = part._replace(text=found.pop().text + part.text)
-    found.append(part)
-  return found
+      part = part._replace(text=pieces.pop().text + part.text)
+    pieces.append(part)
+  return pieces
 
 
 def plain(value: Any, what: str) -> str:
-  """The text of what may hold nothing else, such as a system text.
+  """The text of a value that may hold text alone, such as a system text.
 
   Raises:
     records.Reject: it holds something else.
@@ -132,11 +134,11 @@ def plain(value: Any, what: str) -> str:
   >>> plain([{"text": "Be "}, {"text": "kind."}], "system")
   'Be kind.'
   """
-  found = parts(value, what)
-  other = next((part.kind for part in found if part.kind != "text"), "")
+  pieces = parts(value, what)
+  other = next((part.kind for part in pieces if part.kind != "text"), "")
   if other:
     raise records.Reject(f"{what} is not text", f"a {other} in it")
-  return "".join(part.text for part in found)
+  return "".join(part.text for part in pieces)
 
 
 def is_flag(name: str, value: Any) -> bool:

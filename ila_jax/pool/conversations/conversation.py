@@ -1,4 +1,4 @@
-"""A conversation as people meet it: what is asked, what answers, who speaks.
+"""A conversation as people read it: the question, the answer, the speakers.
 
 What is asked is what is embedded and shown; the response is the last answer
 that is learnt, and whatever follows it counts for neither.
@@ -44,7 +44,7 @@ def question(turns: Sequence[records.Turn]) -> records.Turn:
   return (_asked(turns) or [records.Turn("user", "")])[-1]
 
 
-def _response_place(turns):
+def _response_place(turns: Sequence[records.Turn]) -> int:
   return max(
     place
     for place, turn in enumerate(turns)
@@ -52,11 +52,11 @@ def _response_place(turns):
   )
 
 
-def _before(turns):
+def _before(turns: Sequence[records.Turn]) -> list[records.Turn]:
   return [t for t in turns[: _response_place(turns)] if t.text.strip()]
 
 
-def _asked(turns):
+def _asked(turns: Sequence[records.Turn]) -> list[records.Turn]:
   before = _before(turns)
   return [turn for turn in before if turn.role == "user"] or before
 

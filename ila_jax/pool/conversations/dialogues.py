@@ -104,9 +104,11 @@ def _of_object(
     [made] = contents.parts([item])
     return [records.Turn("assistant", "", calls=f"[{made.text}]")]
   if _is_typed(item) and tool_calls.result_of_part(item):
-    [found] = contents.parts([item])
+    [result] = contents.parts([item])
     return [
-      records.Turn("tool", found.text, call_id=found.call_id, name=found.name)
+      records.Turn(
+        "tool", result.text, call_id=result.call_id, name=result.name
+      )
     ]
   if any(key in item for key in messages.ROLE_KEYS):
     return messages.read(item, notes, ids=ids)
@@ -155,8 +157,8 @@ def _of_pair(pair: list[Any], *, by_role: bool) -> list[records.Turn]:
 
 def _of_texts(texts: Sequence[str]) -> list[records.Turn]:
   """Texts in turn; or by role, where each begins with one and a colon."""
-  found = [_ROLE.match(text) for text in texts]
-  names = [unread.plain_name(match[1]) for match in found if match]
+  matches = [_ROLE.match(text) for text in texts]
+  names = [unread.plain_name(match[1]) for match in matches if match]
   roles = {messages.ROLES.get(name) for name in names}
   if len(names) == len(texts) and roles >= {"user", "assistant"}:
     unknown = next((n for n in names if n not in messages.ROLES), None)
@@ -165,7 +167,7 @@ def _of_texts(texts: Sequence[str]) -> list[records.Turn]:
       raise records.Reject("unknown role", f"{where}: {unknown!r}")
     return [
       messages.turn_of(name, text[match.end() :].strip())
-      for name, match, text in zip(names, found, texts, strict=True)
+      for name, match, text in zip(names, matches, texts, strict=True)
     ]
   return [
     records.Turn("assistant" if place % 2 else "user", text)

@@ -203,13 +203,13 @@ def find(pattern: re.Pattern[str], text: str) -> list[Mark]:
   ['Q', 'A']
   """
   marks = []
-  for found in pattern.finditer(text):
-    name = next(group for group in found.groups() if group is not None)
-    begin = found.start()
+  for match in pattern.finditer(text):
+    name = next(group for group in match.groups() if group is not None)
+    begin = match.start()
     before = text[max(begin - _TOKEN_CHARACTERS, 0) : begin].rstrip(" \t")
     follows_end = bool(_LAST.search(before.rstrip()))
-    is_edge = before[-1:] in ("", "\n") or found[0][:1] == "\n" or follows_end
-    marks.append(Mark(begin, found.end(), name.strip(), is_edge, follows_end))
+    is_edge = before[-1:] in ("", "\n") or match[0][:1] == "\n" or follows_end
+    marks.append(Mark(begin, match.end(), name.strip(), is_edge, follows_end))
   return marks
 
 
@@ -223,8 +223,8 @@ def readings(text: str, *, is_prompt: bool = False) -> list[Reading]:
   >>> readings("<|user|>1 + 1?<|end|><|assistant|>2")[0].names
   ['user', 'assistant']
   """
-  found = [_reading(text, style, is_prompt) for style in _TOKENS]
-  return [reading for reading in found if reading]
+  tried = [_reading(text, style, is_prompt) for style in _TOKENS]
+  return [reading for reading in tried if reading]
 
 
 def _reading(text: str, style: _Style, is_prompt: bool) -> Reading | None:

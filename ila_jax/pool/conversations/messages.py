@@ -1,4 +1,4 @@
-"""Messages: one that says who speaks, as a turn of a conversation or several.
+"""Messages: each names its speaker, and becomes one turn or several.
 
 Its content may be a text, or parts: texts, thoughts, calls to tools and what
 tools answer.

@@ -81,14 +81,14 @@ def of_message(item: Mapping[str, Any]) -> str:
   >>> of_message({"function_call": {"name": "say", "arguments": "{}"}})
   '[{"name": "say", "arguments": "{}"}]'
   """
-  found = []
+  lists = []
   for key in KEYS:
     calls = json_list(item.get(key))
     if calls is None:
       raise records.Reject("tool call is no JSON object", repr(item[key])[:80])
     if calls:
-      found.append(calls)
-  return joined(found)
+      lists.append(calls)
+  return joined(lists)
 
 
 def joined(lists: Sequence[str]) -> str:
@@ -106,7 +106,7 @@ def joined(lists: Sequence[str]) -> str:
 def _opened(
   part: Mapping[str, Any], kinds: Sequence[str]
 ) -> dict[str, Any] | None:
-  """The fields of a part of some kinds, by plain name; None if it is none."""
+  """A part's fields by plain name; None where it is of none of the kinds."""
   held = {unread.plain_name(k): v for k, v in part.items() if v is not None}
   kind = held.get("type")
   kind = unread.plain_name(kind) if isinstance(kind, str) else None
@@ -162,7 +162,7 @@ class Result(NamedTuple):
 
 
 def result_of_part(part: Mapping[str, Any]) -> Result | None:
-  """What a tool answers, of a part of a message or of an item of a list.
+  """The tool's answer that a part of a message, or an item of a list, holds.
 
   >>> result_of_part({"type": "tool_result", "tool_use_id": "c1", "content": 4})
   Result(value=4, call_id='c1', name='')
@@ -193,7 +193,7 @@ def parsed(text: str) -> list[dict[str, Any]]:
     values = json.loads(text)
   except (ValueError, RecursionError):
     return []
-  found = []
+  calls = []
   for call in values if isinstance(values, list) else ():
     if not isinstance(call, dict):
       return []
@@ -209,8 +209,8 @@ def parsed(text: str) -> list[dict[str, Any]]:
     key = next((k for k in _ARGUMENTS if function.get(k) is not None), None)
     arguments = {} if key is None else function.pop(key)
     function["arguments"] = {} if arguments == "" else arguments
-    found.append(call | {"function": function})
-  return found
+    calls.append(call | {"function": function})
+  return calls
 
 
 def ids(calls: str) -> list[str]:
@@ -219,8 +219,8 @@ def ids(calls: str) -> list[str]:
   >>> ids('[{"name": "add", "id": "c1"}, {"name": "add"}]')
   ['c1']
   """
-  found = [_id(call) for call in json.loads(calls)] if calls else []
-  return [str(given) for given in found if given is not None]
+  named = [_id(call) for call in json.loads(calls)] if calls else []
+  return [str(given) for given in named if given is not None]
 
 
 def answered(turns: Sequence[records.Turn]) -> list[dict[str, Any] | None]:
@@ -239,7 +239,7 @@ def answered(turns: Sequence[records.Turn]) -> list[dict[str, Any] | None]:
   >>> [call and call["id"] for call in answered(turns)]
   [None, 'c2', 'c1']
   """
-  found: list[dict[str, Any] | None] = []
+  answered_calls: list[dict[str, Any] | None] = []
   latest: list[dict[str, Any]] = []
   open_calls: list[dict[str, Any]] = []
   before = ""
@@ -254,8 +254,8 @@ def answered(turns: Sequence[records.Turn]) -> list[dict[str, Any] | None]:
       call = _answered(turn, open_calls, latest)
       open_calls = [other for other in open_calls if other is not call]
     before = turn.calls
-    found.append(call)
-  return found
+    answered_calls.append(call)
+  return answered_calls
 
 
 def _answered(
@@ -274,7 +274,7 @@ def _answered(
 
 
 def check(turns: Sequence[records.Turn]) -> None:
-  """Rejects an answer of a tool whose id no call before it has.
+  """Rejects a tool's answer whose id belongs to no call before it.
 
   Where calls have no ids at all, answers follow in their order.
 

@@ -17,9 +17,9 @@ _SYSTEM_WORD = re.compile(r"\A\s*(?:### ?)?(?:SYSTEM|System):\s*")
 
 def _reading(text: str, *, is_prompt: bool = False) -> marks.Reading | None:
   """The reading whose first mark comes first."""
-  found = marks.readings(text, is_prompt=is_prompt)
-  found += word_marks.readings(text)
-  return min(found, key=lambda reading: reading.begin, default=None)
+  readings = marks.readings(text, is_prompt=is_prompt)
+  readings += word_marks.readings(text)
+  return min(readings, key=lambda reading: reading.begin, default=None)
 
 
 def is_one(text: str) -> bool:
@@ -64,15 +64,15 @@ def split(text: str) -> list[records.Turn] | None:
 def _said(text: str, reading: marks.Reading) -> list[records.Turn]:
   preface = marks.bare(text[: reading.begin])
   turns = [records.Turn("system", preface)] if preface else []
-  found = reading.marks
-  ends = [mark.begin for mark in found[1:]] + [len(text)]
-  for place, (mark, end) in enumerate(zip(found, ends, strict=True)):
+  placed = reading.marks
+  ends = [mark.begin for mark in placed[1:]] + [len(text)]
+  for place, (mark, end) in enumerate(zip(placed, ends, strict=True)):
     said, name = text[mark.end : end], reading.names[place]
     said = marks.answer(said, reading.end)
     try:
       turns += _turns(said, name, is_first=place == 0)
     except records.Reject as reject:
-      where = f"turn {place + 1} of {len(found)}"
+      where = f"turn {place + 1} of {len(placed)}"
       raise records.Reject(
         reject.reason, f"{where}: {reject.detail}"
       ) from reject
@@ -120,7 +120,7 @@ def _asked_by_user(text: str, reading: marks.Reading) -> list[records.Turn]:
 
 
 def answer(text: str, said: str) -> str:
-  r"""What goes on with a transcript, without the token that ends its turn.
+  r"""The answer that continues a transcript, without its end-of-turn token.
 
   Args:
     text: the transcript.

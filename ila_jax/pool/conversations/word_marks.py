@@ -93,8 +93,8 @@ def readings(text: str) -> list[marks.Reading]:
   >>> readings("USER: 1 + 1? ASSISTANT: 2")[0].names
   ('user', 'assistant')
   """
-  found = [_reading(text, style) for style in _WORDS]
-  return [reading for reading in found if reading]
+  tried = [_reading(text, style) for style in _WORDS]
+  return [reading for reading in tried if reading]
 
 
 def _reading(text: str, style: _Words) -> marks.Reading | None:
@@ -108,26 +108,26 @@ def _reading(text: str, style: _Words) -> marks.Reading | None:
   is_begun = style.has_preface or not marks.bare(text[:begin])
   if first[assistant] < first[user] or not is_begun:
     return None
-  found = [_alternating(placed, user, assistant)]
+  ways = [_alternating(placed, user, assistant)]
   if style.is_in_lines:
     edges = [mark for mark in placed if mark.is_edge]
-    last, role = found[0][-1] if found[0] else (None, "")
+    last, role = ways[0][-1] if ways[0] else (None, "")
     if role == "user" and edges != placed and marks.bare(text[last.end :]):
-      found = [[]]  # Words of the last answer, rather than a question.
-    found.append(_alternating(edges, user, assistant))
-  found = [turns for turns in found if turns]
-  if not found:
+      ways = [[]]  # Words of the last answer, rather than a question.
+    ways.append(_alternating(edges, user, assistant))
+  ways = [turns for turns in ways if turns]
+  if not ways:
     word = marks.unknown(text, known=first)
     order = ", ".join(mark.name for mark in placed)[:200]
     problem = records.Reject("turns of a transcript do not alternate", order)
     if word:
       problem = records.Reject("unknown role", repr(word))
     return marks.Reading(begin, (), (), problem)
-  if found[0] != found[-1]:
-    where = f"{len(found[0])} turns, or {len(found[-1])}"
+  if ways[0] != ways[-1]:
+    where = f"{len(ways[0])} turns, or {len(ways[-1])}"
     problem = records.Reject("transcript reads in two ways", where)
     return marks.Reading(begin, (), (), problem)
-  kept, names = zip(*found[0], strict=True)
+  kept, names = zip(*ways[0], strict=True)
   return marks.Reading(kept[0].begin, kept, names)
 
 

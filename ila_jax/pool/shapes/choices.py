@@ -34,13 +34,13 @@ def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
   [('A', 'cat'), ('B', 'dog')]
   """
   paths = records.paths(record, path)
-  found = [(p, records.lookup(record, p)) for p in paths]
-  found = [(p, v) for p, v in found if v not in (None, records.MISSING, "")]
+  filled = [(p, records.lookup(record, p)) for p in paths]
+  filled = [(p, v) for p, v in filled if v not in (None, records.MISSING, "")]
   if len(paths) > 1:
-    return [(_label(p), contents.text_of(v, "choices")) for p, v in found]
-  if not found:
+    return [(_label(p), contents.text_of(v, "choices")) for p, v in filled]
+  if not filled:
     return []
-  value = found[0][1]
+  value = filled[0][1]
   if isinstance(value, str):
     value = records.literal(value) or _in_words(value)
   if isinstance(value, Mapping) and isinstance(value.get("text"), list):
@@ -63,7 +63,7 @@ def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
     value = [_labelled(*pair) for pair in zip(letters, value, strict=False)]
   else:
     raise records.Reject(
-      "choices are no list of texts", type(found[0][1]).__name__
+      "choices are no list of texts", type(filled[0][1]).__name__
     )
   return [
     (
@@ -78,8 +78,8 @@ def _label(path: str) -> str:
   """A choice's label by its field: `A`, `option_b`, `opc`, `option1`."""
   if path in _SOLUTIONS:
     return _SOLUTIONS[path]
-  found = _LABEL.search(path)
-  return found[1].upper() if found else path
+  match = _LABEL.search(path)
+  return match[1].upper() if match else path
 
 
 def _labelled(letter: str, item: Any) -> tuple[Any, Any]:
@@ -200,7 +200,7 @@ def answer(
 def _switched(value: bool, choices: list[tuple[str, str]]) -> str:
   """The text of the choice that says true or false."""
   words = ("true", "yes") if value else ("false", "no")
-  found = [text for _, text in choices if text.strip(" .").lower() in words]
-  if len(found) != 1:
+  matches = [text for _, text in choices if text.strip(" .").lower() in words]
+  if len(matches) != 1:
     raise records.Reject("answer is none of the choices", str(value).lower())
-  return found[0]
+  return matches[0]

@@ -110,15 +110,15 @@ def _detect(shape: _Shape) -> Fields | None:
   for there in (filled, every):
     # A conversation in one text may be a note beside a prompt and a response.
     lists = {n: field for n, field in there.items() if kinds[field] != "text"}
-    found = (
+    detected = (
       _conversation(lists, there, every)
       or _pair(there, every, shape)
       or _conversation(there, there, every)
     )
-    if found is None and there is filled:
-      found = _other_list(shape, every) or _preference(shape, every)
-    if found:
-      return found
+    if detected is None and there is filled:
+      detected = _other_list(shape, every) or _preference(shape, every)
+    if detected:
+      return detected
   return None
 
 
@@ -278,18 +278,22 @@ def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
   ...             Fields(prompt="task", response="answer")))
   'prompt = task, response = answer'
   """
-  found = detect(record) or Fields()
+  resolved = detect(record) or Fields()
   if configured.conversation or configured.prompt:
-    found = Fields(response="" if configured.conversation else found.response)
+    resolved = Fields(
+      response="" if configured.conversation else resolved.response
+    )
   elif configured.response:
-    found = found._replace(conversation="")
+    resolved = resolved._replace(conversation="")
   if any(configured):
-    found = Fields(*(c or f for c, f in zip(configured, found, strict=True)))
-  if not (found.conversation or (found.prompt and found.response)):
+    resolved = Fields(
+      *(c or f for c, f in zip(configured, resolved, strict=True))
+    )
+  if not (resolved.conversation or (resolved.prompt and resolved.response)):
     raise records.Reject(
       "no known record shape", f"fields: {', '.join(record)}"
     )
-  return found
+  return resolved
 
 
 @functools.lru_cache(maxsize=4096)

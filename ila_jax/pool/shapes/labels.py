@@ -85,9 +85,9 @@ def _parsed(text: str) -> list[Any] | dict[str, Any] | int | None:
     return int(float(text))
   if _NUMBER.fullmatch(text):
     raise _no_labels(text)
-  found = records.literal(text)
-  if found is not None:
-    return found
+  value = records.literal(text)
+  if value is not None:
+    return value
   if text[0] + text[-1] in ("[]", "{}", "()"):
     text = text[1:-1]
   return _split(text)

@@ -35,13 +35,13 @@ def are_texts(values: list[Any]) -> bool:
 
 def _one(texts: list[Any], rule: str) -> str:
   """The response among several answers to one question."""
-  found = [contents.text_of(text, "response") for text in texts]
-  found = [text for text in found if text.strip()]
-  if not found:
+  answers = [contents.text_of(text, "response") for text in texts]
+  answers = [text for text in answers if text.strip()]
+  if not answers:
     return ""
-  if rule == _ONLY and len(found) > 1:
-    raise records.Reject("several answers", f"{len(found)} of them")
-  return found[0] if rule == _ONLY else ANSWERS[rule](found)
+  if rule == _ONLY and len(answers) > 1:
+    raise records.Reject("several answers", f"{len(answers)} of them")
+  return answers[0] if rule == _ONLY else ANSWERS[rule](answers)
 
 
 def of(
@@ -179,7 +179,7 @@ def join(
   if last < 0:
     return [*asked, *answer]
 
-  def said(turns):
+  def said(turns: list[records.Turn]) -> list[tuple[str, str]]:
     spoken = [t for t in turns if t.role not in ("system", "tools")]
     return [(t.role, t.text.strip()) for t in spoken]
 

@@ -33,7 +33,7 @@ def opened(record: Mapping[str, Any]) -> Mapping[str, Any]:
   {'answers': ['a', 'b'], 'output': '[1, 2]'}
   """
   has_prompt = "instruction" in record or "prompt" in record
-  found = {
+  structures = {
     name: value
     for name, text in record.items()
     if isinstance(text, str)
@@ -41,7 +41,7 @@ def opened(record: Mapping[str, Any]) -> Mapping[str, Any]:
     and text.lstrip()[:1] in ("[", "{")
     and (value := _structure(name, text)) is not None
   }
-  return {**record, **found} if found else record
+  return {**record, **structures} if structures else record
 
 
 def _structure(name: str, text: str) -> list[Any] | dict[str, Any] | None:

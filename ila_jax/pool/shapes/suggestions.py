@@ -1,4 +1,4 @@
-"""Suggestions: what a record that nobody can read seems to be, in words."""
+"""Suggestions: what an unreadable record seems to be, in words."""
 
 import re
 import shlex
@@ -65,13 +65,13 @@ def looks_like(raw: str) -> str:
       if pattern.match(raw):
         return what
     return f"no record: {problem[0]}, {problem[1]}"
-  found = fields.detect(record)
-  if found is not None:
-    said = records.lookup(record, found.conversation)
+  detected = fields.detect(record)
+  if detected is not None:
+    said = records.lookup(record, detected.conversation)
     try:
       turns = dialogues.read(said, unread.Notes())
     except records.Reject:
-      return f"a record with {found}"
+      return f"a record with {detected}"
     return f"a conversation of {', '.join(t.role for t in turns) or 'no turn'}"
   if {"parent_id", "role", "text"} <= record.keys():
     return "a row of a tree of messages: join the rows into conversations first"

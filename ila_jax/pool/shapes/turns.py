@@ -26,8 +26,8 @@ _INDEXED = re.compile(r"(.+)\.0\.[^.]+")
 
 def _parsed(value: Any) -> Any:
   """What a text of a list or an object holds; all else as it is."""
-  found = records.literal(value) if isinstance(value, str) else None
-  return value if found is None else found  # Llama 2 begins with [INST].
+  parsed = records.literal(value) if isinstance(value, str) else None
+  return value if parsed is None else parsed  # Llama 2 begins with [INST].
 
 
 def _conversation(
@@ -102,10 +102,10 @@ def _beside(
     values = value if isinstance(value, list) else [value]
     texts = [contents.text_of(v, "context") for v in values]
     parts += [text for text in texts if text.strip() not in prompt]
-  found = choices.of(record, read.choices) if read.choices else []
-  if found and not choices.stand_in(prompt, found):
-    parts.append(choices.lines(found))
-  return "\n\n".join(part for part in parts if part.strip()), found
+  offered = choices.of(record, read.choices) if read.choices else []
+  if offered and not choices.stand_in(prompt, offered):
+    parts.append(choices.lines(offered))
+  return "\n\n".join(part for part in parts if part.strip()), offered
 
 
 def _request(
@@ -119,12 +119,12 @@ def _request(
     )
   asked = _prompt(prompt, notes)
   text = "\n\n".join(turn.text for turn in asked)
-  more, found = _beside(record, read, text)
+  more, offered = _beside(record, read, text)
   if not more:
-    return asked, found
+    return asked, offered
   if len(asked) == 1 and text.strip() and not isinstance(prompt, list):
-    return [records.Turn("user", f"{text}\n\n{more}")], found
-  return [*(t for t in asked if t.text), records.Turn("user", more)], found
+    return [records.Turn("user", f"{text}\n\n{more}")], offered
+  return [*(t for t in asked if t.text), records.Turn("user", more)], offered
 
 
 def _head(record: Mapping[str, Any], read: fields.Fields) -> list[records.Turn]:
@@ -282,7 +282,7 @@ def to_turns(
   asked = []
   if read.history:
     asked = _history(records.lookup(record, read.history), notes)
-  request, found = _request(record, read, notes)
+  request, offered = _request(record, read, notes)
   asked += request
   value, more = responses.of(record, read.response, answers, notes)
   beyond = _INDEXED.fullmatch(read.response)
@@ -296,7 +296,7 @@ def to_turns(
   if more:
     notes.leave(record, [n for n in (read.thought,) if n in record])
   first = choices.first_index(read.choices)
-  value = choices.answer(value, found, first=first)
+  value = choices.answer(value, offered, first=first)
   last = more or [_answer(value, thought)]
   said = _repeated(asked, value) or responses.join(asked, last)
   return _checked(_merged(head, said), notes)

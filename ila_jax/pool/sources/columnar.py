@@ -133,7 +133,7 @@ def _cells(column: pa.Array) -> list[Any]:
 
 
 def _as_bytes(kind: pa.DataType) -> pa.DataType | None:
-  """A nested type with bytes for its texts; None: it has bytes of its own."""
+  """The type with bytes in place of texts; None where it has bytes already."""
   if pa.types.is_list(kind) or pa.types.is_large_list(kind):
     inside = _as_bytes(kind.value_type)
     return inside and pa.list_(inside)
@@ -146,7 +146,7 @@ def _as_bytes(kind: pa.DataType) -> pa.DataType | None:
 
 
 def _as_text(value: Any) -> Any:
-  """Texts for bytes, in which what is no UTF-8 is a lone surrogate each."""
+  """Decodes bytes; each byte that is no UTF-8 becomes a lone surrogate."""
   if isinstance(value, bytes):
     return value.decode(errors="surrogateescape")
   if isinstance(value, dict):

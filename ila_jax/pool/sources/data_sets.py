@@ -79,14 +79,14 @@ def _hf_rows(path: str) -> Iterator[Mapping[str, Any]]:
       "datasets`, or save the data as .parquet or .jsonl and name the file."
     ) from error
   try:
-    found = datasets.load_dataset(dataset, config, split=split, streaming=True)
+    rows = datasets.load_dataset(dataset, config, split=split, streaming=True)
   except (ValueError, OSError, RuntimeError) as error:
     raise errors.InputError(
       f"config.pool.source is 'hf:{path}': {_cause(error)} Allowed: "
       "hf:NAME/SPLIT or hf:NAME/CONFIG/SPLIT, as the hub names them. Correct "
       "the name."
     ) from error
-  return iter(found)
+  return iter(rows)
 
 
 def _cause(error: Exception) -> str:

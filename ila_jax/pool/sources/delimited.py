@@ -33,7 +33,7 @@ def read(
   name: str,
   announce: Callable[[str], object] = lambda message: None,
 ) -> Iterator[tuple[int, columnar.Row]]:
-  r"""(line, row) of a table in text whose first line names the columns.
+  r"""Yields (line, row) of a text table whose first line names the columns.
 
   All cells are text; those that say NULL, \N or NaN are null. A line end inside
   quotes belongs to its cell. Cells beyond the columns are dropped where they
@@ -105,44 +105,44 @@ def _read(
   told = _Told(name)
   header: list[str] = []
   try:
-    for found in rows:
-      is_open = found.trouble and not dialect.is_lenient
-      if is_open or dialects.is_open(found):
-        raise _open_quote(name, found)
+    for row in rows:
+      is_open = row.trouble and not dialect.is_lenient
+      if is_open or dialects.is_open(row):
+        raise _open_quote(name, row)
       if not header:
-        header = told.header(found.cells)
+        header = told.header(row.cells)
         rows.width = len(header)
         continue
       told.has_rows = True
-      cells = dialects.cut(found.cells, len(header))
+      cells = dialects.cut(row.cells, len(header))
       if len(cells) == len(header):
-        yield found.line, _row(header, told.cells(header, found, cells))
+        yield row.line, _row(header, told.cells(header, row, cells))
       else:
-        yield found.line, _ragged(found, len(header))
+        yield row.line, _ragged(row, len(header))
   finally:  # Also where no more rows are wanted.
     for line in told.lines():
       announce(line)
 
 
-def _open_quote(name: str, found: dialects.Found) -> errors.InputError:
-  what = found.trouble or f"a quote stays open for {found.lines} lines"
+def _open_quote(name: str, row: dialects.TextRow) -> errors.InputError:
+  what = row.trouble or f"a quote stays open for {row.lines} lines"
   return errors.InputError(
-    f"{name} line {found.line}: {what}. Allowed: cells whose quotes close, "
+    f"{name} line {row.line}: {what}. Allowed: cells whose quotes close, "
     'with quotes inside them written twice (""). Mend the file, or write its '
     "rows as .jsonl."
   )
 
 
-def _ragged(found: dialects.Found, width: int) -> columnar.Row:
-  said = f"{len(found.cells)} cells, and {width} columns are named"
-  much = "many" if len(found.cells) > width else "few"
-  if found.lines > 1:
-    said += f"; lines {found.line} to {found.line + found.lines - 1}"
+def _ragged(row: dialects.TextRow, width: int) -> columnar.Row:
+  said = f"{len(row.cells)} cells, and {width} columns are named"
+  much = "many" if len(row.cells) > width else "few"
+  if row.lines > 1:
+    said += f"; lines {row.line} to {row.line + row.lines - 1}"
   return columnar.Row(None, "", (f"row with too {much} cells", said))
 
 
 class _Told:
-  """What a file has that is not as the suffix promises, for the run's words."""
+  """Counts what a file has that its suffix does not promise, and tells it."""
 
   def __init__(self, name: str):
     self._name = name
@@ -164,28 +164,28 @@ class _Told:
     return [c.strip() or f"Unnamed: {i}" for i, c in enumerate(cells)]
 
   def cells(
-    self, header: list[str], found: dialects.Found, cells: list[str]
+    self, header: list[str], row: dialects.TextRow, cells: list[str]
   ) -> list[str | None]:
     """The cells of a row that is as wide as the header; counts what is odd."""
-    if found.trouble:
-      self._count("rows whose quotes are text, for they do not close", found)
-    if found.is_doubtful:
+    if row.trouble:
+      self._count("rows whose quotes are text, for they do not close", row)
+    if row.is_doubtful:
       self._count(
         "rows of several lines by their quotes, each line of which could be a "
         "row",
-        found,
+        row,
       )
     for column, cell in zip(header, cells, strict=True):
       if cell in _MISSING:
         self._count(
           f"cells of column {column!r} that say {cell} and count as empty",
-          found,
+          row,
         )
     return [None if cell in _MISSING else cell for cell in cells]
 
-  def _count(self, what: str, found: dialects.Found) -> None:
+  def _count(self, what: str, row: dialects.TextRow) -> None:
     self._counts[what] += 1
-    self._first.setdefault(what, found.line)
+    self._first.setdefault(what, row.line)
 
   def lines(self) -> Iterator[str]:
     if self._has_names and not self.has_rows:

@@ -48,8 +48,8 @@ class Dialect(NamedTuple):
     return line.rstrip("\r\n").split(self.delimiter)
 
 
-class Found(NamedTuple):
-  """A row of a file.
+class TextRow(NamedTuple):
+  """A row of a file, as texts.
 
   Attributes:
     line: 1-based line on which it begins.
@@ -79,13 +79,13 @@ class Rows:
     self._vain = 0
     self.width = 0
 
-  def __iter__(self) -> Iterator[Found]:
+  def __iter__(self) -> Iterator[TextRow]:
     while (line := next(self._look(), None)) is not None:
       count = 1
       if line.strip(" \r\n"):
-        found = self._next(line)
-        count = found.lines
-        yield found
+        row = self._next(line)
+        count = row.lines
+        yield row
       for _ in range(count):
         self._ahead.popleft()
       self._number += count
@@ -97,28 +97,28 @@ class Rows:
       self._ahead.append(line)
       yield line
 
-  def _next(self, line: str) -> Found:
+  def _next(self, line: str) -> TextRow:
     dialect = self._dialect
-    plain = Found(self._number, 1, dialect.split(line))
+    plain = TextRow(self._number, 1, dialect.split(line))
     if not dialect.skips_spaces and (not dialect.is_quoted or '"' not in line):
       return plain
     lines: list[str] = []
     try:
-      found = plain._replace(cells=next(self._reader(lines)))
+      joined = plain._replace(cells=next(self._reader(lines)))
     except csv.Error as error:
-      found = plain._replace(cells=[], trouble=str(error))
-    found = found._replace(lines=len(lines))
-    if not found.trouble and len(lines) > 1 and self.width:
-      found = found._replace(is_doubtful=self._are_rows(lines, found.cells))
-    is_wide = len(lines) > 1 and len(found.cells) != self.width
+      joined = plain._replace(cells=[], trouble=str(error))
+    joined = joined._replace(lines=len(lines))
+    if not joined.trouble and len(lines) > 1 and self.width:
+      joined = joined._replace(is_doubtful=self._are_rows(lines, joined.cells))
+    is_wide = len(lines) > 1 and len(joined.cells) != self.width
     if not dialect.is_lenient or not (
-      found.trouble or found.is_doubtful or is_wide
+      joined.trouble or joined.is_doubtful or is_wide
     ):
-      return found
+      return joined
     self._vain += len(lines)
     if self._vain > _VAIN_LINES:
       self._dialect = dialect._replace(is_quoted=False)
-    return plain._replace(trouble=found.trouble or "a quote stays open")
+    return plain._replace(trouble=joined.trouble or "a quote stays open")
 
   def _reader(self, lines: list[str]) -> Iterator[list[str]]:
     """The cells of the next row; `lines` gets what it is made of."""
@@ -157,24 +157,24 @@ def _fit(lines: list[str], dialect: Dialect) -> tuple[float, int, list[str]]:
   """
   rows = Rows(iter(lines), dialect)
   good, total, sample = 0, 0, []
-  for found in itertools.islice(rows, _TRIED_ROWS):
-    sample += found.cells
+  for row in itertools.islice(rows, _TRIED_ROWS):
+    sample += row.cells
     if not rows.width:
-      if found.trouble:
+      if row.trouble:
         return 0.0, 0, []
-      rows.width = len(found.cells)
+      rows.width = len(row.cells)
       continue
-    if found.trouble and found.line + found.lines > len(lines):
+    if row.trouble and row.line + row.lines > len(lines):
       break  # Open where the beginning of the file ends.
     total += 1
-    fits = len(cut(found.cells, rows.width)) == rows.width
-    good += fits and not found.trouble and not is_open(found)
+    fits = len(cut(row.cells, rows.width)) == rows.width
+    good += fits and not row.trouble and not is_open(row)
   return (good / total if total else 1.0), rows.width, sample
 
 
-def is_open(found: Found) -> bool:
-  """Whether a row is so many that one of its quotes did not close."""
-  return found.is_doubtful and found.lines >= _MANY_ROWS
+def is_open(row: TextRow) -> bool:
+  """Whether a row has so many lines that a quote of it did not close."""
+  return row.is_doubtful and row.lines >= _MANY_ROWS
 
 
 def cut(cells: list[str], width: int) -> list[str]:

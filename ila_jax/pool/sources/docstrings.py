@@ -176,8 +176,8 @@ def sections(docstring: str) -> list[str]:
   >>> sections("Sum.")
   ['summary']
   """
-  found = _UNDERLINED.findall(docstring) + _GOOGLE.findall(docstring)
-  return list(dict.fromkeys(found)) or ["summary"]
+  titles = _UNDERLINED.findall(docstring) + _GOOGLE.findall(docstring)
+  return list(dict.fromkeys(titles)) or ["summary"]
 
 
 def _request(kind: str, name: str, signature: str) -> str:
@@ -253,13 +253,13 @@ def read(packages: Sequence[str]) -> Iterator[records.RawRecord]:
   >>> len(list(read(["json"]))) == len(list(walk("json")))
   True
   """
-  found = [record for package in packages for record in walk(package)]
+  raws = [record for package in packages for record in walk(package)]
 
   def key(raw: records.RawRecord) -> bytes:
     name = raw.record["name"] if raw.record else raw.file
     return hashlib.blake2b(f"{name}:{raw.line}".encode()).digest()
 
-  yield from sorted(found, key=key)
+  yield from sorted(raws, key=key)
 
 
 def source_files(package: str) -> dict[str, pathlib.Path]:

@@ -15,8 +15,8 @@ from ila_jax.pool.conversations import messages
 from ila_jax.pool.shapes import fields
 from ila_jax.pool.sources import columnar, json_text
 
-# (line or number, record, text, reason and detail)
-Found = tuple[int, dict[str, Any] | None, str, tuple[str, str] | None]
+# A record of a file: line or number, record, text, reason and detail.
+Entry = tuple[int, dict[str, Any] | None, str, tuple[str, str] | None]
 _BETWEEN = re.compile(r"[ \t\r\n,:]*")
 # Names below which files keep their records; of splits, that to train on.
 _TABLES = ("data", "rows", "records", "examples", "items", "train", "entries")
@@ -33,15 +33,15 @@ _DEPTH = 3
 
 
 def rows(
-  only: Found,
+  only: Entry,
   *,
   name: str,
   announce: Callable[[str], object] = lambda message: None,
-) -> Iterator[Found]:
+) -> Iterator[Entry]:
   """Yields the records of a file's only value: itself, or those of its table.
 
   Args:
-    only: the value as it was found, an object.
+    only: the entry of that value, an object.
     name: of the file, for messages.
     announce: gets a line where it is a table.
 
@@ -49,8 +49,8 @@ def rows(
     InputError: several lists of records, of which none is to train on.
 
   >>> text = '{"data": {"train": [{"a": 1}], "test": [{"a": 2}]}}'
-  >>> found = 1, json_text.Parser().parse(text)[0], text, None
-  >>> list(rows(found, name="x.json"))
+  >>> only = 1, json_text.Parser().parse(text)[0], text, None
+  >>> list(rows(only, name="x.json"))
   [(1, {'a': 1}, '{"a": 1}', None)]
   """
   document, text = only[1:3]
@@ -61,8 +61,8 @@ def rows(
   if path and isinstance(table, list):
     others = f", and not {', '.join(map(repr, beside))}" if beside else ""
     announce(f"{name}: the records are those of {'.'.join(path)!r}{others}")
-    found = _elements(_text_below(text, path), f"{name} {'.'.join(path)}")
-    opened = (record for element in found for record in _opened(element))
+    elements = _elements(_text_below(text, path), f"{name} {'.'.join(path)}")
+    opened = (record for element in elements for record in _opened(element))
     for number, record in enumerate(opened, start=1):
       yield number, *record
     return
@@ -79,8 +79,8 @@ def rows(
     if isinstance(row, str):
       yield number, None, "", ("row of another width", row)
     else:
-      found = columnar.to_row(row)
-      yield number, found.record, found.text, found.problem
+      made = columnar.to_row(row)
+      yield number, made.record, made.text, made.problem
 
 
 def _path(
@@ -158,7 +158,7 @@ def _text_below(text: str, path: tuple[str, ...]) -> str:
   return text
 
 
-def _elements(text: str, name: str) -> Iterator[Found]:
+def _elements(text: str, name: str) -> Iterator[Entry]:
   """The elements of a list, each with its own text."""
   parser = json_text.Parser()
   reader = json_text.ValueReader(io.StringIO(text), parser, name=name)
@@ -167,7 +167,7 @@ def _elements(text: str, name: str) -> Iterator[Found]:
 
 
 def _opened(
-  element: Found,
+  element: Entry,
 ) -> Iterator[tuple[dict[str, Any] | None, str, tuple[str, str] | None]]:
   """The records that an element of a table wraps, or the element itself.
 

@@ -61,17 +61,17 @@ def find(
   path = paths_lib.of(spec)
   look = _remote if paths_lib_.is_url(path) else _local
   try:
-    found = look(spec, path)
+    entries = look(spec, path)
   except (OSError, ValueError) as error:
     raise paths_lib.missing(spec, f"cannot be opened ({error})") from error
-  if isinstance(found, formats.DataFile):
-    return [found]
+  if isinstance(entries, formats.DataFile):
+    return [entries]
   is_glob = glob.has_magic(path) and not os.path.isdir(path)
   if not is_glob:  # Which names its files itself.
-    found = _without_held_out(found)
-  kept = [what for _, what in found if isinstance(what, formats.DataFile)]
-  above = _above([path for path, _ in found]) if found else ""
-  left_out = _left_out(found, above)
+    entries = _without_held_out(entries)
+  kept = [what for _, what in entries if isinstance(what, formats.DataFile)]
+  above = _above([path for path, _ in entries]) if entries else ""
+  left_out = _left_out(entries, above)
   if not kept:
     where = "matches" if is_glob else "in this folder"
     raise paths_lib.missing(
@@ -98,10 +98,10 @@ def _above(paths: Sequence[str]) -> str:
   return "".join(f"{folder}/" for folder in first)
 
 
-def _left_out(found: list[_Entry], above: str) -> str:
+def _left_out(entries: list[_Entry], above: str) -> str:
   """A clause that names what is left out, by reason; "": nothing."""
   reasons: dict[str, list[str]] = {}
-  for path, what in found:
+  for path, what in entries:
     if isinstance(what, str):
       reasons.setdefault(what, []).append(path)
   told = [f"{len(p)} {why} ({_names(p, above)})" for why, p in reasons.items()]
@@ -113,12 +113,12 @@ def _local(spec: str, path: str) -> formats.DataFile | list[_Entry]:
     return list(_inside(path, (os.path.realpath(path),)))
   if os.path.lexists(path):
     _check_regular(path)
-    found = formats.by_name(path) or formats.by_content(path)
-    if not found:
+    file = formats.by_name(path) or formats.by_content(path)
+    if not file:
       raise paths_lib.missing(
         spec, "its suffix tells no known format, and it begins like none"
       )
-    return found
+    return file
   if not glob.has_magic(path):
     raise paths_lib.missing(spec, "no such file or folder")
   folder = paths_lib.deepest_folder(path)  # Its name is no pattern.
@@ -179,10 +179,10 @@ def _is_about_data(name: str, beside: Iterable[str]) -> bool:
 
 def _look_at(path: str) -> formats.DataFile | str:
   """What a file of a folder holds, or why it is left out."""
-  found = formats.by_name(path)
-  if found:
+  file = formats.by_name(path)
+  if file:
     _check_regular(path)
-    return found
+    return file
   if "." in os.path.basename(path) or not os.path.isfile(path):
     return _UNKNOWN
   return formats.by_content(path) or _UNKNOWN
@@ -227,11 +227,11 @@ def _split(path: str) -> tuple[str, str]:
   return "", ""
 
 
-def _without_held_out(found: list[_Entry]) -> list[_Entry]:
+def _without_held_out(entries: list[_Entry]) -> list[_Entry]:
   """Leaves out the other splits of what has a train split."""
   splits = {
     path: _split(path)
-    for path, what in found
+    for path, what in entries
     if isinstance(what, formats.DataFile)
   }
   trained = {whole for whole, split in splits.values() if split == "train"}
@@ -241,7 +241,7 @@ def _without_held_out(found: list[_Entry]) -> list[_Entry]:
     and splits[path][0] in trained
     and splits[path][1] != "train"
     else (path, what)
-    for path, what in found
+    for path, what in entries
   ]
 
 

@@ -209,14 +209,14 @@ def head(file: DataFile, size: int) -> bytes:
   said = _other_packing(file) if file.packed else ""
   if not said:
     with open_bytes(file) as stream:
-      found = stream.read(size)
-    said = _foreign(found, file)
+      content = stream.read(size)
+    said = _foreign(content, file)
   if said:
     raise errors.InputError(
       f"{file.path} seems to be {said}. Allowed in config.pool.source: "
       f"{ALLOWED}."
     )
-  return found
+  return content
 
 
 def _other_packing(file: DataFile) -> str:
@@ -275,7 +275,7 @@ def _rename(suffix: str, old: str = "") -> str:
 
 
 def _alien(start: bytes) -> str:
-  """What no source is, by its first bytes, and what to do; "": none of it."""
+  """Names a file that can be no source, and a remedy; "": it may be one."""
   if start[257:262] == b"ustar":
     return "a tar archive. Unpack it"
   text = start.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")[:64].lower()
@@ -286,7 +286,7 @@ def _alien(start: bytes) -> str:
 
 
 def _signed(start: bytes) -> tuple[str, str]:
-  """The format and the packing by the first bytes; ("", "") of no sign."""
+  """Format and packing by the first bytes; ("", "") where nothing tells."""
   for sign, kind, packed in _READABLE:
     if start.startswith(sign):
       return kind, packed

@@ -15,7 +15,7 @@ from ila_jax.pool.sources import documents, json_text
 
 # Where lines, an array or objects that span lines are told apart.
 HEAD_BYTES = 1 << 20
-Found = documents.Found
+Entry = documents.Entry
 _SPACES = b" \t\r\n\x1e"
 
 
@@ -25,7 +25,7 @@ def read(
   *,
   name: str,
   announce: Callable[[str], object] = lambda message: None,
-) -> Iterator[Found]:
+) -> Iterator[Entry]:
   """Yields line or number, record, text, and what is wrong with it.
 
   Args:
@@ -56,15 +56,15 @@ def read(
       yield from _values(reader, parser, name, announce)
 
 
-def bounded(found: Found) -> Found:
-  """A record as it was found, or the reject of one that is too large.
+def bounded(entry: Entry) -> Entry:
+  """The entry itself, or the reject of a record that is too large.
 
   >>> bounded((1, {}, "{}", None))
   (1, {}, '{}', None)
   """
-  if len(found[2]) > json_text.MAX_RECORD_BYTES:
-    return found[0], None, "", json_text.TOO_LARGE
-  return found
+  if len(entry[2]) > json_text.MAX_RECORD_BYTES:
+    return entry[0], None, "", json_text.TOO_LARGE
+  return entry
 
 
 def _layout(head: bytes) -> str:
@@ -97,9 +97,9 @@ def _layout(head: bytes) -> str:
 
 def _lines(
   stream: io.BufferedIOBase, name: str, announce: Callable[[str], object]
-) -> Iterator[Found]:
+) -> Iterator[Entry]:
   parser = json_text.Parser()
-  pending: Found | None = None  # The first may turn out to be a document.
+  pending: Entry | None = None  # The first may turn out to be a document.
   is_first = True
   for number, raw in _bounded_lines(stream, name):
     if pending:
@@ -108,11 +108,11 @@ def _lines(
     if raw is None:
       yield number, None, "", json_text.TOO_LARGE
     else:
-      found = number, *json_text.parse_line(parser, raw)
+      entry = number, *json_text.parse_line(parser, raw)
       if is_first:
-        pending = found
+        pending = entry
       else:
-        yield found
+        yield entry
     is_first = False
   if pending:
     yield from _only(pending, name, announce)
@@ -165,27 +165,27 @@ def _values(
   parser: json_text.Parser,
   name: str,
   announce: Callable[[str], object],
-) -> Iterator[Found]:
-  pending: Found | None = None
+) -> Iterator[Entry]:
+  pending: Entry | None = None
   for number, (value, raw) in enumerate(reader.values(), start=1):
     if pending:
       yield bounded(pending)
       pending = None
-    found = number, *json_text.check_object(parser, value, raw)
+    entry = number, *json_text.check_object(parser, value, raw)
     if number == 1:
-      pending = found
+      pending = entry
     else:
-      yield bounded(found)
+      yield bounded(entry)
   if pending:
     yield from _only(pending, name, announce)
 
 
 def _only(
-  found: Found, name: str, announce: Callable[[str], object]
-) -> Iterator[Found]:
+  entry: Entry, name: str, announce: Callable[[str], object]
+) -> Iterator[Entry]:
   """The records of a file that has one value."""
-  if found[1] is None:
-    yield found
+  if entry[1] is None:
+    yield entry
     return
-  for row in documents.rows(found, name=name, announce=announce):
+  for row in documents.rows(entry, name=name, announce=announce):
     yield bounded(row)

@@ -142,7 +142,7 @@ def signature(
 
 
 def _library(spec: str) -> tuple[str, str]:
-  """What reads a source that is no file, and its name there; else empty."""
+  """The library for a source that is no file, and its name there; or ""."""
   kind, colon, name = spec.partition(":")
   # hf://datasets/... is a URL.
   is_known = colon and kind in _LIBRARIES and not name.startswith("//")
@@ -156,12 +156,12 @@ def _file_records(
   try:
     head = formats.head(file, json_records.HEAD_BYTES)
     if file.format == "json":
-      found = _json(file, head, announce)
+      raws = _json(file, head, announce)
     elif file.format == "array_record":
-      found = _array_record(file.path)
+      raws = _array_record(file.path)
     else:
-      found = _table(file, head, announce)
-    for raw in found:
+      raws = _table(file, head, announce)
+    for raw in raws:
       reached = raw.line
       yield raw
   except _DAMAGE as error:
@@ -185,8 +185,8 @@ def _json(
   file: formats.DataFile, head: bytes, announce: _Announce
 ) -> Iterator[records.RawRecord]:
   with formats.open_bytes(file) as stream:
-    found = json_records.read(stream, head, name=file.path, announce=announce)
-    for number, record, text, problem in found:
+    entries = json_records.read(stream, head, name=file.path, announce=announce)
+    for number, record, text, problem in entries:
       yield _raw(file.path, number, file.source, record, text, problem)
 
 
@@ -216,8 +216,8 @@ def _array_record(path: str) -> Iterator[records.RawRecord]:
     for start in range(0, total, columnar.BATCH_ROWS):
       rows = reader.read(start, min(start + columnar.BATCH_ROWS, total))
       for number, raw in enumerate(rows, start=start + 1):
-        found = number, *json_text.parse_line(parser, raw)
-        number, record, text, problem = json_records.bounded(found)
+        entry = number, *json_text.parse_line(parser, raw)
+        number, record, text, problem = json_records.bounded(entry)
         yield _raw(path, number, source, record, text, problem)
   finally:
     reader.close()

@@ -178,10 +178,10 @@ def _style(tokenizer: Any, template: str, for_tools: bool = False) -> Style:
   refused: list[str] = []
   text = show(_PAIR)
   if _ASKED not in text or _ANSWER not in text:
-    found = refused[0][:200] if refused else "one of them is not there"
+    reason = refused[0][:200] if refused else "one of them is not there"
     raise errors.InputError(
       f"the chat template of {tokenizer.name_or_path!r} does not render a "
-      f"question and its answer ({found}); give a tokenizer with another chat "
+      f"question and its answer ({reason}); give a tokenizer with another chat "
       "template, or with none."
     )
   control = "|".join(
@@ -206,15 +206,15 @@ def _style(tokenizer: Any, template: str, for_tools: bool = False) -> Style:
 
 
 def _opening(show: Callable[..., str]) -> str:
-  found = ""
+  longest = ""
   # A template may treat the last answer and those before it differently.
   for turns in (_PAIR, _PAIR * 2):
     asked, text = show(turns[:1], ask=True), show(turns)
     same = (a == b for a, b in zip(asked, text, strict=False))
     rest = asked[sum(itertools.takewhile(bool, same)) :]
     if _ASKED not in rest:
-      found = max(found, rest, key=len)
-  return found
+      longest = max(longest, rest, key=len)
+  return longest
 
 
 def _calls(
@@ -281,9 +281,9 @@ def dropped(
     return ()
   missing, at = [], 0
   for place, word in enumerate(words):
-    found = text.find(word, at)
-    if found < 0:
+    begin = text.find(word, at)
+    if begin < 0:
       missing.append(place)
     else:
-      at = found + len(word)
+      at = begin + len(word)
   return tuple(missing)

@@ -228,9 +228,9 @@ def _begin(
 def _find_text(text: str, core: str, at: int, limit: int, where: str) -> int:
   # Llama 3.1 shows what a tool answers as JSON.
   for shown in (core, json.dumps(core, ensure_ascii=False)[1:-1]):
-    found = text.find(shown, at, limit)
-    if found >= 0:
-      return found + len(shown)
+    begin = text.find(shown, at, limit)
+    if begin >= 0:
+      return begin + len(shown)
   raise records.Reject("chat template drops a turn", where)
 
 

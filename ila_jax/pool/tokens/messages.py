@@ -135,7 +135,7 @@ def tools(text: str) -> list[dict[str, Any]]:
   >>> tools('[{"name": "add", "parameters": {}}]')
   [{'type': 'function', 'function': {'name': 'add', 'parameters': {}}}]
   """
-  found = []
+  made = []
   for tool in _parsed(text):
     if "function" not in tool:
       tool = {"type": "function", "function": tool}
@@ -144,8 +144,8 @@ def tools(text: str) -> list[dict[str, Any]]:
       function.get("name"), str
     ):
       return []
-    found.append(tool)
-  return found
+    made.append(tool)
+  return made
 
 
 def calls(text: str, arguments: str) -> list[dict[str, Any]]:
@@ -159,7 +159,7 @@ def calls(text: str, arguments: str) -> list[dict[str, Any]]:
   >>> calls('[{"name": "add", "arguments": "{\\\\"x\\\\": 1}"}]', "mapping")
   [{'type': 'function', 'function': {'name': 'add', 'arguments': {'x': 1}}}]
   """
-  found = []
+  made = []
   for call in tool_calls.parsed(text):
     given = call["function"]["arguments"]
     if arguments == "text" and not isinstance(given, str):
@@ -167,8 +167,8 @@ def calls(text: str, arguments: str) -> list[dict[str, Any]]:
     if arguments == "mapping" and isinstance(given, str):
       given = _mapping(given)
     function = call["function"] | {"arguments": given}
-    found.append(call | {"function": function})
-  return found
+    made.append(call | {"function": function})
+  return made
 
 
 def _mapping(text: str) -> Any:
@@ -216,5 +216,5 @@ def _of_call(turn: records.Turn, call: Mapping[str, Any]) -> dict[str, Any]:
   """Name and id of the call that a tool answers, where there are some."""
   name = turn.name or call["function"].get("name", "")
   call_id = call.get("id", turn.call_id)
-  found = {"name": name, "tool_call_id": call_id}
-  return {key: held for key, held in found.items() if held != ""}
+  named = {"name": name, "tool_call_id": call_id}
+  return {key: held for key, held in named.items() if held != ""}

@@ -106,15 +106,15 @@ def check(template: str, name: str) -> None:
       timeout=_WALL_SECONDS,
       check=False,
     )
-    found = done.returncode
+    status = done.returncode
   except subprocess.TimeoutExpired:
-    found = -signal.SIGXCPU
+    status = -signal.SIGXCPU
   problem = {
     _TOO_LONG: "writes far more than it is given",
     _TOO_MUCH_MEMORY: f"takes more than {_BYTES // 2**30} GB of memory",
     -signal.SIGXCPU: f"takes more than {_SECONDS} seconds",
     -signal.SIGKILL: f"takes more than {_SECONDS} seconds",
-  }.get(found)
+  }.get(status)
   if problem:
     raise errors.InputError(
       f"the chat template of {name!r} {problem} for a conversation of "
@@ -125,7 +125,7 @@ def check(template: str, name: str) -> None:
 
 
 def check_normalizer(normalizer: Any, name: str) -> None:
-  """Refuses a normalizer that would make a text as long as the memory is.
+  """Refuses a normalizer that could lengthen a text until memory is full.
 
   Args:
     normalizer: of a tokenizer, from `tokenizers`; None if it has none.
@@ -157,6 +157,6 @@ def _growth(normalizer: dict[str, Any]) -> float:
   growth = float(math.prod(map(_growth, parts)))
   if "content" in normalizer:
     # A regular expression may match a single character, or none.
-    found = normalizer.get("pattern", {}).get("String", "")
-    growth = (len(normalizer["content"]) + (not found)) / max(len(found), 1)
+    pattern = normalizer.get("pattern", {}).get("String", "")
+    growth = (len(normalizer["content"]) + (not pattern)) / max(len(pattern), 1)
   return max(growth, 1.0, float(len(normalizer.get("prepend", ""))))

@@ -39,9 +39,9 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Any:
     )
   # A broken file may raise anything, a bare Exception from Rust included.
   except Exception as error:
-    found = str(error).strip().partition("\n")[0]
+    reason = str(error).strip().partition("\n")[0]
     raise errors.InputError(
-      f"no tokenizer can be loaded from {path!r} ({found}); {advice}"
+      f"no tokenizer can be loaded from {path!r} ({reason}); {advice}"
     ) from error
   if not tokenizer.is_fast:
     raise errors.InputError(

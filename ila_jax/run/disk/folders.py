@@ -71,8 +71,8 @@ def signals(workdir: epath.PathLike) -> list[str]:
   folder = epath.Path(workdir) / SIGNALS
   if not folder.exists():
     return []
-  found = sorted(path.name for path in folder.iterdir() if path.is_dir())
-  return [f"{SIGNALS}/{name}" for name in found]
+  names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+  return [f"{SIGNALS}/{name}" for name in names]
 
 
 def remove(folder: epath.PathLike) -> None:

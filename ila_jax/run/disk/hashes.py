@@ -67,9 +67,9 @@ def _of_file(
   name = str(file) if _remote(file) else os.path.abspath(file)
   state = _state(file)
   size = state[0]
-  found = known.get(name)
-  if found and found[0] == state:
-    return {"bytes": size, "sha256": found[1]}
+  kept = known.get(name)
+  if kept and kept[0] == state:
+    return {"bytes": size, "sha256": kept[1]}
   digest = _digest(file, advance)
   if size >= _KEPT_BYTES and _settled(state) and _state(file) == state:
     known[name] = [state, digest]
@@ -83,16 +83,16 @@ def _remote(file: epath.Path) -> bool:
 def _state(file: epath.Path) -> list[int]:
   """Size, times in nanoseconds, inode: what any change of a file changes."""
   if _remote(file):
-    found = file.stat()
-    return [found.length, int(found.mtime * 1e9)]
-  found = os.stat(file)
-  if not stat.S_ISREG(found.st_mode):
+    status = file.stat()
+    return [status.length, int(status.mtime * 1e9)]
+  status = os.stat(file)
+  if not stat.S_ISREG(status.st_mode):
     raise errors.InputError(
       f"{file} is no regular file (a pipe, a device or a socket); allowed: "
       "files. Copy its content to a file, and name that."
     )
   # The time of the last change of the inode (ctime) cannot be set back.
-  return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+  return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _settled(state: list[int]) -> bool:
@@ -113,7 +113,7 @@ def _digest(file: epath.Path, advance: Callable[[int], None]) -> str:
 def _read(path: epath.Path) -> dict[str, Any]:
   """What is known; a file that is damaged costs time, and nothing else."""
   try:
-    found = json.loads(path.read_text())
+    known = json.loads(path.read_text())
   except (OSError, ValueError):
     return {}
-  return found if isinstance(found, dict) else {}
+  return known if isinstance(known, dict) else {}

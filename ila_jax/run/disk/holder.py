@@ -48,39 +48,39 @@ def read(path: epath.PathLike) -> dict[str, Any] | None:
   >>> read("/no/such/lock")
   """
   try:
-    found = json.loads(epath.Path(path).read_text())
+    content = json.loads(epath.Path(path).read_text())
   except (FileNotFoundError, ValueError):
     return None
-  return found if isinstance(found, dict) else None
+  return content if isinstance(content, dict) else None
 
 
-def machine(found: dict[str, Any]) -> tuple[Any, Any]:
+def machine(holder: dict[str, Any]) -> tuple[Any, Any]:
   """What tells two machines apart, of one name too."""
-  return found.get("host"), found.get("boot")
+  return holder.get("host"), holder.get("boot")
 
 
-def told(found: dict[str, Any]) -> str:
+def told(holder: dict[str, Any]) -> str:
   """Names a holder by its note.
 
   >>> told({"process": 7, "host": "node1", "started": "2026-01-02"})
   "process 7 on host 'node1' (since 2026-01-02)"
   """
   return (
-    f"process {found.get('process')} on host {found.get('host')!r} (since "
-    f"{found.get('started')})"
+    f"process {holder.get('process')} on host {holder.get('host')!r} (since "
+    f"{holder.get('started')})"
   )
 
 
-def life(path: epath.PathLike, found: dict[str, Any]) -> str:
-  """Whether who holds a lock lives: "alive", "dead", or "silent".
+def life(path: epath.PathLike, holder: dict[str, Any]) -> str:
+  """Whether the holder of a lock lives: "alive", "dead", or "silent".
 
-  A process of this machine is looked for by its number. Of another machine the
-  sign of life tells, which is the age of the lock: who is silent may be dead,
-  or out of reach of the disk.
+  A process of this machine is looked for by its number. For one of another
+  machine the sign of life tells, which is the age of the lock: a silent holder
+  may be dead, or out of reach of the disk.
 
   Args:
     path: of the lock, local or gs://.
-    found: its note.
+    holder: its note.
 
   >>> import tempfile
   >>> with tempfile.NamedTemporaryFile() as lock:
@@ -88,10 +88,10 @@ def life(path: epath.PathLike, found: dict[str, Any]) -> str:
   'alive'
   """
   here = note()
-  is_here = machine(found) == machine(here) and (
-    found.get("numbered_in") == here["numbered_in"]
+  is_here = machine(holder) == machine(here) and (
+    holder.get("numbered_in") == here["numbered_in"]
   )
-  if is_here and not _runs(found.get("process")):
+  if is_here and not _runs(holder.get("process")):
     return "dead"
   return "silent" if age(path) > _SILENT_SECONDS else "alive"
 

@@ -95,7 +95,7 @@ def _lock_file(path: epath.Path, stack: contextlib.ExitStack) -> bool:
 def _watch(path: epath.Path, note: dict[str, Any]) -> None:
   """Returns when the holder is taken to be dead; refuses when it lives."""
   progress.say(
-    f"  {path} is of {holder.told(note)}: waiting up to "
+    f"  {path} is held by {holder.told(note)}: waiting up to "
     f"{_PATIENCE_SECONDS:.0f} s for a sign of life"
   )
 
@@ -136,14 +136,14 @@ def _beat(
   while not stop.wait(holder.BEAT_SECONDS):
     # A disk that is away for a moment is not the end of a run.
     with contextlib.suppress(OSError):
-      found = holder.read(path)
-      if found is not None and found != note:
+      theirs = holder.read(path)
+      if theirs is not None and theirs != note:
         progress.say(
-          f"  {path} was taken by {holder.told(found)}: this run ends"
+          f"  {path} was taken by {holder.told(theirs)}: this run ends"
         )
         _thread.interrupt_main()
         return
-      if "://" in str(path) or found is None:
+      if "://" in str(path) or theirs is None:
         path.write_text(json.dumps(note))
       else:
         os.utime(path)

@@ -83,8 +83,10 @@ def of_folder(
   Traceback (most recent call last):
   ila_jax.errors.InputError: config.model.path is 'hf://Qwen/Qwen2-0.5B', an ...
   """
-  found, fault = expand(path)
-  hub = is_model and not os.path.lexists(found) and _HUB_URL.fullmatch(found)
+  expanded, fault = expand(path)
+  hub = (
+    is_model and not os.path.lexists(expanded) and _HUB_URL.fullmatch(expanded)
+  )
   if hub:
     revision = hub["at"] or hub["revision"]
     model = hub["name"]
@@ -94,8 +96,8 @@ def of_folder(
       f"{name} is {path!r}, an address of the Hugging Face Hub. Allowed: a "
       f"folder, or a name on the Hub. Give the name: --{name}={model}"
     )
-  if not fault and is_url(found):
-    fault = _unreadable(found, schemes)
+  if not fault and is_url(expanded):
+    fault = _unreadable(expanded, schemes)
   if fault:
     buckets = ", ".join(f"{scheme}://" for scheme in schemes)
     named = ", or a name on the Hugging Face Hub (ORG/NAME)" if is_model else ""
@@ -103,7 +105,7 @@ def of_folder(
       f"{name} is {path!r}: {fault}. Allowed: a local folder or one in a "
       f"bucket ({buckets}){named}."
     )
-  return found
+  return expanded
 
 
 def _unreadable(url: str, schemes: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, who works in it, what dead ones left."""
+"""The folder of a run: whether it is ours, its lock, what dead runs left."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ OLD = ".old"
 
 @contextlib.contextmanager
 def claim(workdir: epath.Path, names: Sequence[str]) -> Iterator[None]:
-  """Has a folder for one run alone; a missing one is made.
+  """Holds a folder for one run alone; makes it where it is missing.
 
   The first host claims it for all. What killed processes left of files and
   folders that a run writes goes.
@@ -37,7 +37,7 @@ def claim(workdir: epath.Path, names: Sequence[str]) -> Iterator[None]:
         _claim(workdir, names, stack)
       except errors.InputError as error:
         refusal = error
-    if mesh.agree([refusal is not None])[0]:
+    if mesh.first_host_says([refusal is not None])[0]:
       raise refusal or errors.InputError("see what the first host says")
     yield
 
@@ -76,13 +76,13 @@ def _check_ours(workdir: epath.Path, names: Sequence[str]) -> None:
   manifest = tables.MANIFEST.path(workdir)
   if manifest.exists():
     try:
-      found = files.read_json(manifest)
+      content = files.read_json(manifest)
     except errors.InputError as error:
       raise errors.InputError(
         f"{manifest} is damaged. Remove it and run again: it is written anew; "
         "nothing was changed."
       ) from error
-    if isinstance(found, dict) and tables.OURS in found:
+    if isinstance(content, dict) and tables.OURS in content:
       return
     what = f"a {manifest.name} that ila_jax did not write"
   elif any(_is_stage(workdir / name) for name in names):

@@ -62,7 +62,7 @@ def run(signal: Signal, run: context.Run) -> None:
       "pool": stage_record.output(workdir, "pool"),
     },
   )
-  if stage.open():
+  if stage.begin():
     return
   of_shard = None
   total = len(index.lengths(workdir))
@@ -71,7 +71,7 @@ def run(signal: Signal, run: context.Run) -> None:
       if table is not None:
         of_shard = of_shard or signal.compute(run, stage.account)
         files.write_array(target, _checked(signal, of_shard(table), rows))
-        stage.keep()
+        stage.save_progress()
         interrupts.point()
       advance(rows)
   mesh_lib.barrier(f"{signal.name} computed")
@@ -118,12 +118,12 @@ def read(
   """
   stage_record.output(workdir / folders.SIGNALS, name)
   first = files.read_array(tables.SIGNAL.path(workdir, name=name, shard=0))
-  found = np.empty((len(row), *first.shape[1:]), np.float32)
+  chosen = np.empty((len(row), *first.shape[1:]), np.float32)
   # All shards have as many rows as the first, but for the last.
   shard, place = np.divmod(row, len(first))
   for one in np.unique(shard).tolist():
     path = tables.SIGNAL.path(workdir, name=name, shard=one)
     values = files.read_array(path) if one else first
     here = shard == one
-    found[here] = values[place[here]]
-  return found
+    chosen[here] = values[place[here]]
+  return chosen

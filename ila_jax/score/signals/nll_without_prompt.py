@@ -39,8 +39,8 @@ def alone(
 
   >>> mask = np.array([False, True, True, False, True])
   >>> data = token_set.TokenSet([np.arange(5, dtype=np.int32)], [mask])
-  >>> found, example = alone(data, start=9)
-  >>> [ids.tolist() for ids in found.tokens], example.tolist()
+  >>> answers, example = alone(data, start=9)
+  >>> [ids.tolist() for ids in answers.tokens], example.tolist()
   ([[9, 1, 2], [9, 4]], [0, 0])
   """
   tokens, examples = [], []

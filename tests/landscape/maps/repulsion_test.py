@@ -57,19 +57,19 @@ def test_a_grid_gives_force_and_kernel_sums(extent, nodes, tolerance):
   force, sums = _sums(xy)
   charges, kernels = _on_grid(xy, nodes)
   grid, total = repulsion.field(charges, kernels)
-  found = repulsion.read(grid, jnp.asarray(xy), kernels.spacing)
+  found = repulsion.force_at(grid, jnp.asarray(xy), kernels.spacing)
   error = np.sqrt(np.mean((found - force) ** 2) / np.mean(force**2))
   assert error < tolerance
   np.testing.assert_allclose(total - 400, sums.sum(), rtol=tolerance)
   potential = repulsion.potential(charges, kernels)
-  there = repulsion.read(potential, jnp.asarray(xy), kernels.spacing)[:, 0]
+  there = repulsion.force_at(potential, jnp.asarray(xy), kernels.spacing)[:, 0]
   np.testing.assert_allclose(there - 1, sums, rtol=tolerance, atol=0.02)
 
 
 def test_no_point_pushes_itself():
   charges, kernels = _on_grid(np.array([[0.3, -1.1]], np.float32), 64)
   grid, total = repulsion.field(charges, kernels)
-  force = repulsion.read(grid, jnp.array([[0.3, -1.1]]), kernels.spacing)
+  force = repulsion.force_at(grid, jnp.array([[0.3, -1.1]]), kernels.spacing)
   np.testing.assert_allclose(force, 0, atol=1e-6)
   np.testing.assert_allclose(total, 1, rtol=1e-3)
 
@@ -94,12 +94,12 @@ def test_products_spread_and_read_like_the_stencil(monkeypatch):
   options = {"nodes": 64, "total": 5000}
   spacing = jnp.float32(0.4)
   charges = repulsion.spread(xy, real, spacing, **options)
-  there = repulsion.read(grid, xy, spacing)
+  there = repulsion.force_at(grid, xy, spacing)
   monkeypatch.setattr(repulsion, "_by_products", lambda: True)
   found = repulsion.spread(xy, real, spacing, **options)
   unit = 5000 / 2.0**31
   np.testing.assert_allclose(found * unit, charges * unit, atol=1e-4)
-  read = repulsion.read(grid, xy, spacing)
+  read = repulsion.force_at(grid, xy, spacing)
   np.testing.assert_allclose(read, there, rtol=1e-4, atol=1e-5)
 
 

@@ -39,7 +39,7 @@ def _finish(workdir: pathlib.Path, *names: str, inputs: int = 0) -> None:
     files_lib.write_json(tables.MANIFEST.path(workdir), {"ila_jax": "0.1.0"})
   for name in names:
     stage = stage_record.Stage(workdir, name, {"inputs": inputs})
-    assert not stage.open()
+    assert not stage.begin()
     (workdir / name / "made").write_text(f"{name} {inputs}")
     stage.finish()
 
@@ -57,7 +57,7 @@ def stages(monkeypatch):
   def run_stage(run, name):
     config, workdir = run.config, run.workdir
     stage = stage_record.Stage(workdir, name, {"inputs": config.seed})
-    if stage.open(replace="all" if name == "report" else "nothing"):
+    if stage.begin(replace="all" if name == "report" else "nothing"):
       return
     ran.append(name)
     if name in fails:
