@@ -144,14 +144,8 @@ UNTYPED = (
   "landscape.maps.projections",
   "landscape.maps.repulsion",
   "landscape.maps.tsne",
-  "landscape.place",
-  "landscape.quantiles",
   "landscape.trust.agreement",
   "landscape.trust.variants",
-  "models.kernels",
-  "selection.cell_lists",
-  "selection.cell_state",
-  "selection.cell_stream",
 )
 
 

@@ -8,6 +8,7 @@ from etils import epath
 from ila_jax import config as config_lib
 from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
+from ila_jax.methods import candidates
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.passes import token_set
 from ila_jax.pool import base_tokenizer, shards
@@ -108,8 +109,8 @@ def _wanting(
   """The pool for rivals, which may need more examples for as many tokens."""
   c = pool.candidates
   most = budget.most_rows(c.n_tokens[c.candidate], budget=tokens, unit="tokens")
-  wanted = dataclasses.replace(c, wanted=max(examples, most))
-  return dataclasses.replace(pool, candidates=wanted)
+  wanting = candidates.with_inputs(c, c.inputs, wanted=max(examples, most))
+  return dataclasses.replace(pool, candidates=wanting)
 
 
 def _tune(

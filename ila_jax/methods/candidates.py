@@ -1,5 +1,6 @@
 """Candidates: what a method may choose from, and the order it returns."""
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
@@ -185,7 +186,6 @@ def candidates(
   domain: Int[np.ndarray, " n"],
   candidate: Bool[np.ndarray, " n"],
   seed: int,
-  **more: Any,
 ) -> Candidates:
   """Makes `Candidates` of columns of any number type.
 
@@ -198,7 +198,6 @@ def candidates(
     domain: number of each domain [n].
     candidate: False: reference or dev [n].
     seed: of the random draws.
-    more: `inputs` and `wanted`.
 
   Raises:
     ValueError: depth that is not finite, a negative cell, a repeated id.
@@ -212,8 +211,22 @@ def candidates(
     domain=domain.astype(np.int32, copy=False),
     candidate=candidate,
     seed=seed,
-    **more,
   )
+
+
+def with_inputs(
+  c: Candidates, inputs: Mapping[str, Any], *, wanted: int | None
+) -> Candidates:
+  """The same candidates with other inputs; nothing is checked or drawn again.
+
+  Args:
+    c: the candidates.
+    inputs: what methods may read beyond the columns, by name.
+    wanted: rows that the budget may buy at most.
+  """
+  other = copy.copy(c)
+  vars(other).update(inputs=inputs, wanted=wanted)
+  return other
 
 
 def ranking(

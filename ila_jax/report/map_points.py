@@ -9,7 +9,7 @@ from etils import epath
 from ila_jax.pool import shards
 from ila_jax.pool.conversations import conversation
 from ila_jax.report import map_page
-from ila_jax.run import ids, stage_record, tables
+from ila_jax.run import stage_record, tables, units
 from ila_jax.run.disk import columns as columns_lib
 from ila_jax.run.disk import files
 from ila_jax.score import split
@@ -51,7 +51,7 @@ def points(
   row = row[keep]
   index = _index(workdir, row, ["source", "domain", "n_response_tokens"])
   return map_page.Points(
-    id=ids.text(cells["id"][keep]).astype(np.str_),
+    id=units.id_text(cells["id"][keep]).astype(np.str_),
     **_texts(workdir, row),
     xy=np.stack([cells["x"], cells["y"]], axis=1)[keep],
     depth=cells["depth"][keep],

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 
 from ila_jax import errors
-from ila_jax.run import ids as ids_lib
+from ila_jax.run import units
 
 # Ids whose digests are held at once.
 _PART_ROWS = 2**20
@@ -38,7 +38,7 @@ def keyed_uniform(
     part = slice(start, start + _PART_ROWS)
     digests = [
       hashlib.blake2b(prefix + name, digest_size=8).digest()
-      for name in ids_lib.text(ids[part]).tolist()
+      for name in units.id_text(ids[part]).tolist()
     ]
     bits = np.frombuffer(b"".join(digests), ">u8") >> np.uint64(11)
     uniform[part] = bits / 2.0**53

@@ -1,8 +1,9 @@
-"""Numbers with their units, as people say them."""
+"""Numbers as people read them: with units, and ids in hex digits."""
 
 import math
 
 import numpy as np
+from jaxtyping import Shaped, UInt64
 
 Number = float | int | np.number | None
 
@@ -38,3 +39,18 @@ def duration(seconds: Number) -> str:
   if minutes < 60:
     return f"{minutes} min {rest:02d} s"
   return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def id_text(ids: UInt64[np.ndarray, " n"]) -> Shaped[np.ndarray, " n"]:
+  """Ids of examples as people read them: 16 hex digits, in the same order.
+
+  Args:
+    ids: uint64 [n].
+
+  Returns:
+    Strings of 16 bytes, `S16` [n].
+
+  >>> id_text(np.array([255, 2**63], np.uint64)).tolist()
+  [b'00000000000000ff', b'8000000000000000']
+  """
+  return np.frombuffer(ids.astype(">u8").tobytes().hex().encode(), "S16")

@@ -56,7 +56,10 @@ def load(config: config_lib.Config, workdir: epath.Path) -> ScoredPool:
     domain=cells["domain"],
     candidate=candidate,
     seed=config.seed,
-    inputs=inputs_lib.Inputs(epath.Path(workdir), cells["row"]),
+  )
+  made = candidates_lib.with_inputs(
+    made,
+    inputs_lib.Inputs(epath.Path(workdir), cells["row"]),
     wanted=budget_lib.most_rows(n_tokens[candidate], budget=budget, unit=unit),
   )
   return ScoredPool(cells["row"], made, n_candidates)

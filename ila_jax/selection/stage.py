@@ -9,8 +9,7 @@ from etils import epath
 from ila_jax import errors
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.pool import shards
-from ila_jax.run import context, progress, stage_record, tables
-from ila_jax.run import ids as ids_lib
+from ila_jax.run import context, progress, stage_record, tables, units
 from ila_jax.run.disk import files
 from ila_jax.selection import compare as compare_lib
 from ila_jax.selection import lengths, scored_pool
@@ -82,7 +81,7 @@ def _write_ranking(
     for start in range(0, max(len(ranking.order), 1), _WRITE_ROWS):
       part = slice(start, start + _WRITE_ROWS)
       order = ranking.order[part]
-      ids = pa.array(ids_lib.text(pool.candidates.ids[order]))
+      ids = pa.array(units.id_text(pool.candidates.ids[order]))
       yield pa.table(
         {
           "row": pool.row[order],
