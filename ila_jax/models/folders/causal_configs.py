@@ -106,7 +106,9 @@ def _read(
     raw.integer("hidden_size"),
   )
   layers = raw.integer("num_hidden_layers", most=json_fields.MOST_LAYERS)
-  rope, local_rope = ropes.read(raw, by_layer=family.local_rope)
+  rope, local_rope = ropes.read(
+    raw, theta=family.rope_theta, local_theta=family.local_rope_theta
+  )
   window, local_layers = _window(family, raw, layers)
   return architecture.DecoderConfig(
     vocab=raw.integer("vocab_size"),

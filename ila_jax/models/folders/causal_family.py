@@ -45,7 +45,9 @@ class Family:
     window: reads the window, and which of so many layers are local, where the
       file does not name the kind of each layer.
     layer_types: whether a file may name the kind of each layer.
-    local_rope: whether local layers turn positions in their own way.
+    rope_theta: the base of rotary positions where a file gives none.
+    local_rope_theta: likewise of local layers, where these turn positions in
+      their own way; None: all layers are alike.
     tensors: what its files call its weights.
     suits: whether a decoder without a family is written as one of this family,
       if none does that stands later among `causal_families.FAMILIES`.
@@ -63,6 +65,7 @@ class Family:
   write: Callable[[architecture.DecoderConfig], dict[str, Any]] = lambda _: {}
   window: Callable[[json_fields.Fields, int], Local] = no_window
   layer_types: bool = False
-  local_rope: bool = False
+  rope_theta: float = 1e4
+  local_rope_theta: float | None = None
   tensors: tensor_names.Names = tensor_names.LLAMA
   suits: Callable[[architecture.DecoderConfig], bool] = lambda _: False

@@ -119,7 +119,7 @@ def encoder_config(
 
 
 def reading(folder: pathlib.Path) -> tuple[int | None, bool]:
-  """Reads how an encoder reads, from sentence-transformers' notes beside it.
+  """Reads what sentence-transformers noted of the texts that an encoder takes.
 
   Returns:
     (the longest text that it was tuned for, in tokens, special ones included,

@@ -20,13 +20,18 @@ _KNOWN = (
 
 
 def read(
-  raw: json_fields.Fields, *, by_layer: bool
+  raw: json_fields.Fields,
+  *,
+  theta: float = 1e4,
+  local_theta: float | None = None,
 ) -> tuple[rotary.Rope, rotary.Rope | None]:
   """Reads the rotary variant that a config.json describes.
 
   Args:
     raw: the file, in the older spelling or the newer.
-    by_layer: whether global and local layers differ (Gemma 3).
+    theta: of a file that gives none.
+    local_theta: likewise of local layers, where these turn positions in their
+      own way (Gemma 3); None: all layers are alike.
 
   Returns:
     (of all layers or of the global ones, of the local ones or None).
@@ -35,14 +40,14 @@ def read(
     errors.InputError: a variant, or a field of it, that is not implemented.
 
   >>> raw = json_fields.Fields("config.json", {"rope_theta": 500000.0})
-  >>> read(raw, by_layer=False)[0].theta
+  >>> read(raw)[0].theta
   500000.0
   """
   raw.only("partial_rotary_factor", 1.0)
-  if not by_layer:
+  if local_theta is None:
     rope = raw.inner("rope_scaling", {})
     rope = rope if rope.values else raw.inner("rope_parameters", {})
-    return _rope(raw, rope, "rope_theta", 1e4), None
+    return _rope(raw, rope, "rope_theta", theta), None
   new, old = raw.inner("rope_parameters", {}), raw.inner("rope_scaling", {})
   if unknown := sorted(new.values.keys() - {FULL, SLIDING}):
     raise new.reject(unknown[0], new.get(unknown[0]), f"{FULL} and {SLIDING}")
@@ -50,8 +55,8 @@ def read(
   if old.values:
     whole = json_fields.Fields(raw.file, whole.values | old.values, old.prefix)
   return (
-    _rope(raw, whole, "rope_theta", 1e6),
-    _rope(raw, new.inner(SLIDING, {}), "rope_local_base_freq", 1e4),
+    _rope(raw, whole, "rope_theta", theta),
+    _rope(raw, new.inner(SLIDING, {}), "rope_local_base_freq", local_theta),
   )
 
 
