@@ -34,6 +34,27 @@ MODULES = sorted(
 # The module that names artifacts, and modules that name files of others: of
 # models, of tokenizers and of data sets.
 NAMES_FILES = ("run.tables", "models.folders", "pool.sources", "pool.tokens")
+# Modules that know a run, by its config or its files, beside the stages and the
+# folders that are about runs. All others are functions of plain arguments. The
+# list only shrinks.
+KNOW_RUNS = (
+  *("embed.encoders", "embed.rows", "landscape.duplicates.near_reference"),
+  *("landscape.duplicates.write", "landscape.join", "landscape.place"),
+  *("landscape.maps.projections", "landscape.trust.fitted"),
+  *("landscape.trust.write", "models.folders.peft", "models.folders.weights"),
+  *("models.folders.safetensors_files", "pool.base_tokenizer", "pool.index"),
+  *("pool.reading", "pool.shards", "pool.size", "pool.tokens.tokenizer"),
+  *("score.losses", "score.signals.example_signal", "score.split"),
+  *("score.signals.nll_without_prompt", "selection.compare"),
+  *("selection.inputs", "selection.needs", "selection.scored_pool"),
+  *("training.base", "training.trial"),
+)
+ABOUT_RUNS = (
+  *("run", "report", "dry_run", "api", "pipeline", "config_checks"),
+  *("config_fields", "config_parsing", "command_line", "presets", "main"),
+)
+# Tests of more than the module beside which they lie.
+BROADER_TESTS = ("every_method", "published", "answer_shapes", "tsne_witness")
 MAX_FILE_LINES = 330
 MAX_FUNCTION_STATEMENT_LINES = 60
 MAX_NESTING = 5
@@ -99,6 +120,24 @@ def test_no_module_imports_a_stage(path):
   # The pipeline loads them by their names in the graph.
   imported = _imported(ast.parse(path.read_text()))
   assert not [name for name in imported if name.endswith(".stage")]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_core_modules_know_neither_config_nor_files(path):
+  name = _name(path)
+  if path.stem == "stage" or _top(name) in ABOUT_RUNS:
+    return
+  known = {"config", "run.disk.files"} & _imported(ast.parse(path.read_text()))
+  assert bool(known) == (name in KNOW_RUNS), known
+
+
+def test_tests_lie_as_the_modules_do():
+  folders = {_top(_name(path)) for path in MODULES if path.parent != PACKAGE}
+  for folder in folders:
+    for path in (ROOT / "tests" / folder).rglob("*_test.py"):
+      name = path.stem.removesuffix("_test")
+      module = path.relative_to(ROOT / "tests").with_name(f"{name}.py")
+      assert (PACKAGE / module).exists() or name in BROADER_TESTS, path
 
 
 def test_every_stage_has_one_entrance():
