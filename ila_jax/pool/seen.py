@@ -48,4 +48,4 @@ class Seen:
 
 def _holds(ids: np.ndarray, number: np.uint64) -> bool:
   place = ids.searchsorted(number)
-  return place < len(ids) and ids[place] == number
+  return bool(place < len(ids) and ids[place] == number)

@@ -69,7 +69,7 @@ def choose(
 
   >>> ids = np.array([1, 2, 3, 4], np.uint64)
   >>> choose(ids, np.array([False, False, False, True]), limit=2)
-  array([0, 3])
+  array([1, 3])
   """
   if len(ids) <= limit:
     return np.arange(len(ids))

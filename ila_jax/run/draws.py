@@ -90,8 +90,8 @@ def draw(
 
   >>> prompts = np.array([1, 2, 1, 3], np.uint64)
   >>> free = np.array([True, True, True, False])
-  >>> draw(prompts, count=1, seed=0, purpose="dev", allowed=free)
-  array([ True, False,  True, False])
+  >>> draw(prompts, count=2, seed=0, purpose="dev", allowed=free)
+  array([ True,  True,  True, False])
   """
   if count > allowed.sum():
     raise errors.InputError(

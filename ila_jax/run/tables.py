@@ -72,7 +72,7 @@ BASE = Artifact("model/", "training.base", "the base as a Hugging Face folder")
 # Of stage `pool`.
 INDEX = Artifact(
   "pool/index.parquet",
-  "pool.stage",
+  "pool.index",
   "the used examples: where they come from, how long they are, their split",
   {
     "row": "int64",

@@ -70,7 +70,7 @@ def design(
 
   >>> x = np.arange(100)
   >>> pool = candidates.candidates(
-  ...   x.astype(str), cell=x // 10, depth=x / 1, domain=x % 2,
+  ...   x.astype(np.uint64), cell=x // 10, depth=x / 1, domain=x % 2,
   ...   relative_depth=(x + 0.5) / 100, n_tokens=x + 1, candidate=x >= 0,
   ...   seed=0)
   >>> made = design(
@@ -117,7 +117,7 @@ def measure(
 
   >>> x = np.arange(3)
   >>> pool = candidates.candidates(
-  ...   x.astype(str), cell=x // 2, depth=x / 1, n_tokens=x + 3, domain=x,
+  ...   x.astype(np.uint64), cell=x // 2, depth=x / 1, n_tokens=x + 3, domain=x,
   ...   relative_depth=np.array([0.5, 1.0, 0.5]), candidate=x >= 0, seed=0)
   >>> measure(pool, np.array([0, 1]))
   {'coverage': 0.5, 'depth': 0.75, 'tokens': 7, 'n': 2}

@@ -2,11 +2,13 @@
 
     python -m tests.benchmarks.repeat [--python OTHER/bin/python ...]
 
-The same pool, config and seeds, from the pool to the selection: as here, with
-the instructions of an older processor (XLA without AVX-512, and without AVX2),
-and by other interpreters, which may have another JAX. For each run the share of
-the selection of the first that it selects too, its response tokens, and the KL
-of its map. Ours is the seconds of the first run.
+The quickstart's pool, config and seeds, from the pool to the selection: as here,
+with the instructions of an older processor (XLA without AVX-512, and without
+AVX2), and by other interpreters, which may have another JAX. The docstrings of
+the pool and of the base are read here and once, for another interpreter has
+other packages. For each run the share of the selection of the first that it
+selects too, its response tokens, and the KL of its map. Ours is the seconds of
+the first run. `--no-older` leaves the older processors out.
 """
 
 import argparse
@@ -18,7 +20,11 @@ import sys
 import tempfile
 import time
 
+import pyarrow as pa
 import pyarrow.parquet as pq
+
+from ila_jax.configs import quickstart
+from ila_jax.pool import examples as examples_lib
 
 _STAGES = "pool,embed,score,landscape,select"
 _OLDER = ("AVX2", "SSE4_2")
@@ -36,35 +42,56 @@ def select(
   seconds = time.perf_counter() - begin
   record = json.loads((workdir / "select/stage.json").read_text())
   made = json.loads((workdir / "landscape/map.json").read_text())
-  ranking = pq.read_table(workdir / "select/ranking.parquet", columns=["id"])
-  chosen = ranking["id"].to_pylist()[: record["selected"]]
-  index = pq.read_table(workdir / "pool/index.parquet").to_pydict()
-  tokens = dict(zip(index["id"], index["n_response_tokens"], strict=True))
+  ranking = pq.read_table(workdir / "select/ranking.parquet", columns=["id", "row"])
+  chosen = ranking.slice(0, record["selected"]).to_pydict()
+  index = pq.read_table(workdir / "pool/index.parquet")
+  tokens = index["n_response_tokens"].take(pa.array(chosen["row"]))
   manifest = json.loads((workdir / "manifest.json").read_text())
   return {
     "seconds": seconds,
     "jax": manifest["versions"]["jax"],
-    "chosen": chosen,
-    "tokens": sum(tokens[one] for one in chosen),
+    "chosen": chosen["id"],
+    "tokens": sum(tokens.to_pylist()),
     "kl": made["notes"].get("kl"),
   }
+
+
+def read(folder: pathlib.Path) -> list[str]:
+  """Writes the quickstart's docstrings as records; flags that name them."""
+  config = quickstart.get_config()
+  sources = {
+    "pool.source": config.pool.source,
+    "model.scratch.source": config.model.scratch.source,
+  }
+  flags = ["--config.pool.fields.labels=labels"]
+  flags.append("--config.pool.fields.domain=domain")
+  for field, source in sources.items():
+    path = folder / f"{field}.jsonl"
+    examples = examples_lib.read((source,), rejects=lambda reject: None)
+    with path.open("w", encoding="utf-8") as file:
+      file.writelines(f"{example.record_json}\n" for example in examples)
+    flags.append(f"--config.{field}={path}")
+  return flags
 
 
 def main() -> None:
   """Runs all, and prints a table and a JSON line."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--python", action="append", default=[])
+  parser.add_argument("--no-older", action="store_true")
   parser.add_argument("--tiny", action="store_true", help="a trial")
   options, flags = parser.parse_known_args()
   if options.tiny:
     flags += ["--config.pool.limit=1000", "--config.landscape.iterations=50"]
   runs = {"here": (sys.executable, "")}
   runs |= {
-    name: (sys.executable, f"--xla_cpu_max_isa={name}") for name in _OLDER
+    name: (sys.executable, f"--xla_cpu_max_isa={name}")
+    for name in () if options.no_older else _OLDER
   }
   runs |= {python: (python, "") for python in options.python}
   found = {}
   with tempfile.TemporaryDirectory() as folder:
+    flags += read(pathlib.Path(folder))
     for number, (name, (python, xla)) in enumerate(runs.items()):
       workdir = pathlib.Path(folder) / str(number)
       found[name] = select(python, workdir, flags, xla)

@@ -5,7 +5,7 @@ import pytest
 from etils import epath
 
 from ila_jax import errors
-from ila_jax.run.disk import checksums, files
+from ila_jax.run.disk import checksums, columns, files
 
 
 def test_atomic_leaves_the_old_file_when_the_writer_fails(tmp_path):
@@ -36,7 +36,7 @@ def test_a_table_read_by_parts_is_the_whole_in_its_order(tmp_path):
   parts = list(files.read_parts(path, ["row"], rows=4))
   assert [part.num_rows for part in parts] == [4, 4, 2]
   assert {name for part in parts for name in part.schema.names} == {"row"}
-  rows = np.concatenate([files.to_numpy(part)["row"] for part in parts])
+  rows = np.concatenate([columns.to_numpy(part)["row"] for part in parts])
   np.testing.assert_array_equal(rows, np.arange(10))
   assert files.count_rows(path) == 10
 
