@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ila_jax import errors
 
@@ -130,7 +130,7 @@ def auto_grid(
   m = xy.shape[1]
   max_cells, max_grid = max(max_cells, 1), min(max_grid, finest_grid(m))
 
-  def occupied(grid):
+  def occupied(grid: int) -> int:
     cell = grid_cells(xy, grid=grid, low=low, high=high)
     size = _padded(grid) ** m
     size = size if size <= _MAX_FLAGS else None
@@ -154,12 +154,14 @@ def auto_grid(
   return fine
 
 
-def _padded(grid):
+def _padded(grid: int) -> int:
   """Next power of two: few shapes, few compilations in a search."""
   return 1 << (grid - 1).bit_length()
 
 
-def _edges(low, high, grid):
+def _edges(
+  low: np.floating, high: np.floating, grid: int
+) -> Float[np.ndarray, " e"]:
   """Edges as the least float32 numbers that are not below the exact ones."""
   low, high = float(np.float32(low)), float(np.float32(high))
   if low == high:
@@ -172,8 +174,15 @@ def _edges(low, high, grid):
 
 
 @jax.jit
-def _locate(xy, edges, grid, clip):
-  def bin_of(values, edges):
+def _locate(
+  xy: Float[Array, "n m"],
+  edges: Float[Array, "m e"],
+  grid: Int[Array, ""],
+  clip: Bool[Array, ""],
+) -> Int[Array, " n"]:
+  def bin_of(
+    values: Float[Array, " n"], edges: Float[Array, " e"]
+  ) -> Int[Array, " n"]:
     index = _last_not_above(edges, values, grid)
     index = jnp.where(values == edges[grid], grid - 1, index)
     return jnp.where(clip, jnp.clip(index, 0, grid - 1), index)
@@ -186,7 +195,9 @@ def _locate(xy, edges, grid, clip):
   return jnp.where(inside, cell, -1)
 
 
-def _last_not_above(edges, values, grid):
+def _last_not_above(
+  edges: Float[Array, " e"], values: Float[Array, " n"], grid: Int[Array, ""]
+) -> Int[Array, " n"]:
   """The last edge that is not above each value; -1 where all are.
 
   Edges lie evenly but for rounding, so that one is guessed, and corrected by
@@ -197,7 +208,9 @@ def _last_not_above(edges, values, grid):
   index = jnp.clip(jnp.nan_to_num(guess), -1, grid).astype(jnp.int32)
   bounds = jnp.pad(edges, 1, constant_values=(-jnp.inf, jnp.inf))
 
-  def step(carry):
+  def step(
+    carry: tuple[Int[Array, " n"], Bool[Array, ""]],
+  ) -> tuple[Int[Array, " n"], Bool[Array, ""]]:
     index, _ = carry
     up = values >= bounds.at[index + 2].get(mode="clip")
     down = values < bounds.at[index + 1].get(mode="clip")
@@ -208,7 +221,9 @@ def _last_not_above(edges, values, grid):
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def _count_occupied(cell, *, size):
+def _count_occupied(
+  cell: Int[Array, " n"], *, size: int | None
+) -> Int[Array, ""]:
   if size is not None:
     return jnp.sum(jnp.zeros(size, bool).at[cell].set(True))
   cell = jnp.sort(cell)

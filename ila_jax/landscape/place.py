@@ -17,6 +17,7 @@ from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.embed import rows as rows_lib
+from ila_jax.landscape import centers as centers_lib
 from ila_jax.landscape import clusters, join
 from ila_jax.landscape import grid as grid_lib
 from ila_jax.landscape.maps import projections
@@ -252,7 +253,7 @@ def _clusters(
   cell = []
   with progress.counter(len(ids), desc="assign", unit="examples") as advance:
     for part in _parts(len(ids)):
-      found = clusters.assign(mesh_lib.put_rows(x[part], run.mesh), centers)
+      found = centers_lib.assign(mesh_lib.put_rows(x[part], run.mesh), centers)
       cell.append(mesh_lib.fetch(found.cell)[: len(part)])
       advance(len(part))
   return np.concatenate(cell), {

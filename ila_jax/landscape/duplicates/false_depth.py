@@ -12,7 +12,7 @@ for the leak, so that both groups lie in equally crowded parts of the map.
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 
 # Of the cosine to the nearest example of R. All together come first: the
 # verdict is theirs, and the bands tell how it grows.
@@ -177,7 +177,9 @@ def above_like(
   )
 
 
-def _group_means(values, group):
+def _group_means(
+  values: Float[np.ndarray, " n"], group: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
   """Mean and size of each entry's group."""
   _, number = np.unique(group, return_inverse=True)
   counts = np.bincount(number)
@@ -185,13 +187,19 @@ def _group_means(values, group):
   return means[number], counts[number]
 
 
-def _inside(nearest, low, high):
+def _inside(
+  nearest: Nearest, low: float, high: float
+) -> Bool[np.ndarray, "m n"]:
   """The last band holds its upper end: nothing is above 1 but by rounding."""
   cosine = nearest.cosine
   return (cosine >= low) & ((cosine < high) | (high == 1))
 
 
-def _by_source(above, nearest, chosen):
+def _by_source(
+  above: Float[np.ndarray, " n"],
+  nearest: Nearest,
+  chosen: Bool[np.ndarray, "m n"],
+) -> Num[np.ndarray, "s 2"]:
   """Sum and count of the depths near each example of each subset [s, 2]."""
   subset, row = np.nonzero(chosen)
   if len(nearest.source) == 1:  # R, beside each placebo
@@ -205,7 +213,9 @@ def _by_source(above, nearest, chosen):
   return found[np.lexsort(found.T)]
 
 
-def _resampled_means(sums, rng):
+def _resampled_means(
+  sums: Float[np.ndarray, "s 2"], rng: np.random.Generator
+) -> Float[np.ndarray, " r"]:
   draws = (
     sums[rng.integers(len(sums), size=len(sums))].sum(axis=0)
     for _ in range(_RESAMPLES)

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.compute import neighbours, prefetch
@@ -112,7 +112,7 @@ class _Work(NamedTuple):
   finishes: int  # rows of the tile, in proportion to the candidates read
 
 
-def _read(x, tiles):
+def _read(x: Any, tiles: Iterator[Tile]) -> Iterator[_Work]:
   for tile in tiles:
     queries, done = np.asarray(x[tile.rows]), 0
     for start in range(0, len(tile.candidates), _BLOCK_ROWS[1]):
@@ -130,17 +130,35 @@ def _read(x, tiles):
       )
 
 
-def _padded(array, rows, value=0):
+def _padded(
+  array: Shaped[np.ndarray, "k ..."], rows: int, value: int = 0
+) -> Shaped[np.ndarray, "r ..."]:
   widths = [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1)
   return np.pad(array, widths, constant_values=value)
 
 
 @functools.partial(jax.jit, static_argnames="mesh")
-def _count(queries, after, points, places, floor, *, mesh):
+def _count(
+  queries: Float[Array, "q d"],
+  after: Int[Array, " q"],
+  points: Float[Array, "p d"],
+  places: Int[Array, " p"],
+  floor: Float[Array, ""],
+  *,
+  mesh: Mesh,
+) -> Int[Array, " q"]:
   """How many points each query is near, of those at a later place."""
 
-  def of_device(queries, after, points, places, floor):
-    def one(query_and_place):
+  def of_device(
+    queries: Float[Array, "q d"],
+    after: Int[Array, " q"],
+    points: Float[Array, "p d"],
+    places: Int[Array, " p"],
+    floor: Float[Array, ""],
+  ) -> Int[Array, " q"]:
+    def one(
+      query_and_place: tuple[Float[Array, " d"], Int[Array, ""]],
+    ) -> Int[Array, ""]:
       query, place = query_and_place
       product = jnp.dot(points, query, precision=neighbours.EXACT)
       return jnp.sum((product >= floor) & (places > place), dtype=jnp.int32)
@@ -157,7 +175,9 @@ def _count(queries, after, points, places, floor, *, mesh):
   )(queries, after, points, places, floor)
 
 
-def _look(work, counts, threshold):
+def _look(
+  work: _Work, counts: Int[Array, " q"], threshold: float
+) -> Iterator[Pairs]:
   """The pairs of the rows that have any, by products in float64."""
   hit = np.flatnonzero(mesh_lib.fetch(counts)[: len(work.queries)])
   for start in range(0, len(hit), _HOST_ROWS):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
@@ -216,7 +216,9 @@ def leaders(found: Pairs, rank: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
   return np.where(kept, np.arange(len(rank)), nearest)
 
 
-def _first_apart(first, second, rows):
+def _first_apart(
+  first: Int[np.ndarray, " p"], second: Int[np.ndarray, " p"], rows: int
+) -> Bool[np.ndarray, " n"]:
   """Which rows a walk keeps, where `first` of each pair is walked before.
 
   Many steps of the walk at once: who is second in no pair is kept, what is near
@@ -246,7 +248,11 @@ def nearest_of(
   return _nearest(sides, found.cosine, rank)
 
 
-def _nearest(sides, cosine, rank):
+def _nearest(
+  sides: Sequence[tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]],
+  cosine: Float[np.ndarray, " p"],
+  rank: Int[np.ndarray, " n"],
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
   """For each row of the pairs, its partner of the greatest cosine.
 
   Without a sort, which would take several times the memory of the pairs.

@@ -9,7 +9,7 @@ import scipy.sparse
 from jax import lax
 from jax import numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Complex, Float, Int
+from jaxtyping import Array, Complex, Float, Int, Shaped
 
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.compute import neighbours, row_blocks
@@ -51,7 +51,9 @@ def conditional_probabilities(
   excess = excess / jnp.where(scale > 0, scale, 1.0)
   target = jnp.log(jnp.asarray(perplexity, jnp.float32))
 
-  def halve(_, bounds):
+  def halve(
+    _: Int[Array, ""], bounds: tuple[Float[Array, " n"], Float[Array, " n"]]
+  ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     low, high = bounds
     middle = (low + high) / 2
     precision = jnp.exp(middle)
@@ -237,7 +239,7 @@ def coordinates(
   return jnp.stack(columns[:dimensions], axis=1)
 
 
-def _part(joint, first, last):
+def _part(joint: scipy.sparse.csr_array, first: int, last: int) -> Pairs:
   """The `Pairs` of the points from `first` to `last`, in NumPy."""
   n = joint.shape[0]
   ends = joint.indptr[np.minimum(np.arange(first, last + 1), n)]
@@ -255,7 +257,9 @@ def _part(joint, first, last):
   return Pairs(point, other, probability)
 
 
-def _filled(array, rows):
+def _filled(
+  array: Shaped[Array | np.ndarray, "k ..."], rows: int
+) -> Shaped[np.ndarray, "r ..."]:
   """Fills up to `rows` rows: added ones repeat the last, and weigh 0."""
   missing = rows - len(array)
   if np.issubdtype(array.dtype, np.floating):

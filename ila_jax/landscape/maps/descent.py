@@ -6,7 +6,8 @@ order whatever the number of devices.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -76,7 +77,15 @@ class Layout(NamedTuple):
   mesh: Mesh | None
 
 
-def _on_mesh(function, layout, *arguments, out):
+# The points, the kernels of where they were, steps taken, and the map's extent.
+_Carry = tuple[
+  State, repulsion.Kernels | None, Int[Array, ""], Float[Array, ""]
+]
+
+
+def _on_mesh(
+  function: Callable, layout: Layout, *arguments: Any, out: Any
+) -> Any:
   """Calls it on every device, with the rows of that device."""
   if layout.mesh is None:
     return function(*arguments)
@@ -126,16 +135,22 @@ def descend(
     layout: what the program is compiled for.
   """
 
-  def own_rows(state, pairs, phase, steps, begins):
+  def own_rows(
+    state: State,
+    pairs: affinities.Pairs,
+    phase: Phase,
+    steps: Int[Array, ""],
+    begins: Bool[Array, ""],
+  ) -> tuple[State, Progress]:
     _, real = _rows(state.xy, layout)
     slowness = _slowness(pairs, state.xy, layout)
 
-    def goes_on(carry):
+    def goes_on(carry: _Carry) -> Bool[Array, ""]:
       _, _, taken, extent = carry
       within = ~(extent < phase.least) & ~(extent > phase.most)
       return (taken < steps) & ((taken == 0) | within)
 
-    def step(carry):
+    def step(carry: _Carry) -> _Carry:
       state, kernels, taken, _ = carry
       xy = _gather(state.xy, layout)
       kernels = kernels_at(xy, layout, kernels)
@@ -173,7 +188,9 @@ def descend(
   )  # fmt: skip
 
 
-def _slowness(pairs, own, layout):
+def _slowness(
+  pairs: affinities.Pairs, own: Float[Array, "p m"], layout: Layout
+) -> Float[Array, "p 1"]:
   """What the rate of a device's own points is divided by: 1 of most."""
   shares = jax.ops.segment_sum(
     jnp.sum(pairs.probability, axis=1),
@@ -189,7 +206,7 @@ def cost(
 ) -> Float[Array, ""]:
   """KL(P || Q) in nats. xy has `affinities.rows_for` rows."""
 
-  def evaluate(state, pairs):
+  def evaluate(state: State, pairs: affinities.Pairs) -> Float[Array, ""]:
     xy = _gather(state.xy, layout)
     return _cost(state.xy, xy, pairs, kernels_at(xy, layout), layout)
 
@@ -197,7 +214,13 @@ def cost(
   return _on_mesh(evaluate, layout, state, pairs, out=PartitionSpec())
 
 
-def _cost(own, xy, pairs, kernels, layout):
+def _cost(
+  own: Float[Array, "p m"],
+  xy: Float[Array, "n m"],
+  pairs: affinities.Pairs,
+  kernels: repulsion.Kernels | None,
+  layout: Layout,
+) -> Float[Array, ""]:
   """KL(P || Q), where a device has its own rows and sees all positions."""
   _, squared = affinities.differences(xy, pairs)
   p = pairs.probability
@@ -222,7 +245,12 @@ def gradient(
   return 4 * (exaggeration * pull - push / normaliser)
 
 
-def _repulsion(own, xy, kernels, layout):
+def _repulsion(
+  own: Float[Array, "p m"],
+  xy: Float[Array, "n m"],
+  kernels: repulsion.Kernels | None,
+  layout: Layout,
+) -> tuple[Float[Array, "p m"], Float[Array, ""]]:
   """sum_j w_ij^2 (y_i - y_j) of a device's own points, and Z."""
   rows, real = _rows(own, layout)
   if layout.nodes is None:
@@ -257,13 +285,17 @@ def kernels_at(
   return lax.cond(step == known.step, lambda _: known, make, step)
 
 
-def _gather(own, layout):
+def _gather(
+  own: Float[Array, "p ..."], layout: Layout
+) -> Float[Array, "n ..."]:
   if layout.mesh is None:
     return own
   return lax.all_gather(own, _AXES, tiled=True)
 
 
-def _rows(own, layout):
+def _rows(
+  own: Float[Array, "p m"], layout: Layout
+) -> tuple[Int[Array, " p"], Bool[Array, " p"]]:
   """Numbers of a device's own rows, and which are no filling."""
   first = 0
   if layout.mesh is not None:

@@ -26,6 +26,9 @@ _ABOUT, _ARRAYS = tables.FITTED.file(), tables.FITTED_ARRAYS.file()
 _VERSION = 1
 _KEYS = {"name", "version", "width", "dimensions", "notes", "arrays"}
 
+_Rows = Float[Array | np.ndarray, "n d"]
+_Fitted = tuple[dict[str, Array], dict[str, float]]  # Arrays and notes.
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -98,7 +101,7 @@ class Kind(NamedTuple):
       be fitted in more and then learnt by a network, places in the plane only.
   """
 
-  fit: Callable[..., tuple[dict[str, Array], dict[str, float]]]
+  fit: Callable[..., _Fitted]
   place: Callable[..., Array]
   by_tsne: bool = False
   epochs: int = 0
@@ -255,22 +258,22 @@ def read_about(
   return about
 
 
-def _damaged(folder):
+def _damaged(folder: epath.PathLike) -> errors.InputError:
   return errors.InputError(
     f"{folder} holds a damaged map: {_ABOUT} and {_ARRAYS} do not fit each"
     " other. Copy both again, or fit the map anew."
   )
 
 
-def _fit_pca(x, key, options):
+def _fit_pca(x: _Rows, key: Array, options: Options) -> _Fitted:
   return linear.fit_principal(x, dimensions=options.dimensions)
 
 
-def _fit_random(x, key, options):
+def _fit_random(x: _Rows, key: Array, options: Options) -> _Fitted:
   return linear.fit_random(x, dimensions=options.dimensions, key=key)
 
 
-def _fit_tsne(x, key, options):
+def _fit_tsne(x: _Rows, key: Array, options: Options) -> _Fitted:
   found = tsne.fit(
     x,
     perplexity=options.perplexity,
@@ -289,7 +292,7 @@ def _fit_tsne(x, key, options):
   return arrays, {name: note for name, note in notes if note is not None}
 
 
-def _place_tsne(x, arrays):
+def _place_tsne(x: _Rows, arrays: dict[str, Array]) -> Float[Array, "n 2"]:
   return new_points.place(
     x,
     arrays["points"],
@@ -298,7 +301,7 @@ def _place_tsne(x, arrays):
   )
 
 
-def _fit_parametric(x, key, options):
+def _fit_parametric(x: _Rows, key: Array, options: Options) -> _Fitted:
   tsne_key, train_key = jax.random.split(key)
   teacher, notes = _fit_tsne(x, tsne_key, options)
   arrays, more = parametric.fit(
@@ -317,7 +320,7 @@ PROJECTIONS = {
 }
 
 
-def _other_width(name, width, given):
+def _other_width(name: str, width: int, given: int) -> str:
   return (
     f"The map {name!r} was fitted on embeddings {width} wide, and is given some"
     f" {given} wide. Set config.encoder.path to the encoder that it was fitted"

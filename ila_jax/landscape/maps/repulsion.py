@@ -23,7 +23,7 @@ from jax import numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float, Int
 
 from ila_jax.compute import neighbours
-from ila_jax.landscape.maps import affinities
+from ila_jax.landscape.maps import affinities, splines
 
 # Between two nodes, in units of the map, where the kernels have length 1. The
 # force on a fitted map errs by 4 % (root mean square), as in openTSNE.
@@ -75,7 +75,9 @@ def exact(
   columns = jnp.arange(len(xy), dtype=jnp.int32)
   everywhere = affinities.places(xy)
 
-  def one(row_and_point):
+  def one(
+    row_and_point: tuple[Int[Array, ""], list[Complex[Array, ""]]],
+  ) -> tuple[list[Complex[Array, ""]], Float[Array, ""]]:
     row, point = row_and_point
     away = [own - z for own, z in zip(point, everywhere, strict=True)]
     squared = sum(z.real**2 + z.imag**2 for z in away)
@@ -196,7 +198,7 @@ def spread(
   if _by_products():
     charge = _spread_by_products(own, real, spacing, nodes)
     return jnp.round(charge * (2.0**31 / total)).astype(jnp.int32)
-  node, weight = _stencil(own, spacing, nodes)
+  node, weight = splines.stencil(own, spacing, nodes)
   # A node bears 4/9 of a point at most: no sum of all exceeds an int32.
   charge = jnp.round(weight * (2.0**31 / total)).astype(jnp.int32)
   charge = jnp.where(real[:, None, None], charge, 0)
@@ -260,23 +262,31 @@ def force_at(
   """
   if _by_products():
     return _read_by_products(grid, own, spacing)
-  node, weight = _stencil(own, spacing, len(grid))
+  node, weight = splines.stencil(own, spacing, len(grid))
   there = grid.reshape(-1).at[node].get(mode="promise_in_bounds")
   force = jnp.sum(weight * there, axis=(1, 2))
   return jnp.stack([force.real, force.imag], axis=1)
 
 
-def _by_products():
+def _by_products() -> bool:
   """Whether points meet the grid in products: a TPU scatters one by one."""
   return jax.default_backend() == "tpu"
 
 
-def _spread_by_products(own, real, spacing, nodes):
+def _spread_by_products(
+  own: Float[Array, "p 2"],
+  real: Bool[Array, " p"],
+  spacing: Float[Array, ""],
+  nodes: int,
+) -> Float[Array, "g g"]:
   """Weights of the points' columns and rows, multiplied, in blocks."""
 
-  def add(grid, block):
+  def add(
+    grid: Float[Array, "g g"],
+    block: tuple[Float[Array, "b 2"], Bool[Array, " b"]],
+  ) -> tuple[Float[Array, "g g"], None]:
     own, real = block
-    x, y = _splines(own, spacing, nodes)
+    x, y = splines.of_axes(own, spacing, nodes)
     x = jnp.where(real[:, None], x, 0.0)
     return grid + jnp.dot(x.T, y, precision=neighbours.EXACT), None
 
@@ -286,9 +296,15 @@ def _spread_by_products(own, real, spacing, nodes):
   return lax.scan(add, jnp.zeros((nodes, nodes)), (own, real))[0]
 
 
-def _read_by_products(grid, own, spacing):
-  def one(own):
-    x, y = _splines(own[None], spacing, len(grid))
+def _read_by_products(
+  grid: Complex[Array, "g g"],
+  own: Float[Array, "p 2"],
+  spacing: Float[Array, ""],
+) -> Float[Array, "p 2"]:
+  """`force_at` by products of the grid and the points' splines."""
+
+  def one(own: Float[Array, " 2"]) -> Float[Array, " 2"]:
+    x, y = splines.of_axes(own[None], spacing, len(grid))
     parts = [
       jnp.sum(jnp.dot(x, part, precision=neighbours.EXACT) * y)
       for part in (grid.real, grid.imag)
@@ -296,35 +312,3 @@ def _read_by_products(grid, own, spacing):
     return jnp.stack(parts)
 
   return lax.map(one, own, batch_size=_BLOCK_ROWS)
-
-
-def _splines(own, spacing, nodes):
-  """Weights of all nodes of either axis, most of them 0: [p, g] twice."""
-  place = own / spacing
-  nodes_at = jnp.arange(nodes) - nodes // 2
-  weight = _spline(place[:, :, None] - nodes_at[None, None])
-  return weight[:, 0], weight[:, 1]
-
-
-def _stencil(own, spacing, nodes):
-  """The 4 x 4 nodes around a point, and their weights."""
-  place = own / spacing
-  first = jnp.floor(place)
-  # Before the middle is added: near it points differ by less than that rounds.
-  inside = place - first
-  first = first + nodes // 2
-  offsets = jnp.arange(-1, 3)[None, None]
-  weight = _spline(inside[:, :, None] - offsets)
-  # A place that is not a number, or beyond the grid, must not read elsewhere.
-  first = jnp.clip(jnp.nan_to_num(first), 1, nodes - 3).astype(jnp.int32)
-  line = first[:, :, None] + offsets
-  node = line[:, 0, :, None] * nodes + line[:, 1, None, :]
-  return node, weight[:, 0, :, None] * weight[:, 1, None, :]
-
-
-def _spline(away):
-  """The cubic B-spline: what a node so far away takes of a charge."""
-  distance = jnp.abs(away)
-  near = 2 / 3 - distance**2 + distance**3 / 2
-  far = jnp.maximum(2 - distance, 0.0) ** 3 / 6
-  return jnp.where(distance < 1, near, far)

@@ -150,7 +150,9 @@ def fit(
   return Fit(xy, kl, one_place, perplexity, spacing)
 
 
-def _phases(n, iterations, *, least):
+def _phases(
+  n: int, iterations: int, *, least: float
+) -> tuple[tuple[descent.Phase, int], ...]:
   """What follows what, each with its greatest number of iterations."""
   early = min(_EXAGGERATION_ITERATIONS, iterations // 3)
   slow, fast = n / (4 * _EXAGGERATION), n / 4
@@ -205,12 +207,12 @@ def cost(
   return descent.cost(_filled(xy), pairs, layout=layout)
 
 
-def _filled(xy):
+def _filled(xy: Float[Array, "n m"]) -> Float[Array, "p m"]:
   missing = affinities.rows_for(len(xy), None) - len(xy)
   return jnp.pad(xy, ((0, missing), (0, 0)))
 
 
-def _check(perplexity, iterations):
+def _check(perplexity: float, iterations: int) -> None:
   if not perplexity >= 1:
     raise errors.InputError(
       f"The perplexity of t-SNE is {perplexity}; allowed: 1 or more. 30 is"
@@ -223,7 +225,12 @@ def _check(perplexity, iterations):
     )
 
 
-def _start(x, dimensions, key, mesh):
+def _start(
+  x: Float[Array | np.ndarray, "n d"],
+  dimensions: int,
+  key: Array,
+  mesh: Mesh | None,
+) -> descent.State:
   x = jnp.asarray(x, jnp.float32)
   mean, axes = linear.principal_axes(x, dimensions=dimensions)
   xy = jnp.dot(x - mean[None], axes, precision=neighbours.EXACT)

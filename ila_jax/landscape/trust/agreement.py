@@ -287,7 +287,7 @@ def fault(
   return None
 
 
-def _width(points):
+def _width(points: Float[Array | np.ndarray, "n m"]) -> float:
   """The second greatest standard deviation along an axis, over the greatest."""
   points = np.asarray(points, np.float64)
   points = points - points.mean(axis=0, keepdims=True)
@@ -295,7 +295,9 @@ def _width(points):
   return float(np.sqrt(max(second, 0.0) / first)) if first > 0 else 0.0
 
 
-def _others_near(x, rows, k):
+def _others_near(
+  x: Float[Array | np.ndarray, "n m"], rows: Int[np.ndarray, " b"], k: int
+) -> Int[np.ndarray, "b k"]:
   """The k nearest of each row, without the row itself."""
   x = jnp.asarray(x, jnp.float32)
   near = neighbours.nearest(neighbours.take_whole(x, rows), x, k=k + 1).index
@@ -307,12 +309,16 @@ def _others_near(x, rows, k):
 
 
 @jax.jit
-def _places(x, rows, others):
+def _places(
+  x: Float[Array, "n d"], rows: Int[Array, " b"], others: Int[Array, "b k"]
+) -> Int[Array, "b k"]:
   """Place, from 1, of the others among the neighbours of each row."""
   half_norms = jnp.sum(x * x, axis=1) / 2
   columns = jnp.arange(len(x), dtype=jnp.int32)
 
-  def one(row_and_others):
+  def one(
+    row_and_others: tuple[Int[Array, ""], Int[Array, " k"]],
+  ) -> Int[Array, " k"]:
     row, others = row_and_others
     distance = half_norms - jnp.dot(x, x[row], precision=neighbours.EXACT)
     nearer = distance[None] < distance[others][:, None]

@@ -94,7 +94,7 @@ def variants(
   return found
 
 
-def _makings(own):
+def _makings(own: Making) -> dict[str, dict[str, Making]]:
   change = dataclasses.replace
   sides = "grid of 2/3 the side", "grid of 3/2 the side"
   if own.cells == "kmeans":
@@ -121,7 +121,7 @@ def _makings(own):
   }
 
 
-def _references(seeds):
+def _references(seeds: Sequence[int]) -> list[Variant]:
   axis = "reference_seed"
   alone = [Variant(axis, f"reference {a} alone", reference=a) for a in seeds]
   return alone + [
