@@ -78,8 +78,8 @@ def kmeans(
     InputError: clusters out of range.
 
   >>> x = np.array([[0.0], [0.2], [9.0]], np.float32)
-  >>> found = kmeans(x, clusters=2, key=jax.random.key(0))
-  >>> int(found.cell[0] == found.cell[1]), round(found.inertia, 3)
+  >>> made = kmeans(x, clusters=2, key=jax.random.key(0))
+  >>> int(made.cell[0] == made.cell[1]), round(made.inertia, 3)
   (1, 0.02)
   """
   n = len(x) if count is None else count

@@ -109,8 +109,8 @@ def ila_length(
   >>> ones = np.ones(20, int)
   >>> tokens = np.repeat([1, 100], 10)
   >>> gains = np.arange(20.0)
-  >>> found = ila_length(gains, 0 * gains, tokens, ones, 0 * ones)
-  >>> found[[0, 9, 10, 19]]
+  >>> depth = ila_length(gains, 0 * gains, tokens, ones, 0 * ones)
+  >>> depth[[0, 9, 10, 19]]
   array([0.05, 0.95, 0.05, 0.95], dtype=float32)
   """
   depth = ila(nll_base, nll_sft, n_tokens, n_labels, domain)

@@ -35,8 +35,8 @@ def inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
   about = _find(config, workdir)
   files = [about, about.parent / tables.CENTERS.file()]
   content = [path.read_bytes().hex() for path in files if path.exists()]
-  found = [revisions.of_path(about.parent / tables.FITTED_FOLDER), *content]
-  return {"joined": stage_record.fingerprint(found)}
+  parts = [revisions.of_path(about.parent / tables.FITTED_FOLDER), *content]
+  return {"joined": stage_record.fingerprint(parts)}
 
 
 def check(
@@ -77,13 +77,13 @@ def take(
   joined = tables.JOINED.path(workdir)
   if not _is_copied(workdir):
     about = _find(config, workdir)
-    found = _check(config, about, width)
+    facts = _check(config, about, width)
     progress.say(
-      f"  joining the {found['projection']} map of {config.landscape.map}; "
+      f"  joining the {facts['projection']} map of {config.landscape.map}; "
       "config.landscape.projection and what else a fit is told do not count"
     )
     names = list(_FITTED)
-    if found["grid"] is None:
+    if facts["grid"] is None:
       names.append(tables.CENTERS.file())
     for name in names:
       content = files_lib.read_bytes(about.parent / name)
@@ -134,13 +134,13 @@ def _check(
 ) -> dict[str, Any]:
   """What the map says of itself, once it is known to suit the run."""
   projections.read_about(about.parent / tables.FITTED_FOLDER, width=width)
-  found = files_lib.read_json(about)
-  kind = "kmeans" if found["grid"] is None else "grid"
-  same = {"cells": (kind,), "dimensions": (2, found["dimensions"])}
+  facts = files_lib.read_json(about)
+  kind = "kmeans" if facts["grid"] is None else "grid"
+  same = {"cells": (kind,), "dimensions": (2, facts["dimensions"])}
   if kind == "grid":
-    same["grid"] = ("auto", found["grid"])
+    same["grid"] = ("auto", facts["grid"])
   else:
-    same["clusters"] = (None, found["num_cells"])
+    same["clusters"] = (None, facts["num_cells"])
   for name, allowed in same.items():
     value = getattr(config.landscape, name)
     if value not in allowed:
@@ -150,22 +150,22 @@ def _check(
         f"{' or '.join(map(repr, dict.fromkeys(allowed)))}. New records join "
         "its cells."
       )
-  variants.check_stability(_fitting(config, found))
-  return found
+  variants.check_stability(_fitting(config, facts))
+  return facts
 
 
 def _fitting(
-  config: config_lib.Config, found: dict[str, Any]
+  config: config_lib.Config, facts: dict[str, Any]
 ) -> config_lib.Config:
   """The config of a run that would fit a map which says this of itself."""
   own = config.landscape
   own = dataclasses.replace(
     own,
     map=None,
-    projection=found["projection"],
-    dimensions=found["dimensions"],
-    perplexity=found["notes"].get("perplexity", own.perplexity),
-    grid=own.grid if found["grid"] is None else found["grid"],
-    clusters=found["num_cells"] if found["grid"] is None else None,
+    projection=facts["projection"],
+    dimensions=facts["dimensions"],
+    perplexity=facts["notes"].get("perplexity", own.perplexity),
+    grid=own.grid if facts["grid"] is None else facts["grid"],
+    clusters=facts["num_cells"] if facts["grid"] is None else None,
   )
   return dataclasses.replace(config, landscape=own)

@@ -72,8 +72,8 @@ def run(
   config, workdir = run.config, run.workdir
   x = _Embeddings(workdir, row)
   joined = join.take(config, workdir, width=x.width)
-  found = _map(run, x, fit_rows(config, ids))
-  xy = _places(run, found, x, len(row))
+  projection = _map(run, x, fit_rows(config, ids))
+  xy = _places(run, projection, x, len(row))
   if joined is None:
     box = grid_lib.bounding_box(xy)
   else:
@@ -83,15 +83,15 @@ def run(
     cell, cells = _clusters(run, x, ids, max_cells)
   else:
     grid = joined["grid"] if joined else config.landscape.grid
-    cell, cells = _grid(found.name, xy, box, grid, max_cells)
+    cell, cells = _grid(projection.name, xy, box, grid, max_cells)
   about = cells | {
     "low": box[0].tolist(),
     "high": box[1].tolist(),
-    "projection": found.name,
-    "dimensions": found.dimensions,
+    "projection": projection.name,
+    "dimensions": projection.dimensions,
     "joined": config.landscape.map,
     "occupied": len(np.unique(cell)),
-    "notes": found.notes,
+    "notes": projection.notes,
   }
   return Mapped(xy, cell, box, about)
 
@@ -104,8 +104,8 @@ class _Embeddings(rows_lib.Rows):
     self._of_pool = rows
 
   def __getitem__(self, places: np.ndarray) -> np.ndarray:
-    found = super().__getitem__(places)
-    bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    embeddings = super().__getitem__(places)
+    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(bad):
       raise errors.InputError(
         f"config.encoder.path: {len(bad):,} of {len(places):,} embeddings of "
@@ -113,7 +113,7 @@ class _Embeddings(rows_lib.Rows):
         f"{self._of_pool[places[bad[0]]]} of the pool; allowed: finite "
         "numbers. Set another encoder, or make them anew with --redo=embed."
       )
-    return found
+    return embeddings
 
 
 def fit_rows(config: config_lib.Config, ids: np.ndarray) -> np.ndarray:
@@ -131,17 +131,17 @@ def _map(
   kept = [a.path(run.workdir) for a in (tables.FITTED, tables.FITTED_ARRAYS)]
   own = kept[0].parent
   if all(shards.done(kept)):
-    found = projections.load(own)
+    projection = projections.load(own)
   else:
     fitted = x[rows]
-    found = judging.judged(_fit(run.config, run.mesh, fitted), fitted)
+    projection = judging.judged(_fit(run.config, run.mesh, fitted), fitted)
     if mesh_lib.is_writer():
-      projections.save(found, own)
+      projections.save(projection, own)
     mesh_lib.barrier("map written")
   whole = mesh_lib.put(
-    mesh_lib.fetch(found.arrays), run.mesh, mesh_lib.REPLICATED
+    mesh_lib.fetch(projection.arrays), run.mesh, mesh_lib.REPLICATED
   )
-  return dataclasses.replace(found, arrays=whole)
+  return dataclasses.replace(projection, arrays=whole)
 
 
 def _fit(
@@ -155,7 +155,7 @@ def _fit(
     )
   total = settings.iterations + kind.epochs if kind.by_tsne else None
   with progress.counter(total, desc=name, unit="steps") as advance:
-    found = projections.fit(
+    projection = projections.fit(
       x,
       name=name,
       key=jax.random.key(config.seed),
@@ -168,13 +168,13 @@ def _fit(
         on_epoch=_counts(advance),
       ),
     )
-  used = found.notes.get("perplexity", settings.perplexity)
+  used = projection.notes.get("perplexity", settings.perplexity)
   if used < settings.perplexity:
     progress.say(
       f"  config.landscape.perplexity is {settings.perplexity:g}, and {used:g} "
       f"is used: (n - 1) / 3 is the most that n = {len(x):,} examples bear"
     )
-  return found
+  return projection
 
 
 def _counts(advance: Callable[..., None]) -> Callable[[int, float | int], None]:
@@ -200,7 +200,7 @@ def _parts(rows: int) -> list[np.ndarray]:
 
 def _places(
   run: context.Run,
-  found: projections.Map,
+  projection: projections.Map,
   x: rows_lib.Rows,
   rows: int,
 ) -> np.ndarray:
@@ -208,13 +208,15 @@ def _places(
   parts = _parts(rows)
   targets = _targets(run.workdir, len(parts))
   done = shards.done(targets)
-  placed = np.empty((rows, found.dimensions), np.float32)
+  placed = np.empty((rows, projection.dimensions), np.float32)
   with progress.counter(rows, desc="place", unit="examples") as advance:
     for part, target, there in zip(parts, targets, done, strict=True):
       if there:
         xy = files.read_array(target)
       else:
-        xy = mesh_lib.fetch(found.place(mesh_lib.put_rows(x[part], run.mesh)))
+        xy = mesh_lib.fetch(
+          projection.place(mesh_lib.put_rows(x[part], run.mesh))
+        )
         xy = xy[: len(part)]
         files.write_array(target, xy)
         interrupts.point()
@@ -253,8 +255,10 @@ def _clusters(
   cell = []
   with progress.counter(len(ids), desc="assign", unit="examples") as advance:
     for part in _parts(len(ids)):
-      found = centers_lib.assign(mesh_lib.put_rows(x[part], run.mesh), centers)
-      cell.append(mesh_lib.fetch(found.cell)[: len(part)])
+      assigned = centers_lib.assign(
+        mesh_lib.put_rows(x[part], run.mesh), centers
+      )
+      cell.append(mesh_lib.fetch(assigned.cell)[: len(part)])
       advance(len(part))
   return np.concatenate(cell), {
     "description": f"{len(centers)} k-means cells of the embeddings",
@@ -278,14 +282,14 @@ def _fit_centers(
   )
   progress.say(f"  k-means with {count:,} clusters of {len(rows):,} examples")
   with progress.counter(None, desc="k-means", unit="iterations") as advance:
-    found = clusters.kmeans(
+    clustered = clusters.kmeans(
       mesh_lib.put_rows(x[rows], mesh),
       clusters=count,
       key=jax.random.key(config.seed),
       count=len(rows),
       on_progress=_counts(advance),
     )
-  return mesh_lib.fetch(found.centers)
+  return mesh_lib.fetch(clustered.centers)
 
 
 def _grid(

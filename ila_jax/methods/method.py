@@ -67,10 +67,10 @@ class Method:
     Raises:
       ValueError: one is; or `rank` reads what is not in `needs`.
     """
-    found = self.rank(candidates.named(c, self.name, self.needs), options)
-    if len(found.order) < c.candidate.sum() and not found.rest:
+    ranking = self.rank(candidates.named(c, self.name, self.needs), options)
+    if len(ranking.order) < c.candidate.sum() and not ranking.rest:
       raise ValueError(
-        f"{self.name} orders {len(found.order)} of {c.candidate.sum()} "
+        f"{self.name} orders {len(ranking.order)} of {c.candidate.sum()} "
         "candidates, and its Ranking.rest does not say why"
       )
-    return found
+    return ranking

@@ -13,10 +13,10 @@ order of the candidates, so that any prefix is its answer for a smaller budget.
 >>> for name in ("ila", "coverage_only", "longest"):
 ...   print(name, METHODS[name](pool).order)
 ila [0 3 1 4 2]
-coverage_only [2 4 3 1 0]
+coverage_only [1 3 4 2 0]
 longest [4 3 2 1 0]
 >>> METHODS["trim"](pool, quantile=0.9).order
-array([3, 0, 2, 4, 1], dtype=int32)
+array([3, 0, 1, 4, 2], dtype=int32)
 """
 
 import importlib

@@ -85,7 +85,7 @@ def made_from(
   Raises:
     errors.InputError: a signal has not been computed.
   """
-  found = {}
+  made = {}
   for name in strategies:
     options = table_lib.options(name, config.select.options)
     parts = {
@@ -94,8 +94,8 @@ def made_from(
     }
     parts = {part: value for part, value in parts.items() if value}
     if parts:
-      found[name] = parts
-  return found
+      made[name] = parts
+  return made
 
 
 def cut(

@@ -74,7 +74,7 @@ def test_from_the_same_start_it_ends_where_sklearn_does(iterations):
 
 @pytest.mark.parametrize("block", [2048, 7])
 def test_assigning_is_brute_force_in_any_blocks(block, monkeypatch):
-  monkeypatch.setattr(clusters, "_CENTERS", block)
+  monkeypatch.setattr(centers_lib, "_CENTERS", block)
   rng = np.random.default_rng(0)
   x, centers = rng.normal(size=(2, 1100, 6)).astype(np.float32)
   centers = np.concatenate([centers[:20], centers[:20]])

@@ -61,8 +61,8 @@ def check(
   >>> cosine = rng.uniform(0.5, 1, (2, 1, 2000))
   >>> source = rng.integers(100, size=(2, 1, 2000))
   >>> subsets = map(Nearest, source, cosine)
-  >>> found = check(0.5 * (cosine[0, 0] > 0.9), *subsets, seed=0)
-  >>> found[0]["near"], found[0]["peers"], round(found[0]["gain"], 6)
+  >>> bands = check(0.5 * (cosine[0, 0] > 0.9), *subsets, seed=0)
+  >>> bands[0]["near"], bands[0]["peers"], round(bands[0]["gain"], 6)
   (336, 309, 0.5)
   """
   rng = np.random.default_rng(seed)
@@ -112,12 +112,12 @@ def own_gain(
   {'examples': 100, 'gain': 0.5, 'interval': [0.5, 0.5]}
   """
   both = above[of_reference], above[~of_reference]
-  found: dict[str, Any] = {"examples": len(both[0])}
+  numbers: dict[str, Any] = {"examples": len(both[0])}
   if min(map(len, both)) < 2:
-    return found | {"gain": None, "interval": None}
+    return numbers | {"gain": None, "interval": None}
   gain = float(both[0].mean() - both[1].mean())
   width = 1.96 * float(np.sqrt(sum(v.var(ddof=1) / len(v) for v in both)))
-  return found | {"gain": gain, "interval": [gain - width, gain + width]}
+  return numbers | {"gain": gain, "interval": [gain - width, gain + width]}
 
 
 def verdict(rows: list[dict[str, Any]]) -> str:
@@ -208,9 +208,9 @@ def _by_source(
   keys = subset * (nearest.source.max(initial=0) + 1) + source
   _, number = np.unique(keys, return_inverse=True)
   sums = np.bincount(number, above[row]), np.bincount(number)
-  found = np.stack(sums, axis=1)
+  by_source = np.stack(sums, axis=1)
   # Of any order of the pool the same resamples.
-  return found[np.lexsort(found.T)]
+  return by_source[np.lexsort(by_source.T)]
 
 
 def _resampled_means(

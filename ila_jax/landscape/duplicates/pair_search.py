@@ -74,8 +74,8 @@ def sweep(
 
   >>> x, both = np.ones((2, 1), np.float32), np.arange(2)
   >>> tile = Tile(both, both, both, both)
-  >>> [found] = sweep(x, iter([tile]), threshold=0.5, mesh=mesh_lib.make())
-  >>> found.a.tolist(), found.b.tolist(), found.cosine.tolist()
+  >>> [near] = sweep(x, iter([tile]), threshold=0.5, mesh=mesh_lib.make())
+  >>> near.a.tolist(), near.b.tolist(), near.cosine.tolist()
   ([0], [1], [1.0])
   """
   floor = np.float32(threshold - _SLACK)

@@ -60,21 +60,22 @@ def pairs(
 
   >>> x = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], np.float32)
   >>> one, near = np.zeros(3, int), np.zeros((0, 2), int)
-  >>> found = pairs(x, cell=one, near=near, threshold=0.7, mesh=mesh_lib.make())
-  >>> found.a.tolist(), found.b.tolist(), found.cosine.round(2).tolist()
+  >>> mesh = mesh_lib.make()
+  >>> alike = pairs(x, cell=one, near=near, threshold=0.7, mesh=mesh)
+  >>> alike.a.tolist(), alike.b.tolist(), alike.cosine.round(2).tolist()
   ([1], [2], [0.800000011920929])
   """
   touches = cell_neighbours.Adjacency(cell, near)
-  # A pair is one integer until all are found and sorted: a * n + b.
+  # A pair is one integer until all are known and sorted: a * n + b.
   keys, cosines = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
   tiles, total = _tiles(touches), 0
-  for found in pair_search.sweep(
+  for near_pairs in pair_search.sweep(
     x, tiles, threshold=threshold, mesh=mesh, on_rows=on_rows
   ):
-    there = touches(found.a, found.b)
-    a, b = found.a[there], found.b[there]
+    there = touches(near_pairs.a, near_pairs.b)
+    a, b = near_pairs.a[there], near_pairs.b[there]
     keys.append(np.minimum(a, b) * np.int64(len(cell)) + np.maximum(a, b))
-    cosines.append(found.cosine[there])
+    cosines.append(near_pairs.cosine[there])
     total += len(a)
     if total > MAX_PAIRS:
       raise errors.InputError(
@@ -130,12 +131,12 @@ def recall(
     for part in np.split(rows, range(tile_rows, len(rows), tile_rows))
     if len(part)
   )
-  for found in pair_search.sweep(
+  for near_pairs in pair_search.sweep(
     x, tiles, threshold=threshold, mesh=mesh, on_rows=on_rows
   ):
-    other = found.a != found.b
+    other = near_pairs.a != near_pairs.b
     total += int(other.sum())
-    there += int(touches(found.a[other], found.b[other]).sum())
+    there += int(touches(near_pairs.a[other], near_pairs.b[other]).sum())
   return total, there
 
 
@@ -176,8 +177,8 @@ def closest(
   for start, block in prefetch.ahead(blocks):
     part, wide = slice(start, start + len(block)), block.astype(np.float64)
     queries = mesh_lib.put_rows(block, mesh)
-    found = [neighbours.nearest(queries, points, k=1) for points in placed]
-    for i, near in zip(there, found, strict=True):
+    nearest = [neighbours.nearest(queries, points, k=1) for points in placed]
+    for i, near in zip(there, nearest, strict=True):
       index[i, part] = mesh_lib.fetch(near.index)[: len(block), 0]
       points = sets[i][index[i, part]]
       cosine[i, part] = np.minimum(np.einsum("nd,nd->n", wide, points), 1)
@@ -185,7 +186,9 @@ def closest(
   return index, cosine
 
 
-def leaders(found: Pairs, rank: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+def leaders(
+  duplicates: Pairs, rank: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
   """The row that stands for each row when near-duplicates are removed.
 
   Rows are walked by rank, and a row is kept unless it is near one that is kept
@@ -193,7 +196,7 @@ def leaders(found: Pairs, rank: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
   connected components do not promise: a chain of small steps leads far.
 
   Args:
-    found: the pairs that are near.
+    duplicates: the pairs that are near.
     rank: place of every row in the walk; no two are equal.
 
   Returns:
@@ -206,13 +209,13 @@ def leaders(found: Pairs, rank: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
   >>> leaders(chain, np.array([1, 0, 2])).tolist()
   [1, 1, 1]
   """
-  ahead = rank[found.a] < rank[found.b]
-  first = np.where(ahead, found.a, found.b)
-  second = np.where(ahead, found.b, found.a)
+  ahead = rank[duplicates.a] < rank[duplicates.b]
+  first = np.where(ahead, duplicates.a, duplicates.b)
+  second = np.where(ahead, duplicates.b, duplicates.a)
   kept = _first_apart(first, second, len(rank))
   stays = kept[first]
   side = first[stays], second[stays]
-  nearest, _ = _nearest([side[::-1]], found.cosine[stays], rank)
+  nearest, _ = _nearest([side[::-1]], duplicates.cosine[stays], rank)
   return np.where(kept, np.arange(len(rank)), nearest)
 
 
@@ -236,7 +239,7 @@ def _first_apart(
 
 
 def nearest_of(
-  found: Pairs, rank: Int[np.ndarray, " n"]
+  duplicates: Pairs, rank: Int[np.ndarray, " n"]
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
   """Each row's nearest near-duplicate and its cosine; -1 and NaN of none.
 
@@ -244,8 +247,8 @@ def nearest_of(
   >>> nearest_of(trio, np.arange(4))[0].tolist()
   [1, 2, 1, -1]
   """
-  sides = [(found.a, found.b), (found.b, found.a)]
-  return _nearest(sides, found.cosine, rank)
+  sides = [(duplicates.a, duplicates.b), (duplicates.b, duplicates.a)]
+  return _nearest(sides, duplicates.cosine, rank)
 
 
 def _nearest(

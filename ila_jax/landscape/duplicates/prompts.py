@@ -40,6 +40,6 @@ class Prompts:
     lowest = np.full(prompts, np.iinfo(np.int32).max, np.int32)
     np.minimum.at(lowest, number, rank)
     chosen = rank == lowest[number]
-    found = np.full(prompts, -1, np.int32)
-    found[number[chosen]] = rows[chosen]
-    return found
+    row = np.full(prompts, -1, np.int32)
+    row[number[chosen]] = rows[chosen]
+    return row

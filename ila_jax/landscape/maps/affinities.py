@@ -94,11 +94,11 @@ def joint_probabilities(
   # Centred, products lose less of small distances to rounding.
   x = x - x.mean(axis=0, keepdims=True)
   queries = x if mesh is None else mesh_lib.put_rows(x, mesh)
-  found = neighbours.nearest(queries, x, k=k, same=True)
+  near = neighbours.nearest(queries, x, k=k, same=True)
   directed = row_blocks.apply(
-    conditional_probabilities, found.squared, np.float32(perplexity)
+    conditional_probabilities, near.squared, np.float32(perplexity)
   )
-  directed, index = mesh_lib.fetch((directed, found.index))
+  directed, index = mesh_lib.fetch((directed, near.index))
   ends = np.arange(0, n * k + 1, k)
   ends = ends.astype(scipy.sparse.get_index_dtype(maxval=n * k))
   backwards = scipy.sparse.csr_array(
@@ -134,16 +134,16 @@ def cut(joint: scipy.sparse.csr_array, *, mesh: Mesh | None = None) -> Pairs:
   in all, those beyond n without pairs.
 
   >>> joint = scipy.sparse.csr_array(np.array([[0.0, 0.5], [0.5, 0.0]]))
-  >>> found = cut(joint)
-  >>> found.other[:2, 0].tolist(), found.probability[:2, :2].tolist()
+  >>> pairs = cut(joint)
+  >>> pairs.other[:2, 0].tolist(), pairs.probability[:2, :2].tolist()
   ([1, 0], [[0.5, 0.0], [0.5, 0.0]])
   """
   parts = 1 if mesh is None else mesh_lib.batch_multiple(mesh)
   size = rows_for(joint.shape[0], mesh) // parts
-  found = [_part(joint, i * size, (i + 1) * size) for i in range(parts)]
-  rows = max(len(part.point) for part in found)
+  cuts = [_part(joint, i * size, (i + 1) * size) for i in range(parts)]
+  rows = max(len(part.point) for part in cuts)
   whole = jax.tree.map(
-    lambda *arrays: np.concatenate([_filled(a, rows) for a in arrays]), *found
+    lambda *arrays: np.concatenate([_filled(a, rows) for a in arrays]), *cuts
   )
   if mesh is None:
     return jax.tree.map(jnp.asarray, whole)
@@ -228,14 +228,14 @@ def places(xy: Float[Array, "n m"]) -> list[Complex[Array, " n"]]:
 
 
 def coordinates(
-  found: list[Complex[Array, " n"]], dimensions: int
+  z: list[Complex[Array, " n"]], dimensions: int
 ) -> Float[Array, "n m"]:
   """The inverse of `places`.
 
   >>> coordinates([jnp.array([1 + 2j]), jnp.array([3 + 0j])], 3).tolist()
   [[1.0, 2.0, 3.0]]
   """
-  columns = [part for z in found for part in (z.real, z.imag)]
+  columns = [part for one in z for part in (one.real, one.imag)]
   return jnp.stack(columns[:dimensions], axis=1)
 
 

@@ -176,8 +176,8 @@ def descend(
     carry = state, none, jnp.int32(0), jnp.float32(jnp.inf)
     state, kernels, taken, extent = lax.while_loop(goes_on, step, carry)
     xy = _gather(state.xy, layout)
-    found = _cost(state.xy, xy, pairs, kernels, layout)
-    return state, Progress(taken, found, extent)
+    kl = _cost(state.xy, xy, pairs, kernels, layout)
+    return state, Progress(taken, kl, extent)
 
   whole = PartitionSpec()
   return _on_mesh(

@@ -142,8 +142,8 @@ def fit(
       or an embedding that is not finite.
 
   >>> x = np.array([[3.0, 0, 0], [-3, 0, 0], [0, 1, 0], [0, -1, 0]])
-  >>> found = fit(x, name="pca", key=jax.random.key(0))
-  >>> found.place(x)[:, 0].tolist(), found.notes["variance_share"]
+  >>> pca = fit(x, name="pca", key=jax.random.key(0))
+  >>> pca.place(x)[:, 0].tolist(), pca.notes["variance_share"]
   ([3.0, -3.0, 0.0, 0.0], 1.0)
   """
   options = options or Options()
@@ -185,17 +185,17 @@ def check_dimensions(name: str, dimensions: int) -> None:
     )
 
 
-def save(found: Map, folder: epath.PathLike) -> None:
+def save(fitted: Map, folder: epath.PathLike) -> None:
   """Writes a map as two plain files, `projection.json` and `.safetensors`."""
   folder = epath.Path(folder)
-  arrays = {name: np.asarray(array) for name, array in found.arrays.items()}
+  arrays = {name: np.asarray(array) for name, array in fitted.arrays.items()}
   files.write_bytes(folder / _ARRAYS, safetensors.numpy.save(arrays))
   about = {
-    "name": found.name,
+    "name": fitted.name,
     "version": _VERSION,
-    "width": found.width,
-    "dimensions": found.dimensions,
-    "notes": found.notes,
+    "width": fitted.width,
+    "dimensions": fitted.dimensions,
+    "notes": fitted.notes,
     "arrays": {name: list(arrays[name].shape) for name in sorted(arrays)},
   }
   files.write_json(folder / _ABOUT, about)
@@ -274,7 +274,7 @@ def _fit_random(x: _Rows, key: Array, options: Options) -> _Fitted:
 
 
 def _fit_tsne(x: _Rows, key: Array, options: Options) -> _Fitted:
-  found = tsne.fit(
+  fitted = tsne.fit(
     x,
     perplexity=options.perplexity,
     iterations=options.iterations,
@@ -285,10 +285,10 @@ def _fit_tsne(x: _Rows, key: Array, options: Options) -> _Fitted:
   )
   arrays = {
     "points": jnp.asarray(x, jnp.float32),
-    "positions": jnp.asarray(found.xy),
-    "perplexity": jnp.float32(found.perplexity),
+    "positions": jnp.asarray(fitted.xy),
+    "perplexity": jnp.float32(fitted.perplexity),
   }
-  notes = found._replace(xy=None)._asdict().items()
+  notes = fitted._replace(xy=None)._asdict().items()
   return arrays, {name: note for name, note in notes if note is not None}
 
 

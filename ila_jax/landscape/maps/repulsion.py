@@ -137,8 +137,8 @@ def step_for(extent: Float[Array, ""], *, nodes: int) -> Int[Array, ""]:
 def kernels(step: Int[Array, ""], *, nodes: int) -> Kernels:
   """Transforms of w and y w^2, for nodes 1.1^step / 16 apart.
 
-  >>> found = kernels(jnp.int32(0), nodes=8)
-  >>> float(found.spacing), found.potential.shape
+  >>> kernel = kernels(jnp.int32(0), nodes=8)
+  >>> float(kernel.spacing), kernel.potential.shape
   (0.0625, (16, 9))
   """
   spacing = _UNIT * jnp.float32(_RATIO) ** step
@@ -165,8 +165,8 @@ def no_kernels(*, nodes: int) -> Kernels:
   0.0
   """
   shapes = jax.eval_shape(lambda: kernels(jnp.int32(0), nodes=nodes))
-  found = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-  return found._replace(step=jnp.int32(_NO_STEP))
+  zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+  return zeros._replace(step=jnp.int32(_NO_STEP))
 
 
 def spread(
@@ -209,7 +209,7 @@ def spread(
 
 
 def field(
-  charges: Float[Array, "g g"], found: Kernels
+  charges: Float[Array, "g g"], kernel: Kernels
 ) -> tuple[Complex[Array, "g g"], Float[Array, ""]]:
   """Force on the nodes, x + iy, and sum_ij w_ij with i = j among them.
 
@@ -224,17 +224,17 @@ def field(
   force = lax.complex(
     *(
       jnp.fft.irfft2(transform * one, s=(size, size))[:nodes, :nodes]
-      for one in found.force
+      for one in kernel.force
     )
   )
   # Parseval: sum_ij w_ij is the product of the charges and their potential.
   power = transform.real**2 + transform.imag**2
   twice = jnp.full(nodes + 1, 2.0).at[jnp.array([0, nodes])].set(1.0)
-  return force, jnp.sum(power * found.potential * twice[None]) / size**2
+  return force, jnp.sum(power * kernel.potential * twice[None]) / size**2
 
 
 def potential(
-  charges: Float[Array, "g g"], found: Kernels
+  charges: Float[Array, "g g"], kernel: Kernels
 ) -> Complex[Array, "g g"]:
   """sum_j w_ij on the nodes, as the real part of what `force_at` takes.
 
@@ -244,7 +244,7 @@ def potential(
   """
   nodes = len(charges)
   size = 2 * nodes
-  transform = jnp.fft.rfft2(charges, s=(size, size)) * found.potential
+  transform = jnp.fft.rfft2(charges, s=(size, size)) * kernel.potential
   there = jnp.fft.irfft2(transform, s=(size, size))[:nodes, :nodes]
   return there + 0j
 

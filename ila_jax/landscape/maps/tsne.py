@@ -105,8 +105,8 @@ def fit(
     InputError: the perplexity is below 1, or the iterations below 0.
 
   >>> x = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
-  >>> found = fit(x, iterations=100, key=jax.random.key(0))
-  >>> found.xy.shape, found.perplexity
+  >>> fitted = fit(x, iterations=100, key=jax.random.key(0))
+  >>> fitted.xy.shape, fitted.perplexity
   ((40, 2), 13.0)
   """
   _check(perplexity, iterations)
@@ -127,14 +127,14 @@ def fit(
       steps = min(_ITERATIONS_PER_CALL, end - done)
       nodes = repulsion.nodes_for(extent) if gridded else None
       most = repulsion.reach(nodes) if gridded else math.inf
-      state, found = descent.descend(
+      state, progress = descent.descend(
         state, pairs, phase._replace(most=most), steps, begins,
         layout=descent.Layout(n, nodes, mesh),
       )  # fmt: skip
-      done, extent = done + int(found.taken), float(found.extent)
+      done, extent = done + int(progress.taken), float(progress.extent)
       begins = False
       if on_progress and done < iterations:
-        on_progress(done, float(found.kl))
+        on_progress(done, float(progress.kl))
       if extent < phase.least:
         break
   # The cost is a small difference: a grid twice as fine for it.

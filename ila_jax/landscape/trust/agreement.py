@@ -95,8 +95,9 @@ def spread_subsets(
     Distinct rows of each subset, the most concentrated subsets first, int32.
 
   >>> x = np.arange(9.0)[:, None]
-  >>> found = spread_subsets(x, n=9, size=3, key=jax.random.key(0), draws=1)
-  >>> found.shape, int(np.ptp(found[0]))
+  >>> key = jax.random.key(0)
+  >>> subsets = spread_subsets(x, n=9, size=3, key=key, draws=1)
+  >>> subsets.shape, int(np.ptp(subsets[0]))
   ((3, 3), 2)
   """
   steps = np.unique(np.linspace(1, size, spreads).round().astype(int))
@@ -107,8 +108,8 @@ def spread_subsets(
     drawn = np.asarray(shuffled)[:count]
     # Repeated up to one size, so that one program serves all.
     points = neighbours.take_whole(x, np.resize(drawn, size))
-    found = mesh.fetch(neighbours.nearest(x, points, k=1))
-    clump, squared = found.index[:n, 0] % count, found.squared[:n, 0]
+    near = mesh.fetch(neighbours.nearest(x, points, k=1))
+    clump, squared = near.index[:n, 0] % count, near.squared[:n, 0]
     turn = np.asarray(ordering.place_in_cell(clump, (squared,), rows, everyone))
     # Of duplicates one alone is nearest, and all that are drawn belong in.
     others = ~np.isin(rows, drawn)
@@ -144,10 +145,10 @@ def mean_distances(
   >>> mean_distances(np.eye(2), np.array([[0, 1]]), n=2).tolist()
   [0.0]
   """
-  found = (
+  distances = (
     mesh.fetch(coverage.nearest_distance(x, rows))[:n] for rows in subsets
   )
-  return np.array([distance.mean(dtype=np.float64) for distance in found])
+  return np.array([distance.mean(dtype=np.float64) for distance in distances])
 
 
 def rank_correlation(
@@ -209,9 +210,9 @@ def map_quality(
   >>> map_quality(x, np.hstack([x, 0 * x]), rows=np.arange(3), k=1)
   {'neighbours_kept': 1.0, 'trustworthiness': 1.0}
   """
-  found = _others_near(xy, rows, k)
+  near_on_map = _others_near(xy, rows, k)
   x = jnp.asarray(x, jnp.float32)
-  place = np.asarray(_places(x, jnp.asarray(rows), jnp.asarray(found)))
+  place = np.asarray(_places(x, jnp.asarray(rows), jnp.asarray(near_on_map)))
   excess = np.maximum(place - k, 0).sum(dtype=np.float64)
   most = len(rows) * k * (2 * len(x) - 3 * k - 1) / 2
   return {

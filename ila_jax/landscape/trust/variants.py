@@ -73,25 +73,25 @@ def variants(
       with the next one.
 
   >>> own = Making("grid", "tsne", 30.0, seed=0)
-  >>> found = variants(("perplexity",), own=own, reference_seeds=(0,))
-  >>> [variant.name for variant in found[3:]]
+  >>> compared = variants(("perplexity",), own=own, reference_seeds=(0,))
+  >>> [variant.name for variant in compared[3:]]
   ['perplexity 15', 'perplexity 60']
   """
-  found = [
+  compared = [
     Variant("run", "the run itself", own),
     Variant("chance", "cells dealt at random", dealt="cells"),
     Variant("chance", "depths dealt at random", dealt="depths"),
   ]
   for axis in axes:
     if axis == "reference_seed":
-      found += _references(reference_seeds)
+      compared += _references(reference_seeds)
     else:
-      found += [
+      compared += [
         Variant(axis, name, making)
         for name, making in _makings(own)[axis].items()
         if making != own
       ]
-  return found
+  return compared
 
 
 def _makings(own: Making) -> dict[str, dict[str, Making]]:
@@ -136,21 +136,21 @@ def check_stability(config: Any) -> None:
   Raises:
     errors.InputError: names the axis.
   """
-  found = config.landscape
-  on_grid = found.cells == "grid"
+  settings = config.landscape
+  on_grid = settings.cells == "grid"
   vain = {
     "reference_seed": len(config.score.reference_seeds) < 2
     and "config.score.reference_seeds names one set; give two or more",
     "perplexity": not (
-      on_grid and projections.PROJECTIONS[found.projection].by_tsne
+      on_grid and projections.PROJECTIONS[settings.projection].by_tsne
     )
     and "no cells come from t-SNE",
-    "map_seed": (on_grid and found.projection == "pca")
+    "map_seed": (on_grid and settings.projection == "pca")
     and "the principal components know no seed",
   }
-  for axis in found.stability:
+  for axis in settings.stability:
     if vain.get(axis):
       raise errors.InputError(
-        f"config.landscape.stability is {found.stability}, and {axis!r} would "
-        f"vary nothing: {vain[axis]}. Leave it out."
+        f"config.landscape.stability is {settings.stability}, and {axis!r} "
+        f"would vary nothing: {vain[axis]}. Leave it out."
       )

@@ -38,11 +38,11 @@ def run_into(run: context.Run, *, rows: np.ndarray, budget: int) -> None:
   config, workdir = run.config, run.workdir
   path = tables.STABILITY.path(workdir)
   made_from = _made_from(config, workdir, len(rows), budget)
-  found = files.read_json(path) if path.exists() else {}
+  stability = files.read_json(path) if path.exists() else {}
   mesh_lib.barrier("stability read")
-  if found.get("made_from") != made_from:
-    found = {"made_from": made_from, "rows": []}
-  there = {(row["axis"], row["variant"]) for row in found["rows"]}
+  if stability.get("made_from") != made_from:
+    stability = {"made_from": made_from, "rows": []}
+  there = {(row["axis"], row["variant"]) for row in stability["rows"]}
   todo = [v for v in _variants(config) if (v.axis, v.name) not in there]
   if not todo:
     return
@@ -58,7 +58,7 @@ def run_into(run: context.Run, *, rows: np.ndarray, budget: int) -> None:
     xy = _positions(config, fitted, _own(config))
     own = _cells(config, fitted, _own(config), xy)
     candidates = int(fitted.free.sum())
-    found |= {
+    stability |= {
       "examples": len(rows),
       "candidates": candidates,
       "budget": fitted.budget,
@@ -69,8 +69,8 @@ def run_into(run: context.Run, *, rows: np.ndarray, budget: int) -> None:
       "subset_examples": fitted.subsets.shape[1],
     }
     for variant in todo:
-      found["rows"].append(_compare(config, fitted, own, variant))
-      files.write_json(path, found)
+      stability["rows"].append(_compare(config, fitted, own, variant))
+      files.write_json(path, stability)
       advance(1)
       interrupts.point()
 
@@ -93,9 +93,9 @@ def _made_from(
 
 
 def _own(config: config_lib.Config) -> variants.Making:
-  found = config.landscape
+  settings = config.landscape
   return variants.Making(
-    found.cells, found.projection, found.perplexity, config.seed
+    settings.cells, settings.projection, settings.perplexity, config.seed
   )
 
 
@@ -138,7 +138,7 @@ def _compare(
     deep = deep[dealt]
   chosen, others = _choose(fitted, cell, deep), _choose(fitted, own, theirs)
   reach = agreement.mean_distances(fitted.sharded, chosen[None], n=n)
-  found = {
+  row = {
     "axis": variant.axis,
     "variant": variant.name,
     "cells": len(np.unique(cell)),
@@ -153,19 +153,19 @@ def _compare(
     "trustworthiness": None,
   }
   if deep is not theirs:
-    found["depth"] = _rho(deep, theirs, resamples=0)[:1]
+    row["depth"] = _rho(deep, theirs, resamples=0)[:1]
   if making or variant.dealt == "cells":
     here, there = (
       agreement.cell_coverage(c, fitted.subsets) for c in (cell, own)
     )
-    found["coverage"] = _rho(here, there)
-    found["distance"] = _rho(here, -fitted.distances)
+    row["coverage"] = _rho(here, there)
+    row["distance"] = _rho(here, -fitted.distances)
   if xy is not None:
     rows = dealt[:_LOOKED_UP]
-    found |= agreement.map_quality(
+    row |= agreement.map_quality(
       fitted.x, xy, rows=rows, k=min(_NEIGHBOURS, n // 3)
     )
-  return found
+  return row
 
 
 def _positions(
@@ -179,7 +179,7 @@ def _positions(
   if making.same_map(_own(config)):
     return fitted.xy
   kind = projections.PROJECTIONS[making.projection]
-  found = projections.fit(
+  projection = projections.fit(
     fitted.x,
     name=making.projection,
     key=jax.random.key(making.seed),
@@ -190,7 +190,7 @@ def _positions(
       mesh=fitted.sharded.sharding.mesh,
     ),
   )
-  return np.asarray(found.place(fitted.x))
+  return np.asarray(projection.place(fitted.x))
 
 
 def _cells(
@@ -229,5 +229,5 @@ def _rho(
   here: np.ndarray, there: np.ndarray, resamples: int = 1000
 ) -> list[float | None]:
   """Rank correlation and its interval, as JSON has them: null for NaN."""
-  found = agreement.rank_correlation(here, there, resamples=resamples)
-  return [None if np.isnan(value) else value for value in found]
+  correlation = agreement.rank_correlation(here, there, resamples=resamples)
+  return [None if np.isnan(value) else value for value in correlation]
