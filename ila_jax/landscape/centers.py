@@ -48,6 +48,7 @@ def assign(
 def _assign_rows(
   rows: Float[Array, "b d"], centers: Float[Array, "c d"]
 ) -> Assigned:
+  """`assign` for the rows of one block."""
   cell = nearest(rows, centers)
   differences = rows - centers[cell]
   return Assigned(cell, jnp.sum(differences * differences, axis=1))

@@ -15,8 +15,8 @@ from ila_jax import errors
 from ila_jax.compute import mesh, neighbours, row_blocks
 from ila_jax.landscape import centers as centers_lib
 
-_BITS = 24  # Of a coordinate in a sum: what float32 holds of it.
-_STEPS_PER_CALL = 10  # Between two of them the host reports.
+_BITS = 24  # Bits of a coordinate in a sum: as many as float32 holds.
+_STEPS_PER_CALL = 10  # Lloyd steps; the host reports between two calls.
 
 # Steps done, centres, the cell of every row, and rows that changed theirs.
 _Descent = tuple[
@@ -48,10 +48,10 @@ def kmeans(
 
   The start is greedy k-means++ (Arthur and Vassilvitskii 2007): of 2 + log c
   candidates, drawn by their squared distance to the centres so far, the one
-  that leaves the least inertia. Lloyd ends when no row changes its cell. Of
-  equally near centres the first counts. A cluster that loses all its rows keeps
+  that leaves the least inertia. Lloyd ends when no row changes its cell. The
+  first of equally near centres counts. A cluster that loses all its rows keeps
   its centre, so a cell may be empty; a pool with fewer distinct rows than
-  clusters has such.
+  clusters has such cells.
 
   The sums of a cluster are taken in integers, 24 bits of a coordinate's range:
   these add up to the same bits in any order and on any number of devices. The
@@ -117,10 +117,10 @@ def lloyd(
 
   Args:
     x: embeddings, float32. Rows may be sharded over a mesh.
-    centers: from which to start.
-    count: as of `kmeans`.
-    iterations: at most.
-    on_progress: as of `kmeans`.
+    centers: the centres to start from.
+    count: as for `kmeans`.
+    iterations: Lloyd steps at most.
+    on_progress: as for `kmeans`.
 
   Returns:
     The last centres.
@@ -152,6 +152,7 @@ def lloyd(
 def _plus_plus(
   x: Float[Array, "n d"], key: Array, *, clusters: int
 ) -> Float[Array, "c d"]:
+  """Draws the first centres: greedy k-means++."""
   n = len(x)
   trials = 2 + int(np.log(clusters))
   norms = jnp.sum(x * x, axis=1)
@@ -190,6 +191,7 @@ def _lloyd(
   over: Mesh | None,
   axes: str | tuple[str, ...] | None,
 ) -> _Descent:
+  """Takes some Lloyd steps, until no row changes its cell, in one program."""
   real = jnp.arange(len(x)) < count
   known = jnp.where(real[:, None], x, x[:1])
   low, high = jnp.min(known, axis=0), jnp.max(known, axis=0)
@@ -240,7 +242,7 @@ def _survey(
   high: Float[Array, " d"],
   digit_bits: int,
 ) -> tuple[Int[Array, " n"], _Sums]:
-  """Nearest centres; sums of digits and rows of each; rows that moved."""
+  """Assigns the rows to centres, and adds up what each centre got."""
   clusters, width = centers.shape
   digits = -(-_BITS // digit_bits)
   most = 2**_BITS - 1
@@ -262,7 +264,7 @@ def _survey(
       for place in range(digits)
     ]
     parts.append(jnp.ones((len(rows), 1), jnp.int32))
-    # A row that does not count goes nowhere.
+    # A row that does not count is added to no cluster.
     target = jnp.where(counts, cell, clusters)
     totals = totals.at[target].add(jnp.concatenate(parts, 1), mode="drop")
     moved = jnp.sum(counts & (cell != before), dtype=jnp.int32)
@@ -280,6 +282,7 @@ def _means(
   high: Float[Array, " d"],
   digit_bits: int,
 ) -> Float[Array, "c d"]:
+  """The mean of each cluster, from its sums; an empty one keeps its centre."""
   clusters, width = centers.shape
   counts = totals[:, -1:].astype(jnp.float32)
   digits = totals[:, :-1].reshape(clusters, -1, width).astype(jnp.float32)
@@ -293,6 +296,7 @@ def _means(
 def _everywhere(
   array: Float[Array | np.ndarray, "c d"], over: Mesh | None
 ) -> Float[Array, "c d"]:
+  """Puts centres whole on every device of a mesh."""
   array = jnp.asarray(array, jnp.float32)
   if over is None:
     return array

@@ -183,7 +183,7 @@ def quantile_within(
 
 
 def _stable_order(group: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-  """The rows group by group; few groups are sorted by their digits."""
+  """Sorts rows by group; small numbers of groups by a radix sort."""
   few = len(group) and group.min() >= 0 and group.max() < 2**16
   return np.argsort(group.astype(np.uint16) if few else group, kind="stable")
 

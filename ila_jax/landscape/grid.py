@@ -1,4 +1,4 @@
-"""Cells of the map, and how much of the map a subset covers (2.4, 2.5)."""
+"""Cells of the map: a uniform grid (docs/method.md 2.4)."""
 
 import functools
 
@@ -12,11 +12,11 @@ from ila_jax import errors
 
 Corner = Float[np.ndarray, " m"]
 _MAX_CELLS = 2**31 - 1  # Cells are int32.
-_MAX_FLAGS = 2**25  # One byte a cell; more cells than these are sorted.
+_MAX_FLAGS = 2**25  # Cells counted by flags, a byte each; more by a sort.
 
 
 def bounding_box(xy: Float[Array | np.ndarray, "n m"]) -> tuple[Corner, Corner]:
-  """The lowest and the highest of every axis; 0 and 1 of an empty map.
+  """The lowest and the highest of every axis; 0 and 1 if the map is empty.
 
   >>> bounding_box(np.array([[1.0, 5.0], [2.0, 4.0]]))
   (array([1., 4.], dtype=float32), array([2., 5.], dtype=float32))
@@ -40,8 +40,8 @@ def grid_cells(
 
   In m dimensions (ix * grid + iy) * grid + iz and so on, by that of
   numpy.histogramdd. A cell holds its lower edges and not its upper ones, but
-  the last of a row or column holds both. Exactly the rule of real numbers, as
-  NumPy's in float64. An axis without extent is widened by 0.5 on either side,
+  the last of a row or column holds both. The rule holds exactly, as NumPy's
+  does in float64. An axis without extent is widened by 0.5 on either side,
   as NumPy does.
 
   Args:
@@ -104,12 +104,11 @@ def auto_grid(
 ) -> int:
   """The finest grid whose occupied cells do not exceed a budget.
 
-  See docs/method.md 2.6.
-  Doubling until the budget is passed, then bisection. A grid occupies at least
-  the cells of any grid that it refines, but it may occupy a few less than a
-  coarser one that it does not refine. What is promised: the answer g has
-  occupied(g) <= max_cells, and g + 1 has more. A grid finer still may fit again
-  by the luck of its edges; it is not sought.
+  See docs/method.md 2.6. The grid is doubled until the budget is passed, then
+  bisected. A grid occupies at least the cells of any grid that it refines, but
+  it may occupy a few less than a coarser one that it does not refine. The
+  answer g has occupied(g) <= max_cells, and g + 1 has more. A grid finer still
+  may fit again by the luck of its edges; it is not sought.
 
   Where the search comes to `max_grid`, the pool has fewer places than the
   budget has cells, and finer grids add empty cells alone. Then g occupies as
@@ -180,6 +179,8 @@ def _locate(
   grid: Int[Array, ""],
   clip: Bool[Array, ""],
 ) -> Int[Array, " n"]:
+  """`grid_cells`, compiled, from the edges of every axis."""
+
   def bin_of(
     values: Float[Array, " n"], edges: Float[Array, " e"]
   ) -> Int[Array, " n"]:
@@ -224,6 +225,7 @@ def _last_not_above(
 def _count_occupied(
   cell: Int[Array, " n"], *, size: int | None
 ) -> Int[Array, ""]:
+  """The number of distinct cells: by `size` flags, or by a sort if None."""
   if size is not None:
     return jnp.sum(jnp.zeros(size, bool).at[cell].set(True))
   cell = jnp.sort(cell)

@@ -25,7 +25,7 @@ _FITTED = tuple(
 
 
 def inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
-  """What tells whether the map that is joined is the same; {} of none.
+  """A fingerprint of the map that is joined; {} if none is.
 
   Raises:
     errors.InputError: the map is not there, and was not copied before.
@@ -42,7 +42,7 @@ def inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
 def check(
   config: config_lib.Config, workdir: epath.Path, *, copied: bool = True
 ) -> None:
-  """Whether a run can join its map, as far as can be told before embeddings.
+  """Checks that a run can join its map, as far as embeddings are not needed.
 
   Args:
     config: of the run.
@@ -88,14 +88,14 @@ def take(
     for name in names:
       content = files_lib.read_bytes(about.parent / name)
       files_lib.write_bytes(joined.parent / name, content)
-    # Whoever has this one has the others whole.
+    # This file comes last: where it is, the others are whole.
     files_lib.write_bytes(joined, files_lib.read_bytes(about))
     mesh.barrier("map copied")
   return files_lib.read_json(joined)
 
 
 def _is_copied(workdir: epath.Path) -> bool:
-  """Whether the copy of what is joined is there, all of it."""
+  """Whether the map that is joined has been copied whole."""
   copied = (tables.JOINED, tables.FITTED, tables.FITTED_ARRAYS)
   if not all(shards.done([one.path(workdir) for one in copied])):
     return False
@@ -107,7 +107,7 @@ def _is_copied(workdir: epath.Path) -> bool:
 def as_joined(
   config: config_lib.Config, workdir: epath.Path
 ) -> config_lib.Config:
-  """The config of a run that would fit what this one has joined."""
+  """The config of a run that would fit the map that this one has joined."""
   if config.landscape.map is None:
     return config
   return _fitting(config, files_lib.read_json(_find(config, workdir)))
@@ -132,7 +132,7 @@ def _find(config: config_lib.Config, workdir: epath.Path | None) -> epath.Path:
 def _check(
   config: config_lib.Config, about: epath.Path, width: int | None = None
 ) -> dict[str, Any]:
-  """What the map says of itself, once it is known to suit the run."""
+  """Reads the `map.json` that is joined, and checks that it suits the run."""
   projections.read_about(about.parent / tables.FITTED_FOLDER, width=width)
   facts = files_lib.read_json(about)
   kind = "kmeans" if facts["grid"] is None else "grid"
@@ -157,7 +157,7 @@ def _check(
 def _fitting(
   config: config_lib.Config, facts: dict[str, Any]
 ) -> config_lib.Config:
-  """The config of a run that would fit a map which says this of itself."""
+  """The config of a run that would fit the map of this `map.json`."""
   own = config.landscape
   own = dataclasses.replace(
     own,

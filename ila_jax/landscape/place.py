@@ -1,7 +1,7 @@
 """Part of stage `landscape`: where every example lies, and in which cell.
 
-Embeddings pass part by part; of the whole pool only positions are held. The map
-is kept in `landscape/map/`, so that another run can join it.
+Embeddings are read part by part; only positions are in memory for the whole
+pool. The map is kept in `landscape/map/`, so that another run can join it.
 """
 
 import dataclasses
@@ -39,9 +39,9 @@ class Mapped:
   Attributes:
     xy: positions, float32 [n, m].
     cell: int32 [n].
-    box: lowest and highest corner of the map, float32 [m]; that of the pool it
-      was fitted for.
-    about: of the map and its cells.
+    box: lowest and highest corner of the map, float32 [m]; of a joined map, in
+      the pool that it was fitted for.
+    about: what `map.json` says of the map and its cells.
   """
 
   xy: np.ndarray
@@ -63,7 +63,7 @@ def run(
     run: whose map it is; its devices fit and place together.
     row: scored rows of the pool, ascending.
     ids: their ids.
-    max_cells: that the budget bears.
+    max_cells: cells at most, by the budget.
 
   Raises:
     errors.InputError: a map that does not suit the embeddings or the cells,
@@ -117,7 +117,7 @@ class _Embeddings(rows_lib.Rows):
 
 
 def fit_rows(config: config_lib.Config, ids: np.ndarray) -> np.ndarray:
-  """Places on which a map is fitted, drawn by id, in the order of their ids."""
+  """Draws by id the rows on which a map is fitted, in the order of ids."""
   count = config.landscape.fit_examples
   return draws.choose(ids, count=count, seed=config.seed, purpose="fit the map")
 
@@ -127,7 +127,7 @@ def _map(
   x: rows_lib.Rows,
   rows: np.ndarray,
 ) -> projections.Map:
-  """The map, on all devices: read back, or fitted on some rows."""
+  """Reads the map, or fits it on some rows; puts it on all devices."""
   kept = [a.path(run.workdir) for a in (tables.FITTED, tables.FITTED_ARRAYS)]
   own = kept[0].parent
   if all(shards.done(kept)):
@@ -243,7 +243,7 @@ def _clusters(
   ids: np.ndarray,
   max_cells: int,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-  """k-means cells, and what they are; found in the order of the ids."""
+  """Makes k-means cells; returns them, and what `map.json` says of them."""
   own = tables.CENTERS.path(run.workdir)
   if all(shards.done([own])):
     centers = files.read_array(own)
@@ -299,7 +299,7 @@ def _grid(
   grid: int | str,
   max_cells: int,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-  """Cells of a uniform grid, and what they are."""
+  """Makes cells of a grid; returns them, and what `map.json` says of them."""
   if grid == "auto":
     grid = grid_lib.auto_grid(xy, max_cells=max_cells)
   low, high = box

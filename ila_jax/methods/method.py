@@ -62,10 +62,11 @@ class Method:
   def run(
     self, c: candidates.Candidates, options: options_lib.Options
   ) -> candidates.Ranking:
-    """Ranks, and sees to it that no candidate is left out without a word.
+    """Ranks, and checks that no candidate is left out without a word.
 
     Raises:
-      ValueError: one is; or `rank` reads what is not in `needs`.
+      ValueError: a candidate is left out so; or `rank` reads what is not in
+        `needs`.
     """
     ranking = self.rank(candidates.named(c, self.name, self.needs), options)
     if len(ranking.order) < c.candidate.sum() and not ranking.rest:

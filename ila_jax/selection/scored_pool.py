@@ -104,7 +104,7 @@ def cut(
   ranking: candidates_lib.Ranking,
   strategy: str,
 ) -> int:
-  """How many of the order the budget pays for.
+  """The number of ranked examples that the budget pays for.
 
   Raises:
     errors.InputError: the budget is above the pool, or above what the method
@@ -131,7 +131,7 @@ def check_held(
   budget: float | int,
   unit: str,
 ) -> None:
-  """Sees to it that the head of an order is long enough for a budget.
+  """Checks that the head of an order is long enough for a budget.
 
   Args:
     config: the run.
@@ -142,7 +142,7 @@ def check_held(
     unit: "examples" or "tokens".
 
   Raises:
-    errors.InputError: it is not.
+    errors.InputError: it is too short.
   """
   held = len(ranking.order)
   tokens = pool.candidates.n_tokens[ranking.order].sum(dtype=np.int64)
@@ -159,7 +159,7 @@ def check_held(
 def _in_examples(
   config: config_lib.Config, n_candidates: int
 ) -> tuple[float | int, str]:
-  """The budget; a share of the candidates as a number of examples."""
+  """The budget and its unit; a share becomes a number of examples."""
   budget, unit = config.select.budget, config.select.unit
   if unit == "fraction":
     return round(budget * n_candidates), "examples"

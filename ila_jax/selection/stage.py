@@ -68,7 +68,7 @@ def run(run: context.Run) -> None:
   warning = lengths.length_warning(pool.candidates.n_tokens, chosen)
   if warning:
     progress.say(f"  warning: {warning}")
-  # What it is compared with is no part of the selection.
+  # The rivals that it is compared with are no part of the selection.
   stage.finish(output=inputs, selected=k)
 
 

@@ -1,4 +1,4 @@
-"""Pairs of rows with a large product, tile by tile, from more than memory.
+"""Pairs of rows with a large product, tile by tile, beyond what memory holds.
 
 Devices only propose, with a little slack; which pairs count is decided by
 products in float64, so that neither the size of blocks nor the number of
@@ -22,15 +22,15 @@ from ila_jax.compute import neighbours, prefetch
 
 # Rows that a tile is compared with at once, at least and at most.
 _BLOCK_ROWS = 1024, 8192
-# Of the floats that others take at once: products that are only counted should
-# stay in the cache (2 MB on a CPU).
+# A batch holds a 12th of `neighbours.block_floats`: products that are only
+# counted should stay in the cache (2 MB on a CPU).
 _SHARE = 12
-# Above what float32 products of unit vectors are wrong by.
+# More than the error of a float32 product of unit vectors.
 _SLACK = 1e-5
 # Rows and pairs whose products the host takes at once.
 _HOST_ROWS = 256
 _HOST_PAIRS = 16_384
-# Of padded rows: no place is after it.
+# The place of padded rows: no place is after it.
 _NEVER = np.iinfo(np.int32).max
 
 
@@ -43,7 +43,7 @@ class Pairs(NamedTuple):
 
 
 class Tile(NamedTuple):
-  """Some rows, and the rows whose place is after theirs to compare with."""
+  """Some rows, and the rows at later places that they are compared with."""
 
   rows: np.ndarray
   after: np.ndarray  # the candidates' places that count are above these
@@ -61,8 +61,8 @@ def sweep(
 ) -> Iterator[Pairs]:
   """Yields pairs (row of a tile, its candidate) with x_a · x_b >= threshold.
 
-  A thread reads ahead, devices count what each row may have, and the host
-  looks again at rows that have any. Products come in few shapes: tiles of
+  A thread reads ahead, devices count the pairs that each row may have, and the
+  host looks again at rows that have any. Products come in few shapes: tiles of
   one size, and blocks padded to a power of two.
 
   Args:
@@ -113,6 +113,7 @@ class _Work(NamedTuple):
 
 
 def _read(x: Any, tiles: Iterator[Tile]) -> Iterator[_Work]:
+  """Reads tiles, and their candidates block by block."""
   for tile in tiles:
     queries, done = np.asarray(x[tile.rows]), 0
     for start in range(0, len(tile.candidates), _BLOCK_ROWS[1]):
@@ -133,6 +134,7 @@ def _read(x: Any, tiles: Iterator[Tile]) -> Iterator[_Work]:
 def _padded(
   array: Shaped[np.ndarray, "k ..."], rows: int, value: int = 0
 ) -> Shaped[np.ndarray, "r ..."]:
+  """Pads an array to so many rows."""
   widths = [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1)
   return np.pad(array, widths, constant_values=value)
 
@@ -147,7 +149,7 @@ def _count(
   *,
   mesh: Mesh,
 ) -> Int[Array, " q"]:
-  """How many points each query is near, of those at a later place."""
+  """For each query, the number of near points at later places."""
 
   def of_device(
     queries: Float[Array, "q d"],

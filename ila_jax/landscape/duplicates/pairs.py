@@ -19,8 +19,8 @@ from ila_jax.landscape.duplicates import cell_neighbours, pair_search
 
 Pairs = pair_search.Pairs
 
-# 3 GB while they are sorted and grouped, 60 bytes each. A threshold that finds
-# more says nothing of duplicates.
+# The most pairs: 3 GB while they are sorted and grouped, 60 bytes each. A
+# threshold that more pairs reach says nothing of duplicates.
 MAX_PAIRS = 50_000_000
 # Rows of a tile, at least and at most.
 _TILE_ROWS = 256, 16_384
@@ -41,8 +41,8 @@ def pairs(
 
   Rows are sorted by cell and cut into tiles; a tile is multiplied with the rows
   of its cells and their neighbours that come after it, in blocks of few sizes,
-  so a cell may hold any number of rows. Of x no more than a tile and a few
-  blocks are in memory.
+  so a cell may hold any number of rows. No more of x than a tile and a few
+  blocks is in memory.
 
   Args:
     x: float32 [n, d] of unit norm; anything of which x[rows] is an array.
@@ -148,7 +148,7 @@ def closest(
   mesh: Mesh,
   on_rows: Callable[[int], None] = lambda rows: None,
 ) -> tuple[Int[np.ndarray, "m n"], Float[np.ndarray, "m n"]]:
-  """The point of the greatest cosine to every row, in each set of points.
+  """For each row, its most similar point (highest cosine) in each set.
 
   Args:
     x: as for `pairs`; read once for all sets, by a thread that runs ahead.
@@ -158,8 +158,8 @@ def closest(
     on_rows: called with the number of rows that are done, block by block.
 
   Returns:
-    The point's place in its set and the cosine to it; -1 and -1 of an empty
-    set.
+    The point's place in its set and the cosine to it; -1 and -1 if the set is
+    empty.
 
   >>> x = np.eye(3, dtype=np.float32)
   >>> index, cosine = closest(x, [x[1:]], rows=3, mesh=mesh_lib.make())
@@ -222,11 +222,11 @@ def leaders(
 def _first_apart(
   first: Int[np.ndarray, " p"], second: Int[np.ndarray, " p"], rows: int
 ) -> Bool[np.ndarray, " n"]:
-  """Which rows a walk keeps, where `first` of each pair is walked before.
+  """Which rows a walk keeps that meets `first` of each pair before `second`.
 
-  Many steps of the walk at once: who is second in no pair is kept, what is near
-  it goes, and so do their pairs. Where the order is drawn at random, few rounds
-  do it (Blelloch, Fineman and Shun 2012).
+  A round takes many steps of the walk: a row that is second in no pair is kept,
+  rows near it go, and so do their pairs. Where the order is drawn at random,
+  few rounds do it (Blelloch, Fineman and Shun 2012).
   """
   kept = np.ones(rows, np.bool_)
   while len(first):
@@ -241,7 +241,7 @@ def _first_apart(
 def nearest_of(
   duplicates: Pairs, rank: Int[np.ndarray, " n"]
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-  """Each row's nearest near-duplicate and its cosine; -1 and NaN of none.
+  """For each row, its nearest near-duplicate and the cosine; else -1 and NaN.
 
   >>> trio = Pairs(np.array([0, 1]), np.array([1, 2]), np.array([0.9, 0.95]))
   >>> nearest_of(trio, np.arange(4))[0].tolist()
@@ -256,14 +256,14 @@ def _nearest(
   cosine: Float[np.ndarray, " p"],
   rank: Int[np.ndarray, " n"],
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-  """For each row of the pairs, its partner of the greatest cosine.
+  """For each row of the pairs, its most similar partner and the cosine.
 
-  Without a sort, which would take several times the memory of the pairs.
+  No pairs are sorted, which would take several times their memory.
   """
   best = np.full(len(rank), -np.inf, cosine.dtype)
   for row, _ in sides:
     np.maximum.at(best, row, cosine)
-  # Of equally near ones the lowest rank.
+  # The lowest rank counts among equally near partners.
   lowest = np.full(len(rank), np.iinfo(rank.dtype).max, rank.dtype)
   for row, other in sides:
     equal = cosine == best[row]
@@ -276,10 +276,10 @@ def _nearest(
 
 
 def _tiles(touches: cell_neighbours.Adjacency) -> Iterator[pair_search.Tile]:
-  """Consecutive rows of the order by cell, with what may be near them."""
+  """Yields rows, cell after cell, with the later rows that may be near them."""
   rows, n = touches.rows, len(touches.rows)
   sizes = touches.ends - touches.starts
-  # Small beside a cell: most of what a tile is compared with is then wanted.
+  # A tile is small beside a cell: most of its products are then wanted.
   usual = int((sizes.astype(np.float64) ** 2).sum() / max(n, 1)) // 8
   size = int(np.clip(1 << usual.bit_length(), *_TILE_ROWS))
   for start in range(0, n, size):

@@ -1,4 +1,4 @@
-"""Near-duplicates of a run: found with its map, taken out when it selects."""
+"""Near-duplicates of a run: written with its map, dropped when it selects."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ def _search(
   x: rows.Rows,
   prompts: prompts_lib.Prompts,
 ) -> dict[str, Any]:
-  """Pairs and groups of prompts, written; and what they come to."""
+  """Writes pairs and groups of prompts, and returns their summary."""
   config, workdir, first = run.config, run.workdir, prompts.first
   x, cell = x.of(first), cells["cell"][first]
   near = _neighbours(workdir, x, cell)
@@ -193,7 +193,7 @@ def _write_groups(
   duplicates: pairs.Pairs,
   group: np.ndarray,
 ) -> int:
-  """Every row that is near another, or shares its prompt; and their number."""
+  """Writes the rows that are near another or share its prompt; counts them."""
   first = prompts.first
   places = np.arange(len(group))
   again = np.flatnonzero(first[prompts.number] != places)
@@ -222,7 +222,7 @@ def _write_groups(
 def _shown(
   row: np.ndarray, rank: np.ndarray, duplicates: pairs.Pairs
 ) -> list[dict[str, Any]]:
-  """The nearest pairs, and those next to the threshold: is it well chosen?"""
+  """The nearest pairs, and those next to the threshold, to judge it by."""
   few = min(_SHOWN, len(duplicates.cosine))
   at_ends = np.zeros(len(duplicates.cosine), np.bool_)
   if few:
@@ -243,7 +243,7 @@ def _shown(
 
 
 def settings(config: config_lib.Config) -> dict[str, Any]:
-  """What decides which candidates `kept` leaves, for a stage's inputs."""
+  """The fields that decide which candidates `kept` leaves."""
   return {
     "drop_duplicates": config.select.drop_duplicates,
     "exclude_near_reference": config.select.exclude_near_reference,
@@ -258,7 +258,7 @@ def kept(
 ) -> np.ndarray:
   """The candidates without near-duplicates, as far as config.select asks.
 
-  First go those near R; then, of candidates that are near each other, all but
+  Those near R go first; then, of candidates that are near each other, all but
   the lowest id: ids are fingerprints of the text, so this is a fair draw that
   knows nothing of depth, and all strategies choose from the same candidates.
 

@@ -15,7 +15,7 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.compute import neighbours, row_blocks
 
 _MULTIPLE = 64
-# Pairs of a row: their sum is dense, and only that of the rows scatters.
+# Pairs in a row: they add up densely, and only the sums of rows are scattered.
 _WIDTH = 32
 
 
@@ -39,8 +39,8 @@ def conditional_probabilities(
   """Gaussian kernels of a given perplexity: p_j|i = exp(-b_i d_ij^2) / sum.
 
   b_i solves entropy(p_.|i) = log(perplexity), by bisection of log b_i for all
-  rows at once. Where more neighbours than the perplexity tie for the nearest no
-  b_i does, and they share the row evenly.
+  rows at once. Where more neighbours than the perplexity tie for the nearest,
+  no b_i solves it, and they share the row evenly.
 
   >>> squared = jnp.array([[1.0, 1.0, 50.0]])
   >>> conditional_probabilities(squared, 2.0).round(3).tolist()
@@ -104,11 +104,11 @@ def joint_probabilities(
   backwards = scipy.sparse.csr_array(
     (directed[:n].ravel(), index[:n].ravel(), ends), shape=(n, n)
   ).T.tocsr()
-  # Turned twice the neighbours of a row ascend: rows then add up four times as
-  # fast as in the order of their distance.
+  # Transposed twice, the neighbours of a row ascend: rows then add up four
+  # times as fast as in the order of their distance.
   forwards = backwards.T.tocsr()
   joint = forwards + backwards
-  # In place: a quotient of SciPy's would be a copy in float64.
+  # This divides in place; SciPy's quotient would be a copy in float64.
   joint.data /= np.float32(2 * n)
   return joint
 
@@ -116,7 +116,7 @@ def joint_probabilities(
 def kl_of_one_place(joint: scipy.sparse.csr_array) -> float:
   """KL(P || Q) in nats of a map with all points in one place.
 
-  sum p_ij log p_ij + log(n (n - 1)): of a map that tells nothing.
+  A map that tells nothing costs sum p_ij log p_ij + log(n (n - 1)).
 
   >>> p = scipy.sparse.csr_array(np.array([[0, 0.5], [0.5, 0]]))
   >>> round(kl_of_one_place(p), 6)
@@ -130,8 +130,8 @@ def kl_of_one_place(joint: scipy.sparse.csr_array) -> float:
 def cut(joint: scipy.sparse.csr_array, *, mesh: Mesh | None = None) -> Pairs:
   """Cuts P into `Pairs`, one part for each batch shard of the mesh.
 
-  A part has the rows of as many points as the others: of `rows_for(n)` points
-  in all, those beyond n without pairs.
+  All parts have equally many points, `rows_for(n)` together; points beyond n
+  have no pairs.
 
   >>> joint = scipy.sparse.csr_array(np.array([[0.0, 0.5], [0.5, 0.0]]))
   >>> pairs = cut(joint)
@@ -151,9 +151,10 @@ def cut(joint: scipy.sparse.csr_array, *, mesh: Mesh | None = None) -> Pairs:
 
 
 def rows_for(n: int, mesh: Mesh | None) -> int:
-  """Rows of n points and some that fill up: as many on most meshes.
+  """Rows that n points are filled up to: equally many on most meshes.
 
-  A sum of another length is another sum; up to 64 devices it is the same.
+  A sum over another number of rows rounds otherwise. On 1, 2, 4 and so on up to
+  64 devices the number is the same.
 
   >>> rows_for(65, None)
   128
@@ -170,7 +171,7 @@ def attraction(
   first: Int[Array, ""] | int,
   points: int,
 ) -> Float[Array, "p m"]:
-  """sum_j p_ij w_ij (y_i - y_j) of some points, whose rows these are.
+  """The pull on some points: sum_j p_ij w_ij (y_i - y_j).
 
   Two coordinates are read as one complex number: one access to memory in place
   of two, and one sum, which the compiler does not split (eight times faster on

@@ -19,10 +19,10 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.landscape.maps import affinities, repulsion
 
 _AXES = mesh_lib.BATCH[0]
-# Shares of P, in those of a mean point, from which on a point moves the slower.
+# A point moves slower from so many times the mean point's share of P on.
 HUB = 4.0
-# For programs with these sums. XLA's transforms on a CPU round by the number of
-# threads that happen to be free, and sums on a GPU by who comes first.
+# Compiler options for these sums. XLA's transforms on a CPU round by the number
+# of threads that happen to be free, and sums on a GPU by which comes first.
 DETERMINISTIC = {
   "xla_cpu_multi_thread_eigen": False,
   "xla_gpu_deterministic_ops": True,
@@ -30,7 +30,7 @@ DETERMINISTIC = {
 
 
 class State(NamedTuple):
-  """Points on their way; rows beyond the points fill up and stay at 0."""
+  """Points that move; rows beyond the points fill up and stay at 0."""
 
   xy: Array
   velocity: Array
@@ -41,11 +41,11 @@ class Phase(NamedTuple):
   """How points move for a while.
 
   Attributes:
-    exaggeration: of P.
-    momentum: of the velocity.
-    rate: of the gradient.
-    least: extent; where a step leaves the map smaller, the steps are over.
-    most: the same of a map that a step leaves larger.
+    exaggeration: factor of P.
+    momentum: factor of the velocity.
+    rate: factor of the gradient.
+    least: least extent; a step that leaves the map smaller is the last.
+    most: greatest extent; a step that leaves the map larger is the last.
   """
 
   exaggeration: float
@@ -56,10 +56,10 @@ class Phase(NamedTuple):
 
 
 class Progress(NamedTuple):
-  """What some steps came to.
+  """What some steps have done.
 
   Attributes:
-    taken: steps.
+    taken: number of steps.
     kl: KL(P || Q) as the layout sees it.
     extent: how far the map reaches, along either axis.
   """
@@ -86,7 +86,7 @@ _Carry = tuple[
 def _on_mesh(
   function: Callable, layout: Layout, *arguments: Any, out: Any
 ) -> Any:
-  """Calls it on every device, with the rows of that device."""
+  """Calls a function on every device, with the rows of that device."""
   if layout.mesh is None:
     return function(*arguments)
   by_row, whole = mesh_lib.BATCH, PartitionSpec()
@@ -125,7 +125,7 @@ def descend(
   that a rate is divided by the point's share of P where this is large.
 
   Args:
-    state: is used up.
+    state: the points; its arrays are used up.
     pairs: P, cut for the layout's mesh.
     phase: how points move.
     steps: how many, unless the map gets smaller or larger than the phase
@@ -171,7 +171,7 @@ def descend(
       jnp.where(begins, 0.0, state.velocity),
       jnp.where(begins, 1.0, state.gain),
     )
-    # What makes the kernels stands once in the program, in the loop.
+    # The kernels are made in the loop alone, so that the program has them once.
     none = layout.nodes and repulsion.no_kernels(nodes=layout.nodes)
     carry = state, none, jnp.int32(0), jnp.float32(jnp.inf)
     state, kernels, taken, extent = lax.while_loop(goes_on, step, carry)
@@ -191,7 +191,7 @@ def descend(
 def _slowness(
   pairs: affinities.Pairs, own: Float[Array, "p m"], layout: Layout
 ) -> Float[Array, "p 1"]:
-  """What the rate of a device's own points is divided by: 1 of most."""
+  """The divisor of the rate, for a device's own points: 1 for most."""
   shares = jax.ops.segment_sum(
     jnp.sum(pairs.probability, axis=1),
     pairs.point - _rows(own, layout)[0][0],
@@ -288,6 +288,7 @@ def kernels_at(
 def _gather(
   own: Float[Array, "p ..."], layout: Layout
 ) -> Float[Array, "n ..."]:
+  """The rows of all devices."""
   if layout.mesh is None:
     return own
   return lax.all_gather(own, _AXES, tiled=True)
@@ -296,7 +297,7 @@ def _gather(
 def _rows(
   own: Float[Array, "p m"], layout: Layout
 ) -> tuple[Int[Array, " p"], Bool[Array, " p"]]:
-  """Numbers of a device's own rows, and which are no filling."""
+  """Numbers of a device's own rows, and which of them are points."""
   first = 0
   if layout.mesh is not None:
     first = lax.axis_index(_AXES) * len(own)

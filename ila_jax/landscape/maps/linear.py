@@ -17,14 +17,14 @@ from ila_jax.compute import neighbours, row_blocks
 def fit_principal(
   x: Float[Array | np.ndarray, "n d"], *, dimensions: int
 ) -> tuple[dict[str, Array], dict[str, float]]:
-  """Axes that keep most of the variance.
+  """Fits the axes that keep most of the variance.
 
   Args:
     x: embeddings, float32.
     dimensions: of the map.
 
   Returns:
-    Arrays for `place`, and notes: `variance_share`, what is kept of it.
+    Arrays for `place`, and notes: `variance_share`, the share that is kept.
 
   >>> x = np.array([[3.0, 0], [-3, 0], [0, 1], [0, -1]], np.float32)
   >>> fit_principal(x, dimensions=2)[1]
@@ -41,7 +41,7 @@ def fit_principal(
 def fit_random(
   x: Float[Array | np.ndarray, "n d"], *, dimensions: int, key: Array
 ) -> tuple[dict[str, Array], dict[str, float]]:
-  """Gaussian axes, which keep squared distances on average.
+  """Draws Gaussian axes, which keep squared distances on average.
 
   Args:
     x: embeddings, float32; only their mean counts.
@@ -110,6 +110,7 @@ def _principal_axes(
   mesh: Mesh | None,
   axes: str | tuple[str, ...] | None,
 ) -> tuple[Float[Array, " d"], Float[Array, "d m"]]:
+  """`principal_axes`, compiled, over the rows of all devices."""
   count = len(x)
 
   def moments(

@@ -18,17 +18,17 @@ from jaxtyping import Array, Complex, Float, Int
 from ila_jax.compute import neighbours, row_blocks
 from ila_jax.landscape.maps import affinities, descent, repulsion
 
-# Nearer than this share of the distance to its k-th neighbour, a point is the
-# fitted one, embedded again.
+# A point is a fitted one, embedded again, if it is nearer to it than this share
+# of the distance to its k-th neighbour.
 _SAME = 1e-3
-# Neighbours on whose places a point tries how well it stands.
+# Neighbours whose places a point tries before it starts from the best.
 _STARTS = 5
 _ITERATIONS = 50
 _LONGEST_STEP = 2.0
 
 
 class _Field(NamedTuple):
-  """What the fitted points do to a new one, wherever it is."""
+  """The repulsion of a new point by the fitted ones, on the nodes of a grid."""
 
   spacing: Float[Array, ""]
   force: Complex[Array, "g g"]
@@ -56,7 +56,7 @@ def place(
     x: embeddings, float32. Rows may be sharded over a mesh; then so is the
       answer.
     points: fitted embeddings, needed whole on every device.
-    positions: where they are.
+    positions: where these are on the map.
     perplexity: that of the fit.
 
   Returns:
@@ -87,6 +87,7 @@ def place(
   compiler_options=descent.DETERMINISTIC,
 )
 def _field(positions: Float[Array, "f 2"], *, nodes: int) -> _Field:
+  """Spreads the fitted points on a grid, and takes the sums there."""
   f = len(positions)
   extent = jnp.max(jnp.abs(positions))
   step = repulsion.step_for(extent, nodes=nodes)
@@ -98,7 +99,7 @@ def _field(positions: Float[Array, "f 2"], *, nodes: int) -> _Field:
   charges = charges * jnp.float32(f / 2.0**31)
   force, total = repulsion.field(charges, kernels)
   potential = repulsion.potential(charges, kernels)
-  # Of a lone point Z is 0, and nothing repels.
+  # With one point Z is 0, and nothing repels.
   normaliser = jnp.maximum((total - f) / f, 1e-6)
   return _Field(kernels.spacing, force, potential, normaliser, extent)
 
@@ -155,6 +156,7 @@ def _squared(z: Complex[Array, "..."]) -> Float[Array, "..."]:
 def _within(
   z: Complex[Array, " b"], extent: Float[Array, ""]
 ) -> Complex[Array, " b"]:
+  """Moves places that lie outside of the map to its border."""
   return lax.complex(
     jnp.clip(z.real, -extent, extent), jnp.clip(z.imag, -extent, extent)
   )
@@ -163,6 +165,7 @@ def _within(
 def _read(
   grid: Complex[Array, "g g"], z: Complex[Array, "*b"], field: _Field
 ) -> Complex[Array, "*b"]:
+  """Reads a field at the places z."""
   own = jnp.stack([z.real.ravel(), z.imag.ravel()], axis=1)
   force = repulsion.force_at(grid, own, field.spacing)
   return lax.complex(force[:, 0], force[:, 1]).reshape(z.shape)

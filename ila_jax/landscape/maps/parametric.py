@@ -22,10 +22,10 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from ila_jax.compute import neighbours, row_blocks
 
 EPOCHS = 30  # At most.
-_HELD_OUT = 10  # One in so many points is not trained on.
+_HELD_OUT = 10  # One point in so many is not trained on.
 _BATCH = 256
 _LEARNING_RATE = 2e-3
-_PATIENCE = 5  # Epochs without a better held-out error, and training ends.
+_PATIENCE = 5  # Training ends after so many epochs without a better error.
 _SHARPNESS = 32.0  # At first, over the squared distance to the next unit.
 _SOFTENING = 0.1  # Errors below it, in deviations of the map, count squared.
 
@@ -75,7 +75,7 @@ def fit(
 
   Returns:
     Arrays for `place`, and notes: of the held-out points `held_out_r2`, the
-    share of the variance of their positions that is foretold, and
+    share of the variance of their positions that is predicted, and
     `held_out_neighbours`, the share of their 10 nearest neighbours on the map
     that are still the nearest where the network places them. They had a part in
     the map, if none in the training; records that join it keep less. Fewer than
@@ -148,6 +148,7 @@ def _mean_position(
   positions: Float[Array, "u m"],
   sharpness: Float[Array, ""],
 ) -> Float[Array, "b m"]:
+  """Positions of the units, weighted by how close each unit is."""
   # |x|^2 is the same for all units, and softmax does not see it.
   products = jnp.dot(x, centers.T, precision=neighbours.EXACT)
   closeness = products - jnp.sum(centers * centers, axis=1)[None] / 2
@@ -183,6 +184,7 @@ def _train(
   epochs: int,
   on_progress: Callable[[int, float], None] | None,
 ) -> Network:
+  """Trains for some epochs; returns the network of the best one."""
   n = len(train[0])
   batch = max(1, min(_BATCH, n // 16))  # Few points still make some steps.
   sizes = {"batch": batch, "steps": max(1, epochs * (n // batch))}
@@ -217,6 +219,7 @@ def _epoch(
   batch: int,
   steps: int,
 ) -> tuple[_Trained, Float[Array, ""]]:
+  """Trains once on all points, in batches; returns the held-out error, too."""
   n = len(train[0])
   rows = jax.random.permutation(key, n)[: n // batch * batch]
 
@@ -235,7 +238,7 @@ def _epoch(
 def _held_out(
   definition: nnx.GraphDef, weights: PyTree[Any], points: list[Array]
 ) -> Float[Array, ""]:
-  """`_error` of many points, of which few are looked at together."""
+  """`_error` of many points, block by block."""
   network = nnx.merge(definition, weights)
 
   def place(
@@ -255,6 +258,7 @@ def _error(
 def _mean_loss(
   placed: Float[Array, "n m"], positions: Float[Array, "n m"]
 ) -> Float[Array, ""]:
+  """The mean of log(1 + |miss|^2 / 0.1^2)."""
   miss = placed - positions
   squared = jnp.sum(miss * miss, axis=1)
   return jnp.mean(jnp.log1p(squared / _SOFTENING**2))
@@ -267,7 +271,7 @@ def _judge(
   known: Int[Array, " k"],
   arrays: dict[str, Array],
 ) -> dict[str, float]:
-  """What the network makes of points that it has not seen."""
+  """Measures the network on points that it was not trained on."""
   placed, wanted = place(x[held], arrays), positions[held]
   spread = jnp.sum((wanted - jnp.mean(wanted, axis=0)[None]) ** 2)
   missed = jnp.sum((placed - wanted) ** 2) / jnp.where(spread > 0, spread, 1.0)

@@ -32,10 +32,10 @@ _Fitted = tuple[dict[str, Array], dict[str, float]]  # Arrays and notes.
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What a map may be told; those that have no use for a field ignore it.
+  """Settings of a fit; a map that has no use for a field ignores it.
 
   Attributes:
-    dimensions: of the map, 2 or more; 2 of t-SNE, which places in the plane.
+    dimensions: of the map, 2 or more; `tsne` has 2 alone.
     perplexity: of t-SNE, effective neighbours per point.
     iterations: of t-SNE, gradient steps.
     mesh: devices that fit a t-SNE together; None: one.
@@ -71,7 +71,7 @@ class Map:
   arrays: dict[str, Array]
 
   def place(self, x: Float[Array | np.ndarray, "n d"]) -> Float[Array, "n m"]:
-    """Positions of embeddings; of a shard the same bits as of the whole.
+    """Positions of embeddings: in a shard the same bits as in the whole.
 
     Args:
       x: embeddings, float32. Rows may be sharded over a mesh; then so is the
@@ -118,10 +118,10 @@ def fit(
   """Fits a map on embeddings, as a rule on a sample (docs/method.md 2.4).
 
   `pca` keeps most of the variance. `random`, Gaussian axes, keeps distances on
-  average and learns nothing. `tsne` keeps neighbours; others than the fitted
-  points are placed by these. `parametric` is a network that has learnt the
-  t-SNE: smaller to ship than the fitted points, which it places near where they
-  were and not on the spot.
+  average and learns nothing. `tsne` keeps neighbours; points that were not
+  fitted are placed by those that were. `parametric` is a network that has
+  learnt the t-SNE: smaller to ship than the fitted points, which it places near
+  where they were and not on the spot.
 
   The answer depends on the order of the rows (float sums do): draw them by id
   and sort them by id.
@@ -130,7 +130,7 @@ def fit(
     x: embeddings, float32.
     name: one of PROJECTIONS.
     key: a `jax.random.key`.
-    options: what the map may be told.
+    options: settings of the fit.
 
   Returns:
     The map. Its notes hold `fitted`, the number of rows; `kl`, the
@@ -169,7 +169,7 @@ def fit(
 
 
 def check_dimensions(name: str, dimensions: int) -> None:
-  """Whether a kind of map can have so many dimensions.
+  """Checks that a kind of map can have so many dimensions.
 
   Raises:
     InputError: it can not.
@@ -235,7 +235,7 @@ def read_about(
     name, version, width, dimensions, notes, and the shapes of the arrays.
 
   Raises:
-    InputError: as of `load`, but for the arrays.
+    InputError: as for `load`, but for the arrays.
   """
   folder = epath.Path(folder)
   for name in (_ABOUT, _ARRAYS):

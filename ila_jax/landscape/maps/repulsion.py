@@ -1,9 +1,9 @@
-"""What pushes the points of a t-SNE map apart: sums over all pairs.
+"""The force that pushes points of a t-SNE map apart: sums over all pairs.
 
 With w_ij = 1 / (1 + |y_i - y_j|^2), Student's t kernel, every point feels
 sum_j w_ij^2 (y_i - y_j), and Z = sum_ij w_ij over i != j scales them all.
-`exact` takes n^2 steps. `interpolated` takes n + g log g of them: both kernels
-are smooth, so that their values on a grid of g nodes tell the rest, and on a
+`exact` takes n^2 steps. A grid of g nodes takes n + g log g of them: both
+kernels are smooth, so that their values on the nodes tell the rest, and on a
 grid the sums are convolutions (Linderman et al. 2019, FIt-SNE).
 
 Linderman interpolates by three nodes of a Lagrange polynomial an interval. Here
@@ -41,7 +41,7 @@ _BORDER = 3
 _UNIT = 1 / 16
 _TINY = 1e-12
 _RATIO = 1.1
-_NO_STEP = np.iinfo(np.int32).min  # Any other is that of some extent.
+_NO_STEP = np.iinfo(np.int32).min  # No map's extent has this step.
 
 
 class Kernels(NamedTuple):
@@ -93,8 +93,7 @@ def exact(
 def nodes_for(extent: float) -> int:
   """Nodes a side for a map whose coordinates reach from -extent to extent.
 
-  The greatest that there is where even that keeps them more than `SPACING`
-  apart.
+  The largest grid serves where even its nodes are more than `SPACING` apart.
 
   >>> nodes_for(10.0), nodes_for(1000.0)
   (64, 2048)
@@ -104,7 +103,7 @@ def nodes_for(extent: float) -> int:
 
 
 def spacing_for(extent: float) -> float:
-  """Between the nodes of that grid; above `SPACING` the forces are inexact.
+  """Spacing of that grid's nodes; above `SPACING` the forces are inexact.
 
   >>> spacing_for(14.5), round(spacing_for(1000.0), 2)
   (0.5, 0.98)
@@ -159,7 +158,7 @@ def kernels(step: Int[Array, ""], *, nodes: int) -> Kernels:
 
 
 def no_kernels(*, nodes: int) -> Kernels:
-  """Those of no spacing, which a loop may start from.
+  """Kernels of no spacing, from which a loop may start.
 
   >>> float(no_kernels(nodes=8).spacing)
   0.0
@@ -179,9 +178,9 @@ def spread(
 ) -> Int[Array, "g g"]:
   """Charges of the points on the nodes, in units of total / 2^31.
 
-  Whole numbers: their sum is the same in every order, on every device. Only on
-  a TPU, where a device multiplies its own points first, it is the same for one
-  division among devices.
+  They are whole numbers: their sum is the same in every order, on every device.
+  On a TPU, where a device multiplies its own points first, it is the same only
+  for the same division among devices.
 
   Args:
     own: positions, within the grid.
@@ -254,7 +253,7 @@ def force_at(
   own: Float[Array, "p 2"],
   spacing: Float[Array, ""],
 ) -> Float[Array, "p 2"]:
-  """The force on points from that on the nodes.
+  """The force on points, interpolated from that on the nodes.
 
   >>> grid = jnp.full((8, 8), 1 + 2j)
   >>> force_at(grid, jnp.zeros((1, 2)), jnp.float32(1.0)).round(5).tolist()
@@ -269,7 +268,7 @@ def force_at(
 
 
 def _by_products() -> bool:
-  """Whether points meet the grid in products: a TPU scatters one by one."""
+  """Whether points are spread by products: a TPU scatters one by one."""
   return jax.default_backend() == "tpu"
 
 

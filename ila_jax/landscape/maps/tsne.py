@@ -5,8 +5,8 @@ among the embeddings (`affinities`), Q the same on the map, with Student's t
 kernel w_ij = 1 / (1 + |y_i - y_j|^2) and Q = w / Z (`repulsion`). On a mesh
 every device moves its own points; a step gathers all positions, 8 bytes a
 point, and adds up the charges on the grid. All other sums are taken in the same
-order whatever the number of devices, so that the map is the same to the bit; of
-TPUs only on as many of them.
+order whatever the number of devices, so that the map is the same to the bit; on
+TPUs, only if they are as many.
 """
 
 import math
@@ -32,7 +32,7 @@ _EXAGGERATION_ITERATIONS = 250
 # start. Without clusters a map contracts: until only the slowest direction is
 # left of it, a line, and until float32 tells its points apart no more.
 _LEAST = 1e-3
-_ITERATIONS_PER_CALL = 50  # Between two of them the host waits and reports.
+_ITERATIONS_PER_CALL = 50  # The host waits and reports between two calls.
 _compiled_cost = jax.jit(
   descent.cost,
   static_argnames="layout",
@@ -47,7 +47,7 @@ class Fit(NamedTuple):
     xy: positions, float32.
     kl: KL(P || Q) in nats.
     kl_of_one_place: the same if all points were in one place.
-    perplexity: that was possible.
+    perplexity: that was used.
     grid_spacing: between the nodes of the grid at the end; None: no grid. Above
       `repulsion.SPACING` the map is so wide that its forces were inexact.
   """
@@ -78,11 +78,11 @@ def fit(
   has shrunk to a thousandth, as that of structureless points does. Each phase
   starts from rest. The learning rate is n / 48, with gains, until a fifth of
   the other iterations is done: faster, points of long tails are thrown out
-  while the map unfolds. Then it is n / 4. (Those who leave the gradient's
-  factor 4 to the rate call that n / 12 and n.) Points with more than four times
+  while the map unfolds. Then it is n / 4. (Where the gradient's factor 4
+  is left to the rate, that is n / 12 and n.) Points with more than four times
   a mean share of P move slower (`descent`). No floor is put under the rate; it
   threw small pools about. The same rows in the same order give the same bits,
-  on any number of devices (of TPUs, on the same number).
+  on any number of devices (on TPUs, on the same number).
 
   Args:
     x: embeddings, float32, equal on every host.
@@ -90,7 +90,7 @@ def fit(
       admits (n - 1) / 3 at most; above that it is lowered, and the answer says
       to what.
     iterations: gradient steps.
-    dimensions: of the map. Of more than 2 only the sum over all pairs is
+    dimensions: of the map. In more than 2 only the sum over all pairs is
       implemented, which takes time n^2.
     key: a `jax.random.key`.
     mesh: devices that share the work; None: one.
@@ -153,7 +153,7 @@ def fit(
 def _phases(
   n: int, iterations: int, *, least: float
 ) -> tuple[tuple[descent.Phase, int], ...]:
-  """What follows what, each with its greatest number of iterations."""
+  """The phases in their order, each with its iterations at most."""
   early = min(_EXAGGERATION_ITERATIONS, iterations // 3)
   slow, fast = n / (4 * _EXAGGERATION), n / 4
   none = math.inf
@@ -208,6 +208,7 @@ def cost(
 
 
 def _filled(xy: Float[Array, "n m"]) -> Float[Array, "p m"]:
+  """Fills positions up to `affinities.rows_for` rows."""
   missing = affinities.rows_for(len(xy), None) - len(xy)
   return jnp.pad(xy, ((0, missing), (0, 0)))
 
@@ -231,6 +232,7 @@ def _start(
   key: Array,
   mesh: Mesh | None,
 ) -> descent.State:
+  """Points at rest on their principal components, scaled down, with jitter."""
   x = jnp.asarray(x, jnp.float32)
   mean, axes = linear.principal_axes(x, dimensions=dimensions)
   xy = jnp.dot(x - mean[None], axes, precision=neighbours.EXACT)

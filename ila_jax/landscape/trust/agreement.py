@@ -22,11 +22,11 @@ from ila_jax.landscape.maps import repulsion
 _FEWEST_JUDGED = 32
 # A fitted map reaches several units, those of its kernel.
 _LEAST_EXTENT = 1e-3
-# Of a line, in lengths.
+# Least width of a map that is no line, as a share of its length.
 _LEAST_WIDTH = 1e-3
-# Of the KL of one place. Maps of structureless points have 0.45 to 0.85 of it.
+# Most KL, as a share of that of one place; structureless points have 0.45-0.85.
 _MOST_KL = 0.97
-# Neighbours beyond those kept by chance. Structureless points keep 0.2 more.
+# Least share kept beyond that by chance. Structureless points keep 0.2 more.
 _LEAST_KEPT = 0.01
 
 
@@ -111,7 +111,7 @@ def spread_subsets(
     near = mesh.fetch(neighbours.nearest(x, points, k=1))
     clump, squared = near.index[:n, 0] % count, near.squared[:n, 0]
     turn = np.asarray(ordering.place_in_cell(clump, (squared,), rows, everyone))
-    # Of duplicates one alone is nearest, and all that are drawn belong in.
+    # One of several duplicates is nearest, and all that are drawn belong in.
     others = ~np.isin(rows, drawn)
     subsets.append(np.lexsort((squared, turn, others))[:size])
   return np.stack(subsets).astype(np.int32)
@@ -222,7 +222,7 @@ def map_quality(
 
 
 def kept_by_chance(n: int, *, k: int = 10) -> float:
-  """What `neighbours_kept` comes to of n points that lie anywhere.
+  """The `neighbours_kept` to expect of n points that lie anywhere.
 
   >>> kept_by_chance(1001)
   0.01
@@ -239,13 +239,13 @@ def fault(
   kept: float,
   grid_spacing: float | None = None,
 ) -> str | None:
-  """What is wrong with a t-SNE map that tells nothing; None of any other.
+  """What is wrong with a t-SNE map that tells nothing; None for any other.
 
-  Such is a map whose points lie in one place, or on one line where their
-  embeddings do not; or one that is hardly better than one place by its KL, or
-  than chance by the neighbours kept. A map of structureless points is none of
-  these. And so is a map wider than the finest grid that reaches so far: what
-  pushed its points apart was guessed. Fewer than 32 points are not judged.
+  Its points lie in one place, or on one line where their embeddings do not; or
+  it is hardly better than one place by its KL, or than chance by the neighbours
+  kept. A map of structureless points is none of these. A map that is wider than
+  the finest grid is refused too: its forces were inexact. Fewer than 32 points
+  are not judged.
 
   Args:
     x: embeddings, float32.

@@ -64,10 +64,10 @@ class Variant(NamedTuple):
 def variants(
   axes: Sequence[str], *, own: Making, reference_seeds: Sequence[int]
 ) -> list[Variant]:
-  """The run itself, what chance gives, and what is asked for.
+  """Lists what is compared: the run itself, chance, and what is asked for.
 
   Args:
-    axes: of AXES.
+    axes: names among AXES.
     own: how the run makes its cells.
     reference_seeds: of the run. Each alone is compared with their mean, and
       with the next one.
@@ -131,7 +131,7 @@ def _references(seeds: Sequence[int]) -> list[Variant]:
 
 
 def check_stability(config: Any) -> None:
-  """Axes that would vary nothing are refused: they would look like a result.
+  """Refuses axes that would vary nothing: they would look like a result.
 
   Raises:
     errors.InputError: names the axis.

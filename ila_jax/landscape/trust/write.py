@@ -28,7 +28,7 @@ _NEIGHBOURS = 10
 def run_into(run: context.Run, *, rows: np.ndarray, budget: int) -> None:
   """Writes `stability.json`: how far each variant agrees with the run.
 
-  What is there already, of the same map, is kept.
+  Comparisons that are there already, for the same map, are kept.
 
   Args:
     run: whose config.landscape.stability names what is varied.
@@ -123,7 +123,7 @@ def _compare(
   own: np.ndarray,
   variant: variants.Variant,
 ) -> dict[str, Any]:
-  """How far a variant agrees with the run; None where it has no part."""
+  """How far a variant agrees with the run; None for what it cannot change."""
   making, xy, cell = variant.making, None, own
   if making:
     xy = _positions(config, fitted, making)
@@ -219,7 +219,7 @@ def _cells(
 def _choose(
   fitted: fitted_lib.Fitted, cell: np.ndarray, deep: np.ndarray
 ) -> np.ndarray:
-  """What ILA selects: rows; the fitted examples stand in the order of ids."""
+  """Rows that ILA selects; the fitted examples stand in the order of ids."""
   id_rank = np.arange(len(cell), dtype=np.int32)
   order, _ = ordering.total_order(cell, deep, id_rank, fitted.free)
   return order[: fitted.budget]
