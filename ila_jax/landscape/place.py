@@ -72,8 +72,8 @@ def run(
   config, workdir = run.config, run.workdir
   x = _Embeddings(workdir, row)
   joined = join.take(config, workdir, width=x.width)
-  projection = _map(run, x, fit_rows(config, ids))
-  xy = _places(run, projection, x, len(row))
+  fitted_map = _map(run, x, fit_rows(config, ids))
+  xy = _places(run, fitted_map, x, len(row))
   if joined is None:
     box = grid_lib.bounding_box(xy)
   else:
@@ -83,15 +83,15 @@ def run(
     cell, cells = _clusters(run, x, ids, max_cells)
   else:
     grid = joined["grid"] if joined else config.landscape.grid
-    cell, cells = _grid(projection.name, xy, box, grid, max_cells)
+    cell, cells = _grid(fitted_map.name, xy, box, grid, max_cells)
   about = cells | {
     "low": box[0].tolist(),
     "high": box[1].tolist(),
-    "projection": projection.name,
-    "dimensions": projection.dimensions,
+    "projection": fitted_map.name,
+    "dimensions": fitted_map.dimensions,
     "joined": config.landscape.map,
     "occupied": len(np.unique(cell)),
-    "notes": projection.notes,
+    "notes": fitted_map.notes,
   }
   return Mapped(xy, cell, box, about)
 
@@ -131,17 +131,17 @@ def _map(
   kept = [a.path(run.workdir) for a in (tables.FITTED, tables.FITTED_ARRAYS)]
   own = kept[0].parent
   if all(shards.done(kept)):
-    projection = projections.load(own)
+    fitted_map = projections.load(own)
   else:
     fitted = x[rows]
-    projection = judging.judged(_fit(run.config, run.mesh, fitted), fitted)
+    fitted_map = judging.judged(_fit(run.config, run.mesh, fitted), fitted)
     if mesh_lib.is_writer():
-      projections.save(projection, own)
+      projections.save(fitted_map, own)
     mesh_lib.barrier("map written")
   whole = mesh_lib.put(
-    mesh_lib.fetch(projection.arrays), run.mesh, mesh_lib.REPLICATED
+    mesh_lib.fetch(fitted_map.arrays), run.mesh, mesh_lib.REPLICATED
   )
-  return dataclasses.replace(projection, arrays=whole)
+  return dataclasses.replace(fitted_map, arrays=whole)
 
 
 def _fit(
@@ -155,7 +155,7 @@ def _fit(
     )
   total = settings.iterations + kind.epochs if kind.by_tsne else None
   with progress.counter(total, desc=name, unit="steps") as advance:
-    projection = projections.fit(
+    fitted_map = projections.fit(
       x,
       name=name,
       key=jax.random.key(config.seed),
@@ -168,13 +168,13 @@ def _fit(
         on_epoch=_counts(advance),
       ),
     )
-  used = projection.notes.get("perplexity", settings.perplexity)
+  used = fitted_map.notes.get("perplexity", settings.perplexity)
   if used < settings.perplexity:
     progress.say(
       f"  config.landscape.perplexity is {settings.perplexity:g}, and {used:g} "
       f"is used: (n - 1) / 3 is the most that n = {len(x):,} examples bear"
     )
-  return projection
+  return fitted_map
 
 
 def _counts(advance: Callable[..., None]) -> Callable[[int, float | int], None]:
@@ -200,7 +200,7 @@ def _parts(rows: int) -> list[np.ndarray]:
 
 def _places(
   run: context.Run,
-  projection: projections.Map,
+  fitted_map: projections.Map,
   x: rows_lib.Rows,
   rows: int,
 ) -> np.ndarray:
@@ -208,14 +208,14 @@ def _places(
   parts = _parts(rows)
   targets = _targets(run.workdir, len(parts))
   done = shards.done(targets)
-  placed = np.empty((rows, projection.dimensions), np.float32)
+  placed = np.empty((rows, fitted_map.dimensions), np.float32)
   with progress.counter(rows, desc="place", unit="examples") as advance:
     for part, target, there in zip(parts, targets, done, strict=True):
       if there:
         xy = files.read_array(target)
       else:
         xy = mesh_lib.fetch(
-          projection.place(mesh_lib.put_rows(x[part], run.mesh))
+          fitted_map.place(mesh_lib.put_rows(x[part], run.mesh))
         )
         xy = xy[: len(part)]
         files.write_array(target, xy)

@@ -88,7 +88,7 @@ class Map:
     return PROJECTIONS[self.name].place(x, self.arrays)
 
 
-class Kind(NamedTuple):
+class Projection(NamedTuple):
   """How maps of a kind are fitted and applied.
 
   Attributes:
@@ -311,12 +311,12 @@ def _fit_parametric(x: _Rows, key: Array, options: Options) -> _Fitted:
 
 
 PROJECTIONS = {
-  "parametric": Kind(
+  "parametric": Projection(
     _fit_parametric, parametric.place, by_tsne=True, epochs=parametric.EPOCHS
   ),
-  "pca": Kind(_fit_pca, linear.place),
-  "random": Kind(_fit_random, linear.place),
-  "tsne": Kind(_fit_tsne, _place_tsne, by_tsne=True, plane_only=True),
+  "pca": Projection(_fit_pca, linear.place),
+  "random": Projection(_fit_random, linear.place),
+  "tsne": Projection(_fit_tsne, _place_tsne, by_tsne=True, plane_only=True),
 }
 
 

@@ -17,11 +17,11 @@ _LOOKED_UP = 2048
 _TOLD = "kl", "kl_of_one_place", "grid_spacing"
 
 
-def judged(projection: projections.Map, x: np.ndarray) -> projections.Map:
+def judged(fitted_map: projections.Map, x: np.ndarray) -> projections.Map:
   """Notes the neighbours that a map keeps, and refuses one that keeps none.
 
   Args:
-    projection: a map just fitted.
+    fitted_map: a map just fitted.
     x: the embeddings that it was fitted on, float32 [n, d].
 
   Returns:
@@ -35,14 +35,14 @@ def judged(projection: projections.Map, x: np.ndarray) -> projections.Map:
   n = len(x)
   k = min(_NEAREST, (n - 1) // 2)
   if not k:
-    return projection
+    return fitted_map
   # A map that holds the points it was fitted on holds their places.
   held = (
-    projection.arrays.get("positions")
-    if "points" in projection.arrays
+    fitted_map.arrays.get("positions")
+    if "points" in fitted_map.arrays
     else None
   )
-  xy = np.asarray(projection.place(x) if held is None else held)
+  xy = np.asarray(fitted_map.place(x) if held is None else held)
   rows = np.unique(np.linspace(0, n - 1, min(n, _LOOKED_UP)).astype(np.int32))
   kept = agreement.map_quality(x, xy, rows=rows, k=k)["neighbours_kept"]
   by_chance = agreement.kept_by_chance(n, k=k)
@@ -50,21 +50,21 @@ def judged(projection: projections.Map, x: np.ndarray) -> projections.Map:
     f"  of its {k} nearest neighbours an example keeps {kept:.1%} on the map, "
     f"by chance {by_chance:.1%}"
   )
-  notes = projection.notes | {
+  notes = fitted_map.notes | {
     "neighbours_kept": kept,
     "kept_by_chance": by_chance,
   }
-  if projections.PROJECTIONS[projection.name].by_tsne:
+  if projections.PROJECTIONS[fitted_map.name].by_tsne:
     told = {name: notes[name] for name in _TOLD if name in notes}
     fault = agreement.fault(x, xy, kept=kept, **told)
     if fault:
-      raise errors.InputError(_refusal(projection, n, fault))
-  return dataclasses.replace(projection, notes=notes)
+      raise errors.InputError(_refusal(fitted_map, n, fault))
+  return dataclasses.replace(fitted_map, notes=notes)
 
 
-def _refusal(projection: projections.Map, n: int, fault: str) -> str:
+def _refusal(fitted_map: projections.Map, n: int, fault: str) -> str:
   return (
-    f"config.landscape.projection is {projection.name!r}, and its map of {n:,} "
+    f"config.landscape.projection is {fitted_map.name!r}, and its map of {n:,} "
     f"examples can not be trusted: {fault}. Cells and coverage "
     "would be noise. Set config.landscape.projection='pca', with "
     "config.landscape.cells='kmeans' for cells that need no map; or another "

@@ -12,7 +12,7 @@ AXES = ("map_seed", "perplexity", "grid", "projection", "reference_seed")
 
 
 @dataclasses.dataclass(frozen=True)
-class Making:
+class CellRecipe:
   """How cells are made.
 
   Attributes:
@@ -30,10 +30,10 @@ class Making:
   seed: int
   side: float = 1.0
 
-  def same_map(self, other: "Making") -> bool:
+  def same_map(self, other: "CellRecipe") -> bool:
     """Whether the cells differ at most, and not the map below them.
 
-    >>> one = Making("grid", "pca", 30.0, seed=0)
+    >>> one = CellRecipe("grid", "pca", 30.0, seed=0)
     >>> one.same_map(dataclasses.replace(one, side=2.0))
     True
     """
@@ -47,7 +47,7 @@ class Variant(NamedTuple):
   Attributes:
     axis: what is varied.
     name: to what.
-    making: of the cells; None: the run's own cells.
+    recipe: of the cells; None: the run's own cells.
     reference: the one reference seed that depth is taken from; None: the run's.
     against: depth on the other side, in the same way.
     dealt: "cells" or "depths", dealt out to the examples at random.
@@ -55,14 +55,14 @@ class Variant(NamedTuple):
 
   axis: str
   name: str
-  making: Making | None = None
+  recipe: CellRecipe | None = None
   reference: int | None = None
   against: int | None = None
   dealt: str | None = None
 
 
 def variants(
-  axes: Sequence[str], *, own: Making, reference_seeds: Sequence[int]
+  axes: Sequence[str], *, own: CellRecipe, reference_seeds: Sequence[int]
 ) -> list[Variant]:
   """Lists what is compared: the run itself, chance, and what is asked for.
 
@@ -72,7 +72,7 @@ def variants(
     reference_seeds: of the run. Each alone is compared with their mean, and
       with the next one.
 
-  >>> own = Making("grid", "tsne", 30.0, seed=0)
+  >>> own = CellRecipe("grid", "tsne", 30.0, seed=0)
   >>> compared = variants(("perplexity",), own=own, reference_seeds=(0,))
   >>> [variant.name for variant in compared[3:]]
   ['perplexity 15', 'perplexity 60']
@@ -87,14 +87,14 @@ def variants(
       compared += _references(reference_seeds)
     else:
       compared += [
-        Variant(axis, name, making)
-        for name, making in _makings(own)[axis].items()
-        if making != own
+        Variant(axis, name, recipe)
+        for name, recipe in _recipes(own)[axis].items()
+        if recipe != own
       ]
   return compared
 
 
-def _makings(own: Making) -> dict[str, dict[str, Making]]:
+def _recipes(own: CellRecipe) -> dict[str, dict[str, CellRecipe]]:
   change = dataclasses.replace
   sides = "grid of 2/3 the side", "grid of 3/2 the side"
   if own.cells == "kmeans":

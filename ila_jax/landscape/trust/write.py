@@ -92,9 +92,9 @@ def _made_from(
   )
 
 
-def _own(config: config_lib.Config) -> variants.Making:
+def _own(config: config_lib.Config) -> variants.CellRecipe:
   settings = config.landscape
-  return variants.Making(
+  return variants.CellRecipe(
     settings.cells, settings.projection, settings.perplexity, config.seed
   )
 
@@ -108,12 +108,12 @@ def _variants(config: config_lib.Config) -> list[variants.Variant]:
 
 
 def _fits_tsne(config: config_lib.Config, variant: variants.Variant) -> bool:
-  making = variant.making
+  recipe = variant.recipe
   return (
-    making is not None
-    and making.cells == "grid"
-    and projections.PROJECTIONS[making.projection].by_tsne
-    and not making.same_map(_own(config))
+    recipe is not None
+    and recipe.cells == "grid"
+    and projections.PROJECTIONS[recipe.projection].by_tsne
+    and not recipe.same_map(_own(config))
   )
 
 
@@ -124,10 +124,10 @@ def _compare(
   variant: variants.Variant,
 ) -> dict[str, Any]:
   """How far a variant agrees with the run; None for what it cannot change."""
-  making, xy, cell = variant.making, None, own
-  if making:
-    xy = _positions(config, fitted, making)
-    cell = _cells(config, fitted, making, xy) if making != _own(config) else own
+  recipe, xy, cell = variant.recipe, None, own
+  if recipe:
+    xy = _positions(config, fitted, recipe)
+    cell = _cells(config, fitted, recipe, xy) if recipe != _own(config) else own
   deep = fitted.depths[variant.reference]
   theirs = fitted.depths[variant.against]
   n = len(cell)
@@ -154,7 +154,7 @@ def _compare(
   }
   if deep is not theirs:
     row["depth"] = _rho(deep, theirs, resamples=0)[:1]
-  if making or variant.dealt == "cells":
+  if recipe or variant.dealt == "cells":
     here, there = (
       agreement.cell_coverage(c, fitted.subsets) for c in (cell, own)
     )
@@ -171,48 +171,48 @@ def _compare(
 def _positions(
   config: config_lib.Config,
   fitted: fitted_lib.Fitted,
-  making: variants.Making,
+  recipe: variants.CellRecipe,
 ) -> np.ndarray | None:
   """The map below a grid; the run's own is not fitted again."""
-  if making.cells != "grid":
+  if recipe.cells != "grid":
     return None
-  if making.same_map(_own(config)):
+  if recipe.same_map(_own(config)):
     return fitted.xy
-  kind = projections.PROJECTIONS[making.projection]
-  projection = projections.fit(
+  kind = projections.PROJECTIONS[recipe.projection]
+  fitted_map = projections.fit(
     fitted.x,
-    name=making.projection,
-    key=jax.random.key(making.seed),
+    name=recipe.projection,
+    key=jax.random.key(recipe.seed),
     options=projections.Options(
       dimensions=2 if kind.plane_only else config.landscape.dimensions,
-      perplexity=making.perplexity,
+      perplexity=recipe.perplexity,
       iterations=config.landscape.iterations,
       mesh=fitted.sharded.sharding.mesh,
     ),
   )
-  return np.asarray(projection.place(fitted.x))
+  return np.asarray(fitted_map.place(fitted.x))
 
 
 def _cells(
   config: config_lib.Config,
   fitted: fitted_lib.Fitted,
-  making: variants.Making,
+  recipe: variants.CellRecipe,
   xy: np.ndarray | None,
 ) -> np.ndarray:
   """Cells as the run would make them of a pool of the fitted examples."""
   settings, n = config.landscape, len(fitted.x)
-  if making.cells == "kmeans":
+  if recipe.cells == "kmeans":
     count = fitted.budget
     if settings.clusters:
       count = settings.clusters * fitted.share
-    count = int(np.clip(round(count * making.side**2), 1, n))
-    key = jax.random.key(making.seed)
+    count = int(np.clip(round(count * recipe.side**2), 1, n))
+    key = jax.random.key(recipe.seed)
     return np.asarray(clusters.kmeans(fitted.x, clusters=count, key=key).cell)
   if settings.grid == "auto":
     grid = grid_lib.auto_grid(xy, max_cells=fitted.budget)
   else:
     grid = settings.grid * fitted.share ** (1 / xy.shape[1])
-  grid = max(round(grid * making.side), 1)
+  grid = max(round(grid * recipe.side), 1)
   return np.asarray(grid_lib.grid_cells(xy, grid=grid))
 
 
