@@ -37,7 +37,7 @@ def run(run: context.Run) -> None:
 
 
 def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
-  """What the stage is made from."""
+  """The settings and parents that the stage is made from."""
   settings = config.section("landscape")
   if config.landscape.grid == "auto" or (
     config.landscape.cells == "kmeans" and config.landscape.clusters is None

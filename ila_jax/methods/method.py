@@ -1,4 +1,4 @@
-"""What a method is: its name, its order, and all that others ask of it."""
+"""The record of a method: its name, its order, and what others ask of it."""
 
 import dataclasses
 from collections.abc import Callable

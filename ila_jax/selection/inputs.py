@@ -36,7 +36,7 @@ class Records:
     return len(self._row)
 
   def __getitem__(self, places: np.ndarray) -> Any:
-    """What stands at k places, each asked for once."""
+    """Reads the records at k distinct places."""
     rows = self._row[places]
     return self._read(shards.gather(self._workdir, rows, self._columns))
 

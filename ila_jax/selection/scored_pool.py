@@ -23,7 +23,7 @@ from ila_jax.selection import inputs as inputs_lib
 
 @dataclasses.dataclass(frozen=True)
 class ScoredPool:
-  """What was scored, one entry a row: where it lies and what it costs.
+  """The scored examples, one entry a row: where each lies and what it costs.
 
   Attributes:
     row: of the pool [n].
@@ -76,7 +76,7 @@ def rank(
 def made_from(
   config: config_lib.Config, workdir: epath.Path, strategies: Iterable[str]
 ) -> dict[str, Any]:
-  """What the orders of some methods follow from, beside the landscape.
+  """The settings and signals that some methods' orders are made from.
 
   Returns:
     By method: its options, and the signals that it needs; without those that

@@ -27,7 +27,7 @@ def run(run: context.Run) -> None:
   config, workdir = run.config, run.workdir
   settings = config.section("select")["select"]
   compare = settings.pop("compare")
-  del settings["options"]  # Of all methods; those of the chosen one count.
+  del settings["options"]  # Only those of the chosen method count.
   method = scored_pool.made_from(config, workdir, [config.select.strategy])
   rivals = scored_pool.made_from(config, workdir, compare)
   inputs = {

@@ -191,7 +191,7 @@ def attraction(
   away, squared = differences(xy, pairs)
   pull = pairs.probability / (1 + squared)
   rows = coordinates([jnp.sum(pull * z, axis=1) for z in away], xy.shape[1])
-  # As real numbers: a GPU cannot scatter complex ones.
+  # The rows are real numbers, since a GPU cannot scatter complex ones.
   return jax.ops.segment_sum(
     rows, pairs.point - first, points, indices_are_sorted=True
   )

@@ -56,7 +56,7 @@ class Phase(NamedTuple):
 
 
 class Progress(NamedTuple):
-  """What some steps have done.
+  """The outcome of some steps.
 
   Attributes:
     taken: number of steps.
@@ -70,7 +70,7 @@ class Progress(NamedTuple):
 
 
 class Layout(NamedTuple):
-  """What a compiled step is made for; nodes is None where the sum is exact."""
+  """The shape of a compiled step; nodes is None where the sum is exact."""
 
   points: int
   nodes: int | None

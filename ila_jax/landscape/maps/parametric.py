@@ -21,12 +21,12 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ila_jax.compute import neighbours, row_blocks
 
-EPOCHS = 30  # At most.
+EPOCHS = 30  # Training may end before.
 _HELD_OUT = 10  # One point in so many is not trained on.
 _BATCH = 256
 _LEARNING_RATE = 2e-3
 _PATIENCE = 5  # Training ends after so many epochs without a better error.
-_SHARPNESS = 32.0  # At first, over the squared distance to the next unit.
+_SHARPNESS = 32.0  # Its start, over the squared distance to the next unit.
 _SOFTENING = 0.1  # Errors below it, in deviations of the map, count squared.
 
 _Trained = tuple[

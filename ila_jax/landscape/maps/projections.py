@@ -229,7 +229,7 @@ def load(folder: epath.PathLike, *, width: int | None = None) -> Map:
 def read_about(
   folder: epath.PathLike, *, width: int | None = None
 ) -> dict[str, Any]:
-  """What a saved map says of itself: `load` without the arrays.
+  """Reads the description of a saved map: `load` without the arrays.
 
   Returns:
     name, version, width, dimensions, notes, and the shapes of the arrays.

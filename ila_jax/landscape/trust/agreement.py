@@ -50,7 +50,7 @@ def jaccard(a: Int[np.ndarray, " k"], b: Int[np.ndarray, " m"]) -> float:
 
 
 def jaccard_by_chance(k: int, n: int) -> float:
-  """What `jaccard` gives for two random sets of k of n rows, in expectation.
+  """The `jaccard` to expect of two random sets of k of n rows.
 
   sum_h P(h) h / (2k - h), where the h that they share is hypergeometric.
 
@@ -239,7 +239,7 @@ def fault(
   kept: float,
   grid_spacing: float | None = None,
 ) -> str | None:
-  """What is wrong with a t-SNE map that tells nothing; None for any other.
+  """The fault of a t-SNE map that tells nothing; None for any other.
 
   Its points lie in one place, or on one line where their embeddings do not; or
   it is hardly better than one place by its KL, or than chance by the neighbours

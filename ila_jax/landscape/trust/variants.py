@@ -42,7 +42,7 @@ class CellRecipe:
 
 
 class Variant(NamedTuple):
-  """What is compared with the run: other cells, or another depth.
+  """A rival of the run: other cells, or another depth.
 
   Attributes:
     axis: what is varied.
