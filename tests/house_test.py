@@ -168,26 +168,6 @@ def test_functions_take_few_parameters(path):
       assert len(own) <= MAX_PARAMETERS, node.name
 
 
-# Modules with functions that have no types yet. The list only shrinks.
-UNTYPED = (
-  "landscape.clusters",
-  "landscape.duplicates.false_depth",
-  "landscape.duplicates.pair_search",
-  "landscape.duplicates.pairs",
-  "landscape.grid",
-  "landscape.maps.affinities",
-  "landscape.maps.descent",
-  "landscape.maps.linear",
-  "landscape.maps.new_points",
-  "landscape.maps.parametric",
-  "landscape.maps.projections",
-  "landscape.maps.repulsion",
-  "landscape.maps.tsne",
-  "landscape.trust.agreement",
-  "landscape.trust.variants",
-)
-
-
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_functions_say_their_types(path):
   # Private ones and those inside of others, too; the tests check the types.
@@ -200,7 +180,7 @@ def test_functions_say_their_types(path):
       typed = all(a.annotation or a.arg in ("self", "cls") for a in taken)
       if not typed or not (node.returns or node.name == "__init__"):
         bare.append(node.name)
-  assert bool(bare) == (_name(path) in UNTYPED), bare
+  assert not bare
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)

@@ -8,15 +8,22 @@ import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
 
 from ila_jax import errors
 from ila_jax.compute import mesh, neighbours, row_blocks
+from ila_jax.landscape import centers as centers_lib
 
-_CENTERS = 2048  # Of a matrix product: with row_blocks.ROWS rows 8 MB.
-_BITS = 24  # Of a coordinate in a sum: what float32 holds of it.
-_STEPS_PER_CALL = 10  # Between two of them the host reports.
+_BITS = 24  # Bits of a coordinate in a sum: as many as float32 holds.
+_STEPS_PER_CALL = 10  # Lloyd steps; the host reports between two calls.
+
+# Steps done, centres, the cell of every row, and rows that changed theirs.
+_Descent = tuple[
+  Int[Array, ""], Float[Array, "c d"], Int[Array, " n"], Int[Array, ""]
+]
+# Sums of digits and of rows of every cluster, and rows that changed their cell.
+_Sums = tuple[Int[Array, "c w"], Int[Array, ""]]
 
 
 class KMeans(NamedTuple):
@@ -25,13 +32,6 @@ class KMeans(NamedTuple):
   cell: Int[Array, " n"]
   centers: Float[Array, "c d"]
   inertia: float
-
-
-class Assigned(NamedTuple):
-  """The nearest centre of every row, and the squared distance to it."""
-
-  cell: Int[Array, " n"]
-  squared: Float[Array, " n"]
 
 
 def kmeans(
@@ -48,16 +48,16 @@ def kmeans(
 
   The start is greedy k-means++ (Arthur and Vassilvitskii 2007): of 2 + log c
   candidates, drawn by their squared distance to the centres so far, the one
-  that leaves the least inertia. Lloyd ends when no row changes its cell. Of
-  equally near centres the first counts. A cluster that loses all its rows keeps
+  that leaves the least inertia. Lloyd ends when no row changes its cell. The
+  first of equally near centres counts. A cluster that loses all its rows keeps
   its centre, so a cell may be empty; a pool with fewer distinct rows than
-  clusters has such.
+  clusters has such cells.
 
   The sums of a cluster are taken in integers, 24 bits of a coordinate's range:
   these add up to the same bits in any order and on any number of devices. The
   start depends on the order of the rows; sort them by id before.
 
-  A pool beyond memory: cluster a sample, then `assign` the shards.
+  A pool beyond memory: cluster a sample, then `centers.assign` the shards.
 
   Args:
     x: embeddings, float32. Rows may be sharded; then so are the cells.
@@ -78,8 +78,8 @@ def kmeans(
     InputError: clusters out of range.
 
   >>> x = np.array([[0.0], [0.2], [9.0]], np.float32)
-  >>> found = kmeans(x, clusters=2, key=jax.random.key(0))
-  >>> int(found.cell[0] == found.cell[1]), round(found.inertia, 3)
+  >>> made = kmeans(x, clusters=2, key=jax.random.key(0))
+  >>> int(made.cell[0] == made.cell[1]), round(made.inertia, 3)
   (1, 0.02)
   """
   n = len(x) if count is None else count
@@ -98,7 +98,7 @@ def kmeans(
   centers = lloyd(
     x, centers, count=n, iterations=iterations, on_progress=on_progress
   )
-  cell, squared = assign(x, centers)
+  cell, squared = centers_lib.assign(x, centers)
   inertia = np.sum(mesh.fetch(squared)[:n], dtype=np.float64)
   return KMeans(cell, centers, float(inertia))
 
@@ -117,10 +117,10 @@ def lloyd(
 
   Args:
     x: embeddings, float32. Rows may be sharded over a mesh.
-    centers: from which to start.
-    count: as of `kmeans`.
-    iterations: at most.
-    on_progress: as of `kmeans`.
+    centers: the centres to start from.
+    count: as for `kmeans`.
+    iterations: Lloyd steps at most.
+    on_progress: as for `kmeans`.
 
   Returns:
     The last centres.
@@ -148,74 +148,23 @@ def lloyd(
   return centers
 
 
-def assign(
-  x: Float[Array | np.ndarray, "n d"],
-  centers: Float[Array | np.ndarray, "c d"],
-) -> Assigned:
-  """The cell of every row: its nearest centre, the first of equals.
-
-  Of a shard the same bits as of the whole, so that new records can join.
-
-  Args:
-    x: embeddings, float32. Rows may be sharded; then so is the answer.
-    centers: of `kmeans`.
-
-  Returns:
-    Cells (int32) and squared distances (float32).
-
-  >>> found = assign(np.array([[0.0], [4.0]]), np.array([[1.0], [3.0], [3.0]]))
-  >>> found.cell.tolist(), found.squared.tolist()
-  ([0, 1], [1.0, 1.0])
-  """
-  x = jnp.asarray(x, jnp.float32)
-  centers = jnp.asarray(centers, jnp.float32)
-  return row_blocks.apply(_assign_rows, x, centers)
-
-
-def _assign_rows(rows, centers):
-  cell = _nearest(rows, centers)
-  differences = rows - centers[cell]
-  return Assigned(cell, jnp.sum(differences * differences, axis=1))
-
-
-def _nearest(rows, centers):
-  """The nearest centre m, argmax x.m - |m|^2 / 2, by blocks of centres."""
-  clusters, width = centers.shape
-  size = min(clusters, _CENTERS)
-  missing = -clusters % size
-  half_norms = jnp.sum(centers * centers, axis=1) / 2
-  half_norms = jnp.pad(half_norms, (0, missing), constant_values=jnp.inf)
-  blocks = jnp.pad(centers, ((0, missing), (0, 0))).reshape(-1, size, width)
-
-  def better(best, block):
-    index, centers, half_norms = block
-    closeness = jnp.dot(rows, centers.T, precision=neighbours.EXACT)
-    closeness = closeness - half_norms[None]
-    found = jnp.argmax(closeness, axis=1).astype(jnp.int32)
-    most = jnp.max(closeness, axis=1)
-    is_better = most > best[1]
-    cell = jnp.where(is_better, index * size + found, best[0])
-    return (cell, jnp.maximum(most, best[1])), None
-
-  n = len(rows)
-  start = jnp.zeros(n, jnp.int32), jnp.full(n, -jnp.inf)
-  index = jnp.arange(len(blocks), dtype=jnp.int32)
-  blocks = index, blocks, half_norms.reshape(-1, size)
-  return lax.scan(better, start, blocks)[0][0]
-
-
 @functools.partial(jax.jit, static_argnames="clusters")
-def _plus_plus(x, key, *, clusters):
+def _plus_plus(
+  x: Float[Array, "n d"], key: Array, *, clusters: int
+) -> Float[Array, "c d"]:
+  """Draws the first centres: greedy k-means++."""
   n = len(x)
   trials = 2 + int(np.log(clusters))
   norms = jnp.sum(x * x, axis=1)
 
-  def squared_to(candidates):
+  def squared_to(candidates: Float[Array, "t d"]) -> Float[Array, "t n"]:
     products = jnp.dot(candidates, x.T, precision=neighbours.EXACT)
     norm = jnp.sum(candidates * candidates, axis=1, keepdims=True)
     return jnp.maximum(norm + norms[None] - 2 * products, 0.0)
 
-  def add(i, state):
+  def add(
+    i: Int[Array, ""], state: tuple[Float[Array, "c d"], Float[Array, " n"]]
+  ) -> tuple[Float[Array, "c d"], Float[Array, " n"]]:
     centers, squared = state
     cumulative = jnp.cumsum(squared)
     draws = jax.random.uniform(jax.random.fold_in(key, i), (trials,))
@@ -232,19 +181,37 @@ def _plus_plus(x, key, *, clusters):
 
 
 @functools.partial(jax.jit, static_argnames=("over", "axes"))
-def _lloyd(x, centers, cell, count, steps, *, over, axes):
+def _lloyd(
+  x: Float[Array, "n d"],
+  centers: Float[Array, "c d"],
+  cell: Int[Array, " n"],
+  count: Int[Array, ""],
+  steps: Int[Array, ""],
+  *,
+  over: Mesh | None,
+  axes: str | tuple[str, ...] | None,
+) -> _Descent:
+  """Takes some Lloyd steps, until no row changes its cell, in one program."""
   real = jnp.arange(len(x)) < count
   known = jnp.where(real[:, None], x, x[:1])
   low, high = jnp.min(known, axis=0), jnp.max(known, axis=0)
   # Bits of a digit: so few that the digits of all rows add up in int32.
   digit_bits = 31 - len(x).bit_length()
 
-  def descend(x, cell, real, centers, low, high, steps):
-    def go_on(state):
+  def descend(
+    x: Float[Array, "n d"],
+    cell: Int[Array, " n"],
+    real: Bool[Array, " n"],
+    centers: Float[Array, "c d"],
+    low: Float[Array, " d"],
+    high: Float[Array, " d"],
+    steps: Int[Array, ""],
+  ) -> _Descent:
+    def go_on(state: _Descent) -> Bool[Array, ""]:
       step, _, _, changed = state
       return (step < steps) & (changed > 0)
 
-    def step(state):
+    def step(state: _Descent) -> _Descent:
       step, centers, cell, _ = state
       cell, sums = _survey(x, cell, real, centers, low, high, digit_bits)
       totals, changed = sums if axes is None else lax.psum(sums, axes)
@@ -266,17 +233,29 @@ def _lloyd(x, centers, cell, count, steps, *, over, axes):
   return descend(x, cell, real, centers, low, high, steps)
 
 
-def _survey(x, cell, real, centers, low, high, digit_bits):
-  """Nearest centres; sums of digits and rows of each; rows that moved."""
+def _survey(
+  x: Float[Array, "n d"],
+  cell: Int[Array, " n"],
+  real: Bool[Array, " n"],
+  centers: Float[Array, "c d"],
+  low: Float[Array, " d"],
+  high: Float[Array, " d"],
+  digit_bits: int,
+) -> tuple[Int[Array, " n"], _Sums]:
+  """Assigns the rows to centres, and adds up what each centre got."""
   clusters, width = centers.shape
   digits = -(-_BITS // digit_bits)
   most = 2**_BITS - 1
   scale = most / jnp.where(high > low, high - low, 1.0)
 
-  def block(arrays, fresh, state):
+  def block(
+    arrays: tuple[Float[Array, "b d"], Int[Array, " b"], Bool[Array, " b"]],
+    fresh: Bool[Array, " b"],
+    state: _Sums,
+  ) -> tuple[Int[Array, " b"], _Sums]:
     rows, before, real = arrays
     totals, changed = state
-    cell = _nearest(rows, centers)
+    cell = centers_lib.nearest(rows, centers)
     counts = real & fresh
     number = jnp.round((rows - low[None]) * scale[None])
     number = jnp.clip(number, 0, most).astype(jnp.int32)
@@ -285,7 +264,7 @@ def _survey(x, cell, real, centers, low, high, digit_bits):
       for place in range(digits)
     ]
     parts.append(jnp.ones((len(rows), 1), jnp.int32))
-    # A row that does not count goes nowhere.
+    # A row that does not count is added to no cluster.
     target = jnp.where(counts, cell, clusters)
     totals = totals.at[target].add(jnp.concatenate(parts, 1), mode="drop")
     moved = jnp.sum(counts & (cell != before), dtype=jnp.int32)
@@ -296,7 +275,14 @@ def _survey(x, cell, real, centers, low, high, digit_bits):
   return row_blocks.walk(block, arrays, (totals, jnp.int32(0)))
 
 
-def _means(totals, centers, low, high, digit_bits):
+def _means(
+  totals: Int[Array, "c w"],
+  centers: Float[Array, "c d"],
+  low: Float[Array, " d"],
+  high: Float[Array, " d"],
+  digit_bits: int,
+) -> Float[Array, "c d"]:
+  """The mean of each cluster, from its sums; an empty one keeps its centre."""
   clusters, width = centers.shape
   counts = totals[:, -1:].astype(jnp.float32)
   digits = totals[:, :-1].reshape(clusters, -1, width).astype(jnp.float32)
@@ -307,7 +293,10 @@ def _means(totals, centers, low, high, digit_bits):
   return jnp.where(counts > 0, means, centers)
 
 
-def _everywhere(array, over):
+def _everywhere(
+  array: Float[Array | np.ndarray, "c d"], over: Mesh | None
+) -> Float[Array, "c d"]:
+  """Puts centres whole on every device of a mesh."""
   array = jnp.asarray(array, jnp.float32)
   if over is None:
     return array

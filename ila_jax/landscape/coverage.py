@@ -26,8 +26,8 @@ def coverage(
     `effective_cells` = exp(entropy of the subset over the cells). An empty
     subset, or pool, covers 0.
 
-  >>> found = coverage(np.array([0, 0, 3]), np.array([0, 1]), num_cells=4)
-  >>> found["coverage"], found["coverage_all"], found["effective_cells"]
+  >>> covered = coverage(np.array([0, 0, 3]), np.array([0, 1]), num_cells=4)
+  >>> covered["coverage"], covered["coverage_all"], covered["effective_cells"]
   (0.5, 0.25, 1.0)
   """
   cell = np.asarray(cell)
@@ -82,8 +82,8 @@ def nearest_distance(
   if not len(rows):
     return jnp.full(len(x), jnp.inf)
   x = jnp.asarray(x, jnp.float32)
-  found = neighbours.nearest(x, neighbours.take_whole(x, rows), k=1)
-  return jnp.sqrt(found.squared[:, 0])
+  near = neighbours.nearest(x, neighbours.take_whole(x, rows), k=1)
+  return jnp.sqrt(near.squared[:, 0])
 
 
 def distance_summary(

@@ -109,8 +109,8 @@ def ila_length(
   >>> ones = np.ones(20, int)
   >>> tokens = np.repeat([1, 100], 10)
   >>> gains = np.arange(20.0)
-  >>> found = ila_length(gains, 0 * gains, tokens, ones, 0 * ones)
-  >>> found[[0, 9, 10, 19]]
+  >>> depth = ila_length(gains, 0 * gains, tokens, ones, 0 * ones)
+  >>> depth[[0, 9, 10, 19]]
   array([0.05, 0.95, 0.05, 0.95], dtype=float32)
   """
   depth = ila(nll_base, nll_sft, n_tokens, n_labels, domain)
@@ -183,7 +183,7 @@ def quantile_within(
 
 
 def _stable_order(group: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-  """The rows group by group; few groups are sorted by their digits."""
+  """Sorts rows by group; small numbers of groups by a radix sort."""
   few = len(group) and group.min() >= 0 and group.max() < 2**16
   return np.argsort(group.astype(np.uint16) if few else group, kind="stable")
 

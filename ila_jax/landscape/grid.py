@@ -1,4 +1,4 @@
-"""Cells of the map, and how much of the map a subset covers (2.4, 2.5)."""
+"""Cells of the map: a uniform grid (docs/method.md 2.4)."""
 
 import functools
 
@@ -6,17 +6,17 @@ import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ila_jax import errors
 
 Corner = Float[np.ndarray, " m"]
 _MAX_CELLS = 2**31 - 1  # Cells are int32.
-_MAX_FLAGS = 2**25  # One byte a cell; more cells than these are sorted.
+_MAX_FLAGS = 2**25  # Cells counted by flags, a byte each; more by a sort.
 
 
 def bounding_box(xy: Float[Array | np.ndarray, "n m"]) -> tuple[Corner, Corner]:
-  """The lowest and the highest of every axis; 0 and 1 of an empty map.
+  """The lowest and the highest of every axis; 0 and 1 if the map is empty.
 
   >>> bounding_box(np.array([[1.0, 5.0], [2.0, 4.0]]))
   (array([1., 4.], dtype=float32), array([2., 5.], dtype=float32))
@@ -40,8 +40,8 @@ def grid_cells(
 
   In m dimensions (ix * grid + iy) * grid + iz and so on, by that of
   numpy.histogramdd. A cell holds its lower edges and not its upper ones, but
-  the last of a row or column holds both. Exactly the rule of real numbers, as
-  NumPy's in float64. An axis without extent is widened by 0.5 on either side,
+  the last of a row or column holds both. The rule holds exactly, as NumPy's
+  does in float64. An axis without extent is widened by 0.5 on either side,
   as NumPy does.
 
   Args:
@@ -104,12 +104,11 @@ def auto_grid(
 ) -> int:
   """The finest grid whose occupied cells do not exceed a budget.
 
-  See docs/method.md 2.6.
-  Doubling until the budget is passed, then bisection. A grid occupies at least
-  the cells of any grid that it refines, but it may occupy a few less than a
-  coarser one that it does not refine. What is promised: the answer g has
-  occupied(g) <= max_cells, and g + 1 has more. A grid finer still may fit again
-  by the luck of its edges; it is not sought.
+  See docs/method.md 2.6. The grid is doubled until the budget is passed, then
+  bisected. A grid occupies at least the cells of any grid that it refines, but
+  it may occupy a few less than a coarser one that it does not refine. The
+  answer g has occupied(g) <= max_cells, and g + 1 has more. A grid finer still
+  may fit again by the luck of its edges; it is not sought.
 
   Where the search comes to `max_grid`, the pool has fewer places than the
   budget has cells, and finer grids add empty cells alone. Then g occupies as
@@ -130,7 +129,7 @@ def auto_grid(
   m = xy.shape[1]
   max_cells, max_grid = max(max_cells, 1), min(max_grid, finest_grid(m))
 
-  def occupied(grid):
+  def occupied(grid: int) -> int:
     cell = grid_cells(xy, grid=grid, low=low, high=high)
     size = _padded(grid) ** m
     size = size if size <= _MAX_FLAGS else None
@@ -154,12 +153,14 @@ def auto_grid(
   return fine
 
 
-def _padded(grid):
+def _padded(grid: int) -> int:
   """Next power of two: few shapes, few compilations in a search."""
   return 1 << (grid - 1).bit_length()
 
 
-def _edges(low, high, grid):
+def _edges(
+  low: np.floating, high: np.floating, grid: int
+) -> Float[np.ndarray, " e"]:
   """Edges as the least float32 numbers that are not below the exact ones."""
   low, high = float(np.float32(low)), float(np.float32(high))
   if low == high:
@@ -172,8 +173,17 @@ def _edges(low, high, grid):
 
 
 @jax.jit
-def _locate(xy, edges, grid, clip):
-  def bin_of(values, edges):
+def _locate(
+  xy: Float[Array, "n m"],
+  edges: Float[Array, "m e"],
+  grid: Int[Array, ""],
+  clip: Bool[Array, ""],
+) -> Int[Array, " n"]:
+  """`grid_cells`, compiled, from the edges of every axis."""
+
+  def bin_of(
+    values: Float[Array, " n"], edges: Float[Array, " e"]
+  ) -> Int[Array, " n"]:
     index = _last_not_above(edges, values, grid)
     index = jnp.where(values == edges[grid], grid - 1, index)
     return jnp.where(clip, jnp.clip(index, 0, grid - 1), index)
@@ -186,7 +196,9 @@ def _locate(xy, edges, grid, clip):
   return jnp.where(inside, cell, -1)
 
 
-def _last_not_above(edges, values, grid):
+def _last_not_above(
+  edges: Float[Array, " e"], values: Float[Array, " n"], grid: Int[Array, ""]
+) -> Int[Array, " n"]:
   """The last edge that is not above each value; -1 where all are.
 
   Edges lie evenly but for rounding, so that one is guessed, and corrected by
@@ -197,7 +209,9 @@ def _last_not_above(edges, values, grid):
   index = jnp.clip(jnp.nan_to_num(guess), -1, grid).astype(jnp.int32)
   bounds = jnp.pad(edges, 1, constant_values=(-jnp.inf, jnp.inf))
 
-  def step(carry):
+  def step(
+    carry: tuple[Int[Array, " n"], Bool[Array, ""]],
+  ) -> tuple[Int[Array, " n"], Bool[Array, ""]]:
     index, _ = carry
     up = values >= bounds.at[index + 2].get(mode="clip")
     down = values < bounds.at[index + 1].get(mode="clip")
@@ -208,7 +222,10 @@ def _last_not_above(edges, values, grid):
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def _count_occupied(cell, *, size):
+def _count_occupied(
+  cell: Int[Array, " n"], *, size: int | None
+) -> Int[Array, ""]:
+  """The number of distinct cells: by `size` flags, or by a sort if None."""
   if size is not None:
     return jnp.sum(jnp.zeros(size, bool).at[cell].set(True))
   cell = jnp.sort(cell)

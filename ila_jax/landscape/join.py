@@ -25,7 +25,7 @@ _FITTED = tuple(
 
 
 def inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
-  """What tells whether the map that is joined is the same; {} of none.
+  """A fingerprint of the map that is joined; {} if none is.
 
   Raises:
     errors.InputError: the map is not there, and was not copied before.
@@ -35,14 +35,14 @@ def inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
   about = _find(config, workdir)
   files = [about, about.parent / tables.CENTERS.file()]
   content = [path.read_bytes().hex() for path in files if path.exists()]
-  found = [revisions.of_path(about.parent / tables.FITTED_FOLDER), *content]
-  return {"joined": stage_record.fingerprint(found)}
+  parts = [revisions.of_path(about.parent / tables.FITTED_FOLDER), *content]
+  return {"joined": stage_record.fingerprint(parts)}
 
 
 def check(
   config: config_lib.Config, workdir: epath.Path, *, copied: bool = True
 ) -> None:
-  """Whether a run can join its map, as far as can be told before embeddings.
+  """Checks that a run can join its map, as far as embeddings are not needed.
 
   Args:
     config: of the run.
@@ -77,25 +77,25 @@ def take(
   joined = tables.JOINED.path(workdir)
   if not _is_copied(workdir):
     about = _find(config, workdir)
-    found = _check(config, about, width)
+    facts = _check(config, about, width)
     progress.say(
-      f"  joining the {found['projection']} map of {config.landscape.map}; "
+      f"  joining the {facts['projection']} map of {config.landscape.map}; "
       "config.landscape.projection and what else a fit is told do not count"
     )
     names = list(_FITTED)
-    if found["grid"] is None:
+    if facts["grid"] is None:
       names.append(tables.CENTERS.file())
     for name in names:
       content = files_lib.read_bytes(about.parent / name)
       files_lib.write_bytes(joined.parent / name, content)
-    # Whoever has this one has the others whole.
+    # This file comes last: where it is, the others are whole.
     files_lib.write_bytes(joined, files_lib.read_bytes(about))
     mesh.barrier("map copied")
   return files_lib.read_json(joined)
 
 
 def _is_copied(workdir: epath.Path) -> bool:
-  """Whether the copy of what is joined is there, all of it."""
+  """Whether the map that is joined has been copied whole."""
   copied = (tables.JOINED, tables.FITTED, tables.FITTED_ARRAYS)
   if not all(shards.done([one.path(workdir) for one in copied])):
     return False
@@ -107,7 +107,7 @@ def _is_copied(workdir: epath.Path) -> bool:
 def as_joined(
   config: config_lib.Config, workdir: epath.Path
 ) -> config_lib.Config:
-  """The config of a run that would fit what this one has joined."""
+  """The config of a run that would fit the map that this one has joined."""
   if config.landscape.map is None:
     return config
   return _fitting(config, files_lib.read_json(_find(config, workdir)))
@@ -132,15 +132,15 @@ def _find(config: config_lib.Config, workdir: epath.Path | None) -> epath.Path:
 def _check(
   config: config_lib.Config, about: epath.Path, width: int | None = None
 ) -> dict[str, Any]:
-  """What the map says of itself, once it is known to suit the run."""
+  """Reads the `map.json` that is joined, and checks that it suits the run."""
   projections.read_about(about.parent / tables.FITTED_FOLDER, width=width)
-  found = files_lib.read_json(about)
-  kind = "kmeans" if found["grid"] is None else "grid"
-  same = {"cells": (kind,), "dimensions": (2, found["dimensions"])}
+  facts = files_lib.read_json(about)
+  kind = "kmeans" if facts["grid"] is None else "grid"
+  same = {"cells": (kind,), "dimensions": (2, facts["dimensions"])}
   if kind == "grid":
-    same["grid"] = ("auto", found["grid"])
+    same["grid"] = ("auto", facts["grid"])
   else:
-    same["clusters"] = (None, found["num_cells"])
+    same["clusters"] = (None, facts["num_cells"])
   for name, allowed in same.items():
     value = getattr(config.landscape, name)
     if value not in allowed:
@@ -150,22 +150,22 @@ def _check(
         f"{' or '.join(map(repr, dict.fromkeys(allowed)))}. New records join "
         "its cells."
       )
-  variants.check_stability(_fitting(config, found))
-  return found
+  variants.check_stability(_fitting(config, facts))
+  return facts
 
 
 def _fitting(
-  config: config_lib.Config, found: dict[str, Any]
+  config: config_lib.Config, facts: dict[str, Any]
 ) -> config_lib.Config:
-  """The config of a run that would fit a map which says this of itself."""
+  """The config of a run that would fit the map of this `map.json`."""
   own = config.landscape
   own = dataclasses.replace(
     own,
     map=None,
-    projection=found["projection"],
-    dimensions=found["dimensions"],
-    perplexity=found["notes"].get("perplexity", own.perplexity),
-    grid=own.grid if found["grid"] is None else found["grid"],
-    clusters=found["num_cells"] if found["grid"] is None else None,
+    projection=facts["projection"],
+    dimensions=facts["dimensions"],
+    perplexity=facts["notes"].get("perplexity", own.perplexity),
+    grid=own.grid if facts["grid"] is None else facts["grid"],
+    clusters=facts["num_cells"] if facts["grid"] is None else None,
   )
   return dataclasses.replace(config, landscape=own)

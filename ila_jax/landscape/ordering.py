@@ -23,9 +23,9 @@ def total_order(
 ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
   """The total order of ILA (docs/method.md 2.6), by two jitted sorts.
 
-  In a cell the deepest first; round r takes the r-th of every cell; inside a
-  round the deeper first; ties go to the lower id. The inputs may be sharded
-  over devices, the answer is the same.
+  Round r takes the r-th deepest of every cell; inside a round the deeper comes
+  first; ties go to the lower id. The inputs may be sharded over devices; the
+  answer is the same.
 
   Args:
     cell: cell of each row [n].
@@ -182,6 +182,7 @@ def _total_order(
   id_rank: Int[Array, " n"],
   candidate: Bool[Array, " n"],
 ) -> tuple[Int[Array, " n"], Int[Array, " n"]]:
+  """`total_order` of all rows, those that are no candidates last."""
   place = place_in_cell(cell, (-depth,), id_rank, candidate)
   order = sort_rows((place, -depth), id_rank, candidate)
   return order, place[order] + 1

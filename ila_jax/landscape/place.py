@@ -1,7 +1,7 @@
 """Part of stage `landscape`: where every example lies, and in which cell.
 
-Embeddings pass part by part; of the whole pool only positions are held. The map
-is kept in `landscape/map/`, so that another run can join it.
+Embeddings are read part by part; only positions are in memory for the whole
+pool. The map is kept in `landscape/map/`, so that another run can join it.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.embed import rows as rows_lib
+from ila_jax.landscape import centers as centers_lib
 from ila_jax.landscape import clusters, join
 from ila_jax.landscape import grid as grid_lib
 from ila_jax.landscape.maps import projections
@@ -38,9 +39,9 @@ class Mapped:
   Attributes:
     xy: positions, float32 [n, m].
     cell: int32 [n].
-    box: lowest and highest corner of the map, float32 [m]; that of the pool it
-      was fitted for.
-    about: of the map and its cells.
+    box: lowest and highest corner of the map, float32 [m]; of a joined map, in
+      the pool that it was fitted for.
+    about: what `map.json` says of the map and its cells.
   """
 
   xy: np.ndarray
@@ -62,7 +63,7 @@ def run(
     run: whose map it is; its devices fit and place together.
     row: scored rows of the pool, ascending.
     ids: their ids.
-    max_cells: that the budget bears.
+    max_cells: cells at most, by the budget.
 
   Raises:
     errors.InputError: a map that does not suit the embeddings or the cells,
@@ -71,8 +72,8 @@ def run(
   config, workdir = run.config, run.workdir
   x = _Embeddings(workdir, row)
   joined = join.take(config, workdir, width=x.width)
-  found = _map(run, x, fit_rows(config, ids))
-  xy = _places(run, found, x, len(row))
+  fitted_map = _map(run, x, fit_rows(config, ids))
+  xy = _places(run, fitted_map, x, len(row))
   if joined is None:
     box = grid_lib.bounding_box(xy)
   else:
@@ -82,15 +83,15 @@ def run(
     cell, cells = _clusters(run, x, ids, max_cells)
   else:
     grid = joined["grid"] if joined else config.landscape.grid
-    cell, cells = _grid(found.name, xy, box, grid, max_cells)
+    cell, cells = _grid(fitted_map.name, xy, box, grid, max_cells)
   about = cells | {
     "low": box[0].tolist(),
     "high": box[1].tolist(),
-    "projection": found.name,
-    "dimensions": found.dimensions,
+    "projection": fitted_map.name,
+    "dimensions": fitted_map.dimensions,
     "joined": config.landscape.map,
     "occupied": len(np.unique(cell)),
-    "notes": found.notes,
+    "notes": fitted_map.notes,
   }
   return Mapped(xy, cell, box, about)
 
@@ -103,8 +104,8 @@ class _Embeddings(rows_lib.Rows):
     self._of_pool = rows
 
   def __getitem__(self, places: np.ndarray) -> np.ndarray:
-    found = super().__getitem__(places)
-    bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    embeddings = super().__getitem__(places)
+    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(bad):
       raise errors.InputError(
         f"config.encoder.path: {len(bad):,} of {len(places):,} embeddings of "
@@ -112,11 +113,11 @@ class _Embeddings(rows_lib.Rows):
         f"{self._of_pool[places[bad[0]]]} of the pool; allowed: finite "
         "numbers. Set another encoder, or make them anew with --redo=embed."
       )
-    return found
+    return embeddings
 
 
 def fit_rows(config: config_lib.Config, ids: np.ndarray) -> np.ndarray:
-  """Places on which a map is fitted, drawn by id, in the order of their ids."""
+  """Draws by id the rows on which a map is fitted, in the order of ids."""
   count = config.landscape.fit_examples
   return draws.choose(ids, count=count, seed=config.seed, purpose="fit the map")
 
@@ -126,21 +127,21 @@ def _map(
   x: rows_lib.Rows,
   rows: np.ndarray,
 ) -> projections.Map:
-  """The map, on all devices: read back, or fitted on some rows."""
+  """Reads the map, or fits it on some rows; puts it on all devices."""
   kept = [a.path(run.workdir) for a in (tables.FITTED, tables.FITTED_ARRAYS)]
   own = kept[0].parent
   if all(shards.done(kept)):
-    found = projections.load(own)
+    fitted_map = projections.load(own)
   else:
     fitted = x[rows]
-    found = judging.judged(_fit(run.config, run.mesh, fitted), fitted)
+    fitted_map = judging.judged(_fit(run.config, run.mesh, fitted), fitted)
     if mesh_lib.is_writer():
-      projections.save(found, own)
+      projections.save(fitted_map, own)
     mesh_lib.barrier("map written")
   whole = mesh_lib.put(
-    mesh_lib.fetch(found.arrays), run.mesh, mesh_lib.REPLICATED
+    mesh_lib.fetch(fitted_map.arrays), run.mesh, mesh_lib.REPLICATED
   )
-  return dataclasses.replace(found, arrays=whole)
+  return dataclasses.replace(fitted_map, arrays=whole)
 
 
 def _fit(
@@ -154,7 +155,7 @@ def _fit(
     )
   total = settings.iterations + kind.epochs if kind.by_tsne else None
   with progress.counter(total, desc=name, unit="steps") as advance:
-    found = projections.fit(
+    fitted_map = projections.fit(
       x,
       name=name,
       key=jax.random.key(config.seed),
@@ -167,13 +168,13 @@ def _fit(
         on_epoch=_counts(advance),
       ),
     )
-  used = found.notes.get("perplexity", settings.perplexity)
+  used = fitted_map.notes.get("perplexity", settings.perplexity)
   if used < settings.perplexity:
     progress.say(
       f"  config.landscape.perplexity is {settings.perplexity:g}, and {used:g} "
       f"is used: (n - 1) / 3 is the most that n = {len(x):,} examples bear"
     )
-  return found
+  return fitted_map
 
 
 def _counts(advance: Callable[..., None]) -> Callable[[int, float | int], None]:
@@ -199,7 +200,7 @@ def _parts(rows: int) -> list[np.ndarray]:
 
 def _places(
   run: context.Run,
-  found: projections.Map,
+  fitted_map: projections.Map,
   x: rows_lib.Rows,
   rows: int,
 ) -> np.ndarray:
@@ -207,13 +208,15 @@ def _places(
   parts = _parts(rows)
   targets = _targets(run.workdir, len(parts))
   done = shards.done(targets)
-  placed = np.empty((rows, found.dimensions), np.float32)
+  placed = np.empty((rows, fitted_map.dimensions), np.float32)
   with progress.counter(rows, desc="place", unit="examples") as advance:
     for part, target, there in zip(parts, targets, done, strict=True):
       if there:
         xy = files.read_array(target)
       else:
-        xy = mesh_lib.fetch(found.place(mesh_lib.put_rows(x[part], run.mesh)))
+        xy = mesh_lib.fetch(
+          fitted_map.place(mesh_lib.put_rows(x[part], run.mesh))
+        )
         xy = xy[: len(part)]
         files.write_array(target, xy)
         interrupts.point()
@@ -240,7 +243,7 @@ def _clusters(
   ids: np.ndarray,
   max_cells: int,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-  """k-means cells, and what they are; found in the order of the ids."""
+  """Makes k-means cells; returns them, and what `map.json` says of them."""
   own = tables.CENTERS.path(run.workdir)
   if all(shards.done([own])):
     centers = files.read_array(own)
@@ -252,8 +255,10 @@ def _clusters(
   cell = []
   with progress.counter(len(ids), desc="assign", unit="examples") as advance:
     for part in _parts(len(ids)):
-      found = clusters.assign(mesh_lib.put_rows(x[part], run.mesh), centers)
-      cell.append(mesh_lib.fetch(found.cell)[: len(part)])
+      assigned = centers_lib.assign(
+        mesh_lib.put_rows(x[part], run.mesh), centers
+      )
+      cell.append(mesh_lib.fetch(assigned.cell)[: len(part)])
       advance(len(part))
   return np.concatenate(cell), {
     "description": f"{len(centers)} k-means cells of the embeddings",
@@ -277,14 +282,14 @@ def _fit_centers(
   )
   progress.say(f"  k-means with {count:,} clusters of {len(rows):,} examples")
   with progress.counter(None, desc="k-means", unit="iterations") as advance:
-    found = clusters.kmeans(
+    clustered = clusters.kmeans(
       mesh_lib.put_rows(x[rows], mesh),
       clusters=count,
       key=jax.random.key(config.seed),
       count=len(rows),
       on_progress=_counts(advance),
     )
-  return mesh_lib.fetch(found.centers)
+  return mesh_lib.fetch(clustered.centers)
 
 
 def _grid(
@@ -294,7 +299,7 @@ def _grid(
   grid: int | str,
   max_cells: int,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-  """Cells of a uniform grid, and what they are."""
+  """Makes cells of a grid; returns them, and what `map.json` says of them."""
   if grid == "auto":
     grid = grid_lib.auto_grid(xy, max_cells=max_cells)
   low, high = box

@@ -37,7 +37,7 @@ def run(run: context.Run) -> None:
 
 
 def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
-  """What the stage is made from."""
+  """The settings and parents that the stage is made from."""
   settings = config.section("landscape")
   if config.landscape.grid == "auto" or (
     config.landscape.cells == "kmeans" and config.landscape.clusters is None
@@ -131,7 +131,7 @@ def _max_cells(
   workdir: epath.Path,
   scores: dict[str, np.ndarray],
 ) -> int:
-  """As many cells as the budget pays for candidates."""
+  """The most cells: as many as the budget pays for candidates."""
   free = split.candidates(config, workdir, scores["row"])
   return _budget_examples(config, scores["n_tokens"][free])
 
@@ -162,7 +162,7 @@ def _depth_std(
   scores: dict[str, np.ndarray],
   n_labels: np.ndarray,
 ) -> np.ndarray:
-  """Deviation of Equation 5 over the reference seeds; NaN of one seed."""
+  """Deviation of Equation 5 over the reference seeds; NaN for one seed."""
   if config.landscape.depth != depth.PUBLISHED:
     return np.full(len(n_labels), np.nan, np.float32)
   return depth.ila_std(scores["nll_sft_std"], scores["n_tokens"], n_labels)
@@ -171,10 +171,10 @@ def _depth_std(
 def _domains(
   run: context.Run, row: np.ndarray, mapped: place.Mapped
 ) -> np.ndarray:
-  """Numbers of the pool's domains, and of map blocks for the rest.
+  """For each example, the number of its domain, or of its block of the map.
 
-  A domain of few examples gives no quantile to speak of: its examples count to
-  their block of the map, like those that name no domain.
+  A domain of few examples gives no useful quantile: its examples count to their
+  block of the map, like those that name no domain.
   """
   low, high = mapped.box
   blocks = run.config.landscape.domain_blocks

@@ -30,8 +30,8 @@ class Candidates:
   domain: Int[np.ndarray, " n"]
   candidate: Bool[np.ndarray, " n"]  # False: reference or dev
   seed: int  # of the random draws
-  # What a method needs beyond, by name: `selection.inputs` lists it, and
-  # signals; read when it is asked for.
+  # What a method needs beyond the columns, by name (see `selection.inputs`);
+  # each is read when it is asked for.
   inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   # Rows that the budget may buy at most: a method that cannot order all has to
   # order so many. None: all.
@@ -76,7 +76,7 @@ class Ranking:
 
   order: Int[np.ndarray, " m"]  # rows of the pool, best first
   round: Int[np.ndarray, " m"]  # from 1; all 1 without rounds
-  # Of candidates that are not among these m: why, and how they come in.
+  # Why candidates are not among these m, and how they come in.
   rest: str = ""
 
 
@@ -85,8 +85,8 @@ COLUMNS = (
   *("cell", "depth", "relative_depth", "n_tokens", "domain"),
   *("uniform", "uniform_across"),
 )
-# Likewise, of `Candidates.inputs`, with `selection.inputs.READERS`; signals are
-# inputs too.
+# The inputs that it names likewise (`selection.inputs.READERS` reads them);
+# signals are inputs too.
 INPUTS = (
   *("nll_base", "nll_sft", "prompt_id", "n_labels", "n_prompt_tokens"),
   *("target", "embeddings", "turns", "tokens"),
@@ -109,9 +109,9 @@ class _Reader:
 
 
 class _Named(Candidates):
-  """Candidates without the columns that a method has not named."""
+  """Candidates with the columns that a method has named, and no others."""
 
-  # That of a dataclass would read all columns.
+  # The one of a dataclass would read all columns.
   __repr__ = object.__repr__
   # Draws are made once, by the candidates of all methods.
   uniform = property(lambda self: self._drawn("uniform"))
@@ -123,14 +123,14 @@ class _Named(Candidates):
     return getattr(self._whole, name)
 
   def __getattr__(self, name: str) -> Any:
-    """Says of a column that is not here who has not named it."""
+    """Refuses a column that the method has not named."""
     if reader := self.__dict__.get("_hidden", {}).get(name):
       reader.refuse("column", name)
     raise AttributeError(name)
 
 
 class _NamedInputs(Mapping[str, Any]):
-  """Inputs of which a method reads those that it has named."""
+  """The inputs that a method has named; others are refused."""
 
   def __init__(self, inputs: Mapping[str, Any], reader: _Reader) -> None:
     self._inputs, self._reader = inputs, reader
@@ -244,7 +244,7 @@ def ranking(
     keys: of all rows [n], finite where they are sorted.
     place: in the cell, from 0 [n]; None: there is one round.
     among: the candidates to sort, bool [n]; None: all.
-    rest: what is to be said of the others.
+    rest: why the other candidates are left out.
   """
   among = c.candidate if among is None else among
   rows = np.asarray(ordering.sort_rows(keys, c.id_rank, among))

@@ -1,4 +1,4 @@
-"""What a method is: its name, its order, and all that others ask of it."""
+"""The record of a method: its name, its order, and what others ask of it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -62,15 +62,16 @@ class Method:
   def run(
     self, c: candidates.Candidates, options: options_lib.Options
   ) -> candidates.Ranking:
-    """Ranks, and sees to it that no candidate is left out without a word.
+    """Ranks, and checks that no candidate is left out without a word.
 
     Raises:
-      ValueError: one is; or `rank` reads what is not in `needs`.
+      ValueError: a candidate is left out so; or `rank` reads what is not in
+        `needs`.
     """
-    found = self.rank(candidates.named(c, self.name, self.needs), options)
-    if len(found.order) < c.candidate.sum() and not found.rest:
+    ranking = self.rank(candidates.named(c, self.name, self.needs), options)
+    if len(ranking.order) < c.candidate.sum() and not ranking.rest:
       raise ValueError(
-        f"{self.name} orders {len(found.order)} of {c.candidate.sum()} "
+        f"{self.name} orders {len(ranking.order)} of {c.candidate.sum()} "
         "candidates, and its Ranking.rest does not say why"
       )
-    return found
+    return ranking

@@ -1,4 +1,4 @@
-"""Options: what a method may be told, with types, defaults and bounds.
+"""Options: the settings of a method, with types, defaults and bounds.
 
 A method's options are a frozen dataclass beside its `rank`:
 
@@ -13,7 +13,7 @@ import dataclasses
 
 from ila_jax.sections import checked
 
-# As the fields of a config are declared, and made from plain values.
+# Options are declared as config fields are, and made from plain values.
 field = checked.field
 build = checked.build
 
@@ -25,7 +25,7 @@ class Options(checked.Checked):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ByDepth(Options):
-  """The options that all methods share which go by depth."""
+  """The options of the methods that rank by depth."""
 
   rank_by: str = field(
     "depth", "the depth that counts", choices=("depth", "relative_depth")

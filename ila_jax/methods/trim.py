@@ -9,7 +9,7 @@ from ila_jax.methods import options as options_lib
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(options_lib.ByDepth):
-  """What is shallow."""
+  """The share of each cell that counts as shallow."""
 
   quantile: float = options_lib.field(
     0.5, "share of each cell that is set aside", low=0, high=1

@@ -1,4 +1,4 @@
-"""A selection beside those of other strategies."""
+"""A selection, compared with those of other strategies."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _CURVE_POINTS = 40
 # Examples whose distance to the chosen is measured; of a larger pool those of
 # the lowest ids, which are hashes, so that this is a fair draw.
 _DISTANCE_EXAMPLES = 2**16
-# Of these, as many as are looked at together.
+# Examples whose distances are measured together.
 _PART_ROWS = 2**14
 
 

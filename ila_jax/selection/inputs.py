@@ -1,4 +1,4 @@
-"""What methods may need beyond the columns of `Candidates`, read when asked."""
+"""Inputs of methods beyond the columns of `Candidates`, read when asked for."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -19,7 +19,7 @@ Read = Callable[[epath.Path, np.ndarray], Any]
 
 
 class Records:
-  """Columns of the pool's records, of which some are read at a time."""
+  """Columns of the pool's records; only rows that are asked for are read."""
 
   def __init__(
     self,
@@ -36,7 +36,7 @@ class Records:
     return len(self._row)
 
   def __getitem__(self, places: np.ndarray) -> Any:
-    """What stands at k places, each asked for once."""
+    """Reads the records at k distinct places."""
     rows = self._row[places]
     return self._read(shards.gather(self._workdir, rows, self._columns))
 
@@ -83,7 +83,7 @@ READERS: dict[str, Read] = {
 
 
 class Inputs(Mapping[str, Any]):
-  """The inputs of a run's candidates, by name; nothing is read before."""
+  """The inputs of a run's candidates, by name; each is read when asked for."""
 
   def __init__(self, workdir: epath.Path, row: np.ndarray) -> None:
     """Names the run and rows of its pool, one an entry."""

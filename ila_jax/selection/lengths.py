@@ -1,4 +1,4 @@
-"""How long the responses are that a selection prefers."""
+"""Lengths of the responses that a selection prefers."""
 
 import numpy as np
 from jaxtyping import Int

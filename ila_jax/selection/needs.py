@@ -1,4 +1,4 @@
-"""What must be computed before the methods of a stage can rank."""
+"""Signals that must be computed before the methods of a stage can rank."""
 
 from ila_jax import config as config_lib
 from ila_jax.methods import table
@@ -6,7 +6,7 @@ from ila_jax.score.signals import table as signals_table
 
 
 def signals(config: config_lib.Config, stage: str) -> list[str]:
-  """The signals that the methods need which a stage ranks by, each once."""
+  """The signals that the methods of a stage need, each once."""
   rivals = {
     "select": config.select.compare,
     "finetune": config.finetune.compare,

@@ -23,7 +23,7 @@ from ila_jax.selection import inputs as inputs_lib
 
 @dataclasses.dataclass(frozen=True)
 class ScoredPool:
-  """What was scored, one entry a row: where it lies and what it costs.
+  """The scored examples, one entry a row: where each lies and what it costs.
 
   Attributes:
     row: of the pool [n].
@@ -76,7 +76,7 @@ def rank(
 def made_from(
   config: config_lib.Config, workdir: epath.Path, strategies: Iterable[str]
 ) -> dict[str, Any]:
-  """What the orders of some methods follow from, beside the landscape.
+  """The settings and signals that some methods' orders are made from.
 
   Returns:
     By method: its options, and the signals that it needs; without those that
@@ -85,7 +85,7 @@ def made_from(
   Raises:
     errors.InputError: a signal has not been computed.
   """
-  found = {}
+  made = {}
   for name in strategies:
     options = table_lib.options(name, config.select.options)
     parts = {
@@ -94,8 +94,8 @@ def made_from(
     }
     parts = {part: value for part, value in parts.items() if value}
     if parts:
-      found[name] = parts
-  return found
+      made[name] = parts
+  return made
 
 
 def cut(
@@ -104,7 +104,7 @@ def cut(
   ranking: candidates_lib.Ranking,
   strategy: str,
 ) -> int:
-  """How many of the order the budget pays for.
+  """The number of ranked examples that the budget pays for.
 
   Raises:
     errors.InputError: the budget is above the pool, or above what the method
@@ -131,7 +131,7 @@ def check_held(
   budget: float | int,
   unit: str,
 ) -> None:
-  """Sees to it that the head of an order is long enough for a budget.
+  """Checks that the head of an order is long enough for a budget.
 
   Args:
     config: the run.
@@ -142,7 +142,7 @@ def check_held(
     unit: "examples" or "tokens".
 
   Raises:
-    errors.InputError: it is not.
+    errors.InputError: it is too short.
   """
   held = len(ranking.order)
   tokens = pool.candidates.n_tokens[ranking.order].sum(dtype=np.int64)
@@ -159,7 +159,7 @@ def check_held(
 def _in_examples(
   config: config_lib.Config, n_candidates: int
 ) -> tuple[float | int, str]:
-  """The budget; a share of the candidates as a number of examples."""
+  """The budget and its unit; a share becomes a number of examples."""
   budget, unit = config.select.budget, config.select.unit
   if unit == "fraction":
     return round(budget * n_candidates), "examples"

@@ -27,7 +27,7 @@ def run(run: context.Run) -> None:
   config, workdir = run.config, run.workdir
   settings = config.section("select")["select"]
   compare = settings.pop("compare")
-  del settings["options"]  # Of all methods; those of the chosen one count.
+  del settings["options"]  # Only those of the chosen method count.
   method = scored_pool.made_from(config, workdir, [config.select.strategy])
   rivals = scored_pool.made_from(config, workdir, compare)
   inputs = {
@@ -68,7 +68,7 @@ def run(run: context.Run) -> None:
   warning = lengths.length_warning(pool.candidates.n_tokens, chosen)
   if warning:
     progress.say(f"  warning: {warning}")
-  # What it is compared with is no part of the selection.
+  # The rivals that it is compared with are no part of the selection.
   stage.finish(output=inputs, selected=k)
 
 

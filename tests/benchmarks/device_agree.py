@@ -21,7 +21,7 @@ from flax import nnx
 from jax import numpy as jnp
 
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.landscape import clusters
+from ila_jax.landscape import centers
 from ila_jax.landscape.maps import affinities, descent, tsne
 from ila_jax.models import architecture, attention, decoder, losses
 from ila_jax.passes import example_loss
@@ -122,7 +122,7 @@ def against_cpu(options: argparse.Namespace) -> dict[str, Any]:
   works = {
     "loss and its gradient": lambda: _gradient(key, tokens, 5000, 64),
     "P and force of t-SNE": lambda: _map(x),
-    "distances to centres": lambda: clusters.assign(x, x[:20]).squared,
+    "distances to centres": lambda: centers.assign(x, x[:20]).squared,
   }
   found = {}
   for name, work in works.items():

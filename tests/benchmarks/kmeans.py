@@ -32,6 +32,7 @@ def _found(cell, inertia):
 
 
 def _ours(iterations, **work):
+  from ila_jax.landscape import centers as centers_lib
   from ila_jax.landscape import clusters
 
   x, start = _work(**work)
@@ -39,7 +40,7 @@ def _ours(iterations, **work):
   def task(mode):
     del mode
     centers = clusters.lloyd(x, start, iterations=iterations)
-    cell, squared = clusters.assign(x, centers)
+    cell, squared = centers_lib.assign(x, centers)
     return _found(cell, np.sum(np.asarray(squared), dtype=np.float64))
 
   return task

@@ -7,6 +7,7 @@ from sklearn import cluster, datasets
 
 from ila_jax import errors
 from ila_jax.compute import mesh
+from ila_jax.landscape import centers as centers_lib
 from ila_jax.landscape import clusters
 
 KEY = jax.random.key(0)
@@ -65,7 +66,7 @@ def test_from_the_same_start_it_ends_where_sklearn_does(iterations):
   with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # It says that 1 iteration is few.
     theirs.fit(x)
-  cell, squared = clusters.assign(x, ours)
+  cell, squared = centers_lib.assign(x, ours)
   np.testing.assert_allclose(ours, theirs.cluster_centers_, atol=1e-5)
   np.testing.assert_array_equal(cell, theirs.labels_)
   np.testing.assert_allclose(np.sum(squared), theirs.inertia_, rtol=1e-4)
@@ -73,11 +74,11 @@ def test_from_the_same_start_it_ends_where_sklearn_does(iterations):
 
 @pytest.mark.parametrize("block", [2048, 7])
 def test_assigning_is_brute_force_in_any_blocks(block, monkeypatch):
-  monkeypatch.setattr(clusters, "_CENTERS", block)
+  monkeypatch.setattr(centers_lib, "_CENTERS", block)
   rng = np.random.default_rng(0)
   x, centers = rng.normal(size=(2, 1100, 6)).astype(np.float32)
   centers = np.concatenate([centers[:20], centers[:20]])
-  cell, squared = clusters.assign(x, centers)
+  cell, squared = centers_lib.assign(x, centers)
   # The second of two equal centres is never taken.
   exact = ((x[:, None].astype(np.float64) - centers) ** 2).sum(-1)
   np.testing.assert_array_equal(cell, exact.argmin(axis=1))
@@ -88,7 +89,7 @@ def test_assigning_is_brute_force_in_any_blocks(block, monkeypatch):
 def test_records_that_join_get_the_same_bits():
   x = _digits(1500)
   found = clusters.kmeans(x, clusters=20, key=KEY)
-  parts = [clusters.assign(p, found.centers) for p in np.split(x, [3, 1100])]
+  parts = [centers_lib.assign(p, found.centers) for p in np.split(x, [3, 1100])]
   cells = np.concatenate([part.cell for part in parts])
   np.testing.assert_array_equal(cells, found.cell)
   squared = np.concatenate([part.squared for part in parts])

@@ -9,7 +9,7 @@ from ila_jax.report import look, trust_figures
 from ila_jax.report import page as page_lib
 from tests.support.report_data import report_data
 
-OWN = variants.Making("grid", "tsne", 30.0, seed=0)
+OWN = variants.CellRecipe("grid", "tsne", 30.0, seed=0)
 ONLY_THE_PAGE = dict.fromkeys(
   ("coverage_curves", "training", "evaluations", "fits", "xy", "depth")
 )
@@ -19,7 +19,7 @@ def _found(axes):
   made = variants.variants(axes, own=OWN, reference_seeds=(0, 1))
   rows = []
   for number, variant in enumerate(made):
-    on_map = variant.making is not None
+    on_map = variant.recipe is not None
     rho = 0.97 - number / 100
     rows.append(
       {

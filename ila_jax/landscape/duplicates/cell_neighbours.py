@@ -34,7 +34,7 @@ def grid_neighbours(
 def center_neighbours(
   centers: Float[Array | np.ndarray, "c d"], *, k: int = 8
 ) -> Int[np.ndarray, "m 2"]:
-  """Pairs of cells of which one's centre is among the k nearest of the other's.
+  """Pairs of cells where one's centre is among the k nearest to the other's.
 
   >>> center_neighbours(np.array([[0.0], [1.0], [9.0]]), k=1).tolist()
   [[0, 1], [1, 2]]
@@ -68,7 +68,7 @@ class Adjacency:
     self._keys = np.unique(ends[0] * np.int64(len(cells)) + ends[1])
 
   def around(self, numbers: slice) -> Int[np.ndarray, " k"]:
-    """Cells that are among some consecutive ones, or beside them."""
+    """Some consecutive cells, and their neighbours."""
     return np.unique(self._matrix[numbers].indices)
 
   def __call__(

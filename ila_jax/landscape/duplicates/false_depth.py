@@ -12,12 +12,12 @@ for the leak, so that both groups lie in equally crowded parts of the map.
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 
-# Of the cosine to the nearest example of R. All together come first: the
-# verdict is theirs, and the bands tell how it grows.
+# Bands of the cosine to the nearest example of R. The first spans them all and
+# gives the verdict; the others tell how the gain grows.
 BANDS = ((0.9, 1.0), (0.8, 0.9), (0.9, 0.95), (0.95, 1.0))
-# Examples of a subset with others near them; a mean over fewer says nothing.
+# Examples of R, or of placebos, that have candidates near them, at least.
 MIN_SOURCES = 10
 _LENGTH_BINS = 10
 _MIN_STRATUM = 20
@@ -28,7 +28,7 @@ class Nearest(NamedTuple):
   """For every candidate its nearest example in each of m subsets."""
 
   source: Int[np.ndarray, "m n"]
-  cosine: Float[np.ndarray, "m n"]  # NaN where it is of the subset itself
+  cosine: Float[np.ndarray, "m n"]  # NaN for examples of the subset
 
 
 def check(
@@ -48,8 +48,9 @@ def check(
 
   Args:
     above: depth above that of like examples, from `above_like`, nats per token.
-    reference: to R; m is 1. No candidate is of R.
-    placebos: to subsets of the size of R, drawn as R was from the others.
+    reference: nearest examples of R; m is 1. No candidate is in R.
+    placebos: nearest examples of subsets of the size of R, drawn as R was from
+      the others.
     seed: of the resamples.
 
   Returns:
@@ -61,8 +62,8 @@ def check(
   >>> cosine = rng.uniform(0.5, 1, (2, 1, 2000))
   >>> source = rng.integers(100, size=(2, 1, 2000))
   >>> subsets = map(Nearest, source, cosine)
-  >>> found = check(0.5 * (cosine[0, 0] > 0.9), *subsets, seed=0)
-  >>> found[0]["near"], found[0]["peers"], round(found[0]["gain"], 6)
+  >>> bands = check(0.5 * (cosine[0, 0] > 0.9), *subsets, seed=0)
+  >>> bands[0]["near"], bands[0]["peers"], round(bands[0]["gain"], 6)
   (336, 309, 0.5)
   """
   rng = np.random.default_rng(seed)
@@ -95,33 +96,34 @@ def check(
 def own_gain(
   above: Float[np.ndarray, " n"], of_reference: Bool[np.ndarray, " n"]
 ) -> dict[str, Any]:
-  """Depth of R itself above that of the others: what its like gain at most.
+  """Depth of R above that of the others: the most a near-duplicate can gain.
 
   R is drawn at random, so that the difference is what having seen an example
   does. Interval: 1.96 standard errors of the two means.
 
   Args:
     above: as for `check`.
-    of_reference: which are of R.
+    of_reference: whether an example is in R.
 
   Returns:
-    examples, gain (nats per token) and interval (95 %); None of fewer than two.
+    examples, gain (nats per token) and interval (95 %); both None if R or
+    the others are fewer than two.
 
   >>> seen = np.arange(400) % 4 == 0
   >>> own_gain(0.5 * seen, seen)
   {'examples': 100, 'gain': 0.5, 'interval': [0.5, 0.5]}
   """
   both = above[of_reference], above[~of_reference]
-  found: dict[str, Any] = {"examples": len(both[0])}
+  numbers: dict[str, Any] = {"examples": len(both[0])}
   if min(map(len, both)) < 2:
-    return found | {"gain": None, "interval": None}
+    return numbers | {"gain": None, "interval": None}
   gain = float(both[0].mean() - both[1].mean())
   width = 1.96 * float(np.sqrt(sum(v.var(ddof=1) / len(v) for v in both)))
-  return found | {"gain": gain, "interval": [gain - width, gain + width]}
+  return numbers | {"gain": gain, "interval": [gain - width, gain + width]}
 
 
 def verdict(rows: list[dict[str, Any]]) -> str:
-  """What `check` found, in a sentence.
+  """Says in a sentence what `check` has measured.
 
   >>> row = {"low": 0.9, "high": 1.0, "near": 90, "peers": 300, "gain": 0.2,
   ...        "interval": [0.1, 0.3]}
@@ -177,7 +179,9 @@ def above_like(
   )
 
 
-def _group_means(values, group):
+def _group_means(
+  values: Float[np.ndarray, " n"], group: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
   """Mean and size of each entry's group."""
   _, number = np.unique(group, return_inverse=True)
   counts = np.bincount(number)
@@ -185,13 +189,19 @@ def _group_means(values, group):
   return means[number], counts[number]
 
 
-def _inside(nearest, low, high):
-  """The last band holds its upper end: nothing is above 1 but by rounding."""
+def _inside(
+  nearest: Nearest, low: float, high: float
+) -> Bool[np.ndarray, "m n"]:
+  """Whether a cosine is in the band [low, high), or in [low, 1]."""
   cosine = nearest.cosine
   return (cosine >= low) & ((cosine < high) | (high == 1))
 
 
-def _by_source(above, nearest, chosen):
+def _by_source(
+  above: Float[np.ndarray, " n"],
+  nearest: Nearest,
+  chosen: Bool[np.ndarray, "m n"],
+) -> Num[np.ndarray, "s 2"]:
   """Sum and count of the depths near each example of each subset [s, 2]."""
   subset, row = np.nonzero(chosen)
   if len(nearest.source) == 1:  # R, beside each placebo
@@ -200,12 +210,15 @@ def _by_source(above, nearest, chosen):
   keys = subset * (nearest.source.max(initial=0) + 1) + source
   _, number = np.unique(keys, return_inverse=True)
   sums = np.bincount(number, above[row]), np.bincount(number)
-  found = np.stack(sums, axis=1)
-  # Of any order of the pool the same resamples.
-  return found[np.lexsort(found.T)]
+  by_source = np.stack(sums, axis=1)
+  # Sorted, so that the order of the pool does not change the resamples.
+  return by_source[np.lexsort(by_source.T)]
 
 
-def _resampled_means(sums, rng):
+def _resampled_means(
+  sums: Float[np.ndarray, "s 2"], rng: np.random.Generator
+) -> Float[np.ndarray, " r"]:
+  """Mean depths, each over nearest examples drawn with replacement."""
   draws = (
     sums[rng.integers(len(sums), size=len(sums))].sum(axis=0)
     for _ in range(_RESAMPLES)

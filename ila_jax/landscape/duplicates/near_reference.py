@@ -1,4 +1,4 @@
-"""How near every example is to the reference set, and whether it shows."""
+"""Cosines of all examples to the reference set, and their false depth."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def run_into(
   cells: dict[str, np.ndarray],
   x: rows.Rows,
 ) -> dict[str, Any]:
-  """Cosines to R, written; and whether those near it gain false depth.
+  """Writes cosines to R; checks whether examples near it gain false depth.
 
   Args:
     run: with cells, scores and embeddings.
@@ -62,7 +62,7 @@ def run_into(
   cosine[subsets] = np.nan  # of an example to itself
   scores = files.read_table(tables.SCORES.path(workdir))
   n_tokens = scores["n_tokens"]
-  one = np.ones_like(n_tokens)  # Labels: the check is of losses alone.
+  one = np.ones_like(n_tokens)  # One label: losses alone are compared.
   losses = scores["nll_base"], scores["nll_sft"]
   gain = depth.ila(*losses, n_tokens, one, cells["domain"])
   pool = free | in_reference
@@ -85,7 +85,7 @@ def run_into(
 def _subsets(
   config: config_lib.Config, workdir: epath.Path, row: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """R and the placebos bool [m, n]; and which rows may be selected [n].
+  """R and the placebos, bool [m, n], and the rows that may be selected [n].
 
   Placebos are drawn as R was, of examples that no model was tuned on.
   """

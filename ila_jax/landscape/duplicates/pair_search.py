@@ -1,4 +1,4 @@
-"""Pairs of rows with a large product, tile by tile, from more than memory.
+"""Pairs of rows with a large product, tile by tile, beyond what memory holds.
 
 Devices only propose, with a little slack; which pairs count is decided by
 products in float64, so that neither the size of blocks nor the number of
@@ -15,22 +15,22 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.compute import neighbours, prefetch
 
 # Rows that a tile is compared with at once, at least and at most.
 _BLOCK_ROWS = 1024, 8192
-# Of the floats that others take at once: products that are only counted should
-# stay in the cache (2 MB on a CPU).
+# A batch holds a 12th of `neighbours.block_floats`: products that are only
+# counted should stay in the cache (2 MB on a CPU).
 _SHARE = 12
-# Above what float32 products of unit vectors are wrong by.
+# More than the error of a float32 product of unit vectors.
 _SLACK = 1e-5
 # Rows and pairs whose products the host takes at once.
 _HOST_ROWS = 256
 _HOST_PAIRS = 16_384
-# Of padded rows: no place is after it.
+# The place of padded rows: no place is after it.
 _NEVER = np.iinfo(np.int32).max
 
 
@@ -43,7 +43,7 @@ class Pairs(NamedTuple):
 
 
 class Tile(NamedTuple):
-  """Some rows, and the rows whose place is after theirs to compare with."""
+  """Some rows, and the rows at later places that they are compared with."""
 
   rows: np.ndarray
   after: np.ndarray  # the candidates' places that count are above these
@@ -61,8 +61,8 @@ def sweep(
 ) -> Iterator[Pairs]:
   """Yields pairs (row of a tile, its candidate) with x_a · x_b >= threshold.
 
-  A thread reads ahead, devices count what each row may have, and the host
-  looks again at rows that have any. Products come in few shapes: tiles of
+  A thread reads ahead, devices count the pairs that each row may have, and the
+  host looks again at rows that have any. Products come in few shapes: tiles of
   one size, and blocks padded to a power of two.
 
   Args:
@@ -74,8 +74,8 @@ def sweep(
 
   >>> x, both = np.ones((2, 1), np.float32), np.arange(2)
   >>> tile = Tile(both, both, both, both)
-  >>> [found] = sweep(x, iter([tile]), threshold=0.5, mesh=mesh_lib.make())
-  >>> found.a.tolist(), found.b.tolist(), found.cosine.tolist()
+  >>> [near] = sweep(x, iter([tile]), threshold=0.5, mesh=mesh_lib.make())
+  >>> near.a.tolist(), near.b.tolist(), near.cosine.tolist()
   ([0], [1], [1.0])
   """
   floor = np.float32(threshold - _SLACK)
@@ -112,7 +112,8 @@ class _Work(NamedTuple):
   finishes: int  # rows of the tile, in proportion to the candidates read
 
 
-def _read(x, tiles):
+def _read(x: Any, tiles: Iterator[Tile]) -> Iterator[_Work]:
+  """Reads tiles, and their candidates block by block."""
   for tile in tiles:
     queries, done = np.asarray(x[tile.rows]), 0
     for start in range(0, len(tile.candidates), _BLOCK_ROWS[1]):
@@ -130,17 +131,36 @@ def _read(x, tiles):
       )
 
 
-def _padded(array, rows, value=0):
+def _padded(
+  array: Shaped[np.ndarray, "k ..."], rows: int, value: int = 0
+) -> Shaped[np.ndarray, "r ..."]:
+  """Pads an array to so many rows."""
   widths = [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1)
   return np.pad(array, widths, constant_values=value)
 
 
 @functools.partial(jax.jit, static_argnames="mesh")
-def _count(queries, after, points, places, floor, *, mesh):
-  """How many points each query is near, of those at a later place."""
+def _count(
+  queries: Float[Array, "q d"],
+  after: Int[Array, " q"],
+  points: Float[Array, "p d"],
+  places: Int[Array, " p"],
+  floor: Float[Array, ""],
+  *,
+  mesh: Mesh,
+) -> Int[Array, " q"]:
+  """For each query, the number of near points at later places."""
 
-  def of_device(queries, after, points, places, floor):
-    def one(query_and_place):
+  def of_device(
+    queries: Float[Array, "q d"],
+    after: Int[Array, " q"],
+    points: Float[Array, "p d"],
+    places: Int[Array, " p"],
+    floor: Float[Array, ""],
+  ) -> Int[Array, " q"]:
+    def one(
+      query_and_place: tuple[Float[Array, " d"], Int[Array, ""]],
+    ) -> Int[Array, ""]:
       query, place = query_and_place
       product = jnp.dot(points, query, precision=neighbours.EXACT)
       return jnp.sum((product >= floor) & (places > place), dtype=jnp.int32)
@@ -157,7 +177,9 @@ def _count(queries, after, points, places, floor, *, mesh):
   )(queries, after, points, places, floor)
 
 
-def _look(work, counts, threshold):
+def _look(
+  work: _Work, counts: Int[Array, " q"], threshold: float
+) -> Iterator[Pairs]:
   """The pairs of the rows that have any, by products in float64."""
   hit = np.flatnonzero(mesh_lib.fetch(counts)[: len(work.queries)])
   for start in range(0, len(hit), _HOST_ROWS):

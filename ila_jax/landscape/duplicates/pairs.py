@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
@@ -19,8 +19,8 @@ from ila_jax.landscape.duplicates import cell_neighbours, pair_search
 
 Pairs = pair_search.Pairs
 
-# 3 GB while they are sorted and grouped, 60 bytes each. A threshold that finds
-# more says nothing of duplicates.
+# The most pairs: 3 GB while they are sorted and grouped, 60 bytes each. A
+# threshold that more pairs reach says nothing of duplicates.
 MAX_PAIRS = 50_000_000
 # Rows of a tile, at least and at most.
 _TILE_ROWS = 256, 16_384
@@ -41,8 +41,8 @@ def pairs(
 
   Rows are sorted by cell and cut into tiles; a tile is multiplied with the rows
   of its cells and their neighbours that come after it, in blocks of few sizes,
-  so a cell may hold any number of rows. Of x no more than a tile and a few
-  blocks are in memory.
+  so a cell may hold any number of rows. No more of x than a tile and a few
+  blocks is in memory.
 
   Args:
     x: float32 [n, d] of unit norm; anything of which x[rows] is an array.
@@ -60,21 +60,22 @@ def pairs(
 
   >>> x = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], np.float32)
   >>> one, near = np.zeros(3, int), np.zeros((0, 2), int)
-  >>> found = pairs(x, cell=one, near=near, threshold=0.7, mesh=mesh_lib.make())
-  >>> found.a.tolist(), found.b.tolist(), found.cosine.round(2).tolist()
+  >>> mesh = mesh_lib.make()
+  >>> alike = pairs(x, cell=one, near=near, threshold=0.7, mesh=mesh)
+  >>> alike.a.tolist(), alike.b.tolist(), alike.cosine.round(2).tolist()
   ([1], [2], [0.800000011920929])
   """
   touches = cell_neighbours.Adjacency(cell, near)
-  # A pair is one integer until all are found and sorted: a * n + b.
+  # A pair is one integer until all are known and sorted: a * n + b.
   keys, cosines = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
   tiles, total = _tiles(touches), 0
-  for found in pair_search.sweep(
+  for near_pairs in pair_search.sweep(
     x, tiles, threshold=threshold, mesh=mesh, on_rows=on_rows
   ):
-    there = touches(found.a, found.b)
-    a, b = found.a[there], found.b[there]
+    there = touches(near_pairs.a, near_pairs.b)
+    a, b = near_pairs.a[there], near_pairs.b[there]
     keys.append(np.minimum(a, b) * np.int64(len(cell)) + np.maximum(a, b))
-    cosines.append(found.cosine[there])
+    cosines.append(near_pairs.cosine[there])
     total += len(a)
     if total > MAX_PAIRS:
       raise errors.InputError(
@@ -130,12 +131,12 @@ def recall(
     for part in np.split(rows, range(tile_rows, len(rows), tile_rows))
     if len(part)
   )
-  for found in pair_search.sweep(
+  for near_pairs in pair_search.sweep(
     x, tiles, threshold=threshold, mesh=mesh, on_rows=on_rows
   ):
-    other = found.a != found.b
+    other = near_pairs.a != near_pairs.b
     total += int(other.sum())
-    there += int(touches(found.a[other], found.b[other]).sum())
+    there += int(touches(near_pairs.a[other], near_pairs.b[other]).sum())
   return total, there
 
 
@@ -147,7 +148,7 @@ def closest(
   mesh: Mesh,
   on_rows: Callable[[int], None] = lambda rows: None,
 ) -> tuple[Int[np.ndarray, "m n"], Float[np.ndarray, "m n"]]:
-  """The point of the greatest cosine to every row, in each set of points.
+  """For each row, its most similar point (highest cosine) in each set.
 
   Args:
     x: as for `pairs`; read once for all sets, by a thread that runs ahead.
@@ -157,8 +158,8 @@ def closest(
     on_rows: called with the number of rows that are done, block by block.
 
   Returns:
-    The point's place in its set and the cosine to it; -1 and -1 of an empty
-    set.
+    The point's place in its set and the cosine to it; -1 and -1 if the set is
+    empty.
 
   >>> x = np.eye(3, dtype=np.float32)
   >>> index, cosine = closest(x, [x[1:]], rows=3, mesh=mesh_lib.make())
@@ -176,8 +177,8 @@ def closest(
   for start, block in prefetch.ahead(blocks):
     part, wide = slice(start, start + len(block)), block.astype(np.float64)
     queries = mesh_lib.put_rows(block, mesh)
-    found = [neighbours.nearest(queries, points, k=1) for points in placed]
-    for i, near in zip(there, found, strict=True):
+    nearest = [neighbours.nearest(queries, points, k=1) for points in placed]
+    for i, near in zip(there, nearest, strict=True):
       index[i, part] = mesh_lib.fetch(near.index)[: len(block), 0]
       points = sets[i][index[i, part]]
       cosine[i, part] = np.minimum(np.einsum("nd,nd->n", wide, points), 1)
@@ -185,7 +186,9 @@ def closest(
   return index, cosine
 
 
-def leaders(found: Pairs, rank: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+def leaders(
+  duplicates: Pairs, rank: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
   """The row that stands for each row when near-duplicates are removed.
 
   Rows are walked by rank, and a row is kept unless it is near one that is kept
@@ -193,7 +196,7 @@ def leaders(found: Pairs, rank: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
   connected components do not promise: a chain of small steps leads far.
 
   Args:
-    found: the pairs that are near.
+    duplicates: the pairs that are near.
     rank: place of every row in the walk; no two are equal.
 
   Returns:
@@ -206,22 +209,24 @@ def leaders(found: Pairs, rank: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
   >>> leaders(chain, np.array([1, 0, 2])).tolist()
   [1, 1, 1]
   """
-  ahead = rank[found.a] < rank[found.b]
-  first = np.where(ahead, found.a, found.b)
-  second = np.where(ahead, found.b, found.a)
+  ahead = rank[duplicates.a] < rank[duplicates.b]
+  first = np.where(ahead, duplicates.a, duplicates.b)
+  second = np.where(ahead, duplicates.b, duplicates.a)
   kept = _first_apart(first, second, len(rank))
   stays = kept[first]
   side = first[stays], second[stays]
-  nearest, _ = _nearest([side[::-1]], found.cosine[stays], rank)
+  nearest, _ = _nearest([side[::-1]], duplicates.cosine[stays], rank)
   return np.where(kept, np.arange(len(rank)), nearest)
 
 
-def _first_apart(first, second, rows):
-  """Which rows a walk keeps, where `first` of each pair is walked before.
+def _first_apart(
+  first: Int[np.ndarray, " p"], second: Int[np.ndarray, " p"], rows: int
+) -> Bool[np.ndarray, " n"]:
+  """Which rows a walk keeps that meets `first` of each pair before `second`.
 
-  Many steps of the walk at once: who is second in no pair is kept, what is near
-  it goes, and so do their pairs. Where the order is drawn at random, few rounds
-  do it (Blelloch, Fineman and Shun 2012).
+  A round takes many steps of the walk: a row that is second in no pair is kept,
+  rows near it go, and so do their pairs. Where the order is drawn at random,
+  few rounds do it (Blelloch, Fineman and Shun 2012).
   """
   kept = np.ones(rows, np.bool_)
   while len(first):
@@ -234,27 +239,31 @@ def _first_apart(first, second, rows):
 
 
 def nearest_of(
-  found: Pairs, rank: Int[np.ndarray, " n"]
+  duplicates: Pairs, rank: Int[np.ndarray, " n"]
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-  """Each row's nearest near-duplicate and its cosine; -1 and NaN of none.
+  """For each row, its nearest near-duplicate and the cosine; else -1 and NaN.
 
   >>> trio = Pairs(np.array([0, 1]), np.array([1, 2]), np.array([0.9, 0.95]))
   >>> nearest_of(trio, np.arange(4))[0].tolist()
   [1, 2, 1, -1]
   """
-  sides = [(found.a, found.b), (found.b, found.a)]
-  return _nearest(sides, found.cosine, rank)
+  sides = [(duplicates.a, duplicates.b), (duplicates.b, duplicates.a)]
+  return _nearest(sides, duplicates.cosine, rank)
 
 
-def _nearest(sides, cosine, rank):
-  """For each row of the pairs, its partner of the greatest cosine.
+def _nearest(
+  sides: Sequence[tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]],
+  cosine: Float[np.ndarray, " p"],
+  rank: Int[np.ndarray, " n"],
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+  """For each row of the pairs, its most similar partner and the cosine.
 
-  Without a sort, which would take several times the memory of the pairs.
+  No pairs are sorted, which would take several times their memory.
   """
   best = np.full(len(rank), -np.inf, cosine.dtype)
   for row, _ in sides:
     np.maximum.at(best, row, cosine)
-  # Of equally near ones the lowest rank.
+  # The lowest rank counts among equally near partners.
   lowest = np.full(len(rank), np.iinfo(rank.dtype).max, rank.dtype)
   for row, other in sides:
     equal = cosine == best[row]
@@ -267,10 +276,10 @@ def _nearest(sides, cosine, rank):
 
 
 def _tiles(touches: cell_neighbours.Adjacency) -> Iterator[pair_search.Tile]:
-  """Consecutive rows of the order by cell, with what may be near them."""
+  """Yields rows, cell after cell, with the later rows that may be near them."""
   rows, n = touches.rows, len(touches.rows)
   sizes = touches.ends - touches.starts
-  # Small beside a cell: most of what a tile is compared with is then wanted.
+  # A tile is small beside a cell: most of its products are then wanted.
   usual = int((sizes.astype(np.float64) ** 2).sum() / max(n, 1)) // 8
   size = int(np.clip(1 << usual.bit_length(), *_TILE_ROWS))
   for start in range(0, n, size):

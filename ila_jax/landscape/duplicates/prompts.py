@@ -1,7 +1,8 @@
-"""Examples that have one prompt, of which one stands for all.
+"""Examples with the same prompt: one of them stands for all.
 
-One prompt is what the encoder read alike. Conversations that begin alike and go
-apart are several; texts that differ beyond what was read are one.
+Two prompts are the same where the encoder read the same. Conversations that
+begin alike and then differ are several prompts; texts that differ only beyond
+what was read are one.
 """
 
 import numpy as np
@@ -15,8 +16,8 @@ class Prompts:
 
   Attributes:
     ids: of every row.
-    rank: place of the id among the sorted ids, int32: who stays is no matter of
-      the order of the pool.
+    rank: place of the id among the sorted ids, int32; by it, and not by the
+      order of the pool, is decided which row stays.
     number: of every row's prompt, int32; equal prompts have one.
     first: the row of the lowest id of each prompt, int32.
   """
@@ -40,6 +41,6 @@ class Prompts:
     lowest = np.full(prompts, np.iinfo(np.int32).max, np.int32)
     np.minimum.at(lowest, number, rank)
     chosen = rank == lowest[number]
-    found = np.full(prompts, -1, np.int32)
-    found[number[chosen]] = rows[chosen]
-    return found
+    row = np.full(prompts, -1, np.int32)
+    row[number[chosen]] = rows[chosen]
+    return row

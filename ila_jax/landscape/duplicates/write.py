@@ -1,4 +1,4 @@
-"""Near-duplicates of a run: found with its map, taken out when it selects."""
+"""Near-duplicates of a run: written with its map, dropped when it selects."""
 
 from typing import Any
 
@@ -61,8 +61,8 @@ def are_there(workdir: epath.Path) -> bool:
   if not all(shards.done([summary, tables.NEAR_REFERENCE.path(workdir)])):
     return False
   refused = "refused" in files.read_json(summary)
-  found = [tables.GROUPS.path(workdir), tables.PAIRS.path(workdir)]
-  return refused or all(shards.done(found))
+  tables_there = [tables.GROUPS.path(workdir), tables.PAIRS.path(workdir)]
+  return refused or all(shards.done(tables_there))
 
 
 def _search(
@@ -71,7 +71,7 @@ def _search(
   x: rows.Rows,
   prompts: prompts_lib.Prompts,
 ) -> dict[str, Any]:
-  """Pairs and groups of prompts, written; and what they come to."""
+  """Writes pairs and groups of prompts, and returns their summary."""
   config, workdir, first = run.config, run.workdir, prompts.first
   x, cell = x.of(first), cells["cell"][first]
   near = _neighbours(workdir, x, cell)
@@ -87,7 +87,7 @@ def _search(
   with progress.counter(
     len(first), desc="near-duplicates", unit="prompts"
   ) as advance:
-    found = pairs.pairs(
+    duplicates = pairs.pairs(
       x,
       cell=np.zeros_like(cell) if everywhere else cell,
       near=near[:0] if everywhere else near,
@@ -100,14 +100,14 @@ def _search(
     total, there = pairs.recall(
       x, sample, cell=cell, near=near, on_rows=advance, **settings
     )
-  leader = pairs.leaders(found, prompts.rank[first])
+  leader = pairs.leaders(duplicates, prompts.rank[first])
   group = first[leader][prompts.number]
-  _write_pairs(workdir, cells, first, found)
-  near_another = _write_groups(workdir, cells, prompts, found, group)
+  _write_pairs(workdir, cells, first, duplicates)
+  near_another = _write_groups(workdir, cells, prompts, duplicates, group)
   sizes = np.bincount(group, minlength=len(group))
   largest = np.lexsort((prompts.rank, -sizes))[:_LARGEST]
   summary = {
-    "pairs": len(found.a),
+    "pairs": len(duplicates.a),
     "near_another": near_another,
     "groups": int((sizes > 1).sum()),
     "removable": int(np.maximum(sizes - 1, 0).sum()),
@@ -122,7 +122,7 @@ def _search(
       "in_cells": there,
       "interval": _interval(there, total),
     },
-    "shown": _shown(cells["row"][first], prompts.rank[first], found),
+    "shown": _shown(cells["row"][first], prompts.rank[first], duplicates),
   }
   _say(config, summary)
   return summary
@@ -134,16 +134,16 @@ def _interval(count: int, total: int) -> list[float] | None:
 
   if not total:
     return None
-  found = stats.binomtest(count, total).proportion_ci(method="wilson")
-  return [float(found.low), float(found.high)]
+  interval = stats.binomtest(count, total).proportion_ci(method="wilson")
+  return [float(interval.low), float(interval.high)]
 
 
-def _say(config: config_lib.Config, found: dict[str, Any]) -> None:
-  recall = found["recall"]
+def _say(config: config_lib.Config, summary: dict[str, Any]) -> None:
+  recall = summary["recall"]
   progress.say(
-    f"  {found['near_another']:,} examples have a near-duplicate (cosine "
+    f"  {summary['near_another']:,} examples have a near-duplicate (cosine "
     f"{config.landscape.duplicate_cosine:g} and more), of which "
-    f"{found['removable']:,} could go; cells and their neighbours hold "
+    f"{summary['removable']:,} could go; cells and their neighbours hold "
     f"{recall['in_cells']:,} of {recall['pairs']:,} such pairs of a sample"
   )
 
@@ -173,12 +173,16 @@ def _write_pairs(
   workdir: epath.Path,
   cells: dict[str, np.ndarray],
   first: np.ndarray,
-  found: pairs.Pairs,
+  duplicates: pairs.Pairs,
 ) -> None:
   row = cells["row"][first]
   files.write_table(
     tables.PAIRS.path(workdir),
-    {"row_a": row[found.a], "row_b": row[found.b], "cosine": found.cosine},
+    {
+      "row_a": row[duplicates.a],
+      "row_b": row[duplicates.b],
+      "cosine": duplicates.cosine,
+    },
   )
 
 
@@ -186,18 +190,18 @@ def _write_groups(
   workdir: epath.Path,
   cells: dict[str, np.ndarray],
   prompts: prompts_lib.Prompts,
-  found: pairs.Pairs,
+  duplicates: pairs.Pairs,
   group: np.ndarray,
 ) -> int:
-  """Every row that is near another, or shares its prompt; and their number."""
+  """Writes the rows that are near another or share its prompt; counts them."""
   first = prompts.first
   places = np.arange(len(group))
   again = np.flatnonzero(first[prompts.number] != places)
   nearest, cosine = pairs.nearest_of(
     pairs.Pairs(
-      np.concatenate([first[found.a], first[prompts.number[again]]]),
-      np.concatenate([first[found.b], again]),
-      np.concatenate([found.cosine, np.ones(len(again), np.float32)]),
+      np.concatenate([first[duplicates.a], first[prompts.number[again]]]),
+      np.concatenate([first[duplicates.b], again]),
+      np.concatenate([duplicates.cosine, np.ones(len(again), np.float32)]),
     ),
     prompts.rank,
   )
@@ -216,16 +220,16 @@ def _write_groups(
 
 
 def _shown(
-  row: np.ndarray, rank: np.ndarray, found: pairs.Pairs
+  row: np.ndarray, rank: np.ndarray, duplicates: pairs.Pairs
 ) -> list[dict[str, Any]]:
-  """The nearest pairs, and those next to the threshold: is it well chosen?"""
-  few = min(_SHOWN, len(found.cosine))
-  at_ends = np.zeros(len(found.cosine), np.bool_)
+  """The nearest pairs, and those next to the threshold, to judge it by."""
+  few = min(_SHOWN, len(duplicates.cosine))
+  at_ends = np.zeros(len(duplicates.cosine), np.bool_)
   if few:
-    ends = np.partition(found.cosine, [few - 1, -few])[[few - 1, -few]]
-    at_ends = (found.cosine <= ends[0]) | (found.cosine >= ends[1])
+    ends = np.partition(duplicates.cosine, [few - 1, -few])[[few - 1, -few]]
+    at_ends = (duplicates.cosine <= ends[0]) | (duplicates.cosine >= ends[1])
   at_ends = np.flatnonzero(at_ends)
-  a, b, cosine = (column[at_ends] for column in found)
+  a, b, cosine = (column[at_ends] for column in duplicates)
   low, high = np.sort([rank[a], rank[b]], axis=0)
   order = np.lexsort((high, low, -cosine))
   shown = np.unique(np.r_[:few, len(order) - few : len(order)])
@@ -239,7 +243,7 @@ def _shown(
 
 
 def settings(config: config_lib.Config) -> dict[str, Any]:
-  """What decides which candidates `kept` leaves, for a stage's inputs."""
+  """The fields that decide which candidates `kept` leaves."""
   return {
     "drop_duplicates": config.select.drop_duplicates,
     "exclude_near_reference": config.select.exclude_near_reference,
@@ -254,7 +258,7 @@ def kept(
 ) -> np.ndarray:
   """The candidates without near-duplicates, as far as config.select asks.
 
-  First go those near R; then, of candidates that are near each other, all but
+  Those near R go first; then, of candidates that are near each other, all but
   the lowest id: ids are fingerprints of the text, so this is a fair draw that
   knows nothing of depth, and all strategies choose from the same candidates.
 

@@ -9,13 +9,13 @@ import scipy.sparse
 from jax import lax
 from jax import numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Complex, Float, Int
+from jaxtyping import Array, Complex, Float, Int, Shaped
 
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.compute import neighbours, row_blocks
 
 _MULTIPLE = 64
-# Pairs of a row: their sum is dense, and only that of the rows scatters.
+# Pairs in a row: they add up densely, and only the sums of rows are scattered.
 _WIDTH = 32
 
 
@@ -39,8 +39,8 @@ def conditional_probabilities(
   """Gaussian kernels of a given perplexity: p_j|i = exp(-b_i d_ij^2) / sum.
 
   b_i solves entropy(p_.|i) = log(perplexity), by bisection of log b_i for all
-  rows at once. Where more neighbours than the perplexity tie for the nearest no
-  b_i does, and they share the row evenly.
+  rows at once. Where more neighbours than the perplexity tie for the nearest,
+  no b_i solves it, and they share the row evenly.
 
   >>> squared = jnp.array([[1.0, 1.0, 50.0]])
   >>> conditional_probabilities(squared, 2.0).round(3).tolist()
@@ -51,7 +51,9 @@ def conditional_probabilities(
   excess = excess / jnp.where(scale > 0, scale, 1.0)
   target = jnp.log(jnp.asarray(perplexity, jnp.float32))
 
-  def halve(_, bounds):
+  def halve(
+    _: Int[Array, ""], bounds: tuple[Float[Array, " n"], Float[Array, " n"]]
+  ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     low, high = bounds
     middle = (low + high) / 2
     precision = jnp.exp(middle)
@@ -92,21 +94,21 @@ def joint_probabilities(
   # Centred, products lose less of small distances to rounding.
   x = x - x.mean(axis=0, keepdims=True)
   queries = x if mesh is None else mesh_lib.put_rows(x, mesh)
-  found = neighbours.nearest(queries, x, k=k, same=True)
+  near = neighbours.nearest(queries, x, k=k, same=True)
   directed = row_blocks.apply(
-    conditional_probabilities, found.squared, np.float32(perplexity)
+    conditional_probabilities, near.squared, np.float32(perplexity)
   )
-  directed, index = mesh_lib.fetch((directed, found.index))
+  directed, index = mesh_lib.fetch((directed, near.index))
   ends = np.arange(0, n * k + 1, k)
   ends = ends.astype(scipy.sparse.get_index_dtype(maxval=n * k))
   backwards = scipy.sparse.csr_array(
     (directed[:n].ravel(), index[:n].ravel(), ends), shape=(n, n)
   ).T.tocsr()
-  # Turned twice the neighbours of a row ascend: rows then add up four times as
-  # fast as in the order of their distance.
+  # Transposed twice, the neighbours of a row ascend: rows then add up four
+  # times as fast as in the order of their distance.
   forwards = backwards.T.tocsr()
   joint = forwards + backwards
-  # In place: a quotient of SciPy's would be a copy in float64.
+  # This divides in place; SciPy's quotient would be a copy in float64.
   joint.data /= np.float32(2 * n)
   return joint
 
@@ -114,7 +116,7 @@ def joint_probabilities(
 def kl_of_one_place(joint: scipy.sparse.csr_array) -> float:
   """KL(P || Q) in nats of a map with all points in one place.
 
-  sum p_ij log p_ij + log(n (n - 1)): of a map that tells nothing.
+  A map that tells nothing costs sum p_ij log p_ij + log(n (n - 1)).
 
   >>> p = scipy.sparse.csr_array(np.array([[0, 0.5], [0.5, 0]]))
   >>> round(kl_of_one_place(p), 6)
@@ -128,20 +130,20 @@ def kl_of_one_place(joint: scipy.sparse.csr_array) -> float:
 def cut(joint: scipy.sparse.csr_array, *, mesh: Mesh | None = None) -> Pairs:
   """Cuts P into `Pairs`, one part for each batch shard of the mesh.
 
-  A part has the rows of as many points as the others: of `rows_for(n)` points
-  in all, those beyond n without pairs.
+  All parts have equally many points, `rows_for(n)` together; points beyond n
+  have no pairs.
 
   >>> joint = scipy.sparse.csr_array(np.array([[0.0, 0.5], [0.5, 0.0]]))
-  >>> found = cut(joint)
-  >>> found.other[:2, 0].tolist(), found.probability[:2, :2].tolist()
+  >>> pairs = cut(joint)
+  >>> pairs.other[:2, 0].tolist(), pairs.probability[:2, :2].tolist()
   ([1, 0], [[0.5, 0.0], [0.5, 0.0]])
   """
   parts = 1 if mesh is None else mesh_lib.batch_multiple(mesh)
   size = rows_for(joint.shape[0], mesh) // parts
-  found = [_part(joint, i * size, (i + 1) * size) for i in range(parts)]
-  rows = max(len(part.point) for part in found)
+  cuts = [_part(joint, i * size, (i + 1) * size) for i in range(parts)]
+  rows = max(len(part.point) for part in cuts)
   whole = jax.tree.map(
-    lambda *arrays: np.concatenate([_filled(a, rows) for a in arrays]), *found
+    lambda *arrays: np.concatenate([_filled(a, rows) for a in arrays]), *cuts
   )
   if mesh is None:
     return jax.tree.map(jnp.asarray, whole)
@@ -149,9 +151,10 @@ def cut(joint: scipy.sparse.csr_array, *, mesh: Mesh | None = None) -> Pairs:
 
 
 def rows_for(n: int, mesh: Mesh | None) -> int:
-  """Rows of n points and some that fill up: as many on most meshes.
+  """Rows that n points are filled up to: equally many on most meshes.
 
-  A sum of another length is another sum; up to 64 devices it is the same.
+  A sum over another number of rows rounds otherwise. On 1, 2, 4 and so on up to
+  64 devices the number is the same.
 
   >>> rows_for(65, None)
   128
@@ -168,7 +171,7 @@ def attraction(
   first: Int[Array, ""] | int,
   points: int,
 ) -> Float[Array, "p m"]:
-  """sum_j p_ij w_ij (y_i - y_j) of some points, whose rows these are.
+  """The pull on some points: sum_j p_ij w_ij (y_i - y_j).
 
   Two coordinates are read as one complex number: one access to memory in place
   of two, and one sum, which the compiler does not split (eight times faster on
@@ -188,7 +191,7 @@ def attraction(
   away, squared = differences(xy, pairs)
   pull = pairs.probability / (1 + squared)
   rows = coordinates([jnp.sum(pull * z, axis=1) for z in away], xy.shape[1])
-  # As real numbers: a GPU cannot scatter complex ones.
+  # The rows are real numbers, since a GPU cannot scatter complex ones.
   return jax.ops.segment_sum(
     rows, pairs.point - first, points, indices_are_sorted=True
   )
@@ -226,18 +229,18 @@ def places(xy: Float[Array, "n m"]) -> list[Complex[Array, " n"]]:
 
 
 def coordinates(
-  found: list[Complex[Array, " n"]], dimensions: int
+  z: list[Complex[Array, " n"]], dimensions: int
 ) -> Float[Array, "n m"]:
   """The inverse of `places`.
 
   >>> coordinates([jnp.array([1 + 2j]), jnp.array([3 + 0j])], 3).tolist()
   [[1.0, 2.0, 3.0]]
   """
-  columns = [part for z in found for part in (z.real, z.imag)]
+  columns = [part for one in z for part in (one.real, one.imag)]
   return jnp.stack(columns[:dimensions], axis=1)
 
 
-def _part(joint, first, last):
+def _part(joint: scipy.sparse.csr_array, first: int, last: int) -> Pairs:
   """The `Pairs` of the points from `first` to `last`, in NumPy."""
   n = joint.shape[0]
   ends = joint.indptr[np.minimum(np.arange(first, last + 1), n)]
@@ -255,7 +258,9 @@ def _part(joint, first, last):
   return Pairs(point, other, probability)
 
 
-def _filled(array, rows):
+def _filled(
+  array: Shaped[Array | np.ndarray, "k ..."], rows: int
+) -> Shaped[np.ndarray, "r ..."]:
   """Fills up to `rows` rows: added ones repeat the last, and weigh 0."""
   missing = rows - len(array)
   if np.issubdtype(array.dtype, np.floating):

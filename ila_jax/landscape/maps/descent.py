@@ -6,7 +6,8 @@ order whatever the number of devices.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -18,10 +19,10 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.landscape.maps import affinities, repulsion
 
 _AXES = mesh_lib.BATCH[0]
-# Shares of P, in those of a mean point, from which on a point moves the slower.
+# A point moves slower from so many times the mean point's share of P on.
 HUB = 4.0
-# For programs with these sums. XLA's transforms on a CPU round by the number of
-# threads that happen to be free, and sums on a GPU by who comes first.
+# Compiler options for these sums. XLA's transforms on a CPU round by the number
+# of threads that happen to be free, and sums on a GPU by which comes first.
 DETERMINISTIC = {
   "xla_cpu_multi_thread_eigen": False,
   "xla_gpu_deterministic_ops": True,
@@ -29,7 +30,7 @@ DETERMINISTIC = {
 
 
 class State(NamedTuple):
-  """Points on their way; rows beyond the points fill up and stay at 0."""
+  """Points that move; rows beyond the points fill up and stay at 0."""
 
   xy: Array
   velocity: Array
@@ -40,11 +41,11 @@ class Phase(NamedTuple):
   """How points move for a while.
 
   Attributes:
-    exaggeration: of P.
-    momentum: of the velocity.
-    rate: of the gradient.
-    least: extent; where a step leaves the map smaller, the steps are over.
-    most: the same of a map that a step leaves larger.
+    exaggeration: factor of P.
+    momentum: factor of the velocity.
+    rate: factor of the gradient.
+    least: least extent; a step that leaves the map smaller is the last.
+    most: greatest extent; a step that leaves the map larger is the last.
   """
 
   exaggeration: float
@@ -55,10 +56,10 @@ class Phase(NamedTuple):
 
 
 class Progress(NamedTuple):
-  """What some steps came to.
+  """The outcome of some steps.
 
   Attributes:
-    taken: steps.
+    taken: number of steps.
     kl: KL(P || Q) as the layout sees it.
     extent: how far the map reaches, along either axis.
   """
@@ -69,15 +70,23 @@ class Progress(NamedTuple):
 
 
 class Layout(NamedTuple):
-  """What a compiled step is made for; nodes is None where the sum is exact."""
+  """The shape of a compiled step; nodes is None where the sum is exact."""
 
   points: int
   nodes: int | None
   mesh: Mesh | None
 
 
-def _on_mesh(function, layout, *arguments, out):
-  """Calls it on every device, with the rows of that device."""
+# The points, the kernels of where they were, steps taken, and the map's extent.
+_Carry = tuple[
+  State, repulsion.Kernels | None, Int[Array, ""], Float[Array, ""]
+]
+
+
+def _on_mesh(
+  function: Callable, layout: Layout, *arguments: Any, out: Any
+) -> Any:
+  """Calls a function on every device, with the rows of that device."""
   if layout.mesh is None:
     return function(*arguments)
   by_row, whole = mesh_lib.BATCH, PartitionSpec()
@@ -116,7 +125,7 @@ def descend(
   that a rate is divided by the point's share of P where this is large.
 
   Args:
-    state: is used up.
+    state: the points; its arrays are used up.
     pairs: P, cut for the layout's mesh.
     phase: how points move.
     steps: how many, unless the map gets smaller or larger than the phase
@@ -126,16 +135,22 @@ def descend(
     layout: what the program is compiled for.
   """
 
-  def own_rows(state, pairs, phase, steps, begins):
+  def own_rows(
+    state: State,
+    pairs: affinities.Pairs,
+    phase: Phase,
+    steps: Int[Array, ""],
+    begins: Bool[Array, ""],
+  ) -> tuple[State, Progress]:
     _, real = _rows(state.xy, layout)
     slowness = _slowness(pairs, state.xy, layout)
 
-    def goes_on(carry):
+    def goes_on(carry: _Carry) -> Bool[Array, ""]:
       _, _, taken, extent = carry
       within = ~(extent < phase.least) & ~(extent > phase.most)
       return (taken < steps) & ((taken == 0) | within)
 
-    def step(carry):
+    def step(carry: _Carry) -> _Carry:
       state, kernels, taken, _ = carry
       xy = _gather(state.xy, layout)
       kernels = kernels_at(xy, layout, kernels)
@@ -156,13 +171,13 @@ def descend(
       jnp.where(begins, 0.0, state.velocity),
       jnp.where(begins, 1.0, state.gain),
     )
-    # What makes the kernels stands once in the program, in the loop.
+    # The kernels are made in the loop alone, so that the program has them once.
     none = layout.nodes and repulsion.no_kernels(nodes=layout.nodes)
     carry = state, none, jnp.int32(0), jnp.float32(jnp.inf)
     state, kernels, taken, extent = lax.while_loop(goes_on, step, carry)
     xy = _gather(state.xy, layout)
-    found = _cost(state.xy, xy, pairs, kernels, layout)
-    return state, Progress(taken, found, extent)
+    kl = _cost(state.xy, xy, pairs, kernels, layout)
+    return state, Progress(taken, kl, extent)
 
   whole = PartitionSpec()
   return _on_mesh(
@@ -173,8 +188,10 @@ def descend(
   )  # fmt: skip
 
 
-def _slowness(pairs, own, layout):
-  """What the rate of a device's own points is divided by: 1 of most."""
+def _slowness(
+  pairs: affinities.Pairs, own: Float[Array, "p m"], layout: Layout
+) -> Float[Array, "p 1"]:
+  """The divisor of the rate, for a device's own points: 1 for most."""
   shares = jax.ops.segment_sum(
     jnp.sum(pairs.probability, axis=1),
     pairs.point - _rows(own, layout)[0][0],
@@ -189,7 +206,7 @@ def cost(
 ) -> Float[Array, ""]:
   """KL(P || Q) in nats. xy has `affinities.rows_for` rows."""
 
-  def evaluate(state, pairs):
+  def evaluate(state: State, pairs: affinities.Pairs) -> Float[Array, ""]:
     xy = _gather(state.xy, layout)
     return _cost(state.xy, xy, pairs, kernels_at(xy, layout), layout)
 
@@ -197,7 +214,13 @@ def cost(
   return _on_mesh(evaluate, layout, state, pairs, out=PartitionSpec())
 
 
-def _cost(own, xy, pairs, kernels, layout):
+def _cost(
+  own: Float[Array, "p m"],
+  xy: Float[Array, "n m"],
+  pairs: affinities.Pairs,
+  kernels: repulsion.Kernels | None,
+  layout: Layout,
+) -> Float[Array, ""]:
   """KL(P || Q), where a device has its own rows and sees all positions."""
   _, squared = affinities.differences(xy, pairs)
   p = pairs.probability
@@ -222,7 +245,12 @@ def gradient(
   return 4 * (exaggeration * pull - push / normaliser)
 
 
-def _repulsion(own, xy, kernels, layout):
+def _repulsion(
+  own: Float[Array, "p m"],
+  xy: Float[Array, "n m"],
+  kernels: repulsion.Kernels | None,
+  layout: Layout,
+) -> tuple[Float[Array, "p m"], Float[Array, ""]]:
   """sum_j w_ij^2 (y_i - y_j) of a device's own points, and Z."""
   rows, real = _rows(own, layout)
   if layout.nodes is None:
@@ -257,14 +285,19 @@ def kernels_at(
   return lax.cond(step == known.step, lambda _: known, make, step)
 
 
-def _gather(own, layout):
+def _gather(
+  own: Float[Array, "p ..."], layout: Layout
+) -> Float[Array, "n ..."]:
+  """The rows of all devices."""
   if layout.mesh is None:
     return own
   return lax.all_gather(own, _AXES, tiled=True)
 
 
-def _rows(own, layout):
-  """Numbers of a device's own rows, and which are no filling."""
+def _rows(
+  own: Float[Array, "p m"], layout: Layout
+) -> tuple[Int[Array, " p"], Bool[Array, " p"]]:
+  """Numbers of a device's own rows, and which of them are points."""
   first = 0
   if layout.mesh is not None:
     first = lax.axis_index(_AXES) * len(own)

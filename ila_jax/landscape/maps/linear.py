@@ -1,13 +1,14 @@
 """Linear maps: y = (x - mean) @ axes, along principal axes or random ones."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
-from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Bool, Float
 
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.compute import neighbours, row_blocks
@@ -16,14 +17,14 @@ from ila_jax.compute import neighbours, row_blocks
 def fit_principal(
   x: Float[Array | np.ndarray, "n d"], *, dimensions: int
 ) -> tuple[dict[str, Array], dict[str, float]]:
-  """Axes that keep most of the variance.
+  """Fits the axes that keep most of the variance.
 
   Args:
     x: embeddings, float32.
     dimensions: of the map.
 
   Returns:
-    Arrays for `place`, and notes: `variance_share`, what is kept of it.
+    Arrays for `place`, and notes: `variance_share`, the share that is kept.
 
   >>> x = np.array([[3.0, 0], [-3, 0], [0, 1], [0, -1]], np.float32)
   >>> fit_principal(x, dimensions=2)[1]
@@ -40,7 +41,7 @@ def fit_principal(
 def fit_random(
   x: Float[Array | np.ndarray, "n d"], *, dimensions: int, key: Array
 ) -> tuple[dict[str, Array], dict[str, float]]:
-  """Gaussian axes, which keep squared distances on average.
+  """Draws Gaussian axes, which keep squared distances on average.
 
   Args:
     x: embeddings, float32; only their mean counts.
@@ -72,7 +73,9 @@ def place(
   return row_blocks.apply(_place_rows, x, arrays["mean"], arrays["axes"])
 
 
-def _place_rows(rows, mean, axes):
+def _place_rows(
+  rows: Float[Array, "b d"], mean: Float[Array, " d"], axes: Float[Array, "d m"]
+) -> Float[Array, "b m"]:
   return jnp.dot(rows - mean[None], axes, precision=neighbours.EXACT)
 
 
@@ -100,14 +103,23 @@ def principal_axes(
 
 
 @functools.partial(jax.jit, static_argnames=("dimensions", "mesh", "axes"))
-def _principal_axes(x, *, dimensions, mesh, axes):
+def _principal_axes(
+  x: Float[Array, "n d"],
+  *,
+  dimensions: int,
+  mesh: Mesh | None,
+  axes: str | tuple[str, ...] | None,
+) -> tuple[Float[Array, " d"], Float[Array, "d m"]]:
+  """`principal_axes`, compiled, over the rows of all devices."""
   count = len(x)
 
-  def moments(x):
+  def moments(
+    x: Float[Array, "p d"],
+  ) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
     origin = jnp.zeros(x.shape[1])
     mean = _total(lambda rows: jnp.sum(rows, axis=0), x, origin, axes) / count
 
-    def scatter(rows):
+    def scatter(rows: Float[Array, "b d"]) -> Float[Array, "d d"]:
       return jnp.dot(rows.T, rows, precision=neighbours.EXACT)
 
     return mean, _total(scatter, x, mean, axes)
@@ -129,10 +141,19 @@ def _principal_axes(x, *, dimensions, mesh, axes):
   return mean, jnp.pad(axes, ((0, 0), (0, dimensions - axes.shape[1])))
 
 
-def _total(function, x, mean, axes):
+def _total(
+  function: Callable[[Float[Array, "b d"]], Float[Array, "..."]],
+  x: Float[Array, "p d"],
+  mean: Float[Array, " d"],
+  axes: str | tuple[str, ...] | None,
+) -> Float[Array, "..."]:
   """Sum of a function of centred rows, over all rows of all devices."""
 
-  def block(rows, fresh, total):
+  def block(
+    rows: Float[Array, "b d"],
+    fresh: Bool[Array, " b"],
+    total: Float[Array, "..."],
+  ) -> tuple[tuple[()], Float[Array, "..."]]:
     centred = jnp.where(fresh[:, None], rows - mean[None], 0.0)
     return (), total + function(centred)
 

@@ -13,22 +13,22 @@ import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Int
 
 from ila_jax.compute import neighbours, row_blocks
 from ila_jax.landscape.maps import affinities, descent, repulsion
 
-# Nearer than this share of the distance to its k-th neighbour, a point is the
-# fitted one, embedded again.
+# A point is a fitted one, embedded again, if it is nearer to it than this share
+# of the distance to its k-th neighbour.
 _SAME = 1e-3
-# Neighbours on whose places a point tries how well it stands.
+# Neighbours whose places a point tries before it starts from the best.
 _STARTS = 5
 _ITERATIONS = 50
 _LONGEST_STEP = 2.0
 
 
 class _Field(NamedTuple):
-  """What the fitted points do to a new one, wherever it is."""
+  """The repulsion of a new point by the fitted ones, on the nodes of a grid."""
 
   spacing: Float[Array, ""]
   force: Complex[Array, "g g"]
@@ -56,7 +56,7 @@ def place(
     x: embeddings, float32. Rows may be sharded over a mesh; then so is the
       answer.
     points: fitted embeddings, needed whole on every device.
-    positions: where they are.
+    positions: where these are on the map.
     perplexity: that of the fit.
 
   Returns:
@@ -72,13 +72,13 @@ def place(
   perplexity = float(min(perplexity, max((f - 1) / 3, 1.0)))
   if not len(x):
     return jnp.zeros((0, 2))
-  found = neighbours.nearest(x, points, k=k)
+  near = neighbours.nearest(x, points, k=k)
   positions = jnp.asarray(positions, jnp.float32)
   extent = float(jnp.max(jnp.abs(positions), initial=0.0))
   # Twice as fine as for a fit, where errors of the force even out.
   field = _field(positions, nodes=repulsion.nodes_for(2 * extent))
   whole = positions, field, np.float32(perplexity)
-  return row_blocks.apply(_settle, found, *whole)
+  return row_blocks.apply(_settle, near, *whole)
 
 
 @functools.partial(
@@ -86,7 +86,8 @@ def place(
   static_argnames="nodes",
   compiler_options=descent.DETERMINISTIC,
 )
-def _field(positions, *, nodes):
+def _field(positions: Float[Array, "f 2"], *, nodes: int) -> _Field:
+  """Spreads the fitted points on a grid, and takes the sums there."""
   f = len(positions)
   extent = jnp.max(jnp.abs(positions))
   step = repulsion.step_for(extent, nodes=nodes)
@@ -98,23 +99,33 @@ def _field(positions, *, nodes):
   charges = charges * jnp.float32(f / 2.0**31)
   force, total = repulsion.field(charges, kernels)
   potential = repulsion.potential(charges, kernels)
-  # Of a lone point Z is 0, and nothing repels.
+  # With one point Z is 0, and nothing repels.
   normaliser = jnp.maximum((total - f) / f, 1e-6)
   return _Field(kernels.spacing, force, potential, normaliser, extent)
 
 
-def _settle(found, positions, field, perplexity):
+def _settle(
+  near: neighbours.Neighbours,
+  positions: Float[Array, "f 2"],
+  field: _Field,
+  perplexity: Float[Array, ""],
+) -> Float[Array, "b 2"]:
   """Places some points, given their neighbours."""
-  p = affinities.conditional_probabilities(found.squared, perplexity)
-  there = lax.complex(positions[:, 0], positions[:, 1])[found.index]
+  p = affinities.conditional_probabilities(near.squared, perplexity)
+  there = lax.complex(positions[:, 0], positions[:, 1])[near.index]
   starts = there[:, :_STARTS]
   squared = _squared(starts[:, :, None] - there[:, None])
-  near = jnp.sum(p[:, None] * jnp.log1p(squared), axis=2)
-  far = _read(field.potential, starts, field).real
-  best = jnp.argmin(near + far / field.normaliser, axis=1, keepdims=True)
+  pull = jnp.sum(p[:, None] * jnp.log1p(squared), axis=2)
+  push = _read(field.potential, starts, field).real
+  best = jnp.argmin(pull + push / field.normaliser, axis=1, keepdims=True)
   start = jnp.take_along_axis(starts, best, axis=1)[:, 0]
 
-  def step(_, state):
+  def step(
+    _: Int[Array, ""],
+    state: tuple[
+      Complex[Array, " b"], Complex[Array, " b"], Float[Array, "2 b"]
+    ],
+  ) -> tuple[Complex[Array, " b"], Complex[Array, " b"], Float[Array, "2 b"]]:
     place, velocity, gain = state
     away = place[:, None] - there
     pull = jnp.sum(p / (1 + _squared(away)) * away, axis=1)
@@ -133,22 +144,28 @@ def _settle(found, positions, field, perplexity):
 
   state = start, 0 * start, jnp.ones((2, len(start)))
   place = lax.fori_loop(0, _ITERATIONS, step, state)[0]
-  same = found.squared[:, 0] <= _SAME**2 * found.squared[:, -1]
+  same = near.squared[:, 0] <= _SAME**2 * near.squared[:, -1]
   place = jnp.where(same, there[:, 0], place)
   return jnp.stack([place.real, place.imag], axis=1)
 
 
-def _squared(z):
+def _squared(z: Complex[Array, "..."]) -> Float[Array, "..."]:
   return z.real**2 + z.imag**2
 
 
-def _within(z, extent):
+def _within(
+  z: Complex[Array, " b"], extent: Float[Array, ""]
+) -> Complex[Array, " b"]:
+  """Moves places that lie outside of the map to its border."""
   return lax.complex(
     jnp.clip(z.real, -extent, extent), jnp.clip(z.imag, -extent, extent)
   )
 
 
-def _read(grid, z, field):
+def _read(
+  grid: Complex[Array, "g g"], z: Complex[Array, "*b"], field: _Field
+) -> Complex[Array, "*b"]:
+  """Reads a field at the places z."""
   own = jnp.stack([z.real.ravel(), z.imag.ravel()], axis=1)
-  found = repulsion.force_at(grid, own, field.spacing)
-  return lax.complex(found[:, 0], found[:, 1]).reshape(z.shape)
+  force = repulsion.force_at(grid, own, field.spacing)
+  return lax.complex(force[:, 0], force[:, 1]).reshape(z.shape)

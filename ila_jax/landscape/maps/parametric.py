@@ -9,6 +9,7 @@ perceptron with global units blurs them (docs/decisions.md).
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,17 +17,21 @@ import optax
 from flax import nnx
 from jax import lax
 from jax import numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ila_jax.compute import neighbours, row_blocks
 
-EPOCHS = 30  # At most.
-_HELD_OUT = 10  # One in so many points is not trained on.
+EPOCHS = 30  # Training may end before.
+_HELD_OUT = 10  # One point in so many is not trained on.
 _BATCH = 256
 _LEARNING_RATE = 2e-3
-_PATIENCE = 5  # Epochs without a better held-out error, and training ends.
-_SHARPNESS = 32.0  # At first, over the squared distance to the next unit.
+_PATIENCE = 5  # Training ends after so many epochs without a better error.
+_SHARPNESS = 32.0  # Its start, over the squared distance to the next unit.
 _SOFTENING = 0.1  # Errors below it, in deviations of the map, count squared.
+
+_Trained = tuple[
+  PyTree[Any], PyTree[Any]
+]  # Weights, and the optimizer's state.
 
 
 class Network(nnx.Module):
@@ -70,7 +75,7 @@ def fit(
 
   Returns:
     Arrays for `place`, and notes: of the held-out points `held_out_r2`, the
-    share of the variance of their positions that is foretold, and
+    share of the variance of their positions that is predicted, and
     `held_out_neighbours`, the share of their 10 nearest neighbours on the map
     that are still the nearest where the network places them. They had a part in
     the map, if none in the training; records that join it keep less. Fewer than
@@ -127,11 +132,23 @@ def place(
   return row_blocks.apply(_place_rows, jnp.asarray(x, jnp.float32), *whole)
 
 
-def _place_rows(rows, mean, centers, positions, sharpness):
+def _place_rows(
+  rows: Float[Array, "b d"],
+  mean: Float[Array, " d"],
+  centers: Float[Array, "u d"],
+  positions: Float[Array, "u m"],
+  sharpness: Float[Array, ""],
+) -> Float[Array, "b m"]:
   return _mean_position(rows - mean[None], centers, positions, sharpness)
 
 
-def _mean_position(x, centers, positions, sharpness):
+def _mean_position(
+  x: Float[Array, "b d"],
+  centers: Float[Array, "u d"],
+  positions: Float[Array, "u m"],
+  sharpness: Float[Array, ""],
+) -> Float[Array, "b m"]:
+  """Positions of the units, weighted by how close each unit is."""
   # |x|^2 is the same for all units, and softmax does not see it.
   products = jnp.dot(x, centers.T, precision=neighbours.EXACT)
   closeness = products - jnp.sum(centers * centers, axis=1)[None] / 2
@@ -139,12 +156,16 @@ def _mean_position(x, centers, positions, sharpness):
   return jnp.dot(weights, positions, precision=neighbours.EXACT)
 
 
-def _frame(x, positions, chosen):
+def _frame(
+  x: Float[Array, "n d"],
+  positions: Float[Array, "n m"],
+  chosen: Int[Array, " u"],
+) -> dict[str, Array]:
   """Origins and units in which sizes are about 1, whatever the encoder."""
-  found = neighbours.nearest(
+  next_unit = neighbours.nearest(
     x[chosen], x[chosen], k=min(1, len(chosen) - 1), same=True
-  )
-  apart = jnp.median(found.squared) if found.squared.size else jnp.float32(0)
+  ).squared
+  apart = jnp.median(next_unit) if next_unit.size else jnp.float32(0)
   middle = jnp.mean(positions, axis=0)
   deviation = jnp.std(positions - middle[None])
   return {
@@ -155,7 +176,15 @@ def _frame(x, positions, chosen):
   }
 
 
-def _train(network, train, test, key, epochs, on_progress):
+def _train(
+  network: Network,
+  train: list[Array],
+  test: list[Array],
+  key: Array,
+  epochs: int,
+  on_progress: Callable[[int, float], None] | None,
+) -> Network:
+  """Trains for some epochs; returns the network of the best one."""
   n = len(train[0])
   batch = max(1, min(_BATCH, n // 16))  # Few points still make some steps.
   sizes = {"batch": batch, "steps": max(1, epochs * (n // batch))}
@@ -175,16 +204,26 @@ def _train(network, train, test, key, epochs, on_progress):
   return nnx.merge(definition, best)
 
 
-def _optimizer(steps):
+def _optimizer(steps: int) -> optax.GradientTransformation:
   return optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, steps))
 
 
 @functools.partial(jax.jit, static_argnames=("definition", "batch", "steps"))
-def _epoch(definition, state, train, test, key, *, batch, steps):
+def _epoch(
+  definition: nnx.GraphDef,
+  state: _Trained,
+  train: list[Array],
+  test: list[Array],
+  key: Array,
+  *,
+  batch: int,
+  steps: int,
+) -> tuple[_Trained, Float[Array, ""]]:
+  """Trains once on all points, in batches; returns the held-out error, too."""
   n = len(train[0])
   rows = jax.random.permutation(key, n)[: n // batch * batch]
 
-  def step(state, rows):
+  def step(state: _Trained, rows: Int[Array, " b"]) -> tuple[_Trained, None]:
     weights, moments = state
     some = [a[rows] for a in train]
     slope = jax.grad(_error, argnums=1)(definition, weights, some)
@@ -196,28 +235,43 @@ def _epoch(definition, state, train, test, key, *, batch, steps):
 
 
 @functools.partial(jax.jit, static_argnames="definition")
-def _held_out(definition, weights, points):
-  """`_error` of many points, of which few are looked at together."""
+def _held_out(
+  definition: nnx.GraphDef, weights: PyTree[Any], points: list[Array]
+) -> Float[Array, ""]:
+  """`_error` of many points, block by block."""
   network = nnx.merge(definition, weights)
 
-  def place(rows, fresh, state):
+  def place(
+    rows: Float[Array, "b d"], fresh: Bool[Array, " b"], state: tuple[()]
+  ) -> tuple[Float[Array, "b m"], tuple[()]]:
     return network(rows), state
 
   return _mean_loss(row_blocks.walk(place, points[0])[0], points[1])
 
 
-def _error(definition, weights, points):
+def _error(
+  definition: nnx.GraphDef, weights: PyTree[Any], points: list[Array]
+) -> Float[Array, ""]:
   return _mean_loss(nnx.merge(definition, weights)(points[0]), points[1])
 
 
-def _mean_loss(placed, positions):
+def _mean_loss(
+  placed: Float[Array, "n m"], positions: Float[Array, "n m"]
+) -> Float[Array, ""]:
+  """The mean of log(1 + |miss|^2 / 0.1^2)."""
   miss = placed - positions
   squared = jnp.sum(miss * miss, axis=1)
   return jnp.mean(jnp.log1p(squared / _SOFTENING**2))
 
 
-def _judge(x, positions, held, known, arrays):
-  """What the network makes of points that it has not seen."""
+def _judge(
+  x: Float[Array, "n d"],
+  positions: Float[Array, "n m"],
+  held: Int[Array, " h"],
+  known: Int[Array, " k"],
+  arrays: dict[str, Array],
+) -> dict[str, float]:
+  """Measures the network on points that it was not trained on."""
   placed, wanted = place(x[held], arrays), positions[held]
   spread = jnp.sum((wanted - jnp.mean(wanted, axis=0)[None]) ** 2)
   missed = jnp.sum((placed - wanted) ** 2) / jnp.where(spread > 0, spread, 1.0)

@@ -26,13 +26,16 @@ _ABOUT, _ARRAYS = tables.FITTED.file(), tables.FITTED_ARRAYS.file()
 _VERSION = 1
 _KEYS = {"name", "version", "width", "dimensions", "notes", "arrays"}
 
+_Rows = Float[Array | np.ndarray, "n d"]
+_Fitted = tuple[dict[str, Array], dict[str, float]]  # Arrays and notes.
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What a map may be told; those that have no use for a field ignore it.
+  """Settings of a fit; a map that has no use for a field ignores it.
 
   Attributes:
-    dimensions: of the map, 2 or more; 2 of t-SNE, which places in the plane.
+    dimensions: of the map, 2 or more; `tsne` has 2 alone.
     perplexity: of t-SNE, effective neighbours per point.
     iterations: of t-SNE, gradient steps.
     mesh: devices that fit a t-SNE together; None: one.
@@ -68,7 +71,7 @@ class Map:
   arrays: dict[str, Array]
 
   def place(self, x: Float[Array | np.ndarray, "n d"]) -> Float[Array, "n m"]:
-    """Positions of embeddings; of a shard the same bits as of the whole.
+    """Positions of embeddings: in a shard the same bits as in the whole.
 
     Args:
       x: embeddings, float32. Rows may be sharded over a mesh; then so is the
@@ -85,7 +88,7 @@ class Map:
     return PROJECTIONS[self.name].place(x, self.arrays)
 
 
-class Kind(NamedTuple):
+class Projection(NamedTuple):
   """How maps of a kind are fitted and applied.
 
   Attributes:
@@ -98,7 +101,7 @@ class Kind(NamedTuple):
       be fitted in more and then learnt by a network, places in the plane only.
   """
 
-  fit: Callable[..., tuple[dict[str, Array], dict[str, float]]]
+  fit: Callable[..., _Fitted]
   place: Callable[..., Array]
   by_tsne: bool = False
   epochs: int = 0
@@ -115,10 +118,10 @@ def fit(
   """Fits a map on embeddings, as a rule on a sample (docs/method.md 2.4).
 
   `pca` keeps most of the variance. `random`, Gaussian axes, keeps distances on
-  average and learns nothing. `tsne` keeps neighbours; others than the fitted
-  points are placed by these. `parametric` is a network that has learnt the
-  t-SNE: smaller to ship than the fitted points, which it places near where they
-  were and not on the spot.
+  average and learns nothing. `tsne` keeps neighbours; points that were not
+  fitted are placed by those that were. `parametric` is a network that has
+  learnt the t-SNE: smaller to ship than the fitted points, which it places near
+  where they were and not on the spot.
 
   The answer depends on the order of the rows (float sums do): draw them by id
   and sort them by id.
@@ -127,7 +130,7 @@ def fit(
     x: embeddings, float32.
     name: one of PROJECTIONS.
     key: a `jax.random.key`.
-    options: what the map may be told.
+    options: settings of the fit.
 
   Returns:
     The map. Its notes hold `fitted`, the number of rows; `kl`, the
@@ -139,8 +142,8 @@ def fit(
       or an embedding that is not finite.
 
   >>> x = np.array([[3.0, 0, 0], [-3, 0, 0], [0, 1, 0], [0, -1, 0]])
-  >>> found = fit(x, name="pca", key=jax.random.key(0))
-  >>> found.place(x)[:, 0].tolist(), found.notes["variance_share"]
+  >>> pca = fit(x, name="pca", key=jax.random.key(0))
+  >>> pca.place(x)[:, 0].tolist(), pca.notes["variance_share"]
   ([3.0, -3.0, 0.0, 0.0], 1.0)
   """
   options = options or Options()
@@ -166,7 +169,7 @@ def fit(
 
 
 def check_dimensions(name: str, dimensions: int) -> None:
-  """Whether a kind of map can have so many dimensions.
+  """Checks that a kind of map can have so many dimensions.
 
   Raises:
     InputError: it can not.
@@ -182,17 +185,17 @@ def check_dimensions(name: str, dimensions: int) -> None:
     )
 
 
-def save(found: Map, folder: epath.PathLike) -> None:
+def save(fitted: Map, folder: epath.PathLike) -> None:
   """Writes a map as two plain files, `projection.json` and `.safetensors`."""
   folder = epath.Path(folder)
-  arrays = {name: np.asarray(array) for name, array in found.arrays.items()}
+  arrays = {name: np.asarray(array) for name, array in fitted.arrays.items()}
   files.write_bytes(folder / _ARRAYS, safetensors.numpy.save(arrays))
   about = {
-    "name": found.name,
+    "name": fitted.name,
     "version": _VERSION,
-    "width": found.width,
-    "dimensions": found.dimensions,
-    "notes": found.notes,
+    "width": fitted.width,
+    "dimensions": fitted.dimensions,
+    "notes": fitted.notes,
     "arrays": {name: list(arrays[name].shape) for name in sorted(arrays)},
   }
   files.write_json(folder / _ABOUT, about)
@@ -226,13 +229,13 @@ def load(folder: epath.PathLike, *, width: int | None = None) -> Map:
 def read_about(
   folder: epath.PathLike, *, width: int | None = None
 ) -> dict[str, Any]:
-  """What a saved map says of itself: `load` without the arrays.
+  """Reads the description of a saved map: `load` without the arrays.
 
   Returns:
     name, version, width, dimensions, notes, and the shapes of the arrays.
 
   Raises:
-    InputError: as of `load`, but for the arrays.
+    InputError: as for `load`, but for the arrays.
   """
   folder = epath.Path(folder)
   for name in (_ABOUT, _ARRAYS):
@@ -255,23 +258,23 @@ def read_about(
   return about
 
 
-def _damaged(folder):
+def _damaged(folder: epath.PathLike) -> errors.InputError:
   return errors.InputError(
     f"{folder} holds a damaged map: {_ABOUT} and {_ARRAYS} do not fit each"
     " other. Copy both again, or fit the map anew."
   )
 
 
-def _fit_pca(x, key, options):
+def _fit_pca(x: _Rows, key: Array, options: Options) -> _Fitted:
   return linear.fit_principal(x, dimensions=options.dimensions)
 
 
-def _fit_random(x, key, options):
+def _fit_random(x: _Rows, key: Array, options: Options) -> _Fitted:
   return linear.fit_random(x, dimensions=options.dimensions, key=key)
 
 
-def _fit_tsne(x, key, options):
-  found = tsne.fit(
+def _fit_tsne(x: _Rows, key: Array, options: Options) -> _Fitted:
+  fitted = tsne.fit(
     x,
     perplexity=options.perplexity,
     iterations=options.iterations,
@@ -282,14 +285,14 @@ def _fit_tsne(x, key, options):
   )
   arrays = {
     "points": jnp.asarray(x, jnp.float32),
-    "positions": jnp.asarray(found.xy),
-    "perplexity": jnp.float32(found.perplexity),
+    "positions": jnp.asarray(fitted.xy),
+    "perplexity": jnp.float32(fitted.perplexity),
   }
-  notes = found._replace(xy=None)._asdict().items()
+  notes = fitted._replace(xy=None)._asdict().items()
   return arrays, {name: note for name, note in notes if note is not None}
 
 
-def _place_tsne(x, arrays):
+def _place_tsne(x: _Rows, arrays: dict[str, Array]) -> Float[Array, "n 2"]:
   return new_points.place(
     x,
     arrays["points"],
@@ -298,7 +301,7 @@ def _place_tsne(x, arrays):
   )
 
 
-def _fit_parametric(x, key, options):
+def _fit_parametric(x: _Rows, key: Array, options: Options) -> _Fitted:
   tsne_key, train_key = jax.random.split(key)
   teacher, notes = _fit_tsne(x, tsne_key, options)
   arrays, more = parametric.fit(
@@ -308,16 +311,16 @@ def _fit_parametric(x, key, options):
 
 
 PROJECTIONS = {
-  "parametric": Kind(
+  "parametric": Projection(
     _fit_parametric, parametric.place, by_tsne=True, epochs=parametric.EPOCHS
   ),
-  "pca": Kind(_fit_pca, linear.place),
-  "random": Kind(_fit_random, linear.place),
-  "tsne": Kind(_fit_tsne, _place_tsne, by_tsne=True, plane_only=True),
+  "pca": Projection(_fit_pca, linear.place),
+  "random": Projection(_fit_random, linear.place),
+  "tsne": Projection(_fit_tsne, _place_tsne, by_tsne=True, plane_only=True),
 }
 
 
-def _other_width(name, width, given):
+def _other_width(name: str, width: int, given: int) -> str:
   return (
     f"The map {name!r} was fitted on embeddings {width} wide, and is given some"
     f" {given} wide. Set config.encoder.path to the encoder that it was fitted"

@@ -1,9 +1,9 @@
-"""What pushes the points of a t-SNE map apart: sums over all pairs.
+"""The force that pushes points of a t-SNE map apart: sums over all pairs.
 
 With w_ij = 1 / (1 + |y_i - y_j|^2), Student's t kernel, every point feels
 sum_j w_ij^2 (y_i - y_j), and Z = sum_ij w_ij over i != j scales them all.
-`exact` takes n^2 steps. `interpolated` takes n + g log g of them: both kernels
-are smooth, so that their values on a grid of g nodes tell the rest, and on a
+`exact` takes n^2 steps. A grid of g nodes takes n + g log g of them: both
+kernels are smooth, so that their values on the nodes tell the rest, and on a
 grid the sums are convolutions (Linderman et al. 2019, FIt-SNE).
 
 Linderman interpolates by three nodes of a Lagrange polynomial an interval. Here
@@ -23,7 +23,7 @@ from jax import numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float, Int
 
 from ila_jax.compute import neighbours
-from ila_jax.landscape.maps import affinities
+from ila_jax.landscape.maps import affinities, splines
 
 # Between two nodes, in units of the map, where the kernels have length 1. The
 # force on a fitted map errs by 4 % (root mean square), as in openTSNE.
@@ -41,7 +41,7 @@ _BORDER = 3
 _UNIT = 1 / 16
 _TINY = 1e-12
 _RATIO = 1.1
-_NO_STEP = np.iinfo(np.int32).min  # Any other is that of some extent.
+_NO_STEP = np.iinfo(np.int32).min  # No map's extent has this step.
 
 
 class Kernels(NamedTuple):
@@ -75,7 +75,9 @@ def exact(
   columns = jnp.arange(len(xy), dtype=jnp.int32)
   everywhere = affinities.places(xy)
 
-  def one(row_and_point):
+  def one(
+    row_and_point: tuple[Int[Array, ""], list[Complex[Array, ""]]],
+  ) -> tuple[list[Complex[Array, ""]], Float[Array, ""]]:
     row, point = row_and_point
     away = [own - z for own, z in zip(point, everywhere, strict=True)]
     squared = sum(z.real**2 + z.imag**2 for z in away)
@@ -91,8 +93,7 @@ def exact(
 def nodes_for(extent: float) -> int:
   """Nodes a side for a map whose coordinates reach from -extent to extent.
 
-  The greatest that there is where even that keeps them more than `SPACING`
-  apart.
+  The largest grid serves where even its nodes are more than `SPACING` apart.
 
   >>> nodes_for(10.0), nodes_for(1000.0)
   (64, 2048)
@@ -102,7 +103,7 @@ def nodes_for(extent: float) -> int:
 
 
 def spacing_for(extent: float) -> float:
-  """Between the nodes of that grid; above `SPACING` the forces are inexact.
+  """Spacing of that grid's nodes; above `SPACING` the forces are inexact.
 
   >>> spacing_for(14.5), round(spacing_for(1000.0), 2)
   (0.5, 0.98)
@@ -135,8 +136,8 @@ def step_for(extent: Float[Array, ""], *, nodes: int) -> Int[Array, ""]:
 def kernels(step: Int[Array, ""], *, nodes: int) -> Kernels:
   """Transforms of w and y w^2, for nodes 1.1^step / 16 apart.
 
-  >>> found = kernels(jnp.int32(0), nodes=8)
-  >>> float(found.spacing), found.potential.shape
+  >>> kernel = kernels(jnp.int32(0), nodes=8)
+  >>> float(kernel.spacing), kernel.potential.shape
   (0.0625, (16, 9))
   """
   spacing = _UNIT * jnp.float32(_RATIO) ** step
@@ -157,14 +158,14 @@ def kernels(step: Int[Array, ""], *, nodes: int) -> Kernels:
 
 
 def no_kernels(*, nodes: int) -> Kernels:
-  """Those of no spacing, which a loop may start from.
+  """Kernels of no spacing, from which a loop may start.
 
   >>> float(no_kernels(nodes=8).spacing)
   0.0
   """
   shapes = jax.eval_shape(lambda: kernels(jnp.int32(0), nodes=nodes))
-  found = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-  return found._replace(step=jnp.int32(_NO_STEP))
+  zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+  return zeros._replace(step=jnp.int32(_NO_STEP))
 
 
 def spread(
@@ -177,9 +178,9 @@ def spread(
 ) -> Int[Array, "g g"]:
   """Charges of the points on the nodes, in units of total / 2^31.
 
-  Whole numbers: their sum is the same in every order, on every device. Only on
-  a TPU, where a device multiplies its own points first, it is the same for one
-  division among devices.
+  They are whole numbers: their sum is the same in every order, on every device.
+  On a TPU, where a device multiplies its own points first, it is the same only
+  for the same division among devices.
 
   Args:
     own: positions, within the grid.
@@ -196,7 +197,7 @@ def spread(
   if _by_products():
     charge = _spread_by_products(own, real, spacing, nodes)
     return jnp.round(charge * (2.0**31 / total)).astype(jnp.int32)
-  node, weight = _stencil(own, spacing, nodes)
+  node, weight = splines.stencil(own, spacing, nodes)
   # A node bears 4/9 of a point at most: no sum of all exceeds an int32.
   charge = jnp.round(weight * (2.0**31 / total)).astype(jnp.int32)
   charge = jnp.where(real[:, None, None], charge, 0)
@@ -207,7 +208,7 @@ def spread(
 
 
 def field(
-  charges: Float[Array, "g g"], found: Kernels
+  charges: Float[Array, "g g"], kernel: Kernels
 ) -> tuple[Complex[Array, "g g"], Float[Array, ""]]:
   """Force on the nodes, x + iy, and sum_ij w_ij with i = j among them.
 
@@ -222,17 +223,17 @@ def field(
   force = lax.complex(
     *(
       jnp.fft.irfft2(transform * one, s=(size, size))[:nodes, :nodes]
-      for one in found.force
+      for one in kernel.force
     )
   )
   # Parseval: sum_ij w_ij is the product of the charges and their potential.
   power = transform.real**2 + transform.imag**2
   twice = jnp.full(nodes + 1, 2.0).at[jnp.array([0, nodes])].set(1.0)
-  return force, jnp.sum(power * found.potential * twice[None]) / size**2
+  return force, jnp.sum(power * kernel.potential * twice[None]) / size**2
 
 
 def potential(
-  charges: Float[Array, "g g"], found: Kernels
+  charges: Float[Array, "g g"], kernel: Kernels
 ) -> Complex[Array, "g g"]:
   """sum_j w_ij on the nodes, as the real part of what `force_at` takes.
 
@@ -242,7 +243,7 @@ def potential(
   """
   nodes = len(charges)
   size = 2 * nodes
-  transform = jnp.fft.rfft2(charges, s=(size, size)) * found.potential
+  transform = jnp.fft.rfft2(charges, s=(size, size)) * kernel.potential
   there = jnp.fft.irfft2(transform, s=(size, size))[:nodes, :nodes]
   return there + 0j
 
@@ -252,7 +253,7 @@ def force_at(
   own: Float[Array, "p 2"],
   spacing: Float[Array, ""],
 ) -> Float[Array, "p 2"]:
-  """The force on points from that on the nodes.
+  """The force on points, interpolated from that on the nodes.
 
   >>> grid = jnp.full((8, 8), 1 + 2j)
   >>> force_at(grid, jnp.zeros((1, 2)), jnp.float32(1.0)).round(5).tolist()
@@ -260,23 +261,31 @@ def force_at(
   """
   if _by_products():
     return _read_by_products(grid, own, spacing)
-  node, weight = _stencil(own, spacing, len(grid))
+  node, weight = splines.stencil(own, spacing, len(grid))
   there = grid.reshape(-1).at[node].get(mode="promise_in_bounds")
   force = jnp.sum(weight * there, axis=(1, 2))
   return jnp.stack([force.real, force.imag], axis=1)
 
 
-def _by_products():
-  """Whether points meet the grid in products: a TPU scatters one by one."""
+def _by_products() -> bool:
+  """Whether points are spread by products: a TPU scatters one by one."""
   return jax.default_backend() == "tpu"
 
 
-def _spread_by_products(own, real, spacing, nodes):
+def _spread_by_products(
+  own: Float[Array, "p 2"],
+  real: Bool[Array, " p"],
+  spacing: Float[Array, ""],
+  nodes: int,
+) -> Float[Array, "g g"]:
   """Weights of the points' columns and rows, multiplied, in blocks."""
 
-  def add(grid, block):
+  def add(
+    grid: Float[Array, "g g"],
+    block: tuple[Float[Array, "b 2"], Bool[Array, " b"]],
+  ) -> tuple[Float[Array, "g g"], None]:
     own, real = block
-    x, y = _splines(own, spacing, nodes)
+    x, y = splines.of_axes(own, spacing, nodes)
     x = jnp.where(real[:, None], x, 0.0)
     return grid + jnp.dot(x.T, y, precision=neighbours.EXACT), None
 
@@ -286,9 +295,15 @@ def _spread_by_products(own, real, spacing, nodes):
   return lax.scan(add, jnp.zeros((nodes, nodes)), (own, real))[0]
 
 
-def _read_by_products(grid, own, spacing):
-  def one(own):
-    x, y = _splines(own[None], spacing, len(grid))
+def _read_by_products(
+  grid: Complex[Array, "g g"],
+  own: Float[Array, "p 2"],
+  spacing: Float[Array, ""],
+) -> Float[Array, "p 2"]:
+  """`force_at` by products of the grid and the points' splines."""
+
+  def one(own: Float[Array, " 2"]) -> Float[Array, " 2"]:
+    x, y = splines.of_axes(own[None], spacing, len(grid))
     parts = [
       jnp.sum(jnp.dot(x, part, precision=neighbours.EXACT) * y)
       for part in (grid.real, grid.imag)
@@ -296,35 +311,3 @@ def _read_by_products(grid, own, spacing):
     return jnp.stack(parts)
 
   return lax.map(one, own, batch_size=_BLOCK_ROWS)
-
-
-def _splines(own, spacing, nodes):
-  """Weights of all nodes of either axis, most of them 0: [p, g] twice."""
-  place = own / spacing
-  nodes_at = jnp.arange(nodes) - nodes // 2
-  weight = _spline(place[:, :, None] - nodes_at[None, None])
-  return weight[:, 0], weight[:, 1]
-
-
-def _stencil(own, spacing, nodes):
-  """The 4 x 4 nodes around a point, and their weights."""
-  place = own / spacing
-  first = jnp.floor(place)
-  # Before the middle is added: near it points differ by less than that rounds.
-  inside = place - first
-  first = first + nodes // 2
-  offsets = jnp.arange(-1, 3)[None, None]
-  weight = _spline(inside[:, :, None] - offsets)
-  # A place that is not a number, or beyond the grid, must not read elsewhere.
-  first = jnp.clip(jnp.nan_to_num(first), 1, nodes - 3).astype(jnp.int32)
-  line = first[:, :, None] + offsets
-  node = line[:, 0, :, None] * nodes + line[:, 1, None, :]
-  return node, weight[:, 0, :, None] * weight[:, 1, None, :]
-
-
-def _spline(away):
-  """The cubic B-spline: what a node so far away takes of a charge."""
-  distance = jnp.abs(away)
-  near = 2 / 3 - distance**2 + distance**3 / 2
-  far = jnp.maximum(2 - distance, 0.0) ** 3 / 6
-  return jnp.where(distance < 1, near, far)

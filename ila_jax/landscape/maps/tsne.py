@@ -5,8 +5,8 @@ among the embeddings (`affinities`), Q the same on the map, with Student's t
 kernel w_ij = 1 / (1 + |y_i - y_j|^2) and Q = w / Z (`repulsion`). On a mesh
 every device moves its own points; a step gathers all positions, 8 bytes a
 point, and adds up the charges on the grid. All other sums are taken in the same
-order whatever the number of devices, so that the map is the same to the bit; of
-TPUs only on as many of them.
+order whatever the number of devices, so that the map is the same to the bit; on
+TPUs, only if they are as many.
 """
 
 import math
@@ -32,7 +32,7 @@ _EXAGGERATION_ITERATIONS = 250
 # start. Without clusters a map contracts: until only the slowest direction is
 # left of it, a line, and until float32 tells its points apart no more.
 _LEAST = 1e-3
-_ITERATIONS_PER_CALL = 50  # Between two of them the host waits and reports.
+_ITERATIONS_PER_CALL = 50  # The host waits and reports between two calls.
 _compiled_cost = jax.jit(
   descent.cost,
   static_argnames="layout",
@@ -47,7 +47,7 @@ class Fit(NamedTuple):
     xy: positions, float32.
     kl: KL(P || Q) in nats.
     kl_of_one_place: the same if all points were in one place.
-    perplexity: that was possible.
+    perplexity: that was used.
     grid_spacing: between the nodes of the grid at the end; None: no grid. Above
       `repulsion.SPACING` the map is so wide that its forces were inexact.
   """
@@ -78,11 +78,11 @@ def fit(
   has shrunk to a thousandth, as that of structureless points does. Each phase
   starts from rest. The learning rate is n / 48, with gains, until a fifth of
   the other iterations is done: faster, points of long tails are thrown out
-  while the map unfolds. Then it is n / 4. (Those who leave the gradient's
-  factor 4 to the rate call that n / 12 and n.) Points with more than four times
+  while the map unfolds. Then it is n / 4. (Where the gradient's factor 4
+  is left to the rate, that is n / 12 and n.) Points with more than four times
   a mean share of P move slower (`descent`). No floor is put under the rate; it
   threw small pools about. The same rows in the same order give the same bits,
-  on any number of devices (of TPUs, on the same number).
+  on any number of devices (on TPUs, on the same number).
 
   Args:
     x: embeddings, float32, equal on every host.
@@ -90,7 +90,7 @@ def fit(
       admits (n - 1) / 3 at most; above that it is lowered, and the answer says
       to what.
     iterations: gradient steps.
-    dimensions: of the map. Of more than 2 only the sum over all pairs is
+    dimensions: of the map. In more than 2 only the sum over all pairs is
       implemented, which takes time n^2.
     key: a `jax.random.key`.
     mesh: devices that share the work; None: one.
@@ -105,8 +105,8 @@ def fit(
     InputError: the perplexity is below 1, or the iterations below 0.
 
   >>> x = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
-  >>> found = fit(x, iterations=100, key=jax.random.key(0))
-  >>> found.xy.shape, found.perplexity
+  >>> fitted = fit(x, iterations=100, key=jax.random.key(0))
+  >>> fitted.xy.shape, fitted.perplexity
   ((40, 2), 13.0)
   """
   _check(perplexity, iterations)
@@ -127,14 +127,14 @@ def fit(
       steps = min(_ITERATIONS_PER_CALL, end - done)
       nodes = repulsion.nodes_for(extent) if gridded else None
       most = repulsion.reach(nodes) if gridded else math.inf
-      state, found = descent.descend(
+      state, progress = descent.descend(
         state, pairs, phase._replace(most=most), steps, begins,
         layout=descent.Layout(n, nodes, mesh),
       )  # fmt: skip
-      done, extent = done + int(found.taken), float(found.extent)
+      done, extent = done + int(progress.taken), float(progress.extent)
       begins = False
       if on_progress and done < iterations:
-        on_progress(done, float(found.kl))
+        on_progress(done, float(progress.kl))
       if extent < phase.least:
         break
   # The cost is a small difference: a grid twice as fine for it.
@@ -150,8 +150,10 @@ def fit(
   return Fit(xy, kl, one_place, perplexity, spacing)
 
 
-def _phases(n, iterations, *, least):
-  """What follows what, each with its greatest number of iterations."""
+def _phases(
+  n: int, iterations: int, *, least: float
+) -> tuple[tuple[descent.Phase, int], ...]:
+  """The phases in their order, each with its iterations at most."""
   early = min(_EXAGGERATION_ITERATIONS, iterations // 3)
   slow, fast = n / (4 * _EXAGGERATION), n / 4
   none = math.inf
@@ -205,12 +207,13 @@ def cost(
   return descent.cost(_filled(xy), pairs, layout=layout)
 
 
-def _filled(xy):
+def _filled(xy: Float[Array, "n m"]) -> Float[Array, "p m"]:
+  """Fills positions up to `affinities.rows_for` rows."""
   missing = affinities.rows_for(len(xy), None) - len(xy)
   return jnp.pad(xy, ((0, missing), (0, 0)))
 
 
-def _check(perplexity, iterations):
+def _check(perplexity: float, iterations: int) -> None:
   if not perplexity >= 1:
     raise errors.InputError(
       f"The perplexity of t-SNE is {perplexity}; allowed: 1 or more. 30 is"
@@ -223,7 +226,13 @@ def _check(perplexity, iterations):
     )
 
 
-def _start(x, dimensions, key, mesh):
+def _start(
+  x: Float[Array | np.ndarray, "n d"],
+  dimensions: int,
+  key: Array,
+  mesh: Mesh | None,
+) -> descent.State:
+  """Points at rest on their principal components, scaled down, with jitter."""
   x = jnp.asarray(x, jnp.float32)
   mean, axes = linear.principal_axes(x, dimensions=dimensions)
   xy = jnp.dot(x - mean[None], axes, precision=neighbours.EXACT)

@@ -22,11 +22,11 @@ from ila_jax.landscape.maps import repulsion
 _FEWEST_JUDGED = 32
 # A fitted map reaches several units, those of its kernel.
 _LEAST_EXTENT = 1e-3
-# Of a line, in lengths.
+# Least width of a map that is no line, as a share of its length.
 _LEAST_WIDTH = 1e-3
-# Of the KL of one place. Maps of structureless points have 0.45 to 0.85 of it.
+# Most KL, as a share of that of one place; structureless points have 0.45-0.85.
 _MOST_KL = 0.97
-# Neighbours beyond those kept by chance. Structureless points keep 0.2 more.
+# Least share kept beyond that by chance. Structureless points keep 0.2 more.
 _LEAST_KEPT = 0.01
 
 
@@ -50,7 +50,7 @@ def jaccard(a: Int[np.ndarray, " k"], b: Int[np.ndarray, " m"]) -> float:
 
 
 def jaccard_by_chance(k: int, n: int) -> float:
-  """What `jaccard` gives for two random sets of k of n rows, in expectation.
+  """The `jaccard` to expect of two random sets of k of n rows.
 
   sum_h P(h) h / (2k - h), where the h that they share is hypergeometric.
 
@@ -95,8 +95,9 @@ def spread_subsets(
     Distinct rows of each subset, the most concentrated subsets first, int32.
 
   >>> x = np.arange(9.0)[:, None]
-  >>> found = spread_subsets(x, n=9, size=3, key=jax.random.key(0), draws=1)
-  >>> found.shape, int(np.ptp(found[0]))
+  >>> key = jax.random.key(0)
+  >>> subsets = spread_subsets(x, n=9, size=3, key=key, draws=1)
+  >>> subsets.shape, int(np.ptp(subsets[0]))
   ((3, 3), 2)
   """
   steps = np.unique(np.linspace(1, size, spreads).round().astype(int))
@@ -107,10 +108,10 @@ def spread_subsets(
     drawn = np.asarray(shuffled)[:count]
     # Repeated up to one size, so that one program serves all.
     points = neighbours.take_whole(x, np.resize(drawn, size))
-    found = mesh.fetch(neighbours.nearest(x, points, k=1))
-    clump, squared = found.index[:n, 0] % count, found.squared[:n, 0]
+    near = mesh.fetch(neighbours.nearest(x, points, k=1))
+    clump, squared = near.index[:n, 0] % count, near.squared[:n, 0]
     turn = np.asarray(ordering.place_in_cell(clump, (squared,), rows, everyone))
-    # Of duplicates one alone is nearest, and all that are drawn belong in.
+    # One of several duplicates is nearest, and all that are drawn belong in.
     others = ~np.isin(rows, drawn)
     subsets.append(np.lexsort((squared, turn, others))[:size])
   return np.stack(subsets).astype(np.int32)
@@ -144,10 +145,10 @@ def mean_distances(
   >>> mean_distances(np.eye(2), np.array([[0, 1]]), n=2).tolist()
   [0.0]
   """
-  found = (
+  distances = (
     mesh.fetch(coverage.nearest_distance(x, rows))[:n] for rows in subsets
   )
-  return np.array([distance.mean(dtype=np.float64) for distance in found])
+  return np.array([distance.mean(dtype=np.float64) for distance in distances])
 
 
 def rank_correlation(
@@ -209,9 +210,9 @@ def map_quality(
   >>> map_quality(x, np.hstack([x, 0 * x]), rows=np.arange(3), k=1)
   {'neighbours_kept': 1.0, 'trustworthiness': 1.0}
   """
-  found = _others_near(xy, rows, k)
+  near_on_map = _others_near(xy, rows, k)
   x = jnp.asarray(x, jnp.float32)
-  place = np.asarray(_places(x, jnp.asarray(rows), jnp.asarray(found)))
+  place = np.asarray(_places(x, jnp.asarray(rows), jnp.asarray(near_on_map)))
   excess = np.maximum(place - k, 0).sum(dtype=np.float64)
   most = len(rows) * k * (2 * len(x) - 3 * k - 1) / 2
   return {
@@ -221,7 +222,7 @@ def map_quality(
 
 
 def kept_by_chance(n: int, *, k: int = 10) -> float:
-  """What `neighbours_kept` comes to of n points that lie anywhere.
+  """The `neighbours_kept` to expect of n points that lie anywhere.
 
   >>> kept_by_chance(1001)
   0.01
@@ -238,13 +239,13 @@ def fault(
   kept: float,
   grid_spacing: float | None = None,
 ) -> str | None:
-  """What is wrong with a t-SNE map that tells nothing; None of any other.
+  """The fault of a t-SNE map that tells nothing; None for any other.
 
-  Such is a map whose points lie in one place, or on one line where their
-  embeddings do not; or one that is hardly better than one place by its KL, or
-  than chance by the neighbours kept. A map of structureless points is none of
-  these. And so is a map wider than the finest grid that reaches so far: what
-  pushed its points apart was guessed. Fewer than 32 points are not judged.
+  Its points lie in one place, or on one line where their embeddings do not; or
+  it is hardly better than one place by its KL, or than chance by the neighbours
+  kept. A map of structureless points is none of these. A map that is wider than
+  the finest grid is refused too: its forces were inexact. Fewer than 32 points
+  are not judged.
 
   Args:
     x: embeddings, float32.
@@ -287,7 +288,7 @@ def fault(
   return None
 
 
-def _width(points):
+def _width(points: Float[Array | np.ndarray, "n m"]) -> float:
   """The second greatest standard deviation along an axis, over the greatest."""
   points = np.asarray(points, np.float64)
   points = points - points.mean(axis=0, keepdims=True)
@@ -295,7 +296,9 @@ def _width(points):
   return float(np.sqrt(max(second, 0.0) / first)) if first > 0 else 0.0
 
 
-def _others_near(x, rows, k):
+def _others_near(
+  x: Float[Array | np.ndarray, "n m"], rows: Int[np.ndarray, " b"], k: int
+) -> Int[np.ndarray, "b k"]:
   """The k nearest of each row, without the row itself."""
   x = jnp.asarray(x, jnp.float32)
   near = neighbours.nearest(neighbours.take_whole(x, rows), x, k=k + 1).index
@@ -307,12 +310,16 @@ def _others_near(x, rows, k):
 
 
 @jax.jit
-def _places(x, rows, others):
+def _places(
+  x: Float[Array, "n d"], rows: Int[Array, " b"], others: Int[Array, "b k"]
+) -> Int[Array, "b k"]:
   """Place, from 1, of the others among the neighbours of each row."""
   half_norms = jnp.sum(x * x, axis=1) / 2
   columns = jnp.arange(len(x), dtype=jnp.int32)
 
-  def one(row_and_others):
+  def one(
+    row_and_others: tuple[Int[Array, ""], Int[Array, " k"]],
+  ) -> Int[Array, " k"]:
     row, others = row_and_others
     distance = half_norms - jnp.dot(x, x[row], precision=neighbours.EXACT)
     nearer = distance[None] < distance[others][:, None]

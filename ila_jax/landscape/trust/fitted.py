@@ -15,7 +15,7 @@ from ila_jax.run import context, tables
 from ila_jax.run.disk import files
 from ila_jax.score import losses, split
 
-# Of a subset whose coverage is ranked.
+# Examples of a subset whose coverage is ranked, at most.
 _SUBSET_EXAMPLES = 1000
 
 

@@ -17,11 +17,11 @@ _LOOKED_UP = 2048
 _TOLD = "kl", "kl_of_one_place", "grid_spacing"
 
 
-def judged(found: projections.Map, x: np.ndarray) -> projections.Map:
+def judged(fitted_map: projections.Map, x: np.ndarray) -> projections.Map:
   """Notes the neighbours that a map keeps, and refuses one that keeps none.
 
   Args:
-    found: a map just fitted.
+    fitted_map: a map just fitted.
     x: the embeddings that it was fitted on, float32 [n, d].
 
   Returns:
@@ -35,10 +35,14 @@ def judged(found: projections.Map, x: np.ndarray) -> projections.Map:
   n = len(x)
   k = min(_NEAREST, (n - 1) // 2)
   if not k:
-    return found
+    return fitted_map
   # A map that holds the points it was fitted on holds their places.
-  held = found.arrays.get("positions") if "points" in found.arrays else None
-  xy = np.asarray(found.place(x) if held is None else held)
+  held = (
+    fitted_map.arrays.get("positions")
+    if "points" in fitted_map.arrays
+    else None
+  )
+  xy = np.asarray(fitted_map.place(x) if held is None else held)
   rows = np.unique(np.linspace(0, n - 1, min(n, _LOOKED_UP)).astype(np.int32))
   kept = agreement.map_quality(x, xy, rows=rows, k=k)["neighbours_kept"]
   by_chance = agreement.kept_by_chance(n, k=k)
@@ -46,18 +50,21 @@ def judged(found: projections.Map, x: np.ndarray) -> projections.Map:
     f"  of its {k} nearest neighbours an example keeps {kept:.1%} on the map, "
     f"by chance {by_chance:.1%}"
   )
-  notes = found.notes | {"neighbours_kept": kept, "kept_by_chance": by_chance}
-  if projections.PROJECTIONS[found.name].by_tsne:
+  notes = fitted_map.notes | {
+    "neighbours_kept": kept,
+    "kept_by_chance": by_chance,
+  }
+  if projections.PROJECTIONS[fitted_map.name].by_tsne:
     told = {name: notes[name] for name in _TOLD if name in notes}
     fault = agreement.fault(x, xy, kept=kept, **told)
     if fault:
-      raise errors.InputError(_refusal(found, n, fault))
-  return dataclasses.replace(found, notes=notes)
+      raise errors.InputError(_refusal(fitted_map, n, fault))
+  return dataclasses.replace(fitted_map, notes=notes)
 
 
-def _refusal(found: projections.Map, n: int, fault: str) -> str:
+def _refusal(fitted_map: projections.Map, n: int, fault: str) -> str:
   return (
-    f"config.landscape.projection is {found.name!r}, and its map of {n:,} "
+    f"config.landscape.projection is {fitted_map.name!r}, and its map of {n:,} "
     f"examples can not be trusted: {fault}. Cells and coverage "
     "would be noise. Set config.landscape.projection='pca', with "
     "config.landscape.cells='kmeans' for cells that need no map; or another "

@@ -12,7 +12,7 @@ AXES = ("map_seed", "perplexity", "grid", "projection", "reference_seed")
 
 
 @dataclasses.dataclass(frozen=True)
-class Making:
+class CellRecipe:
   """How cells are made.
 
   Attributes:
@@ -30,10 +30,10 @@ class Making:
   seed: int
   side: float = 1.0
 
-  def same_map(self, other: "Making") -> bool:
+  def same_map(self, other: "CellRecipe") -> bool:
     """Whether the cells differ at most, and not the map below them.
 
-    >>> one = Making("grid", "pca", 30.0, seed=0)
+    >>> one = CellRecipe("grid", "pca", 30.0, seed=0)
     >>> one.same_map(dataclasses.replace(one, side=2.0))
     True
     """
@@ -42,12 +42,12 @@ class Making:
 
 
 class Variant(NamedTuple):
-  """What is compared with the run: other cells, or another depth.
+  """A rival of the run: other cells, or another depth.
 
   Attributes:
     axis: what is varied.
     name: to what.
-    making: of the cells; None: the run's own cells.
+    recipe: of the cells; None: the run's own cells.
     reference: the one reference seed that depth is taken from; None: the run's.
     against: depth on the other side, in the same way.
     dealt: "cells" or "depths", dealt out to the examples at random.
@@ -55,46 +55,46 @@ class Variant(NamedTuple):
 
   axis: str
   name: str
-  making: Making | None = None
+  recipe: CellRecipe | None = None
   reference: int | None = None
   against: int | None = None
   dealt: str | None = None
 
 
 def variants(
-  axes: Sequence[str], *, own: Making, reference_seeds: Sequence[int]
+  axes: Sequence[str], *, own: CellRecipe, reference_seeds: Sequence[int]
 ) -> list[Variant]:
-  """The run itself, what chance gives, and what is asked for.
+  """Lists what is compared: the run itself, chance, and what is asked for.
 
   Args:
-    axes: of AXES.
+    axes: names among AXES.
     own: how the run makes its cells.
     reference_seeds: of the run. Each alone is compared with their mean, and
       with the next one.
 
-  >>> own = Making("grid", "tsne", 30.0, seed=0)
-  >>> found = variants(("perplexity",), own=own, reference_seeds=(0,))
-  >>> [variant.name for variant in found[3:]]
+  >>> own = CellRecipe("grid", "tsne", 30.0, seed=0)
+  >>> compared = variants(("perplexity",), own=own, reference_seeds=(0,))
+  >>> [variant.name for variant in compared[3:]]
   ['perplexity 15', 'perplexity 60']
   """
-  found = [
+  compared = [
     Variant("run", "the run itself", own),
     Variant("chance", "cells dealt at random", dealt="cells"),
     Variant("chance", "depths dealt at random", dealt="depths"),
   ]
   for axis in axes:
     if axis == "reference_seed":
-      found += _references(reference_seeds)
+      compared += _references(reference_seeds)
     else:
-      found += [
-        Variant(axis, name, making)
-        for name, making in _makings(own)[axis].items()
-        if making != own
+      compared += [
+        Variant(axis, name, recipe)
+        for name, recipe in _recipes(own)[axis].items()
+        if recipe != own
       ]
-  return found
+  return compared
 
 
-def _makings(own):
+def _recipes(own: CellRecipe) -> dict[str, dict[str, CellRecipe]]:
   change = dataclasses.replace
   sides = "grid of 2/3 the side", "grid of 3/2 the side"
   if own.cells == "kmeans":
@@ -121,7 +121,7 @@ def _makings(own):
   }
 
 
-def _references(seeds):
+def _references(seeds: Sequence[int]) -> list[Variant]:
   axis = "reference_seed"
   alone = [Variant(axis, f"reference {a} alone", reference=a) for a in seeds]
   return alone + [
@@ -131,26 +131,26 @@ def _references(seeds):
 
 
 def check_stability(config: Any) -> None:
-  """Axes that would vary nothing are refused: they would look like a result.
+  """Refuses axes that would vary nothing: they would look like a result.
 
   Raises:
     errors.InputError: names the axis.
   """
-  found = config.landscape
-  on_grid = found.cells == "grid"
+  settings = config.landscape
+  on_grid = settings.cells == "grid"
   vain = {
     "reference_seed": len(config.score.reference_seeds) < 2
     and "config.score.reference_seeds names one set; give two or more",
     "perplexity": not (
-      on_grid and projections.PROJECTIONS[found.projection].by_tsne
+      on_grid and projections.PROJECTIONS[settings.projection].by_tsne
     )
     and "no cells come from t-SNE",
-    "map_seed": (on_grid and found.projection == "pca")
+    "map_seed": (on_grid and settings.projection == "pca")
     and "the principal components know no seed",
   }
-  for axis in found.stability:
+  for axis in settings.stability:
     if vain.get(axis):
       raise errors.InputError(
-        f"config.landscape.stability is {found.stability}, and {axis!r} would "
-        f"vary nothing: {vain[axis]}. Leave it out."
+        f"config.landscape.stability is {settings.stability}, and {axis!r} "
+        f"would vary nothing: {vain[axis]}. Leave it out."
       )

@@ -28,7 +28,7 @@ _NEIGHBOURS = 10
 def run_into(run: context.Run, *, rows: np.ndarray, budget: int) -> None:
   """Writes `stability.json`: how far each variant agrees with the run.
 
-  What is there already, of the same map, is kept.
+  Comparisons that are there already, for the same map, are kept.
 
   Args:
     run: whose config.landscape.stability names what is varied.
@@ -38,11 +38,11 @@ def run_into(run: context.Run, *, rows: np.ndarray, budget: int) -> None:
   config, workdir = run.config, run.workdir
   path = tables.STABILITY.path(workdir)
   made_from = _made_from(config, workdir, len(rows), budget)
-  found = files.read_json(path) if path.exists() else {}
+  stability = files.read_json(path) if path.exists() else {}
   mesh_lib.barrier("stability read")
-  if found.get("made_from") != made_from:
-    found = {"made_from": made_from, "rows": []}
-  there = {(row["axis"], row["variant"]) for row in found["rows"]}
+  if stability.get("made_from") != made_from:
+    stability = {"made_from": made_from, "rows": []}
+  there = {(row["axis"], row["variant"]) for row in stability["rows"]}
   todo = [v for v in _variants(config) if (v.axis, v.name) not in there]
   if not todo:
     return
@@ -58,7 +58,7 @@ def run_into(run: context.Run, *, rows: np.ndarray, budget: int) -> None:
     xy = _positions(config, fitted, _own(config))
     own = _cells(config, fitted, _own(config), xy)
     candidates = int(fitted.free.sum())
-    found |= {
+    stability |= {
       "examples": len(rows),
       "candidates": candidates,
       "budget": fitted.budget,
@@ -69,8 +69,8 @@ def run_into(run: context.Run, *, rows: np.ndarray, budget: int) -> None:
       "subset_examples": fitted.subsets.shape[1],
     }
     for variant in todo:
-      found["rows"].append(_compare(config, fitted, own, variant))
-      files.write_json(path, found)
+      stability["rows"].append(_compare(config, fitted, own, variant))
+      files.write_json(path, stability)
       advance(1)
       interrupts.point()
 
@@ -92,10 +92,10 @@ def _made_from(
   )
 
 
-def _own(config: config_lib.Config) -> variants.Making:
-  found = config.landscape
-  return variants.Making(
-    found.cells, found.projection, found.perplexity, config.seed
+def _own(config: config_lib.Config) -> variants.CellRecipe:
+  settings = config.landscape
+  return variants.CellRecipe(
+    settings.cells, settings.projection, settings.perplexity, config.seed
   )
 
 
@@ -108,12 +108,12 @@ def _variants(config: config_lib.Config) -> list[variants.Variant]:
 
 
 def _fits_tsne(config: config_lib.Config, variant: variants.Variant) -> bool:
-  making = variant.making
+  recipe = variant.recipe
   return (
-    making is not None
-    and making.cells == "grid"
-    and projections.PROJECTIONS[making.projection].by_tsne
-    and not making.same_map(_own(config))
+    recipe is not None
+    and recipe.cells == "grid"
+    and projections.PROJECTIONS[recipe.projection].by_tsne
+    and not recipe.same_map(_own(config))
   )
 
 
@@ -123,11 +123,11 @@ def _compare(
   own: np.ndarray,
   variant: variants.Variant,
 ) -> dict[str, Any]:
-  """How far a variant agrees with the run; None where it has no part."""
-  making, xy, cell = variant.making, None, own
-  if making:
-    xy = _positions(config, fitted, making)
-    cell = _cells(config, fitted, making, xy) if making != _own(config) else own
+  """How far a variant agrees with the run; None for what it cannot change."""
+  recipe, xy, cell = variant.recipe, None, own
+  if recipe:
+    xy = _positions(config, fitted, recipe)
+    cell = _cells(config, fitted, recipe, xy) if recipe != _own(config) else own
   deep = fitted.depths[variant.reference]
   theirs = fitted.depths[variant.against]
   n = len(cell)
@@ -138,7 +138,7 @@ def _compare(
     deep = deep[dealt]
   chosen, others = _choose(fitted, cell, deep), _choose(fitted, own, theirs)
   reach = agreement.mean_distances(fitted.sharded, chosen[None], n=n)
-  found = {
+  row = {
     "axis": variant.axis,
     "variant": variant.name,
     "cells": len(np.unique(cell)),
@@ -153,73 +153,73 @@ def _compare(
     "trustworthiness": None,
   }
   if deep is not theirs:
-    found["depth"] = _rho(deep, theirs, resamples=0)[:1]
-  if making or variant.dealt == "cells":
+    row["depth"] = _rho(deep, theirs, resamples=0)[:1]
+  if recipe or variant.dealt == "cells":
     here, there = (
       agreement.cell_coverage(c, fitted.subsets) for c in (cell, own)
     )
-    found["coverage"] = _rho(here, there)
-    found["distance"] = _rho(here, -fitted.distances)
+    row["coverage"] = _rho(here, there)
+    row["distance"] = _rho(here, -fitted.distances)
   if xy is not None:
     rows = dealt[:_LOOKED_UP]
-    found |= agreement.map_quality(
+    row |= agreement.map_quality(
       fitted.x, xy, rows=rows, k=min(_NEIGHBOURS, n // 3)
     )
-  return found
+  return row
 
 
 def _positions(
   config: config_lib.Config,
   fitted: fitted_lib.Fitted,
-  making: variants.Making,
+  recipe: variants.CellRecipe,
 ) -> np.ndarray | None:
   """The map below a grid; the run's own is not fitted again."""
-  if making.cells != "grid":
+  if recipe.cells != "grid":
     return None
-  if making.same_map(_own(config)):
+  if recipe.same_map(_own(config)):
     return fitted.xy
-  kind = projections.PROJECTIONS[making.projection]
-  found = projections.fit(
+  kind = projections.PROJECTIONS[recipe.projection]
+  fitted_map = projections.fit(
     fitted.x,
-    name=making.projection,
-    key=jax.random.key(making.seed),
+    name=recipe.projection,
+    key=jax.random.key(recipe.seed),
     options=projections.Options(
       dimensions=2 if kind.plane_only else config.landscape.dimensions,
-      perplexity=making.perplexity,
+      perplexity=recipe.perplexity,
       iterations=config.landscape.iterations,
       mesh=fitted.sharded.sharding.mesh,
     ),
   )
-  return np.asarray(found.place(fitted.x))
+  return np.asarray(fitted_map.place(fitted.x))
 
 
 def _cells(
   config: config_lib.Config,
   fitted: fitted_lib.Fitted,
-  making: variants.Making,
+  recipe: variants.CellRecipe,
   xy: np.ndarray | None,
 ) -> np.ndarray:
   """Cells as the run would make them of a pool of the fitted examples."""
   settings, n = config.landscape, len(fitted.x)
-  if making.cells == "kmeans":
+  if recipe.cells == "kmeans":
     count = fitted.budget
     if settings.clusters:
       count = settings.clusters * fitted.share
-    count = int(np.clip(round(count * making.side**2), 1, n))
-    key = jax.random.key(making.seed)
+    count = int(np.clip(round(count * recipe.side**2), 1, n))
+    key = jax.random.key(recipe.seed)
     return np.asarray(clusters.kmeans(fitted.x, clusters=count, key=key).cell)
   if settings.grid == "auto":
     grid = grid_lib.auto_grid(xy, max_cells=fitted.budget)
   else:
     grid = settings.grid * fitted.share ** (1 / xy.shape[1])
-  grid = max(round(grid * making.side), 1)
+  grid = max(round(grid * recipe.side), 1)
   return np.asarray(grid_lib.grid_cells(xy, grid=grid))
 
 
 def _choose(
   fitted: fitted_lib.Fitted, cell: np.ndarray, deep: np.ndarray
 ) -> np.ndarray:
-  """What ILA selects: rows; the fitted examples stand in the order of ids."""
+  """Rows that ILA selects; the fitted examples stand in the order of ids."""
   id_rank = np.arange(len(cell), dtype=np.int32)
   order, _ = ordering.total_order(cell, deep, id_rank, fitted.free)
   return order[: fitted.budget]
@@ -229,5 +229,5 @@ def _rho(
   here: np.ndarray, there: np.ndarray, resamples: int = 1000
 ) -> list[float | None]:
   """Rank correlation and its interval, as JSON has them: null for NaN."""
-  found = agreement.rank_correlation(here, there, resamples=resamples)
-  return [None if np.isnan(value) else value for value in found]
+  correlation = agreement.rank_correlation(here, there, resamples=resamples)
+  return [None if np.isnan(value) else value for value in correlation]

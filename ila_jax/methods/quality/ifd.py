@@ -17,7 +17,7 @@ from ila_jax.methods import options as options_lib
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(options_lib.Options):
-  """Which ratio, and above which a prompt is no help."""
+  """Which ratio counts, and above which value a prompt is no help."""
 
   ratio: str = options_lib.field(
     "loss",

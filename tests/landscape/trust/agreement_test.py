@@ -234,7 +234,7 @@ def test_distances_without_cells_equal_scipy_and_need_little_memory(devices):
   assert program.compile().memory_analysis().temp_size_in_bytes < 100e6
 
 
-OWN = variants.Making("grid", "tsne", 30.0, seed=5)
+OWN = variants.CellRecipe("grid", "tsne", 30.0, seed=5)
 
 
 def test_variants_differ_from_the_run_in_one_thing():
@@ -244,8 +244,8 @@ def test_variants_differ_from_the_run_in_one_thing():
   assert len({(v.axis, v.name) for v in found}) == len(found)
   own = dataclasses.asdict(OWN)
   for variant in found:
-    if variant.making and variant.axis != "run":
-      other = dataclasses.asdict(variant.making)
+    if variant.recipe and variant.axis != "run":
+      other = dataclasses.asdict(variant.recipe)
       assert sum(own[name] != other[name] for name in own) == 1
   references = [v[3:5] for v in found if v.axis == "reference_seed"]
   alone = [(7, None), (8, None), (9, None)]
@@ -255,7 +255,7 @@ def test_variants_differ_from_the_run_in_one_thing():
 def test_clusters_are_compared_with_every_grid():
   own = dataclasses.replace(OWN, cells="kmeans", projection="pca")
   found = variants.variants(("projection",), own=own, reference_seeds=(0,))
-  made = {(v.making.cells, v.making.projection) for v in found[3:]}
+  made = {(v.recipe.cells, v.recipe.projection) for v in found[3:]}
   assert made == {("grid", name) for name in projections.PROJECTIONS}
 
 
