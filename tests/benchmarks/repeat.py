@@ -2,13 +2,13 @@
 
     python -m tests.benchmarks.repeat [--python OTHER/bin/python ...]
 
-The quickstart's pool, config and seeds, from the pool to the selection: as here,
-with the instructions of an older processor (XLA without AVX-512, and without
-AVX2), and by other interpreters, which may have another JAX. The docstrings of
-the pool and of the base are read here and once, for another interpreter has
-other packages. For each run the share of the selection of the first that it
-selects too, its response tokens, and the KL of its map. Ours is the seconds of
-the first run. `--no-older` leaves the older processors out.
+The quickstart's pool, config and seeds, from the pool to the selection: as
+here, with the instructions of an older processor (XLA without AVX-512, and
+without AVX2), and by other interpreters, which may have another JAX. The
+docstrings of the pool and of the base are read here and once, for another
+interpreter has other packages. For each run the share of the selection of the
+first that it selects too, its response tokens, and the KL of its map. Ours is
+the seconds of the first run. `--no-older` leaves the older processors out.
 """
 
 import argparse
@@ -42,7 +42,8 @@ def select(
   seconds = time.perf_counter() - begin
   record = json.loads((workdir / "select/stage.json").read_text())
   made = json.loads((workdir / "landscape/map.json").read_text())
-  ranking = pq.read_table(workdir / "select/ranking.parquet", columns=["id", "row"])
+  path = workdir / "select/ranking.parquet"
+  ranking = pq.read_table(path, columns=["id", "row"])
   chosen = ranking.slice(0, record["selected"]).to_pydict()
   index = pq.read_table(workdir / "pool/index.parquet")
   tokens = index["n_response_tokens"].take(pa.array(chosen["row"]))
@@ -86,7 +87,7 @@ def main() -> None:
   runs = {"here": (sys.executable, "")}
   runs |= {
     name: (sys.executable, f"--xla_cpu_max_isa={name}")
-    for name in () if options.no_older else _OLDER
+    for name in (() if options.no_older else _OLDER)
   }
   runs |= {python: (python, "") for python in options.python}
   found = {}
