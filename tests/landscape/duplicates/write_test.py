@@ -103,7 +103,7 @@ def test_groups_hold_repeated_prompts_and_what_is_near(tmp_path):
   summary = files.read_json(tables.DUPLICATES.path(tmp_path))
   assert summary["near_another"] == len(table["row"]) > 30
   assert summary["prompts"] == len(set(prompt[row])) < summary["examples"]
-  repeated = np.flatnonzero(prompt == "same")
+  repeated = np.flatnonzero(prompt == N)
   there = np.isin(table["row"], repeated)
   assert there.sum() == len(repeated)
   assert len(set(table["group"][there])) == 1
