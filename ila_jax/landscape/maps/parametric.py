@@ -29,9 +29,8 @@ _PATIENCE = 5  # Training ends after so many epochs without a better error.
 _SHARPNESS = 32.0  # Its start, over the squared distance to the next unit.
 _SOFTENING = 0.1  # Errors below it, in deviations of the map, count squared.
 
-_Trained = tuple[
-  PyTree[Any], PyTree[Any]
-]  # Weights, and the optimizer's state.
+# Weights of the network, and the optimizer's state.
+_Trained = tuple[PyTree[Any], PyTree[Any]]
 
 
 class Network(nnx.Module):
