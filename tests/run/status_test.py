@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from absl.testing import flagsaver
 from etils import epath
 
 from ila_jax import errors, main
@@ -180,7 +181,10 @@ def test_what_is_no_run_is_refused(tmp_path, content, monkeypatch, capsys):
   # Of the command line it is bad input.
   command = ["ila_jax", f"--workdir={folder}", "--status"]
   monkeypatch.setattr(sys, "argv", command)
-  assert main.main() == errors.BAD_INPUT
+  with (
+    flagsaver.flagsaver()
+  ):  # Flags are of the process, for tests that follow.
+    assert main.main() == errors.BAD_INPUT
   assert "--workdir is" in capsys.readouterr().err
 
 
