@@ -7,9 +7,10 @@ import signal
 import sys
 
 import jax
-import jaxtyping
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+
+from tests.support import typed
 
 # torch on all cores starves XLA on them: its tests are small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,7 +20,7 @@ jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # The hook must be in place before the package is first imported.
-jaxtyping.install_import_hook("ila_jax", "beartype.beartype")
+typed.install("ila_jax")
 
 _CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 # Most of the time goes to compiling: kept, it is saved the next time.
@@ -33,6 +34,23 @@ _COMPILED = {
 for _name, _value in _COMPILED.items():
   jax.config.update(_name, _value)
   os.environ.setdefault(_name.upper(), str(_value))
+
+
+# Of over half a minute: they are begun first, so that at the end no worker is
+# alone with one.
+_LONG = (
+  "benchmarks_test.py",
+  "landscape/maps/tsne_test.py",
+  "end_to_end/pipeline_test.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+  """Puts the files that take long before all others."""
+  tests = _CHECKOUT / "tests"
+  place = {tests / name: place for place, name in enumerate(_LONG)}
+  assert all(path.is_file() for path in place)  # One may have moved.
+  items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 # A shell lets what it starts in the background ignore SIGINT, and what is
