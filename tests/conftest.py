@@ -36,21 +36,28 @@ for _name, _value in _COMPILED.items():
   os.environ.setdefault(_name.upper(), str(_value))
 
 
-# Of over half a minute: they are begun first, so that at the end no worker is
-# alone with one.
-_LONG = (
-  "benchmarks_test.py",
-  "landscape/maps/tsne_test.py",
-  "end_to_end/pipeline_test.py",
+# What is begun first: whole runs, which share their programs, and then what
+# takes longest, so that at the end no worker is alone with it.
+_FIRST = (
+  *("end_to_end/pipeline_test.py", "end_to_end/killed_test.py"),
+  *("end_to_end", "api_test.py", "benchmarks_test.py", "packaging_test.py"),
+  *("landscape/maps/tsne_witness_test.py", "dry_run/dry_run_test.py"),
+  *("training/loop_test.py", "landscape/maps", "launch_test.py", "models"),
+  *("landscape", "passes", "training", "doctest_test.py"),
 )
 
 
 def pytest_collection_modifyitems(items):
-  """Puts the files that take long before all others."""
+  """Puts in front what is begun first."""
   tests = _CHECKOUT / "tests"
-  place = {tests / name: place for place, name in enumerate(_LONG)}
-  assert all(path.is_file() for path in place)  # One may have moved.
-  items.sort(key=lambda item: place.get(item.path, len(place)))
+  paths = [tests / name for name in _FIRST]
+  assert all(path.exists() for path in paths)  # One may have moved.
+
+  def place(item):
+    around = {item.path, *item.path.parents}
+    return next((i for i, p in enumerate(paths) if p in around), len(paths))
+
+  items.sort(key=place)
 
 
 # A shell lets what it starts in the background ignore SIGINT, and what is
@@ -73,7 +80,6 @@ def pytest_collection_finish():
 @pytest.fixture(scope="module", autouse=True)
 def _forget_programs():
   """Programs compiled for one module are of no use to the next."""
-  yield
   jax.clear_caches()
 
 

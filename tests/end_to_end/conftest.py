@@ -7,7 +7,7 @@ from ila_jax.report import look
 
 @pytest.fixture(scope="module", autouse=True)
 def _forget_programs():
-  """Takes the place of the fixture that forgets them after each file.
+  """Takes the place of the fixture that forgets them before each file.
 
   To trace and load the programs of a run is most of its time, and they hold
   little memory.
