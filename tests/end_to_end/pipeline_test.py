@@ -421,7 +421,8 @@ jax.config.update("jax_cpu_collectives_implementation", "gloo")
 address, host, source, workdir = sys.argv[1:]
 jax.distributed.initialize(address, num_processes=2, process_id=int(host))
 from ila_jax import pipeline
-from tests.support import artifacts, tiny
+from tests.support import hosts, tiny
+hosts.keep_programs()
 pipeline.run(
   tiny.config(source, pool__fields__labels="tags", mesh__fsdp=2),
   workdir,
