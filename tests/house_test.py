@@ -65,6 +65,14 @@ def _nodes(path: pathlib.Path) -> tuple[ast.AST, ...]:
   return tuple(ast.walk(_tree(path)))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_trees():
+  """What is read once for these tests would be carried through all others."""
+  yield
+  _nodes.cache_clear()
+  _tree.cache_clear()
+
+
 def _imported(path: pathlib.Path) -> set[str]:
   """Names of our modules that a module imports, anywhere in it."""
   found = set()
