@@ -15,6 +15,7 @@ if [ -z "${RESOLUTION:-}" ]; then
   "$venv/bin/ruff" format --check .
   oldest=()
 fi
-# A worker a core, but each holds eight devices and their programs.
+# A worker a core, but each holds eight devices and their programs. Files keep
+# the order of tests/conftest.py, the longest first.
 exec "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile \
-  --durations=10 --durations-min=1 "${oldest[@]}" "$@"
+  --no-loadscope-reorder --durations=10 --durations-min=1 "${oldest[@]}" "$@"

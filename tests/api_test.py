@@ -18,6 +18,11 @@ _SETTINGS = {
 } | {"pool.fields.labels": "tags"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+  """What the whole runs before compiled serves here, too."""
+
+
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
   """A selection of 240 records in a folder of its own; and the records."""

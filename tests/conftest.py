@@ -7,9 +7,10 @@ import signal
 import sys
 
 import jax
-import jaxtyping
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+
+from tests.support import typed
 
 # torch on all cores starves XLA on them: its tests are small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,7 +20,7 @@ jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # The hook must be in place before the package is first imported.
-jaxtyping.install_import_hook("ila_jax", "beartype.beartype")
+typed.install("ila_jax")
 
 _CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 # Most of the time goes to compiling: kept, it is saved the next time.
@@ -33,6 +34,30 @@ _COMPILED = {
 for _name, _value in _COMPILED.items():
   jax.config.update(_name, _value)
   os.environ.setdefault(_name.upper(), str(_value))
+
+
+# What is begun first: whole runs, which share their programs, and then what
+# takes longest, so that at the end no worker is alone with it.
+_FIRST = (
+  *("end_to_end/pipeline_test.py", "end_to_end/killed_test.py"),
+  *("end_to_end", "api_test.py", "benchmarks_test.py", "packaging_test.py"),
+  *("landscape/maps/tsne_witness_test.py", "dry_run/dry_run_test.py"),
+  *("training/loop_test.py", "landscape/maps", "launch_test.py", "models"),
+  *("landscape", "passes", "training", "doctest_test.py"),
+)
+
+
+def pytest_collection_modifyitems(items):
+  """Puts in front what is begun first."""
+  tests = _CHECKOUT / "tests"
+  paths = [tests / name for name in _FIRST]
+  assert all(path.exists() for path in paths)  # One may have moved.
+
+  def place(item):
+    around = {item.path, *item.path.parents}
+    return next((i for i, p in enumerate(paths) if p in around), len(paths))
+
+  items.sort(key=place)
 
 
 # A shell lets what it starts in the background ignore SIGINT, and what is
@@ -55,7 +80,6 @@ def pytest_collection_finish():
 @pytest.fixture(scope="module", autouse=True)
 def _forget_programs():
   """Programs compiled for one module are of no use to the next."""
-  yield
   jax.clear_caches()
 
 

@@ -1,6 +1,7 @@
 """The house rules that a machine can keep: order, sizes, names, imports."""
 
 import ast
+import functools
 import graphlib
 import pathlib
 import re
@@ -74,10 +75,28 @@ def _name(path: pathlib.Path) -> str:
   return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
-def _imported(tree: ast.AST) -> set[str]:
+@functools.cache
+def _tree(path: pathlib.Path) -> ast.AST:
+  return ast.parse(path.read_text())
+
+
+@functools.cache
+def _nodes(path: pathlib.Path) -> tuple[ast.AST, ...]:
+  return tuple(ast.walk(_tree(path)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_trees():
+  """What is read once for these tests would be carried through all others."""
+  yield
+  _nodes.cache_clear()
+  _tree.cache_clear()
+
+
+def _imported(path: pathlib.Path) -> set[str]:
   """Names of our modules that a module imports, anywhere in it."""
   found = set()
-  for node in ast.walk(tree):
+  for node in _nodes(path):
     if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
       "ila_jax"
     ):
@@ -98,14 +117,12 @@ def test_every_folder_has_its_place():
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_data_flows_one_way(path):
   place = ORDER.index(_top(_name(path)))
-  for imported in _imported(ast.parse(path.read_text())):
+  for imported in _imported(path):
     assert ORDER.index(_top(imported)) <= place, imported
 
 
 def test_no_circles():
-  graph = {
-    _name(path): _imported(ast.parse(path.read_text())) for path in MODULES
-  }
+  graph = {_name(path): _imported(path) for path in MODULES}
   assert tuple(graphlib.TopologicalSorter(graph).static_order())
 
 
@@ -118,7 +135,7 @@ def test_folders_stay_small():
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_no_module_imports_a_stage(path):
   # The pipeline loads them by their names in the graph.
-  imported = _imported(ast.parse(path.read_text()))
+  imported = _imported(path)
   assert not [name for name in imported if name.endswith(".stage")]
 
 
@@ -147,7 +164,7 @@ def test_every_stage_has_one_entrance():
     if path.stem == "stage":
       functions = [
         node
-        for node in ast.parse(path.read_text()).body
+        for node in _tree(path).body
         if isinstance(node, ast.FunctionDef) and node.name[0] != "_"
       ]
       assert [node.name for node in functions] == ["run"], path
@@ -159,7 +176,7 @@ def test_every_stage_has_one_entrance():
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_functions_take_few_parameters(path):
   # What belongs together is one object: a run, a recipe, a mask.
-  for node in ast.walk(ast.parse(path.read_text())):
+  for node in _nodes(path):
     if isinstance(node, ast.FunctionDef):
       args = node.args
       taken = [*args.posonlyargs, *args.args, *args.kwonlyargs]
@@ -187,7 +204,7 @@ def test_functions_say_their_types(path):
 def test_files_and_functions_stay_small(path):
   text = path.read_text()
   assert len(text.splitlines()) <= MAX_FILE_LINES
-  for node in ast.walk(ast.parse(text)):
+  for node in _nodes(path):
     if isinstance(node, ast.FunctionDef):
       body = node.body[1:] if ast.get_docstring(node) else node.body
       if body:
@@ -203,7 +220,7 @@ def test_nesting_is_shallow(path):
     )
     return below + isinstance(node, _NESTS)
 
-  assert depth(ast.parse(path.read_text())) <= MAX_NESTING
+  assert depth(_tree(path)) <= MAX_NESTING
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
@@ -232,7 +249,7 @@ def test_no_glob_over_a_folder_of_the_user(path):
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_docstrings_begin_with_what_they_describe(path):
   kinds = ast.FunctionDef | ast.ClassDef | ast.Module
-  for node in ast.walk(ast.parse(path.read_text())):
+  for node in _nodes(path):
     said = (isinstance(node, kinds) and ast.get_docstring(node)) or ""
     assert not re.match(r"(Of|Who|Whom|So many|Lets)\b", said), said[:60]
 
@@ -315,7 +332,7 @@ def test_artifacts_are_named_in_one_place(path):
   if _name(path).startswith(NAMES_FILES):
     return
   suffixes = "parquet|jsonl|json|npy|safetensors|html"
-  for node in ast.walk(ast.parse(path.read_text())):
+  for node in _nodes(path):
     # Messages and docstrings have blanks.
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
       assert not re.fullmatch(rf"\S*\.({suffixes})", node.value), node.value
@@ -341,7 +358,7 @@ def test_no_method_is_named_outside_of_methods(path):
   def texts(nodes):
     return [n.value for n in nodes if isinstance(n, ast.Constant)]
 
-  for node in ast.walk(ast.parse(path.read_text())):
+  for node in _nodes(path):
     if isinstance(node, ast.Compare) and _name(path) not in _OTHER_NAMES:
       compared = texts([node.left, *node.comparators])
       assert not set(compared) & set(table.METHODS), compared

@@ -153,6 +153,7 @@ def test_the_command_runs_presets_and_copies_of_them(
   _run(ila, "--copy-preset=quickstart", "my.py", cwd=tmp_path)
   tiny.write(tmp_path / "pool.jsonl", tiny.records(240))
   small = {"scaling.subsets": 0, "scaling.held_out": 0}
+  small |= {"score.reference_seeds": (0,), "finetune.compare": ()}
   flags = [
     f"--config.{name}={value}"
     for name, value in (tiny.OVERRIDES | small).items()

@@ -26,7 +26,13 @@ def _config(options: argparse.Namespace) -> config_lib.Config:
   from ila_jax.configs import quickstart
 
   if options.tiny:
-    return tiny.config(options.source or "docstrings:json,email,logging")
+    return tiny.config(
+      options.source or "docstrings:json,email,logging",
+      score__reference_seeds=(0,),
+      finetune__compare=(),
+      scaling__subsets=2,
+      scaling__held_out=0,
+    )
   config = quickstart.get_config()
   if options.source:
     config.pool.source = options.source

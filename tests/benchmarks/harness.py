@@ -115,7 +115,8 @@ def parse(flags: argparse.ArgumentParser) -> argparse.Namespace:
   os.environ.update(dict.fromkeys(_THREADS, str(options.threads)))
   os.environ.update(_ENVIRONMENT)
   # Compilations are counted, so none may come from an earlier run.
-  os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+  if not options.tiny:
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
   return options
 
 

@@ -193,9 +193,10 @@ def _sklearns(iterations, threads, **work):
   return _once(lambda: model.fit_transform(x))
 
 
-def _judge(work: dict[str, Any], maps: dict[str, np.ndarray]):
+def judge(
+  x: np.ndarray, maps: dict[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
   """KL and share of neighbours kept of every map of the same embeddings."""
-  x = embeddings(**work)
   k = min(len(x) - 1, int(3 * PERPLEXITY) + 1)
   apart, index = nearest(x, k=k)
   perplexity = min(PERPLEXITY, (len(x) - 1) / 3)
@@ -230,7 +231,8 @@ def compare(
   )
   del measured[harness.MATRIX]
   first = {name: shown.found[_FIRST] for name, shown in measured.items()}
-  found = _judge(work, {name: f["xy"] for name, f in first.items()})
+  maps = {name: f["xy"] for name, f in first.items()}
+  found = judge(embeddings(**work), maps)
   for name, shown in measured.items():
     found[name]["seconds"] = shown.first[_FIRST]
     found[name]["peak_mb"] = shown.peak_bytes and shown.peak_bytes / 1e6

@@ -139,8 +139,9 @@ def test_what_is_damaged_gives_way_to_the_one_before(
         fallen += 1
         assert "goes on from step 1" in said
         ours.save(2, _state(2), {})
-    with checkpoint.Checkpoints(folder, fingerprint="a") as ours:
-      _assert_same(ours.restore(_state(0))[0], _state(2))
+    if step == 1:
+      with checkpoint.Checkpoints(folder, fingerprint="a") as ours:
+        _assert_same(ours.restore(_state(0))[0], _state(2))
   # Arrays and record at least.
   assert fallen >= 2
 

@@ -2,7 +2,9 @@
 
 import copy
 import dataclasses
+import functools
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -373,6 +375,11 @@ class _Killed(Exception):
   pass
 
 
+@functools.cache
+def _uninterrupted(lora=None):
+  return _train(_data(30), total_steps=8, lora=lora)
+
+
 @pytest.mark.parametrize(
   ("killed_at", "lora"),
   [*((step, None) for step in (1, 4, 5, 7, 8)), (5, _LORA)],
@@ -386,7 +393,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, killed_at, lora):
   data = _data(30)
   fields = {"total_steps": 8, "lora": lora}
   fields["saving"] = loop.Saving(tmp_path / "run", steps=3)
-  wanted, history = _train(data, total_steps=8, lora=lora)
+  wanted, history = _uninterrupted(lora)
   with pytest.raises(_Killed):
     _train(data, on_step=kill, **fields)
   said = []
@@ -418,7 +425,7 @@ def test_checkpoints_by_time_lose_little_and_change_nothing(tmp_path):
     before=lambda: saved.append(None),
   )
   fields = {"total_steps": 8, "saving": saving}
-  wanted, history = _train(data, total_steps=8)
+  wanted, history = _uninterrupted()
   with pytest.raises(_Killed):
     _train(data, on_step=kill, **fields)
   assert len(saved) == 4
@@ -486,6 +493,14 @@ def test_a_run_killed_by_the_system_resumes_to_the_bit(tmp_path):
   assert int(first_step) in (6, 11)  # 10 may not have been whole yet
 
 
+@pytest.fixture(scope="module")
+def three_steps(tmp_path_factory):
+  """A folder with the checkpoints of a run of three steps."""
+  folder = tmp_path_factory.mktemp("steps")
+  _train(_data(30), total_steps=3, saving=loop.Saving(folder), lora=_LORA)
+  return folder
+
+
 @pytest.mark.parametrize(
   "change",
   [
@@ -496,9 +511,9 @@ def test_a_run_killed_by_the_system_resumes_to_the_bit(tmp_path):
   ],
   ids=str,
 )
-def test_checkpoints_of_another_run_are_refused(tmp_path, change):
+def test_checkpoints_of_another_run_are_refused(three_steps, tmp_path, change):
+  shutil.copytree(three_steps, tmp_path, dirs_exist_ok=True)
   fields = {"total_steps": 3, "saving": loop.Saving(tmp_path), "lora": _LORA}
-  _train(_data(30), **fields)
   before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
   data, base = _data(30), _decoder()
   if change == "data":
