@@ -120,14 +120,13 @@ def select(
     _fit_to_pool(fields, settings or {})
     stages = _STAGES if workdir is None else (*_STAGES, "report")
     pipeline.run(config_parsing.parse(fields), folder, stages=stages)
-    ranking = files.read_table(tables.RANKING.path(folder))
     records = files.read_jsonl(tables.SELECTED.path(folder))
-  k = len(records)
+    ranking = files.read_head(tables.RANKING.path(folder), len(records))
   return Selection(
-    ids=tuple(map(str, ranking["id"][:k])),
+    ids=tuple(map(str, ranking["id"])),
     records=tuple(records),
-    scores=ranking["depth"][:k],
-    cells=ranking["cell"][:k],
+    scores=ranking["depth"],
+    cells=ranking["cell"],
     workdir=None if workdir is None else folder,
   )
 

@@ -141,6 +141,9 @@ def _of_flag(error: BaseException, argv: Sequence[str]) -> str:
     moved = config.MOVED.get(word.removeprefix("--"))
     if moved:
       return f"{word} is now --{moved}: set that. {_SEE}."
+    removed = config.REMOVED.get(word.removeprefix("--"))
+    if removed:
+      return f"{word} is gone: {removed}. Leave it out."
   wrong = [word for word in words if name in word.split(".")]
   if not wrong:
     return f"command line: {presets.first_line(error)}. {_SEE}."

@@ -15,6 +15,11 @@ SCRATCH = "scratch"
 
 # Fields of older versions, and where they stand now.
 MOVED = {"config.select.trim_quantile": "config.select.options.trim.quantile"}
+# Fields of older versions that are gone, and what holds now.
+REMOVED = {
+  "config.select.kept_per_cell": "a pool of any size is held as numbers",
+  "config.landscape.exact_examples": "relative depth is always exact",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

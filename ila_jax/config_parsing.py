@@ -47,6 +47,13 @@ def build(values: Mapping[str, Any]) -> config_lib.Config:
         f"{old} is {section[field]!r}, and that field is now {new}: set it "
         "there."
       )
+  for old, why in config_lib.REMOVED.items():
+    section, field = _place(values, old.removeprefix("config."))
+    if field in section:
+      raise errors.InputError(
+        f"{old} is {section[field]!r}, and that field is gone: {why}. Leave it "
+        "out."
+      )
   for one in checked.walk(config_lib.Config):
     section, field = _place(values, one.name)
     if one.field.metadata["path"] and field in section:

@@ -9,6 +9,7 @@ From a notebook, as from the command line:
 """
 
 import contextlib
+import dataclasses
 import datetime
 import importlib
 import importlib.metadata
@@ -29,6 +30,7 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.dry_run import disk
 from ila_jax.embed import encoders
 from ila_jax.landscape import join
+from ila_jax.pool import index
 from ila_jax.run import (
   context,
   interrupts,
@@ -74,6 +76,8 @@ def run(
   log.begin()
   progress.say(f"{hardware.describe()}; folder {workdir}")
   hardware.check_devices()
+  if redo != "pool":
+    index.check_version(workdir)
   encoders.check(config, stages)
   if "landscape" in stages:
     made_anew = redo is not None and "landscape" in _made_with(config, redo)
@@ -300,12 +304,11 @@ def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:
   names = (*_names(workdir), stages_lib.BASE)
   records = {name: _record(workdir, name) for name in names}
   records = {name: record for name, record in records.items() if record}
+  now = datetime.datetime.now(datetime.UTC)
   manifest: dict[str, Any] = {
     "ila_jax": ila_jax.__version__,
     "commit": version.commit(),
-    "written": datetime.datetime.now(datetime.UTC).isoformat(
-      timespec="seconds"
-    ),
+    "written": now.isoformat(timespec="seconds"),
     "config": config.plain(),
     "seeds": {
       "seed": config.seed,
@@ -315,11 +318,7 @@ def _write_manifest(config: config_lib.Config, workdir: epath.Path) -> None:
     "device_kind": jax.devices()[0].device_kind,
     "device_count": jax.device_count(),
     "process_count": jax.process_count(),
-    "mesh": {
-      "data": config.mesh.data,
-      "fsdp": config.mesh.fsdp,
-      "tensor": config.mesh.tensor,
-    },
+    "mesh": dataclasses.asdict(config.mesh),
     "versions": {
       "python": platform.python_version(),
       **{name: importlib.metadata.version(name) for name in _VERSIONS_OF},

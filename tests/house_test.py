@@ -144,7 +144,7 @@ def test_core_modules_know_neither_config_nor_files(path):
   name = _name(path)
   if path.stem == "stage" or _top(name) in ABOUT_RUNS:
     return
-  known = {"config", "run.disk.files"} & _imported(ast.parse(path.read_text()))
+  known = {"config", "run.disk.files"} & _imported(path)
   assert bool(known) == (name in KNOW_RUNS), known
 
 
@@ -189,7 +189,7 @@ def test_functions_take_few_parameters(path):
 def test_functions_say_their_types(path):
   # Private ones and those inside of others, too; the tests check the types.
   bare = []
-  for node in ast.walk(ast.parse(path.read_text())):
+  for node in ast.walk(_tree(path)):
     if isinstance(node, ast.FunctionDef):
       args = node.args
       taken = [*args.posonlyargs, *args.args, *args.kwonlyargs]

@@ -26,6 +26,7 @@ from ila_jax.models import architecture, encoder
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models.folders import encoder_families, hub
 from ila_jax.passes import forward
+from ila_jax.pool import index
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 from ila_jax.run import progress, units
 from ila_jax.run import stages as stages_lib
@@ -63,6 +64,7 @@ def run(
   workdir = epath.Path(workdir)
   progress.say(f"{hardware.describe()}; folder {workdir}")
   hardware.check_devices()
+  index.check_version(workdir)
   encoders.check(config, stages)
   if "landscape" in stages:
     join.check(config, workdir)

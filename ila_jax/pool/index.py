@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from etils import epath
 from jaxtyping import Bool, Int
 
+from ila_jax import errors
 from ila_jax.pool import examples as examples_lib
 from ila_jax.pool.tokens import encode
 from ila_jax.run import tables
@@ -76,8 +78,8 @@ class Columns:
   def __getitem__(self, name: str) -> np.ndarray:
     """A column of numbers, or the places of names in `names` [n]."""
     parts = self._parts[name]
-    # The parts go, so that a column is not held twice.
-    parts[:] = [np.concatenate(parts)] if parts else []
+    if len(parts) > 1:  # They go, so that a column is not held twice.
+      parts[:] = [np.concatenate(parts)]
     return parts[0] if parts else np.zeros(0, _NUMBERS.get(name, np.int32))
 
   def names(self, name: str) -> list[str]:
@@ -93,6 +95,8 @@ class Columns:
   ) -> None:
     """Writes the index, a group of rows for each shard of records."""
 
+    names = {name: pa.array(self.names(name)) for name in _NAMES}
+
     def shards() -> Iterator[pa.Table]:
       for start in range(0, len(is_dev), shard_rows):
         rows = slice(start, min(start + shard_rows, len(is_dev)))
@@ -102,7 +106,7 @@ class Columns:
         columns = {name: self[name][rows] for name in _NUMBERS}
         columns |= {
           name: pa.DictionaryArray.from_arrays(
-            self[name][rows], self.names(name)
+            self[name][rows], names[name]
           ).cast(pa.string())
           for name in _NAMES
         }
@@ -113,6 +117,28 @@ class Columns:
         yield pa.table({name: columns[name] for name in tables.INDEX.columns})
 
     files.write_parts(tables.INDEX.path(workdir), shards())
+
+
+def check_version(workdir: epath.PathLike) -> None:
+  """Refuses a pool that an older version read.
+
+  Raises:
+    errors.InputError: its ids are not 64-bit integers; they were text.
+  """
+  path = tables.INDEX.path(workdir)
+  if not path.exists():
+    return
+  try:
+    with path.open("rb") as file:
+      kind = pq.read_schema(file).field("id").type
+  except (pa.ArrowException, KeyError):
+    return  # It is damaged, which its readers tell.
+  if kind != pa.uint64():
+    raise errors.InputError(
+      f"{path} is from an older version of ila_jax, whose ids were text. Use "
+      "another --workdir, or add --redo=pool: the pool is read again and what "
+      "follows from it made again; the same examples are selected."
+    )
 
 
 def is_dev(workdir: epath.PathLike) -> Bool[np.ndarray, " n"]:

@@ -63,8 +63,7 @@ def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
       signatures[source] = _signature(source, workdir, made.get("sources", {}))
   return {
     "config": config.section("pool", "tokens"),
-    # Those of an older version had others.
-    "columns": [f"{column.name}: {column.type}" for column in shards.SCHEMA],
+    "columns": shards.SCHEMA.names,  # Those of an older version had others.
     "tokenizer": tokenizer,
     "sources": signatures,
     "seed": config.seed,

@@ -143,10 +143,10 @@ def _title(sources: tuple[str, ...]) -> str:
 
 
 def _selection(workdir: epath.Path) -> dict[str, Any]:
-  ranking = files.read_table(tables.RANKING.path(workdir))
   k = stage_record.read_record(workdir / "select")["selected"]
-  cells = files.read_table(tables.CELLS.path(workdir), ["row", "id"])
-  rows = ranking["row"][:k]
+  ranking = files.read_head(tables.RANKING.path(workdir), k)
+  cells = files.read_table(tables.CELLS.path(workdir), ["row"])
+  rows = ranking["row"]
   coverage = files.read_json(tables.COVERAGE.path(workdir))
   return {
     "selected": np.searchsorted(cells["row"], rows),

@@ -41,7 +41,8 @@ def points(
   rank, rounds = np.zeros((2, count), np.int32)
   chosen = np.zeros(count, bool)
   if selected:
-    ranking = files.read_table(tables.RANKING.path(workdir))
+    path = tables.RANKING.path(workdir)
+    ranking = files.read_table(path, ["row", "rank", "round"])
     record = stage_record.read_record(workdir / "select")
     place = np.searchsorted(row, ranking["row"])
     rank[place], rounds[place] = ranking["rank"], ranking["round"]

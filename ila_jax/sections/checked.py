@@ -141,6 +141,7 @@ def build(kind: type[Checked], values: Mapping[str, Any], place: str) -> Any:
   is no such field; allowed: rank_by, quantile. Did you mean 'quantile'?
   """
   hints = typing.get_type_hints(kind)
+  fields = {one.name: one for one in dataclasses.fields(kind)}
   plain = {}
   for name, value in values.items():
     if name not in hints:
@@ -150,7 +151,7 @@ def build(kind: type[Checked], values: Mapping[str, Any], place: str) -> Any:
         f"{errors.did_you_mean(name, hints)}"
       )
     if not dataclasses.is_dataclass(hints[name]):
-      plain[name] = _plain(hints[name], value)
+      plain[name] = _plain(hints[name], _split(fields[name], value))
     elif isinstance(value, Mapping):
       plain[name] = build(hints[name], value, f"{place}.{name}")
     else:
@@ -264,6 +265,14 @@ def none_or(kind: type) -> type:
   return found
 
 
+def _split(one: dataclasses.Field, value: Any) -> Any:
+  """Several choices in one text, as a command line has them: 'a,b'."""
+  if isinstance(value, list | tuple) and choices(one):
+    texts = (v.split(",") if isinstance(v, str) else [v] for v in value)
+    return tuple(part for several in texts for part in several)
+  return value
+
+
 def _plain(hint: Any, value: Any) -> Any:
   """What JSON and a command line make of a value, as its type has it."""
   if isinstance(value, list | tuple):
@@ -273,12 +282,35 @@ def _plain(hint: Any, value: Any) -> Any:
   return float(value) if is_whole and float in kinds else value
 
 
+_WORDS = {
+  int: ("a whole number", "whole numbers"),
+  float: ("a number", "numbers"),
+  str: ("a text", "texts"),
+  bool: ("True or False", "truths"),
+  types.NoneType: ("None", ""),
+}
+
+
+def _in_words(hint: Any, *, several: bool = False) -> str:
+  """What a type allows, as people say it."""
+  origin, args = typing.get_origin(hint), typing.get_args(hint)
+  if origin is tuple and args[-1] is Ellipsis:
+    inner = _in_words(args[0], several=True)
+    return f"tuples of {inner}" if several else f"a tuple of {inner}"
+  if origin is tuple:
+    return f"{'tuples' if several else 'a tuple'} of {len(args)}"
+  if origin is dict or hint is dict:
+    return "dicts" if several else "a dict"
+  if args:
+    return " or ".join(_in_words(arg, several=several) for arg in args)
+  return _WORDS[hint][several] if hint in _WORDS else str(hint)
+
+
 def _check(one: dataclasses.Field, hint: Any, value: Any) -> None:
   if not fits(hint, value):
-    kind = hint.__name__ if isinstance(hint, type) else str(hint)
     raise errors.InputError(
       f"{one.name} is {value!r}, of type {type(value).__name__}; allowed: "
-      f"{kind}."
+      f"{_in_words(hint)}."
     )
   allowed, bounds = choices(one), one.metadata.get("bounds")
   for item in value if isinstance(value, tuple) else (value,):

@@ -1,30 +1,30 @@
 """Sections `pool` and `tokens`: what is read, and how long it may be."""
 
 import dataclasses
+from typing import Any
 
 from ila_jax.sections import checked, ranges
+
+
+def _where(what: str) -> Any:
+  """Declares where in a record something stands."""
+  return checked.field("", f"dotted name of {what}; '': found by its name")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fields(checked.Checked):
   """Where a record keeps things: dotted paths; '': found by its name."""
 
-  prompt: str = checked.field("", "the prompt, such as 'problem'")
-  input: str = checked.field(
-    "", "more of the prompt, such as 'instances.0.input'"
-  )
-  context: str = checked.field("", "still more of it: one field, or 'a, b'")
-  choices: str = checked.field(
-    "", "answers to choose from: a list, or fields as in 'A, B, C'"
-  )
-  response: str = checked.field(
-    "", "the response, such as 'instances.0.output'"
-  )
-  thought: str = checked.field("", "the reasoning that leads to the response")
-  system: str = checked.field("", "the system text")
-  tools: str = checked.field("", "descriptions of tools, shown to the model")
-  history: str = checked.field("", "earlier turns, as pairs")
-  conversation: str = checked.field("", "a list of turns")
+  prompt: str = _where("the prompt, such as 'problem'")
+  input: str = _where("more of the prompt, such as 'instances.0.input'")
+  context: str = _where("still more of it: one field, or 'a, b'")
+  choices: str = _where("answers to choose from: a list, or fields: 'A, B, C'")
+  response: str = _where("the response, such as 'instances.0.output'")
+  thought: str = _where("the reasoning that leads to the response")
+  system: str = _where("the system text")
+  tools: str = _where("descriptions of tools, shown to the model")
+  history: str = _where("earlier turns, as pairs")
+  conversation: str = _where("a list of turns")
   labels: str = checked.field(
     "", "labels: a list, a text such as 'a, b', or a count; '': K = 1"
   )

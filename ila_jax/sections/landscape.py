@@ -66,7 +66,7 @@ class Landscape(checked.Checked):
     8,
     "blocks a side of the map, the domains where records have none",
     low=1,
-    high=46340,  # The root of 2**31.
+    high=1024,
   )
   duplicate_cosine: float | None = checked.field(
     0.95,

@@ -107,6 +107,10 @@ CASES = {
     ["--config.select.trim_quantile=0.2"],
     "select.trim_quantile is now --config.select.options.trim.quantile",
   ),
+  "a field that is gone": (
+    ["--config.select.kept_per_cell=4"],
+    "select.kept_per_cell is gone: a pool of any size is held as numbers.",
+  ),
   "unknown stage": (["--stages=pool,bake"], "names 'bake'; allowed: pool"),
   "unknown field": (["--config.select.size=3"], "size"),
   "wrong type": (["--config.select.budget=many"], "many"),

@@ -35,16 +35,19 @@ def test_plain_values_become_what_the_fields_are():
   [
     ({"share": 1.5}, "share is 1.5; allowed: 0 to 1."),
     ({"share": float("nan")}, "share is nan; allowed: 0 to 1."),
-    ({"share": "x"}, "share is 'x', of type str; allowed: float."),
+    ({"share": "x"}, "share is 'x', of type str; allowed: a number."),
     ({"count": 0}, "count is 0; allowed: 1 or more."),
-    ({"count": True}, "count is True, of type bool; allowed: int."),
-    ({"count": 2.0}, "count is 2.0, of type float; allowed: int."),
+    ({"count": True}, "count is True, of type bool; allowed: a whole number."),
+    ({"count": 2.0}, "count is 2.0, of type float; allowed: a whole number."),
     ({"most": 10.0}, "most is 10.0; allowed: at most 9."),
     (
       {"kind": "frist"},
       "kind is 'frist'; allowed: first, last. Did you mean 'first'?",
     ),
-    ({"limit": "x"}, "limit is 'x', of type str; allowed: int | None."),
+    (
+      {"limit": "x"},
+      "limit is 'x', of type str; allowed: a whole number or None.",
+    ),
     (
       {"shares": 1.0},
       "shares is 1.0, and there is no such field; allowed: share, count, most, "

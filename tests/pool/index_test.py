@@ -6,10 +6,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from ila_jax import errors, pipeline
+from ila_jax.dry_run import dry_run
 from ila_jax.pool import examples, index
 from ila_jax.pool.tokens import encode
 from ila_jax.run import tables
 from ila_jax.run.disk import files
+from tests.support import tiny
 
 _N, _SHARD = 23, 10
 
@@ -103,3 +106,25 @@ def test_an_example_takes_forty_bytes():
   columns.add([_example(i) for i in range(1000)])
   held = sum(columns[name].nbytes for name in columns._parts)
   assert held / 1000 < 40
+
+
+def test_a_column_is_put_together_once(written):
+  """Each shard that is written takes a part of it."""
+  _, _, _, columns = written
+  for name in columns._parts:
+    assert columns[name] is columns[name]
+
+
+@pytest.mark.parametrize("stage", ["landscape", "select", "report"])
+def test_a_pool_of_an_older_version_is_refused(tmp_path, stage):
+  path = tables.INDEX.path(tmp_path)
+  index.check_version(tmp_path)  # There is none.
+  files.write_table(path, {"row": [0], "id": ["00000000000000ff"]})
+  before = sorted(tmp_path.rglob("*"))
+  remedy = "ids were text. Use another --workdir, or add --redo=pool"
+  config = tiny.config("pool.jsonl")
+  with pytest.raises(errors.InputError, match=remedy):
+    pipeline.run(config, tmp_path, stages=[stage], redo=stage)
+  with pytest.raises(errors.InputError, match=remedy):
+    dry_run.run(config, tmp_path, stages=[stage])
+  assert sorted(tmp_path.rglob("*")) == before

@@ -14,18 +14,22 @@ def read(file: pq.ParquetFile, name: str) -> np.ndarray:
 
   Returns:
     Numbers [n], NaN for null; texts as `str`.
+
+  Raises:
+    ValueError: a null where there is no NaN.
   """
-  parts = (
-    to_numpy(part)[name]
-    for part in file.iter_batches(_PART_ROWS, columns=[name])
-  )
+  parts = file.iter_batches(_PART_ROWS, columns=[name])
   kind = file.schema_arrow.field(name).type
   if pa.types.is_string(kind):
-    return np.concatenate([np.zeros(0, np.str_), *parts])
+    texts = [_array(part.column(0)) for part in parts]
+    return np.concatenate([np.zeros(0, np.str_), *texts])
   whole, start = np.empty(file.metadata.num_rows, kind.to_pandas_dtype()), 0
   for part in parts:
-    whole[start : start + len(part)] = part
-    start += len(part)
+    column = part.column(0)
+    if column.null_count and not pa.types.is_floating(kind):
+      raise ValueError(f"column {name!r} has a null, and {kind} has no NaN")
+    whole[start : start + len(column)] = _array(column)
+    start += len(column)
   return whole
 
 

@@ -230,7 +230,12 @@ def read_table(
       file = pq.ParquetFile(stream)
       names = columns or file.schema_arrow.names
       return {name: columns_lib.read(file, name) for name in names}
-    except (pa.ArrowException, KeyError) as error:
+    except KeyError as error:
+      raise errors.InputError(
+        f"{path} has no column {error}: another version of ila_jax wrote it. "
+        "Make its stage anew with --redo, or use another --workdir."
+      ) from error
+    except pa.ArrowException as error:
       raise errors.InputError(
         f"{path} is damaged ({str(error).splitlines()[0]}). Make its stage "
         "anew with --redo, or use another --workdir."
@@ -245,13 +250,21 @@ def read_names(
   Returns:
     The k different texts, sorted, `str` [k]; and the place of each row's text
     among them, int32 [n].
-
-  Raises:
-    checksums.Damaged: the file is missing, or not what was written.
   """
   with reading(path) as stream:
     file = pq.ParquetFile(stream, read_dictionary=[column])
     return columns_lib.read_names(file, column)
+
+
+def read_head(path: epath.PathLike, rows: int) -> dict[str, np.ndarray]:
+  """Reads the first rows of a Parquet file, at least one, as `read_table`."""
+  head, left = [], rows
+  for part in read_parts(path, rows=rows):
+    head.append(part.slice(0, left))
+    left -= len(head[-1])
+    if not left:
+      break
+  return columns_lib.to_numpy(pa.Table.from_batches(head))
 
 
 def read_parts(

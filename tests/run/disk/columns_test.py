@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ila_jax import errors
 from ila_jax.run.disk import checksums, columns, files
 
 
@@ -79,3 +80,27 @@ def test_an_empty_table_has_its_columns(tmp_path):
   assert len(found["id"]) == len(found["name"]) == 0
   names, place = files.read_names(path, "name")
   assert len(names) == len(place) == 0
+
+
+@pytest.mark.parametrize("kind", [pa.int32(), pa.bool_(), pa.uint64()])
+def test_a_null_that_no_number_stands_for_is_refused(tmp_path, kind):
+  path = tmp_path / "a.parquet"
+  files.write_table(path, {"n": pa.array([1, None, 0], pa.int8()).cast(kind)})
+  with pytest.raises(ValueError, match=r"column 'n' has a null, .* no NaN"):
+    files.read_table(path)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 5, 9, 20])
+def test_the_head_is_that_of_the_whole(tmp_path, rows):
+  path = tmp_path / "a.parquet"
+  files.write_parts(path, _parts())
+  whole = files.read_table(path)
+  for name, column in files.read_head(path, rows).items():
+    np.testing.assert_array_equal(column, whole[name][:rows])
+
+
+def test_a_missing_column_is_named(tmp_path):
+  path = tmp_path / "a.parquet"
+  files.write_table(path, {"row": np.arange(2)})
+  with pytest.raises(errors.InputError, match="has no column 'id': another"):
+    files.read_table(path, ["row", "id"])
