@@ -57,7 +57,9 @@ def run(run: context.Run) -> None:
   if stage.begin():
     return
   index = files.read_table(tables.INDEX.path(workdir), _INDEX_COLUMNS)
-  references = _references(config, workdir, index)
+  references = _references(
+    config, index["prompt_id"], index_lib.is_dev(workdir)
+  )
   for drawn in references.values():
     warning = draws.overshoot(drawn, count=config.score.reference_examples)
     if warning:
@@ -77,19 +79,16 @@ def run(run: context.Run) -> None:
 
 
 def _references(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  index: dict[str, np.ndarray],
+  config: config_lib.Config, prompts: np.ndarray, is_dev: np.ndarray
 ) -> dict[int, np.ndarray]:
   """The rows of R for each seed: whole prompts, never of the dev split."""
-  allowed = ~index_lib.is_dev(workdir)
   return {
     seed: draws.draw(
-      index["prompt_id"],
+      prompts,
       count=config.score.reference_examples,
       seed=seed,
       purpose="reference",
-      allowed=allowed,
+      allowed=~is_dev,
     )
     for seed in config.score.reference_seeds
   }

@@ -171,7 +171,8 @@ def test_the_map_shows_the_last_question_its_answer_and_the_roles(runs):
   run = runs[1]
   points = map_points.points(run.workdir, selected=True)
   said = dict(zip(run.id.tolist(), _turns(run.workdir), strict=True))
-  for i, name in enumerate(points.id.tolist()):
+  for i, text in enumerate(points.id.tolist()):
+    name = int(text, 16)
     assert points.instruction[i] == said[name][3].text
     assert points.response[i] == said[name][4].text
     assert points.roles[i] == "system, user, assistant, user, assistant"

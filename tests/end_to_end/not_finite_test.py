@@ -50,9 +50,10 @@ def _rare_token(config, index, ids):
   for row, example in enumerate(ids):
     for token in set(example.tolist()):
       rows_of[token].add(row)
-  drawn = score_stage._references(config, index).values()
+  is_dev = index["split"] == "dev"
+  drawn = score_stage._references(config, index["prompt_id"], is_dev).values()
   reference = set(np.flatnonzero(np.any(list(drawn), axis=0)).tolist())
-  dev = set(np.flatnonzero(index["split"] == "dev").tolist())
+  dev = set(np.flatnonzero(is_dev).tolist())
   for token, rows in sorted(rows_of.items()):
     if 3 <= len(rows) <= 12 and rows & dev and not rows & reference:
       return token, sorted(rows)

@@ -228,13 +228,14 @@ def read_table(
   with reading(path) as stream:
     try:
       file = pq.ParquetFile(stream)
-      names = columns or file.schema_arrow.names
+      there = file.schema_arrow.names
+      names = columns or there
+      if missing := set(names) - set(there):
+        raise errors.InputError(
+          f"{path} has no column {min(missing)!r}: another version of ila_jax "
+          "wrote it. Make its stage anew with --redo, or use another --workdir."
+        )
       return {name: columns_lib.read(file, name) for name in names}
-    except KeyError as error:
-      raise errors.InputError(
-        f"{path} has no column {error}: another version of ila_jax wrote it. "
-        "Make its stage anew with --redo, or use another --workdir."
-      ) from error
     except pa.ArrowException as error:
       raise errors.InputError(
         f"{path} is damaged ({str(error).splitlines()[0]}). Make its stage "
