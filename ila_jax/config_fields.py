@@ -80,7 +80,15 @@ def allowed(one: checked.Entry) -> str:
   """
   is_union = isinstance(one.hint, types.UnionType)
   kinds = typing.get_args(one.hint) if is_union else (one.hint,)
+  if _must_be_set(one):
+    kinds = [kind for kind in kinds if kind is not types.NoneType]
   return "; or ".join(_words(kind, one.field) for kind in kinds)
+
+
+def _must_be_set(one: checked.Entry) -> bool:
+  """Whether the default is none at all: pool and models are the user's."""
+  whose = one.field.metadata["path"]
+  return whose in (checked.SOURCE, checked.MODEL) and not one.default
 
 
 def _words(kind: Any, field: dataclasses.Field) -> str:
@@ -116,7 +124,13 @@ def meaning(one: checked.Entry) -> str:
 
 
 def default(one: checked.Entry) -> str:
-  """Returns the default as Python has it, the beginning of a long one."""
+  """Returns the default as Python has it, the beginning of a long one.
+
+  >>> {one.name: default(one) for one in every()}["model.path"]
+  '(to be set)'
+  """
+  if _must_be_set(one):
+    return "(to be set)"
   text = repr(one.default)
   if len(text) <= _DEFAULT_CHARACTERS:
     return text
@@ -127,7 +141,7 @@ def lines(names: Sequence[str] = ()) -> str:
   """Returns fields with default, meaning and what is allowed, to be printed.
 
   Args:
-    names: of sections or of single fields; none: all.
+    names: of sections or of single fields, or their last parts; none: all.
 
   Raises:
     errors.InputError: a name of neither.
@@ -142,14 +156,18 @@ def lines(names: Sequence[str] = ()) -> str:
   for one in fields:
     parts = one.name.split(".")
     known |= {".".join(parts[: n + 1]): None for n in range(len(parts))}
+  shown = []
   for name in names:
-    if name.removeprefix("config.") not in known:
+    name = name.removeprefix("config.")
+    # Or by the last part of it, such as 'grid' or 'trim'.
+    matches = [k for k in known if k == name or k.endswith(f".{name}")]
+    shown += [name] if name in known else matches
+    if not matches:
       sections = ", ".join(k for k in known if "." not in k)
       raise errors.InputError(
         f"--fields is {name!r}; allowed: {sections}, or a field of these such "
         f"as landscape.grid.{errors.did_you_mean(name, known)}"
       )
-  shown = [name.removeprefix("config.") for name in names]
   return "\n".join(
     _told(one)
     for one in fields

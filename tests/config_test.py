@@ -379,7 +379,7 @@ def test_the_ends_of_the_bounds(name):
     ("pool.source", "a text; or texts"),
     ("pool.limit", "a whole number, 1 to 10000000000; or None"),
     ("pool.overrides", "a dict"),
-    ("model.path", "a text; or None"),
+    ("model.path", "a text"),
     ("model.dtype", "float32, bfloat16"),
     ("score.epochs", "a number above 0, up to 10000"),
     ("score.reference_seeds", "whole numbers, each 0 to 4294967295"),
