@@ -57,16 +57,20 @@ def select(
   }
 
 
-def read(folder: pathlib.Path) -> list[str]:
-  """Writes the quickstart's docstrings as records; flags that name them."""
+def read(folder: pathlib.Path, given: list[str]) -> list[str]:
+  """Writes docstrings as records; flags that name them, if none was given."""
   config = quickstart.get_config()
   sources = {
     "pool.source": config.pool.source,
     "model.scratch.source": config.model.scratch.source,
   }
-  flags = ["--config.pool.fields.labels=labels"]
-  flags.append("--config.pool.fields.domain=domain")
+  flags = []
   for field, source in sources.items():
+    if any(flag.startswith(f"--config.{field}=") for flag in given):
+      continue
+    if field == "pool.source":
+      flags.append("--config.pool.fields.labels=labels")
+      flags.append("--config.pool.fields.domain=domain")
     path = folder / f"{field}.jsonl"
     examples = examples_lib.read((source,), rejects=lambda reject: None)
     with path.open("w", encoding="utf-8") as file:
@@ -92,7 +96,7 @@ def main() -> None:
   runs |= {python: (python, "") for python in options.python}
   found = {}
   with tempfile.TemporaryDirectory() as folder:
-    flags += read(pathlib.Path(folder))
+    flags += read(pathlib.Path(folder), flags)
     for number, (name, (python, xla)) in enumerate(runs.items()):
       workdir = pathlib.Path(folder) / str(number)
       found[name] = select(python, workdir, flags, xla)
