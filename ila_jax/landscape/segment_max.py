@@ -1,8 +1,8 @@
 """The deepest example of every cell, by segment reductions over a mesh.
 
-Nothing is sorted: a pass over the rows for the depth, one for the ties, one for
-the row. Each device reduces its own rows, and an all-reduce of one number a
-cell joins them after each pass.
+Nothing is sorted: a cell takes the rows of a block by their depth, then by what
+breaks ties, then by their place. Each device reduces its own rows, and an
+all-reduce of three numbers a cell joins them at the end.
 """
 
 import functools
@@ -17,7 +17,13 @@ from jaxtyping import Array, Bool, Float, Int
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.landscape import ordering
 
+# No row; every key of a row is below.
 _NONE = np.iinfo(np.int32).max
+# Rows that are reduced at once: what they need stays in a cache.
+_BLOCK_ROWS = 2**18
+
+_Keys = tuple[Int[Array, " c"], ...]
+_Rows = tuple[Int[Array, " b"], ...]
 
 
 def deepest(
@@ -50,10 +56,12 @@ def deepest(
   ...   np.ones(3, bool), num_cells=3).tolist()
   [1, -1, 2]
   """
-  ordering.require_finite(depth, candidate)
   mesh, axes = mesh_lib.row_sharding(cell)
   rows = cell, depth, id_rank, candidate
-  return _deepest(*rows, num_cells=num_cells, mesh=mesh, axes=axes)
+  row, bad = _deepest(*rows, num_cells=num_cells, mesh=mesh, axes=axes)
+  if bad:
+    ordering.require_finite(depth, candidate)
+  return row
 
 
 @functools.partial(jax.jit, static_argnames=("num_cells", "mesh", "axes"))
@@ -62,7 +70,7 @@ def _deepest(
   num_cells: int,
   mesh: Mesh | None,
   axes: str | tuple[str, ...] | None,
-) -> Int[Array, " c"]:
+) -> tuple[Int[Array, " c"], Bool[Array, ""]]:
   reduce = functools.partial(_reduce, num_cells=num_cells, axes=axes)
   if mesh is None:
     return reduce(*rows)
@@ -83,20 +91,62 @@ def _reduce(
   *,
   num_cells: int,
   axes: str | tuple[str, ...] | None,
-) -> Int[Array, " c"]:
-  """Reduces the rows of one device, and joins the devices of `axes`."""
+) -> tuple[Int[Array, " c"], Bool[Array, ""]]:
+  """Reduces the rows of one device block by block; joins those of `axes`.
+
+  Returns:
+    The rows, and whether the depth of a candidate is not finite.
+  """
   n = len(cell)
   first_row = 0 if axes is None else n * lax.axis_index(axes)
   row = first_row + jnp.arange(n, dtype=jnp.int32)
-  alive, least = candidate, jnp.full(num_cells, _NONE)
-  # Ascending: the deeper, then the lower id; the last pass names the row.
-  for key in (~ordering.sortable(depth), id_rank.astype(jnp.int32), row):
-    least = (
-      jnp.full(num_cells, _NONE)
-      .at[cell]
-      .min(jnp.where(alive, key, _NONE), mode="drop")
-    )
-    if axes is not None:
-      least = lax.pmin(least, axes)
+  # Ascending: the deeper, then the lower id; the last names the row.
+  keys = ~ordering.sortable(depth), id_rank.astype(jnp.int32), row
+  block = min(n, max(_BLOCK_ROWS, num_cells))
+
+  def step(
+    i: Int[Array, ""], carry: tuple[_Keys, Bool[Array, ""]]
+  ) -> tuple[_Keys, Bool[Array, ""]]:
+    best, bad = carry
+    # The last block begins early: a row that comes twice changes nothing.
+    start = jnp.minimum(i * block, n - block)
+    part = [
+      lax.dynamic_slice_in_dim(column, start, block)
+      for column in (cell, candidate, ~jnp.isfinite(depth), *keys)
+    ]
+    bad |= jnp.any(part[1] & part[2])
+    return _take_in(best, part[0], part[1], tuple(part[3:])), bad
+
+  best = (jnp.full(num_cells, _NONE),) * len(keys)
+  blocks = -(-n // block) if n else 0
+  best, bad = lax.fori_loop(0, blocks, step, (best, jnp.array(False)))
+  if axes is not None:
+    best, bad = _join(best, axes), lax.pmax(bad.astype(jnp.int32), axes) > 0
+  return jnp.where(best[-1] == _NONE, -1, best[-1]), bad
+
+
+def _take_in(
+  best: _Keys, cell: Int[Array, " b"], alive: Bool[Array, " b"], keys: _Rows
+) -> _Keys:
+  """Lets the rows of a block compete with the best of their cells."""
+  changed = jnp.zeros(best[0].shape, bool)
+  taken = []
+  for table, key in zip(best, keys, strict=True):
+    # Where an earlier key went down, the others of the old best are void.
+    table = jnp.where(changed, _NONE, table)
+    least = table.at[cell].min(jnp.where(alive, key, _NONE), mode="drop")
+    changed |= least < table
     alive &= key == least[cell]
-  return jnp.where(least == _NONE, -1, least)
+    taken.append(least)
+  return tuple(taken)
+
+
+def _join(best: _Keys, axes: str | tuple[str, ...]) -> _Keys:
+  """The best of every cell over all devices, on each of them."""
+  alive = jnp.ones(best[0].shape, bool)
+  joined = []
+  for key in best:
+    least = lax.pmin(jnp.where(alive, key, _NONE), axes)
+    alive &= key == least
+    joined.append(least)
+  return tuple(joined)

@@ -50,6 +50,21 @@ def test_one_device_equals_eight_and_lets_only_cells_travel():
     assert f" {other}(" not in text
 
 
+@pytest.mark.parametrize("rows", [7, 60, 64, 4000])
+def test_blocks_change_nothing(monkeypatch, rows):
+  """Also a last block that begins early, and more cells than rows of one."""
+  c = candidates.candidates(**reference.big_pool(), seed=0)
+  wanted = _deepest(c, 60)
+  monkeypatch.setattr(segment_max, "_BLOCK_ROWS", rows)
+  jax.clear_caches()
+  np.testing.assert_array_equal(_deepest(c, 60), wanted)
+  none = candidates.candidates(
+    **{name: column[:0] for name, column in reference.big_pool().items()},
+    seed=0,
+  )
+  assert _deepest(none, 3).tolist() == [-1, -1, -1]
+
+
 def test_depth_that_is_not_finite_is_refused():
   ones = np.ones(2, np.int32)
   depth = np.array([np.nan, 1.0], np.float32)
