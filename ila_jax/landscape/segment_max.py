@@ -128,7 +128,7 @@ def _reduce(
 def _take_in(
   best: _Keys, cell: Int[Array, " b"], alive: Bool[Array, " b"], keys: _Rows
 ) -> _Keys:
-  """Lets the rows of a block compete with the best of their cells."""
+  """Compares the rows of a block with the best of their cells so far."""
   changed = jnp.zeros(best[0].shape, bool)
   taken = []
   for table, key in zip(best, keys, strict=True):
