@@ -70,7 +70,7 @@ def test_a_pool_that_was_not_whole_is_begun_anew(tmp_path, monkeypatch, capsys):
   source = tiny.write(tmp_path / "pool.jsonl", tiny.records(240))
   config = tiny.config(source)
   with monkeypatch.context() as patch:
-    patch.setattr(files_lib, "write_table", _die)
+    patch.setattr(files_lib, "write_parts", _die)
     with pytest.raises(SystemExit):
       pipeline.run(config, tmp_path / "work", stages=("pool",))
   assert (tmp_path / "work/pool/records-00002.parquet").exists()
