@@ -83,7 +83,7 @@ setuptools.setup(
       "pandas>=2.2",
       "peft>=0.17",
       "pytest>=8.2",
-      "pytest-xdist>=3.6",
+      "pytest-xdist>=3.8",
       "ruff>=0.8",
       "setuptools>=77",
       "torch==2.13.0",
