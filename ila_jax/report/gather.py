@@ -148,6 +148,8 @@ def _selection(workdir: epath.Path) -> dict[str, Any]:
   cells = files.read_table(tables.CELLS.path(workdir), ["row"])
   rows = ranking["row"]
   coverage = files.read_json(tables.COVERAGE.path(workdir))
+  # A selection of an older version has measured all.
+  measured = coverage.get("distance_examples", len(cells["row"]))
   return {
     "selected": np.searchsorted(cells["row"], rows),
     "coverage_curves": {
@@ -155,6 +157,7 @@ def _selection(workdir: epath.Path) -> dict[str, Any]:
       for name, curve in coverage["curves"].items()
     },
     "coverage_table": coverage["table"],
+    "distance_examples": measured if measured < len(cells["row"]) else None,
     "examples": map_points.examples(workdir, ranking, k),
   }
 

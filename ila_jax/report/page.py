@@ -51,6 +51,8 @@ class ReportData:
   # pool_cells, all_cells, effective_cells, mean_distance, p95_distance,
   # n_examples, n_tokens
   coverage_table: list[dict[str, Any]] | None = None
+  # Examples over which its distances are taken; None: all
+  distance_examples: int | None = None
   stability: dict[str, Any] | None = None  # as stage `landscape` writes it
   training: dict[str, list[dict[str, Any]]] | None = None  # step, loss
   # name (repeated per seed), micro, macro, n_examples, n_tokens; also

@@ -93,6 +93,10 @@ def _distances(
   if len(places) > _DISTANCE_EXAMPLES:
     lowest = np.argpartition(pool.candidates.ids, _DISTANCE_EXAMPLES)
     places = np.sort(lowest[:_DISTANCE_EXAMPLES])
+    progress.say(
+      f"  distances of {len(places):,} examples, drawn by id, stand for those "
+      f"of all {len(pool.row):,}"
+    )
   distances: dict[str, list] = {strategy: [] for strategy in chosen}
   parts = np.split(places, range(_PART_ROWS, len(places), _PART_ROWS))
   size = len(parts[0])

@@ -385,3 +385,11 @@ def test_a_method_has_one_colour_whatever_else_its_label_says():
       assert look.color(label, [label]) == colour
   assert look.color("base", ["base"]) == look.INK
   assert not {*look.OTHER_COLORS, look.INK} & set(methods.values())
+
+
+def test_the_page_says_over_how_many_examples_distances_are_taken():
+  text = "over 65,536 examples drawn from the pool"
+  whole = report_data(300)
+  drawn = dataclasses.replace(whole, distance_examples=65_536)
+  assert text not in page_lib.render(whole)["index.html"].decode()
+  assert text in page_lib.render(drawn)["index.html"].decode()

@@ -197,13 +197,15 @@ def test_distances_are_those_of_scipy(workdir, tmp_path):
 
 
 def test_distances_of_a_large_pool_are_those_of_the_lowest_ids(
-  workdir, tmp_path, monkeypatch
+  workdir, tmp_path, monkeypatch, capsys
 ):
   monkeypatch.setattr(compare, "_DISTANCE_EXAMPLES", 100)
   monkeypatch.setattr(compare, "_PART_ROWS", 32)
   ranking, _, (ours, _) = _run(workdir, tmp_path)
   found = files.read_json(tmp_path / "select/coverage.json")
   assert found["distance_examples"] == 100
+  told = f"of 100 examples, drawn by id, stand for those of all {_POOL - 9}"
+  assert told in capsys.readouterr().err
   vectors = np.concatenate(
     [files.read_array(p) for p in sorted((workdir / "embed").glob("*.npy"))]
   )
