@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from etils import epath
 from flax import nnx
 
 from ila_jax import config as config_lib
@@ -32,14 +31,13 @@ class Reader(NamedTuple):
   remedy: str  # where it does not tell the prompts apart
 
 
-def signature(
-  config: config_lib.Config, workdir: epath.Path
-) -> dict[str, Any] | str | None:
+def signature(run: context.Run) -> dict[str, Any] | str | None:
   """Tells whether the model that embeds is the same; None of 'lsa'."""
+  config, workdir = run.config, run.workdir
   if config.encoder.path == "lsa":
     return None
   if config.encoder.path == "base":
-    return base.signature(config, workdir)
+    return base.signature(run)
   return revisions.of_model(config.encoder.path, workdir=workdir)
 
 

@@ -44,7 +44,7 @@ def run(run: context.Run) -> None:
     {
       "config": config.section("encoder")
       | (base.made_from(config) if config.encoder.path == "base" else {}),
-      "encoder": encoders.signature(config, workdir),
+      "encoder": encoders.signature(run),
       **stage_record.parents(workdir, "embed"),
       "seed": config.seed,
     },
@@ -52,22 +52,21 @@ def run(run: context.Run) -> None:
   if stage.begin():
     return
   if config.encoder.path == "lsa":
-    _run_lsa(config, workdir)
-    stage.finish(**_counts(config, workdir, remedy=_OTHER_THAN_LSA))
+    _run_lsa(run)
+    stage.finish(**_counts(run, remedy=_OTHER_THAN_LSA))
   else:
     remedy = _run_model(run, stage)
     by_base = config.encoder.path == "base"
     dtype = config.model.dtype if by_base else config.encoder.dtype
     stage.finish(
       matrix_rate=hardware.matrix_rate(run.mesh, dtype),
-      **_counts(config, workdir, remedy=remedy),
+      **_counts(run, remedy=remedy),
     )
 
 
-def _counts(
-  config: config_lib.Config, workdir: epath.Path, *, remedy: str
-) -> dict[str, Any]:
+def _counts(run: context.Run, *, remedy: str) -> dict[str, Any]:
   """Says what was read of the prompts; refuses what no map can be made of."""
+  config, workdir = run.config, run.workdir
   mesh_lib.barrier("embedded")
   columns = (rows_lib.inputs(workdir, name) for name in inputs_lib.Read._fields)
   counts = inputs_lib.tally(inputs_lib.Read(*columns))
@@ -88,7 +87,7 @@ def _run_model(run: context.Run, stage: stage_record.Stage) -> str:
   reader = encoders.load(run, stage.account)
   model = reader.model
   layout = layouts.choose(
-    _sample_lengths(config, workdir, reader),
+    _sample_lengths(run, reader),
     batch_tokens=config.encoder.batch_tokens,
     kind=config.encoder.layout,
     pack_tokens=encode.PACK_TOKENS,
@@ -96,7 +95,7 @@ def _run_model(run: context.Run, stage: stage_record.Stage) -> str:
   )
   todo = (
     (shard, rows, texts and reader.read(texts))
-    for shard, rows, texts in _todo(config, workdir)
+    for shard, rows, texts in _todo(run)
   )
   total = len(index.lengths(workdir))
   with progress.counter(total, desc="embed", unit="prompts") as advance:
@@ -161,10 +160,9 @@ def _prompts(config: config_lib.Config, table: pa.Table) -> list[str]:
   ]
 
 
-def _todo(
-  config: config_lib.Config, workdir: epath.Path
-) -> Iterator[tuple[int, int, list[str] | None]]:
+def _todo(run: context.Run) -> Iterator[tuple[int, int, list[str] | None]]:
   """Each shard, its rows and prompts; no prompts where it is embedded."""
+  config, workdir = run.config, run.workdir
   total = shards.count(workdir)
   targets = [tables.EMBEDDINGS.path(workdir, shard=s) for s in range(total)]
   done = shards.done(targets)
@@ -183,15 +181,14 @@ _OTHER_THAN_LSA = (
 )
 
 
-def _sample_lengths(
-  config: config_lib.Config, workdir: epath.Path, reader: encoders.Reader
-) -> np.ndarray:
+def _sample_lengths(run: context.Run, reader: encoders.Reader) -> np.ndarray:
   """Lengths of some prompts of every part of the pool, and the longest.
 
   Raises:
     errors.InputError: the model does not tell these prompts apart, which is
       better known before they are all embedded.
   """
+  config, workdir = run.config, run.workdir
   total = shards.count(workdir)
   texts = []
   for shard in np.unique(np.linspace(0, total - 1, _SAMPLE_SHARDS).astype(int)):
@@ -205,8 +202,9 @@ def _sample_lengths(
   return np.append(np.repeat(read.tokens, share), np.int32(reader.max_tokens))
 
 
-def _run_lsa(config: config_lib.Config, workdir: epath.Path) -> None:
+def _run_lsa(run: context.Run) -> None:
   """Embeds by TF-IDF and truncated SVD, fitted to prompts of the whole pool."""
+  config, workdir = run.config, run.workdir
   ids = index.column(workdir, "id")
   # Ids are hashes, so that the lowest are a fair draw; and whatever the order
   # in which the pool was read, the fit sees one order.
@@ -217,7 +215,7 @@ def _run_lsa(config: config_lib.Config, workdir: epath.Path) -> None:
     sample, width=config.encoder.lsa_width, seed=config.seed
   )
   with progress.counter(len(ids), desc="embed", unit="prompts") as advance:
-    for shard, rows, texts in _todo(config, workdir):
+    for shard, rows, texts in _todo(run):
       if texts is not None:
         terms = encode.lsa_terms(lsa, texts)
         read = inputs_lib.of_terms(texts, terms)

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 from etils import epath
 
-from ila_jax import config as config_lib
 from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.methods import candidates
@@ -44,9 +43,9 @@ def run(run: context.Run) -> None:
     "finetune",
     {
       "config": config.section("model", "finetune", "train"),
-      "model": base.signature(config, workdir),
+      "model": base.signature(run),
       **stage_record.parents(workdir, "finetune"),
-      "rivals": scored_pool.made_from(config, workdir, config.finetune.compare),
+      "rivals": scored_pool.made_from(run, config.finetune.compare),
       "seed": config.seed,
     },
   )
@@ -60,7 +59,7 @@ def run(run: context.Run) -> None:
   if "base" not in names:
     untuned = trial.Tuned(decoder)
     _evaluate(run, stage, untuned, dev, {"name": "base"})
-  arms = _arms(config, workdir)
+  arms = _arms(run)
   for arm in arms:
     model = tables.MODEL.file() if arm.equal == "selection" else ""
     made = trial.is_made(stage.folder, arm.name, model)
@@ -72,8 +71,9 @@ def run(run: context.Run) -> None:
   stage.finish(matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype))
 
 
-def _arms(config: config_lib.Config, workdir: epath.Path) -> list[_Arm]:
-  pool = scored_pool.load(config, workdir)
+def _arms(run: context.Run) -> list[_Arm]:
+  config = run.config
+  pool = scored_pool.load(run)
   strategy = config.select.strategy
   chosen = scored_pool.rank(config, pool, strategy)
   k = scored_pool.cut(config, pool, chosen, strategy)
@@ -133,7 +133,7 @@ def _tune(
   )
   if arm.equal == "selection":
     tokenizer = base_tokenizer.tokenizer(config, workdir)
-    name = base.name(config, workdir)
+    name = base.name(run)
     trial.save(tables.MODEL.path(workdir), tuned, tokenizer, name)
   _evaluate(
     run,

@@ -14,7 +14,7 @@ from ila_jax.compute import mesh
 from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import variants
 from ila_jax.pool import revisions, shards
-from ila_jax.run import progress, stage_record, tables
+from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files as files_lib
 
 # Files of a fitted map, in the folder of the stage.
@@ -24,12 +24,13 @@ _FITTED = tuple(
 )
 
 
-def inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
+def inputs(run: context.Run) -> dict[str, Any]:
   """A fingerprint of the map that is joined; {} if none is.
 
   Raises:
     errors.InputError: the map is not there, and was not copied before.
   """
+  config, workdir = run.config, run.workdir
   if config.landscape.map is None:
     return {}
   about = _find(config, workdir)
@@ -56,14 +57,11 @@ def check(
     _check(config, _find(config, workdir if copied else None))
 
 
-def take(
-  config: config_lib.Config, workdir: epath.Path, *, width: int
-) -> dict[str, Any] | None:
+def take(run: context.Run, *, width: int) -> dict[str, Any] | None:
   """Copies the map that is joined, once, and tells what it says of itself.
 
   Args:
-    config: of the run.
-    workdir: of the run.
+    run: that joins it.
     width: of its embeddings.
 
   Returns:
@@ -72,6 +70,7 @@ def take(
   Raises:
     errors.InputError: as `check`, or the map is of embeddings of another width.
   """
+  config, workdir = run.config, run.workdir
   if config.landscape.map is None:
     return None
   joined = tables.JOINED.path(workdir)
@@ -104,10 +103,9 @@ def _is_copied(workdir: epath.Path) -> bool:
   return by_grid or all(shards.done([tables.CENTERS.path(workdir)]))
 
 
-def as_joined(
-  config: config_lib.Config, workdir: epath.Path
-) -> config_lib.Config:
+def as_joined(run: context.Run) -> config_lib.Config:
   """The config of a run that would fit the map that this one has joined."""
+  config, workdir = run.config, run.workdir
   if config.landscape.map is None:
     return config
   return _fitting(config, files_lib.read_json(_find(config, workdir)))

@@ -71,7 +71,7 @@ def run(
   """
   config, workdir = run.config, run.workdir
   x = _Embeddings(workdir, row)
-  joined = join.take(config, workdir, width=x.width)
+  joined = join.take(run, width=x.width)
   fitted_map = _map(run, x, fit_rows(config, ids))
   xy = _places(run, fitted_map, x, len(row))
   if joined is None:

@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from etils import epath
 
 from ila_jax import config as config_lib
 from ila_jax.compute import mesh as mesh_lib
@@ -28,7 +27,7 @@ def run(run: context.Run) -> None:
   Raises:
     errors.InputError: settings that the pool cannot bear.
   """
-  inputs = _inputs(run.config, run.workdir)
+  inputs = _inputs(run)
   stage = stage_record.Stage(run.workdir, "landscape", inputs)
   if not stage.begin():
     _make(run)
@@ -36,8 +35,9 @@ def run(run: context.Run) -> None:
   _report_stability(run)
 
 
-def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
+def _inputs(run: context.Run) -> dict[str, Any]:
   """The settings and parents that the stage is made from."""
+  config, workdir = run.config, run.workdir
   settings = config.section("landscape")
   if config.landscape.grid == "auto" or (
     config.landscape.cells == "kmeans" and config.landscape.clusters is None
@@ -51,7 +51,7 @@ def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
     **stage_record.parents(workdir, "landscape"),
     "exclude_reference": config.score.exclude_reference,
     "seed": config.seed,
-    **join.inputs(config, workdir),
+    **join.inputs(run),
   }
 
 
@@ -67,7 +67,7 @@ def _make(run: context.Run) -> None:
       run,
       row=scores["row"],
       ids=scores["id"],
-      max_cells=_max_cells(config, workdir, scores),
+      max_cells=_max_cells(run, scores),
     )
     _write_cells(run, scores, mapped)
     mesh_lib.barrier("cells written")
@@ -120,20 +120,16 @@ def _report_stability(run: context.Run) -> None:
   )
   fitted = scores["row"][place.fit_rows(config, scores["id"])]
   trust_write.run_into(
-    dataclasses.replace(run, config=join.as_joined(config, workdir)),
+    dataclasses.replace(run, config=join.as_joined(run)),
     rows=fitted,
-    budget=_max_cells(config, workdir, scores),
+    budget=_max_cells(run, scores),
   )
 
 
-def _max_cells(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  scores: dict[str, np.ndarray],
-) -> int:
+def _max_cells(run: context.Run, scores: dict[str, np.ndarray]) -> int:
   """The most cells: as many as the budget pays for candidates."""
-  free = split.candidates(config, workdir, scores["row"])
-  return _budget_examples(config, scores["n_tokens"][free])
+  free = split.candidates(run, scores["row"])
+  return _budget_examples(run.config, scores["n_tokens"][free])
 
 
 def _budget_examples(config: config_lib.Config, n_tokens: np.ndarray) -> int:

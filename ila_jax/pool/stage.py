@@ -35,22 +35,23 @@ def run(run: context.Run) -> None:
     errors.InputError: sources that cannot be read, too many rejects, or a
       pool too small for the dev split, the reference or the budget.
   """
-  config, workdir = run.config, run.workdir
-  inputs = _inputs(config, workdir)
+  workdir = run.workdir
+  inputs = _inputs(run)
   stage = stage_record.Stage(workdir, "pool", inputs)
   # A pool that never became whole is quickly read again from its start.
   if stage.begin(replace="unfinished"):
     return
   if mesh_lib.is_writer():
-    _read_and_write(config, workdir, stage)
+    _read_and_write(run, stage)
   mesh_lib.barrier("pool read")
   counts = files.read_json(tables.COUNTS.path(workdir))
   stage.account.add(tokens=counts["tokens"])
   stage.finish(output=[inputs, index.fingerprint(workdir)], **counts)
 
 
-def _inputs(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
+def _inputs(run: context.Run) -> dict[str, Any]:
   """What a pool is made from; sources that moved away count as they were."""
+  config, workdir = run.config, run.workdir
   tokenizer: dict[str, Any] = {"path": config.model.path}
   if config.model.path == config_lib.SCRATCH:
     tokenizer["vocab"] = config.model.scratch.vocab
@@ -86,9 +87,8 @@ def _signature(
   return found
 
 
-def _read_and_write(
-  config: config_lib.Config, workdir: epath.Path, stage: stage_record.Stage
-) -> None:
+def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
+  config, workdir = run.config, run.workdir
   for left in shards.listed(workdir, tables.RECORDS):
     files.remove(left)  # Of a reading that was killed.
   size_lib.check_count(config)

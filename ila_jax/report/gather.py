@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from ila_jax import config as config_lib
 from ila_jax.embed import inputs
 from ila_jax.pool import index, unread
 from ila_jax.report import map_points, page
-from ila_jax.run import stage_record, stages, tables
+from ila_jax.run import context, stage_record, stages, tables
 from ila_jax.run.disk import files, folders
 from ila_jax.score import split
 
@@ -38,8 +37,9 @@ def stage_records(workdir: epath.Path) -> dict[str, dict[str, Any]]:
   return {name: r for name, r in records.items() if r.get("done")}
 
 
-def gather(config: config_lib.Config, workdir: epath.Path) -> page.ReportData:
+def gather(run: context.Run) -> page.ReportData:
   """Reads the artifacts of a run into what the page shows."""
+  config, workdir = run.config, run.workdir
   workdir = epath.Path(workdir)
   done = {name for name, output in stage_outputs(workdir) if output}
   records = stage_records(workdir)
@@ -52,7 +52,7 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> page.ReportData:
   if "distinct_inputs" in records.get("embed", {}):
     parts["inputs"] = inputs.told(records["embed"])
   if "landscape" in done:
-    parts |= _landscape(config, workdir)
+    parts |= _landscape(run)
     parts["points"] = map_points.points(workdir, selected="select" in done)
     parts["stability"] = stability(workdir)
   if "select" in done:
@@ -79,9 +79,8 @@ def gather(config: config_lib.Config, workdir: epath.Path) -> page.ReportData:
   )
 
 
-def _landscape(
-  config: config_lib.Config, workdir: epath.Path
-) -> dict[str, Any]:
+def _landscape(run: context.Run) -> dict[str, Any]:
+  config, workdir = run.config, run.workdir
   cells = files.read_table(tables.CELLS.path(workdir))
   reference = split.reference_rows(workdir)
   return {

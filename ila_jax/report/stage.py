@@ -10,7 +10,7 @@ def run(run: context.Run) -> None:
 
   Stages that have not run are said to be missing, on the page.
   """
-  config, workdir = run.config, run.workdir
+  workdir = run.workdir
   stage = stage_record.Stage(
     workdir,
     "report",
@@ -20,7 +20,7 @@ def run(run: context.Run) -> None:
     },
   )
   if not stage.begin(replace="all"):
-    for name, content in page.render(gather.gather(config, workdir)).items():
+    for name, content in page.render(gather.gather(run)).items():
       files.write_bytes(stage.folder / name, content)
     stage.finish()
   for sentence in gather.headline(workdir, gather.stage_records(workdir)):

@@ -31,7 +31,7 @@ def run(run: context.Run) -> None:
     {
       "config": config.section("model", "scaling", "train"),
       "finetune": [config.finetune.epochs, config.finetune.learning_rate],
-      "model": base.signature(config, workdir),
+      "model": base.signature(run),
       **stage_record.parents(workdir, "scaling"),
       "exclude_reference": config.score.exclude_reference,
       "near_duplicates": write.settings(config),
@@ -41,7 +41,7 @@ def run(run: context.Run) -> None:
   if stage.begin():
     return
   if config.scaling.subsets + config.scaling.held_out:
-    pool = scored_pool.load(config, workdir)
+    pool = scored_pool.load(run)
     if max(config.scaling.sizes) <= pool.candidates.candidate.sum():
       _train(run, stage, pool)
     else:

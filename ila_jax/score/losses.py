@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
-from ila_jax import config as config_lib
 from ila_jax.pool import shards
-from ila_jax.run import tables
+from ila_jax.run import context, tables
 from ila_jax.run.disk import files
 
 # Names of the shards: of the base, and of all models in one pass.
@@ -39,15 +38,15 @@ def read_shard(path: epath.PathLike, models: int) -> np.ndarray:
 
 
 def read(
-  config: config_lib.Config, workdir: epath.PathLike, rows: np.ndarray
+  run: context.Run, rows: np.ndarray
 ) -> tuple[np.ndarray, dict[int, np.ndarray]]:
   """Losses of some rows under the base and, by seed, each tuned model.
 
   Args:
-    config: of the run.
-    workdir: its folder; its stage `score` is done.
+    run: whose stage `score` is done.
     rows: of the pool [n].
   """
+  config, workdir = run.config, run.workdir
   seeds = config.score.reference_seeds
   if config.train.method == "full":
     (base,) = _columns(workdir, BASE, [0])

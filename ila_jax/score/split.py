@@ -3,9 +3,8 @@
 import numpy as np
 from etils import epath
 
-from ila_jax import config as config_lib
 from ila_jax.pool import index
-from ila_jax.run import tables
+from ila_jax.run import context, tables
 from ila_jax.run.disk import files
 
 
@@ -15,11 +14,9 @@ def reference_rows(workdir: epath.Path) -> np.ndarray:
   return np.unique(files.read_table(path, ["row"])["row"])
 
 
-def candidates(
-  config: config_lib.Config, workdir: epath.Path, row: np.ndarray
-) -> np.ndarray:
+def candidates(run: context.Run, row: np.ndarray) -> np.ndarray:
   """Which of these rows of the pool may be selected: no dev, no reference."""
-  free = ~index.is_dev(workdir)
-  if config.score.exclude_reference:
-    free[reference_rows(workdir)] = False
+  free = ~index.is_dev(run.workdir)
+  if run.config.score.exclude_reference:
+    free[reference_rows(run.workdir)] = False
   return free[row]

@@ -49,7 +49,7 @@ def run(run: context.Run) -> None:
     "score",
     {
       "config": config.section("model", "score", "train"),
-      "model": base.signature(config, workdir),
+      "model": base.signature(run),
       **stage_record.parents(workdir, "score"),
       "seed": config.seed,
     },
@@ -68,7 +68,7 @@ def run(run: context.Run) -> None:
   decoder = base.load(run, stage.account)
   _say_cost(config, index, decoder)
   nll_base, nll_sft = _losses(run, stage, decoder, references)
-  lost = _write_scores(config, workdir, index, nll_base, nll_sft)
+  lost = _write_scores(run, index, nll_base, nll_sft)
   stage.finish(
     matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype),
     not_finite=lost,
@@ -196,7 +196,7 @@ def _tuned(
     name=name,
   )
   tokenizer = base_tokenizer.tokenizer(config, workdir)
-  trial.save(folder, tuned, tokenizer, base.name(config, workdir))
+  trial.save(folder, tuned, tokenizer, base.name(run))
   trial.drop_checkpoints(stage.folder, name)
   return tuned
 
@@ -276,13 +276,13 @@ def _todo(
 
 
 def _write_scores(
-  config: config_lib.Config,
-  workdir: epath.Path,
+  run: context.Run,
   index: dict[str, np.ndarray],
   nll_base: np.ndarray,
   nll_sft: np.ndarray,
 ) -> int:
   """Sets aside what has no finite loss, by name, and writes the others."""
+  config, workdir = run.config, run.workdir
   finite = np.isfinite(nll_base) & np.isfinite(nll_sft).all(axis=0)
   lost = int((~finite).sum())
   if lost > config.pool.max_reject_fraction * len(finite):

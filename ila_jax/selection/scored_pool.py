@@ -13,7 +13,7 @@ from ila_jax.landscape.duplicates import write
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.methods import table as table_lib
 from ila_jax.pool import index
-from ila_jax.run import tables
+from ila_jax.run import context, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
 from ila_jax.score.signals import table as signals_table
@@ -39,11 +39,12 @@ class ScoredPool:
 _COLUMNS = ["row", "id", "cell", "depth", "relative_depth", "domain"]
 
 
-def load(config: config_lib.Config, workdir: epath.Path) -> ScoredPool:
+def load(run: context.Run) -> ScoredPool:
   """The scored examples as candidates; dev and reference are set apart."""
+  config, workdir = run.config, run.workdir
   cells = files.read_table(tables.CELLS.path(workdir), _COLUMNS)
-  free = split.candidates(config, workdir, cells["row"])
-  candidate = write.kept(config, workdir, cells, free)
+  free = split.candidates(run, cells["row"])
+  candidate = write.kept(run, cells, free)
   n_candidates = int(candidate.sum())
   n_tokens = index.column(workdir, "n_response_tokens")[cells["row"]]
   budget, unit = _in_examples(config, n_candidates)
@@ -73,9 +74,7 @@ def rank(
   return table_lib.METHODS[strategy].run(pool.candidates, options)
 
 
-def made_from(
-  config: config_lib.Config, workdir: epath.Path, strategies: Iterable[str]
-) -> dict[str, Any]:
+def made_from(run: context.Run, strategies: Iterable[str]) -> dict[str, Any]:
   """The settings and signals that some methods' orders are made from.
 
   Returns:
@@ -85,6 +84,7 @@ def made_from(
   Raises:
     errors.InputError: a signal has not been computed.
   """
+  config, workdir = run.config, run.workdir
   made = {}
   for name in strategies:
     options = table_lib.options(name, config.select.options)

@@ -28,8 +28,8 @@ def run(run: context.Run) -> None:
   settings = config.section("select")["select"]
   compare = settings.pop("compare")
   del settings["options"]  # Only those of the chosen method count.
-  method = scored_pool.made_from(config, workdir, [config.select.strategy])
-  rivals = scored_pool.made_from(config, workdir, compare)
+  method = scored_pool.made_from(run, [config.select.strategy])
+  rivals = scored_pool.made_from(run, compare)
   inputs = {
     "config": {"select": settings},
     "method": method,
@@ -43,7 +43,7 @@ def run(run: context.Run) -> None:
   if stage.begin():
     return
   strategy = config.select.strategy
-  pool = scored_pool.load(config, workdir)
+  pool = scored_pool.load(run)
   ranking = scored_pool.rank(config, pool, strategy)
   k = scored_pool.cut(config, pool, ranking, strategy)
   if not k:

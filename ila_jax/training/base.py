@@ -26,14 +26,13 @@ from ila_jax.run.disk import files
 from ila_jax.training import trial
 
 
-def signature(
-  config: config_lib.Config, workdir: epath.Path
-) -> dict[str, Any] | str | None:
+def signature(run: context.Run) -> dict[str, Any] | str | None:
   """Tells whether the base's files, or its revision, are what they were.
 
   Its tokenizer is the pool's, and counts there. None on all hosts but the
   first, which looks for all.
   """
+  config, workdir = run.config, run.workdir
   if config.model.path != config_lib.SCRATCH:
     return revisions.of_model(
       config.model.path, patterns=hub.DECODER, workdir=workdir
@@ -44,8 +43,9 @@ def signature(
     return sources.signature(config.model.scratch.source, workdir=workdir)
 
 
-def name(config: config_lib.Config, workdir: epath.Path) -> str:
+def name(run: context.Run) -> str:
   """The path or Hub name of the base, as an adapter of it records it."""
+  config, workdir = run.config, run.workdir
   if config.model.path == config_lib.SCRATCH:
     return os.fspath(tables.BASE.path(workdir))
   return config.model.path
@@ -98,7 +98,7 @@ def _load(
     {
       "config": made_from(config),
       "pool": stage_record.output(workdir, "pool"),
-      "source": signature(config, workdir),
+      "source": signature(run),
       "seed": config.seed,
     },
   )

@@ -13,10 +13,9 @@ from etils import epath
 
 from ila_jax import config as config_lib
 from ila_jax import config_parsing, errors, pipeline
-from ila_jax.compute import mesh
 from ila_jax.pool import revisions
 from ila_jax.pool.sources import sources
-from ila_jax.run import context, stage_record
+from ila_jax.run import stage_record
 from ila_jax.run import stages as stages_lib
 from ila_jax.sections import checked
 from tests.support import tiny
@@ -198,7 +197,7 @@ def _inputs(
     for name in STAGES:
       module = f"ila_jax.{stages_lib.GRAPH[name].code}.stage"
       stage = pipeline.importlib.import_module(module)
-      stage.run(context.Run(config, epath.Path(workdir), mesh.make()))
+      stage.run(tiny.run(config, workdir))
   return asked
 
 

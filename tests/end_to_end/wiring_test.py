@@ -18,7 +18,7 @@ from ila_jax.models import lora
 from ila_jax.models.folders import weights
 from ila_jax.passes import dev_loss, layouts, token_set
 from ila_jax.pool import shards
-from ila_jax.run import account, context
+from ila_jax.run import account
 from ila_jax.run.disk import files
 from ila_jax.scaling import design
 from ila_jax.selection import scored_pool
@@ -80,7 +80,7 @@ def test_arms_are_equal_in_what_their_names_say(run):
     *("base", "ila", "random-equal-examples", "random-equal-tokens"),
     *("longest-equal-examples", "longest-equal-tokens"),
   ]
-  pool = scored_pool.load(config, workdir)
+  pool = scored_pool.load(tiny.run(config, workdir))
   n_tokens = pool.candidates.n_tokens
   chosen = scored_pool.rank(config, pool, "ila").order
   k = arms["ila"]["train_examples"]
@@ -102,7 +102,7 @@ def test_arms_are_equal_in_what_their_names_say(run):
 def _design(config, workdir):
   """The subsets of the laboratory, made again from the run's tables."""
   cells = _table(workdir, "landscape/cells.parquet")
-  candidates = scored_pool.load(config, workdir).candidates
+  candidates = scored_pool.load(tiny.run(config, workdir)).candidates
   pool = dataclasses.replace(
     candidates,
     cell=cells["cell"],
@@ -177,7 +177,7 @@ def _dev_rows(workdir):
 
 def test_the_dev_loss_of_an_adapter_is_that_of_its_merged_model(run):
   config, workdir = run
-  here = context.Run(config, epath.Path(workdir), mesh_lib.make())
+  here = tiny.run(config, workdir)
   _, decoder = weights.load_decoder(workdir / "model", mesh=here.mesh)
   recipe = lora.LoraConfig(rank=2, alpha=4, targets=("query", "down"))
   adapter = lora.init(decoder.config, recipe, jax.random.key(0))

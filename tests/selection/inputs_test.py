@@ -24,7 +24,7 @@ def run(tmp_path_factory):
   workdir = epath.Path(folder / "work")
   stages = ("pool", "embed", "score", "landscape")
   pipeline.run(config, workdir, stages=stages)
-  return workdir, scored_pool.load(config, workdir)
+  return workdir, scored_pool.load(tiny.run(config, workdir))
 
 
 def test_all_are_named(run):

@@ -156,7 +156,7 @@ def test_the_head_of_an_order_is_enough_for_its_own_length(
 )
 def test_a_method_is_told_how_many_rows_are_wanted(workdir, budget, unit):
   config = _config(budget=budget, unit=unit)
-  pool = scored_pool.load(config, workdir)
+  pool = scored_pool.load(tiny.run(config, workdir))
   for name in ("ila", "coverage_only"):
     ranking = scored_pool.rank(config, pool, name)
     k = scored_pool.cut(config, pool, ranking, name)

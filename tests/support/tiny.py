@@ -1,14 +1,18 @@
 """A whole run, small enough for a test: seconds, not minutes."""
 
 import json
+import os
 import pathlib
 from typing import Any
 
 import ml_collections
+from etils import epath
 
 from ila_jax import config as config_lib
 from ila_jax import config_parsing
+from ila_jax.compute import mesh as mesh_lib
 from ila_jax.configs import quickstart
+from ila_jax.run import context
 
 OVERRIDES = {
   "pool.limit": 240,
@@ -56,6 +60,13 @@ def config(
 ) -> config_lib.Config:
   """The tiny config, checked."""
   return config_parsing.parse(config_dict(source, **overrides))
+
+
+def run(
+  config: config_lib.Config, workdir: str | os.PathLike[str]
+) -> context.Run:
+  """The run as its stages are given it, on all devices."""
+  return context.Run(config, epath.Path(workdir), mesh_lib.make())
 
 
 def flags(

@@ -3,9 +3,7 @@
 from typing import Any
 
 import numpy as np
-from etils import epath
 
-from ila_jax import config as config_lib
 from ila_jax.embed import rows
 from ila_jax.landscape import depth
 from ila_jax.landscape.duplicates import false_depth, pairs
@@ -34,7 +32,7 @@ def run_into(
     `false_depth`: own (gain of R itself), bands and verdict.
   """
   config, workdir, row = run.config, run.workdir, cells["row"]
-  subsets, free = _subsets(config, workdir, row)
+  subsets, free = _subsets(run, row)
   in_reference = subsets[0]
   places = [np.flatnonzero(subset) for subset in subsets]
   with progress.counter(
@@ -83,12 +81,13 @@ def run_into(
 
 
 def _subsets(
-  config: config_lib.Config, workdir: epath.Path, row: np.ndarray
+  run: context.Run, row: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """R and the placebos, bool [m, n], and the rows that may be selected [n].
 
   Placebos are drawn as R was, of examples that no model was tuned on.
   """
+  config, workdir = run.config, run.workdir
   in_reference = np.isin(row, split.reference_rows(workdir))
   free = ~index.is_dev(workdir)[row] & ~in_reference
   prompt_ids = index.column(workdir, "prompt_id")[row]

@@ -251,10 +251,7 @@ def settings(config: config_lib.Config) -> dict[str, Any]:
 
 
 def kept(
-  config: config_lib.Config,
-  workdir: epath.Path,
-  cells: dict[str, np.ndarray],
-  free: np.ndarray,
+  run: context.Run, cells: dict[str, np.ndarray], free: np.ndarray
 ) -> np.ndarray:
   """The candidates without near-duplicates, as far as config.select asks.
 
@@ -263,14 +260,14 @@ def kept(
   knows nothing of depth, and all strategies choose from the same candidates.
 
   Args:
-    config: the run.
-    workdir: its folder.
+    run: whose scored rows these are.
     cells: columns `row` and `id` of the scored rows.
     free: which of them are candidates.
 
   Raises:
     errors.InputError: near-duplicates are to go, and there were too many.
   """
+  config, workdir = run.config, run.workdir
   limit = config.select.exclude_near_reference
   if limit is not None:
     path = tables.NEAR_REFERENCE.path(workdir)

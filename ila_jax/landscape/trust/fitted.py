@@ -4,9 +4,7 @@ import dataclasses
 
 import jax
 import numpy as np
-from etils import epath
 
-from ila_jax import config as config_lib
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.embed import rows as rows_lib
 from ila_jax.landscape import depth, grid
@@ -47,7 +45,7 @@ def read(run: context.Run, *, rows: np.ndarray, budget: int) -> Fitted:
   table = files.read_table(
     tables.CELLS.path(workdir), ["row", *axes, "depth", "domain"]
   )
-  free = split.candidates(config, workdir, table["row"])
+  free = split.candidates(run, table["row"])
   place = np.searchsorted(table["row"], rows)
   by_row = np.sort(rows)
   x = rows_lib.load(workdir, by_row)[np.searchsorted(by_row, rows)]
@@ -63,7 +61,7 @@ def read(run: context.Run, *, rows: np.ndarray, budget: int) -> Fitted:
   depths = {None: table["depth"][place]}
   if "reference_seed" in config.landscape.stability:
     domain = table["domain"][place]
-    depths |= depths_by_seed(config, workdir, rows, domain)
+    depths |= depths_by_seed(run, rows, domain)
   return Fitted(
     x=x,
     sharded=sharded,
@@ -78,17 +76,17 @@ def read(run: context.Run, *, rows: np.ndarray, budget: int) -> Fitted:
 
 
 def depths_by_seed(
-  config: config_lib.Config,
-  workdir: epath.Path,
+  run: context.Run,
   rows: np.ndarray,
   domain: np.ndarray,
 ) -> dict[int, np.ndarray]:
   """Depth of some rows of the pool by each reference set alone."""
+  config, workdir = run.config, run.workdir
   index = files.read_table(
     tables.INDEX.path(workdir), ["n_response_tokens", "n_labels"]
   )
   counts = index["n_response_tokens"][rows], index["n_labels"][rows]
-  base, tuned = losses.read(config, workdir, rows)
+  base, tuned = losses.read(run, rows)
   formula = depth.DEPTHS[config.landscape.depth]
   return {
     seed: formula(base, nll, *counts, domain) for seed, nll in tuned.items()

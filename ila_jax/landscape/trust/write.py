@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from etils import epath
 
 from ila_jax import config as config_lib
 from ila_jax.compute import mesh as mesh_lib
@@ -37,7 +36,7 @@ def run_into(run: context.Run, *, rows: np.ndarray, budget: int) -> None:
   """
   config, workdir = run.config, run.workdir
   path = tables.STABILITY.path(workdir)
-  made_from = _made_from(config, workdir, len(rows), budget)
+  made_from = _made_from(run, len(rows), budget)
   stability = files.read_json(path) if path.exists() else {}
   mesh_lib.barrier("stability read")
   if stability.get("made_from") != made_from:
@@ -75,9 +74,8 @@ def run_into(run: context.Run, *, rows: np.ndarray, budget: int) -> None:
       interrupts.point()
 
 
-def _made_from(
-  config: config_lib.Config, workdir: epath.Path, examples: int, budget: int
-) -> str:
+def _made_from(run: context.Run, examples: int, budget: int) -> str:
+  config, workdir = run.config, run.workdir
   settings = config.section("landscape")["landscape"]
   settings.pop("stability", None)
   return stage_record.fingerprint(

@@ -14,7 +14,6 @@ import pyarrow as pa
 from etils import epath
 from jaxtyping import Float, Int
 
-from ila_jax import config as config_lib
 from ila_jax.compute import hardware, prefetch
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.pool import index, shards
@@ -31,8 +30,8 @@ class Signal:
 
   Attributes:
     name: of its folder below `DIR/signals`, and in a method's `needs`.
-    made_from: from the run's config and folder to the JSON value of all that
-      it follows from, beside the pool.
+    made_from: from the run to the JSON value of all that it follows from,
+      beside the pool.
     compute: from the run and an account to a function that takes some columns
       of a shard of the pool to float32 [n] or [n, width]. It is called once,
       and only if a shard is to be computed.
@@ -41,7 +40,7 @@ class Signal:
   """
 
   name: str
-  made_from: Callable[[config_lib.Config, epath.Path], dict[str, Any]]
+  made_from: Callable[[context.Run], dict[str, Any]]
   compute: Callable[[context.Run, account_lib.Account], OfShard]
   reads: tuple[str, ...] = ("tokens", "is_response")
   width: int = 1
@@ -58,7 +57,7 @@ def run(signal: Signal, run: context.Run) -> None:
     workdir / folders.SIGNALS,
     signal.name,
     {
-      "made_from": signal.made_from(config, workdir),
+      "made_from": signal.made_from(run),
       "pool": stage_record.output(workdir, "pool"),
     },
   )

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from etils import epath
 from jaxtyping import Float, Int
 
 from ila_jax import config as config_lib
@@ -54,7 +53,8 @@ def alone(
   return token_set.TokenSet.of_text(tokens), np.array(examples, np.int32)
 
 
-def _start_token(config: config_lib.Config, workdir: epath.Path) -> int:
+def _start_token(run: context.Run) -> int:
+  config, workdir = run.config, run.workdir
   tokenizer = base_tokenizer.tokenizer(config, workdir)
   for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
     if token is not None:
@@ -67,20 +67,19 @@ def _start_token(config: config_lib.Config, workdir: epath.Path) -> int:
   )
 
 
-def _made_from(
-  config: config_lib.Config, workdir: epath.Path
-) -> dict[str, Any]:
+def _made_from(run: context.Run) -> dict[str, Any]:
+  config = run.config
   made = {"config": config.section("model"), "seed": None}
   if config.model.path == config_lib.SCRATCH:  # It is trained by this run.
     made = {"config": base.made_from(config), "seed": config.seed}
-  return made | {"model": base.signature(config, workdir)}
+  return made | {"model": base.signature(run)}
 
 
 def _compute(
   run: context.Run, account: account_lib.Account
 ) -> Callable[[pa.Table], Float[np.ndarray, " n"]]:
   config, workdir = run.config, run.workdir
-  start = _start_token(config, workdir)
+  start = _start_token(run)
   decoder = base.load(run, account)
   index = files.read_table(tables.INDEX.path(workdir), ["n_response_tokens"])
   layout = layouts.choose(

@@ -7,10 +7,9 @@ import pytest
 from etils import epath
 
 from ila_jax import errors
-from ila_jax.compute import mesh
 from ila_jax.embed import rows as rows_lib
 from ila_jax.landscape.duplicates import pairs, prompts, write
-from ila_jax.run import context, draws, tables
+from ila_jax.run import draws, tables
 from ila_jax.run.disk import files
 from ila_jax.selection import scored_pool
 from tests.support import tiny
@@ -87,13 +86,13 @@ def _run(folder, *, order=None, grid=GRID, config=None, leak=0.0):
   files.write_json(tables.MAP.path(folder), {"grid": grid, "dimensions": 2})
   config = config or _config()
   folder = epath.Path(folder)
-  write.run_into(context.Run(config, folder, mesh.make()))
+  write.run_into(tiny.run(config, folder))
   return x, row, names, prompt
 
 
 def _ids(folder, config):
   """Ids of the candidates that the config leaves."""
-  pool = scored_pool.load(config, epath.Path(folder))
+  pool = scored_pool.load(tiny.run(config, folder))
   return set(pool.candidates.ids[pool.candidates.candidate])
 
 

@@ -8,7 +8,6 @@ import pytest
 import scipy.spatial
 from etils import epath
 
-from ila_jax.compute import mesh
 from ila_jax.embed import rows as rows_lib
 from ila_jax.landscape import grid as grid_lib
 from ila_jax.landscape import stage as landscape_stage
@@ -16,7 +15,7 @@ from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import fitted, write
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.methods import ila
-from ila_jax.run import context, draws, stage_record, tables
+from ila_jax.run import draws, stage_record, tables
 from ila_jax.run.disk import files as files_lib
 from ila_jax.score import losses as losses_lib
 from tests.support import tiny
@@ -101,7 +100,7 @@ def _study(config, workdir, count=N):
   )
   rows = np.flatnonzero(drawn)
   rows = rows[np.argsort(ids[rows])]
-  run = context.Run(config, workdir, mesh.make())
+  run = tiny.run(config, workdir)
   write.run_into(run, rows=rows, budget=BUDGET)
   return json.loads(tables.STABILITY.path(workdir).read_text()), rows
 
@@ -111,7 +110,7 @@ def run(tmp_path_factory):
   workdir = epath.Path(tmp_path_factory.mktemp("run"))
   pool = _write(workdir)
   config = _config(())
-  landscape_stage.run(context.Run(config, workdir, mesh.make()))
+  landscape_stage.run(tiny.run(config, workdir))
   return workdir, pool
 
 
@@ -165,9 +164,7 @@ def test_the_runs_own_cells_and_selection_are_those_of_the_stages(run):
     config = _config((), **changes)
     found, rows = _study(config, workdir)
     table = files_lib.read_table(workdir / "landscape/cells.parquet")
-    here = fitted.read(
-      context.Run(config, workdir, mesh.make()), rows=rows, budget=BUDGET
-    )
+    here = fitted.read(tiny.run(config, workdir), rows=rows, budget=BUDGET)
     own = write._cells(config, here, write._own(config), here.xy)
     if not changes:
       np.testing.assert_array_equal(own, table["cell"][rows])
@@ -199,7 +196,7 @@ def test_a_map_in_space_has_its_cells_in_space(tmp_path):
   workdir = epath.Path(tmp_path)
   _write(workdir)
   changes = {"landscape__projection": "pca", "landscape__dimensions": 3}
-  landscape_stage.run(context.Run(_config((), **changes), workdir, mesh.make()))
+  landscape_stage.run(tiny.run(_config((), **changes), workdir))
   config = _config(("grid",), **changes)
   found, _ = _study(config, workdir)
   table = files_lib.read_table(workdir / "landscape/cells.parquet")
@@ -220,13 +217,11 @@ def test_a_joined_map_is_the_runs_own(tmp_path, cells):
   kind = {"landscape__cells": cells}
   there = {"landscape__projection": "pca", "landscape__perplexity": 7.0}
   count = {"landscape__grid": 5} if cells == "grid" else {}
-  landscape_stage.run(
-    context.Run(_config((), **kind, **there, **count), old, mesh.make())
-  )
+  landscape_stage.run(tiny.run(_config((), **kind, **there, **count), old))
   joins = _config(
     ("projection",), **kind, landscape__map=str(old / "landscape")
   )
-  landscape_stage.run(context.Run(joins, new, mesh.make()))
+  landscape_stage.run(tiny.run(joins, new))
   found = json.loads(tables.STABILITY.path(new).read_text())
   table = files_lib.read_table(old / "landscape/cells.parquet")
   assert found["rows"][0]["cells"] == len(np.unique(table["cell"]))
@@ -270,7 +265,7 @@ def test_a_permuted_pool_is_the_same_pool(run, tmp_path):
   wanted, _ = _study(config, run[0])
   workdir = epath.Path(tmp_path)
   _write(workdir, order=np.random.default_rng(1).permutation(N))
-  landscape_stage.run(context.Run(_config(()), workdir, mesh.make()))
+  landscape_stage.run(tiny.run(_config(()), workdir))
   found, _ = _study(config, workdir)
   assert found["rows"] == wanted["rows"]
 
@@ -303,9 +298,7 @@ def test_losses_are_those_of_each_seed(tmp_path, adapters):
   pool = _write(epath.Path(tmp_path), adapters=adapters)
   method = {"train__method": "lora"} if adapters else {}
   rows = np.array([230, 3, 150])
-  base, tuned = losses_lib.read(
-    _config((), **method), epath.Path(tmp_path), rows
-  )
+  base, tuned = losses_lib.read(tiny.run(_config((), **method), tmp_path), rows)
   np.testing.assert_array_equal(base, pool["base"][rows])
   assert list(tuned) == [0, 1]
   for seed, nll in tuned.items():

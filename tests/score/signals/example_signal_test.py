@@ -41,7 +41,7 @@ class _Toy:
     self.signal = example_signal.Signal(
       name="toy",
       width=width,
-      made_from=lambda config, workdir: made_from or {},
+      made_from=lambda run: made_from or {},
       compute=self._compute,
     )
 

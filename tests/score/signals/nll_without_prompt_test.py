@@ -117,11 +117,11 @@ def test_a_text_begins_with_the_token_that_begins_or_ends_one(run, monkeypatch):
   tokenizer = _Tokenizer()
   monkeypatch.setattr(base_tokenizer, "tokenizer", lambda *_: tokenizer)
   with pytest.raises(errors.InputError, match="names no token that begins"):
-    nll_without_prompt._start_token(config, workdir)
+    nll_without_prompt._start_token(tiny.run(config, workdir))
   tokenizer.eos_token_id = 7  # As GPT-2's.
-  assert nll_without_prompt._start_token(config, workdir) == 7
+  assert nll_without_prompt._start_token(tiny.run(config, workdir)) == 7
   tokenizer.bos_token_id = 0
-  assert nll_without_prompt._start_token(config, workdir) == 0
+  assert nll_without_prompt._start_token(tiny.run(config, workdir)) == 0
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,7 @@ def test_it_is_made_from_the_base_and_from_nothing_else(run, change, same):
   fields = {"model__path": config.model.path} | change
   other = tiny.config(config.pool.sources, **fields)
   made = [
-    nll_without_prompt.SIGNAL.made_from(one, workdir) for one in (config, other)
+    nll_without_prompt.SIGNAL.made_from(tiny.run(one, workdir))
+    for one in (config, other)
   ]
   assert (made[0] == made[1]) == same
