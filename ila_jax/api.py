@@ -16,7 +16,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float, Int
 
-from ila_jax import config_parsing, errors, pipeline, presets
+from ila_jax import config_fields, config_parsing, errors, pipeline, presets
 from ila_jax.pool import reading
 from ila_jax.run import progress, tables
 from ila_jax.run import stages as stages_lib
@@ -86,7 +86,9 @@ def select(
       and at most a tenth is the reference.
 
   Raises:
-    errors.InputError: a pool, a model or a value that cannot be used.
+    errors.InputError: a pool, a model or a value that cannot be used. Messages
+      are those of the command line: for --config.NAME=VALUE put NAME and VALUE
+      into `settings`, and for --redo give another `workdir`.
 
   >>> pool = [{"instruction": f"Add {i} and {j}.", "output": f"{i + j}."}
   ...         for i in range(12) for j in range(12)]
@@ -155,10 +157,9 @@ def _set(fields: ml_collections.ConfigDict, values: Mapping[str, Any]) -> None:
     try:
       fields.update_from_flattened_dict({name: value})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-      said = str(error).strip("'\"").partition(". Other fields")[0]
       raise errors.InputError(
-        f"config.{name} is {value!r}: {said}. Allowed: a field that `ila "
-        "--fields` lists, and a value of its type."
+        f"settings has {name!r}: {value!r}; {config_fields.remedy(name)}. "
+        "`ila --fields` lists all fields."
       ) from error
 
 

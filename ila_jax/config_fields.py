@@ -8,7 +8,7 @@ import dataclasses
 import textwrap
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -131,17 +131,46 @@ def default(one: checked.Entry) -> str:
   """
   if _must_be_set(one):
     return "(to be set)"
-  text = repr(one.default)
+  return _short(one.default)
+
+
+def _short(value: Any) -> str:
+  text = repr(value)
   if len(text) <= _DEFAULT_CHARACTERS:
     return text
   return f"{text[: _DEFAULT_CHARACTERS - 4]} ..."
 
 
-def lines(names: Sequence[str] = ()) -> str:
+def remedy(name: str) -> str:
+  """Returns what to write in place of a field that a config has refused.
+
+  Args:
+    name: of the field, or the last part of it.
+
+  >>> remedy("score.epochs")
+  'allowed for config.score.epochs: a number above 0, up to 10000'
+  >>> remedy("gird")
+  "config has no such field. Did you mean 'grid'?"
+  """
+  fields = every()
+  same = [one for one in fields if f".{one.name}".endswith(f".{name}")]
+  if same:
+    return "; ".join(
+      f"allowed for config.{one.name}: {allowed(one)}" for one in same
+    )
+  parts = {part for one in fields for part in one.name.split(".")}
+  near = errors.did_you_mean(name.rpartition(".")[2], parts)
+  return f"config has no such field.{near}"
+
+
+def lines(
+  names: Sequence[str] = (), config: ml_collections.ConfigDict | None = None
+) -> str:
   """Returns fields with default, meaning and what is allowed, to be printed.
 
   Args:
     names: of sections or of single fields, or their last parts; none: all.
+    config: whose values are shown, where they are not the defaults.
 
   Raises:
     errors.InputError: a name of neither.
@@ -152,6 +181,7 @@ def lines(names: Sequence[str] = ()) -> str:
     allowed: grid, kmeans
   """
   fields = every()
+  values = {} if config is None else _flat(config)
   known: dict[str, None] = {}
   for one in fields:
     parts = one.name.split(".")
@@ -169,13 +199,24 @@ def lines(names: Sequence[str] = ()) -> str:
         f"as landscape.grid.{errors.did_you_mean(name, known)}"
       )
   return "\n".join(
-    _told(one)
+    _told(one, values)
     for one in fields
     if not shown or any(f"{one.name}.".startswith(f"{n}.") for n in shown)
   )
 
 
-def _told(one: checked.Entry) -> str:
+def _flat(config: ml_collections.ConfigDict, above: str = "") -> dict[str, Any]:
+  """Values by their dotted names."""
+  flat: dict[str, Any] = {}
+  for name, value in config.items():
+    if isinstance(value, ml_collections.ConfigDict):
+      flat |= _flat(value, f"{above}{name}.")
+    else:
+      flat[above + name] = value
+  return flat
+
+
+def _told(one: checked.Entry, values: Mapping[str, Any]) -> str:
   def indented(text: str) -> str:
     return textwrap.fill(
       text,
@@ -185,8 +226,11 @@ def _told(one: checked.Entry) -> str:
       break_long_words=False,
     )
 
+  value, text = values.get(one.name, one.default), default(one)
+  if value != one.default:
+    text = f"{_short(value)}  # default: {text}"
   return (
-    f"{one.name} = {default(one)}\n{indented(meaning(one))}\n"
+    f"{one.name} = {text}\n{indented(meaning(one))}\n"
     f"{indented(f'allowed: {allowed(one)}')}"
   )
 

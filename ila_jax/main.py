@@ -49,7 +49,7 @@ _FIELDS = flags.DEFINE_bool(
   "fields",
   False,
   "Print the fields of a config, or those of the sections named after it: "
-  "default, meaning and what is allowed.",
+  "default, meaning and what is allowed; with --config its values, too.",
 )
 _VERSION = flags.DEFINE_bool(
   "version", False, "Print version and commit, and run nothing."
@@ -184,7 +184,7 @@ def _run(argv: list[str]) -> None:
   if _FIELDS.value:
     from ila_jax import config_fields
 
-    text = config_fields.lines(rest)
+    text = config_fields.lines(rest, _CONFIG.value)
     with contextlib.suppress(BrokenPipeError):
       print(text, flush=True)
     return

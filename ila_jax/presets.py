@@ -132,10 +132,36 @@ def _said(error: BaseException, path: str) -> str:
     place, said = f"{error.filename} line {error.lineno}", error.msg
   elif own:
     place = f"{own[-1].filename} line {own[-1].lineno}"
+  said = of_field(error) or f"{type(error).__name__}: {said}."
   return (
-    f"{place}: {type(error).__name__}: {said}. Correct the config file; ila "
-    "--fields has the fields of a config."
+    f"{place}: {said} Correct the config file; ila --fields has the fields of "
+    "a config."
   )
+
+
+def of_field(error: BaseException, name: str = "") -> str | None:
+  """Returns what is wrong where a config does not take a field or its value.
+
+  Args:
+    error: what was raised.
+    name: of the field, where it is known; else the error has its last part.
+
+  Returns:
+    A sentence; None where the error is of no field.
+  """
+  from ila_jax import config_fields  # Needed for what is wrong alone.
+
+  text = str(error).strip("'")
+  wrong = re.match(r"Could not override field '(\w+)' \(reference\)\. ", text)
+  missing = re.match(r'Key "(\w+)" does not exist', text)
+  if wrong is None and missing is None:
+    return None
+  last = (wrong or missing)[1]
+  said = config_fields.remedy(name or last)
+  if missing is not None:
+    return f"{last!r}: {said}"
+  value = text[wrong.end() :].partition(" is of original type")[0]
+  return f"{last!r} is {value!r}; {said}."
 
 
 def first_line(error: BaseException) -> str:

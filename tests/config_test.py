@@ -410,6 +410,14 @@ def test_fields_are_listed_by_section_and_by_name():
     config_fields.lines(["landscap"])
 
 
+def test_values_of_a_config_stand_beside_the_defaults():
+  config = presets.load("quickstart")
+  config.landscape.cells = "kmeans"
+  text = config_fields.lines(["landscape.cells", "landscape.grid"], config)
+  assert "landscape.cells = 'kmeans'  # default: 'grid'\n" in text
+  assert "landscape.grid = 'auto'\n" in text
+
+
 def test_the_guide_s_table_is_of_these_fields():
   text = field_table.GUIDE.read_text()
   assert text == field_table.renewed(text), f"run {field_table.COMMAND}"

@@ -111,8 +111,14 @@ CONFIGS = {
   "field.py": (
     "from ila_jax.configs import quickstart\n\n\ndef get_config():\n"
     "  config = quickstart.get_config()\n  config.pool.sorce = 1\n",
-    'field.py line 6: AttributeError: Key "sorce" does not exist and cannot '
-    "be added since the config is locked. Correct",
+    "field.py line 6: 'sorce': config has no such field. Did you mean "
+    "'source'? Correct",
+  ),
+  "type.py": (
+    "from ila_jax.configs import quickstart\n\n\ndef get_config():\n"
+    "  config = quickstart.get_config()\n  config.select.budget = 'all'\n",
+    "type.py line 6: 'budget' is 'all'; allowed for config.select.budget: a "
+    "number above 0, ",
   ),
   "library.py": ("import no_such_library\n", "library.py line 1: ModuleNotF"),
   "exit.py": (

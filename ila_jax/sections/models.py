@@ -23,7 +23,10 @@ class Scratch(checked.Checked):
   """The small base model made on the spot when model.path is 'scratch'."""
 
   source: str = checked.field(
-    _GENERAL_PROSE, "the texts that it learns from", path=checked.SOURCE
+    _GENERAL_PROSE,
+    "the texts that a base from scratch learns from; all of model.scratch "
+    "counts where model.path is 'scratch'",
+    path=checked.SOURCE,
   )
   vocab: int = checked.field(
     4096,

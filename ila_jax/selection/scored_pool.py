@@ -151,8 +151,8 @@ def check_held(
   raise errors.InputError(
     f"{wants} {budget:,.12g} {unit}; allowed: up to {held:,} examples of "
     f"{tokens:,} response tokens, for it orders no more of the "
-    f"{pool.n_candidates:,} candidates. Of the others: {ranking.rest} Lower "
-    "config.select.budget, or choose another method."
+    f"{pool.n_candidates:,} candidates. The rest is left out: {ranking.rest} "
+    "Lower config.select.budget, or choose another method."
   )
 
 

@@ -133,8 +133,9 @@ def test_a_budget_beyond_the_head_of_an_order_is_refused(
   toy = {"strategy": "toy", "compare": ()}
   with pytest.raises(
     errors.InputError,
-    match=rf"config.select.budget: 'toy' is to order {wants}.*Of the others: "
-    "they are late. Lower config.select.budget, or choose another method",
+    match=rf"config.select.budget: 'toy' is to order {wants}.*The rest is "
+    "left out: they are late. "
+    "Lower config.select.budget, or choose another method",
   ):
     _run(workdir, tmp_path, budget=budget, unit=unit, **toy)
 
