@@ -47,7 +47,7 @@ class Landscape(checked.Checked):
   grid: int | str = checked.field(
     "auto",
     "cells a side; 'auto': as many as the budget bears",
-    low=1,
+    low=2,
     high=ranges.INT32,
     choices=("auto",),
   )

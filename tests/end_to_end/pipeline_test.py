@@ -21,6 +21,7 @@ from ila_jax.report import map_page, map_points
 from ila_jax.run import progress, stage_record
 from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files as files_lib
+from ila_jax.run.disk import folders
 from ila_jax.training import base
 from tests.support import artifacts, tiny
 
@@ -57,6 +58,15 @@ def run(tmp_path_factory):
 
 def test_every_file_is_declared_with_its_columns(run):
   assert artifacts.faults(run[1]) == []
+
+
+def test_a_run_knows_its_own_files(run):
+  for folder in (path for path in run[1].iterdir() if path.is_dir()):
+    if folder.name != "compiled":
+      assert folders.theirs(folder) == [], folder
+  (run[1] / "report/notes.txt").write_text("precious")
+  assert folders.theirs(run[1] / "report")
+  (run[1] / "report/notes.txt").unlink()
 
 
 def test_stages_are_made_from_what_the_graph_says(run):
