@@ -54,7 +54,7 @@ class Landscape(checked.Checked):
   clusters: int | None = checked.field(
     None,
     "cells of 'kmeans'; None: as many as the budget bears",
-    low=1,
+    low=2,
     high=ranges.INT32,
   )
   depth: str = checked.field(
