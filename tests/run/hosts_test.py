@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
 # Two hosts that meet, after which one of them fails.
 _HOST = """
-import hashlib, os, signal, sys, time
+import hashlib, os, pathlib, signal, sys, time
 import jax
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -57,6 +58,15 @@ def work():
     for step in range(10_000):
       time.sleep(0.01)
       interrupts.point()
+  if how == "once" and host == fails:
+    died = pathlib.Path(more[0])
+    if not died.exists():
+      died.touch()
+      os.kill(os.getpid(), signal.SIGKILL)
+  if how == "once":
+    time.sleep(1)
+    mesh.barrier("done")
+    return
   if host == fails:
     if how == "input":
       raise errors.InputError("config.x is 1; allowed: 2.")
@@ -79,11 +89,11 @@ sys.exit(main.main())
 class _Host:
   """One of two processes, and what it says."""
 
-  def __init__(self, address: str, host: int, *words: object):
+  def __init__(self, before: list[str], *words: object):
     self.process = subprocess.Popen(
-      [sys.executable, "-c", _HOST, address, str(host), *map(str, words)],
+      [*before, sys.executable, "-c", _HOST, *map(str, words)],
       cwd=CHECKOUT,
-      env=os.environ | {"JAX_PLATFORMS": "cpu"},
+      env=os.environ | {"JAX_PLATFORMS": "cpu", "WAIT_SECONDS": "1"},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
@@ -96,11 +106,15 @@ class _Host:
     return self.process.returncode, lines
 
 
-def _start(fails: int, how: str, *more: pathlib.Path) -> list[_Host]:
+def _start(
+  fails: int, how: str, *more: pathlib.Path, before: list[str] | None = None
+) -> list[_Host]:
   with socket.socket() as free:
     free.bind(("localhost", 0))
     address = f"localhost:{free.getsockname()[1]}"
-  return [_Host(address, host, fails, how, *more) for host in range(2)]
+  return [
+    _Host(before or [], address, host, fails, how, *more) for host in range(2)
+  ]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +142,21 @@ def test_the_other_hosts_hear_of_a_killed_one():
   assert other[0] == -signal.SIGKILL
   assert first[0] == errors.LOST, first
   assert "start all hosts again" in first[1][0]
+
+
+@pytest.mark.parametrize("dies", [0, 1])
+def test_supervised_hosts_meet_again(tmp_path, dies):
+  supervised = ["bash", "launch/supervise.sh"]
+  both = _start(dies, "once", tmp_path / "died", before=supervised)
+  found = [host.process.communicate(timeout=300)[1] for host in both]
+  assert [host.process.returncode for host in both] == [0, 0], found
+  told = [
+    re.findall(r"supervise.sh: status (\d+), failure 1 of 8", error)
+    for error in found
+  ]
+  # The other one hears of it, or JAX aborts it.
+  assert told[dies] == ["137"]
+  assert told[1 - dies] in (["75"], ["134"])
 
 
 def test_a_signal_to_one_host_stops_all():
