@@ -125,6 +125,15 @@ def _of_flag(error: BaseException, argv: Sequence[str]) -> str:
         said += _OR_NONE
       return f"--{name} is {value!r}; {said}. {_SEE}."
   if isinstance(error, flags.Error):
+    section = re.match(r"Type .*ConfigDict'> of field ([\w.]+) is not", text)
+    if section:  # As ml_collections says it before version 1.1.
+      given = f"--{section[1]}="
+      value = next((w for w in argv if w.startswith(given)), given)
+      said = dict(_ALLOWED)["ConfigDict"]
+      return (
+        f"--{section[1]} is {value.removeprefix(given)!r}; allowed: {said}. "
+        f"{_SEE}."
+      )
     missing = re.match(r"Missing value for flag (\S+)", text)
     said = f"{missing[1]} has no value" if missing else text.rstrip(".")
     return f"command line: {said}. {_SEE}."

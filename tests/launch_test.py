@@ -217,7 +217,8 @@ def checkout(tmp_path):
     return subprocess.run(
       ["bash", "-c", f"source {script}; {before}\nensure_venv {extra}"],
       cwd=tmp_path,
-      env=os.environ | {"PYTHON": sys.executable} | environment,
+      env={**os.environ, "PYTHON": sys.executable, "RESOLUTION": ""}
+      | environment,
       capture_output=True,
       text=True,
       check=False,
