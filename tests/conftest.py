@@ -73,9 +73,13 @@ def pytest_keyboard_interrupt(excinfo):
 
 
 def pytest_collection_finish():
-  """Takes what was imported, half a million objects, out of collections."""
+  """Takes what was imported, half a million objects, out of collections.
+
+  What tests import later, such as torch, is not: whole collections are seldom.
+  """
   gc.collect()
   gc.freeze()
+  gc.set_threshold(10_000, 10, 50)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -168,6 +168,8 @@ class Checkpoints:
           content = self._read(step, like)
         except _Broken as error:
           content, reason = None, str(error)
+        if content is None:
+          gc.collect()  # Here, where its warnings are ignored.
       # A host may have read its own part well; the checksum is of all parts.
       if mesh.everywhere(content is not None):
         state, run = content
@@ -286,7 +288,6 @@ def _without_what_was_begun() -> Iterator[None]:
   with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "coroutine .* was never awaited")
     yield
-    gc.collect()
 
 
 def _hush(hook: Callable[[Any], Any], unraisable: Any) -> None:
