@@ -1,7 +1,6 @@
 """Lowers programs in one MLIR context after another, not each in its own.
 
-To make a context costs 2.6 ms, a third of what it takes to lower the program of
-one operation; a run of all tests lowers more than ten thousand.
+To make a context costs 2.6 ms, and a run of all tests lowers 9,000 programs.
 """
 
 import threading
