@@ -44,7 +44,9 @@ def read(folder: epath.Path, like: PyTree | None = None) -> tuple[Any, str]:
     try:
       return _read(folder, like), ""
     except _Broken as error:
-      return None, str(error)
+      fault = str(error)
+    gc.collect()  # Here, where its warnings are ignored.
+  return None, fault
 
 
 def _read(folder: epath.Path, like: PyTree | None) -> Any:
@@ -96,7 +98,6 @@ def _without_what_was_begun() -> Iterator[None]:
   with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "coroutine .* was never awaited")
     yield
-    gc.collect()
 
 
 def _hush(hook: Callable[[Any], Any], unraisable: Any) -> None:
