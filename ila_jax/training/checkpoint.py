@@ -27,6 +27,9 @@ from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.run import progress, stage_record
 
+# Checkpoints of a run that are kept, but while the next one is written.
+KEPT = 2
+
 
 class _Broken(Exception):
   """A checkpoint that cannot be read, or is not what was saved."""
@@ -88,7 +91,7 @@ class Checkpoints:
   """
 
   def __init__(
-    self, folder: epath.PathLike, *, fingerprint: str, keep: int = 2
+    self, folder: epath.PathLike, *, fingerprint: str, keep: int = KEPT
   ):
     """Opens or creates the folder.
 
