@@ -102,9 +102,11 @@ def test_an_encoder_costs_a_pass_over_the_prompts(folder, encoder, monkeypatch):
     assert embed.device_bytes >= 4 * _weights(folder)
 
 
-def test_a_host_costs_seconds_alone(folder):
+def test_a_host_costs_seconds_alone(folder, capsys):
   stages = ("pool", "embed", "landscape", "select", "report")
-  found = _costs(folder, stages=stages, encoder__path="lsa")
+  more = {"encoder__path": "lsa", "landscape__stability": ("grid",)}
+  found = _costs(folder, stages=stages, **more)
+  assert "On top of landscape: landscape.stability." in capsys.readouterr().err
   assert tuple(found) == stages
   for cost in found.values():
     assert cost.seconds > 0 and cost.flops == cost.device_bytes == 0
