@@ -22,6 +22,9 @@ from ila_jax.compute import mesh
 from ila_jax.run import progress, stage_record
 from ila_jax.training import checkpoint_reading as reading
 
+# Checkpoints of a run that are kept, but while the next one is written.
+KEPT = 2
+
 
 class Due:
   """Tells after which steps a checkpoint is due, on all hosts alike.
@@ -79,7 +82,7 @@ class Checkpoints:
   """
 
   def __init__(
-    self, folder: epath.PathLike, *, fingerprint: str, keep: int = 2
+    self, folder: epath.PathLike, *, fingerprint: str, keep: int = KEPT
   ):
     """Opens or creates the folder.
 
