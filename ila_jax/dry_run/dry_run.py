@@ -74,26 +74,26 @@ def run(
   plans = plans_lib.in_order(config, todo)
   # What a trial has compiled is not compiled again to learn its memory.
   with tempfile.TemporaryDirectory() as folder, hardware.keep_compiled(folder):
-    found = {name: plan.cost(begun) for name, plan in plans.items()}
+    estimates = {name: plan.cost(begun) for name, plan in plans.items()}
   needs = {name: plan.need(begun.sizes) for name, plan in plans.items()}
-  _print(begun, found, needs)
+  _print(begun, estimates, needs)
   said = disk.shortage(workdir, disk.most(needs.values()))
   if said is not None:
     progress.say(f"warning: {said}")
-  return found
+  return estimates
 
 
 def _print(
   begun: work.Run,
-  found: Mapping[str, costs.Cost],
+  estimates: Mapping[str, costs.Cost],
   needs: Mapping[str, costs.Need],
 ) -> None:
-  width = max([10, *(len(name) + 1 for name in found)])
+  width = max([10, *(len(name) + 1 for name in estimates)])
   progress.say(
     f"\n{'stage':{width}}{'compute':>12}{'time':>14}{'to compile':>14}"
     f"{'memory a device':>18}{'disk':>10}"
   )
-  for name, cost in found.items():
+  for name, cost in estimates.items():
     flops = units.si(cost.flops, "FLOP") if cost.flops else ""
     memory = units.si(cost.device_bytes, "B") if cost.device_bytes else ""
     mark = "" if cost.tried else " *"
@@ -102,8 +102,8 @@ def _print(
       f"{units.duration(cost.compile_seconds):>14}{memory:>18}"
       f"{units.si(needs[name].kept, 'B'):>10}{mark}"
     )
-  total = sum(cost.seconds for cost in found.values())
-  compiling = sum(cost.compile_seconds for cost in found.values())
+  total = sum(cost.seconds for cost in estimates.values())
+  compiling = sum(cost.compile_seconds for cost in estimates.values())
   progress.say(
     f"{'all':{width}}{'':12}{units.duration(total):>14}"
     f"{units.duration(compiling):>14}{'':18}"
@@ -112,7 +112,7 @@ def _print(
     "seconds are assumed for the map, the selection and the report. The disk "
     "of all has room for checkpoints, which go when their model is whole."
   )
-  if not all(cost.tried for cost in found.values()):
+  if not all(cost.tried for cost in estimates.values()):
     rate = begun.rate(begun.config.model.dtype)
     progress.say(
       f"* too large for a trial here: {work.FORWARD_SHARE:.0%} of the "
@@ -120,6 +120,6 @@ def _print(
       f"{jax.devices()[0].device_kind} in passes and "
       f"{work.TRAINING_SHARE:.0%} in training; compiling comes on top."
     )
-  for name, cost in found.items():
+  for name, cost in estimates.items():
     if cost.left_out:
       progress.say(f"On top of {name}: {', '.join(cost.left_out)}.")

@@ -86,15 +86,15 @@ def _signature(
 ) -> dict[str, Any] | str | None:
   """What a source is now; as it was before, where it cannot be compared."""
   try:
-    found = sources.signature(source, workdir=workdir)
+    signature = sources.signature(source, workdir=workdir)
   except errors.InputError:
     if source not in before:
       raise
-    found = None
-  if source in before and None in (found, before[source]):
+    signature = None
+  if source in before and None in (signature, before[source]):
     progress.say(f"  {source} cannot be compared: taken to be what it was")
     return before[source]
-  return found
+  return signature
 
 
 def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:

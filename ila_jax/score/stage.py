@@ -101,9 +101,9 @@ def _write_references(
 ) -> None:
   seeds, rows = [], []
   for seed, drawn in references.items():
-    found = np.flatnonzero(drawn)
-    rows.append(found)
-    seeds.append(np.full(len(found), seed))
+    places = np.flatnonzero(drawn)
+    rows.append(places)
+    seeds.append(np.full(len(places), seed))
   row = np.concatenate(rows)
   files.write_table(
     tables.REFERENCE.path(workdir),
