@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import tool_calls
+from ila_jax.pool.conversations import tool_calls, values
 
 _TEXTS = ("text", "input_text", "output_text")
 _TEXT_KEYS = ("text", "value", "content")
@@ -79,7 +79,7 @@ def _part(part: Mapping[str, Any], what: str) -> Part:
     keys, into = _TEXT_KEYS, "text"
   else:
     raise records.Reject(f"{what} is not text", f"part of type {kind!r}"[:80])
-  held = next((part[k] for k in keys if part.get(k) is not None), None)
+  held = values.first(part, keys)
   if held is None:
     fields = ", ".join(part) or "nothing"
     raise records.Reject(f"{what} is not text", f"a part with {fields}"[:200])

@@ -62,7 +62,6 @@ NUMBERS = [("A", "0"), ("B", "4"), ("C", "1"), ("D", "6")]
     (False, [("A", "True"), ("B", "False")], "False"),
     ("a cat.", PETS, "a cat."),
     ("2", [("1", "dog"), ("2", "cat")], "2"),
-    (0, [("1", "dog"), ("2", "cat")], "1"),
     (0, NUMBERS, "A"),
     (3, NUMBERS, "D"),
     (6, NUMBERS, 6),
