@@ -82,6 +82,11 @@ REMEDIES = {
   "named answer is several of the answers": _NAMED,
   "fields name different answers": _NAMED,
   "no answer is marked as right": _NAMED,
+  "no answer is named": _NAMED,
+  "a mark of an answer cannot be read": (
+    "Write marks as true and false, and ranks as numbers, one for each answer; "
+    "or name the right answer in one field"
+  ),
   "weights and messages differ in number": (
     "Write one weight, 0 or 1, for each message"
   ),

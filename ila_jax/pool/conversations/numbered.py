@@ -37,12 +37,14 @@ def read(held: Mapping[str, Any], notes: unread.Notes) -> list[records.Turn]:
     return dialogues.read(items, notes)
   texts = [contents.text_of(item, "content") for item in items]
   turns = dialogues.of_texts(texts, [places[n] for n in filled])
+  heard = {places[name] for name in filled}
   before = ""
   for name, turn in zip(filled, turns, strict=True):
-    if turn.role == "assistant" and before not in ("user", "system", "tool"):
-      place = places[name] - 1
-      missing = next((n for n, p in places.items() if p == place), "")
-      detail = f"{missing or f'the turn before {name}'}: {held.get(missing)!r}"
+    place = places[name] - 1
+    follows = before in ("user", "system", "tool") or place in heard
+    if turn.role == "assistant" and not follows:
+      empty = next((n for n, p in places.items() if p == place), "")
+      detail = f"{empty or f'the turn before {name}'}: {held.get(empty)!r}"
       raise records.Reject("a turn is empty", detail[:200])
     before = turn.role
   return turns

@@ -249,8 +249,8 @@ def _of_words(value: str, choices: list[tuple[str, str]], fields: str) -> str:
   if not said or any(said == text.strip() for _, text in choices):
     return value
   names = [unread.plain_name(path) for path in fields.split(",")]
-  plain = unread.plain_name(said)
-  if len(plain) > 1 and plain in names:
+  plain = unread.plain_name(said) if 1 < len(said) < 60 else ""
+  if plain and plain in names:
     place = names.index(plain)
     _check_filled(value, choices, place)
     return choices[place][0]

@@ -1,7 +1,7 @@
 """Names of fields: prompts, the responses to each, and what stands beside."""
 
+import functools
 import re
-from collections.abc import Iterable
 
 from ila_jax.pool import unread
 
@@ -54,7 +54,15 @@ HISTORIES = ("history", "chat_history", "conversation_history")
 QUESTIONS = ("question", "query", "problem")
 CONTEXTS = (
   *("context", "contexts", "passage", "passages", "document", "article"),
-  *("paragraph", "background", "knowledge", "support", "story", "premise"),
+  *(
+    "paragraph",
+    "paragraphs",
+    "background",
+    "knowledge",
+    "support",
+    "story",
+    "premise",
+  ),
 )
 CHOICES = ("choices", "options", "endings")
 # What may hold the answer where there are choices, and the prompts of such.
@@ -71,15 +79,22 @@ CHOICE = re.compile(
   r"()([A-J])|(option|choice)_?([a-jA-J]|\d)|(op)([a-e])|(answer)([A-E])"
   r"|(sol)([12])"
 )
+# Answers to one prompt, in a field each.
+ANSWER_WORDS = (
+  "response|answer|completion|output|reply|candidate|generation|summary|"
+  "solution"
+)
+ANSWER = re.compile(rf"({ANSWER_WORDS})_?(\d{{1,2}})|({ANSWER_WORDS})_([a-j])")
 TURN = re.compile(r"(turn|message)_?(\d+)")
 
 
+@functools.lru_cache(maxsize=4096)
 def families(
-  names: Iterable[str], pattern: re.Pattern[str]
+  names: tuple[str, ...], pattern: re.Pattern[str]
 ) -> list[dict[str, str]]:
   """Fields of one kind: their names by letter or number, in its order.
 
-  >>> families(["option_b", "option_a", "turn_1", "Option C"], CHOICE)
+  >>> families(("option_b", "option_a", "turn_1", "Option C"), CHOICE)
   [{'A': 'option_a', 'B': 'option_b', 'C': 'Option C'}]
   """
   found: dict[str, dict[str, str]] = {}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ila_jax import errors
 from ila_jax.pool import records, unread
 from ila_jax.pool.conversations import contents, transcripts
-from ila_jax.pool.shapes import field_names, structures
+from ila_jax.pool.shapes import field_names, pointers, structures
 from ila_jax.pool.shapes import kinds as kinds_lib
 
 
@@ -43,7 +43,7 @@ class Fields(NamedTuple):
 
 
 # These may name several paths, with commas between.
-SEVERAL = ("context", "choices", "conversation")
+SEVERAL = ("context", "choices", "conversation", "response")
 # Fields with a conversation in them, whatever else a record holds.
 _CONVERSATIONS = ("messages", "conversations", "conversation")
 # ... where nothing else is known and they hold messages, or texts in turn. A
@@ -131,6 +131,10 @@ def _pair(
       response = kinds_lib.first(
         (*field_names.ANSWERS, *field_names.INDICES), there
       )
+    if not response and any(
+      n for n in kinds if kinds[n] and pointers.names_one(n)
+    ):
+      response = kinds_lib.family(kinds, field_names.ANSWER)
     instances = prompt == "instruction" and there.get("instances")
     if prompt not in there or not (response or instances):
       continue
@@ -223,6 +227,16 @@ def _transcript(record: Mapping[str, Any]) -> Fields | None:
   return None
 
 
+def _kind(name: str, value: Any) -> str:
+  if contents.is_flag(name, value):
+    return "flag"
+  kind = kinds_lib.of(value)
+  is_context = unread.plain_name(name) in field_names.CONTEXTS
+  if kind == "object" and is_context and contents.passage_key(value):
+    return "passages"
+  return kind
+
+
 def detect(record: Mapping[str, Any]) -> Fields | None:
   """Which fields hold prompt and response, by their names; None if unknown.
 
@@ -236,10 +250,7 @@ def detect(record: Mapping[str, Any]) -> Fields | None:
   'prompt = Question, response = Answer'
   """
   record = structures.opened(record)
-  shape = tuple(
-    (name, "flag" if contents.is_flag(name, value) else kinds_lib.of(value))
-    for name, value in record.items()
-  )
+  shape = tuple((name, _kind(name, held)) for name, held in record.items())
   return _detect(shape) or _transcript(record)
 
 

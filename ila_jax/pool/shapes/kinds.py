@@ -60,7 +60,7 @@ def family(kinds: Mapping[str, str], pattern: re.Pattern[str]) -> str:
   >>> family({"turn_2": "text", "turn_1": "", "A": ""}, field_names.TURN)
   'turn_1, turn_2'
   """
-  families = field_names.families(kinds, pattern)
+  families = field_names.families(tuple(kinds), pattern)
   sizes = [sum(bool(kinds[n]) for n in names.values()) for names in families]
   if not families or not max(sizes):
     return ""

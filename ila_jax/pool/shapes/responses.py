@@ -11,7 +11,7 @@ from ila_jax.pool.conversations import (
   tool_calls,
   values,
 )
-from ila_jax.pool.shapes import preferences
+from ila_jax.pool.shapes import pointers, preferences
 
 # Which of a list of answers is the response.
 ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
@@ -64,12 +64,19 @@ def of(
   >>> of({"answers": {"text": ["a", "b"]}}, "answers", "first", unread.Notes())
   ('a', [])
   """
-  value = records.lookup(record, path)
+  paths = records.paths(record, path)
+  if len(paths) > 1:
+    path = pointers.among(record, paths, notes)
+  value, path = pointers.meant(record, path, notes)
   if value is records.MISSING:
     raise records.Reject(
       "response field missing", f"{path}; fields: {', '.join(record)}"
     )
   while isinstance(value, Mapping) and not _is_message(value):
+    if rows := preferences.rows(value):
+      value = rows
+      break
+    preferences.marked([value], path, notes)
     inner = _text_key(value)
     if inner is None:
       raise records.Reject(

@@ -96,7 +96,10 @@ def _prompt(value: Any, notes: unread.Notes) -> list[records.Turn]:
 
 
 def _beside(
-  record: Mapping[str, Any], read: fields.Fields, prompt: str
+  record: Mapping[str, Any],
+  read: fields.Fields,
+  prompt: str,
+  notes: unread.Notes,
 ) -> tuple[str, list[tuple[str, str]]]:
   """What follows a prompt after a blank line, and the choices it has.
 
@@ -107,8 +110,14 @@ def _beside(
     parts = []
   for path in records.paths(record, read.context) if read.context else ():
     value = records.lookup(record, path)
-    values = value if isinstance(value, list) else [value]
-    texts = [contents.text_of(v, "context") for v in values]
+    texts = contents.passages(value, "context")
+    for held in value if isinstance(value, list) else [value]:
+      if isinstance(held, Mapping):
+        rest = [
+          n for n in held if n not in ("title", contents.passage_key(held))
+        ]
+        rest = [name for name in rest if not unread.is_ignored(name)]
+        notes.leave(held, rest, f"{path}.")
     parts += [text for text in texts if text.strip() not in prompt]
   offered = choices.of(record, read.choices) if read.choices else []
   if offered and not choices.stand_in(prompt, offered):
@@ -127,7 +136,7 @@ def _request(
     )
   asked = _prompt(prompt, notes)
   text = "\n\n".join(turn.text for turn in asked)
-  more, offered = _beside(record, read, text)
+  more, offered = _beside(record, read, text, notes)
   if not more:
     return asked, offered
   if len(asked) == 1 and text.strip() and not isinstance(prompt, list):
