@@ -259,7 +259,7 @@ def _of_words(value: str, choices: list[tuple[str, str]], fields: str) -> str:
   labels = [label.strip().upper() for label, _ in choices]
   if meant.upper() in labels:
     _check_filled(value, choices, labels.index(meant.upper()))
-  elif letter:
+  elif letter and all(len(label) == 1 for label in labels):
     raise records.Reject(
       "answer is none of the choices", f"{value!r} of {len(choices)}"[:80]
     )
