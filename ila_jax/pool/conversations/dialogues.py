@@ -84,8 +84,8 @@ def _pair(item: Mapping[str, Any], notes: unread.Notes) -> list[records.Turn]:
     )
   question, answer = sides
   turns = []
-  system = next((name for name in _SYSTEMS if item.get(name)), "")
-  if system:
+  system = values.name(item, _SYSTEMS)
+  if not values.is_blank(item.get(system)):
     text = contents.plain(item[system], "system")
     turns.append(records.Turn("system", text))
   turns.append(records.Turn("user", contents.plain(item[question], "content")))

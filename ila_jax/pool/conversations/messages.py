@@ -75,7 +75,8 @@ def is_learnt(holder: Mapping[str, Any], notes: unread.Notes) -> bool:
   False
   """
   learnt = True
-  named = {unread.plain_name(key): value for key, value in holder.items()}
+  filled = {k: v for k, v in holder.items() if not values.is_blank(v)}
+  named = {unread.plain_name(key): value for key, value in filled.items()}
   for name in (*WEIGHTS, *MASKS):
     value = named.get(name)
     if value is None:

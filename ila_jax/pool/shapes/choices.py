@@ -90,7 +90,7 @@ def _labelled(letter: str, item: Any) -> tuple[Any, Any]:
     return letter, item
   label = values.first(item, ("label", "key"))
   text = values.first(item, ("text", "value", "content"))
-  return letter if label is None else label, text
+  return letter if values.is_blank(label) else label, text
 
 
 def _unlabelled(texts: list[Any], labels: list[str]) -> list[Any]:
@@ -248,6 +248,9 @@ def _of_words(value: str, choices: list[tuple[str, str]], fields: str) -> str:
   said = value.strip()
   if not said or any(said == text.strip() for _, text in choices):
     return value
+  texts = [text.strip().lower() for _, text in choices]
+  if said.lower() in ("true", "false") and said.lower() not in texts:
+    return _switched(said.lower() == "true", choices)
   names = [unread.plain_name(path) for path in fields.split(",")]
   plain = unread.plain_name(said) if 1 < len(said) < 60 else ""
   if plain and plain in names:

@@ -112,7 +112,9 @@ def _keys(value: Mapping[str, Any]) -> list[Any]:
   has_texts = any(isinstance(held, str) for held in value.values())
   if has_texts and not {*value}.isdisjoint(_NAMES):
     return _named(value)
-  if all(value[k] is None or n is not None for k, n in numbers.items()):
+  if all(
+    values.is_blank(value[k]) or n is not None for k, n in numbers.items()
+  ):
     return [key for key, number in numbers.items() if number]
   return _named(value)
 

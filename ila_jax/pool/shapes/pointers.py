@@ -15,8 +15,11 @@ _LISTS = (
 )
 # The name of a field, as a value; longer ones are answers.
 _NAME_CHARACTERS = 60
-# What names no answer, in words.
-_NONE = ("tie", "both", "neither", "none", "equal", "draw", "same", "unsure")
+# What names no answer in words, or none that is sure.
+_NONE = (
+  *("tie", "both", "neither", "none", "equal", "draw", "same", "unsure"),
+  *("first", "second", "left", "right", "former", "latter"),
+)
 # One field for each answer says whether it is the best: `winner_model_a`.
 _ONE_HOT = re.compile(rf"(?:{preferences.BEST})_(?:\w+_)?([a-j]|\d{{1,2}}|tie)")
 
@@ -99,6 +102,9 @@ def meant(
   """
   value, plain = records.lookup(record, path), unread.plain_name(path)
   names = preferences.is_name(plain)
+  if names and isinstance(value, list) and len(value) == 1 and path in record:
+    found, where = meant({**record, path: value[0]}, path, notes)
+    return (value, path) if where == path else (found, where)
   is_plain = isinstance(value, str | int | float) and not values.is_blank(value)
   if not is_plain or isinstance(value, bool) or plain in field_names.INDICES:
     return value, path
@@ -107,11 +113,17 @@ def meant(
   family, answers = _beside(record, path)
   field = _field(record, path, str(value))
   if field and names and field not in family:
-    notes.unread.discard(field)
-    return record[field], field
+    if not _is_of_answer(field) and not (family or answers):
+      _fail(path, value)
+    if _is_of_answer(field):
+      notes.unread.discard(field)
+      return record[field], field
   is_words = isinstance(value, str) and not preferences.pointer(value)
   is_kin = all(unread.plain_name(n).startswith(f"{plain}_") for n in family)
   names |= bool(family and (field or (is_kin and not is_words)))
+  if not names and unread.plain_name(answers) == f"{plain}s":
+    # A number may be an answer that the list writes in words.
+    names = preferences.pointer(value).isalpha()
   has_rejected = not values.is_blank(record.get("rejected"))
   if not names or not (family or answers):
     is_lost = names and not (isinstance(value, str) or has_rejected)
@@ -119,12 +131,17 @@ def meant(
       _fail(path, value)
     return value, path
   held = [record[n] for n in family] if family else record[answers]
+  if isinstance(held, Mapping):
+    return _by_key(held, path, value, answers, notes)
   if is_words and (has_rejected or preferences.is_answer(plain)):
     known = [said.strip() for said in held if isinstance(said, str)]
     if not field and value.strip() not in known and not _says_none(value):
       return value, path
   if not family:
     notes.unread.discard(answers)
+    if not preferences.is_name(plain):
+      notes.unread.add(f"all of `{answers}` but one")
+      held = held[preferences.place(path, value, held)]
     return held, answers
   found = among(record, family, notes, path=path)
   return records.lookup(record, found), found
@@ -135,14 +152,37 @@ def _says_none(value: str) -> bool:
 
 
 def _field(record: Mapping[str, Any], path: str, said: str) -> str:
-  """The field of an answer whose name a value writes; "" for none."""
+  """The field whose name a value writes; "" for none."""
   if len(said) > _NAME_CHARACTERS:
     return ""
   plain = unread.plain_name(said)
   names = (n for n in record if n != path and unread.plain_name(n) == plain)
-  name = next(names, "")
-  words = {*plain.split("_"), *re.split(r"[\d_]+", plain)}
-  return name if words & {*field_names.ANSWER_WORDS.split("|")} else ""
+  return next(names, "")
+
+
+def _is_of_answer(name: str) -> bool:
+  """Whether a field holds an answer, by a word in its name."""
+  words = {*re.split(r"[\d_]+", unread.plain_name(name))}
+  return bool(words & {*field_names.ANSWER_WORDS.split("|")})
+
+
+def _by_key(
+  held: Mapping[str, Any],
+  path: str,
+  value: Any,
+  answers: str,
+  notes: unread.Notes,
+) -> tuple[Any, str]:
+  """The answer in an object that a value names by its key, and where."""
+  said = str(value).strip()
+  same = [k for k in held if unread.plain_name(k) == unread.plain_name(said)]
+  label = preferences.pointer(value)
+  same = same or [k for k in held if label and preferences.pointer(k) == label]
+  if len(same) != 1:
+    _fail(path, value)
+  notes.unread.discard(answers)
+  notes.unread.add(f"all of `{answers}` but one")
+  return held[same[0]], f"{answers}.{same[0]}"
 
 
 def _fail(name: str, value: Any) -> str:
@@ -176,9 +216,15 @@ def _beside(record: Mapping[str, Any], path: str) -> tuple[list[str], str]:
     names = list(family.values())
     if len(names) > 1 and path not in names and not _has_choices(record):
       return names, ""
-  lists = [n for n, held in record.items() if isinstance(held, list) and held]
-  lists = [n for n in lists if n != path and unread.plain_name(n) in _LISTS]
-  return [], next((n for n in lists if len(record[n]) > 1), "")
+  named = [n for n in record if n != path and unread.plain_name(n) in _LISTS]
+  return [], next((n for n in named if _are_several(record[n])), "")
+
+
+def _are_several(held: Any) -> bool:
+  """Whether a field holds a list of answers, or an object of them by name."""
+  if isinstance(held, Mapping):
+    return len(held) > 1 and all(isinstance(v, str) for v in held.values())
+  return isinstance(held, list) and len(held) > 1
 
 
 def _named(

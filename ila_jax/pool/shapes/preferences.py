@@ -23,7 +23,9 @@ _NAMES = re.compile(
 # ... only where they are numbers or letters: words may say something else.
 _NUMBERS = re.compile(r"label|gold|preference|choice|selection")
 # Fields that hold an answer as such, unless they name another field.
-_ANSWERS = re.compile(rf"(?:{BEST})_(?:{field_names.ANSWER_WORDS})")
+_ANSWERS = re.compile(
+  rf"(?:correct|right|accepted)_(?:{field_names.ANSWER_WORDS})"
+)
 # What names an answer: a letter or a number, perhaps after what it is of.
 _POINTER = re.compile(
   rf"[\s(\[\"'*]*(?:({field_names.ANSWER_WORDS}|choice|option|model|assistant|system|ai)"

@@ -36,6 +36,7 @@ PETS = [("A", "dog"), ("B", "cat")]
     (["dog", None, "cat"], [("A", "dog"), ("B", ""), ("C", "cat")]),
     ({"A": "dog", "B": None}, [("A", "dog"), ("B", "")]),
     ([None, ""], []),
+    ({"text": ["dog", "cat"], "label": [None, None]}, PETS),
   ],
 )
 def test_forms(value, expected):
@@ -64,6 +65,9 @@ NUMBERS = [("A", "0"), ("B", "4"), ("C", "1"), ("D", "6")]
     (" 0 ", PETS, "A"),
     (True, [("A", "yes"), ("B", "no")], "yes"),
     (False, [("A", "True"), ("B", "False")], "False"),
+    ("True", [("A", "yes"), ("B", "no")], "yes"),
+    ("FALSE", [("A", "Yes."), ("B", "No.")], "No."),
+    ("true", [("A", "True"), ("B", "False")], "true"),
     ("a cat.", PETS, "a cat."),
     ("2", [("1", "dog"), ("2", "cat")], "2"),
     (0, NUMBERS, "A"),
@@ -93,6 +97,7 @@ def test_answers(value, found, expected):
   [
     (2, PETS, "answer is none of the choices"),
     (True, PETS, "answer is none of the choices"),
+    ("False", PETS, "answer is none of the choices"),
     (-1, PETS, "answer is none of the choices"),
     ("2", PETS, "answer is none of the choices"),
     # An index of one choice, and the text or the label of another.

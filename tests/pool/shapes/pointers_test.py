@@ -63,6 +63,13 @@ def test_what_names_none_is_a_reject(name, answers, value):
     {**LETTERS, "winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0},
     {**FROM_0, "better_response_id": 0, "safer_response_id": 1},
     {**LETTERS, "preference": "A"},
+    {**LETTERS, "chosen": ["response_a"]},
+    {"responses": {"a": "y", "b": "n"}, "chosen": "a"},
+    {"responses": ["y", "n"], "response": "A"},
+    {"answers": [{"text": "n"}, {"text": "y"}], "answer": "answer b"},
+    {"answers": ["n", "y"], "answer": "y"},
+    {"responses": {"model_a": "y", "model_b": "n"}, "chosen": "A"},
+    {"responses": {"gpt-4": "y", "llama": "n"}, "chosen": "gpt-4"},
     {"gpt4_response": "y", "llama_response": "n", "chosen": "gpt4_response"},
     {"response_b": "y", "chosen": "response_b"},
     {"answer_a": "n", "answer_b": "y", "answer": "answer_b"},
@@ -93,6 +100,10 @@ def test_preference_sets(record):
     ({**LETTERS, "chosen": "A", "winner": "B"}, "name different answers"),
     ({"responses": ["a", "b"], "chosen": 0, "best": "b"}, "different answers"),
     ({**LETTERS, "chosen": "y", "winner": "tie"}, "none of the answers"),
+    ({**LETTERS, "best_response": "first"}, "none of the answers"),
+    ({**LETTERS, "chosen": "left", "rejected": "right"}, "none of the answers"),
+    ({"responses": {"a": "y", "b": "n"}, "chosen": "c"}, "none of the answers"),
+    ({"text_a": "y", "text_b": "n", "chosen": "text_a"}, "none of the answers"),
     ({"chosen": 1}, "named answer is none of the answers"),
   ],
 )
@@ -104,4 +115,5 @@ def test_rejects(record, reason):
 def test_a_letter_or_a_number_may_be_the_answer():
   assert answered({"chosen": "B", "rejected": "A"}) == "B"
   assert answered({"chosen": 4, "rejected": 5}) == "4"
+  assert answered({"answer": "7", "answers": ["seven", "VII"]}) == "7"
   assert answered({"choices": ["x", "z"], "chosen": 1}) == "B"
