@@ -27,10 +27,10 @@ def is_blank(value: Any, depth: int = _DEPTH) -> bool:
   >>> is_blank(" "), is_blank({"text": [None, ""]}), is_blank(0)
   (True, True, False)
   """
+  if isinstance(value, str):
+    return not value or value.isspace()
   if value is None or value is records.MISSING:
     return True
-  if isinstance(value, str):
-    return not value.strip()
   if isinstance(value, Mapping | list):
     held = value.values() if isinstance(value, Mapping) else value
     return depth > 0 and all(is_blank(item, depth - 1) for item in held)
@@ -45,9 +45,13 @@ def name(holder: Mapping[str, Any], names: Iterable[str]) -> str | None:
   >>> name({"text": None}, ("text", "value")), name({}, ("text", "value"))
   ('text', None)
   """
-  there = [n for n in names if n in holder]
-  filled = (n for n in there if not is_blank(holder[n]))
-  return next(filled, there[0] if there else None)
+  blank = None
+  for candidate in names:
+    if candidate in holder:
+      if not is_blank(holder[candidate]):
+        return candidate
+      blank = candidate if blank is None else blank
+  return blank
 
 
 def first(holder: Mapping[str, Any], names: Iterable[str]) -> Any:

@@ -209,9 +209,11 @@ def _place(
     return labels.index(number)
   places = {number - first} & set(range(size))
   for numbers in (labels, texts):
-    # As if all were said: else those that agree would be kept, and no other.
-    counted = {*numbers} in ({*range(size)}, {*range(1, size + 1)})
-    if counted and numbers != list(range(first, size + first)):
+    # Where most numbers may be both, all are rejects: what is left over many
+    # records would else be the same few choices.
+    indices = range(first, size + first)
+    clashes = [n for i, n in zip(indices, numbers, strict=True) if n != i]
+    if 2 * sum(n in indices for n in clashes) >= size:
       raise records.Reject("answer may be an index or a choice", detail)
     places |= {i for i, held in enumerate(numbers) if held == number}
   if len(places) > 1:

@@ -108,7 +108,9 @@ def test_answers(value, found, expected):
         [("1", "dog"), ("2", "cat")],
         [("A", "1"), ("B", "2")],
         [("A", "1"), ("B", "0")],
-        [("A", "2.0"), ("B", "1.0")],
+        [("A", "1.0"), ("B", "2.0")],
+        [("A", "1"), ("B", "many")],
+        [("A", "1"), ("B", "2"), ("C", "3"), ("D", "many")],
       )
       # All alike: else only the answers of one choice would be left.
       for number in (0, 1, 2, 1.0)
