@@ -72,7 +72,7 @@ def named(
     )
   for name in places:
     notes.unread -= {name, f"`{name}` of the whole record"}
-  right = marked(answers, path, notes)
+  right = _marked_beside(record, path, answers, notes)
   if not places:
     return right
   best = answers[next(iter(places.values()))]
@@ -89,6 +89,29 @@ def is_mark(name: str) -> bool:
   """
   plain = unread.plain_name(name)
   return plain in _RANKS or bool(_MARKS.fullmatch(plain))
+
+
+def _marked_beside(
+  record: Mapping[str, Any], path: str, answers: list[Any], notes: unread.Notes
+) -> list[Any]:
+  """The answers that are marked as right, there or in a list beside them."""
+  right = marked(answers, path, notes)
+  for name, marks in record.items():
+    mark = unread.plain_name(name).removesuffix("s")
+    is_list = isinstance(marks, list) and len(marks) == len(answers)
+    if not is_list or name == path or not is_mark(mark):
+      continue
+    said = [(values.switch(m), values.number(m)) for m in marks]
+    if any(pair == (None, None) for pair in said):
+      continue  # Answers, or words about them; they are told.
+    pairs = zip(answers, marks, strict=True)
+    both = [{"answer": answer, mark: held} for answer, held in pairs]
+    held = [item["answer"] for item in marked(both, path, notes)]
+    right = [a for a in right if any(a is other for other in held)]
+    notes.unread.discard(name)
+  if not right:
+    raise records.Reject("fields name different answers", f"marks of {path}")
+  return right
 
 
 def is_name(plain: str) -> bool:

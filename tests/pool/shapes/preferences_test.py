@@ -49,6 +49,10 @@ def with_text(text, **beside):
       accepted_answer_id=72,
     ),
     of_answers([{"answer": "n", "rank": 2}, {"answer": "y", "rank": 1}]),
+    of_answers(["n", "y"], ranks=["2", 1.0]),
+    of_answers(["n", "y"], rank=[2, 1]),
+    of_answers(["n", "y"], is_correct=["false", "True"]),
+    {"prompt": "P", "responses": ["n", "y"], "Selected": [0, 1]},
     {
       "prompt": "P",
       "responses": [
@@ -155,6 +159,9 @@ def test_a_rule_chooses_among_those_that_are_marked():
     (of_answers(["1", "2"], correct_answer="1"), "is several of the answers"),
     (of_answers(["a", "b"], best_idx=0, correct_idx=1), "different answers"),
     (of_answers([with_text("a", selected=False)]), "marked as right"),
+    (of_answers(["a", "b"], is_correct=[False, 0]), "marked as right"),
+    (of_answers(["a", "b"], is_correct=[1, 0], best_idx=1), "different"),
+    (of_answers(["a", "b"], is_correct=[1, 0], ranks=[2, 1]), "different"),
     (of_answers([["a", "b"], ["c", "d"]]), "response is not text"),
     (of_answers([{"start": 1, "end": 2}]), "response is not text"),
   ],
@@ -175,3 +182,10 @@ def test_calls_as_answers_are_calls():
   said = answered({"query": "Q", "answers": [call]})
   assert said.calls == '[{"name": "f", "arguments": {"x": 1}}]'
   assert said.text == ""
+
+
+def test_lists_of_words_beside_answers_mark_none():
+  notes = unread.Notes()
+  record = of_answers(["a", "b"], correct_answers=["a", "c"])
+  assert answered(record, notes).text == "a"
+  assert notes.unread == {"all of `answers` but one", "correct_answers"}
