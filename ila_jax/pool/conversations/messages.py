@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import contents, tool_calls
+from ila_jax.pool.conversations import contents, tool_calls, values
 
 # Roles whose text is a call.
 _CALLERS = ("function_call", "tool_call", "tool_calls")
@@ -52,22 +52,14 @@ _READ = {
 _READ_OF_TOOLS = {
   *(*tool_calls.ID_KEYS, *tool_calls.NAME_KEYS, *tool_calls.ANSWER_KEYS),
 }
-# Texts that switch something on or off.
-SWITCHES = {
-  **dict.fromkeys(("true", "yes", "on", "1"), True),
-  **dict.fromkeys(("false", "no", "off", "0"), False),
-}
 
 
 def _flag(name: str, value: Any) -> float:
   """A weight as a number of at least 0."""
-  if isinstance(value, str):
-    value = SWITCHES.get(value.strip().lower(), value)
-  try:
-    if isinstance(value, str | bool | int | float) and float(value) >= 0:
-      return float(value)
-  except (ValueError, OverflowError):
-    pass
+  switch = values.switch(value)
+  weight = values.number(value) if switch is None else switch
+  if weight is not None and weight >= 0:
+    return float(weight)
   raise records.Reject(
     "weight is no number of at least 0", f"{name}: {value!r}"[:80]
   )
@@ -83,7 +75,8 @@ def is_learnt(holder: Mapping[str, Any], notes: unread.Notes) -> bool:
   False
   """
   learnt = True
-  named = {unread.plain_name(key): value for key, value in holder.items()}
+  filled = {k: v for k, v in holder.items() if not values.is_blank(v)}
+  named = {unread.plain_name(key): value for key, value in filled.items()}
   for name in (*WEIGHTS, *MASKS):
     value = named.get(name)
     if value is None:
@@ -112,15 +105,6 @@ def _unknown_keys(keys: tuple[str, ...], role: str) -> tuple[str, ...]:
     for k in keys
     if unread.plain_name(k) not in read and not unread.is_ignored(k)
   )
-
-
-def first(item: Mapping[str, Any], keys: Sequence[str]) -> Any:
-  """What the first of some fields that is not null holds; None without any.
-
-  >>> first({"from": None, "role": "user"}, ("from", "role"))
-  'user'
-  """
-  return next((item[k] for k in keys if item.get(k) is not None), None)
 
 
 def role_of(name: Any) -> str:
@@ -156,7 +140,7 @@ def turn_of(name: str, text: str) -> records.Turn:
 
 def _role(named: Mapping[str, Any]) -> tuple[str, str]:
   """The role of a message, and its name."""
-  name = first(named, ROLE_KEYS)
+  name = values.first(named, ROLE_KEYS)
   role = role_of(name)
   others = [named.get(key) for key in ROLE_KEYS[:2]]
   others = [ROLES.get(unread.plain_name(n), role) for n in others if n]
@@ -173,11 +157,9 @@ def _content(named: Mapping[str, Any], role: str, notes: unread.Notes) -> Any:
     raise records.Reject(
       "message has no content", f"fields: {', '.join(named)}"[:200]
     )
-  filled = [key for key in keys if named[key] not in (None, "", [])]
-  if not filled:
-    return ""
-  content = named[filled[0]]
-  notes.leave(named, [k for k in filled if named[k] != content], "messages.")
+  key = values.name(named, keys)
+  content = "" if key is None or named[key] in (None, []) else named[key]
+  notes.leave(named, [k for k in keys if named[k] != content], "messages.")
   return content
 
 
@@ -199,8 +181,8 @@ def read(
   >>> turn.role, turn.text
   ('user', '1 + 1?')
   """
-  filled = {k: held for k, held in item.items() if held is not None}
-  named: dict[str, Any] = dict.fromkeys(map(unread.plain_name, item))
+  filled = {k: v for k, v in item.items() if not values.is_blank(v)}
+  named: dict[str, Any] = {unread.plain_name(k): v for k, v in item.items()}
   named |= {unread.plain_name(key): held for key, held in filled.items()}
   others = [k for k in filled if named[unread.plain_name(k)] != filled[k]]
   notes.leave(item, others, "messages.")
@@ -242,10 +224,10 @@ def _result(
   objects = [item for item in held if isinstance(item, Mapping)]
   if any(map(tool_calls.result_of_part, objects)):
     return _spoken(contents.parts(content), "tool")
-  call_id = first(named, tool_calls.ID_KEYS)
+  call_id = values.first(named, tool_calls.ID_KEYS)
   if call_id is None and str(named.get("id")) in ids:
     call_id = named["id"]  # Else it is the message's own.
-  name = first(named, tool_calls.NAME_KEYS)
+  name = values.first(named, tool_calls.NAME_KEYS)
   return [
     records.Turn(
       "tool",
@@ -260,7 +242,7 @@ def _thought(
   named: Mapping[str, Any], text: str, thought: str, notes: unread.Notes
 ) -> tuple[str, str]:
   """Text and thought of an answer, with the thought that stands beside."""
-  beside = [k for k in _THOUGHT_KEYS if named.get(k) not in (None, "", [])]
+  beside = [k for k in _THOUGHT_KEYS if not values.is_blank(named.get(k))]
   thoughts = [
     k
     for k in beside

@@ -5,14 +5,14 @@ record, and can be overridden by a mapping of dotted paths.
 """
 
 import functools
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ila_jax import errors
 from ila_jax.pool import records, unread
 from ila_jax.pool.conversations import contents, transcripts
-from ila_jax.pool.shapes import field_names, structures
+from ila_jax.pool.shapes import field_names, pointers, structures
+from ila_jax.pool.shapes import kinds as kinds_lib
 
 
 class Fields(NamedTuple):
@@ -43,7 +43,7 @@ class Fields(NamedTuple):
 
 
 # These may name several paths, with commas between.
-SEVERAL = ("context", "choices", "conversation")
+SEVERAL = ("context", "choices", "conversation", "response")
 # Fields with a conversation in them, whatever else a record holds.
 _CONVERSATIONS = ("messages", "conversations", "conversation")
 # ... where nothing else is known and they hold messages, or texts in turn. A
@@ -55,15 +55,7 @@ _EITHER = ("dialogue", "dialog", "data")
 _TRANSCRIPTS = (
   *("text", "chosen", "dialogue", "dialog", "chat", "transcript", "content"),
 )
-_TURN = re.compile(r"(?:turn|message)_?(\d+)")
-_SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
-_TOOLS = ("tools", "functions")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-# What may say of a whole record that it is not to be learnt.
-VERDICTS = (
-  *("weight", "train", "loss", "label", "kto_tag", "loss_mask", "mask"),
-  *("should_train", "train_on_turn", "output_with_loss", "ignore_loss"),
-)
 
 
 def check_names(mapping: Mapping[str, str], *, where: str) -> None:
@@ -82,38 +74,23 @@ def check_names(mapping: Mapping[str, str], *, where: str) -> None:
       )
 
 
-def _kind(value: Any) -> str:
-  """What a field holds; "" where that is nothing, or nothing but spaces."""
-  if value is None or value in ([], {}):
-    return ""
-  if isinstance(value, str):
-    return "text" if value.strip() else ""
-  if isinstance(value, dict):
-    return "object"
-  if not isinstance(value, list):
-    return "number"
-  kind = "texts" if isinstance(value[0], str) else "list"
-  if all(map(structures.is_message, value)):
-    kind = "messages"
-  return kind if any(map(_kind, value)) else ""
-
-
 _Shape = tuple[tuple[str, str], ...]
 
 
 @functools.lru_cache(maxsize=4096)
 def _detect(shape: _Shape) -> Fields | None:
   """Fields by their names and kinds; those that are filled come first."""
-  every = {unread.plain_name(name): name for name, _ in reversed(shape)}
   filled = {unread.plain_name(n): n for n, kind in reversed(shape) if kind}
+  every = {unread.plain_name(name): name for name, _ in reversed(shape)}
+  every |= filled
   kinds = dict(shape)
   for there in (filled, every):
     # A conversation in one text may be a note beside a prompt and a response.
     lists = {n: field for n, field in there.items() if kinds[field] != "text"}
     detected = (
-      _conversation(lists, there, every)
+      _conversation(lists, there, every, kinds)
       or _pair(there, every, shape)
-      or _conversation(there, there, every)
+      or _conversation(there, there, every, kinds)
     )
     if detected is None and there is filled:
       detected = _other_list(shape, every) or _preference(shape, every)
@@ -122,22 +99,21 @@ def _detect(shape: _Shape) -> Fields | None:
   return None
 
 
-def _first(names: tuple[str, ...], there: Mapping[str, str]) -> str:
-  return next((there[name] for name in names if name in there), "")
-
-
 def _conversation(
-  able: dict[str, str], there: dict[str, str], every: dict[str, str]
+  able: dict[str, str],
+  there: dict[str, str],
+  every: dict[str, str],
+  kinds: dict[str, str],
 ) -> Fields | None:
   """A conversation among the fields that are able to hold one."""
-  conversation = _first(_CONVERSATIONS, able)
+  conversation = kinds_lib.first(_CONVERSATIONS, able)
   if not conversation:
     return None
   return Fields(
     conversation=conversation,
-    response=_first(field_names.CONTINUED, there),
-    system=_first(_SYSTEMS, every),
-    tools=_first(_TOOLS, every),
+    response=kinds_lib.first(field_names.CONTINUED, there),
+    system=kinds_lib.first(field_names.SYSTEMS, every, kinds),
+    tools=kinds_lib.first(field_names.TOOLS, every, kinds),
   )
 
 
@@ -145,17 +121,20 @@ def _pair(
   there: dict[str, str], every: dict[str, str], shape: _Shape
 ) -> Fields | None:
   """A prompt and a response, with all that stands beside them."""
-  choices = [n for n, kind in shape if kind and field_names.CHOICE.fullmatch(n)]
-  choice = (
-    ", ".join(choices)
-    if len(choices) > 1
-    else _first(field_names.CHOICES, every)
-  )
   kinds = dict(shape)
+  choice = kinds_lib.family(kinds, field_names.CHOICE) or kinds_lib.first(
+    field_names.CHOICES, every, kinds
+  )
   for prompt, responses in field_names.RESPONSES.items():
-    response = _first(responses, there)
+    response = kinds_lib.first(responses, there)
     if choice and not response:
-      response = _first((*field_names.ANSWERS, *field_names.INDICES), there)
+      response = kinds_lib.first(
+        (*field_names.ANSWERS, *field_names.INDICES), there
+      )
+    if not response and any(
+      n for n in kinds if kinds[n] and pointers.names_one(n)
+    ):
+      response = kinds_lib.family(kinds, field_names.ANSWER)
     instances = prompt == "instruction" and there.get("instances")
     if prompt not in there or not (response or instances):
       continue
@@ -177,16 +156,16 @@ def _pair(
     texts = {n: f for n, f in every.items() if kinds[f] == "text"}
     return Fields(
       prompt=there[prompt],
-      input=_first(("input", "inputs"), every)
+      input=kinds_lib.first(field_names.INPUTS, every, kinds)
       if response
       else f"{instances}.0.input",
       context=", ".join(contexts),
       choices=choice,
       response=response or f"{instances}.0.output",
-      thought=_first(_THOUGHTS, texts),
-      system=_first(_SYSTEMS, every),
-      tools=_first(_TOOLS, every),
-      history=_first(field_names.HISTORIES, every),
+      thought=kinds_lib.first(_THOUGHTS, texts),
+      system=kinds_lib.first(field_names.SYSTEMS, every, kinds),
+      tools=kinds_lib.first(field_names.TOOLS, every, kinds),
+      history=kinds_lib.first(field_names.HISTORIES, every, kinds),
     )
   return None
 
@@ -202,14 +181,15 @@ def _other_list(shape: _Shape, every: dict[str, str]) -> Fields | None:
     or (kinds[every[n]] in ("list", "object") and n not in _WITH_ROLES)
     or (kinds[every[n]] == "texts" and n in _EITHER)
   ]
-  turns = [name for name, kind in shape if kind and _TURN.fullmatch(name)]
-  turns.sort(key=lambda name: int(_TURN.fullmatch(name)[1]))
-  if not names and len(turns) < 2:
+  conversation = (
+    names[0] if names else kinds_lib.family(dict(shape), field_names.TURN)
+  )
+  if not conversation:
     return None
   return Fields(
-    conversation=names[0] if names else ", ".join(turns),
-    system=_first(_SYSTEMS, every),
-    tools=_first(_TOOLS, every),
+    conversation=conversation,
+    system=kinds_lib.first(field_names.SYSTEMS, every, kinds),
+    tools=kinds_lib.first(field_names.TOOLS, every, kinds),
   )
 
 
@@ -228,7 +208,9 @@ def _preference(shape: _Shape, every: dict[str, str]) -> Fields | None:
 def _transcript(record: Mapping[str, Any]) -> Fields | None:
   """A conversation in one text, with what goes on with it or goes before."""
   there = {unread.plain_name(name): name for name in reversed(record)}
-  filled = {plain: name for plain, name in there.items() if record[name]}
+  kinds = {name: kinds_lib.of(value) for name, value in record.items()}
+  filled = {unread.plain_name(n): n for n in reversed(record) if kinds[n]}
+  there |= filled
   for plain, name in reversed(filled.items()):
     text = record[name]
     if plain not in _TRANSCRIPTS or not isinstance(text, str):
@@ -238,11 +220,21 @@ def _transcript(record: Mapping[str, Any]) -> Fields | None:
     answers = {n: field for n, field in filled.items() if n != plain}
     return Fields(
       conversation=name,
-      response=_first(field_names.CONTINUED, answers),
-      system=_first(_SYSTEMS, there),
-      tools=_first(_TOOLS, there),
+      response=kinds_lib.first(field_names.CONTINUED, answers),
+      system=kinds_lib.first(field_names.SYSTEMS, there, kinds),
+      tools=kinds_lib.first(field_names.TOOLS, there, kinds),
     )
   return None
+
+
+def _kind(name: str, value: Any) -> str:
+  if contents.is_flag(name, value):
+    return "flag"
+  kind = kinds_lib.of(value)
+  is_context = unread.plain_name(name) in field_names.CONTEXTS
+  if kind == "object" and is_context and contents.passage_key(value):
+    return "passages"
+  return kind
 
 
 def detect(record: Mapping[str, Any]) -> Fields | None:
@@ -258,10 +250,7 @@ def detect(record: Mapping[str, Any]) -> Fields | None:
   'prompt = Question, response = Answer'
   """
   record = structures.opened(record)
-  shape = tuple(
-    (name, "flag" if contents.is_flag(name, value) else _kind(value))
-    for name, value in record.items()
-  )
+  shape = tuple((name, _kind(name, held)) for name, held in record.items())
   return _detect(shape) or _transcript(record)
 
 

@@ -4,8 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import contents, dialogues, messages, tool_calls
-from ila_jax.pool.shapes import preferences
+from ila_jax.pool.conversations import (
+  contents,
+  dialogues,
+  messages,
+  tool_calls,
+  values,
+)
+from ila_jax.pool.shapes import pointers, preferences
 
 # Which of a list of answers is the response.
 ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
@@ -24,13 +30,13 @@ _ONLY = "reject"  # Or none, unless there is only one.
 RULES = (*ANSWERS, _ONLY)
 
 
-def are_texts(values: list[Any]) -> bool:
+def are_texts(items: list[Any]) -> bool:
   """Whether a list holds texts and numbers, and no messages.
 
   >>> are_texts(["a", 1]), are_texts([{"role": "user"}]), are_texts([])
   (True, False, False)
   """
-  return bool(values) and not any(isinstance(v, list | dict) for v in values)
+  return bool(items) and not any(isinstance(v, list | dict) for v in items)
 
 
 def _one(texts: list[Any], rule: str) -> str:
@@ -58,12 +64,19 @@ def of(
   >>> of({"answers": {"text": ["a", "b"]}}, "answers", "first", unread.Notes())
   ('a', [])
   """
-  value = records.lookup(record, path)
+  paths = records.paths(record, path)
+  if len(paths) > 1:
+    path = pointers.among(record, paths, notes)
+  value, path = pointers.meant(record, path, notes)
   if value is records.MISSING:
     raise records.Reject(
       "response field missing", f"{path}; fields: {', '.join(record)}"
     )
   while isinstance(value, Mapping) and not _is_message(value):
+    if rows := preferences.rows(value):
+      value = rows
+      break
+    preferences.marked([value], path, notes)
     inner = _text_key(value)
     if inner is None:
       raise records.Reject(
@@ -106,9 +119,9 @@ def of(
   return value, []
 
 
-def _check_kinds(values: list[Any]) -> None:
+def _check_kinds(answers: list[Any]) -> None:
   """Rejects objects that are neither answers nor messages."""
-  for value in values:
+  for value in answers:
     if not isinstance(value, Mapping) or _text_key(value):
       continue
     plain = {unread.plain_name(name): None for name in value}
@@ -129,7 +142,7 @@ def _is_answer(value: Any) -> bool:
   """Whether an item of a list is a message of the assistant."""
   if not isinstance(value, Mapping):
     return False
-  role = messages.first(value, messages.ROLE_KEYS)
+  role = values.first(value, messages.ROLE_KEYS)
   plain = unread.plain_name(role) if isinstance(role, str) else ""
   return messages.ROLES.get(plain) == "assistant"
 
@@ -153,7 +166,7 @@ def _text_key(value: Mapping[str, Any]) -> str | None:
   """The field that holds the text of an answer; None for turns and others."""
   if _is_message(value) or dialogues.is_pair(value):
     return None
-  return next((key for key in _TEXT_KEYS if key in value), None)
+  return values.name(value, _TEXT_KEYS)
 
 
 def _beside(value: Mapping[str, Any], read: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import messages
+from ila_jax.pool.conversations import messages, values
 from ila_jax.pool.shapes import field_names
 
 _ROLE = re.compile(rf"""["'](?:{"|".join(messages.ROLE_KEYS)})["']\s*:""", re.I)
@@ -21,6 +21,9 @@ _LISTS = (
   *("messages", "conversations", "conversation", "history", "chat_history"),
   *("conversation_history", "instances", "tool_calls"),
 )
+
+# ... which a text that writes an empty list or object leaves empty.
+_EMPTIED = (*_LISTS, *field_names.TOOLS, *field_names.CHOICES)
 
 
 def opened(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -47,6 +50,8 @@ def opened(record: Mapping[str, Any]) -> Mapping[str, Any]:
 def _structure(name: str, text: str) -> list[Any] | dict[str, Any] | None:
   """What a text writes, where it is a structure."""
   plain = unread.plain_name(name)
+  if plain in _EMPTIED and text.strip() in ("[]", "{}"):
+    return []
   if plain in _TEXTS:
     return None
   if plain not in (*_ANSWERS, *_LISTS) and not _ROLE.search(text):
@@ -73,5 +78,5 @@ def is_message(item: Any) -> bool:
   """
   if not isinstance(item, Mapping) or len(item) < 2:
     return False
-  name = messages.first(item, messages.ROLE_KEYS)
+  name = values.first(item, messages.ROLE_KEYS)
   return isinstance(name, str) and unread.plain_name(name) in messages.ROLES

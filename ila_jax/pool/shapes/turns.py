@@ -16,10 +16,17 @@ from ila_jax.pool.conversations import (
   contents,
   dialogues,
   messages,
+  numbered,
   tool_calls,
   transcripts,
 )
-from ila_jax.pool.shapes import choices, fields, responses, structures
+from ila_jax.pool.shapes import (
+  choices,
+  fields,
+  responses,
+  structures,
+  verdicts,
+)
 
 _INDEXED = re.compile(r"(.+)\.0\.[^.]+")
 
@@ -35,10 +42,11 @@ def _conversation(
 ) -> tuple[list[records.Turn], bool]:
   """The turns, and whether they stood in one text."""
   paths = records.paths(record, path)
-  value = records.lookup(record, paths[0])
   if len(paths) > 1:
-    value = [records.lookup(record, p) for p in paths]
-  elif value is records.MISSING:
+    held = {p: records.lookup(record, p) for p in paths}
+    return numbered.read(held, notes), False
+  value = records.lookup(record, path)
+  if value is records.MISSING:
     raise records.Reject("conversation field missing", path)
   value = _parsed(value)
   turns = transcripts.split(value) if isinstance(value, str) else None
@@ -88,7 +96,10 @@ def _prompt(value: Any, notes: unread.Notes) -> list[records.Turn]:
 
 
 def _beside(
-  record: Mapping[str, Any], read: fields.Fields, prompt: str
+  record: Mapping[str, Any],
+  read: fields.Fields,
+  prompt: str,
+  notes: unread.Notes,
 ) -> tuple[str, list[tuple[str, str]]]:
   """What follows a prompt after a blank line, and the choices it has.
 
@@ -99,8 +110,14 @@ def _beside(
     parts = []
   for path in records.paths(record, read.context) if read.context else ():
     value = records.lookup(record, path)
-    values = value if isinstance(value, list) else [value]
-    texts = [contents.text_of(v, "context") for v in values]
+    texts = contents.passages(value, "context")
+    for held in value if isinstance(value, list) else [value]:
+      if isinstance(held, Mapping):
+        rest = [
+          n for n in held if n not in ("title", contents.passage_key(held))
+        ]
+        rest = [name for name in rest if not unread.is_ignored(name)]
+        notes.leave(held, rest, f"{path}.")
     parts += [text for text in texts if text.strip() not in prompt]
   offered = choices.of(record, read.choices) if read.choices else []
   if offered and not choices.stand_in(prompt, offered):
@@ -119,7 +136,7 @@ def _request(
     )
   asked = _prompt(prompt, notes)
   text = "\n\n".join(turn.text for turn in asked)
-  more, offered = _beside(record, read, text)
+  more, offered = _beside(record, read, text, notes)
   if not more:
     return asked, offered
   if len(asked) == 1 and text.strip() and not isinstance(prompt, list):
@@ -157,41 +174,6 @@ def _merged(
     elif not theirs:
       said = said[1:]
   return [*head, *said]
-
-
-def _is_left_out(
-  record: Mapping[str, Any], read: fields.Fields, notes: unread.Notes
-) -> bool:
-  """Whether a record as a whole says that it is not to be learnt."""
-  out = False
-  for name, value in record.items():
-    plain = unread.plain_name(name)
-    if plain not in fields.VERDICTS or value is None or name in read:
-      continue
-    verdict = _verdict(plain, value)
-    if verdict is not None or not isinstance(value, str):
-      notes.unread.discard(name)  # It is told as what it is.
-    if verdict is not None:
-      notes.weights.add(name)
-      out |= not verdict
-    elif not isinstance(value, str):
-      notes.unread.add(f"`{name}` of the whole record")
-  return out
-
-
-def _verdict(name: str, value: Any) -> bool | None:
-  """Whether a field of a whole record lets it be learnt; None: it tells not.
-
-  A `label` that is a number may be a class, and a `mask` may be of tokens.
-  """
-  is_switch = name in ("weight", "train", "kto_tag")
-  if isinstance(value, str):
-    text = value.strip().lower()
-    verdicts = {"true": True, "false": False}
-    value = (messages.SWITCHES if is_switch else verdicts).get(text, value)
-  if isinstance(value, bool):
-    return None if name == "mask" else value != (name == "ignore_loss")
-  return bool(value) if is_switch and value in (0, 1) else None
 
 
 def _checked(
@@ -258,10 +240,7 @@ def to_turns(
   notes = unread.Notes() if notes is None else notes
   record = structures.opened(record)
   notes.leave(record, fields.left(record, read))
-  if _is_left_out(record, read, notes):
-    raise records.Reject(
-      "no answer is learnt", ", ".join(sorted(notes.weights))
-    )
+  verdicts.check(record, read, notes)
   head = _head(record, read)
   if read.conversation:
     said, is_text = _conversation(record, read.conversation, notes)
@@ -295,8 +274,9 @@ def to_turns(
   thought = records.lookup(record, read.thought)
   if more:
     notes.leave(record, [n for n in (read.thought,) if n in record])
-  first = choices.first_index(read.choices)
-  value = choices.answer(value, offered, first=first)
+  value = choices.answer(
+    value, offered, field=read.response, fields=read.choices
+  )
   last = more or [_answer(value, thought)]
   said = _repeated(asked, value) or responses.join(asked, last)
   return _checked(_merged(head, said), notes)
