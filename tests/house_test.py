@@ -19,7 +19,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 ORDER = (
   *("version", "errors", "sections", "compute", "config", "run", "models"),
   *("pool", "passes", "training", "embed", "score", "landscape", "methods"),
-  *("selection", "finetune", "scaling", "report", "dry_run"),
+  *("selection", "finetune", "scaling", "report", "export", "dry_run"),
   *("config_checks", "config_parsing", "config_fields", "presets"),
   *("command_line", "pipeline", "api", "main", "__main__"),
 )
@@ -33,13 +33,16 @@ MODULES = sorted(
   path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"
 )
 # The module that names artifacts, and modules that name files of others: of
-# models, of tokenizers and of data sets.
-NAMES_FILES = ("run.tables", "models.folders", "pool.sources", "pool.tokens")
+# models, of tokenizers, of data sets and of what trainers read.
+NAMES_FILES = (
+  *("run.tables", "models.folders", "pool.sources", "pool.tokens", "export."),
+)
 # Modules that know a run, by its config or its files, beside the stages and the
 # folders that are about runs. All others are functions of plain arguments. The
 # list only shrinks.
 KNOW_RUNS = (
-  *("embed.encoders", "embed.rows", "landscape.duplicates.near_reference"),
+  *("embed.encoders", "embed.rows", "export.finished_run"),
+  "landscape.duplicates.near_reference",
   *("landscape.duplicates.write", "landscape.join", "landscape.place"),
   *("landscape.maps.projections", "landscape.trust.fitted"),
   *("landscape.trust.write", "models.folders.peft", "models.folders.weights"),
