@@ -30,7 +30,9 @@ class Export(NamedTuple):
   """What a card says of the files beside it.
 
   Attributes:
-    to: name of the format.
+    name: of the configuration, another for other rows: `datasets` keeps what
+      it has read under this name and the folder's last, and would give the rows
+      of an earlier export.
     pattern: of the files that hold the rows, for `load_dataset`.
     count: rows.
     columns: what a row holds, in sentences.
@@ -38,7 +40,7 @@ class Export(NamedTuple):
     left_out: how many records were left out, by reason.
   """
 
-  to: str
+  name: str
   pattern: str
   count: int
   columns: str
@@ -68,7 +70,7 @@ def text(facts: Facts, export: Export) -> str:
     )
   return f"""---
 configs:
-  - config_name: default
+  - config_name: {export.name}
     data_files:
       - split: train
         path: {rows.json_text(export.pattern)}

@@ -50,8 +50,8 @@ class Selection:
     if not 1 <= self.count <= self.selected:
       raise errors.InputError(
         f"--first is {first}; allowed: 1 to {self.selected:,}, for so many did "
-        f"the run in {workdir} select. More are chosen by a larger "
-        "--config.select.budget."
+        f"the run in {workdir} select. A larger --config.select.budget "
+        "selects more."
       )
     ranking = tables.RANKING.path(self._workdir)
     self._ranking = files.read_head(ranking, self.count)

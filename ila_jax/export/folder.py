@@ -99,9 +99,11 @@ def _refusal(target: pathlib.Path, why: str) -> errors.InputError:
 
 
 def _files(folder: pathlib.Path) -> Iterator[str]:
-  for path in sorted(folder.rglob("*")):
-    if not path.is_dir() or path.is_symlink():
-      yield path.relative_to(folder).as_posix()
+  for path in sorted(folder.iterdir()):
+    if path.is_dir() and not path.is_symlink():
+      yield from (f"{path.name}/{name}" for name in _files(path))
+    else:
+      yield path.name
 
 
 def _entry(path: pathlib.Path) -> list[int]:

@@ -1,5 +1,6 @@
 """The formats: what a row is, which files hold rows, what trains on them."""
 
+import hashlib
 import pathlib
 import re
 import shlex
@@ -163,8 +164,9 @@ FORMATS = {
     grain_files.row,
     _PLAIN,
     "# In Python; docs/export.md has the rest, to PeftTrainer.train\n"
-    "import glob, grain, json\n"
-    "files = sorted(glob.glob({folder!r} + '/train-*.array_record'))\n"
+    "import grain, json, pathlib\n"
+    "files = pathlib.Path({folder!r}).iterdir()\n"
+    "files = sorted(str(f) for f in files if f.suffix == '.array_record')\n"
     "source = grain.sources.ArrayRecordDataSource(files)\n"
     "rows = grain.MapDataset.source(source).shuffle(seed=0).map(json.loads)",
     grain_files.save,
@@ -245,7 +247,7 @@ def write(
   if left_out.lines:
     rows.write_lines(folder / LEFT_OUT, left_out.lines)
   described = card.Export(
-    to=name,
+    name=f"{name}-{counted.fingerprint()}",
     pattern=chosen.pattern,
     count=counted.count,
     columns=chosen.columns,
@@ -266,11 +268,17 @@ class _Counted:
   def __init__(self, made: Iterator[dict[str, Any]]):
     self.count = 0
     self._made = made
+    self._hash = hashlib.sha256()
 
   def __iter__(self) -> Iterator[dict[str, Any]]:
     for row in self._made:
       self.count += 1
+      self._hash.update(rows.json_text(row).encode())
       yield row
+
+  def fingerprint(self) -> str:
+    """8 hex digits of the SHA-256 of the rows so far."""
+    return self._hash.hexdigest()[:8]
 
 
 def _rows(

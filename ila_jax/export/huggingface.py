@@ -91,8 +91,8 @@ def _keys(turns: Iterable[records.Turn]) -> set[str]:
 def schema(examples: Iterable[example_lib.Example]) -> pa.Schema:
   """The columns of the Parquet files, for these examples.
 
-  >>> schema([]).field("messages").type
-  ListType(list<element: struct<role: string, content: string>>)
+  >>> schema([]).field("messages").type.value_type
+  StructType(struct<role: string, content: string>)
   """
   keys: set[str] = set()
   for example in examples:
