@@ -1,5 +1,6 @@
 """The README.md of an export: a data set card with the numbers of the run."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -68,6 +69,13 @@ def text(facts: Facts, export: Export) -> str:
       "\nLeft out, for this format cannot hold them as they are; "
       f"`left_out.jsonl` names each:\n\n{reasons}"
     )
+  columns = textwrap.fill(
+    f"{export.columns} The rows stand in the order in which they were chosen: "
+    "the first N are the selection of a smaller budget.",
+    80,
+    break_long_words=False,
+    break_on_hyphens=False,
+  )
   return f"""---
 configs:
   - config_name: {export.name}
@@ -83,10 +91,11 @@ tags:
 
 # {export.count:,} examples selected by `{facts.method}`
 
-{export.columns} The rows stand in the order in which they were chosen: the
-first N are the selection of a smaller budget.
+{columns}
 {left_out}
 ## Train on it
+
+FOLDER is this folder.
 
 ```
 {export.train}

@@ -13,7 +13,7 @@ from ila_jax.export import card, example
 from ila_jax.pool import shards
 from ila_jax.report import gather
 from ila_jax.run import stage_record, stages, tables
-from ila_jax.run.disk import checksums, files
+from ila_jax.run.disk import checksums, files, paths
 
 # Chosen records whose text is held at once, and rows of tables.
 _PART = 20_000
@@ -168,13 +168,21 @@ def facts(workdir: epath.PathLike) -> card.Facts:
   records = gather.stage_records(workdir)
   coverage = files.read_json(tables.COVERAGE.path(workdir))
   return card.Facts(
-    sources=[source] if isinstance(source, str) else source,
+    sources=[
+      _name(one) for one in ([source] if isinstance(source, str) else source)
+    ],
     method=coverage["table"][0]["strategy"],
     budget=f"{select['budget']:g} {_UNITS[select['unit']]}",
     selected=records["select"]["selected"],
     sentences=gather.headline(workdir, records),
     made_by=_made_by(manifest, records["select"]),
   )
+
+
+def _name(source: str) -> str:
+  """A source without the folders of this machine: cards may be published."""
+  is_address = paths.is_url(source) or ":" in source
+  return source if is_address else epath.Path(source).name
 
 
 _UNITS = {

@@ -251,7 +251,8 @@ def write(
     pattern=chosen.pattern,
     count=counted.count,
     columns=chosen.columns,
-    train=train(name, place),
+    # A card may be published: it has no path of this machine.
+    train=train(name, "FOLDER"),
     left_out=reasons,
   )
   (folder / CARD).write_text(card.text(facts, described), encoding="utf-8")

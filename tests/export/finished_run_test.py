@@ -80,7 +80,7 @@ def test_scores_of_another_run_are_refused(workdir):
 
 def test_the_facts_have_the_numbers_of_the_run(workdir):
   facts = finished_run.facts(workdir)
-  assert facts.sources == ["a.jsonl", "b.jsonl"]
+  assert facts.sources == ["a.jsonl", "hf:ORG/b/train"]
   assert (facts.method, facts.budget) == ("ila", "6 examples")
   assert "Of 20 records, 11 are usable and 9 are not." in facts.sentences
   assert "commit abc" in facts.made_by

@@ -40,7 +40,8 @@ def test_what_is_left_out_is_named(tmp_path, name):
     assert [json.loads(line) for line in lines] == left_out.lines
   said = (tmp_path / formats.CARD).read_text()
   assert "* Found: 6." in said
-  assert formats.train(name, str(tmp_path)) in said
+  assert formats.train(name, "FOLDER") in said
+  assert str(tmp_path) not in said
   assert list(tmp_path.glob(formats.FORMATS[name].pattern))
 
 

@@ -157,7 +157,7 @@ def write(workdir: pathlib.Path, *, shard: int = 4, spare: int = 5) -> None:
       tables.OURS: "0.1.0",
       "commit": "abc",
       "config": {
-        "pool": {"source": ["a.jsonl", "b.jsonl"]},
+        "pool": {"source": ["/home/me/a.jsonl", "hf:ORG/b/train"]},
         "select": {"budget": 6.0, "unit": "examples"},
       },
     },
