@@ -87,3 +87,13 @@ def test_a_file_is_no_folder(tmp_path):
   (tmp_path / "hf").write_text("mine")
   with pytest.raises(errors.InputError, match="is a file"):
     _write(tmp_path / "hf")
+
+
+def test_what_comes_meanwhile_is_left(tmp_path):
+  target = tmp_path / "hf"
+  refused = pytest.raises(errors.InputError, match=r"holds mine\.txt")
+  with refused, folder.replacing(target):
+    target.mkdir()
+    (target / "mine.txt").write_text("mine")
+  assert (target / "mine.txt").read_text() == "mine"
+  assert _beside(target) == ["hf"]
