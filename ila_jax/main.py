@@ -2,7 +2,8 @@
 
 CONFIG is the name of a preset or a config file of your own, such as
 `ila --copy-preset=quickstart my.py` makes. --config.SECTION.FIELD=VALUE sets
-a field. Without the command `ila` on PATH: python -m ila_jax.
+a field. `ila export DIR --to FORMAT` writes what a run has selected for a
+trainer. Without the command `ila` on PATH: python -m ila_jax.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from ml_collections import config_flags
 from ila_jax import command_line, errors, presets, version
 
 _PROGRAM = "ila"  # As setup.py installs it.
+_EXPORT = "export"  # The one word that is a command of its own.
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "A preset, such as quickstart, or the path of a config file."
 )
@@ -93,7 +95,10 @@ def main() -> int:
       print(_help(), flush=True)
     return 0
   try:
-    _run(sys.argv)
+    if sys.argv[1:2] == [_EXPORT]:
+      _export(sys.argv[2:])
+    else:
+      _run(sys.argv)
   except BaseException as error:
     status, message = _explain(error)
     if message is None:
@@ -104,6 +109,10 @@ def main() -> int:
 
 
 def _help() -> str:
+  if sys.argv[1:2] == [_EXPORT]:
+    from ila_jax.export import command
+
+    return command.help_text()
   presets_text = "".join(
     f"  {name:12} {presets.about(name)}\n" for name in presets.names()
   )
@@ -171,6 +180,14 @@ def _command() -> str:
   is_command = os.path.basename(sys.argv[0]) == _PROGRAM
   program = sys.argv[0] if is_command else "python -m ila_jax"
   return f"{program} {shlex.join(kept)}"
+
+
+def _export(words: list[str]) -> None:
+  from ila_jax.export import command
+  from ila_jax.run import interrupts
+
+  interrupts.listen()
+  print(command.run(words), flush=True)
 
 
 def _run(argv: list[str]) -> None:

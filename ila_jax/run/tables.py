@@ -299,6 +299,13 @@ PAGE = Artifact("report/index.html", "report.page", "all of it on one page")
 MAP_PAGE = Artifact("report/map.html", "report.page", "the map to explore")
 FIGURE = Artifact("report/{name}.png", "report.page", "a figure of the page")
 
+# Of the command `ila export`.
+EXPORT = Artifact(
+  "export/{name}/",
+  "export.command",
+  "the selection as a trainer reads it, in a format of `ila export`",
+)
+
 ARTIFACTS = tuple(
   value for value in tuple(globals().values()) if isinstance(value, Artifact)
 )
