@@ -153,13 +153,7 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
   _say_counts(workdir, counts)
   _say_what_was_read(config, reading, left_out, limited)
   rejects.check(n_used=used + removed)
-  if not used:
-    raise errors.InputError(
-      f"config.pool.decontaminate is {config.pool.decontaminate!r}, and all "
-      f"{removed:,} usable examples of config.pool.source repeat a record of "
-      "it. Allowed: a pool of which something is left. Name other sources, or "
-      f"set --config.pool.contaminated={findings_lib.REPORT}."
-    )
+  _check_left(config, used, removed)
   is_dev = _dev(config, columns)
   columns.write(workdir, is_dev, shard_rows=config.pool.shard_examples)
   with_domain = np.array([bool(name) for name in columns.names("domain")])
@@ -171,6 +165,16 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
     ),
   }
   files.write_json(tables.COUNTS.path(workdir), counts)
+
+
+def _check_left(config: config_lib.Config, used: int, removed: int) -> None:
+  if not used:
+    raise errors.InputError(
+      f"config.pool.decontaminate is {config.pool.decontaminate!r}, and all "
+      f"{removed:,} usable examples of config.pool.source repeat a record of "
+      "it. Allowed: a pool of which something is left. Name other sources, or "
+      f"set --config.pool.contaminated={findings_lib.REPORT}."
+    )
 
 
 def _findings(

@@ -76,7 +76,7 @@ class Pool(checked.Checked):
   )
   decontaminate: str | tuple[str, ...] = checked.field(
     (),
-    "evaluation sets that the pool must not repeat: sources as above",
+    "evaluation sets that the pool must not repeat, named as in source",
     path=checked.BESIDE,
   )
   contaminated: str = checked.field(
