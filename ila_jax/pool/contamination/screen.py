@@ -117,9 +117,9 @@ class Screen:
       self._group.append(_whole(prompt))
       if len(prompt) >= PROMPT_WORDS:
         whole[PROMPT].one(_whole(prompt), number)
-      if one.answer.strip():
-        both = _both(prompt, words.words(one.answer))
-        whole[BOTH].one(_whole(both), number)
+      answer = words.words(one.answer)
+      if prompt and answer:
+        whole[BOTH].one(_whole(_both(prompt, answer)), number)
       for text in (prompt, said):
         if self._least <= len(text) < width:
           ((_, hashes),) = ngrams.windows(text, [len(text)])
@@ -130,6 +130,7 @@ class Screen:
     self._by_width = {n: ngrams.Table(*short[n].joined()) for n in short}
     self._by_width[width] = self._without_templates(long)
     self._widths = sorted(self._by_width)
+    self._group = []
 
   @property
   def size(self) -> int:

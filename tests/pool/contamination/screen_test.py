@@ -67,6 +67,8 @@ def test_a_word_matches_nothing_but_the_same_question_and_answer():
   assert _how(sets, "Continue", "Yes") is None
   assert _how(sets, "Yes No", "") is None
   assert _how(sets, "yes!", "no.") == screen.BOTH
+  # Without a word nothing is asked.
+  assert _how([_record("?!", "No")], "...", "No") is None
 
 
 def test_a_template_of_many_prompts_is_no_leak():
