@@ -106,6 +106,11 @@ REJECTS = Artifact(
   "pool.stage",
   "what cannot be used, with file, line and reason",
 )
+CONTAMINATION = Artifact(
+  "pool/contamination.jsonl",
+  "pool.stage",
+  "what repeats an evaluation set, how, and which record of it",
+)
 COUNTS = Artifact(
   "pool/counts.json", "pool.stage", "how much was read, used and rejected"
 )
