@@ -70,12 +70,14 @@ setuptools.setup(
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
     "gcs": ["etils[epath-gcs]"],
+    "gguf": ["gguf>=0.19"],
     "hf": ["datasets>=3.0"],
     # torch is the numerical reference of the tests, never imported elsewhere;
     # this exact version, for others bring gigabytes of CUDA along.
     "test": [
       "aiohttp>=3.9",  # by which fsspec reads http://
       "beartype>=0.19",
+      "gguf>=0.19",
       "ipykernel>=6.29",
       "nbclient>=0.10",
       "nbformat>=5.10",

@@ -309,11 +309,15 @@ def read_array(path: epath.PathLike) -> np.ndarray:
 
 @contextlib.contextmanager
 def local(folder: epath.PathLike) -> Iterator[str]:
-  """Yields a local folder: this one, or a copy of one on gs://."""
+  """Yields a local folder or file: this one, or a copy of one on gs://."""
   if "://" not in str(folder):
     yield os.fspath(folder)
     return
   with tempfile.TemporaryDirectory() as copy:
+    if epath.Path(folder).is_file():
+      file = epath.Path(copy) / epath.Path(folder).name
+      yield os.fspath(epath.Path(folder).copy(file))
+      return
     _copy_files(epath.Path(folder), epath.Path(copy))
     # Sentence-transformers keep their pooling in a folder below.
     if (epath.Path(folder) / "1_Pooling").exists():
