@@ -40,6 +40,10 @@ def _write(file, fast, *, model, pre=None, eos, bos=None, **more):
     writer.add_bos_token_id(vocab[bos])
   for name, value in more.items():
     getattr(writer, name)(value)
+  _close(writer)
+
+
+def _close(writer):
   writer.write_header_to_file()
   writer.write_kv_data_to_file()
   writer.write_tensors_to_file()
@@ -72,6 +76,32 @@ def test_byte_level_tokens_are_those_of_the_models_own(
   assert got.eos_token == eos and got.bos_token is None
   assert "m.content" in got.chat_template
   for text in TEXTS:
+    assert got(text).input_ids == want(text).input_ids, text
+    assert got.decode(got(text).input_ids) == want.decode(want(text).input_ids)
+
+
+def test_sentence_piece_tokens_are_those_of_the_models_own(shared, tmp_path):
+  transformers = pytest.importorskip("transformers", minversion="5.24")
+  folder = shared / "models" / "stories260K"
+  want = transformers.AutoTokenizer.from_pretrained(folder)
+  said = json.loads(want.backend_tokenizer.to_str())["model"]
+  ranks = {"".join(pair): -i for i, pair in enumerate(said["merges"])}
+  tokens = sorted(said["vocab"], key=said["vocab"].get)
+  kinds = {"<unk>": 2, "<s>": 3, "</s>": 3}
+  kinds |= {f"<0x{byte:02X}>": 6 for byte in range(256)}
+  file = tmp_path / "m.gguf"
+  writer = gguf.GGUFWriter(file, "llama")
+  writer.add_tokenizer_model("llama")
+  writer.add_token_list(tokens)
+  writer.add_token_scores([float(ranks.get(t, -1e6)) for t in tokens])
+  writer.add_token_types([kinds.get(token, 1) for token in tokens])
+  for name in ("bos", "eos", "unk"):
+    number = getattr(want, f"{name}_token_id")
+    getattr(writer, f"add_{name}_token_id")(number)
+  _close(writer)
+  got = tokenizer_lib.load_tokenizer(file)
+  assert (got.bos_token, got.eos_token) == ("<s>", "</s>")
+  for text in ("Once upon a time, Lily's dog 123 ran.\nIt é 好", "a  b"):
     assert got(text).input_ids == want(text).input_ids, text
     assert got.decode(got(text).input_ids) == want.decode(want(text).input_ids)
 
