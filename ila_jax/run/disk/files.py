@@ -314,16 +314,15 @@ def local(folder: epath.PathLike) -> Iterator[str]:
     yield os.fspath(folder)
     return
   with tempfile.TemporaryDirectory() as copy:
-    if epath.Path(folder).is_file():
-      file = epath.Path(copy) / epath.Path(folder).name
-      yield os.fspath(epath.Path(folder).copy(file))
+    source, target = epath.Path(folder), epath.Path(copy)
+    if source.is_file():
+      yield os.fspath(source.copy(target / source.name))
       return
-    _copy_files(epath.Path(folder), epath.Path(copy))
+    _copy_files(source, target)
     # Sentence-transformers keep their pooling in a folder below.
-    if (epath.Path(folder) / "1_Pooling").exists():
-      below = epath.Path(copy) / "1_Pooling"
-      below.mkdir()
-      _copy_files(epath.Path(folder) / "1_Pooling", below)
+    if (source / "1_Pooling").exists():
+      (target / "1_Pooling").mkdir()
+      _copy_files(source / "1_Pooling", target / "1_Pooling")
     yield copy
 
 
