@@ -319,14 +319,12 @@ def local(folder: epath.PathLike) -> Iterator[str]:
       yield os.fspath(source.copy(target / source.name))
       return
     _copy_files(source, target)
-    # Sentence-transformers keep their pooling in a folder below.
-    if (source / "1_Pooling").exists():
+    if (source / "1_Pooling").exists():  # As sentence-transformers keep it.
       (target / "1_Pooling").mkdir()
       _copy_files(source / "1_Pooling", target / "1_Pooling")
     yield copy
 
 
 def _copy_files(source: epath.Path, target: epath.Path) -> None:
-  for path in source.iterdir():
-    if not path.is_dir():
-      path.copy(target / path.name)
+  for path in (path for path in source.iterdir() if not path.is_dir()):
+    path.copy(target / path.name)
