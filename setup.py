@@ -70,6 +70,7 @@ setuptools.setup(
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
     "gcs": ["etils[epath-gcs]"],
+    "gguf": ["gguf>=0.19"],
     "hf": ["datasets>=3.0"],
     # What the tests of `ila export` read its files by, where it is installed.
     "export": ["datasets>=5.0", "grain>=0.2.18", "trl>=1.16"],
@@ -78,6 +79,7 @@ setuptools.setup(
     "test": [
       "aiohttp>=3.9",  # by which fsspec reads http://
       "beartype>=0.19",
+      "gguf>=0.19",
       "ipykernel>=6.29",
       "nbclient>=0.10",
       "nbformat>=5.10",

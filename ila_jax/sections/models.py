@@ -57,7 +57,8 @@ class Model(checked.Checked):
 
   path: str | None = checked.field(
     None,
-    "a Hugging Face folder or name; or 'scratch', a small one made on the spot",
+    "a Hugging Face folder or name; a GGUF file, or a folder with one; or "
+    "'scratch', a small one made on the spot",
     path=checked.MODEL,
   )
   dtype: str = checked.field(

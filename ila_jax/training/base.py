@@ -16,6 +16,7 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import architecture, attention
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models.folders import causal_configs, hub
+from ila_jax.models.folders.gguf import container
 from ila_jax.passes import token_set
 from ila_jax.pool import base_tokenizer, revisions
 from ila_jax.pool import examples as examples_lib
@@ -92,6 +93,11 @@ def _load(
   config, workdir, mesh = run.config, run.workdir, run.mesh
   if config.model.path != config_lib.SCRATCH:
     with files.local(config.model.path) as folder:
+      if container.is_gguf(hub.find(folder, with_weights=False)):
+        progress.say(
+          "  the base is a GGUF file: its weights are dequantised; what is "
+          "tuned is saved as a Hugging Face folder (safetensors)"
+        )
       return trial.load(epath.Path(folder), config=config, mesh=mesh).decoder
   stage = stage_record.Stage(
     workdir,

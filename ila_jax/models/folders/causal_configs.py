@@ -18,6 +18,7 @@ from ila_jax.models.folders import (
   json_fields,
   ropes,
 )
+from ila_jax.models.folders.gguf import container, gguf_config
 
 
 def decoder_config(
@@ -31,7 +32,7 @@ def decoder_config(
   """Reads the sizes of a decoder of any causal family from its config.json.
 
   Args:
-    folder: of the model; its weights need not be there.
+    folder: of the model, whose weights need not be there; or a GGUF file.
     dtype: compute dtype.
     param_dtype: dtype of the weights, whatever they are in the files.
     remat: recompute blocks in the backward pass.
@@ -40,7 +41,10 @@ def decoder_config(
   Raises:
     errors.InputError: the file cannot be read, or says what is not implemented.
   """
-  config = read(json_fields.read_config(folder))
+  if container.is_gguf(folder):
+    config = read(gguf_config.read(folder))
+  else:
+    config = read(json_fields.read_config(folder))
   kernel = attention_lib.choose(
     attention,
     dtype=dtype,

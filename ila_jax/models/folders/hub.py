@@ -9,16 +9,17 @@ from collections.abc import Iterable
 from etils import epath
 
 from ila_jax import errors
+from ila_jax.models.folders.gguf import container
 
 # What is read of a folder, by what reads it.
 TOKENIZER = (
   *("tokenizer*", "special_tokens_map.json", "added_tokens.json"),
   *("chat_template*", "additional_chat_templates/*", "vocab*", "merges*"),
-  *("*.txt", "*.model", "*.jinja"),
+  *("*.txt", "*.model", "*.jinja", f"*{container.SUFFIX}"),
 )
 DECODER = (
   *("config.json", "*.safetensors.index.json"),
-  *("model.safetensors", "model-*.safetensors"),
+  *("model.safetensors", "model-*.safetensors", f"*{container.SUFFIX}"),
 )
 ENCODER = (
   *DECODER,
@@ -38,27 +39,32 @@ _NAME = re.compile(
 def find(
   path: str | os.PathLike[str], *, with_weights: bool = True
 ) -> pathlib.Path:
-  """Finds the local folder of a model; a name is fetched from the Hub.
+  """Finds a model's local folder, or GGUF file; a name is fetched from the Hub.
 
   Args:
-    path: a folder, or a name `org/name`, `hf:org/name` or
+    path: a folder; a GGUF file; or a name `org/name`, `hf:org/name` or
       `hf:org/name@revision`. A folder goes before a name of the same spelling
       without `hf:`.
     with_weights: False fetches config and tokenizer only.
 
   Returns:
-    The folder; for a name, its snapshot in the cache of huggingface_hub,
+    The folder; the GGUF file, for it or for a folder that has one and no
+    safetensors; for a name, its snapshot in the cache of huggingface_hub,
     which is also what is used without a network.
 
   Raises:
-    errors.InputError: no such folder, or the Hub and the cache do not have it.
+    errors.InputError: no such folder or file, several GGUF files in it, or the
+      Hub and the cache do not have it.
 
   >>> find("./nowhere")
   Traceback (most recent call last):
   ila_jax.errors.InputError: the model folder ./nowhere does not exist; give ...
   """
   if os.path.isdir(path):
-    return pathlib.Path(path)
+    folder = pathlib.Path(path)
+    return container.find(folder) or folder
+  if container.is_gguf(path):
+    return container.check(pathlib.Path(path))
   allowed = "give a Hugging Face folder, or a name on the Hub (hf:ORG/NAME)."
   match = _NAME.fullmatch(os.fspath(path))
   if not match:

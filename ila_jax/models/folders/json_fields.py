@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ila_jax import errors
+from ila_jax.models.folders.gguf import container
 
 # Sizes are int32 on devices.
 _LARGEST = 2**31 - 1
@@ -139,12 +140,19 @@ def read_config(folder: pathlib.Path) -> Fields:
   """Reads the config.json of a model's folder.
 
   Raises:
-    errors.InputError: it cannot be read, or the folder holds an adapter alone.
+    errors.InputError: it cannot be read, or the folder holds an adapter alone,
+      or it is a GGUF file.
 
   >>> read_config(pathlib.Path("nowhere"))
   Traceback (most recent call last):
   ila_jax.errors.InputError: nowhere/config.json cannot be read as JSON (...
   """
+  if container.is_gguf(folder):
+    raise errors.InputError(
+      f"{folder} is a GGUF file, which is read as a causal language model "
+      "alone. Give it as config.model.path; for config.encoder.path give an "
+      "encoder's folder with safetensors, or 'base', or 'lsa'."
+    )
   file = folder / "config.json"
   if not file.exists() and (folder / "adapter_config.json").exists():
     raise errors.InputError(

@@ -1,4 +1,4 @@
-"""What Hugging Face files call our weights: the one file with foreign names."""
+"""What files call our weights: the one module with foreign names."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -35,6 +35,31 @@ _SANDWICH = {
     ("mlp_norm", "pre_feedforward"),
     ("mlp_out_norm", "post_feedforward"),
   )
+}
+# What llama.cpp calls them, in all families.
+_GGUF = {
+  "embedding": "token_embd.weight",
+  "final_norm": "output_norm.weight",
+  "output_head": "output.weight",
+} | {
+  f"blocks/{ours}{suffix}": f"blk.{{}}.{theirs}.{kind}"
+  for ours, theirs in (
+    ("attention_norm", "attn_norm"),
+    ("query", "attn_q"),
+    ("key", "attn_k"),
+    ("value", "attn_v"),
+    ("output", "attn_output"),
+    ("query_norm", "attn_q_norm"),
+    ("key_norm", "attn_k_norm"),
+    ("attention_out_norm", "post_attention_norm"),
+    ("mlp_norm", "ffn_norm"),
+    ("gate", "ffn_gate"),
+    ("up", "ffn_up"),
+    ("down", "ffn_down"),
+    ("mlp_out_norm", "post_ffw_norm"),
+  )
+  for suffix, kind in (("", "weight"), ("_bias", "bias"))
+  if not (suffix and ours.endswith("norm"))
 }
 ENCODER = {
   "embedding": "embeddings.word_embeddings.weight",
@@ -112,5 +137,7 @@ class Names:
 
 
 LLAMA = Names(table=DECODER)
+# The frequencies of Llama 3.1 are read as config.
+GGUF = Names(table=_GGUF, ignored=("rope_freqs.",), inside={})
 SANDWICH = Names(table=DECODER | _SANDWICH)
 BERT = Names(table=ENCODER, ignored=(*_IGNORED, "lm_head."))

@@ -31,6 +31,7 @@ from ila_jax.models.folders import (
   safetensors_files,
   tensor_names,
 )
+from ila_jax.models.folders.gguf import container, gguf_tensors
 from ila_jax.run.disk import files
 
 # Rows of a table that are compared at a time.
@@ -49,7 +50,8 @@ def load_decoder(
   """Reads a causal language model of one of `causal_families.FAMILIES`.
 
   Args:
-    folder: Hugging Face folder, or a name that `hub.find` knows.
+    folder: Hugging Face folder, a GGUF file or a folder with one, or a name
+      that `hub.find` knows.
     dtype: compute dtype.
     param_dtype: dtype of the weights, whatever they are in the files.
     remat: recompute blocks in the backward pass.
@@ -83,7 +85,9 @@ def load_decoder(
   state = _read_state(
     folder,
     shapes,
-    causal_configs.family_of(config).tensors,
+    tensor_names.GGUF
+    if container.is_gguf(folder)
+    else causal_configs.family_of(config).tensors,
     shardings=targets,
   )
   return config, nnx.merge(graphdef, state)
@@ -218,7 +222,7 @@ def _read_state(
   """Fills the shapes with what the files hold, one weight at a time.
 
   Args:
-    folder: of the files.
+    folder: of the files, or the one GGUF file.
     shapes: state of a model, with shapes in the place of weights.
     names: what the files call the weights.
     shardings: as shapes; None for the default device.
@@ -227,7 +231,7 @@ def _read_state(
   places = _flat(shardings) if shardings else dict.fromkeys(wanted)
   with contextlib.ExitStack() as stack:
     by_name = {}
-    for name, tensor in safetensors_files.open_tensors(folder, stack).items():
+    for name, tensor in _open_tensors(folder, stack).items():
       if (plain := names.plain(name)) is not None:
         by_name[plain] = tensor
     if "output_head" in table and "output_head" not in wanted:
@@ -244,6 +248,14 @@ def _read_state(
       (nested[outer[0]] if outer else nested)[name] = array
   nnx.replace_by_pure_dict(shapes, nested)
   return shapes
+
+
+def _open_tensors(
+  folder: pathlib.Path, stack: contextlib.ExitStack
+) -> Mapping[str, Any]:
+  if container.is_gguf(folder):
+    return gguf_tensors.open_tensors(folder)
+  return safetensors_files.open_tensors(folder, stack)
 
 
 def _drop_tied_head(
@@ -292,9 +304,15 @@ def _check_tensors(
     if by_name[name].get_dtype() not in safetensors_files.FLOATS:
       problems.append(f"{name} holds {by_name[name].get_dtype()}, not floats")
   if problems:
+    gguf = container.is_gguf(folder)
     more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
     raise errors.InputError(
-      f"{folder}: the weights are not those that config.json describes: "
-      f"{'; '.join(sorted(problems)[:3])}{more}. Use a folder whose "
-      "config.json and safetensors belong together."
+      f"{folder}: the weights are not those that "
+      f"{'its metadata' if gguf else 'config.json'} describes: "
+      f"{'; '.join(sorted(problems)[:3])}{more}. "
+      + (
+        "Convert the model again by llama.cpp's convert_hf_to_gguf.py."
+        if gguf
+        else "Use a folder whose config.json and safetensors belong together."
+      )
     )

@@ -9,7 +9,8 @@ from etils import epath
 
 from ila_jax import errors
 from ila_jax.models.folders import hub
-from ila_jax.pool.tokens import chat, sandbox
+from ila_jax.models.folders.gguf import container
+from ila_jax.pool.tokens import chat, gguf_tokenizer, sandbox
 from ila_jax.run.disk import files as files_lib
 
 # The file of a fast tokenizer, as Hugging Face names it.
@@ -19,7 +20,7 @@ _BYTES = 256
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Any:
-  """Loads a fast tokenizer from a folder or by a name that `hub.find` knows.
+  """Loads a fast tokenizer from a folder, a GGUF file or a name of `hub.find`.
 
   Raises:
     errors.InputError: no tokenizer there, one without a vocabulary, a broken
@@ -34,9 +35,13 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Any:
   path = os.fspath(path)
   advice = "give a folder with tokenizer.json, or a model's Hugging Face name."
   try:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(
-      hub.find(path, with_weights=False), trust_remote_code=False
-    )
+    folder = hub.find(path, with_weights=False)
+    if container.is_gguf(folder):
+      tokenizer = gguf_tokenizer.load(folder)
+    else:
+      tokenizer = transformers.AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False
+      )
   # A broken file may raise anything, a bare Exception from Rust included.
   except Exception as error:
     reason = str(error).strip().partition("\n")[0]

@@ -309,21 +309,22 @@ def read_array(path: epath.PathLike) -> np.ndarray:
 
 @contextlib.contextmanager
 def local(folder: epath.PathLike) -> Iterator[str]:
-  """Yields a local folder: this one, or a copy of one on gs://."""
+  """Yields a local folder or file: this one, or a copy of one on gs://."""
   if "://" not in str(folder):
     yield os.fspath(folder)
     return
   with tempfile.TemporaryDirectory() as copy:
-    _copy_files(epath.Path(folder), epath.Path(copy))
-    # Sentence-transformers keep their pooling in a folder below.
-    if (epath.Path(folder) / "1_Pooling").exists():
-      below = epath.Path(copy) / "1_Pooling"
-      below.mkdir()
-      _copy_files(epath.Path(folder) / "1_Pooling", below)
+    source, target = epath.Path(folder), epath.Path(copy)
+    if source.is_file():
+      yield os.fspath(source.copy(target / source.name))
+      return
+    _copy_files(source, target)
+    if (source / "1_Pooling").exists():  # As sentence-transformers keep it.
+      (target / "1_Pooling").mkdir()
+      _copy_files(source / "1_Pooling", target / "1_Pooling")
     yield copy
 
 
 def _copy_files(source: epath.Path, target: epath.Path) -> None:
-  for path in source.iterdir():
-    if not path.is_dir():
-      path.copy(target / path.name)
+  for path in (path for path in source.iterdir() if not path.is_dir()):
+    path.copy(target / path.name)

@@ -1,0 +1,1 @@
+"""GGUF files, in which llama.cpp keeps quantised models."""
