@@ -83,7 +83,8 @@ MISSING = object()
 _ARRAY = re.compile(r"""\[\s*(('[^']*'|"[^"]*")\s*)+\]""")
 # ... and objects: without commas, and what is an array within them.
 _PRINTED = re.compile(
-  r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(\}\s+(?=\{))"""
+  r"""('(?:\\[\s\S]?|[^'\\])*(?:'|\Z)|"(?:\\[\s\S]?|[^"\\])*(?:"|\Z))"""
+  r"""|(\}\s+(?=\{))"""
   r"""|\barray(?=\()|,\s*dtype=\w+"""
 )
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")

@@ -33,7 +33,7 @@ _NOT_RECORDS = (
   (re.compile(r"\s*\{\s*'"), "a Python dict; JSON has double quotes"),
   (re.compile(r"\s*[\[{\]}],?\s*$"), "JSON over several lines"),
   (re.compile(r'\s*"[^"]*":.*'), "JSON over several lines"),
-  (re.compile(r'[^{}\[\]"]*(,[^{}\[\]"]*){1,}'), "a line of CSV"),
+  (re.compile(r'[^{}\[\]",]*,'), "a line of CSV"),
   (re.compile(r"[^{}\[\]]*\t[^{}\[\]]*"), "a line of tab-separated values"),
 )
 
