@@ -55,7 +55,9 @@ ABOUT_RUNS = (
   *("config_fields", "config_parsing", "command_line", "presets", "main"),
 )
 # Tests of more than the module beside which they lie.
-BROADER_TESTS = ("every_method", "published", "answer_shapes", "tsne_witness")
+BROADER_TESTS = (
+  *("every_method", "published", "answer_shapes", "tsne_witness", "patterns"),
+)
 MAX_FILE_LINES = 330
 MAX_FUNCTION_STATEMENT_LINES = 60
 MAX_NESTING = 5

@@ -154,6 +154,14 @@ REMEDIES = {
   ),
   "tool call is no JSON object": "Write calls as objects, or as their JSON",
   "weight is no number of at least 0": "Write weights as 0 and 1",
+  "a list of masks may mean either": (
+    "Rename it: `weights`, with 1 for each message that is learnt, or "
+    "`ignore_loss`, with 1 for each that is not"
+  ),
+  "answers may be steps of one": (
+    "Join the steps to one text, or name the answer, such as "
+    "--config.pool.fields.response=completions.0, and drop the labels"
+  ),
   "parts of an answer have weights": (
     "Weigh whole answers: 0 or 1 a message, in `weight` or `train`"
   ),

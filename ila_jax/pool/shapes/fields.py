@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from ila_jax import errors
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import contents, transcripts
-from ila_jax.pool.shapes import field_names, structures
+from ila_jax.pool.conversations import transcripts
+from ila_jax.pool.shapes import beside, field_names, structures
 
 
 class Fields(NamedTuple):
@@ -59,11 +59,6 @@ _TURN = re.compile(r"(?:turn|message)_?(\d+)")
 _SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
 _TOOLS = ("tools", "functions")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-# What may say of a whole record that it is not to be learnt.
-VERDICTS = (
-  *("weight", "train", "loss", "label", "kto_tag", "loss_mask", "mask"),
-  *("should_train", "train_on_turn", "output_with_loss", "ignore_loss"),
-)
 
 
 def check_names(mapping: Mapping[str, str], *, where: str) -> None:
@@ -80,22 +75,6 @@ def check_names(mapping: Mapping[str, str], *, where: str) -> None:
         f"{where} has the key {name!r}; allowed: {', '.join(Fields._fields)}. "
         "Each names a path in the record, such as 'instances.0.output'."
       )
-
-
-def _kind(value: Any) -> str:
-  """What a field holds; "" where that is nothing, or nothing but spaces."""
-  if value is None or value in ([], {}):
-    return ""
-  if isinstance(value, str):
-    return "text" if value.strip() else ""
-  if isinstance(value, dict):
-    return "object"
-  if not isinstance(value, list):
-    return "number"
-  kind = "texts" if isinstance(value[0], str) else "list"
-  if all(map(structures.is_message, value)):
-    kind = "messages"
-  return kind if any(map(_kind, value)) else ""
 
 
 _Shape = tuple[tuple[str, str], ...]
@@ -173,11 +152,11 @@ def _pair(
     contexts = [
       every[n] for n in (*contexts, *field_names.CONTEXTS) if n in every
     ]
-    contexts = [name for name in contexts if kinds[name] != "object"]
+    contexts = [n for n in contexts if kinds[n] not in ("object", "aside")]
     texts = {n: f for n, f in every.items() if kinds[f] == "text"}
     return Fields(
       prompt=there[prompt],
-      input=_first(("input", "inputs"), every)
+      input=_first(field_names.INPUTS, every)
       if response
       else f"{instances}.0.input",
       context=", ".join(contexts),
@@ -259,8 +238,7 @@ def detect(record: Mapping[str, Any]) -> Fields | None:
   """
   record = structures.opened(record)
   shape = tuple(
-    (name, "flag" if contents.is_flag(name, value) else _kind(value))
-    for name, value in record.items()
+    (name, structures.named_kind(name, record[name])) for name in record
   )
   return _detect(shape) or _transcript(record)
 
@@ -278,6 +256,7 @@ def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
   ...             Fields(prompt="task", response="answer")))
   'prompt = task, response = answer'
   """
+  record = structures.opened(record)
   resolved = detect(record) or Fields()
   if configured.conversation or configured.prompt:
     resolved = Fields(
@@ -289,6 +268,8 @@ def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
     resolved = Fields(
       *(c or f for c, f in zip(configured, resolved, strict=True))
     )
+  path = beside.opened(record, resolved.conversation)
+  resolved = _with_nested(record, resolved._replace(conversation=path))
   if not (resolved.conversation or (resolved.prompt and resolved.response)):
     raise records.Reject(
       "no known record shape", f"fields: {', '.join(record)}"
@@ -296,23 +277,54 @@ def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
   return resolved
 
 
-@functools.lru_cache(maxsize=4096)
-def _left(names: tuple[str, ...], read: Fields) -> tuple[str, ...]:
-  several = [
-    path for name in SEVERAL for path in getattr(read, name).split(",")
-  ]
-  used = {path.strip() for path in several} | set(read)
-  used |= {path.partition(".")[0] for path in used}
-  return tuple(
-    name for name in names if name not in used and not unread.is_ignored(name)
-  )
+def _with_nested(record: Mapping[str, Any], read: Fields) -> Fields:
+  """The fields with those that stand beside them in the same object.
 
-
-def left(record: Mapping[str, Any], read: Fields) -> tuple[str, ...]:
-  """The fields of a record that are neither read nor in the closed list.
-
-  >>> left({"prompt": 0, "response": 0, "id": 0, "hint": 0},
-  ...      Fields(prompt="prompt", response="response"))
-  ('hint',)
+  They are what they would be in the record itself; what is named goes before.
   """
-  return _left(tuple(record), read)
+  for prefix, held, names in holders(record, read)[1:]:
+    there = {
+      unread.plain_name(n): n
+      for n in reversed(held)
+      if structures.kind(held[n])
+    }
+    shape = {prefix + name for name in names}
+    contexts = [there[n] for n in field_names.CONTEXTS if n in there]
+    found = {}
+    if shape & {read.conversation, read.prompt, read.input}:
+      found |= {"system": _SYSTEMS, "tools": _TOOLS}
+    if shape & {read.prompt, read.input}:
+      found |= {"input": field_names.INPUTS, "choices": field_names.CHOICES}
+      found |= {"history": field_names.HISTORIES}
+    if read.response in shape:
+      found |= {"thought": _THOUGHTS}
+    found = {kind: _first(known, there) for kind, known in found.items()}
+    if "input" in found:
+      passages = [n for n in contexts if structures.is_passage(held[n])]
+      found["context"] = f", {prefix}".join(passages)
+    for kind, name in found.items():
+      is_free = not getattr(read, kind) and name not in ("", *names)
+      if is_free and (
+        kind != "thought" or structures.kind(held[name]) == "text"
+      ):
+        read = read._replace(**{kind: prefix + name})
+  return read
+
+
+def holders(record: Mapping[str, Any], read: Fields) -> list[beside.Holder]:
+  """The record, and the objects in it that paths open.
+
+  >>> read = Fields(prompt="data.q", response="a")
+  >>> [holder.prefix for holder in holders({"data": {"q": 0}, "a": 0}, read)]
+  ['', 'data.']
+  """
+  named = zip(Fields._fields, read, strict=True)
+  return beside.holders(
+    record,
+    (
+      part
+      for name, path in named
+      if path
+      for part in (records.paths(record, path) if name in SEVERAL else [path])
+    ),
+  )

@@ -5,7 +5,7 @@ from typing import Any
 
 from ila_jax.pool import records, unread
 from ila_jax.pool.conversations import contents, dialogues, messages, tool_calls
-from ila_jax.pool.shapes import preferences
+from ila_jax.pool.shapes import beside, preferences, verdicts
 
 # Which of a list of answers is the response.
 ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
@@ -63,6 +63,10 @@ def of(
     raise records.Reject(
       "response field missing", f"{path}; fields: {', '.join(record)}"
     )
+  holder, prefix = record, ""
+  if path not in record and "." in path:
+    prefix = path.rpartition(".")[0]
+    holder, prefix = records.lookup(record, prefix), f"{prefix}."
   while isinstance(value, Mapping) and not _is_message(value):
     inner = _text_key(value)
     if inner is None:
@@ -70,12 +74,19 @@ def of(
         "response is not text", f"fields: {', '.join(value)}"[:200]
       )
     notes.leave(value, _beside(value, inner), f"{path}.")
+    holder, prefix = value, f"{path}."
+    verdicts.check(beside.Holder(prefix, holder, frozenset([inner])), notes)
     value = value[inner]
   if isinstance(value, list) and value:
     if not any(map(_is_turns, value)) or (
       unread.plain_name(path) in _SEVERAL and all(map(_is_answer, value))
     ):
       said = preferences.named(record, path, value, notes)
+      if isinstance(holder, Mapping):
+        best = verdicts.kept(holder, value, notes, prefix=prefix)
+        said = [answer for answer in said if answer in best]
+      if not said:
+        raise records.Reject("fields name different answers", path)
       if len(said) < len(value):
         notes.unread.add(f"all of `{path}` but one")
       value = said

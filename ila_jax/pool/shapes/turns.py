@@ -8,7 +8,7 @@ turns.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
@@ -18,8 +18,16 @@ from ila_jax.pool.conversations import (
   messages,
   tool_calls,
   transcripts,
+  weights,
 )
-from ila_jax.pool.shapes import choices, fields, responses, structures
+from ila_jax.pool.shapes import (
+  beside,
+  choices,
+  fields,
+  responses,
+  structures,
+  verdicts,
+)
 
 _INDEXED = re.compile(r"(.+)\.0\.[^.]+")
 
@@ -31,7 +39,10 @@ def _parsed(value: Any) -> Any:
 
 
 def _conversation(
-  record: Mapping[str, Any], path: str, notes: unread.Notes
+  record: Mapping[str, Any],
+  path: str,
+  lists: Sequence[weights.Listed],
+  notes: unread.Notes,
 ) -> tuple[list[records.Turn], bool]:
   """The turns, and whether they stood in one text."""
   paths = records.paths(record, path)
@@ -43,9 +54,8 @@ def _conversation(
   value = _parsed(value)
   turns = transcripts.split(value) if isinstance(value, str) else None
   if turns:
-    return turns, True
-  value = dialogues.weighted(value, record, notes)
-  return dialogues.read(value, notes), False
+    return weights.masked(turns, lists), True
+  return dialogues.read(value, notes, lists=lists), False
 
 
 def _history(value: Any, notes: unread.Notes) -> list[records.Turn]:
@@ -159,41 +169,6 @@ def _merged(
   return [*head, *said]
 
 
-def _is_left_out(
-  record: Mapping[str, Any], read: fields.Fields, notes: unread.Notes
-) -> bool:
-  """Whether a record as a whole says that it is not to be learnt."""
-  out = False
-  for name, value in record.items():
-    plain = unread.plain_name(name)
-    if plain not in fields.VERDICTS or value is None or name in read:
-      continue
-    verdict = _verdict(plain, value)
-    if verdict is not None or not isinstance(value, str):
-      notes.unread.discard(name)  # It is told as what it is.
-    if verdict is not None:
-      notes.weights.add(name)
-      out |= not verdict
-    elif not isinstance(value, str):
-      notes.unread.add(f"`{name}` of the whole record")
-  return out
-
-
-def _verdict(name: str, value: Any) -> bool | None:
-  """Whether a field of a whole record lets it be learnt; None: it tells not.
-
-  A `label` that is a number may be a class, and a `mask` may be of tokens.
-  """
-  is_switch = name in ("weight", "train", "kto_tag")
-  if isinstance(value, str):
-    text = value.strip().lower()
-    verdicts = {"true": True, "false": False}
-    value = (messages.SWITCHES if is_switch else verdicts).get(text, value)
-  if isinstance(value, bool):
-    return None if name == "mask" else value != (name == "ignore_loss")
-  return bool(value) if is_switch and value in (0, 1) else None
-
-
 def _checked(
   turns: list[records.Turn], notes: unread.Notes
 ) -> tuple[records.Turn, ...]:
@@ -226,11 +201,46 @@ def _checked(
   return tuple(turns)
 
 
+def _beside_all(
+  record: Mapping[str, Any], read: fields.Fields, notes: unread.Notes
+) -> list[weights.Listed]:
+  """Notes what stands beside all that is read; returns the lists of weights.
+
+  Raises:
+    records.Reject: the record says that its answer is not learnt.
+  """
+  holders = fields.holders(record, read)
+  answers = records.lookup(record, read.response)
+  is_one_of = isinstance(answers, list) and len(answers) > 1
+  out, lists = False, []
+  for holder in holders:
+    notes.leave(holder.fields, beside.left(holder), holder.prefix)
+    out |= verdicts.is_left_out(
+      holder,
+      notes,
+      has_choices=bool(read.choices),
+      is_one_of=is_one_of,
+    )
+    if read.conversation or not is_one_of:
+      lists += weights.listed(holder.fields, notes, prefix=holder.prefix)
+  if not read.conversation:
+    out |= any(not any(learnt) for _, learnt in lists)
+  if out:
+    raise records.Reject(
+      "no answer is learnt", ", ".join(sorted(notes.weights))
+    )
+  for name, learnt in () if read.conversation else lists:
+    if not all(learnt):
+      raise records.Reject("weights and messages differ in number", name)
+  return lists
+
+
 def to_turns(
   record: Mapping[str, Any],
   read: fields.Fields,
   *,
   answers: str = "first",
+  replaces: bool = False,
   notes: unread.Notes | None = None,
 ) -> tuple[records.Turn, ...]:
   r"""The turns of a record; the last is the assistant's.
@@ -244,6 +254,8 @@ def to_turns(
     record: as it was read.
     read: where it keeps what.
     answers: which of a list of answers is the response (`responses.RULES`).
+    replaces: whether the response replaces an answer with which a conversation
+      ends; else it goes unread there.
     notes: gets what nothing of this reads.
 
   Raises:
@@ -257,19 +269,18 @@ def to_turns(
   """
   notes = unread.Notes() if notes is None else notes
   record = structures.opened(record)
-  notes.leave(record, fields.left(record, read))
-  if _is_left_out(record, read, notes):
-    raise records.Reject(
-      "no answer is learnt", ", ".join(sorted(notes.weights))
-    )
+  lists = _beside_all(record, read, notes)
   head = _head(record, read)
   if read.conversation:
-    said, is_text = _conversation(record, read.conversation, notes)
+    said, is_text = _conversation(record, read.conversation, lists, notes)
     if is_text:
       head = [transcripts.unmarked(turn) for turn in head]
       if read.response and said[-1][:2] == ("assistant", ""):
         said.pop()  # The format asks for the response.
     if read.response:
+      while replaces and said and said[-1].role == "assistant":
+        said.pop()
+        notes.unread.add(f"the answer that `{read.response}` replaces")
       if said and said[-1].role == "assistant":
         notes.leave(record, [n for n in (read.response,) if n in record])
       else:
