@@ -3,6 +3,7 @@
 They stand in a message, in a list beside the messages, or in the record.
 """
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -120,6 +121,7 @@ def is_learnt(holder: Mapping[str, Any], notes: unread.Notes) -> bool:
   return learnt
 
 
+@functools.lru_cache(maxsize=4096)
 def is_label(name: str) -> bool:
   """Whether a field of such a name may say that an answer is good or bad.
 
@@ -129,6 +131,7 @@ def is_label(name: str) -> bool:
   return name in LABELS or bool(_CORRECT.fullmatch(name))
 
 
+@functools.lru_cache(maxsize=4096)
 def is_verdict(name: str) -> bool:
   """Whether a field of such a name may say whether an answer is learnt.
 

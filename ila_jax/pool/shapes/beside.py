@@ -5,7 +5,7 @@ read or told as if it stood in the record itself.
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ila_jax.pool import records, unread
@@ -28,16 +28,32 @@ class Holder(NamedTuple):
   read: frozenset[str]
 
 
-def holders(record: Mapping[str, Any], paths: Iterable[str]) -> list[Holder]:
+@functools.lru_cache(maxsize=4096)
+def _plain(paths: tuple[str, ...]) -> frozenset[str] | None:
+  """The paths, where each is the name of a field in the record itself."""
+  is_plain = not any("." in path or "," in path for path in paths)
+  return frozenset(filter(None, paths)) if is_plain else None
+
+
+def holders(record: Mapping[str, Any], paths: tuple[str, ...]) -> list[Holder]:
   """The record, and the objects that paths open in it.
+
+  Args:
+    record: with structures as such.
+    paths: of what is read, such as `fields.Fields`; some may name several, with
+      commas between.
 
   >>> record = {"data": {"question": "q", "note": "n"}, "answer": "a"}
   >>> [(h.prefix, sorted(h.read))
-  ...  for h in holders(record, ["data.question", "answer"])]
+  ...  for h in holders(record, ("data.question", "answer"))]
   [('', ['answer', 'data']), ('data.', ['question'])]
   """
+  plain = _plain(paths)
+  if plain is not None:
+    return [Holder("", record, plain)]
+  named = (part for path in paths for part in records.paths(record, path))
   opened: dict[str, tuple[Mapping[str, Any], set[str]]] = {"": (record, set())}
-  for path in paths:
+  for path in filter(None, named):
     parts = [path] if path in record else path.split(".")
     held: Any = record
     for place, part in enumerate(parts):

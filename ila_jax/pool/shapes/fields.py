@@ -236,7 +236,10 @@ def detect(record: Mapping[str, Any]) -> Fields | None:
   >>> str(detect({"Question": "1 + 1?", "Answer": "2", "messages": None}))
   'prompt = Question, response = Answer'
   """
-  record = structures.opened(record)
+  return _detected(structures.opened(record))
+
+
+def _detected(record: Mapping[str, Any]) -> Fields | None:
   shape = tuple(
     (name, structures.named_kind(name, record[name])) for name in record
   )
@@ -257,7 +260,7 @@ def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
   'prompt = task, response = answer'
   """
   record = structures.opened(record)
-  resolved = detect(record) or Fields()
+  resolved = _detected(record) or Fields()
   if configured.conversation or configured.prompt:
     resolved = Fields(
       response="" if configured.conversation else resolved.response
@@ -282,7 +285,7 @@ def _with_nested(record: Mapping[str, Any], read: Fields) -> Fields:
 
   They are what they would be in the record itself; what is named goes before.
   """
-  for prefix, held, names in holders(record, read)[1:]:
+  for prefix, held, names in beside.holders(record, read)[1:]:
     there = {
       unread.plain_name(n): n
       for n in reversed(held)
@@ -309,22 +312,3 @@ def _with_nested(record: Mapping[str, Any], read: Fields) -> Fields:
       ):
         read = read._replace(**{kind: prefix + name})
   return read
-
-
-def holders(record: Mapping[str, Any], read: Fields) -> list[beside.Holder]:
-  """The record, and the objects in it that paths open.
-
-  >>> read = Fields(prompt="data.q", response="a")
-  >>> [holder.prefix for holder in holders({"data": {"q": 0}, "a": 0}, read)]
-  ['', 'data.']
-  """
-  named = zip(Fields._fields, read, strict=True)
-  return beside.holders(
-    record,
-    (
-      part
-      for name, path in named
-      if path
-      for part in (records.paths(record, path) if name in SEVERAL else [path])
-    ),
-  )

@@ -209,7 +209,7 @@ def _beside_all(
   Raises:
     records.Reject: the record says that its answer is not learnt.
   """
-  holders = fields.holders(record, read)
+  holders = beside.holders(record, read)
   answers = records.lookup(record, read.response)
   is_one_of = isinstance(answers, list) and len(answers) > 1
   out, lists = False, []

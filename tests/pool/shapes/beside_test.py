@@ -166,7 +166,7 @@ def test_a_share_of_what_is_not_read_is_told():
 )
 def test_holders_of_any_path(path):
   for record in ({"data": DATA}, {"data": [DATA]}, {"data": "x"}, {}):
-    found = beside.holders(record, [path])
+    found = beside.holders(record, (path,))
     assert found[0].prefix == "" and found[0].fields is record
 
 
