@@ -170,6 +170,11 @@ def _source(
   """A pool as `pool.source` has it; records are written into the workdir."""
   if isinstance(pool, str | os.PathLike):
     return os.fspath(pool)
+  if not isinstance(pool, Iterable):
+    raise errors.InputError(
+      f"pool is {pool!r}; allowed: a path or another source, or records, such "
+      "as a list of dicts."
+    )
   # Named by the content: those of another call stay as they are.
   lines = list(_lines(pool))
   name = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -73,16 +73,16 @@ def expand(argv: Sequence[str]) -> list[str]:
   >>> expand(["ila", "--config=quickstart", "--dry-run", "--fields=pool"])
   ['ila', '--config=quickstart', '--dry_run', '--fields', 'pool']
   """
-  found: list[str] = []
+  words: list[str] = []
   for word in argv:
     name, equals, value = word.partition("=")
     if name in ("--dry-run", "--copy-preset"):
       name = f"--{name[2:].replace('-', '_')}"
     if name == "--fields" and equals and value not in ("true", "false"):
-      found += [name, value]
+      words += [name, value]
     else:
-      found.append(f"{name}{equals}{value}")
-  return found
+      words.append(f"{name}{equals}{value}")
+  return words
 
 
 def fault(error: Exception, argv: Sequence[str]) -> errors.InputError | None:
@@ -116,15 +116,24 @@ def _of_flag(error: BaseException, argv: Sequence[str]) -> str:
     near = f"; did you mean --{near[1].rstrip('?')}?" if near else "."
     return f"--{name} is no flag{near} {_SEE}."
   if isinstance(error, flags.IllegalFlagValueError):
-    found = re.match(r"flag --([\w.]+)=(.*?): (.*)", text, re.DOTALL)
-    if found:
-      name, value, why = found.groups()
+    illegal = re.match(r"flag --([\w.]+)=(.*?): (.*)", text, re.DOTALL)
+    if illegal:
+      name, value, why = illegal.groups()
       allowed = [what for sign, what in _ALLOWED if sign in why]
       said = f"allowed: {allowed[0]}" if allowed else why
       if allowed and why.endswith(_OR_NONE):
         said += _OR_NONE
       return f"--{name} is {value!r}; {said}. {_SEE}."
   if isinstance(error, flags.Error):
+    section = re.match(r"Type .*ConfigDict'> of field ([\w.]+) is not", text)
+    if section:  # As ml_collections says it before version 1.1.
+      given = f"--{section[1]}="
+      value = next((w for w in argv if w.startswith(given)), given)
+      said = dict(_ALLOWED)["ConfigDict"]
+      return (
+        f"--{section[1]} is {value.removeprefix(given)!r}; allowed: {said}. "
+        f"{_SEE}."
+      )
     missing = re.match(r"Missing value for flag (\S+)", text)
     said = f"{missing[1]} has no value" if missing else text.rstrip(".")
     return f"command line: {said}. {_SEE}."

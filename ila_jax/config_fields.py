@@ -32,14 +32,14 @@ def every() -> list[checked.Entry]:
   >>> [one.name for one in every()][:2]
   ['seed', 'pool.source']
   """
-  found: list[checked.Entry] = []
+  entries: list[checked.Entry] = []
   for one in checked.walk(config_lib.Config):
     if one.name != _OPTIONS:
-      found.append(one)
+      entries.append(one)
       continue
     for name, method in table.METHODS.items():
-      found += checked.walk(method.options, f"{_OPTIONS}.{name}.")
-  return found
+      entries += checked.walk(method.options, f"{_OPTIONS}.{name}.")
+  return entries
 
 
 def defaults() -> ml_collections.ConfigDict:

@@ -204,12 +204,12 @@ def _run(argv: list[str]) -> None:
   hosts.watch()
   try:
     _run_stages()
-  except interrupts.Stopped:
-    hosts.rest()  # All hosts stop at the same place.
-    raise
   except BaseException as error:
-    status, message = _explain(error)
-    hosts.leave(status, message or f"{type(error).__name__}: {error}")
+    if isinstance(error, interrupts.Stopped) and not error.is_alone:
+      hosts.rest()  # All hosts stop at the same place.
+    else:
+      status, message = _explain(error)
+      hosts.leave(status, message or f"{type(error).__name__}: {error}")
     raise
   hosts.rest()
 

@@ -237,6 +237,8 @@ def _set_aside(
   ]
   # All are looked at, on every host, before the first one moves.
   names = [name for name in names if stage_record.read_record(workdir / name)]
+  for name in names:
+    stage_record.check_all_ours(workdir / name)
   mesh_lib.barrier("old stages looked at")
   if mesh_lib.is_writer():
     for name in names:

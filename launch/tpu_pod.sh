@@ -4,7 +4,8 @@
 #     --config configs/qwen2_7b.py --workdir gs://BUCKET/runs/first ...
 # Copies this checkout to every host, installs JAX for TPU there (by uv, which
 # brings a Python where the image's is older than 3.11), and runs the same
-# command on all of them. Run it again after a preemption: it resumes.
+# command on all of them, each under launch/supervise.sh: where a process dies, all
+# start again. Run it again after a preemption: it resumes.
 # Environment: TPU (name), ZONE, PROJECT (optional: gcloud's own).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,7 +16,7 @@ if [ "${1:-}" = --dry-run ]; then
   shift
 fi
 if [ $# -eq 0 ]; then
-  sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
 for name in TPU ZONE; do
@@ -50,6 +51,10 @@ call git archive --format=tar.gz -o "$archive" HEAD
 call gcloud compute tpus tpu-vm scp "$archive" "$TPU:ila_jax.tar.gz" \
   --worker=all "${where[@]}"
 arguments="$(printf '%q ' "$@")"
+# Hosts end together, and meet again: JAX waits five minutes for all of them, and
+# with six tries no host pauses for longer. A --redo is done once.
+supervised="env TRIES=6 bash launch/supervise.sh"
+case " $* " in *" --redo"* | *" -redo"*) supervised= ;; esac
 call gcloud compute tpus tpu-vm ssh "$TPU" --worker=all "${where[@]}" --command "
 set -e
 mkdir -p ila_jax && tar -xzf ila_jax.tar.gz -C ila_jax && cd ila_jax
@@ -58,4 +63,4 @@ command -v uv >/dev/null ||
   { curl -LsSf https://astral.sh/uv/install.sh -o uv.sh && sh uv.sh; } ||
   echo uv cannot be fetched: the Python of the image has to do >&2
 source launch/venv.sh && ensure_venv tpu,gcs
-.venv/bin/python -m ila_jax --distributed $arguments"
+exec $supervised .venv/bin/python -m ila_jax --distributed $arguments"

@@ -10,7 +10,7 @@ import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from tests.support import typed
+from tests.support import lowering, typed
 
 # torch on all cores starves XLA on them: its tests are small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,6 +21,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # The hook must be in place before the package is first imported.
 typed.install("ila_jax")
+lowering.share_contexts()
 
 _CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 # Most of the time goes to compiling: kept, it is saved the next time.
@@ -72,9 +73,13 @@ def pytest_keyboard_interrupt(excinfo):
 
 
 def pytest_collection_finish():
-  """Takes what was imported, half a million objects, out of collections."""
+  """Takes what was imported, half a million objects, out of collections.
+
+  What tests import later, such as torch, is not: whole collections are seldom.
+  """
   gc.collect()
   gc.freeze()
+  gc.set_threshold(10_000, 10, 50)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -18,8 +18,8 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 # Reading order. A folder imports only from those that stand before it.
 ORDER = (
   *("version", "errors", "sections", "compute", "config", "run", "models"),
-  *("pool", "passes", "training", "embed", "score", "landscape", "methods"),
-  *("selection", "finetune", "scaling", "report", "dry_run"),
+  *("pool", "passes", "training", "forecast", "embed", "score", "landscape"),
+  *("methods", "selection", "finetune", "scaling", "report", "dry_run"),
   *("config_checks", "config_parsing", "config_fields", "presets"),
   *("command_line", "pipeline", "api", "main", "__main__"),
 )
@@ -35,9 +35,9 @@ MODULES = sorted(
 # The module that names artifacts, and modules that name files of others: of
 # models, of tokenizers and of data sets.
 NAMES_FILES = ("run.tables", "models.folders", "pool.sources", "pool.tokens")
-# Modules that know a run, by its config or its files, beside the stages and the
-# folders that are about runs. All others are functions of plain arguments. The
-# list only shrinks.
+# Modules that know a run, by its config or its files, beside the stages, their
+# plans and the folders that are about runs. All others are functions of plain
+# arguments. The list only shrinks.
 KNOW_RUNS = (
   *("embed.encoders", "embed.rows", "landscape.duplicates.near_reference"),
   *("landscape.duplicates.write", "landscape.join", "landscape.place"),
@@ -51,7 +51,7 @@ KNOW_RUNS = (
   *("training.base", "training.trial"),
 )
 ABOUT_RUNS = (
-  *("run", "report", "dry_run", "api", "pipeline", "config_checks"),
+  *("run", "forecast", "report", "dry_run", "api", "pipeline", "config_checks"),
   *("config_fields", "config_parsing", "command_line", "presets", "main"),
 )
 # Tests of more than the module beside which they lie.
@@ -135,16 +135,16 @@ def test_folders_stay_small():
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_no_module_imports_a_stage(path):
-  # The pipeline loads them by their names in the graph.
+def test_no_module_imports_a_stage_or_its_plan(path):
+  # The pipeline and the dry run load them by their names in the graph.
   imported = _imported(path)
-  assert not [name for name in imported if name.endswith(".stage")]
+  assert not [name for name in imported if name.endswith((".stage", ".plan"))]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_core_modules_know_neither_config_nor_files(path):
   name = _name(path)
-  if path.stem == "stage" or _top(name) in ABOUT_RUNS:
+  if path.stem in ("stage", "plan") or _top(name) in ABOUT_RUNS:
     return
   known = {"config", "run.disk.files"} & _imported(path)
   assert bool(known) == (name in KNOW_RUNS), known
@@ -159,20 +159,39 @@ def test_tests_lie_as_the_modules_do():
       assert (PACKAGE / module).exists() or name in BROADER_TESTS, path
 
 
+def _signatures(path: pathlib.Path) -> dict[str, tuple[str, str]]:
+  """What the public functions of a module take and return."""
+  return {
+    node.name: (ast.unparse(node.args), ast.unparse(node.returns))
+    for node in _tree(path).body
+    if isinstance(node, ast.FunctionDef) and node.name[0] != "_"
+  }
+
+
 def test_every_stage_has_one_entrance():
   code = {path.parent.name for path in MODULES if path.stem == "stage"}
   assert code == {stages.GRAPH[name].code for name in stages.NAMES}
   for path in MODULES:
     if path.stem == "stage":
-      functions = [
-        node
-        for node in _tree(path).body
-        if isinstance(node, ast.FunctionDef) and node.name[0] != "_"
-      ]
-      assert [node.name for node in functions] == ["run"], path
-      (run,) = functions
-      assert ast.unparse(run.args) == "run: context.Run", path
-      assert ast.unparse(run.returns) == "None", path
+      wanted = {"run": ("run: context.Run", "None")}
+      assert _signatures(path) == wanted, path
+
+
+def test_every_stage_says_what_it_costs_and_writes():
+  own = ["forecast.pool_plan", "forecast.base_plan"]
+  wanted = {f"{stages.GRAPH[name].code}.plan" for name in stages.NAMES}
+  wanted = wanted - {"pool.plan"} | set(own)
+  plans = {
+    _name(path): path
+    for path in MODULES
+    if path.stem == "plan" or _name(path) in own
+  }
+  assert set(plans) == wanted
+  for path in plans.values():
+    assert _signatures(path) == {
+      "cost": ("run: work.Run", "costs.Cost"),
+      "need": ("known: sizes.Sizes", "costs.Need"),
+    }, path
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)

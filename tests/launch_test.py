@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import urllib.request
 
 import numpy as np
@@ -65,6 +66,99 @@ def test_tpu_pod_dry_run():
   assert "--distributed --config c.py --workdir gs://b/w" in ssh
 
 
+# Ends with the next of the statuses; notes how it was called.
+_ENDS = r"""
+echo "$0 $*" >> "$LOG"
+set -- $STATUSES
+eval "exit \${$(grep -c ila_jax "$LOG")}"
+"""
+
+
+@pytest.fixture
+def started(tmp_path):
+  """Runs a program where nothing is installed; how it ended and what it ran."""
+  launch = tmp_path / "launch"
+  launch.mkdir()
+  shutil.copy(CHECKOUT / "launch/supervise.sh", launch)
+  (launch / "venv.sh").write_text(
+    "venv=.venv; cuda_extra() { :; }; ensure_venv() { :; }"
+  )
+  names = ("bash", "sleep", "grep", "sed", "env", "dirname", "mkdir", "tar")
+  path = _tools(
+    *(tmp_path / "tools", *names),
+    **{"srun": _ENDS, "scontrol": 'echo "scontrol $*" >> "$LOG"', "uv": ":"},
+  )
+
+  def start(words, statuses):
+    log = tmp_path / "log"
+    done = subprocess.run(
+      words,
+      cwd=tmp_path,
+      env={
+        **{"PATH": path, "LOG": str(log), "STATUSES": statuses},
+        **{"WAIT_SECONDS": "0", "SLURM_JOB_ID": "7"},
+        "SLURM_SUBMIT_DIR": str(tmp_path),
+      },
+      capture_output=True,
+      text=True,
+      check=False,
+      timeout=100,
+    )
+    return done.returncode, log.read_text().splitlines(), done.stderr
+
+  return start
+
+
+@pytest.mark.parametrize(
+  ("statuses", "ended", "starts"),
+  [("75 137 0", 0, 3), ("0", 0, 1), ("1", 1, 1), ("75 2", 2, 2)],
+)
+def test_slurm_starts_all_processes_again(started, statuses, ended, starts):
+  script = str(CHECKOUT / "launch/slurm.sbatch")
+  words = ["bash", script, "--config", "a b", "--workdir", "w"]
+  status, log, stderr = started(words, statuses)
+  assert (status, len(log)) == (ended, starts), stderr
+  # srun is given time, so that it returns the status of the run itself.
+  assert "srun --kill-on-bad-exit=0 --wait=120 .venv/bin/python -m" in log[0]
+  assert log[0].endswith("ila_jax --distributed --config a b --workdir w")
+  assert len(set(log)) == 1
+
+
+def test_slurm_does_a_redo_once(started):
+  script = str(CHECKOUT / "launch/slurm.sbatch")
+  status, log, _ = started(["bash", script, "--redo=score"], "75 0")
+  assert status == 75
+  assert log[0] == "scontrol update JobId=7 Requeue=0"
+  assert len(log) == 2 and log[1].endswith("--distributed --redo=score")
+
+
+@pytest.mark.parametrize(
+  ("redo", "statuses", "ended", "starts"),
+  [
+    ((), "75 134 0", 0, 3),
+    ((), "2", 2, 1),
+    ((), "75 " * 9, 75, 6),
+    (("--redo=pool",), "75 0", 75, 1),
+  ],
+)
+def test_hosts_of_a_tpu_pod_start_again(
+  started, tmp_path, redo, statuses, ended, starts
+):
+  program = _program_of_a_host("--config", "a b", *redo)
+  (tmp_path / ".venv/bin").mkdir(parents=True)
+  python = tmp_path / ".venv/bin/python"
+  python.write_text(f"#!/bin/bash\n{_ENDS}")
+  python.chmod(0o755)
+  with tarfile.open(tmp_path / "ila_jax.tar.gz", "w:gz") as archive:
+    for name in ("launch", ".venv"):
+      archive.add(tmp_path / name, name)
+  (tmp_path / "tools/gzip").symlink_to(shutil.which("gzip"))
+  status, log, stderr = started(["bash", "-c", program], statuses)
+  assert (status, len(log)) == (ended, starts), stderr
+  called = ["-m ila_jax --distributed --config a b", *redo]
+  assert log[0].endswith(" ".join([*called, "--workdir gs://b/w"]))
+
+
 @pytest.mark.parametrize(
   ("flags", "environment", "message"),
   [
@@ -85,12 +179,16 @@ def test_scripts_without_arguments_tell_their_use():
     assert "--config" in done.stderr
 
 
-def test_tpu_pod_brings_a_python(tmp_path):
-  flags = ("--dry-run", "--config", "c.py", "--workdir", "gs://b/w")
-  done = _bash("launch/tpu_pod.sh", *flags, TPU="slice", ZONE="zone")
-  # What the hosts are told, as a shell reads it.
+def _program_of_a_host(*flags: str) -> str:
+  """What the hosts of a TPU slice are told, as a shell reads it."""
+  dry = ("--dry-run", *flags, "--workdir", "gs://b/w")
+  done = _bash("launch/tpu_pod.sh", *dry, TPU="slice", ZONE="zone")
   (ssh,) = [li for li in done.stdout.splitlines() if " ssh " in li]
-  program = _bash("-c", f"printf %s {ssh.partition('--command ')[2]}").stdout
+  return _bash("-c", f"printf %s {ssh.partition('--command ')[2]}").stdout
+
+
+def test_tpu_pod_brings_a_python():
+  program = _program_of_a_host("--config", "c.py")
   assert _bash("-n", "-c", program).returncode == 0
   lines = program.splitlines()
   assert lines.index("source launch/venv.sh && ensure_venv tpu,gcs") > 0
@@ -119,7 +217,8 @@ def checkout(tmp_path):
     return subprocess.run(
       ["bash", "-c", f"source {script}; {before}\nensure_venv {extra}"],
       cwd=tmp_path,
-      env=os.environ | {"PYTHON": sys.executable} | environment,
+      env={**os.environ, "PYTHON": sys.executable, "RESOLUTION": ""}
+      | environment,
       capture_output=True,
       text=True,
       check=False,

@@ -103,7 +103,8 @@ def fetch(tree: PyTree) -> PyTree:
   """
 
   def gather(array: Any) -> np.ndarray:
-    if getattr(array, "is_fully_addressable", True):
+    here = getattr(array, "is_fully_addressable", True)
+    if here or array.is_fully_replicated:
       return np.asarray(array)
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
@@ -136,16 +137,23 @@ def first_host_says(flags: list[bool]) -> list[bool]:
   return list(map(bool, share(list(map(int, flags)))))
 
 
-def everywhere(flag: bool) -> bool:
-  """Whether a flag is set on every host.
+def tell(text: str) -> list[str]:
+  """What every host tells, on every host, in the order of the hosts.
 
-  >>> everywhere(True)
-  True
+  >>> tell("all is well")
+  ['all is well']
   """
   if jax.process_count() == 1:
-    return flag
-  flags = multihost_utils.process_allgather(np.array(flag))
-  return bool(np.all(flags))
+    return [text]
+  own = np.frombuffer(text.encode(), np.uint8)
+  sizes = multihost_utils.process_allgather(np.array(len(own)))
+  rows = np.zeros((len(sizes), 0), np.uint8)
+  if max(sizes):
+    padded = np.pad(own, (0, max(sizes) - len(own)))
+    rows = multihost_utils.process_allgather(padded)
+  return [
+    bytes(row[:size]).decode() for row, size in zip(rows, sizes, strict=True)
+  ]
 
 
 def barrier(name: str) -> None:

@@ -16,8 +16,9 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PyTree
 
-from ila_jax.models import encoder
+from ila_jax.models import architecture, encoder
 from ila_jax.passes import collate, forward, layouts
+from ila_jax.sections import models
 
 # Of a packed row: an encoder's tokens are met by all of their row, and its
 # widths are small, so that longer rows would be dear.
@@ -93,6 +94,21 @@ def encode(
     mesh=mesh,
     on_batch=on_batch,
   )
+
+
+def layout(
+  config: architecture.DecoderConfig | encoder.EncoderConfig,
+  lengths: Int[np.ndarray, " n"],
+  settings: models.Encoder,
+) -> layouts.Layout:
+  """The layout in which the prompts of a pool are embedded.
+
+  Args:
+    config: of the model that embeds.
+    lengths: tokens of each prompt of the whole pool.
+    settings: config.encoder.
+  """
+  return forward.layout(config, lengths, settings, pack_tokens=PACK_TOKENS)
 
 
 def lsa_terms(lsa: Any, texts: Sequence[str]) -> Any:

@@ -1,6 +1,7 @@
 """The model that embeds: an encoder's folder, or the base."""
 
 import functools
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from flax import nnx
 
 from ila_jax import config as config_lib
 from ila_jax.embed import inputs
-from ila_jax.models import architecture
+from ila_jax.models import architecture, encoder
 from ila_jax.models.folders import encoder_families, hub, weights
 from ila_jax.pool import base_tokenizer, revisions
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
@@ -21,14 +22,17 @@ from ila_jax.training import base
 
 
 class Reader(NamedTuple):
-  """A model that embeds, and how it reads."""
+  """How a model that embeds reads prompts.
 
-  model: nnx.Module
-  pooling: str
-  # token ids of prompts, and what they say of them
+  Attributes:
+    read: makes of prompts their token ids, and what these say of them.
+    max_tokens: of a prompt; longer ones are cut.
+    remedy: what to do where it does not tell the prompts apart.
+  """
+
   read: Callable[[list[str]], tuple[list[np.ndarray], inputs.Read]]
   max_tokens: int
-  remedy: str  # where it does not tell the prompts apart
+  remedy: str
 
 
 def signature(run: context.Run) -> dict[str, Any] | str | None:
@@ -50,10 +54,7 @@ def width(
   if config.encoder.path == "base":
     return decoder.width
   with files.local(config.encoder.path) as here:
-    folder = hub.find(here, with_weights=False)
-    return encoder_families.encoder_config(
-      folder, dtype=config.encoder.dtype
-    ).width
+    return _sizes(config, hub.find(here, with_weights=False)).width
 
 
 def check(config: config_lib.Config, stages: Sequence[str]) -> None:
@@ -67,40 +68,88 @@ def check(config: config_lib.Config, stages: Sequence[str]) -> None:
   if "embed" in stages and config.encoder.path not in ("lsa", "base"):
     with files.local(config.encoder.path) as here:
       folder = hub.find(here, with_weights=False)
-      encoder_families.encoder_config(folder, dtype=config.encoder.dtype)
+      _sizes(config, folder)
       encoder_families.pooling(folder)
 
 
-def load(run: context.Run, account: account_lib.Account) -> Reader:
-  """Loads the model that embeds, and says how it reads.
+def load(
+  run: context.Run, account: account_lib.Account
+) -> tuple[nnx.Module, str, Reader]:
+  """Loads the model that embeds.
+
+  Returns:
+    The model, its pooling, and how it reads.
 
   Raises:
     errors.InputError: it cannot be loaded.
   """
   config = run.config
-  longest, lower = config.encoder.max_tokens, False
   if config.encoder.path == "base":
     model = base.load(run, account)
-    tokenizer, pooling = base_tokenizer.tokenizer(config, run.workdir), "mean"
-    limit = None
-  else:
-    with files.local(config.encoder.path) as here:
-      _, pooling, model = weights.load_encoder(
-        here,
-        dtype=config.encoder.dtype,
-        attention=config.encoder.attention,
-        mesh=run.mesh,
-      )
-      tuned_for, lower = encoder_families.reading(
-        hub.find(here, with_weights=False)
-      )
-      tokenizer = tokenizer_lib.load_tokenizer(here)
-    positions = model.config.max_positions
-    limit = min(tuned_for or positions, positions)
-    longest = min(longest, limit)
-    progress.say(
-      f"  the encoder pools by {pooling}; prompts are cut at {longest} tokens"
+    tokenizer = base_tokenizer.tokenizer(config, run.workdir)
+    return model, "mean", _base_reader(config, tokenizer)
+  with files.local(config.encoder.path) as here:
+    _, pooling, model = weights.load_encoder(
+      here,
+      dtype=config.encoder.dtype,
+      attention=config.encoder.attention,
+      mesh=run.mesh,
     )
+    reader = _folder_reader(config, here, model.config)
+  progress.say(
+    f"  the encoder pools by {pooling}; prompts are cut at "
+    f"{reader.max_tokens} tokens"
+  )
+  return model, pooling, reader
+
+
+def planned(
+  config: config_lib.Config,
+  decoder: architecture.DecoderConfig,
+  tokenizer: Any,
+) -> tuple[architecture.DecoderConfig | encoder.EncoderConfig, Reader]:
+  """Sizes of the model that embeds and how it reads, without its weights.
+
+  Args:
+    config: of the run; its encoder is a folder or the base.
+    decoder: sizes of the base.
+    tokenizer: of the base.
+  """
+  if config.encoder.path == "base":
+    return decoder, _base_reader(config, tokenizer)
+  with files.local(config.encoder.path) as here:
+    sizes = _sizes(config, hub.find(here, with_weights=False))
+    return sizes, _folder_reader(config, here, sizes)
+
+
+def _sizes(
+  config: config_lib.Config, folder: pathlib.Path
+) -> encoder.EncoderConfig:
+  return encoder_families.encoder_config(
+    folder, dtype=config.encoder.dtype, attention=config.encoder.attention
+  )
+
+
+def _base_reader(config: config_lib.Config, tokenizer: Any) -> Reader:
+  return _reader(config, tokenizer, lower=False, limit=None)
+
+
+def _folder_reader(
+  config: config_lib.Config, here: str, sizes: encoder.EncoderConfig
+) -> Reader:
+  """An encoder reads as many tokens as it was tuned for, in its own case."""
+  folder = hub.find(here, with_weights=False)
+  tuned_for, lower = encoder_families.reading(folder)
+  limit = min(tuned_for or sizes.max_positions, sizes.max_positions)
+  tokenizer = tokenizer_lib.load_tokenizer(here)
+  return _reader(config, tokenizer, lower=lower, limit=limit)
+
+
+def _reader(
+  config: config_lib.Config, tokenizer: Any, *, lower: bool, limit: int | None
+) -> Reader:
+  longest = config.encoder.max_tokens
+  longest = longest if limit is None else min(longest, limit)
   read = functools.partial(
     inputs.tokenize,
     tokenizer,
@@ -108,7 +157,7 @@ def load(run: context.Run, account: account_lib.Account) -> Reader:
     lower=lower,
     max_tokens=longest,
   )
-  return Reader(model, pooling, read, longest, _remedy(longest, limit))
+  return Reader(read, longest, _remedy(longest, limit))
 
 
 def _remedy(longest: int, limit: int | None) -> str:

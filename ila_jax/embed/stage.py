@@ -15,7 +15,7 @@ from ila_jax.embed import encode, encoders
 from ila_jax.embed import inputs as inputs_lib
 from ila_jax.embed import lsa as lsa_lib
 from ila_jax.embed import rows as rows_lib
-from ila_jax.passes import collate, forward, layouts
+from ila_jax.passes import collate, forward
 from ila_jax.pool import index, shards
 from ila_jax.pool.conversations import conversation
 from ila_jax.run import context, interrupts, progress, stage_record, tables
@@ -84,15 +84,9 @@ def _run_model(run: context.Run, stage: stage_record.Stage) -> str:
     What to do where the model does not tell the prompts apart.
   """
   config, workdir = run.config, run.workdir
-  reader = encoders.load(run, stage.account)
-  model = reader.model
-  layout = layouts.choose(
-    _sample_lengths(run, reader),
-    batch_tokens=config.encoder.batch_tokens,
-    kind=config.encoder.layout,
-    pack_tokens=encode.PACK_TOKENS,
-    program_tokens=forward.program_tokens(model.config),
-  )
+  model, pooling, reader = encoders.load(run, stage.account)
+  lengths = _sample_lengths(run, reader)
+  layout = encode.layout(model.config, lengths, config.encoder)
   todo = (
     (shard, rows, texts and reader.read(texts))
     for shard, rows, texts in _todo(run)
@@ -112,7 +106,7 @@ def _run_model(run: context.Run, stage: stage_record.Stage) -> str:
       vectors = encode.encode(
         model,
         ids,
-        pooling=reader.pooling,
+        pooling=pooling,
         layout=layout,
         mesh=run.mesh,
         on_batch=count,

@@ -1,12 +1,14 @@
 """Stage `finetune`: the base tuned on the selection and on its rivals."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 from etils import epath
 
 from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
+from ila_jax.finetune import arms as arms_lib
 from ila_jax.methods import candidates
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.passes import token_set
@@ -15,16 +17,6 @@ from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.selection import budget, scored_pool
 from ila_jax.training import base, trial
-
-
-@dataclasses.dataclass(frozen=True)
-class _Arm:
-  """One subset to tune on: the selection, or a rival at an equal budget."""
-
-  name: str
-  strategy: str
-  equal: str  # "selection", "examples" or "tokens"
-  rows: np.ndarray
 
 
 def run(run: context.Run) -> None:
@@ -59,48 +51,52 @@ def run(run: context.Run) -> None:
   if "base" not in names:
     untuned = trial.Tuned(decoder)
     _evaluate(run, stage, untuned, dev, {"name": "base"})
-  arms = _arms(run)
-  for arm in arms:
+  chosen = _rows(run)
+  for arm, rows in chosen.items():
     model = tables.MODEL.file() if arm.equal == "selection" else ""
     made = trial.is_made(stage.folder, arm.name, model)
     if arm.name not in names or not made:
-      _tune(run, stage, decoder, dev, arm)
+      _tune(run, stage, decoder, dev, arm, rows)
     trial.drop_checkpoints(stage.folder, arm.name)
   mesh_lib.barrier("arms tuned")
-  _merge(workdir, [arm.name for arm in arms])
+  _merge(workdir, [arm.name for arm in chosen])
   stage.finish(matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype))
 
 
-def _arms(run: context.Run) -> list[_Arm]:
-  config = run.config
-  pool = scored_pool.load(run)
+def _rows(run: context.Run) -> dict[arms_lib.Arm, np.ndarray]:
+  """The rows of the pool of each arm that its budget buys an example for."""
+  config, pool = run.config, scored_pool.load(run)
   strategy = config.select.strategy
-  chosen = scored_pool.rank(config, pool, strategy)
-  k = scored_pool.cut(config, pool, chosen, strategy)
-  arms = [_Arm(strategy, strategy, "selection", pool.row[chosen.order[:k]])]
+  ours = scored_pool.rank(config, pool, strategy)
+  k = scored_pool.cut(config, pool, ours, strategy)
+  first, *others = arms_lib.arms(strategy, config.finetune.compare)
+  chosen = {first: pool.row[ours.order[:k]]}
   n_tokens = pool.candidates.n_tokens
-  tokens = int(n_tokens[chosen.order[:k]].sum(dtype=np.int64))
+  tokens = int(n_tokens[ours.order[:k]].sum(dtype=np.int64))
+  budgets = {"examples": k, "tokens": tokens}
   pool = _wanting(pool, k, tokens)
-  for rival in config.finetune.compare:
+  for rival, equals in itertools.groupby(others, lambda arm: arm.strategy):
     ranking = scored_pool.rank(config, pool, rival)
-    order = ranking.order
-    for unit, size in (("examples", k), ("tokens", tokens)):
-      wants = f"config.finetune.compare: {rival!r} is to match"
+    for arm in equals:
+      wants, size = f"config.finetune.compare: {rival!r}", budgets[arm.equal]
       scored_pool.check_held(
-        config, pool, ranking, wants=wants, budget=size, unit=unit
+        config,
+        pool,
+        ranking,
+        wants=f"{wants} is to match",
+        budget=size,
+        unit=arm.equal,
       )
-    fitting = budget.budget_prefix(
-      order, n_tokens, budget=tokens, unit="tokens"
-    )
-    for equal, size in (("examples", k), ("tokens", fitting)):
-      name = f"{rival}-equal-{equal}"
-      if not size:
+      fitting = budget.budget_prefix(
+        ranking.order, n_tokens, budget=size, unit=arm.equal
+      )
+      if not fitting:
         progress.say(
-          f"  {name}: left out; its first example exceeds the budget"
+          f"  {arm.name}: left out; its first example exceeds the budget"
         )
         continue
-      arms.append(_Arm(name, rival, equal, pool.row[order[:size]]))
-  return arms
+      chosen[arm] = pool.row[ranking.order[:fitting]]
+  return chosen
 
 
 def _wanting(
@@ -118,10 +114,11 @@ def _tune(
   stage: stage_record.Stage,
   decoder: decoder_lib.Decoder,
   dev: token_set.TokenSet,
-  arm: _Arm,
+  arm: arms_lib.Arm,
+  rows: np.ndarray,
 ) -> None:
   config, workdir = run.config, run.workdir
-  table = shards.gather(workdir, arm.rows, ["tokens", "is_response"])
+  table = shards.gather(workdir, rows, ["tokens", "is_response"])
   data = token_set.tokens_of(table)
   tuned = trial.fit(
     decoder,

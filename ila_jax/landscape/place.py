@@ -25,6 +25,7 @@ from ila_jax.landscape.trust import judging
 from ila_jax.pool import shards
 from ila_jax.run import context, draws, interrupts, progress, tables
 from ila_jax.run.disk import files
+from ila_jax.sections import landscape
 
 # Examples that are placed at once, and the unit of resume.
 _PART_ROWS = 65_536
@@ -144,6 +145,16 @@ def _map(
   return dataclasses.replace(fitted_map, arrays=whole)
 
 
+def options(settings: landscape.Landscape, mesh: Mesh) -> projections.Options:
+  """How config.landscape has the map fitted."""
+  return projections.Options(
+    dimensions=settings.dimensions,
+    perplexity=settings.perplexity,
+    iterations=settings.iterations,
+    mesh=mesh,
+  )
+
+
 def _fit(
   config: config_lib.Config, mesh: Mesh, x: np.ndarray
 ) -> projections.Map:
@@ -159,11 +170,8 @@ def _fit(
       x,
       name=name,
       key=jax.random.key(config.seed),
-      options=projections.Options(
-        dimensions=settings.dimensions,
-        perplexity=settings.perplexity,
-        iterations=settings.iterations,
-        mesh=mesh,
+      options=dataclasses.replace(
+        options(settings, mesh),
         on_progress=_counts(advance),
         on_epoch=_counts(advance),
       ),

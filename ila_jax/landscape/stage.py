@@ -134,12 +134,10 @@ def _max_cells(run: context.Run, scores: dict[str, np.ndarray]) -> int:
 
 def _budget_examples(config: config_lib.Config, n_tokens: np.ndarray) -> int:
   """About how many of the candidates the budget pays for."""
-  budget = config.select.budget
-  if config.select.unit == "fraction":
-    budget = budget * len(n_tokens)
-  elif config.select.unit == "tokens":
-    budget = budget / max(n_tokens.mean(), 1)
-  return int(np.clip(budget, 1, len(n_tokens)))
+  count = len(n_tokens)
+  response = max(n_tokens.sum() / max(count, 1), 1.0)
+  buys = config.select.examples(candidates=count, response=response)
+  return int(np.clip(buys, 1, count))
 
 
 def _depths(

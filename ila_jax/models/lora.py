@@ -99,12 +99,12 @@ def shapes(
   {'down': {'a': (2, 16, 3), 'b': (2, 3, 8)}}
   """
   blocks = decoder_lib.abstract(config).blocks
-  found = {}
+  adapter = {}
   for target in lora.targets:
     depth, width_in, width_out = getattr(blocks, target).shape
     a, b = (depth, width_in, lora.rank), (depth, lora.rank, width_out)
-    found[target] = {"a": a, "b": b}
-  return found
+    adapter[target] = {"a": a, "b": b}
+  return adapter
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

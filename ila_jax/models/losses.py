@@ -141,8 +141,8 @@ def _local_nll(
 
   def chunk(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
     at = places[i]
-    found = _log_sum_exp(_take(states, at), _take(labels, at), head, plan)
-    return jax.tree.map(lambda x, y: _put(x, at, y), sums, found)
+    sums_here = _log_sum_exp(_take(states, at), _take(labels, at), head, plan)
+    return jax.tree.map(lambda x, y: _put(x, at, y), sums, sums_here)
 
   nothing = jnp.zeros(labels.shape, jnp.float32)
   lse, chosen = jax.lax.fori_loop(0, chunks, chunk, (nothing, nothing))

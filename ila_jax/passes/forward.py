@@ -12,6 +12,8 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.compute import prefetch
 from ila_jax.models import architecture, encoder
 from ila_jax.passes import collate, layouts
+from ila_jax.sections import models as models_lib
+from ila_jax.sections import training
 
 
 def map_examples(
@@ -111,6 +113,33 @@ def program_tokens(
   """
   compilation = 5e9 if jax.default_backend() == "cpu" else 5e12
   return int(compilation * 128 / flops(config, np.array([128]))) + 1
+
+
+def layout(
+  config: architecture.DecoderConfig | encoder.EncoderConfig,
+  lengths: Int[np.ndarray, " n"],
+  settings: models_lib.Encoder | training.Score,
+  *,
+  models: int = 1,
+  pack_tokens: int = layouts.PACK_TOKENS,
+) -> layouts.Layout:
+  """The layout in which a model passes over the examples of a pool.
+
+  Args:
+    config: of the model.
+    lengths: tokens of each example of the whole pool.
+    settings: config.encoder or config.score: the kind of the layout, and the
+      tokens of a batch.
+    models: m, passed together, which share the tokens of a batch.
+    pack_tokens: tokens of a packed row, unless an example is longer.
+  """
+  return layouts.choose(
+    lengths,
+    batch_tokens=max(settings.batch_tokens // models, 1),
+    kind=settings.layout,
+    pack_tokens=pack_tokens,
+    program_tokens=program_tokens(config),
+  )
 
 
 def flops(

@@ -85,6 +85,11 @@ REMEDIES = {
   "named answer is several of the answers": _NAMED,
   "fields name different answers": _NAMED,
   "no answer is marked as right": _NAMED,
+  "no answer is named": _NAMED,
+  "a mark of an answer cannot be read": (
+    "Write marks as true and false, and ranks as numbers, one for each answer; "
+    "or name the right answer in one field"
+  ),
   "weights and messages differ in number": (
     "Write one weight, 0 or 1, for each message"
   ),
@@ -98,8 +103,13 @@ REMEDIES = {
   "answer is none of the choices": (
     "Write the choice's label or text as the answer, or its index from 0"
   ),
+  "answer is an empty choice": "Fill the choice, or mend the answer",
+  "choices are missing before the answer": (
+    "Write the choice's label as the answer, or give each choice a field or an "
+    "item, empty ones too"
+  ),
   "answer may be an index or a choice": (
-    "Write the choice's label as the answer, as a text"
+    "Write the choice's label as the answer, as a text, in a field `answer`"
   ),
   "system is not text": "Set config.pool.fields.system to a text",
   "thought is not text": "Set config.pool.fields.thought to a text",
@@ -115,6 +125,10 @@ REMEDIES = {
     "Write it as a list of messages, or set config.pool.fields.conversation"
   ),
   "conversation mixes texts and messages": _TURNS,
+  "a turn is empty": (
+    "Fill the turn that is named, or write the conversation as messages with a "
+    "`role`"
+  ),
   "columns of a conversation differ in length": _TURNS,
   "message is neither text nor an object": _TURNS,
   "item of a type that is not read": (

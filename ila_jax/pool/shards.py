@@ -62,8 +62,8 @@ def listed(
   folder = epath.Path(workdir) / artifact.folder
   names = checksums.read(folder) or [path.name for path in folder.iterdir()]
   matches = (artifact.matches(f"{artifact.folder}/{name}") for name in names)
-  found = filter(None, matches)
-  by_number = sorted((int(match["shard"]), match[0]) for match in found)
+  matched = filter(None, matches)
+  by_number = sorted((int(match["shard"]), match[0]) for match in matched)
   return [epath.Path(workdir) / name for _, name in by_number]
 
 
@@ -89,12 +89,12 @@ def count(workdir: epath.PathLike) -> int:
   total = -(-rows // size)
   last = tables.RECORDS.path(workdir, shard=total - 1)
   beyond = tables.RECORDS.path(workdir, shard=total)
-  found = (total - 1) * size + files.count_rows(last)
-  if found != rows or beyond.exists():
+  held = (total - 1) * size + files.count_rows(last)
+  if held != rows or beyond.exists():
     raise checksums.Damaged(
       last.parent,
       f"its index has {rows:,} rows, and its shards up to {last.name} have "
-      f"{found:,}",
+      f"{held:,}",
     )
   return total
 

@@ -18,7 +18,14 @@ from ila_jax.pool import rejects as rejects_lib
 from ila_jax.pool import size as size_lib
 from ila_jax.pool.sources import sources
 from ila_jax.pool.tokens import encode
-from ila_jax.run import context, draws, progress, stage_record, tables
+from ila_jax.run import (
+  context,
+  draws,
+  interrupts,
+  progress,
+  stage_record,
+  tables,
+)
 from ila_jax.run.disk import files
 
 # Examples that are tokenized in one call, by all threads.
@@ -42,7 +49,8 @@ def run(run: context.Run) -> None:
   if stage.begin(replace="unfinished"):
     return
   if mesh_lib.is_writer():
-    _read_and_write(run, stage)
+    with interrupts.alone():
+      _read_and_write(run, stage)
   mesh_lib.barrier("pool read")
   counts = files.read_json(tables.COUNTS.path(workdir))
   stage.account.add(tokens=counts["tokens"])
@@ -60,8 +68,10 @@ def _inputs(run: context.Run) -> dict[str, Any]:
   signatures = {}
   if mesh_lib.is_writer():  # The others may not see the first host's files.
     made = stage_record.Stage(workdir, "pool", {}).recorded_inputs()
-    for source in config.pool.sources:
-      signatures[source] = _signature(source, workdir, made.get("sources", {}))
+    before = made.get("sources", {})
+    with interrupts.alone():
+      for source in config.pool.sources:
+        signatures[source] = _signature(source, workdir, before)
   return {
     "config": config.section("pool", "tokens"),
     "columns": shards.SCHEMA.names,  # Those of an older version had others.
@@ -76,15 +86,15 @@ def _signature(
 ) -> dict[str, Any] | str | None:
   """What a source is now; as it was before, where it cannot be compared."""
   try:
-    found = sources.signature(source, workdir=workdir)
+    signature = sources.signature(source, workdir=workdir)
   except errors.InputError:
     if source not in before:
       raise
-    found = None
-  if source in before and None in (found, before[source]):
+    signature = None
+  if source in before and None in (signature, before[source]):
     progress.say(f"  {source} cannot be compared: taken to be what it was")
     return before[source]
-  return found
+  return signature
 
 
 def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:

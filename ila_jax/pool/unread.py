@@ -81,7 +81,7 @@ def says(value: Any, depth: int = _DEPTH) -> bool:
     )
   if isinstance(value, list):
     return depth > 0 and any(says(item, depth - 1) for item in value)
-  return value is not None
+  return value is not None and value == value  # NaN is an empty cell.
 
 
 class Notes:

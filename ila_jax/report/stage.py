@@ -2,7 +2,7 @@
 
 from ila_jax.report import gather, page
 from ila_jax.run import context, progress, stage_record, tables
-from ila_jax.run.disk import files
+from ila_jax.run.disk import checksums, files
 
 
 def run(run: context.Run) -> None:
@@ -31,5 +31,5 @@ def run(run: context.Run) -> None:
     ("selection", tables.SELECTED.path(workdir)),
     ("fine-tuned model", tables.MODEL.path(workdir)),
   ):
-    if path.exists():
+    if path.is_dir() or checksums.is_whole(path):
       progress.say(f"  the {what}: {path}")

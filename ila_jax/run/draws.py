@@ -52,11 +52,11 @@ def overshoot(drawn: Bool[np.ndarray, " n"], *, count: int) -> str | None:
   '3 asked for and 30 drawn: many records share a prompt, which is never split'
   >>> overshoot(np.ones(3, bool), count=3)
   """
-  found = int(drawn.sum())
-  if found <= 1.1 * count + 10:
+  got = int(drawn.sum())
+  if got <= 1.1 * count + 10:
     return None
   return (
-    f"{count:,} asked for and {found:,} drawn: many records share a prompt, "
+    f"{count:,} asked for and {got:,} drawn: many records share a prompt, "
     "which is never split"
   )
 

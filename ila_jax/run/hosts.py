@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -18,14 +19,18 @@ from typing import Any, NoReturn
 import jax
 
 from ila_jax import errors
-from ila_jax.run import log
+from ila_jax.run import interrupts, log
 
 _FAILED, _HEARD, _ALIVE = "ila_jax/failed", "ila_jax/heard/", "ila_jax/alive/"
+# Where JAX notes that a host was told by SIGTERM that it has to go.
+_ASKED = "RECEIVED_PREEMPTION_NOTICE"
 _BEAT_SECONDS = 2
 # Long calls that hold the interpreter keep a host silent for a while.
 _SILENT_SECONDS = 60
 # How long a failing host waits for the others to hear of it.
 _HEARD_SECONDS = 10
+# How long the main thread may take to stop: a call may be deaf to signals.
+_STOP_SECONDS = 10
 _ended = threading.Event()
 _told = threading.Event()
 _listeners: list[threading.Thread] = []
@@ -86,7 +91,7 @@ def _acknowledge(client: Any) -> None:
 
 
 def _watch(client: Any) -> None:
-  own, seen = jax.process_index(), {}
+  own, seen, asked_at = jax.process_index(), {}, None
   for beat in itertools.count():
     try:
       client.key_value_set(f"{_ALIVE}{own}", str(beat), allow_overwrite=True)
@@ -94,6 +99,9 @@ def _watch(client: Any) -> None:
         if name not in seen or seen[name][0] != value:
           seen[name] = value, time.monotonic()
       failure = _failure(client)
+      if not failure and interrupts.is_alone() and _is_asked(client):
+        asked_at = asked_at or time.monotonic()
+        failure = _stop(client, asked_at)
     except jax.errors.JaxRuntimeError as error:
       failure = _lost(f"the first host does not answer ({str(error)[:60]})")
     for name, (_, at) in seen.items():
@@ -106,6 +114,32 @@ def _watch(client: Any) -> None:
       _tell(failure)
       _acknowledge(client)
       _exit(failure["status"])
+
+
+def _is_asked(client: Any) -> bool:
+  """Whether any host was asked to stop."""
+  try:
+    client.key_value_try_get(_ASKED)
+  except jax.errors.JaxRuntimeError as error:
+    if "NOT_FOUND" not in str(error):
+      raise
+    return False
+  return True
+
+
+def _stop(client: Any, asked_at: float) -> dict[str, Any] | None:
+  """Ends the work for which the others wait; by force where it is deaf."""
+  if time.monotonic() - asked_at < _STOP_SECONDS:
+    interrupts.stop_alone()
+    return None
+  failure = {
+    "status": 128 + signal.SIGTERM,
+    "message": "stopped by SIGTERM; what was whole is kept: run the same "
+    "command again on all hosts, which goes on from here.",
+  }
+  with contextlib.suppress(jax.errors.JaxRuntimeError):
+    client.key_value_set(_FAILED, json.dumps(failure))
+  return failure
 
 
 def _tell(failure: dict[str, Any]) -> None:

@@ -95,6 +95,7 @@ class Stage:
         replace == "all" or (unfinished and (empty or replace == "unfinished"))
       ):
         raise self._refusal(changed)
+      check_all_ours(self.folder)
       if unfinished and not empty:
         progress.say(f"  begun anew, for {differences.tell(changed)}")
       folders.remove(self.folder)
@@ -139,6 +140,7 @@ class Stage:
       self._write(done=False, extra={"spent": self.account.totals()})
     for path in gone:
       if path.is_dir():
+        check_all_ours(path)
         folders.remove(path)
       else:
         files.remove(path)
@@ -237,6 +239,23 @@ def read_record(folder: epath.PathLike) -> dict[str, Any]:
   if not is_ours:
     raise _damaged(folder, f"{checksums.FILE} is missing")
   return record
+
+
+def check_all_ours(folder: epath.PathLike) -> None:
+  """Checks that nothing in a folder would be lost with what a run made.
+
+  Raises:
+    errors.InputError: a file is there that no run made.
+
+  >>> check_all_ours("no/such/folder")
+  """
+  others = folders.theirs(folder)
+  if others:
+    more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
+    raise errors.InputError(
+      f"{others[0]}{more} was made by no run, and {folder} is to be made anew: "
+      "it would be lost. Move it out of that folder, and run again."
+    )
 
 
 def _foreign(folder: epath.Path, why: str) -> errors.InputError:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
+from ila_jax import config as config_lib
 from ila_jax.pool import shards
 from ila_jax.run import context, tables
 from ila_jax.run.disk import files
@@ -20,6 +21,21 @@ def of_seed(seed: int) -> str:
   'sft-3'
   """
   return f"sft-{seed}"
+
+
+def passes(config: config_lib.Config) -> tuple[list[str], int]:
+  """The passes over the pool, and how many models each of them scores.
+
+  Adapters are scored with the base in one pass, which reads its weights once;
+  whole models one after the other, so that the base and one more are held.
+
+  Returns:
+    Names of the shards of each pass; models a pass.
+  """
+  seeds = config.score.reference_seeds
+  if config.train.method == "full":
+    return [BASE, *map(of_seed, seeds)], 1
+  return [TOGETHER], 1 + len(seeds)
 
 
 def column(model: int) -> str:
@@ -47,13 +63,11 @@ def read(
     rows: of the pool [n].
   """
   config, workdir = run.config, run.workdir
-  seeds = config.score.reference_seeds
-  if config.train.method == "full":
-    (base,) = _columns(workdir, BASE, [0])
-    tuned = [_columns(workdir, of_seed(seed), [0])[0] for seed in seeds]
-  else:
-    base, *tuned = _columns(workdir, TOGETHER, range(1 + len(seeds)))
-  by_seed = zip(seeds, tuned, strict=True)
+  names, models = passes(config)
+  base, *tuned = [
+    nll for name in names for nll in _columns(workdir, name, range(models))
+  ]
+  by_seed = zip(config.score.reference_seeds, tuned, strict=True)
   return base[rows], {seed: nll[rows] for seed, nll in by_seed}
 
 

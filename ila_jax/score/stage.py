@@ -12,7 +12,7 @@ from ila_jax.compute import hardware, prefetch
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora
-from ila_jax.passes import collate, example_loss, forward, layouts, token_set
+from ila_jax.passes import collate, example_loss, forward, token_set
 from ila_jax.pool import base_tokenizer, shards
 from ila_jax.pool import index as index_lib
 from ila_jax.run import (
@@ -101,9 +101,9 @@ def _write_references(
 ) -> None:
   seeds, rows = [], []
   for seed, drawn in references.items():
-    found = np.flatnonzero(drawn)
-    rows.append(found)
-    seeds.append(np.full(len(found), seed))
+    places = np.flatnonzero(drawn)
+    rows.append(places)
+    seeds.append(np.full(len(places), seed))
   row = np.concatenate(rows)
   files.write_table(
     tables.REFERENCE.path(workdir),
@@ -184,13 +184,7 @@ def _tuned(
   tuned = trial.fit(
     decoder,
     token_set.tokens_of(table),
-    trial.recipe(
-      config,
-      epochs=config.score.epochs,
-      learning_rate=config.score.learning_rate,
-      seed=seed,
-      lora=trial.lora(config),
-    ),
+    trial.reference(config, seed=seed),
     run=run,
     stage=stage,
     name=name,
@@ -212,12 +206,7 @@ def _score(
   config, workdir = run.config, run.workdir
   lengths = index_lib.lengths(workdir)
   models = example_loss.count_models(adapters)
-  layout = layouts.choose(
-    lengths,
-    batch_tokens=max(config.score.batch_tokens // models, 1),
-    kind=config.score.layout,
-    program_tokens=forward.program_tokens(decoder.config),
-  )
+  layout = forward.layout(decoder.config, lengths, config.score, models=models)
   todo = _todo(workdir, name)
   parts = []
   with progress.counter(len(lengths), desc=name, unit="examples") as advance:

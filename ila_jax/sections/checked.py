@@ -237,15 +237,15 @@ def choices(one: dataclasses.Field) -> tuple[str, ...]:
   """Returns the texts that a field may be; none: any.
 
   >>> from ila_jax.sections import landscape
-  >>> found = {one.name: one.field for one in walk(landscape.Landscape)}
-  >>> choices(found["cells"]), choices(found["depth"])
+  >>> fields = {one.name: one.field for one in walk(landscape.Landscape)}
+  >>> choices(fields["cells"]), choices(fields["depth"])
   (('grid', 'kmeans'), ('ila', 'ila_length'))
   """
-  found = one.metadata.get("choices", ())
-  if isinstance(found, str):
-    module, _, name = found.rpartition(".")
-    found = getattr(importlib.import_module(f"ila_jax.{module}"), name)
-  return tuple(found)
+  names = one.metadata.get("choices", ())
+  if isinstance(names, str):
+    module, _, name = names.rpartition(".")
+    names = getattr(importlib.import_module(f"ila_jax.{module}"), name)
+  return tuple(names)
 
 
 @functools.cache
@@ -257,12 +257,12 @@ def none_or(kind: type) -> type:
   >>> isinstance(None, none_or(int)), isinstance("1", none_or(int))
   (True, False)
   """
-  found = abc.ABCMeta(
+  either = abc.ABCMeta(
     f"None or {kind.__name__}", (), {"__module__": "builtins"}
   )
   for one in (kind, types.NoneType, *((int,) if kind is float else ())):
-    found.register(one)
-  return found
+    either.register(one)
+  return either
 
 
 def _split(one: dataclasses.Field, value: Any) -> Any:

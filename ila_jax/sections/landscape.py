@@ -47,14 +47,14 @@ class Landscape(checked.Checked):
   grid: int | str = checked.field(
     "auto",
     "cells a side; 'auto': as many as the budget bears",
-    low=1,
+    low=2,
     high=ranges.INT32,
     choices=("auto",),
   )
   clusters: int | None = checked.field(
     None,
     "cells of 'kmeans'; None: as many as the budget bears",
-    low=1,
+    low=2,
     high=ranges.INT32,
   )
   depth: str = checked.field(

@@ -44,3 +44,22 @@ class Select(checked.Checked):
     "methods that the selection is compared with",
     choices=_METHODS,
   )
+
+  def examples(
+    self, *, candidates: float | int, response: float | int
+  ) -> float | int:
+    """About how many examples the budget buys, before any order is known.
+
+    Args:
+      candidates: of the pool.
+      response: tokens of a response, in the mean.
+
+    >>> half = Select(budget=0.5, unit="fraction")
+    >>> half.examples(candidates=30, response=8)
+    15.0
+    >>> Select(budget=80.0, unit="tokens").examples(candidates=30, response=8)
+    10.0
+    """
+    if self.unit == "fraction":
+      return self.budget * candidates
+    return self.budget / response if self.unit == "tokens" else self.budget

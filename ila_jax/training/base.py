@@ -23,6 +23,7 @@ from ila_jax.pool.sources import sources
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, stage_record, stages, tables
 from ila_jax.run.disk import files
+from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import trial
 
 
@@ -190,6 +191,17 @@ def scratch_data(
   )
 
 
+def scratch_recipe(config: config_lib.Config) -> recipe_lib.Recipe:
+  """The recipe of a base from scratch, which is never an adapter."""
+  return trial.recipe(
+    config,
+    epochs=config.model.scratch.epochs,
+    learning_rate=config.model.scratch.learning_rate,
+    seed=config.seed,
+    lora=None,
+  )
+
+
 def _train_scratch(run: context.Run, stage: stage_record.Stage) -> None:
   """Trains a small decoder on `scratch_data`, and saves it."""
   config, scratch = run.config, run.config.model.scratch
@@ -203,14 +215,7 @@ def _train_scratch(run: context.Run, stage: stage_record.Stage) -> None:
   tuned = trial.fit(
     decoder_lib.Decoder(sizes, rngs=nnx.Rngs(config.seed)),
     data,
-    # A scratch base is never an adapter.
-    trial.recipe(
-      config,
-      epochs=scratch.epochs,
-      learning_rate=scratch.learning_rate,
-      seed=config.seed,
-      lora=None,
-    ),
+    scratch_recipe(config),
     run=run,
     stage=stage,
     name="base",

@@ -5,14 +5,8 @@ of that run (data, model, hyper-parameters), and a run never reads or writes
 the folder of another one; and a checksum of what it holds.
 """
 
-import contextlib
-import functools
-import gc
-import sys
 import time
-import warnings
 import zlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -26,10 +20,10 @@ from jaxtyping import Array, PyTree, Shaped, UInt32
 from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.run import progress, stage_record
+from ila_jax.training import checkpoint_reading as reading
 
-
-class _Broken(Exception):
-  """A checkpoint that cannot be read, or is not what was saved."""
+# Checkpoints of a run that are kept, but while the next one is written.
+KEPT = 2
 
 
 class Due:
@@ -88,7 +82,7 @@ class Checkpoints:
   """
 
   def __init__(
-    self, folder: epath.PathLike, *, fingerprint: str, keep: int = 2
+    self, folder: epath.PathLike, *, fingerprint: str, keep: int = KEPT
   ):
     """Opens or creates the folder.
 
@@ -105,7 +99,12 @@ class Checkpoints:
     self._fingerprint = fingerprint
     try:
       self._manager = ocp.CheckpointManager(
-        self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=keep)
+        self.folder,
+        options=ocp.CheckpointManagerOptions(
+          max_to_keep=keep,
+          # Hosts that list a folder may see it a moment apart.
+          single_host_load_and_broadcast=True,
+        ),
       )
     except OSError as error:
       raise self._unwritable(error) from error
@@ -148,7 +147,7 @@ class Checkpoints:
       raise self._unwritable(error) from error
 
   def restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any]] | None:
-    """Reads the newest checkpoint that is whole.
+    """Reads the newest checkpoint that is whole on every host.
 
     One that is damaged is told of and removed, and the one before it is read.
 
@@ -162,19 +161,17 @@ class Checkpoints:
     """
     like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     while (step := self.latest()) is not None:
-      reason = "another host cannot read it"
-      with _without_what_was_begun():
-        try:
-          content = self._read(step, like)
-        except _Broken as error:
-          content, reason = None, str(error)
-      # A host may have read its own part well; the checksum is of all parts.
-      if mesh.everywhere(content is not None):
+      content, fault = self._read(step, like)
+      if not fault:
         state, run = content
-        if _checksum(state, run["record"]) == run["checksum"]:
-          return state, run["record"]
-        reason = "what was read is not what was saved"
-      self._let_go(step, reason)
+        is_same = _checksum(state, run["record"]) == run["checksum"]
+        # Of what is not sharded each host has its own copy.
+        fault = _agreed(
+          "" if is_same else "what was read is not what was saved"
+        )
+      if not fault:
+        return state, run["record"]
+      self._let_go(step, fault)
     return None
 
   def close(self) -> None:
@@ -192,12 +189,11 @@ class Checkpoints:
 
   def _find(self) -> None:
     """Makes sure that the folder is this run's; lets go of broken records."""
-    broken: dict[int, Exception] = {}
+    broken: dict[int, str] = {}
     for step in sorted(self._manager.all_steps(), reverse=True):
-      try:
-        run = self._read_run(step)
-      except _Broken as error:
-        broken[step] = error
+      run, fault = self._read(step)
+      if fault:
+        broken[step] = fault
         continue
       if run["fingerprint"] != self._fingerprint:
         raise errors.InputError(
@@ -206,48 +202,23 @@ class Checkpoints:
           "data, model or training fields). Use another --workdir, or remove "
           "the folder; nothing was changed."
         )
-      for newer, error in broken.items():
-        self._let_go(newer, str(error))
+      for newer, fault in broken.items():
+        self._let_go(newer, fault)
       return
-    for step, error in broken.items():
+    for step, fault in broken.items():
       raise errors.InputError(
         f"{self.folder / str(step)} is not a whole checkpoint of ila_jax "
-        f"({error}), and there is no other. Remove {self.folder}: training "
+        f"({fault}), and there is no other. Remove {self.folder}: training "
         "then starts at its first step; nothing was changed."
       )
 
-  def _read_run(self, step: int) -> dict[str, Any]:
-    """The JSON beside the arrays: fingerprint, checksum, record."""
-    with _breaks():
-      run = self._manager.restore(
-        step, args=ocp.args.Composite(run=ocp.args.JsonRestore())
-      ).run
-      if run.keys() != {"fingerprint", "checksum", "record"}:
-        raise ValueError(f"its record has {sorted(run)}")
-    return run
-
-  def _read(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
-    """The arrays of a step, and the JSON beside them."""
-    run = self._read_run(step)
-    with _breaks():
-      state = self._manager.restore(
-        step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
-      ).state
-    return state, run
+  def _read(self, step: int, like: PyTree | None = None) -> tuple[Any, str]:
+    """What a step holds, on this host, and what is wrong with it on any."""
+    content, fault = reading.read(self.folder / str(step), like)
+    return content, _agreed(fault)
 
   def _let_go(self, step: int, reason: str) -> None:
-    """Removes a broken checkpoint, so that its step can be saved anew.
-
-    Raises:
-      errors.InputError: there are several hosts, which may have failed at
-        different places and would wait for each other.
-    """
-    if jax.process_count() > 1:
-      raise errors.InputError(
-        f"{self.folder / str(step)} is damaged ({reason}). Remove that folder "
-        "and start all hosts again: training goes on from the checkpoint "
-        "before it."
-      )
+    """Removes a broken checkpoint, so that its step can be saved anew."""
     self._manager.delete(step)
     before = self.latest()
     goes_on = "starts anew" if before is None else f"goes on from step {before}"
@@ -258,42 +229,19 @@ class Checkpoints:
 
   def _unwritable(self, error: Exception) -> errors.InputError:
     return errors.InputError(
-      f"{self.folder} cannot be written ({_short(error)}). Free space "
+      f"{self.folder} cannot be written ({reading.short(error)}). Free space "
       "there, or choose another --workdir; whole checkpoints were kept."
     )
 
 
-@contextlib.contextmanager
-def _breaks() -> Iterator[None]:
-  """Takes errors of reading for damage, but for those that are not."""
-  try:
-    yield
-  # What cannot be found may have been removed; what may not be read, or finds
-  # no memory, is whole all the same.
-  except (FileNotFoundError, NotADirectoryError) as error:
-    raise _Broken(_short(error)) from error
-  except (OSError, MemoryError, jax.errors.JaxRuntimeError):
-    raise
-  # Orbax raises a plain Exception where TensorStore cannot read.
-  except Exception as error:
-    sys.unraisablehook = functools.partial(_hush, sys.unraisablehook)
-    raise _Broken(_short(error)) from error
-
-
-@contextlib.contextmanager
-def _without_what_was_begun() -> Iterator[None]:
-  """Drops without a warning the reads that Orbax began and never awaited."""
-  with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
-    yield
-    gc.collect()
-
-
-def _hush(hook: Callable[[Any], Any], unraisable: Any) -> None:
-  """Hides the noise of reads that Orbax gave up when one of them failed."""
-  said = f"{unraisable.exc_value} {unraisable.object!r}"
-  if "Event loop is closed" not in said and "_read_array_index" not in said:
-    hook(unraisable)
+def _agreed(fault: str) -> str:
+  """What is wrong on any host, in the same words on all of them; or ""."""
+  said = mesh.tell(fault)
+  if all(said) or not any(said):
+    return said[0]
+  return next(
+    f"on host {host}: {text}" for host, text in enumerate(said) if text
+  )
 
 
 def _checksum(state: PyTree, record: dict[str, Any]) -> str:
@@ -318,9 +266,3 @@ def _sum(array: Shaped[Array, "..."]) -> UInt32[Array, ""]:
     along = lax.broadcasted_iota(jnp.uint32, array.shape, axis)
     place = place * jnp.uint32(size) + along
   return jnp.sum(bits * (2 * place + 1), dtype=jnp.uint32)
-
-
-def _short(error: Exception) -> str:
-  """The first line; what went wrong stands at the ends of a long one."""
-  line = str(error).strip().split("\n")[0]
-  return line if len(line) < 200 else f"{line[:80]} ... {line[-100:]}"

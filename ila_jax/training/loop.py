@@ -29,7 +29,7 @@ from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
 from ila_jax.passes import token_set
 from ila_jax.run import interrupts
-from ila_jax.training import checkpoint, optim, plan
+from ila_jax.training import batches, checkpoint
 from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import step as step_lib
 
@@ -110,8 +110,8 @@ def train(
   True
   """
   width, rows, lora = recipe.width, recipe.rows, recipe.lora
-  plan.check(data, width=width)
-  steps = plan.plan(
+  batches.check(data, width=width)
+  steps = batches.plan(
     data.lengths,
     width=width,
     rows=rows,
@@ -120,9 +120,7 @@ def train(
     total_steps=recipe.total_steps,
   )
   rates = recipe.rates(len(steps))
-  optimizer = optim.adamw(
-    weight_decay=recipe.weight_decay, clip_norm=recipe.clip_norm
-  )
+  optimizer = recipe.optimizer
   graphdef, base = nnx.split(decoder)
   base = nnx.to_pure_dict(base)
   identity = [*recipe.identity(), _identity(decoder.config)]
@@ -141,7 +139,9 @@ def train(
     pending, begin = None, len(history)
     due = saving and checkpoint.Due(steps=saving.steps, minutes=saving.minutes)
     for step in range(begin, len(steps)):
-      batch = plan.batch(data, steps[step], width=width, rows=rows, mesh=mesh)
+      batch = batches.batch(
+        data, steps[step], width=width, rows=rows, mesh=mesh
+      )
       state, metrics = step_lib.train_step(
         graphdef, optimizer, mesh, lora, state, frozen, batch, rates[step]
       )

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import optax
 from jaxtyping import Float
 
 from ila_jax.models import lora as lora_lib
@@ -46,6 +47,11 @@ class Recipe:
     4
     """
     return max(self.batch_tokens // self.width, 1)
+
+  @property
+  def optimizer(self) -> optax.GradientTransformationExtraArgs:
+    """AdamW with its settings, to which a step gives the rate."""
+    return optim.adamw(weight_decay=self.weight_decay, clip_norm=self.clip_norm)
 
   def rates(self, total_steps: int) -> Float[np.ndarray, " s"]:
     """The schedule as a table on the host, so that no step waits for it."""

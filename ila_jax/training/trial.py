@@ -12,7 +12,7 @@ from ila_jax.models import architecture
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
 from ila_jax.models.folders import peft, safetensors_files, weights
-from ila_jax.passes import collate, forward, layouts, token_set
+from ila_jax.passes import collate, forward, token_set
 from ila_jax.passes import dev_loss as dev_loss_lib
 from ila_jax.pool import index, shards
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
@@ -86,6 +86,17 @@ def tuning(config: config_lib.Config) -> recipe_lib.Recipe:
     epochs=config.finetune.epochs,
     learning_rate=config.finetune.learning_rate,
     seed=config.seed,
+    lora=lora(config),
+  )
+
+
+def reference(config: config_lib.Config, *, seed: int) -> recipe_lib.Recipe:
+  """The recipe by which the base is tuned on the reference of a seed."""
+  return recipe(
+    config,
+    epochs=config.score.epochs,
+    learning_rate=config.score.learning_rate,
+    seed=seed,
     lora=lora(config),
   )
 
@@ -192,23 +203,16 @@ def dev_loss(
     advance(len(batch.examples))
     account.add(cells=batch.cells)
 
-  layout = layouts.choose(
-    dev.lengths,
-    batch_tokens=run.config.score.batch_tokens,
-    kind=run.config.score.layout,
-    program_tokens=forward.program_tokens(tuned.decoder.config),
-  )
+  sizes = tuned.decoder.config
   evaluation = dev_loss_lib.evaluate(
     tuned.decoder,
     dev,
-    layout=layout,
+    layout=forward.layout(sizes, dev.lengths, run.config.score),
     mesh=run.mesh,
     adapters=tuned.adapters,
     on_batch=count,
   )
-  cost = forward.flops(
-    tuned.decoder.config, dev.lengths, response_tokens=dev.response_tokens
-  )
+  cost = forward.flops(sizes, dev.lengths, response_tokens=dev.response_tokens)
   account.add(flops=cost, tokens=int(dev.lengths.sum()))
   return evaluation
 

@@ -43,7 +43,7 @@ def _config(options: argparse.Namespace) -> config_lib.Config:
 def foretell(options: argparse.Namespace, workdir: str) -> dict[str, float]:
   """Seconds by stage, before the run."""
   found = dry_run.run(_config(options), workdir)
-  return {cost.stage: cost.seconds for cost in found}
+  return {name: cost.seconds for name, cost in found.items()}
 
 
 def take(options: argparse.Namespace, workdir: str) -> dict[str, float]:

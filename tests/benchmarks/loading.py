@@ -195,9 +195,9 @@ def _host_stack(folder, mesh):
       if path.startswith("blocks/"):
         host = np.empty(leaf.shape, leaf.dtype)
         for layer, part in enumerate(host):
-          part[...] = found[name.format(layer)][...].T
+          part[...] = found[name.format(layer)][:].T
       else:
-        host = found[name][...]
+        host = found[name][:]
       arrays.append(
         jax.make_array_from_callback(
           leaf.shape, place, lambda index, host=host: host[index]

@@ -32,6 +32,8 @@ mesh.barrier("done")
 same = mesh.fetch(rows).tolist() == list(range(16))
 said = mesh.share([host + 7, 0]), mesh.first_host_says([host == 0, host == 1])
 same = same and said == ([7, 0], [True, False])
+same = same and mesh.tell("") == ["", ""]
+same = same and mesh.tell("é" * host) == ["", "é"]
 print(mesh.is_writer(), same, float(total))
 """
 

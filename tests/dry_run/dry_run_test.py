@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from ila_jax import errors
-from ila_jax.dry_run import costs, dry_run, pool_sample
+from ila_jax.dry_run import dry_run
+from ila_jax.forecast import pool_sample, work
 from ila_jax.models import decoder
 from tests.support import model_folders, tiny
 
@@ -53,7 +54,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def untried(monkeypatch):
   """For what does not depend on a trial; compiling is enough then."""
-  monkeypatch.setattr(costs, "_MOST_SECONDS", 0.0)
+  monkeypatch.setattr(work, "_MOST_SECONDS", 0.0)
 
 
 def _costs(folder, *, stages, **overrides):
@@ -68,7 +69,7 @@ def _costs(folder, *, stages, **overrides):
   before = sorted(folder.rglob("*"))
   found = dry_run.run(config, folder / "work", stages=stages)
   assert sorted(folder.rglob("*")) == before
-  return {cost.stage: cost for cost in found}
+  return found
 
 
 def _weights(folder) -> int:
@@ -91,7 +92,7 @@ def test_only_the_stages_that_are_asked_for(folder, capsys, untried):
 def test_an_encoder_costs_a_pass_over_the_prompts(folder, encoder, monkeypatch):
   path = str(folder / "bert") if encoder == "bert" else "base"
   found = _costs(folder, stages=("embed",), encoder__path=path)
-  monkeypatch.setattr(costs, "_MOST_SECONDS", 0.0)
+  monkeypatch.setattr(work, "_MOST_SECONDS", 0.0)
   found |= _costs(folder, stages=("score",), encoder__path=path)
   embed, score = found["embed"], found["score"]
   assert embed.flops > 0 and embed.seconds > 0
@@ -101,9 +102,11 @@ def test_an_encoder_costs_a_pass_over_the_prompts(folder, encoder, monkeypatch):
     assert embed.device_bytes >= 4 * _weights(folder)
 
 
-def test_a_host_costs_seconds_alone(folder):
+def test_a_host_costs_seconds_alone(folder, capsys):
   stages = ("pool", "embed", "landscape", "select", "report")
-  found = _costs(folder, stages=stages, encoder__path="lsa")
+  more = {"encoder__path": "lsa", "landscape__stability": ("grid",)}
+  found = _costs(folder, stages=stages, **more)
+  assert "On top of landscape: landscape.stability." in capsys.readouterr().err
   assert tuple(found) == stages
   for cost in found.values():
     assert cost.seconds > 0 and cost.flops == cost.device_bytes == 0
@@ -118,7 +121,7 @@ def test_a_base_from_scratch_is_counted_once(folder, monkeypatch):
   train = found["model"].compile_seconds
   assert train > 0
   assert all(cost.tried for cost in found.values())
-  monkeypatch.setattr(costs, "_MOST_SECONDS", 0.0)
+  monkeypatch.setattr(work, "_MOST_SECONDS", 0.0)
   twice = _costs(
     folder, stages=("score",), model__path="scratch", score__epochs=2.0
   )
@@ -166,8 +169,8 @@ def test_a_disk_that_is_too_small_is_told(folder, capsys, monkeypatch, untried):
 def test_what_is_too_large_is_not_tried(folder, capsys, monkeypatch):
   small = {"model__path": "scratch"}
   tried = _costs(folder, stages=("score",), **small)["score"]
-  monkeypatch.setattr(costs.hardware, "device_bytes", lambda: 1000)
-  monkeypatch.setattr(costs.hardware, "matrix_rate", lambda mesh, dtype: 1e9)
+  monkeypatch.setattr(work.hardware, "device_bytes", lambda: 1000)
+  monkeypatch.setattr(work.hardware, "matrix_rate", lambda mesh, dtype: 1e9)
   found = _costs(folder, stages=("score",), **small)["score"]
   assert tried.tried and not found.tried
   assert (found.flops, found.device_bytes) == (tried.flops, tried.device_bytes)

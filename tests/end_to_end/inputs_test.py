@@ -409,18 +409,18 @@ def test_what_cannot_be_compared_counts_as_it_was(
   told = ["0a1b", None, "0c2d"]
   monkeypatch.setattr(revisions, "of_hub", lambda name: told[0])
   workdir = epath.Path(tmp_path / "work")
-  first = pool_stage._inputs(config, workdir)
+  first = pool_stage._inputs(tiny.run(config, workdir))
   stage = stage_record.Stage(workdir, "pool", first)
   stage.begin()
   stage.finish()
   source.unlink()
   told.pop(0)
-  assert json.loads(json.dumps(pool_stage._inputs(config, workdir))) == (
-    json.loads(json.dumps(first))
-  )
+  assert json.loads(
+    json.dumps(pool_stage._inputs(tiny.run(config, workdir)))
+  ) == (json.loads(json.dumps(first)))
   said = capsys.readouterr().err
   assert said.count("cannot be compared: taken to be what it was") == 2
   told.pop(0)  # The Hub is back, and has another commit.
-  assert pool_stage._inputs(config, workdir)["sources"]["hf:org/set/train"] == (
-    "0c2d"
-  )
+  assert pool_stage._inputs(tiny.run(config, workdir))["sources"][
+    "hf:org/set/train"
+  ] == ("0c2d")

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,24 +23,26 @@ def _command(workdir: pathlib.Path, *flags: str) -> list[str]:
 
 def test_killed_and_resumed_equals_uninterrupted(tmp_path):
   """Kill -9 in the middle of scoring; the files come out equal to the bit."""
-  stages = "--stages=pool,embed,score"
 
-  def start(workdir, environment=os.environ):
+  def start(name, stages, environment=os.environ):
+    command = _command(tmp_path / name, f"--stages={stages}")
     with (tmp_path / "log").open("a") as log:
       return subprocess.Popen(
-        _command(workdir, stages), cwd=CHECKOUT, env=environment, stderr=log
+        command, cwd=CHECKOUT, env=environment, stderr=log
       )
 
   def wait(process):
     assert process.wait(timeout=300) == 0, (tmp_path / "log").read_text()
 
+  wait(start("whole", "pool,embed,score"))
+  shutil.copytree(
+    *(tmp_path / "whole", tmp_path / "killed"),
+    ignore=shutil.ignore_patterns("score", "log.txt"),
+  )
   # Programs are kept in the workdir where no other folder is set.
   unset = dict(os.environ)
   unset.pop("JAX_COMPILATION_CACHE_DIR", None)
-  wait(start(tmp_path / "whole", unset))
-  programs = (tmp_path / "whole/compiled").iterdir()
-  assert any(path.stat().st_size > 1000 for path in programs)
-  killed = start(tmp_path / "killed")
+  killed = start("killed", "score", unset)
   first_shard = tmp_path / "killed/score/base-00000.parquet"
   deadline = time.monotonic() + 300
   while not first_shard.exists() and killed.poll() is None:
@@ -56,7 +59,9 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
   assert (found["life"], found["stages"]["score"]["state"]) == ("dead", "begun")
   written = first_shard.stat().st_mtime_ns
   assert not (tmp_path / "killed/score/scores.parquet").exists()
-  wait(start(tmp_path / "killed"))
+  programs = (tmp_path / "killed/compiled").iterdir()
+  assert any(path.stat().st_size > 1000 for path in programs)
+  wait(start("killed", "score"))
   log = (tmp_path / "killed/log.txt").read_text()
   assert log.count("run by process") == 2 and log.count("ended: done") == 1
   assert "died and left its lock" in log

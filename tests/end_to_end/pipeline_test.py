@@ -14,13 +14,15 @@ import pytest
 from etils import epath
 
 from ila_jax import errors, pipeline
-from ila_jax.compute import hardware
-from ila_jax.dry_run import costs, disk, dry_run, pool_sample
+from ila_jax.compute import hardware, mesh
+from ila_jax.dry_run import disk, dry_run, plans
+from ila_jax.forecast import pool_sample, work
 from ila_jax.pool import shards
 from ila_jax.report import map_page, map_points
 from ila_jax.run import progress, stage_record
 from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files as files_lib
+from ila_jax.run.disk import folders
 from ila_jax.training import base
 from tests.support import artifacts, tiny
 
@@ -59,6 +61,15 @@ def test_every_file_is_declared_with_its_columns(run):
   assert artifacts.faults(run[1]) == []
 
 
+def test_a_run_knows_its_own_files(run):
+  for folder in (path for path in run[1].iterdir() if path.is_dir()):
+    if folder.name != "compiled":
+      assert folders.theirs(folder) == [], folder
+  (run[1] / "report/notes.txt").write_text("precious")
+  assert folders.theirs(run[1] / "report")
+  (run[1] / "report/notes.txt").unlink()
+
+
 def test_stages_are_made_from_what_the_graph_says(run):
   made = {n: stage_record.output(run[1], n) for n in stages_lib.NAMES}
   for name in stages_lib.NAMES:
@@ -73,15 +84,9 @@ def test_the_disk_is_foretold(run, monkeypatch, capsys):
   workdir = epath.Path(workdir)
   sample = pool_sample.draw(config, workdir)
   decoder = dataclasses.replace(base.sizes(config), vocab=len(sample.tokenizer))
-  known = disk.sizes(
-    config,
-    decoder,
-    examples=sample.examples,
-    stored=sample.stored,
-    record=sample.record,
-    response=float(sample.response.mean()),
-  )
-  needs = disk.forecast(config, known, stages_lib.NAMES)
+  known = work.Run(config, mesh.make(), sample, decoder).sizes
+  found = plans.in_order(config, stages_lib.NAMES)
+  needs = {name: plan.need(known) for name, plan in found.items()}
   assert needs.keys() == {*stages_lib.NAMES, "model"}
   written = {name: stage_record.bytes_in(workdir / name) for name in needs}
   factors = {name: needs[name].kept / written[name] for name in needs}
@@ -440,10 +445,10 @@ pipeline.run(
 def test_a_dry_run_tells_what_the_run_takes(run, tmp_path, capsys, monkeypatch):
   config, workdir, _ = run
   stages = files_lib.read_json(workdir / "manifest.json")["stages"]
-  known = {c.stage: c for c in dry_run.run(config, workdir)}
+  known = dry_run.run(config, workdir)
   # FLOPs need no trial.
-  monkeypatch.setattr(costs, "_MOST_SECONDS", 0.0)
-  fresh = {c.stage: c for c in dry_run.run(config, tmp_path / "none")}
+  monkeypatch.setattr(work, "_MOST_SECONDS", 0.0)
+  fresh = dry_run.run(config, tmp_path / "none")
   # Of the pool that is there nothing is left to do; a base may be made anew.
   assert list(fresh) == ["pool", *known]
   assert set(known) == {"model", *stages_lib.NAMES} - {"pool"}

@@ -258,7 +258,9 @@ def test_flops_equal_torchs_count(pair):
     attended=config.layers * b * t * t,
     response_tokens=b * t,
   )
-  assert counter.get_total_flops() == ours
+  # Older versions of transformers multiply matrices for the angles, too.
+  angles = t * config.head_dim
+  assert counter.get_total_flops() - ours in (0, angles)
 
 
 @pytest.mark.parametrize(

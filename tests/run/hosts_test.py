@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -10,29 +11,62 @@ import time
 
 import pytest
 
-from ila_jax import errors
+from ila_jax import errors, pipeline
+from tests.support import tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
 # Two hosts that meet, after which one of them fails.
 _HOST = """
-import os, signal, sys, time
+import hashlib, os, pathlib, signal, sys, time
 import jax
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
-address, host, fails, how = sys.argv[1:]
+address, host, fails, how, *more = sys.argv[1:]
 jax.distributed.initialize(address, num_processes=2, process_id=int(host))
 from ila_jax import errors, main
 from ila_jax.compute import mesh
 from ila_jax.run import interrupts
 
+def read_pool(source, workdir):
+  # The first host reads, slowly, and the other one waits.
+  from ila_jax import pipeline
+  from ila_jax.pool import stage
+  from tests.support import tiny
+  real = stage.reading_lib.examples
+
+  def examples(*arguments, **options):
+    for number, example in enumerate(real(*arguments, **options)):
+      if number == 9:
+        print("listening", flush=True)
+        if how == "deaf":  # A call that no signal ends.
+          hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+        time.sleep(200)
+      yield example
+
+  stage.reading_lib.examples = examples
+  if host != "0":
+    print("listening", flush=True)
+  pipeline.run(tiny.config(source), workdir, stages=["pool"])
+
 def work():
   mesh.barrier("all are there")
+  if how in ("reads", "deaf"):
+    read_pool(*more)
   if how == "stops":
     print("listening", flush=True)
     for step in range(10_000):
       time.sleep(0.01)
       interrupts.point()
+  if how == "once" and host == fails:
+    died = pathlib.Path(more[0])
+    if not died.exists():
+      died.touch()
+      os.kill(os.getpid(), signal.SIGKILL)
+  if how == "once":
+    time.sleep(1)
+    mesh.barrier("done")
+    return
   if host == fails:
     if how == "input":
       raise errors.InputError("config.x is 1; allowed: 2.")
@@ -55,11 +89,11 @@ sys.exit(main.main())
 class _Host:
   """One of two processes, and what it says."""
 
-  def __init__(self, address: str, host: int, fails: int, how: str):
+  def __init__(self, before: list[str], *words: object):
     self.process = subprocess.Popen(
-      [sys.executable, "-c", _HOST, address, str(host), str(fails), how],
+      [*before, sys.executable, "-c", _HOST, *map(str, words)],
       cwd=CHECKOUT,
-      env=os.environ | {"JAX_PLATFORMS": "cpu"},
+      env=os.environ | {"JAX_PLATFORMS": "cpu", "WAIT_SECONDS": "1"},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
@@ -72,11 +106,15 @@ class _Host:
     return self.process.returncode, lines
 
 
-def _start(fails: int, how: str) -> list[_Host]:
+def _start(
+  fails: int, how: str, *more: pathlib.Path, before: list[str] | None = None
+) -> list[_Host]:
   with socket.socket() as free:
     free.bind(("localhost", 0))
     address = f"localhost:{free.getsockname()[1]}"
-  return [_Host(address, host, fails, how) for host in range(2)]
+  return [
+    _Host(before or [], address, host, fails, how, *more) for host in range(2)
+  ]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +144,21 @@ def test_the_other_hosts_hear_of_a_killed_one():
   assert "start all hosts again" in first[1][0]
 
 
+@pytest.mark.parametrize("dies", [0, 1])
+def test_supervised_hosts_meet_again(tmp_path, dies):
+  supervised = ["bash", "launch/supervise.sh"]
+  both = _start(dies, "once", tmp_path / "died", before=supervised)
+  found = [host.process.communicate(timeout=300)[1] for host in both]
+  assert [host.process.returncode for host in both] == [0, 0], found
+  told = [
+    re.findall(r"supervise.sh: status (\d+), failure 1 of 8", error)
+    for error in found
+  ]
+  # The other one hears of it, or JAX aborts it.
+  assert told[dies] == ["137"]
+  assert told[1 - dies] in (["75"], ["134"])
+
+
 def test_a_signal_to_one_host_stops_all():
   both = _start(0, "stops")
   for host in both:
@@ -116,3 +169,36 @@ def test_a_signal_to_one_host_stops_all():
     assert len(lines) == 1
     assert "stopped by SIGTERM" in lines[0]
     assert "python -m ila_jax --workdir=w" in lines[0]
+
+
+@pytest.mark.parametrize(
+  ("how", "number", "to", "status"),
+  [
+    ("reads", signal.SIGTERM, (0, 1), 143),
+    ("reads", signal.SIGTERM, (1,), 143),
+    ("reads", signal.SIGINT, (0, 1), 130),
+    # JAX tells the others of SIGTERM alone.
+    ("reads", signal.SIGINT, (1,), 143),
+    ("deaf", signal.SIGTERM, (1,), 143),
+  ],
+)
+def test_a_signal_ends_the_reading_of_the_pool_on_all_hosts(
+  tmp_path, how, number, to, status
+):
+  source = tiny.write(tmp_path / "pool.jsonl", tiny.records(220))
+  both = _start(0, how, source, tmp_path / "work")
+  for host in both:
+    assert any("listening" in line for line in host.process.stdout)
+  time.sleep(1)  # The other one is by now at the barrier.
+  begin = time.monotonic()
+  for host in to:
+    both[host].process.send_signal(number)
+  for code, lines in (host.end() for host in both):
+    assert code == status, lines
+    assert len(lines) == 1
+    name = signal.Signals(status - 128).name
+    assert f"stopped by {name}; what was whole is kept" in lines[0]
+    assert how == "deaf" or "python -m ila_jax --workdir=w" in lines[0]
+  assert time.monotonic() - begin < 30
+  # Nothing hinders the next run.
+  pipeline.run(tiny.config(source), tmp_path / "work", stages=["pool"])

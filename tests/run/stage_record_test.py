@@ -81,7 +81,7 @@ def test_what_a_killed_writer_left_is_no_content(tmp_path):
 @pytest.mark.parametrize("replace", ["unfinished", "all"])
 def test_an_unfinished_stage_may_be_replaced(tmp_path, replace):
   stage_record.Stage(tmp_path, "pool", {"limit": 5}).begin()
-  (tmp_path / "pool/half").write_text("half")
+  files.write_bytes(tmp_path / "pool/half", b"half")
   other = stage_record.Stage(tmp_path, "pool", {"limit": 6})
   with pytest.raises(errors.InputError, match="limit was 5"):
     other.begin()

@@ -93,7 +93,8 @@ def by_minilm(folder: pathlib.Path, model: pathlib.Path) -> np.ndarray:
   _, pooling, encoder = weights.load_encoder(model)
   texts = _prompts(folder, BY_MINILM)
   tokens = [np.array(ids, np.int32) for ids in tokenizer(texts)["input_ids"]]
-  layout = layouts.Layout((16, 64, 256), 4096, packed=False)
+  # The longest has 41 tokens, most have 13.
+  layout = layouts.Layout((16, 24, 48), 1024, packed=False)
   return encode.encode(
     encoder, tokens, pooling=pooling, layout=layout, mesh=mesh_lib.make()
   )

@@ -202,17 +202,6 @@ def test_a_full_disk_is_told_and_whole_checkpoints_stay(tmp_path):
     _assert_same(ours.restore(_state(0))[0], _state(1))
 
 
-def test_several_hosts_are_told_to_remove_what_is_damaged(
-  tmp_path, monkeypatch
-):
-  with checkpoint.Checkpoints(tmp_path, fingerprint="a") as checkpoints:
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(
-      errors.InputError, match=r"3 is damaged \(cut\). Remove"
-    ):
-      checkpoints._let_go(3, "cut")
-
-
 @pytest.fixture
 def clock(monkeypatch):
   """A clock of the test, and how often hosts met to look at it."""

@@ -25,7 +25,7 @@ from ila_jax.models import lora as lora_lib
 from ila_jax.models.folders import peft as peft_lib
 from ila_jax.models.folders import weights
 from ila_jax.passes import dev_loss, layouts, token_set
-from ila_jax.training import loop, optim, plan
+from ila_jax.training import batches, loop, optim
 from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import step as step_lib
 from tests.support import torch_models
@@ -131,7 +131,7 @@ def _torch_steps(rival, data, history):
       {"params": [p for d, p in decayed if not d], "weight_decay": 0.0},
     ],
   )
-  steps = plan.plan(data.lengths, width=16, rows=4, seed=3, total_steps=3)
+  steps = batches.plan(data.lengths, width=16, rows=4, seed=3, total_steps=3)
   assert [len(step) for step in steps] == [4, 4, 4]
   for step, ours in zip(steps, history, strict=True):
     nll, count = 0.0, 0

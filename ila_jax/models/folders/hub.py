@@ -99,7 +99,7 @@ def files(
   """
   folder, patterns = epath.Path(folder), tuple(patterns)
   below = {p.rpartition("/")[0] for p in patterns}
-  found = {
+  files = {
     f"{inside}/{path.name}" if inside else path.name: path
     for inside in below
     if (folder / inside).exists()
@@ -107,8 +107,8 @@ def files(
     if not path.is_dir()
   }
   return {
-    name: found[name]
-    for name in sorted(found)
+    name: files[name]
+    for name in sorted(files)
     if any(
       name.rpartition("/")[0] == p.rpartition("/")[0]
       and fnmatch.fnmatchcase(name, p)

@@ -54,9 +54,9 @@ class Fields:
 
   def reject(self, name: str, value: Any, allowed: str) -> errors.InputError:
     """Makes the error that names a field, its value and what is allowed."""
-    found = reprlib.repr(value)
+    given = reprlib.repr(value)
     return errors.InputError(
-      f"{self.file}: {self.prefix}{name} is {found}; allowed: {allowed}. Use "
+      f"{self.file}: {self.prefix}{name} is {given}; allowed: {allowed}. Use "
       "a model that has it so; others are not implemented."
     )
 

@@ -40,7 +40,7 @@ def open_tensors(
   Raises:
     errors.InputError: no safetensors, or a file that is cut or missing.
   """
-  found = {}
+  slices = {}
   for file in _files(folder):
     try:
       opened = stack.enter_context(
@@ -51,8 +51,8 @@ def open_tensors(
         f"{file} cannot be read as safetensors ({error}); it may be missing "
         "or cut short. Fetch it again."
       ) from error
-    found |= {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
-  return found
+    slices |= {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+  return slices
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:

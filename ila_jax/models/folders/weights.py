@@ -226,32 +226,34 @@ def _read_state(
   wanted, table = _flat(shapes), names.table
   places = _flat(shardings) if shardings else dict.fromkeys(wanted)
   with contextlib.ExitStack() as stack:
-    found = {}
+    by_name = {}
     for name, tensor in safetensors_files.open_tensors(folder, stack).items():
       if (plain := names.plain(name)) is not None:
-        found[plain] = tensor
+        by_name[plain] = tensor
     if "output_head" in table and "output_head" not in wanted:
-      _drop_tied_head(folder, found, table)
-    _check_tensors(folder, found, wanted, table)
+      _drop_tied_head(folder, by_name, table)
+    _check_tensors(folder, by_name, wanted, table)
     nested: dict[str, Any] = {"blocks": {}}
     for path, leaf in wanted.items():
       *outer, name = path.split("/")
       if _stacked(path):
-        tensors = [found[table[path].format(i)] for i in range(leaf.shape[0])]
+        tensors = [by_name[table[path].format(i)] for i in range(leaf.shape[0])]
         array = placement.read_stack(tensors, leaf, places[path])
       else:
-        array = placement.read_table(found[table[path]], leaf, places[path])
+        array = placement.read_table(by_name[table[path]], leaf, places[path])
       (nested[outer[0]] if outer else nested)[name] = array
   nnx.replace_by_pure_dict(shapes, nested)
   return shapes
 
 
 def _drop_tied_head(
-  folder: pathlib.Path, found: dict[str, Any], names: Mapping[str, str]
+  folder: pathlib.Path,
+  by_name: dict[str, Any],
+  names: Mapping[str, str],
 ) -> None:
   """Leaves out a head that repeats the embedding; refuses any other."""
-  table = found.get(names["embedding"])
-  head = found.pop(names["output_head"], None)
+  table = by_name.get(names["embedding"])
+  head = by_name.pop(names["output_head"], None)
   if head is None or table is None:
     return
   same = head.get_shape() == table.get_shape()
@@ -270,7 +272,7 @@ def _drop_tied_head(
 
 def _check_tensors(
   folder: pathlib.Path,
-  found: dict[str, Any],
+  by_name: dict[str, Any],
   wanted: dict[str, Any],
   names: Mapping[str, str],
 ) -> None:
@@ -281,14 +283,14 @@ def _check_tensors(
     for layer in range(leaf.shape[0] if blocks else 1):
       shape = leaf.shape[:0:-1] if blocks else leaf.shape
       shapes[names[path].format(layer)] = tuple(shape)
-  problems = [f"{name} is missing" for name in shapes if name not in found]
-  problems += [f"{name} is not known" for name in found if name not in shapes]
-  for name in found.keys() & shapes.keys():
-    shape = tuple(found[name].get_shape())
+  problems = [f"{name} is missing" for name in shapes if name not in by_name]
+  problems += [f"{name} is not known" for name in by_name if name not in shapes]
+  for name in by_name.keys() & shapes.keys():
+    shape = tuple(by_name[name].get_shape())
     if shape != shapes[name]:
       problems.append(f"{name} is of shape {shape}, not {shapes[name]}")
-    if found[name].get_dtype() not in safetensors_files.FLOATS:
-      problems.append(f"{name} holds {found[name].get_dtype()}, not floats")
+    if by_name[name].get_dtype() not in safetensors_files.FLOATS:
+      problems.append(f"{name} holds {by_name[name].get_dtype()}, not floats")
   if problems:
     more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
     raise errors.InputError(

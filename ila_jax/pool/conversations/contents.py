@@ -7,10 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import tool_calls
+from ila_jax.pool.conversations import tool_calls, values
 
 _TEXTS = ("text", "input_text", "output_text")
 _TEXT_KEYS = ("text", "value", "content")
+# Where an object keeps a passage, or several.
+_PASSAGES = (
+  *("sentences", "contexts", "passages", "passage_text", "paragraphs"),
+  *("paragraph_text", "texts", "text", "content", "context", "passage"),
+  *("paragraph", "document_plaintext", "document", "body"),
+)
 _THOUGHTS = ("thinking", "reasoning")
 # One word under such a name (`off`, `high`) says how to think.
 _FLAG = re.compile(r"\s*[\w./-]+\s*", re.ASCII)
@@ -111,8 +117,8 @@ def _part(part: Mapping[str, Any], what: str) -> Part:
     keys, into = _TEXT_KEYS, "text"
   else:
     raise records.Reject(f"{what} is not text", f"part of type {kind!r}"[:80])
-  read = next((key for key in keys if part.get(key) is not None), None)
-  if read is None:
+  read = values.name(part, keys)
+  if read is None or part[read] is None:
     fields = ", ".join(part) or "nothing"
     raise records.Reject(f"{what} is not text", f"a part with {fields}"[:200])
   _check_others(_others(part, read), read, what)
@@ -176,6 +182,74 @@ def plain(value: Any, what: str) -> str:
   return "".join(part.text for part in pieces)
 
 
+def passages(value: Any, what: str) -> list[str]:
+  r"""The texts of a context, each after its title if it has one.
+
+  A passage is a text; an object that holds it as `text`, `sentences` or the
+  like, perhaps with a `title`; or a title and a list of sentences (HotpotQA).
+  An object may hold several in columns.
+
+  Raises:
+    records.Reject: for anything else; `what` names it.
+
+  >>> passages({"contexts": ["One.", "Two."], "labels": ["x", "y"]}, "context")
+  ['One.', 'Two.']
+  >>> passages({"title": ["A", "B"], "sentences": [["1.", " 2."], ["3."]]}, "x")
+  ['A\n1. 2.', 'B\n3.']
+  """
+  if isinstance(value, Mapping):
+    body = passage_key(value)
+    if body is None:
+      raise records.Reject(
+        f"{what} is not text", f"fields: {', '.join(value)}"[:200]
+      )
+    held, title = value[body], value.get("title")
+    if isinstance(title, list):
+      pairs = zip(title, held if isinstance(held, list) else [], strict=False)
+      if not isinstance(held, list) or len(held) != len(title):
+        raise records.Reject(f"{what} is not text", "titles without texts")
+      return [_titled(t, _joined(text, what), what) for t, text in pairs]
+    if body == "sentences" or title is not None:
+      return [_titled(title, _joined(held, what), what)]
+    return passages(held, what)
+  if not isinstance(value, list):
+    return [text_of(value, what)]
+  found = []
+  for item in value:
+    if isinstance(item, list):
+      if len(item) != 2 or not isinstance(item[1], list):
+        raise records.Reject(f"{what} is not text", "a list of lists")
+      found.append(_titled(item[0], _joined(item[1], what), what))
+    else:
+      found += passages(item, what)
+  return found
+
+
+def passage_key(value: Mapping[str, Any]) -> str | None:
+  """The field of an object that holds passages; None without any.
+
+  >>> passage_key({"title": "A", "text": "One."}), passage_key({"page": 1})
+  ('text', None)
+  """
+  key = values.name(value, _PASSAGES)
+  return key if key and isinstance(value[key], str | list) else None
+
+
+def _joined(value: Any, what: str) -> str:
+  """A passage in one text, of a text or its sentences."""
+  texts = [text_of(text, what).strip() for text in _listed(value)]
+  return " ".join(text for text in texts if text)
+
+
+def _listed(value: Any) -> list[Any]:
+  return value if isinstance(value, list) else [value]
+
+
+def _titled(title: Any, text: str, what: str) -> str:
+  title = text_of(title, what).strip()
+  return f"{title}\n{text}" if title and text else text
+
+
 def is_flag(name: str, value: Any) -> bool:
   """Whether a field of reasoning says how to think, and is no thought.
 
@@ -234,8 +308,8 @@ def data(value: Any) -> str:
 
 def _is_text(part: Mapping[str, Any]) -> bool:
   """Whether a part of what a tool answers is a text and nothing more."""
-  read = next((key for key in _TEXT_KEYS if part.get(key) is not None), None)
-  if read is None or _others(part, read):
+  read = values.name(part, _TEXT_KEYS)
+  if read is None or part[read] is None or _others(part, read):
     return False
   held = {name for name in part if part[name] is not None}
   return part.get("type") in _TEXTS or held == {"text"}

@@ -15,6 +15,7 @@ from ila_jax.pool.conversations import (
   contents,
   messages,
   tool_calls,
+  values,
   weights,
 )
 
@@ -64,12 +65,18 @@ def is_pair(item: Mapping[str, Any]) -> bool:
   >>> is_pair({"Human": "Hi", "Assistant": "Hello"}), is_pair({"output": "Hi"})
   (True, False)
   """
-  return _sides(tuple(item)) is not None
+  return _names(item) is not None
+
+
+def _names(item: Mapping[str, Any]) -> tuple[str, str] | None:
+  """The two names of a pair: those that are filled, where both are."""
+  filled = (name for name, held in item.items() if not values.is_blank(held))
+  return _sides(tuple(filled)) or _sides(tuple(item))
 
 
 def _pair(item: Mapping[str, Any], notes: unread.Notes) -> list[records.Turn]:
   """An object with a question and its answer, and perhaps a system text."""
-  sides = _sides(tuple(item))
+  sides = _names(item)
   if sides is None and isinstance(item.get("type"), str):
     raise records.Reject("item of a type that is not read", item["type"][:80])
   if sides is None:
@@ -78,8 +85,8 @@ def _pair(item: Mapping[str, Any], notes: unread.Notes) -> list[records.Turn]:
     )
   question, answer = sides
   turns = []
-  system = next((name for name in _SYSTEMS if item.get(name)), "")
-  if system:
+  system = values.name(item, _SYSTEMS)
+  if not values.is_blank(item.get(system)):
     text = contents.plain(item[system], "system")
     turns.append(records.Turn("system", text))
   turns.append(records.Turn("user", contents.plain(item[question], "content")))
@@ -126,7 +133,7 @@ def _with_role(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _has_role(item: Mapping[str, Any]) -> bool:
-  return messages.first(item, messages.ROLE_KEYS) is not None
+  return values.first(item, messages.ROLE_KEYS) is not None
 
 
 def _is_typed(item: Any) -> bool:
@@ -155,8 +162,19 @@ def _of_pair(pair: list[Any], *, by_role: bool) -> list[records.Turn]:
   ]
 
 
-def _of_texts(texts: Sequence[str]) -> list[records.Turn]:
-  """Texts in turn; or by role, where each begins with one and a colon."""
+def of_texts(texts: Sequence[str], places: Sequence[int]) -> list[records.Turn]:
+  """Texts in turn; or by role, where each begins with one and a colon.
+
+  Args:
+    texts: what is said.
+    places: of each in the conversation; even ones are the user's.
+
+  Raises:
+    records.Reject: the texts begin with roles, and nobody knows one of them.
+
+  >>> [turn.role for turn in of_texts(["Hi", "1 + 1?", "2"], [0, 2, 3])]
+  ['user', 'user', 'assistant']
+  """
   matches = [_ROLE.match(text) for text in texts]
   names = [unread.plain_name(match[1]) for match in matches if match]
   roles = {messages.ROLES.get(name) for name in names}
@@ -171,7 +189,7 @@ def _of_texts(texts: Sequence[str]) -> list[records.Turn]:
     ]
   return [
     records.Turn("assistant" if place % 2 else "user", text)
-    for place, text in enumerate(texts)
+    for place, text in zip(places, texts, strict=True)
   ]
 
 
@@ -238,7 +256,7 @@ def read(
   """
   items = _items(value)
   if items and isinstance(items[0], str):
-    turns = _of_texts(items)
+    turns = of_texts(items, range(len(items)))
     return weights.masked(turns, lists)
   pairs = [item for item in items if isinstance(item, list) and len(item) == 2]
   by_role = any(_is_role(first) for first, _ in pairs)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import contents, tool_calls, weights
+from ila_jax.pool.conversations import contents, tool_calls, values, weights
 
 # Roles whose text is a call.
 _CALLERS = ("function_call", "tool_call", "tool_calls")
@@ -57,15 +57,6 @@ def _unknown_keys(keys: tuple[str, ...], role: str) -> tuple[str, ...]:
   )
 
 
-def first(item: Mapping[str, Any], keys: Sequence[str]) -> Any:
-  """What the first of some fields that is not null holds; None without any.
-
-  >>> first({"from": None, "role": "user"}, ("from", "role"))
-  'user'
-  """
-  return next((item[k] for k in keys if item.get(k) is not None), None)
-
-
 def role_of(name: Any) -> str:
   """The role that a record means by a name, of `records.Turn`.
 
@@ -99,7 +90,7 @@ def turn_of(name: str, text: str) -> records.Turn:
 
 def _role(named: Mapping[str, Any]) -> tuple[str, str]:
   """The role of a message, and its name."""
-  name = first(named, ROLE_KEYS)
+  name = values.first(named, ROLE_KEYS)
   role = role_of(name)
   others = [named.get(key) for key in ROLE_KEYS[:2]]
   others = [ROLES.get(unread.plain_name(n), role) for n in others if n]
@@ -116,11 +107,9 @@ def _content(named: Mapping[str, Any], role: str, notes: unread.Notes) -> Any:
     raise records.Reject(
       "message has no content", f"fields: {', '.join(named)}"[:200]
     )
-  filled = [key for key in keys if named[key] not in (None, "", [])]
-  if not filled:
-    return ""
-  content = named[filled[0]]
-  notes.leave(named, [k for k in filled if named[k] != content], "messages.")
+  key = values.name(named, keys)
+  content = "" if key is None or named[key] in (None, []) else named[key]
+  notes.leave(named, [k for k in keys if named[k] != content], "messages.")
   return content
 
 
@@ -142,8 +131,8 @@ def read(
   >>> turn.role, turn.text
   ('user', '1 + 1?')
   """
-  filled = {k: held for k, held in item.items() if held is not None}
-  named: dict[str, Any] = dict.fromkeys(map(unread.plain_name, item))
+  filled = {k: v for k, v in item.items() if not values.is_blank(v)}
+  named: dict[str, Any] = {unread.plain_name(k): v for k, v in item.items()}
   named |= {unread.plain_name(key): held for key, held in filled.items()}
   others = [k for k in filled if named[unread.plain_name(k)] != filled[k]]
   notes.leave(item, others, "messages.")
@@ -185,10 +174,10 @@ def _result(
   objects = [item for item in held if isinstance(item, Mapping)]
   if any(map(tool_calls.result_of_part, objects)):
     return _spoken(contents.parts(content), "tool")
-  call_id = first(named, tool_calls.ID_KEYS)
+  call_id = values.first(named, tool_calls.ID_KEYS)
   if call_id is None and str(named.get("id")) in ids:
     call_id = named["id"]  # Else it is the message's own.
-  name = first(named, tool_calls.NAME_KEYS)
+  name = values.first(named, tool_calls.NAME_KEYS)
   return [
     records.Turn(
       "tool",
@@ -203,7 +192,7 @@ def _thought(
   named: Mapping[str, Any], text: str, thought: str, notes: unread.Notes
 ) -> tuple[str, str]:
   """Text and thought of an answer, with the thought that stands beside."""
-  beside = [k for k in _THOUGHT_KEYS if named.get(k) not in (None, "", [])]
+  beside = [k for k in _THOUGHT_KEYS if not values.is_blank(named.get(k))]
   thoughts = [
     k
     for k in beside

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ila_jax.pool import records, unread
+from ila_jax.pool.conversations import values
 
 # Where a message keeps its calls; the second is OpenAI's older form.
 KEYS = ("tool_calls", "function_call")
@@ -147,12 +148,8 @@ def unread_of_part(part: Mapping[str, Any]) -> list[str]:
   ]
 
 
-def _first(holder: Mapping[str, Any], keys: Sequence[str]) -> Any:
-  return next((holder[k] for k in keys if holder.get(k) is not None), None)
-
-
 def _id(call: Mapping[str, Any]) -> Any:
-  return _first(call, (*ID_KEYS, "id"))
+  return values.first(call, (*ID_KEYS, "id"))
 
 
 def of_part(part: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -165,10 +162,10 @@ def of_part(part: Mapping[str, Any]) -> dict[str, Any] | None:
   held = _opened(part, _CALLS)
   if held is None:
     return None
-  name = _first(held, NAME_KEYS)
+  name = values.first(held, NAME_KEYS)
   if not isinstance(name, str):
     raise records.Reject("tool call is no JSON object", repr(part)[:80])
-  arguments = unpadded(_first(held, _ARGUMENTS))
+  arguments = unpadded(values.first(held, _ARGUMENTS))
   function = {"name": name, "arguments": {} if arguments is None else arguments}
   known = {} if _id(held) is None else {"id": _id(held)}
   return known | {"type": "function", "function": function}
@@ -198,9 +195,9 @@ def result_of_part(part: Mapping[str, Any]) -> Result | None:
   held = _opened(part, _RESULTS)
   if held is None:
     return None
-  call_id, name = _id(held), _first(held, NAME_KEYS)
+  call_id, name = _id(held), values.first(held, NAME_KEYS)
   return Result(
-    _first(held, ANSWER_KEYS),
+    values.first(held, ANSWER_KEYS),
     "" if call_id is None else str(call_id),
     name if isinstance(name, str) else "",
   )
@@ -217,11 +214,11 @@ def parsed(text: str) -> list[dict[str, Any]]:
   'c1'
   """
   try:
-    values = json.loads(text)
+    made = json.loads(text)
   except (ValueError, RecursionError):
     return []
   calls = []
-  for call in values if isinstance(values, list) else ():
+  for call in made if isinstance(made, list) else ():
     if not isinstance(call, dict):
       return []
     given = _id(call)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ila_jax.pool import records, unread
+from ila_jax.pool.conversations import values
 
 # An answer is learnt unless one of the first is 0, or one of the second is 1.
 WEIGHTS = (
@@ -35,13 +36,6 @@ _LISTS = frozenset(
 ) - {"loss"}
 # A list under such a name may mark what is learnt, or what is not.
 _EITHER = ("mask", "masks")
-# What stands between them in a text, as JSON, Python and NumPy write it.
-_BETWEEN = re.compile(r"[\[\](),;\s\"']")
-# Texts that switch something on or off.
-SWITCHES = {
-  **dict.fromkeys(("true", "yes", "on", "1"), True),
-  **dict.fromkeys(("false", "no", "off", "0"), False),
-}
 
 
 class Listed(NamedTuple):
@@ -56,21 +50,14 @@ class Listed(NamedTuple):
   learnt: tuple[bool, ...]
 
 
-def number(value: Any) -> float | None:
+def number(value: Any) -> int | float | None:
   """What a switch or a number says, as a number; None for all else.
 
   >>> number("0.0"), number("no"), number(True), number("bad")
-  (0.0, 0.0, 1.0, None)
+  (0, 0, 1, None)
   """
-  if isinstance(value, str):
-    value = SWITCHES.get(value.strip().lower(), value)
-  try:
-    if isinstance(value, str | bool | int | float):
-      said = float(value)
-      return said if said == said else None
-  except (ValueError, OverflowError):
-    pass
-  return None
+  says = values.switch(value)
+  return values.number(value) if says is None else int(says)
 
 
 def _lets_learn(name: str, value: Any, notes: unread.Notes) -> bool:
@@ -81,8 +68,8 @@ def _lets_learn(name: str, value: Any, notes: unread.Notes) -> bool:
       "weight is no number of at least 0", f"{name}: {value!r}"[:80]
     )
   if is_mask(name):
-    said = 1.0 - min(said, 1.0)
-  if said not in (0.0, 1.0):
+    said = 1 - min(said, 1)
+  if said not in (0, 1):
     notes.unread.add(f"{name} other than 0 and 1")
   return said > 0
 
@@ -106,12 +93,13 @@ def is_learnt(holder: Mapping[str, Any], notes: unread.Notes) -> bool:
   False
   """
   learnt = True
-  named = {unread.plain_name(key): value for key, value in holder.items()}
+  filled = {k: v for k, v in holder.items() if not values.is_blank(v)}
+  named = {unread.plain_name(key): value for key, value in filled.items()}
   for name in (*WEIGHTS, *MASKS):
-    if named.get(name) is not None:
+    if name in named:
       learnt &= _lets_learn(name, named[name], notes)
       notes.weights.add(name)
-  for key, value in holder.items():  # As preference data mark a bad answer.
+  for key, value in filled.items():  # As preference data mark a bad answer.
     name = unread.plain_name(key)
     says = verdict(name, value) if is_label(name) else None
     if says is not None:
@@ -151,10 +139,12 @@ def verdict(name: str, value: Any) -> bool | None:
   """
   if name in LABELS and isinstance(value, str):
     word = value.strip().lower()
-    if word in (*BAD, "yes", "no", "on", "off"):  # The last may be classes.
-      return False if word in BAD else None
+    if word in BAD:
+      return False
+    if word not in ("true", "false") and values.number(word) is None:
+      return None  # Yes and no may be classes.
   said = number(value)
-  if said not in (0.0, 1.0) or (name == "loss" and value == 1):
+  if said not in (0, 1) or (name == "loss" and value == 1):
     return None
   if name in MASKS:
     is_sure = name != "mask" or value is True  # It may be of tokens.
@@ -169,14 +159,6 @@ def is_list(name: str) -> bool:
   (True, False)
   """
   return unread.plain_name(name) in _LISTS
-
-
-def _parsed(text: str) -> list[str] | None:
-  """What a text of several weights writes, as a table has them."""
-  text = text.strip()
-  words = _BETWEEN.sub(" ", text).split()
-  is_list = text[:1] in ("[", "(") or len(words) > 1
-  return words if is_list else None
 
 
 def listed(
@@ -196,17 +178,17 @@ def listed(
   [Listed(name='weights', learnt=(False, True))]
   """
   lists = []
-  for field, values in fields.items():
+  for field, held in fields.items():
     name = unread.plain_name(field)
-    if name in _LISTS and isinstance(values, str):
-      values = _parsed(values)
-    if name not in _LISTS or not isinstance(values, list) or not values:
+    if name in _LISTS and isinstance(held, str):
+      held = values.items(held)
+    if name not in _LISTS or not isinstance(held, list) or not held:
       continue
-    if any(isinstance(value, list | dict) for value in values):
+    if any(isinstance(value, list | dict) for value in held):
       raise records.Reject("parts of an answer have weights", prefix + field)
     if name in _EITHER:
       raise records.Reject("a list of masks may mean either", prefix + field)
-    learnt = tuple(_lets_learn(name, value, notes) for value in values)
+    learnt = tuple(_lets_learn(name, value, notes) for value in held)
     notes.unread -= {prefix + field, f"`{prefix + field}` of the whole record"}
     notes.weights.add(prefix + field)
     lists.append(Listed(prefix + field, learnt))

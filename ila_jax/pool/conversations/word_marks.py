@@ -17,6 +17,8 @@ class _Words(NamedTuple):
 
   Attributes:
     mark: what begins a turn; group 1 is the word.
+    signs: characters of which a text with turns has some. Most texts lack them,
+      and to find that out takes a tenth of a search for marks.
     pairs: the words of questions and answers that go together; of several, the
       first of which a text has both.
     has_preface: whether a text before the first mark is a system text.
@@ -24,6 +26,7 @@ class _Words(NamedTuple):
   """
 
   mark: re.Pattern[str]
+  signs: tuple[str, ...]
   pairs: tuple[tuple[str, str], ...]
   has_preface: bool = False
   is_in_lines: bool = False
@@ -37,6 +40,7 @@ _WORDS = (
     re.compile(
       r"### ?(Human|User|Instruction|Input|Assistant|Response|Output|System):"
     ),
+    ("###",),
     (
       ("instruction", "response"),
       ("instruction", "output"),
@@ -52,10 +56,12 @@ _WORDS = (
   ),
   _Words(  # Anthropic
     re.compile(r"(?:\A\s*|\n\n)(Human|Assistant|System):"),
+    ("Assistant:",),
     (("human", "assistant"),),
   ),
   _Words(  # The same in lines
     re.compile(r"^[ \t]*(Human|User|Assistant|AI|Bot|System):", re.MULTILINE),
+    ("Human:", "User:"),
     (
       *(("human", "assistant"), ("user", "assistant"), ("human", "ai")),
       *(("user", "ai"), ("human", "bot"), ("user", "bot")),
@@ -63,6 +69,7 @@ _WORDS = (
   ),
   _Words(  # OpenChatKit
     re.compile(r"<(human|user|bot|assistant)>:"),
+    (">:",),
     (
       ("human", "bot"),
       ("human", "assistant"),
@@ -72,6 +79,7 @@ _WORDS = (
   ),
   _Words(  # Vicuna and Glaive
     re.compile(rf"(?<![^\s>])(USER|ASSISTANT|SYSTEM|{_TOOL_WORDS}):"),
+    ("ASSISTANT:",),
     (("user", "assistant"),),
     has_preface=True,
     is_in_lines=True,
@@ -93,11 +101,15 @@ def readings(text: str) -> list[marks.Reading]:
   >>> readings("USER: 1 + 1? ASSISTANT: 2")[0].names
   ('user', 'assistant')
   """
+  if ":" not in text:
+    return []
   tried = [_reading(text, style) for style in _WORDS]
   return [reading for reading in tried if reading]
 
 
 def _reading(text: str, style: _Words) -> marks.Reading | None:
+  if not any(map(text.__contains__, style.signs)):
+    return None
   placed = marks.find(style.mark, text)
   first = {mark.name.lower(): mark.begin for mark in reversed(placed)}
   able = [pair for pair in style.pairs if first.keys() >= set(pair)]

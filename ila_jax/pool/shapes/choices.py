@@ -5,13 +5,17 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
-from ila_jax.pool import records
-from ila_jax.pool.conversations import contents
+from ila_jax.pool import records, unread
+from ila_jax.pool.conversations import contents, values
+from ila_jax.pool.shapes import field_names
 
 _IN_WORDS = re.compile(r"(?:^|[\s,;])\(?([A-Za-z]|\d)\s?[).:]\s")
 # PIQA counts from 1 in its names, and from 0 in its answers.
 _SOLUTIONS = {"sol1": "A", "sol2": "B"}
-_LABEL = re.compile(r"(?:^|_|^op|^option|^choice|^answer)([A-Za-z]|\d+)$")
+_LABEL = re.compile(
+  r"(?:^|[_\s.-]|^op|^option|^choice|^answer)([A-Z]|\d+)$", re.IGNORECASE
+)
+_LETTER = re.compile(r"\W*([A-J])\W*", re.IGNORECASE)
 
 
 def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
@@ -21,7 +25,8 @@ def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
   object of two such lists, or an object of texts by label; or a text that
   writes one of these, or is a list in words, `A) cat B) dog`. Several fields,
   with commas between, hold a choice each, labelled by the end of its name. A
-  list without labels has A, B, C and so on.
+  list without labels has A, B, C and so on. Empty choices keep their place: an
+  index counts them.
 
   Raises:
     records.Reject: the field holds anything else.
@@ -30,17 +35,17 @@ def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
   [('A', 'cat'), ('B', 'dog')]
   >>> of({"choices": '["cat", "dog"]'}, "choices")
   [('A', 'cat'), ('B', 'dog')]
-  >>> of({"A": "cat", "B": "dog", "C": None}, "A, B, C")
-  [('A', 'cat'), ('B', 'dog')]
+  >>> of({"A": "cat", "B": None, "C": "dog"}, "A, B, C")
+  [('A', 'cat'), ('B', ''), ('C', 'dog')]
   """
   paths = records.paths(record, path)
-  filled = [(p, records.lookup(record, p)) for p in paths]
-  filled = [(p, v) for p, v in filled if v not in (None, records.MISSING, "")]
-  if len(paths) > 1:
-    return [(_label(p), contents.text_of(v, "choices")) for p, v in filled]
-  if not filled:
+  held = [records.lookup(record, p) for p in paths]
+  if all(map(values.is_blank, held)):
     return []
-  value = filled[0][1]
+  if len(paths) > 1:
+    pairs = zip(map(_label, paths), held, strict=True)
+    return [(label, contents.text_of(v, "choices")) for label, v in pairs]
+  value = held[0]
   if isinstance(value, str):
     value = records.literal(value) or _in_words(value)
   if isinstance(value, Mapping) and isinstance(value.get("text"), list):
@@ -55,16 +60,14 @@ def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
     else:
       raise records.Reject("choices are no list of texts", "labels and texts")
   if isinstance(value, Mapping):
-    value = [(k, v) for k, v in value.items() if v is not None]
+    value = list(value.items())
   elif isinstance(value, list):
     letters = list(string.ascii_uppercase)
     letters += [str(n) for n in range(len(letters) + 1, len(value) + 1)]
     value = _unlabelled(value, letters)
     value = [_labelled(*pair) for pair in zip(letters, value, strict=False)]
   else:
-    raise records.Reject(
-      "choices are no list of texts", type(filled[0][1]).__name__
-    )
+    raise records.Reject("choices are no list of texts", type(held[0]).__name__)
   return [
     (
       contents.text_of(label, "choices"),
@@ -85,8 +88,9 @@ def _label(path: str) -> str:
 def _labelled(letter: str, item: Any) -> tuple[Any, Any]:
   if not isinstance(item, Mapping):
     return letter, item
-  label = item.get("label", item.get("key", letter))
-  return label, item.get("text", item.get("value", item.get("content")))
+  label = values.first(item, ("label", "key"))
+  text = values.first(item, ("text", "value", "content"))
+  return letter if values.is_blank(label) else label, text
 
 
 def _unlabelled(texts: list[Any], labels: list[str]) -> list[Any]:
@@ -104,15 +108,6 @@ def _unlabelled(texts: list[Any], labels: list[str]) -> list[Any]:
     re.sub(f"^{mark}{space}", "", text) if isinstance(text, str) else text
     for text, mark in zip(texts, marks, strict=False)
   ]
-
-
-def first_index(path: str) -> int:
-  """The index of the first choice: 1 where SIQA's `answerA` and so on hold it.
-
-  >>> first_index("answerA, answerB"), first_index("choices")
-  (1, 0)
-  """
-  return int(path.startswith("answerA,"))
 
 
 def _in_words(text: str) -> dict[str, str] | None:
@@ -134,35 +129,43 @@ def stand_in(prompt: str, choices: list[tuple[str, str]]) -> bool:
   return all(
     re.search(rf"{re.escape(label)}\W{{1,3}}{re.escape(text)}", prompt)
     for label, text in choices
+    if text.strip()
   )
 
 
 def lines(choices: list[tuple[str, str]]) -> str:
-  r"""The choices as they follow a question: a line each, after its label.
+  r"""The choices as they follow a question: a line each, but for empty ones.
 
   >>> lines([("A", "cat"), ("B", "dog")])
   'A. cat\nB. dog'
   """
-  return "\n".join(f"{label}. {text}" for label, text in choices)
+  filled = (choice for choice in choices if choice[1].strip())
+  return "\n".join(f"{label}. {text}" for label, text in filled)
 
 
 def answer(
-  value: Any, choices: list[tuple[str, str]], *, first: int = 0
+  value: Any,
+  choices: list[tuple[str, str]],
+  *,
+  field: str = "answer",
+  fields: str = "",
 ) -> Any:
-  """An answer that is an index, as the label of its choice.
+  """An answer that is an index or names a field, as the label of its choice.
 
   Any other answer stays as it is: a label, the text of a choice, or words; true
-  and false are the text of a choice, such as `yes`.
+  and false are the text of a choice, such as `yes`. A text under the name of an
+  answer that is a label is that label.
 
   Args:
-    value: what the record has as its answer.
-    choices: label and text of each.
-    first: the index of the first choice.
+    value: what the record has as its answer; tables write 2 as `2.0`.
+    choices: label and text of each; the text of an empty one is "".
+    field: where the answer stands.
+    fields: where the choices stand, as `of` takes it.
 
   Raises:
-    records.Reject: a whole number that is no index of a choice; or that is one
-      and names another choice by its label or text; true or false, and no
-      choice says so.
+    records.Reject: a number or letter of no choice, or of an empty one; a
+      number that may be the index of one and the label or text of another;
+      true or false, and no choice says so.
 
   >>> answer(1, [("A", "cat"), ("B", "dog")])
   'B'
@@ -171,30 +174,101 @@ def answer(
   >>> answer(4, [("A", "3"), ("B", "4")])
   4
   """
-  if isinstance(value, float) and value.is_integer():
-    value = int(value)  # As a table holds integers, some of which are missing.
-  if isinstance(value, bool) and choices:
+  if not choices or not isinstance(value, str | int | float):
+    return value
+  if isinstance(value, bool):
     return _switched(value, choices)
-  is_text = isinstance(value, str)
-  said = value.strip() if is_text else str(value)
-  is_index = isinstance(value, int | str)
-  if not (choices and is_index and re.fullmatch(r"-?\d{1,9}", said)):
-    return value
-  if is_text and any(said == label for label, _ in choices):
-    return value
-  named = {i for i, choice in enumerate(choices) if said in choice}
-  indices = {int(said) - first} & set(range(len(choices)))
-  if len(named | indices) > 1:
+  number = values.number(value)
+  if isinstance(number, int):
+    is_index = unread.plain_name(field) in field_names.INDICES
+    is_label = isinstance(value, str) and not is_index
+    first = int(fields.startswith("answerA,"))  # SIQA counts from 1.
+    place = _place(value, choices, is_label=is_label, first=first)
+    _check_filled(value, choices, place)
+    label, text = choices[place]
+    named = [said for said in (label, text) if values.number(said) == number]
+    is_named = named and (is_label or place != number - first)
+    return _as_written(value, named) if is_named else label
+  return _of_words(value, choices, fields) if isinstance(value, str) else value
+
+
+def _as_written(value: Any, named: list[str]) -> Any:
+  """A number as the record has it, or as the choice has it, if they differ."""
+  said = value.strip() if isinstance(value, str) else str(value)
+  return value if said in named else named[0]
+
+
+def _place(
+  value: Any, choices: list[tuple[str, str]], *, is_label: bool, first: int
+) -> int:
+  """The place of the choice that a whole number means, from 0."""
+  number, size = values.number(value), len(choices)
+  labels, texts = ([values.number(c[side]) for c in choices] for side in (0, 1))
+  detail = f"{value!r} of {size}"[:80]
+  if is_label and number in labels:
+    return labels.index(number)
+  places = {number - first} & set(range(size))
+  for numbers in (labels, texts):
+    # Where most numbers may be both, all are rejects: what is left over many
+    # records would else be the same few choices.
+    indices = range(first, size + first)
+    clashes = [n for i, n in zip(indices, numbers, strict=True) if n != i]
+    if 2 * sum(n in indices for n in clashes) >= size:
+      raise records.Reject("answer may be an index or a choice", detail)
+    places |= {i for i, held in enumerate(numbers) if held == number}
+  if len(places) > 1:
+    raise records.Reject("answer may be an index or a choice", detail)
+  if not places:
+    raise records.Reject("answer is none of the choices", detail)
+  place = places.pop()
+  if place == number - first and _is_gap([c[0] for c in choices[: place + 1]]):
+    raise records.Reject("choices are missing before the answer", detail)
+  return place
+
+
+def _is_gap(labels: list[str]) -> bool:
+  """Whether letters or numbers in a row begin late, or leave one out."""
+  joined = "".join(labels)
+  if any(len(label) != 1 for label in labels) or not joined.isalnum():
+    return False
+  known = (string.ascii_uppercase, string.ascii_lowercase, string.digits)
+  rows = [row for row in (*known, string.digits[1:]) if labels[-1] in row[:10]]
+  return bool(rows) and not any(row.startswith(joined) for row in rows)
+
+
+def _check_filled(
+  value: Any, choices: list[tuple[str, str]], place: int
+) -> None:
+  if not choices[place][1].strip():
     raise records.Reject(
-      "answer may be an index or a choice", f"{value!r} of {len(choices)}"[:80]
+      "answer is an empty choice", f"{value!r}: {choices[place][0]}"[:80]
     )
-  if indices:
-    return choices[indices.pop()][0]
-  if named:
+
+
+def _of_words(value: str, choices: list[tuple[str, str]], fields: str) -> str:
+  """An answer in words; the name of a choice's field becomes its label."""
+  said = value.strip()
+  if not said or any(said == text.strip() for _, text in choices):
     return value
-  raise records.Reject(
-    "answer is none of the choices", f"{value!r} of {len(choices)}"[:80]
-  )
+  texts = [text.strip().lower() for _, text in choices]
+  if said.lower() in ("true", "false") and said.lower() not in texts:
+    return _switched(said.lower() == "true", choices)
+  names = [unread.plain_name(path) for path in fields.split(",")]
+  plain = unread.plain_name(said) if 1 < len(said) < 60 else ""
+  if plain and plain in names:
+    place = names.index(plain)
+    _check_filled(value, choices, place)
+    return choices[place][0]
+  letter = _LETTER.fullmatch(said)
+  meant = letter[1].upper() if letter else said
+  labels = [label.strip().upper() for label, _ in choices]
+  if meant.upper() in labels:
+    _check_filled(value, choices, labels.index(meant.upper()))
+  elif letter and all(len(label) == 1 for label in labels):
+    raise records.Reject(
+      "answer is none of the choices", f"{value!r} of {len(choices)}"[:80]
+    )
+  return value
 
 
 def _switched(value: bool, choices: list[tuple[str, str]]) -> str:

@@ -1,6 +1,9 @@
 """Names of fields: prompts, the responses to each, and what stands beside."""
 
+import functools
 import re
+
+from ila_jax.pool import unread
 
 CHOSEN = ("chosen", "answers", "responses")
 # Prompts, and the responses that each goes with: the first that is there. A
@@ -46,13 +49,15 @@ CONTINUED = (
   *("chosen", "completion", "response", "output", "answer"),
   *("preferred_output", "completions"),
 )
+SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
+TOOLS = ("tools", "functions")
 HISTORIES = ("history", "chat_history", "conversation_history")
 INPUTS = ("input", "inputs")
 QUESTIONS = ("question", "query", "problem")
 # Not `knowledge`: Magpie has under it what a model says of an instruction.
 CONTEXTS = (
   *("context", "contexts", "passage", "passages", "document", "article"),
-  *("paragraph", "background", "support", "story", "premise"),
+  *("paragraph", "paragraphs", "background", "support", "story", "premise"),
 )
 CHOICES = ("choices", "options", "endings")
 # What may hold the answer where there are choices, and the prompts of such.
@@ -64,6 +69,38 @@ INDICES = (
 )
 for _name in ("ctx", "sentence", "stem", "goal"):
   RESPONSES[_name] = ()
+# Names of fields of one kind: what they begin with, and a letter or a number.
 CHOICE = re.compile(
-  r"[A-J]|(?:option|choice)_?(?:[a-jA-J]|\d)|op[a-e]|answer[A-E]|sol[12]"
+  r"()([A-J])|(option|choice)_?([a-jA-J]|\d)|(op)([a-e])|(answer)([A-E])"
+  r"|(sol)([12])"
 )
+# Answers to one prompt, in a field each.
+ANSWER_WORDS = (
+  "response|answer|completion|output|reply|candidate|generation|summary|"
+  "solution"
+)
+ANSWER = re.compile(rf"({ANSWER_WORDS})_?(\d{{1,2}})|({ANSWER_WORDS})_([a-j])")
+TURN = re.compile(r"(turn|message)_?(\d+)")
+
+
+@functools.lru_cache(maxsize=4096)
+def families(
+  names: tuple[str, ...], pattern: re.Pattern[str]
+) -> list[dict[str, str]]:
+  """Fields of one kind: their names by letter or number, in its order.
+
+  >>> families(("option_b", "option_a", "turn_1", "Option C"), CHOICE)
+  [{'A': 'option_a', 'B': 'option_b', 'C': 'Option C'}]
+  """
+  found: dict[str, dict[str, str]] = {}
+  for name in names:
+    match = pattern.fullmatch(name) or pattern.fullmatch(
+      unread.plain_name(name)
+    )
+    if match:
+      kind, label = (part for part in match.groups() if part is not None)
+      found.setdefault(kind.lower(), {}).setdefault(label.upper(), name)
+  return [
+    dict(sorted(kind.items(), key=lambda item: item[0].rjust(9)))
+    for kind in found.values()
+  ]

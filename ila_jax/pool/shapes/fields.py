@@ -5,14 +5,14 @@ record, and can be overridden by a mapping of dotted paths.
 """
 
 import functools
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ila_jax import errors
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import transcripts
-from ila_jax.pool.shapes import beside, field_names, structures
+from ila_jax.pool.conversations import beside, transcripts
+from ila_jax.pool.shapes import field_names, pointers, structures
+from ila_jax.pool.shapes import kinds as kinds_lib
 
 
 class Fields(NamedTuple):
@@ -43,7 +43,7 @@ class Fields(NamedTuple):
 
 
 # These may name several paths, with commas between.
-SEVERAL = ("context", "choices", "conversation")
+SEVERAL = ("context", "choices", "conversation", "response")
 # Fields with a conversation in them, whatever else a record holds.
 _CONVERSATIONS = ("messages", "conversations", "conversation")
 # ... where nothing else is known and they hold messages, or texts in turn. A
@@ -55,10 +55,9 @@ _EITHER = ("dialogue", "dialog", "data")
 _TRANSCRIPTS = (
   *("text", "chosen", "dialogue", "dialog", "chat", "transcript", "content"),
 )
-_TURN = re.compile(r"(?:turn|message)_?(\d+)")
-_SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
-_TOOLS = ("tools", "functions")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+# Kinds of what stands under the name of a context, and is none.
+_NO_CONTEXT = ("", "object", "aside")
 
 
 def check_names(mapping: Mapping[str, str], *, where: str) -> None:
@@ -83,16 +82,17 @@ _Shape = tuple[tuple[str, str], ...]
 @functools.lru_cache(maxsize=4096)
 def _detect(shape: _Shape) -> Fields | None:
   """Fields by their names and kinds; those that are filled come first."""
-  every = {unread.plain_name(name): name for name, _ in reversed(shape)}
   filled = {unread.plain_name(n): n for n, kind in reversed(shape) if kind}
+  every = {unread.plain_name(name): name for name, _ in reversed(shape)}
+  every |= filled
   kinds = dict(shape)
   for there in (filled, every):
     # A conversation in one text may be a note beside a prompt and a response.
     lists = {n: field for n, field in there.items() if kinds[field] != "text"}
     detected = (
-      _conversation(lists, there, every)
+      _conversation(lists, there, every, kinds)
       or _pair(there, every, shape)
-      or _conversation(there, there, every)
+      or _conversation(there, there, every, kinds)
     )
     if detected is None and there is filled:
       detected = _other_list(shape, every) or _preference(shape, every)
@@ -101,22 +101,21 @@ def _detect(shape: _Shape) -> Fields | None:
   return None
 
 
-def _first(names: tuple[str, ...], there: Mapping[str, str]) -> str:
-  return next((there[name] for name in names if name in there), "")
-
-
 def _conversation(
-  able: dict[str, str], there: dict[str, str], every: dict[str, str]
+  able: dict[str, str],
+  there: dict[str, str],
+  every: dict[str, str],
+  kinds: dict[str, str],
 ) -> Fields | None:
   """A conversation among the fields that are able to hold one."""
-  conversation = _first(_CONVERSATIONS, able)
+  conversation = kinds_lib.first(_CONVERSATIONS, able)
   if not conversation:
     return None
   return Fields(
     conversation=conversation,
-    response=_first(field_names.CONTINUED, there),
-    system=_first(_SYSTEMS, every),
-    tools=_first(_TOOLS, every),
+    response=kinds_lib.first(field_names.CONTINUED, there),
+    system=kinds_lib.first(field_names.SYSTEMS, every, kinds),
+    tools=kinds_lib.first(field_names.TOOLS, every, kinds),
   )
 
 
@@ -124,17 +123,20 @@ def _pair(
   there: dict[str, str], every: dict[str, str], shape: _Shape
 ) -> Fields | None:
   """A prompt and a response, with all that stands beside them."""
-  choices = [n for n, kind in shape if kind and field_names.CHOICE.fullmatch(n)]
-  choice = (
-    ", ".join(choices)
-    if len(choices) > 1
-    else _first(field_names.CHOICES, every)
-  )
   kinds = dict(shape)
+  choice = kinds_lib.family(kinds, field_names.CHOICE) or kinds_lib.first(
+    field_names.CHOICES, every, kinds
+  )
   for prompt, responses in field_names.RESPONSES.items():
-    response = _first(responses, there)
+    response = kinds_lib.first(responses, there)
     if choice and not response:
-      response = _first((*field_names.ANSWERS, *field_names.INDICES), there)
+      response = kinds_lib.first(
+        (*field_names.ANSWERS, *field_names.INDICES), there
+      )
+    if not response and any(
+      n for n in kinds if kinds[n] and pointers.names_one(n)
+    ):
+      response = kinds_lib.family(kinds, field_names.ANSWER)
     instances = prompt == "instruction" and there.get("instances")
     if prompt not in there or not (response or instances):
       continue
@@ -152,20 +154,20 @@ def _pair(
     contexts = [
       every[n] for n in (*contexts, *field_names.CONTEXTS) if n in every
     ]
-    contexts = [n for n in contexts if kinds[n] not in ("object", "aside")]
+    contexts = [n for n in contexts if kinds[n] not in _NO_CONTEXT]
     texts = {n: f for n, f in every.items() if kinds[f] == "text"}
     return Fields(
       prompt=there[prompt],
-      input=_first(field_names.INPUTS, every)
+      input=kinds_lib.first(field_names.INPUTS, every, kinds)
       if response
       else f"{instances}.0.input",
       context=", ".join(contexts),
       choices=choice,
       response=response or f"{instances}.0.output",
-      thought=_first(_THOUGHTS, texts),
-      system=_first(_SYSTEMS, every),
-      tools=_first(_TOOLS, every),
-      history=_first(field_names.HISTORIES, every),
+      thought=kinds_lib.first(_THOUGHTS, texts),
+      system=kinds_lib.first(field_names.SYSTEMS, every, kinds),
+      tools=kinds_lib.first(field_names.TOOLS, every, kinds),
+      history=kinds_lib.first(field_names.HISTORIES, every, kinds),
     )
   return None
 
@@ -181,14 +183,15 @@ def _other_list(shape: _Shape, every: dict[str, str]) -> Fields | None:
     or (kinds[every[n]] in ("list", "object") and n not in _WITH_ROLES)
     or (kinds[every[n]] == "texts" and n in _EITHER)
   ]
-  turns = [name for name, kind in shape if kind and _TURN.fullmatch(name)]
-  turns.sort(key=lambda name: int(_TURN.fullmatch(name)[1]))
-  if not names and len(turns) < 2:
+  conversation = (
+    names[0] if names else kinds_lib.family(dict(shape), field_names.TURN)
+  )
+  if not conversation:
     return None
   return Fields(
-    conversation=names[0] if names else ", ".join(turns),
-    system=_first(_SYSTEMS, every),
-    tools=_first(_TOOLS, every),
+    conversation=conversation,
+    system=kinds_lib.first(field_names.SYSTEMS, every, kinds),
+    tools=kinds_lib.first(field_names.TOOLS, every, kinds),
   )
 
 
@@ -207,7 +210,9 @@ def _preference(shape: _Shape, every: dict[str, str]) -> Fields | None:
 def _transcript(record: Mapping[str, Any]) -> Fields | None:
   """A conversation in one text, with what goes on with it or goes before."""
   there = {unread.plain_name(name): name for name in reversed(record)}
-  filled = {plain: name for plain, name in there.items() if record[name]}
+  kinds = {name: kinds_lib.of(value) for name, value in record.items()}
+  filled = {unread.plain_name(n): n for n in reversed(record) if kinds[n]}
+  there |= filled
   for plain, name in reversed(filled.items()):
     text = record[name]
     if plain not in _TRANSCRIPTS or not isinstance(text, str):
@@ -217,9 +222,9 @@ def _transcript(record: Mapping[str, Any]) -> Fields | None:
     answers = {n: field for n, field in filled.items() if n != plain}
     return Fields(
       conversation=name,
-      response=_first(field_names.CONTINUED, answers),
-      system=_first(_SYSTEMS, there),
-      tools=_first(_TOOLS, there),
+      response=kinds_lib.first(field_names.CONTINUED, answers),
+      system=kinds_lib.first(field_names.SYSTEMS, there, kinds),
+      tools=kinds_lib.first(field_names.TOOLS, there, kinds),
     )
   return None
 
@@ -240,9 +245,7 @@ def detect(record: Mapping[str, Any]) -> Fields | None:
 
 
 def _detected(record: Mapping[str, Any]) -> Fields | None:
-  shape = tuple(
-    (name, structures.named_kind(name, record[name])) for name in record
-  )
+  shape = tuple((n, kinds_lib.of_field(n, held)) for n, held in record.items())
   return _detect(shape) or _transcript(record)
 
 
@@ -286,29 +289,26 @@ def _with_nested(record: Mapping[str, Any], read: Fields) -> Fields:
   They are what they would be in the record itself; what is named goes before.
   """
   for prefix, held, names in beside.holders(record, read)[1:]:
-    there = {
-      unread.plain_name(n): n
-      for n in reversed(held)
-      if structures.kind(held[n])
-    }
+    kinds = {n: kinds_lib.of_field(n, held[n]) for n in reversed(held)}
+    there = {unread.plain_name(n): n for n, kind in kinds.items() if kind}
     shape = {prefix + name for name in names}
     contexts = [there[n] for n in field_names.CONTEXTS if n in there]
     found = {}
     if shape & {read.conversation, read.prompt, read.input}:
-      found |= {"system": _SYSTEMS, "tools": _TOOLS}
+      found |= {"system": field_names.SYSTEMS, "tools": field_names.TOOLS}
     if shape & {read.prompt, read.input}:
       found |= {"input": field_names.INPUTS, "choices": field_names.CHOICES}
       found |= {"history": field_names.HISTORIES}
     if read.response in shape:
       found |= {"thought": _THOUGHTS}
-    found = {kind: _first(known, there) for kind, known in found.items()}
+    found = {
+      what: kinds_lib.first(known, there) for what, known in found.items()
+    }
     if "input" in found:
-      passages = [n for n in contexts if structures.is_passage(held[n])]
+      passages = [n for n in contexts if kinds[n] not in _NO_CONTEXT]
       found["context"] = f", {prefix}".join(passages)
-    for kind, name in found.items():
-      is_free = not getattr(read, kind) and name not in ("", *names)
-      if is_free and (
-        kind != "thought" or structures.kind(held[name]) == "text"
-      ):
-        read = read._replace(**{kind: prefix + name})
+    for what, name in found.items():
+      is_free = not getattr(read, what) and name not in ("", *names)
+      if is_free and (what != "thought" or kinds[name] == "text"):
+        read = read._replace(**{what: prefix + name})
   return read

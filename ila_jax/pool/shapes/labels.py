@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ila_jax.pool import records
+from ila_jax.pool.conversations import values
 
 _SEPARATORS = re.compile(r"[,;|\t\n，、；]")
 _COUNT = re.compile(r"\d{1,9}(\.0*)?")
@@ -59,8 +60,9 @@ def count(record: Mapping[str, Any], path: str) -> int | None:
   if isinstance(value, Mapping):
     value = _keys(value)
   if isinstance(value, list):
-    if _is_by_place(value):
-      return int(sum(value)) or None
+    bits = [_number(item) for item in value]
+    if {*bits} <= {0, 1} and len(bits) > max(len({*bits}), 2):
+      return sum(bits) or None  # One for each label, in turn.
     return len(set(_members(value))) or None
   number = isinstance(value, int | float) and not isinstance(value, bool)
   if number and value >= 0 and value == value // 1 and value < 2**31:
@@ -68,10 +70,9 @@ def count(record: Mapping[str, Any], path: str) -> int | None:
   raise _no_labels(value)
 
 
-def _is_by_place(values: list[Any]) -> bool:
-  """Whether a list says of each label in turn whether it holds."""
-  are_bits = all(type(v) in (bool, int, float) and v in (0, 1) for v in values)
-  return are_bits and len(values) > max(len(set(values)), 2)
+def _number(value: Any) -> int | float | None:
+  """A number, or 1 and 0 for true and false; None for all else."""
+  return int(value) if isinstance(value, bool) else values.number(value)
 
 
 def _no_labels(value: Any) -> records.Reject:
@@ -109,10 +110,14 @@ def _split(text: str) -> list[str]:
 
 def _keys(value: Mapping[str, Any]) -> list[Any]:
   """The labels of an object: its keys, where its values say yes or no."""
+  numbers = {key: _number(held) for key, held in value.items()}
+  has_texts = any(isinstance(held, str) for held in value.values())
+  if has_texts and not {*value}.isdisjoint(_NAMES):
+    return _named(value)
   if all(
-    held is None or isinstance(held, int | float) for held in value.values()
+    values.is_blank(value[k]) or n is not None for k, n in numbers.items()
   ):
-    return [key for key, held in value.items() if held]
+    return [key for key, number in numbers.items() if number]
   return _named(value)
 
 
@@ -139,7 +144,9 @@ def _members(value: Any) -> Iterator[str]:
 def _compared(value: Any) -> str:
   """A label in the form in which like ones are equal; "": it is none."""
   if isinstance(value, str):
-    label = " ".join(value.split()).casefold()
+    number = values.number(value)
+    whole = str(number) if isinstance(number, int) else value
+    label = " ".join(whole.split()).casefold()
     return "" if label in _NONE else label
   if isinstance(value, float) and not value.is_integer():
     raise _no_labels(value)

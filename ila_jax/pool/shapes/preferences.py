@@ -4,23 +4,37 @@ An index or an id beside the answers, a mark on one of them, or ranks.
 """
 
 import re
-import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
+from ila_jax.pool.conversations import values
+from ila_jax.pool.shapes import field_names
 
-_BEST = "correct|right|best|better|chosen|preferred|accepted|selected|winner"
+BEST = "correct|right|best|better|chosen|preferred|accepted|selected|winner"
 # Fields beside the answers that name one of them.
 _NAMES = re.compile(
-  rf"(?:{_BEST}|winning|gold)(?:_(?:answer|response|completion|choice|option))?"
-  r"(?:_(?:id|idx|index|label))?"
-  r"|(?:answer|response|completion|target|label)_(?:idx|index)|label"
+  rf"(?:{BEST}|winning|gold)"
+  rf"(?:_(?:{field_names.ANSWER_WORDS}|choice|option|model|assistant))?"
+  r"(?:_(?:id|idx|index|label|name|key|number))?"
+  r"|(?:answer|response|completion|target|label)_(?:idx|index)"
+  r"|label|preference|choice|selection"
 )
-# ... only where they are numbers: words under them may say something else.
-_NUMBERS = re.compile(r"label|gold")
+# ... only where they are numbers or letters: words may say something else.
+_NUMBERS = re.compile(r"label|gold|preference|choice|selection")
+# Fields that hold an answer as such, unless they name another field.
+_ANSWERS = re.compile(
+  rf"(?:correct|right|accepted)_(?:{field_names.ANSWER_WORDS})"
+)
+# What names an answer: a letter or a number, perhaps after what it is of.
+_POINTER = re.compile(
+  rf"[\s(\[\"'*]*(?:({field_names.ANSWER_WORDS}|choice|option|model|assistant|system|ai)"
+  r"[_\s-]*)?(?:([a-j])|(\d{1,2}))[\s)\]\"'*.:]*",
+  re.IGNORECASE,
+)
 # Fields of an answer that say whether it is the right one.
-_MARKS = re.compile(rf"(?:is_)?(?:{_BEST})(?:_answer|_response)?")
+_MARKS = re.compile(rf"(?:is_)?(?:{BEST})(?:_answer|_response)?")
+_RANKS = ("rank", "ranking")
 _INDEX = re.compile(r"_(?:idx|index)$")
 _IDS = re.compile(r"id|(?:answer|response|completion)_id")
 
@@ -46,21 +60,25 @@ def named(
   ['b']
   """
   if len(answers) < 2:
-    return _marked(answers)
+    return marked(answers, path, notes)
   places: dict[str, int] = {}
   for name, value in record.items():
     plain = unread.plain_name(name)
-    if name != path and _NAMES.fullmatch(plain) and _names_one(plain, value):
-      places[name] = _place(name, value, answers)
+    if name != path and is_name(plain) and names_one(plain, value):
+      places[name] = place(name, value, answers)
   if len(set(places.values())) > 1:
     raise records.Reject(
       "fields name different answers", ", ".join(places)[:200]
     )
   for name in places:
     notes.unread -= {name, f"`{name}` of the whole record"}
-  if places:
-    return [answers[place] for place in places.values()][:1]
-  return _marked(answers)
+  left = marked(answers, path, notes)
+  if not places:
+    return left
+  best = answers[next(iter(places.values()))]
+  if not any(answer is best for answer in left):
+    raise records.Reject("fields name different answers", f"marks of {path}")
+  return [best]
 
 
 def is_mark(name: str) -> bool:
@@ -69,34 +87,76 @@ def is_mark(name: str) -> bool:
   >>> is_mark("is_selected"), is_mark("score")
   (True, False)
   """
-  return name == "rank" or bool(_MARKS.fullmatch(unread.plain_name(name)))
+  plain = unread.plain_name(name)
+  return plain in _RANKS or bool(_MARKS.fullmatch(plain))
 
 
-def _names_one(name: str, value: Any) -> bool:
-  """Whether a field of such a name holds what names an answer."""
+def is_name(plain: str) -> bool:
+  """Whether a field may name one of several answers, by its plain name.
+
+  >>> is_name("chosen"), is_name("better_response_id"), is_name("response")
+  (True, True, False)
+  """
+  return bool(_NAMES.fullmatch(plain))
+
+
+def is_answer(plain: str) -> bool:
+  """Whether a field of such a name may also hold the right answer as such.
+
+  >>> is_answer("correct_answer"), is_answer("winner")
+  (True, False)
+  """
+  return bool(_ANSWERS.fullmatch(plain))
+
+
+def pointer(value: Any) -> str:
+  """The letter or number by which a value names an answer; "" for none.
+
+  >>> pointer("model_b"), pointer("(A)"), pointer("2.0"), pointer("a tie")
+  ('B', 'A', '2', '')
+  """
+  number = values.number(value)
+  said = str(value if number is None else number)
+  match = _POINTER.fullmatch(said.strip())
+  return (match[2] or str(int(match[3]))).upper() if match else ""
+
+
+def names_one(name: str, value: Any) -> bool:
+  """Whether a field, by its plain name, holds what names an answer.
+
+  >>> names_one("label", "1.0"), names_one("label", "sports")
+  (True, False)
+  """
   if isinstance(value, str):
-    text = value.strip()
-    return text.isdecimal() if _NUMBERS.fullmatch(name) else bool(text)
+    is_pointer = bool(pointer(value))
+    return is_pointer if _NUMBERS.fullmatch(name) else bool(value.strip())
   is_number = isinstance(value, int | float) and not isinstance(value, bool)
-  return is_number and value == value  # NaN is a table's empty cell.
+  return is_number and not values.is_blank(value)
 
 
-def _place(name: str, value: Any, answers: list[Any]) -> int:
-  """The place of the answer that a field names, from 0: by its text or id."""
+def place(name: str, value: Any, answers: list[Any]) -> int:
+  """The place of the answer that a field names, from 0.
+
+  It names it by its text or id, by a letter, or by its index.
+
+  Raises:
+    records.Reject: it names none of them, or several.
+
+  >>> place("chosen", "model_b", ["x", "y"]), place("chosen_idx", 0.0, ["x"])
+  (1, 0)
+  """
   said = value.strip() if isinstance(value, str) else value
   is_index = bool(_INDEX.search(unread.plain_name(name)))
   places = set()
-  for place, answer in enumerate(answers):
+  for number, answer in enumerate(answers):
     held = answer if isinstance(answer, Mapping) else {"": answer}
     if not is_index and any(_equals(said, key, held[key]) for key in held):
-      places.add(place)
-  try:
-    place = int(said)
-  except (ValueError, OverflowError):
-    letter = said.upper() if isinstance(said, str) and len(said) == 1 else "-"
-    place = string.ascii_uppercase.find(letter)
-  if 0 <= place < len(answers) and (isinstance(said, str) or place == said):
-    places.add(place)
+      places.add(number)
+  index = values.number(said)
+  if index is None:
+    index = "ABCDEFGHIJ".find(pointer(said) or "-")
+  if index in range(len(answers)):
+    places.add(int(index))
   if len(places) == 1:
     return places.pop()
   detail = f"{name}: {value!r} of {len(answers)}"[:200]
@@ -112,28 +172,72 @@ def _equals(said: Any, key: str, held: Any) -> bool:
   return bool(_IDS.fullmatch(key)) and said == held
 
 
-def _marked(answers: list[Any]) -> list[Any]:
-  """The answers that are marked as right, or have the best rank."""
+def right(
+  name: str, marks: Sequence[Any], path: str, notes: unread.Notes
+) -> set[int]:
+  """The places of the answers that marks of one name say are right.
+
+  Args:
+    name: of the marks.
+    marks: one an answer.
+    path: of the answers.
+    notes: gets that some answers have none.
+
+  Raises:
+    records.Reject: a mark that cannot be read, or no answer is right.
+
+  >>> right("is_correct", ["false", "true"], "answers", unread.Notes())
+  {1}
+  """
+  says = [values.switch(mark) for mark in marks]
+  _check_read(name, marks, says)
+  if True not in says:
+    raise records.Reject(
+      "no answer is marked as right", f"{len(marks)} of them"
+    )
+  if None in says:
+    notes.unread.add(f"`{name}` is missing in some of `{path}`")
+  return {place for place, said in enumerate(says) if said}
+
+
+def marked(answers: list[Any], path: str, notes: unread.Notes) -> list[Any]:
+  """The answers that are marked as right, or have the best rank; else all.
+
+  Raises:
+    records.Reject: a mark that cannot be read; no answer is right by the marks
+      of one name, or by those of all names.
+
+  >>> marked([{"text": "a", "is_correct": "false"},
+  ...         {"text": "b", "is_correct": "true"}], "answers", unread.Notes())
+  [{'text': 'b', 'is_correct': 'true'}]
+  """
   if not all(isinstance(answer, Mapping) for answer in answers):
     return answers
-  marks = [
-    [
-      bool(value)
-      for name, value in answer.items()
-      if is_mark(name)
-      and name != "rank"
-      and isinstance(value, bool | int | float)
-    ]
-    for answer in answers
-  ]
-  if any(marks):
-    right = [a for a, mark in zip(answers, marks, strict=True) if any(mark)]
-    if not right:
+  plain = [{unread.plain_name(k): v for k, v in a.items()} for a in answers]
+  places = set(range(len(answers)))
+  for name in dict.fromkeys(name for held in plain for name in held):
+    marks = [held.get(name) for held in plain]
+    if not is_mark(name) or name in _RANKS or all(map(values.is_blank, marks)):
+      continue
+    places &= right(name, marks, path, notes)
+  if not places:
+    raise records.Reject("fields name different answers", f"marks of {path}")
+  left = [answers[place] for place in sorted(places)]
+  for name in _RANKS if len(left) > 1 else ():
+    marks = [values.first(plain[place], [name]) for place in sorted(places)]
+    if not all(map(values.is_blank, marks)):
+      ranks = [values.number(mark) for mark in marks]
+      _check_read(name, marks, ranks, whole=True)
+      best = min(ranks)
+      return [a for a, rank in zip(left, ranks, strict=True) if rank == best]
+  return left
+
+
+def _check_read(
+  name: str, marks: Sequence[Any], said: Sequence[Any], *, whole: bool = False
+) -> None:
+  for mark, read in zip(marks, said, strict=True):
+    if read is None and (whole or not values.is_blank(mark)):
       raise records.Reject(
-        "no answer is marked as right", f"{len(answers)} of them"
+        "a mark of an answer cannot be read", f"{name}: {mark!r}"[:80]
       )
-    return right
-  ranks = [answer.get("rank") for answer in answers]
-  if all(isinstance(rank, int | float) for rank in ranks):
-    return [a for a in answers if a["rank"] == min(ranks)]
-  return answers

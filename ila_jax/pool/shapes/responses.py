@@ -4,8 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import contents, dialogues, messages, tool_calls
-from ila_jax.pool.shapes import beside, preferences, verdicts
+from ila_jax.pool.conversations import (
+  beside,
+  contents,
+  dialogues,
+  messages,
+  tool_calls,
+  values,
+)
+from ila_jax.pool.shapes import pointers, preferences, verdicts
 
 # Which of a list of answers is the response.
 ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
@@ -24,13 +31,13 @@ _ONLY = "reject"  # Or none, unless there is only one.
 RULES = (*ANSWERS, _ONLY)
 
 
-def are_texts(values: list[Any]) -> bool:
+def are_texts(items: list[Any]) -> bool:
   """Whether a list holds texts and numbers, and no messages.
 
   >>> are_texts(["a", 1]), are_texts([{"role": "user"}]), are_texts([])
   (True, False, False)
   """
-  return bool(values) and not any(isinstance(v, list | dict) for v in values)
+  return bool(items) and not any(isinstance(v, list | dict) for v in items)
 
 
 def _one(texts: list[Any], rule: str) -> str:
@@ -58,7 +65,10 @@ def of(
   >>> of({"answers": {"text": ["a", "b"]}}, "answers", "first", unread.Notes())
   ('a', [])
   """
-  value = records.lookup(record, path)
+  paths = records.paths(record, path)
+  if len(paths) > 1:
+    path = pointers.among(record, paths, notes)
+  value, path = pointers.meant(record, path, notes)
   if value is records.MISSING:
     raise records.Reject(
       "response field missing", f"{path}; fields: {', '.join(record)}"
@@ -73,6 +83,8 @@ def of(
       raise records.Reject(
         "response is not text", f"fields: {', '.join(value)}"[:200]
       )
+    if not isinstance(value[inner], list):
+      preferences.marked([value], path, notes)
     notes.leave(value, _beside(value, inner), f"{path}.")
     holder, prefix = value, f"{path}."
     verdicts.check(beside.Holder(prefix, holder, frozenset([inner])), notes)
@@ -81,15 +93,13 @@ def of(
     if not any(map(_is_turns, value)) or (
       unread.plain_name(path) in _SEVERAL and all(map(_is_answer, value))
     ):
-      said = preferences.named(record, path, value, notes)
+      right = preferences.named(record, path, value, notes)
       if isinstance(holder, Mapping):
-        best = verdicts.kept(holder, value, notes, prefix=prefix)
-        said = [answer for answer in said if answer in best]
-      if not said:
-        raise records.Reject("fields name different answers", path)
-      if len(said) < len(value):
+        best = verdicts.kept(holder, value, notes, path=path, prefix=prefix)
+        right = _in_both(right, best, path)
+      if len(right) < len(value):
         notes.unread.add(f"all of `{path}` but one")
-      value = said
+      value = right
     if all(isinstance(v, Mapping) and _is_call(v) for v in value):
       return None, [
         records.Turn("assistant", "", calls=tool_calls.json_list(value))
@@ -117,9 +127,17 @@ def of(
   return value, []
 
 
-def _check_kinds(values: list[Any]) -> None:
+def _in_both(named: list[Any], best: list[Any], path: str) -> list[Any]:
+  """The answers that a record names, and that lists beside them prefer."""
+  right = [answer for answer in named if answer in best]
+  if not right:
+    raise records.Reject("fields name different answers", path)
+  return right
+
+
+def _check_kinds(answers: list[Any]) -> None:
   """Rejects objects that are neither answers nor messages."""
-  for value in values:
+  for value in answers:
     if not isinstance(value, Mapping) or _text_key(value):
       continue
     plain = {unread.plain_name(name): None for name in value}
@@ -140,7 +158,7 @@ def _is_answer(value: Any) -> bool:
   """Whether an item of a list is a message of the assistant."""
   if not isinstance(value, Mapping):
     return False
-  role = messages.first(value, messages.ROLE_KEYS)
+  role = values.first(value, messages.ROLE_KEYS)
   plain = unread.plain_name(role) if isinstance(role, str) else ""
   return messages.ROLES.get(plain) == "assistant"
 
@@ -164,12 +182,15 @@ def _text_key(value: Mapping[str, Any]) -> str | None:
   """The field that holds the text of an answer; None for turns and others."""
   if _is_message(value) or dialogues.is_pair(value):
     return None
-  return next((key for key in _TEXT_KEYS if key in value), None)
+  return values.name(value, _TEXT_KEYS)
 
 
 def _beside(value: Mapping[str, Any], read: str) -> list[str]:
-  names = [n for n in value if n != read and not preferences.is_mark(n)]
-  return [n for n in names if not unread.is_ignored(n)]
+  """The fields beside a text; a list of marks may be of something else."""
+  names = [n for n in value if n != read and not unread.is_ignored(n)]
+  return [
+    n for n in names if isinstance(value[n], list) or not preferences.is_mark(n)
+  ]
 
 
 def join(

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import contents, messages
+from ila_jax.pool.conversations import messages, values
 from ila_jax.pool.shapes import field_names
 
-_ADDRESS = re.compile(r"\s*(?:https?|ftp|file|s3|gs|hf)://\S+\s*|www\.\S+\s*")
 _ROLE = re.compile(rf"""["'](?:{"|".join(messages.ROLE_KEYS)})["']\s*:""", re.I)
 # Names of fields that hold several answers, and others that hold structures.
 _ANSWERS = ("answers", "responses", "completions")
@@ -22,6 +21,9 @@ _LISTS = (
   *("messages", "conversations", "conversation", "history", "chat_history"),
   *("conversation_history", "instances", "tool_calls"),
 )
+
+# ... which a text that writes an empty list or object leaves empty.
+_EMPTIED = (*_LISTS, *field_names.TOOLS, *field_names.CHOICES)
 
 
 def opened(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -48,6 +50,8 @@ def opened(record: Mapping[str, Any]) -> Mapping[str, Any]:
 def _structure(name: str, text: str) -> list[Any] | dict[str, Any] | None:
   """What a text writes, where it is a structure."""
   plain = unread.plain_name(name)
+  if plain in _EMPTIED and text.strip() in ("[]", "{}"):
+    return []
   if plain in _TEXTS:
     return None
   if plain not in (*_ANSWERS, *_LISTS) and not _ROLE.search(text):
@@ -66,39 +70,6 @@ def _structure(name: str, text: str) -> list[Any] | dict[str, Any] | None:
   return value if is_of_texts else None
 
 
-def kind(value: Any) -> str:
-  """What a field holds; "" where that is nothing, or nothing but spaces.
-
-  >>> kind(" "), kind(0), kind(["a"]), kind([{"role": "user", "content": "a"}])
-  ('', 'number', 'texts', 'messages')
-  """
-  if value is None or value in ([], {}):
-    return ""
-  if isinstance(value, str):
-    return "text" if value.strip() else ""
-  if isinstance(value, dict):
-    return "object"
-  if not isinstance(value, list):
-    return "number"
-  held = "texts" if isinstance(value[0], str) else "list"
-  if all(map(is_message, value)):
-    held = "messages"
-  return held if any(map(kind, value)) else ""
-
-
-def named_kind(name: str, value: Any) -> str:
-  """The same, where a name tells more: `flag`, or `aside` of a passage.
-
-  >>> named_kind("thinking", "high"), named_kind("article", 17)
-  ('flag', 'aside')
-  """
-  if contents.is_flag(name, value):
-    return "flag"
-  held = kind(value)
-  is_context = held and unread.plain_name(name) in field_names.CONTEXTS
-  return "aside" if is_context and not is_passage(value) else held
-
-
 def is_message(item: Any) -> bool:
   """Whether an item says who speaks, and what.
 
@@ -107,18 +78,5 @@ def is_message(item: Any) -> bool:
   """
   if not isinstance(item, Mapping) or len(item) < 2:
     return False
-  name = messages.first(item, messages.ROLE_KEYS)
+  name = values.first(item, messages.ROLE_KEYS)
   return isinstance(name, str) and unread.plain_name(name) in messages.ROLES
-
-
-def is_passage(value: Any) -> bool:
-  """Whether a value may be what is asked about: no number, switch or address.
-
-  >>> is_passage("Ada wrote it."), is_passage(True), is_passage("https://x.y/z")
-  (True, False, False)
-  """
-  values = value if isinstance(value, list) else [value]
-  if any(isinstance(item, list | dict) for item in values):
-    return True  # Whatever it is, it is no single number.
-  texts = (item for item in values if isinstance(item, str) and item.strip())
-  return any(not _ADDRESS.fullmatch(text) for text in texts)

@@ -16,12 +16,12 @@ from ila_jax.pool.conversations import (
   contents,
   dialogues,
   messages,
+  numbered,
   tool_calls,
   transcripts,
   weights,
 )
 from ila_jax.pool.shapes import (
-  beside,
   choices,
   fields,
   responses,
@@ -46,10 +46,11 @@ def _conversation(
 ) -> tuple[list[records.Turn], bool]:
   """The turns, and whether they stood in one text."""
   paths = records.paths(record, path)
-  value = records.lookup(record, paths[0])
   if len(paths) > 1:
-    value = [records.lookup(record, p) for p in paths]
-  elif value is records.MISSING:
+    held = {p: records.lookup(record, p) for p in paths}
+    return weights.masked(numbered.read(held, notes), lists), False
+  value = records.lookup(record, path)
+  if value is records.MISSING:
     raise records.Reject("conversation field missing", path)
   value = _parsed(value)
   turns = transcripts.split(value) if isinstance(value, str) else None
@@ -98,7 +99,10 @@ def _prompt(value: Any, notes: unread.Notes) -> list[records.Turn]:
 
 
 def _beside(
-  record: Mapping[str, Any], read: fields.Fields, prompt: str
+  record: Mapping[str, Any],
+  read: fields.Fields,
+  prompt: str,
+  notes: unread.Notes,
 ) -> tuple[str, list[tuple[str, str]]]:
   """What follows a prompt after a blank line, and the choices it has.
 
@@ -109,8 +113,14 @@ def _beside(
     parts = []
   for path in records.paths(record, read.context) if read.context else ():
     value = records.lookup(record, path)
-    values = value if isinstance(value, list) else [value]
-    texts = [contents.text_of(v, "context") for v in values]
+    texts = contents.passages(value, "context")
+    for held in value if isinstance(value, list) else [value]:
+      if isinstance(held, Mapping):
+        rest = [
+          n for n in held if n not in ("title", contents.passage_key(held))
+        ]
+        rest = [name for name in rest if not unread.is_ignored(name)]
+        notes.leave(held, rest, f"{path}.")
     parts += [text for text in texts if text.strip() not in prompt]
   offered = choices.of(record, read.choices) if read.choices else []
   if offered and not choices.stand_in(prompt, offered):
@@ -129,7 +139,7 @@ def _request(
     )
   asked = _prompt(prompt, notes)
   text = "\n\n".join(turn.text for turn in asked)
-  more, offered = _beside(record, read, text)
+  more, offered = _beside(record, read, text, notes)
   if not more:
     return asked, offered
   if len(asked) == 1 and text.strip() and not isinstance(prompt, list):
@@ -201,40 +211,6 @@ def _checked(
   return tuple(turns)
 
 
-def _beside_all(
-  record: Mapping[str, Any], read: fields.Fields, notes: unread.Notes
-) -> list[weights.Listed]:
-  """Notes what stands beside all that is read; returns the lists of weights.
-
-  Raises:
-    records.Reject: the record says that its answer is not learnt.
-  """
-  holders = beside.holders(record, read)
-  answers = records.lookup(record, read.response)
-  is_one_of = isinstance(answers, list) and len(answers) > 1
-  out, lists = False, []
-  for holder in holders:
-    notes.leave(holder.fields, beside.left(holder), holder.prefix)
-    out |= verdicts.is_left_out(
-      holder,
-      notes,
-      has_choices=bool(read.choices),
-      is_one_of=is_one_of,
-    )
-    if read.conversation or not is_one_of:
-      lists += weights.listed(holder.fields, notes, prefix=holder.prefix)
-  if not read.conversation:
-    out |= any(not any(learnt) for _, learnt in lists)
-  if out:
-    raise records.Reject(
-      "no answer is learnt", ", ".join(sorted(notes.weights))
-    )
-  for name, learnt in () if read.conversation else lists:
-    if not all(learnt):
-      raise records.Reject("weights and messages differ in number", name)
-  return lists
-
-
 def to_turns(
   record: Mapping[str, Any],
   read: fields.Fields,
@@ -269,7 +245,7 @@ def to_turns(
   """
   notes = unread.Notes() if notes is None else notes
   record = structures.opened(record)
-  lists = _beside_all(record, read, notes)
+  lists = verdicts.of_record(record, read, notes)
   head = _head(record, read)
   if read.conversation:
     said, is_text = _conversation(record, read.conversation, lists, notes)
@@ -306,8 +282,9 @@ def to_turns(
   thought = records.lookup(record, read.thought)
   if more:
     notes.leave(record, [n for n in (read.thought,) if n in record])
-  first = choices.first_index(read.choices)
-  value = choices.answer(value, offered, first=first)
+  value = choices.answer(
+    value, offered, field=read.response, fields=read.choices
+  )
   last = more or [_answer(value, thought)]
   said = _repeated(asked, value) or responses.join(asked, last)
   return _checked(_merged(head, said), notes)

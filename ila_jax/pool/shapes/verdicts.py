@@ -9,41 +9,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import weights
-from ila_jax.pool.shapes import beside, preferences
+from ila_jax.pool.conversations import beside, values, weights
+from ila_jax.pool.shapes import fields, pointers, preferences
 
 # Lists beside answers: the highest is the best, or the lowest.
 _SCORES = re.compile(r"(?:overall_)?(?:score|reward|rating|vote|upvote)s?")
 _RANKS = re.compile(r"rank(?:ing)?s?")
 
 
-def is_left_out(
-  holder: beside.Holder,
-  notes: unread.Notes,
-  *,
-  has_choices: bool,
-  is_one_of: bool,
+def _is_left_out(
+  holder: beside.Holder, notes: unread.Notes, *, may_name: bool = False
 ) -> bool:
   """Whether an object as a whole says that its answer is not to be learnt.
 
   Args:
     holder: the record, or an object in it.
     notes: gets what says so, and what nothing reads.
-    has_choices: whether there are choices, one of which a field may name.
-    is_one_of: whether there are several answers, one of which it may name.
-
-  >>> record = {"prompt": "q", "completion": "a", "label": "False"}
-  >>> holder = beside.Holder("", record, frozenset(["prompt", "completion"]))
-  >>> is_left_out(holder, unread.Notes(), has_choices=False, is_one_of=False)
-  True
+    may_name: whether there are choices or answers, one of which it may name.
   """
   out = False
   for field, value in holder.fields.items():
     name = unread.plain_name(field)
-    if field in holder.read or value is None or not weights.is_verdict(name):
+    if field in holder.read or not weights.is_verdict(name):
+      continue
+    if values.is_blank(value):
       continue
     says, verdict = holder.prefix + field, None
-    if not ((has_choices or is_one_of) and _may_name_one(name, value)):
+    if not (may_name and _may_name_one(name, value)):
       verdict = weights.verdict(name, value)
     if verdict is not None:
       notes.unread.discard(says)
@@ -55,6 +47,47 @@ def is_left_out(
   return out
 
 
+def of_record(
+  record: Mapping[str, Any], read: fields.Fields, notes: unread.Notes
+) -> list[weights.Listed]:
+  """The lists of weights in a record; what else nothing reads is noted.
+
+  Args:
+    record: with structures as such.
+    read: where it keeps what.
+    notes: gets what is not read.
+
+  Raises:
+    records.Reject: the record says that its answer is not learnt.
+
+  >>> record = {"prompt": "q", "response": "a", "weights": [1]}
+  >>> read = fields.Fields(prompt="prompt", response="response")
+  >>> of_record(record, read, unread.Notes())
+  [Listed(name='weights', learnt=(True,))]
+  """
+  holders = beside.holders(record, read)
+  answers = records.lookup(record, read.response)
+  is_one_of = isinstance(answers, list) and len(answers) > 1
+  may_name = bool(read.choices) or is_one_of
+  may_name |= pointers.has_several(record, read.response)
+  out, lists = False, []
+  for holder in holders:
+    notes.leave(holder.fields, beside.left(holder), holder.prefix)
+    out |= _is_left_out(holder, notes, may_name=may_name)
+    if read.conversation or not is_one_of:
+      lists += weights.listed(holder.fields, notes, prefix=holder.prefix)
+  if not read.conversation:
+    out |= any(not any(learnt) for _, learnt in lists)
+  if out:
+    raise records.Reject(
+      "no answer is learnt", ", ".join(sorted(notes.weights))
+    )
+  for name, learnt in () if read.conversation else lists:
+    if not all(learnt):
+      raise records.Reject("weights and messages differ in number", name)
+  return lists
+
+
 def check(holder: beside.Holder, notes: unread.Notes) -> None:
   """Checks that an object does not say of its answer that it is not learnt.
 
@@ -64,7 +97,7 @@ def check(holder: beside.Holder, notes: unread.Notes) -> None:
   >>> check(beside.Holder("", {"text": "a"}, frozenset(["text"])),
   ...       unread.Notes())
   """
-  if is_left_out(holder, notes, has_choices=False, is_one_of=False):
+  if _is_left_out(holder, notes):
     raise records.Reject(
       "no answer is learnt", ", ".join(sorted(notes.weights))
     )
@@ -82,6 +115,7 @@ def kept(
   answers: Sequence[Any],
   notes: unread.Notes,
   *,
+  path: str = "answers",
   prefix: str = "",
 ) -> list[Any]:
   """Those of several answers that lists beside them mark, score or rank best.
@@ -90,11 +124,13 @@ def kept(
     holder: the object in which the answers stand.
     answers: as it holds them.
     notes: forgets what is read here.
+    path: of the answers.
     prefix: of the paths of the holder's fields.
 
   Raises:
-    records.Reject: none is marked as right, lists name different answers, or
-      the answers may be the steps of one.
+    records.Reject: none is marked as right, a mark in the object of the answers
+      cannot be read, lists name different answers, or the answers may be the
+      steps of one.
 
   >>> kept({"is_correct": [0, 1]}, ["a", "b"], unread.Notes())
   ['b']
@@ -102,13 +138,17 @@ def kept(
   ['a']
   """
   places = set(range(len(answers)))
-  if len(answers) < 2:
-    return list(answers)
-  for field, values in holder.items():
-    if not isinstance(values, list) or len(values) != len(answers):
+  for field, held in holder.items():
+    is_list = isinstance(held, list) and len(held) == len(answers)
+    if not is_list or held is answers:
       continue
-    best = _best(unread.plain_name(field), values)
+    best = _best(unread.plain_name(field), held, path, notes)
     if best is None:
+      is_own = prefix == f"{path}." and not values.is_blank(held)
+      if is_own and preferences.is_mark(field):
+        raise records.Reject(
+          "a mark of an answer cannot be read", prefix + field
+        )
       continue
     if not best:
       raise records.Reject(
@@ -121,26 +161,36 @@ def kept(
   return [answers[place] for place in sorted(places)]
 
 
-def _best(name: str, values: Sequence[Any]) -> set[int] | None:
+def _best(
+  name: str, held: Sequence[Any], path: str, notes: unread.Notes
+) -> set[int] | None:
   """The places of the answers that a list prefers; None: it is no such list."""
-  numbers = [weights.number(value) for value in values]
-  if None in numbers:
+  said = [weights.number(value) for value in held]
+  if preferences.is_mark(name.removesuffix("s")) and not _RANKS.fullmatch(name):
+    blank = [values.is_blank(value) for value in held]
+    is_read = all(b or n is not None for b, n in zip(blank, said, strict=True))
+    if all(blank) or not is_read:
+      return None  # Answers, or words about them.
+    return preferences.right(name, held, path, notes)
+  if None in said:
     return None
-  are_flags = set(numbers) <= {0.0, 1.0}
-  if name in ("label", "labels") and are_flags:
-    raise records.Reject(
-      "answers may be steps of one", f"{name}: {len(values)} of them"
-    )
   if _RANKS.fullmatch(name):
-    best = numbers.index(min(numbers))
+    if any(values.number(value) is None for value in held):
+      return None  # A switch is no rank.
+    best = said.index(min(said))
     # A ranking may also list the places of the answers, the best first.
-    if "ranking" in name and numbers[0] - min(numbers) != best:
+    if "ranking" in name and said[0] - min(said) != best:
       raise records.Reject("fields name different answers", name)
-    return {p for p, said in enumerate(numbers) if said == min(numbers)}
+    return {place for place, rank in enumerate(said) if rank == min(said)}
   if _SCORES.fullmatch(name):
-    return {p for p, said in enumerate(numbers) if said == max(numbers)}
+    return {place for place, score in enumerate(said) if score == max(said)}
+  if not set(said) <= {0, 1}:
+    return None
+  if name in ("label", "labels") and len(said) > 1:
+    raise records.Reject(
+      "answers may be steps of one", f"{name}: {len(said)} of them"
+    )
   is_weight = weights.is_list(name) and not weights.is_mask(name)
-  is_mark = weights.is_label(name) or preferences.is_mark(name)
-  if are_flags and (is_mark or is_weight):
-    return {place for place, said in enumerate(numbers) if said}
+  if is_weight or weights.is_label(name):
+    return {place for place, flag in enumerate(said) if flag}
   return None

@@ -21,8 +21,11 @@ from ila_jax.run.disk import paths as paths_lib_
 
 # Extras of fsspec whose names are not those of the scheme.
 _EXTRA = {"https": "http", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
-# What `datasets` writes beside its data.
-_ABOUT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json"}
+# What `datasets`, dask and Spark write beside their data.
+_ABOUT_DATA = {
+  *("dataset_info.json", "dataset_infos.json", "dataset_dict.json"),
+  *("_metadata", "_common_metadata", "_SUCCESS"),
+}
 # Splits by words in a path, as the Hugging Face Hub knows them.
 _SPLITS = {
   **dict.fromkeys(("train", "training"), "train"),
@@ -70,6 +73,9 @@ def find(
   if not is_glob:  # Which names its files itself.
     entries = _without_held_out(entries)
   kept = [what for _, what in entries if isinstance(what, formats.DataFile)]
+  gone = paths_lib.absent(file.path for file in kept)
+  if gone and not is_glob:
+    raise paths_lib.incomplete(spec, _names(gone, ""))
   above = _above([path for path, _ in entries]) if entries else ""
   left_out = _left_out(entries, above)
   if not kept:
@@ -78,6 +84,8 @@ def find(
       spec, f"no file of a known format {where}{left_out}"
     )
   names = _names([file.path for file in kept], above)
+  if gone:
+    left_out += f"; missing: {len(gone):,} ({_names(gone, above)})"
   announce(f"{spec}: reads {len(kept)} ({names}){left_out}")
   return kept
 
@@ -135,9 +143,14 @@ def _inside(folder: str, above: tuple[str, ...]) -> Iterator[_Entry]:
   """Yields what is in a folder and below; `above` are the real paths to it."""
   entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
   names = {entry.name for entry in entries}
+  if "_delta_log" in names:
+    raise errors.InputError(
+      f"config.pool.source: {folder} is a Delta table, whose folder also holds "
+      "what was deleted from it. Write it as Parquet first."
+    )
   for entry in entries:
     if entry.name.startswith("."):
-      if formats.by_name(entry.name):
+      if formats.by_name(entry.name) or _holds_data(entry.path):
         yield entry.path, "hidden"
     elif os.path.isdir(entry.path):
       yield from _folder(entry.path, above)
@@ -154,8 +167,17 @@ def _folder(path: str, above: tuple[str, ...]) -> Iterator[_Entry]:
     yield path, "links to a folder above"
   elif _is_run(path):
     yield path, "of a run of ila_jax"
+  elif os.path.basename(path) == "_temporary":
+    yield path, "not finished by Spark"
   else:
     yield from _inside(path, (*above, real))
+
+
+def _holds_data(folder: str) -> bool:
+  """Whether a folder, or one below, has a file of a known format."""
+  return any(
+    formats.by_name(name) for _, _, names in os.walk(folder) for name in names
+  )
 
 
 def _is_run(folder: str) -> bool:
@@ -169,7 +191,7 @@ def _is_run(folder: str) -> bool:
 
 
 def _is_about_data(name: str, beside: Iterable[str]) -> bool:
-  """Whether `datasets` wrote a file to describe others or as a cache."""
+  """Whether `datasets`, dask or Spark wrote it about others or as a cache."""
   return (
     name in _ABOUT_DATA
     or (name == "state.json" and "dataset_info.json" in beside)
@@ -286,10 +308,10 @@ def _remote(spec: str, url: str) -> formats.DataFile | list[_Entry]:
         return named
       raise paths_lib.missing(spec, "no such file, or it cannot be reached")
     inside = system.glob(path) if has_magic else system.find(path)
-  except errors.InputError:
-    raise
   # Each file system raises what its own libraries raise.
   except Exception as error:
+    if isinstance(error, errors.InputError):
+      raise
     cause = str(error).partition("\n")[0] or type(error).__name__
     raise paths_lib.missing(spec, f"cannot be reached ({cause})") from error
   names = sorted(system.unstrip_protocol(name) for name in inside)

@@ -48,6 +48,11 @@ _FOREIGN = (
     "a git-lfs pointer, which stands for the file. Run `git lfs pull`",
   ),
   (b"PK\x03\x04", "a zip archive. Unpack it"),
+  (
+    b"FEA1",
+    "Feather of version 1. Read it with pyarrow.feather and write it as "
+    ".parquet",
+  ),
   (b"%PDF", "a PDF. Write its records as .jsonl"),
   (b"SQLite format 3", "an SQLite database. Write its rows as .jsonl"),
   (b"\xff\xfe\0\0", "UTF-32. Convert it with `iconv -f UTF-32 -t UTF-8`"),

@@ -130,8 +130,8 @@ def _bounded_lines(
   number = blank = 0
   while raw := stream.readline(limit + 1):
     number += 1
-    if number == 1:
-      raw = raw.removeprefix(b"\xef\xbb\xbf")
+    # Files that were put together have more than one.
+    raw = raw.removeprefix(b"\xef\xbb\xbf")
     passed = len(raw)
     is_long = passed > limit
     while is_long and not raw.endswith(b"\n") and raw:

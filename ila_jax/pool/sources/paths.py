@@ -2,10 +2,14 @@
 
 import os
 import re
+from collections.abc import Iterable
 
 from ila_jax import errors
 from ila_jax.pool.sources import formats
 from ila_jax.run.disk import paths
+
+_NUMBERED = re.compile(r"(.*?)(\d+)-of-(\d+)(\D.*|)")
+_MOST_SHARDS = 100_000
 
 
 def of(spec: str) -> str:
@@ -51,6 +55,43 @@ def folder_of(spec: str) -> str:
   folder = deepest_folder(path)
   fixed = re.split(r"[*?\[]", path[len(folder) :])[0]
   return os.path.dirname(folder + fixed)
+
+
+def absent(names: Iterable[str]) -> list[str]:
+  """The files that are numbered among others, "3-of-8", and are not there.
+
+  They are numbered from 0, or from 1 where one is the last, 8-of-8.
+
+  >>> absent(["a/x-00001-of-00003.jsonl", "a/x-00002-of-00003.jsonl"])
+  ['a/x-00000-of-00003.jsonl']
+  >>> absent(["x-1-of-2", "x-2-of-2", "y.jsonl"])
+  []
+  """
+  numbers: dict[tuple[str, str, int], dict[int, str]] = {}
+  for name in names:
+    head, slash, last = name.rpartition("/")
+    if match := _NUMBERED.fullmatch(last):
+      before, number, total, after = match.groups()
+      whole = f"{head}{slash}{before}", f"-of-{total}{after}", int(total)
+      numbers.setdefault(whole, {})[int(number)] = number
+  first = int(any(total in there for (*_, total), there in numbers.items()))
+  gone = []
+  for (before, after, total), there in numbers.items():
+    digits = len(next(iter(there.values())))
+    # No more are numbered: with so many the name means something else.
+    for number in range(first, min(total, _MOST_SHARDS) + first):
+      if number not in there:
+        gone.append(f"{before}{number:0{digits}d}{after}")
+  return gone
+
+
+def incomplete(spec: str, names: str) -> errors.InputError:
+  """The error of a folder without some of its numbered files."""
+  return errors.InputError(
+    f"config.pool.source is {spec!r}, a folder without {names}, as the names "
+    "of the other files say. Bring what is missing; or name what is to be read "
+    f"by a pattern, such as {spec.rstrip('/')}/**/*-of-*."
+  )
 
 
 def missing(spec: str, what: str) -> errors.InputError:

@@ -16,12 +16,26 @@ from ila_jax.pool import records
 from ila_jax.pool.tokens import messages, sandbox
 
 # Some chat templates print today's date; a score must not depend on the day.
-# It is 26 July 2024, as where the templates of Llama 3 have no clock. The line
-# ends with the block's newline, which Jinja drops.
+# It is midnight of 26 July 2024, the day that the templates of Llama 3 have
+# where there is no clock, in English wherever the run is.
+_DATE = {
+  **{"%c": "%a %b %e %X %Y", "%D": "%m/%d/%y", "%x": "%m/%d/%y"},
+  **{"%F": "%Y-%m-%d", "%r": "%I:%M:%S %p", "%R": "%H:%M"},
+  **{"%T": "%H:%M:%S", "%X": "%H:%M:%S", "%h": "%b"},
+  **{"%a": "Fri", "%A": "Friday", "%b": "Jul", "%B": "July", "%C": "20"},
+  **{"%-d": "26", "%d": "26", "%e": "26", "%-m": "7", "%m": "07"},
+  **{"%-y": "24", "%y": "24", "%Y": "2024", "%g": "24", "%G": "2024"},
+  **{"%-H": "0", "%H": "00", "%k": " 0", "%-I": "12", "%I": "12", "%l": "12"},
+  **{"%-M": "0", "%M": "00", "%-S": "0", "%S": "00", "%f": "000000"},
+  **{"%p": "AM", "%P": "am", "%z": "+0000", "%Z": "UTC", "%s": "1721952000"},
+  **{"%-j": "208", "%j": "208", "%u": "5", "%w": "5", "%U": "29", "%W": "30"},
+  **{"%V": "30", "%n": "\n", "%t": "\t", "%%": "%"},
+}
+# The line ends with the block's newline, which Jinja drops.
 _FIXED_DATE = (
-  "{%- macro strftime_now(format) -%}{{ format | replace('%d', '26')"
-  " | replace('%m', '07') | replace('%b', 'Jul') | replace('%B', 'July')"
-  " | replace('%y', '24') | replace('%Y', '2024') }}{%- endmacro %}\n"
+  "{%- macro strftime_now(format) -%}{{ format"
+  + "".join(f" | replace({c!r}, {v!r})" for c, v in _DATE.items())
+  + " }}{%- endmacro %}\n"
 )
 _ASKED, _ANSWER = "QUESTION", "PROBE"
 _PAIR = [records.Turn("user", _ASKED), records.Turn("assistant", _ANSWER)]
@@ -111,6 +125,12 @@ def _template(tokenizer: Any, with_tools: bool) -> str:
       f"names {', '.join(sorted(tokenizer.chat_template))}, and none of the "
       "name default. Name one of them default in its tokenizer_config.json."
     ) from error
+  if not isinstance(template, str):
+    raise errors.InputError(
+      f"the chat_template of the tokenizer of {tokenizer.name_or_path!r} is "
+      f"{template!r}; allowed: a text, a Jinja template. Correct its "
+      "tokenizer_config.json, or take chat_template out of it."
+    )
   if "strftime_now" in template:
     template = _FIXED_DATE + template
   return template

@@ -10,6 +10,7 @@ import secrets
 from etils import epath
 
 from ila_jax import errors
+from ila_jax.run import tables
 from ila_jax.run.disk import checksums
 
 # In a folder that is being removed.
@@ -18,6 +19,8 @@ _MARK = ".removed"
 _TEMPORARY = re.compile(r"\..+\.(\d+|[0-9a-f]{16})\.tmp")
 # Files that a run keeps beside its content, and that are nobody's content.
 LOCK = ".lock"
+# What file browsers leave everywhere, and nobody misses.
+_LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
 # Signals lie in it, each in a folder of its own with a record, like a stage.
 SIGNALS = "signals"
 
@@ -73,6 +76,32 @@ def signals(workdir: epath.PathLike) -> list[str]:
     return []
   names = sorted(path.name for path in folder.iterdir() if path.is_dir())
   return [f"{SIGNALS}/{name}" for name in names]
+
+
+def theirs(folder: epath.PathLike) -> list[epath.Path]:
+  """Files in a folder of artifacts, and below, that no run has made.
+
+  A run notes each of its files in the ledger of the folder, but for those of a
+  checkpoint, which has a folder of its own.
+
+  >>> import tempfile
+  >>> folder = epath.Path(tempfile.mkdtemp())
+  >>> (folder / "notes.txt").write_text("mine")
+  4
+  >>> [path.name for path in theirs(folder)]
+  ['notes.txt']
+  """
+  folder = epath.Path(folder)
+  ledger = checksums.read(folder) or {}
+  others = []
+  for path in sorted(visible(folder)):
+    if path.name in ledger or path.name in _LITTER:
+      continue
+    if not path.is_dir():
+      others.append(path)
+    elif not tables.CHECKPOINTS.matches(f"{folder.name}/{path.name}/"):
+      others += theirs(path)
+  return others
 
 
 def remove(folder: epath.PathLike) -> None:

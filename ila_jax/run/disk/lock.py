@@ -64,11 +64,23 @@ def hold(folder: epath.PathLike) -> Iterator[None]:
         raise _refusal(path, holder.read(path))
     stack.callback(_release, path, note)
     stop = threading.Event()
-    beat = threading.Thread(target=_beat, args=(path, note, stop), daemon=True)
+    takers: list[dict[str, Any]] = []
+    beat = threading.Thread(
+      target=_beat, args=(path, note, stop, takers), daemon=True
+    )
     beat.start()
     stack.callback(beat.join)
     stack.callback(stop.set)
-    yield
+    try:
+      yield
+    except KeyboardInterrupt as error:
+      if not takers:
+        raise
+      raise errors.InputError(
+        f"--workdir: {path} was taken by {holder.told(takers[0])}, and this "
+        "run has ended; what was whole is kept. Let one run work in a folder, "
+        "or use another --workdir."
+      ) from error
 
 
 def _lock_file(path: epath.Path, stack: contextlib.ExitStack) -> bool:
@@ -130,17 +142,18 @@ def _refusal(
 
 
 def _beat(
-  path: epath.Path, note: dict[str, Any], stop: threading.Event
+  path: epath.Path,
+  note: dict[str, Any],
+  stop: threading.Event,
+  takers: list[dict[str, Any]],
 ) -> None:
-  """Renews the lock; ends the run if another machine has taken it."""
+  """Renews the lock; notes who else has taken it, and ends the run."""
   while not stop.wait(holder.BEAT_SECONDS):
     # A disk that is away for a moment is not the end of a run.
     with contextlib.suppress(OSError):
       theirs = holder.read(path)
       if theirs is not None and theirs != note:
-        progress.say(
-          f"  {path} was taken by {holder.told(theirs)}: this run ends"
-        )
+        takers.append(theirs)
         _thread.interrupt_main()
         return
       if "://" in str(path) or theirs is None:

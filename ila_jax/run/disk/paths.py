@@ -48,6 +48,10 @@ def expand(path: str) -> tuple[str, str]:
   path = os.path.expanduser(path)
   if os.path.lexists(path):
     return path, ""
+  if is_url(path):  # A scheme is one in any case; what reads it knows one.
+    path = f"{scheme(path)}{path[len(scheme(path)) :]}"
+  if re.search(r"[\x00-\x1f]", path):
+    return path, "it holds a line break or another control character"
   if _HOME.fullmatch(path):
     user = path.partition("/")[0]
     return path, f"{user} is the home folder of no user here"

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from ila_jax.compute import hardware, prefetch
 from ila_jax.compute import mesh as mesh_lib
+from ila_jax.forecast import costs, sizes, work
 from ila_jax.pool import index, shards
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, interrupts, progress, stage_record, tables
@@ -35,6 +36,7 @@ class Signal:
     compute: from the run and an account to a function that takes some columns
       of a shard of the pool to float32 [n] or [n, width]. It is called once,
       and only if a shard is to be computed.
+    cost: of that, before the run has begun: what a plan of a stage says.
     reads: these columns, of `pool.shards.SCHEMA`.
     width: numbers of an example.
   """
@@ -42,8 +44,13 @@ class Signal:
   name: str
   made_from: Callable[[context.Run], dict[str, Any]]
   compute: Callable[[context.Run, account_lib.Account], OfShard]
+  cost: Callable[[work.Run], costs.Cost]
   reads: tuple[str, ...] = ("tokens", "is_response")
   width: int = 1
+
+  def need(self, known: sizes.Sizes) -> costs.Need:
+    """Bytes of its values, as a plan of a stage says them."""
+    return costs.Need(4 * self.width * known.examples)
 
 
 def run(signal: Signal, run: context.Run) -> None:

@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 
 from ila_jax import config as config_lib
 from ila_jax import errors
-from ila_jax.passes import example_loss, forward, layouts, token_set
+from ila_jax.forecast import costs, work
+from ila_jax.passes import example_loss, forward, token_set
 from ila_jax.pool import base_tokenizer
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, tables
@@ -53,9 +54,7 @@ def alone(
   return token_set.TokenSet.of_text(tokens), np.array(examples, np.int32)
 
 
-def _start_token(run: context.Run) -> int:
-  config, workdir = run.config, run.workdir
-  tokenizer = base_tokenizer.tokenizer(config, workdir)
+def _start_token(config: config_lib.Config, tokenizer: Any) -> int:
   for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
     if token is not None:
       return int(token)
@@ -79,15 +78,11 @@ def _compute(
   run: context.Run, account: account_lib.Account
 ) -> Callable[[pa.Table], Float[np.ndarray, " n"]]:
   config, workdir = run.config, run.workdir
-  start = _start_token(run)
+  start = _start_token(config, base_tokenizer.tokenizer(config, workdir))
   decoder = base.load(run, account)
   index = files.read_table(tables.INDEX.path(workdir), ["n_response_tokens"])
-  layout = layouts.choose(
-    index["n_response_tokens"].astype(np.int32) + 1,
-    batch_tokens=config.score.batch_tokens,
-    kind=config.score.layout,
-    program_tokens=forward.program_tokens(decoder.config),
-  )
+  lengths = index["n_response_tokens"].astype(np.int32) + 1
+  layout = forward.layout(decoder.config, lengths, config.score)
 
   def of_shard(table: pa.Table) -> np.ndarray:
     data = token_set.tokens_of(table)
@@ -110,6 +105,17 @@ def _compute(
   return of_shard
 
 
+def _cost(run: work.Run) -> costs.Cost:
+  """Cost of a pass of the base over the answers alone."""
+  data, config = run.sample.data, run.config
+  answers, _ = alone(data, start=_start_token(config, run.sample.tokenizer))
+  count = round(run.sample.examples * len(answers) / len(data))
+  return run.scoring(answers, examples=count)
+
+
 SIGNAL = example_signal.Signal(
-  name="nll_without_prompt", made_from=_made_from, compute=_compute
+  name="nll_without_prompt",
+  made_from=_made_from,
+  compute=_compute,
+  cost=_cost,
 )

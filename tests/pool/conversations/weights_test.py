@@ -19,6 +19,7 @@ CONVERSATIONS = (
   {"messages": [["a", "b"], ["c", "d"]]},
   {"conversation": {"system": "", "messages": MESSAGES}},
   {"text": TEXT},
+  {"turn_1": "a", "turn_2": "b", "turn_3": "c", "turn_4": "d"},
 )
 
 

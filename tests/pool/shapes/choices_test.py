@@ -32,6 +32,11 @@ PETS = [("A", "dog"), ("B", "cat")]
     ([1.5, True], [("A", "1.5"), ("B", "true")]),
     ("", []),
     (None, []),
+    # Empty choices keep their place.
+    (["dog", None, "cat"], [("A", "dog"), ("B", ""), ("C", "cat")]),
+    ({"A": "dog", "B": None}, [("A", "dog"), ("B", "")]),
+    ([None, ""], []),
+    ({"text": ["dog", "cat"], "label": [None, None]}, PETS),
   ],
 )
 def test_forms(value, expected):
@@ -60,12 +65,26 @@ NUMBERS = [("A", "0"), ("B", "4"), ("C", "1"), ("D", "6")]
     (" 0 ", PETS, "A"),
     (True, [("A", "yes"), ("B", "no")], "yes"),
     (False, [("A", "True"), ("B", "False")], "False"),
+    ("True", [("A", "yes"), ("B", "no")], "yes"),
+    ("FALSE", [("A", "Yes."), ("B", "No.")], "No."),
+    ("true", [("A", "True"), ("B", "False")], "true"),
     ("a cat.", PETS, "a cat."),
     ("2", [("1", "dog"), ("2", "cat")], "2"),
-    (0, [("1", "dog"), ("2", "cat")], "1"),
     (0, NUMBERS, "A"),
     (3, NUMBERS, "D"),
     (6, NUMBERS, 6),
+    # As a table writes whole numbers.
+    ("1.0", PETS, "B"),
+    (" 0.0 ", PETS, "A"),
+    ("2.0", [("1", "dog"), ("2", "cat")], "2"),
+    ("3.0", NUMBERS, "D"),
+    ("6.0", NUMBERS, "6"),
+    (7.0, [("A", "2.0"), ("B", "7.0")], 7.0),
+    ("0.5", [("A", "0.5"), ("B", "1.5")], "0.5"),
+    # Labels from 0 are indices.
+    (1, [("0", "dog"), ("1", "cat")], "1"),
+    ("(B)", PETS, "(B)"),
+    ("C", [("A", "B"), ("B", "C")], "C"),
     (7, [], 7),
   ],
 )
@@ -78,11 +97,28 @@ def test_answers(value, found, expected):
   [
     (2, PETS, "answer is none of the choices"),
     (True, PETS, "answer is none of the choices"),
+    ("False", PETS, "answer is none of the choices"),
     (-1, PETS, "answer is none of the choices"),
     ("2", PETS, "answer is none of the choices"),
     # An index of one choice, and the text or the label of another.
     (1, NUMBERS, "answer may be an index or a choice"),
-    (1, [("1", "dog"), ("2", "cat")], "answer may be an index or a choice"),
+    *(
+      (number, found, "answer may be an index or a choice")
+      for found in (
+        [("1", "dog"), ("2", "cat")],
+        [("A", "1"), ("B", "2")],
+        [("A", "1"), ("B", "0")],
+        [("A", "1.0"), ("B", "2.0")],
+        [("A", "1"), ("B", "many")],
+        [("A", "1"), ("B", "2"), ("C", "3"), ("D", "many")],
+      )
+      # All alike: else only the answers of one choice would be left.
+      for number in (0, 1, 2, 1.0)
+    ),
+    ("0", [("1", "dog"), ("2", "cat")], "answer may be an index or a choice"),
+    ("2.0", PETS, "answer is none of the choices"),
+    ("E", PETS, "answer is none of the choices"),
+    ("(c)", PETS, "answer is none of the choices"),
   ],
 )
 def test_answers_that_are_not_sure(value, found, reason):
@@ -135,3 +171,59 @@ def test_benchmarks(record, prompt, response):
   read = fields.resolve(record, fields.Fields())
   asked, answered = turns.to_turns(record, read)
   assert (asked.text, answered.text) == (prompt, response)
+
+
+def asked(answer, name="answer", **choices):
+  record = {"question": "Q?", **choices, name: answer}
+  read = fields.resolve(record, fields.Fields())
+  prompt, response = turns.to_turns(record, read)
+  return prompt.text, response.text
+
+
+@pytest.mark.parametrize("blank", [None, "", " "])
+@pytest.mark.parametrize("answer", [2, "2", "2.0", 2.0, "C"])
+@pytest.mark.parametrize(
+  "name", ["A", "option_a", "optionA", "Option A", "opa"]
+)
+def test_an_index_counts_empty_choices(blank, answer, name):
+  texts = dict(zip("abcd", ("x", blank, "y", "z"), strict=True))
+  names = {a: name[:-1] + (a if name[-1] == "a" else a.upper()) for a in texts}
+  choices = {names[a]: text for a, text in texts.items()}
+  assert asked(answer, **choices) == ("Q?\n\nA. x\nC. y\nD. z", "C")
+  texts = list(texts.values())
+  for listed in (texts, dict(zip("ABCD", texts, strict=True))):
+    assert asked(answer, choices=listed) == asked(answer, **choices)
+  for empty in (1, "1", "1.0", "B", "b", "(B)"):
+    with pytest.raises(records.Reject, match="answer is an empty choice"):
+      asked(empty, **choices)
+
+
+def test_fields_of_choices_count_in_the_order_of_their_letters():
+  assert asked(0, B="y", A="x") == ("Q?\n\nA. x\nB. y", "A")
+
+
+@pytest.mark.parametrize("answer", [1, "2", 2.0])
+def test_an_index_past_a_choice_that_is_not_there_is_a_reject(answer):
+  with pytest.raises(records.Reject, match="choices are missing before"):
+    asked(answer, A="x", C="y", D="z")
+  assert asked(0, A="x", C="y") == ("Q?\n\nA. x\nC. y", "A")
+  assert asked("C", A="x", C="y") == ("Q?\n\nA. x\nC. y", "C")
+
+
+@pytest.mark.parametrize(
+  ("answer", "choices", "expected"),
+  [
+    ("option_b", {"option_a": "x", "option_b": "y"}, "B"),
+    ("Option B", {"option_a": "x", "option_b": "y"}, "B"),
+    ("choice2", {"choice1": "x", "choice2": "y"}, "2"),
+  ],
+)
+def test_an_answer_may_name_the_field_of_its_choice(answer, choices, expected):
+  assert asked(answer, **choices)[1] == expected
+
+
+@pytest.mark.parametrize("label", [0, 1, 2, "0", "1", "2", "1.0", 0.0])
+def test_numbered_choices_reject_all_numbers_of_a_label_alike(label):
+  # COPA counts from 0, others from 1: what is left would be of one choice.
+  with pytest.raises(records.Reject, match="may be an index or a choice"):
+    asked(label, "label", choice1="x", choice2="y")

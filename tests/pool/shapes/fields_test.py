@@ -4,7 +4,8 @@ import pytest
 
 from ila_jax import errors
 from ila_jax.pool import records, unread
-from ila_jax.pool.shapes import beside, fields
+from ila_jax.pool.conversations import beside
+from ila_jax.pool.shapes import fields
 
 
 @pytest.mark.parametrize(

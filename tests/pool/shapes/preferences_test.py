@@ -29,6 +29,13 @@ def with_text(text, **beside):
     of_answers(["n", "y"], correct_idx=1),
     of_answers(["n", "y"], context="C", label=1),
     of_answers(["n", "y"], label="1"),
+    of_answers(["n", "y"], label="1.0"),
+    of_answers(["n", "y"], best_index="1.0"),
+    of_answers(["n", "y"], winner="model_b"),
+    of_answers(["n", "y"], preferred="Response B"),
+    {"prompt": "P", "responses": ["n", "y"], "chosen": 1},
+    {"prompt": "P", "responses": ["n", "y"], "chosen": "B"},
+    {"prompt": "P", "responses": ["n", "y"], "chosen": "y", "winner": "B"},
     of_answers(["n", "y"], correct_answer="B"),
     of_answers(["n", "y"], correct_answer="b", best_index=float("nan")),
     of_answers(["n", "y"], correct_answer=" y "),
@@ -42,6 +49,10 @@ def with_text(text, **beside):
       accepted_answer_id=72,
     ),
     of_answers([{"answer": "n", "rank": 2}, {"answer": "y", "rank": 1}]),
+    of_answers(["n", "y"], ranks=["2", 1.0]),
+    of_answers(["n", "y"], rank=[2, 1]),
+    of_answers(["n", "y"], is_correct=["false", "True"]),
+    {"prompt": "P", "responses": ["n", "y"], "Selected": [0, 1]},
     {
       "prompt": "P",
       "responses": [
@@ -58,6 +69,76 @@ def test_the_named_answer_is_learnt(record):
   assert any("but one" in name for name in notes.unread)
   if record.get("label") != "sports":
     assert notes.unread <= {f"all of `{n}` but one" for n in record}
+
+
+MARKS = ("is_correct", "Is_Correct", "isCorrect", "correct", "Selected")
+
+
+@pytest.mark.parametrize("name", MARKS)
+@pytest.mark.parametrize(
+  ("no", "yes"),
+  [
+    *((False, True), (0, 1), (0.0, 1.0), ("false", "true")),
+    *(("False", "TRUE"), ("0", "1"), ("0.0", "1.0"), ("no", "yes")),
+  ],
+)
+def test_marks_are_read_as_tables_write_them(name, no, yes):
+  marked = [with_text("n", **{name: no}), with_text("y", **{name: yes})]
+  assert answered(of_answers(marked)).text == "y"
+  columns = {"text": ["n", "y"], name: [no, yes]}
+  assert answered(of_answers(columns)).text == "y"
+  assert answered({"question": "Q?", "answer": marked[1]}).text == "y"
+  for wrong in ({"answer": marked[0]}, {"answers": marked[:1]}):
+    with pytest.raises(records.Reject, match="no answer is marked as right"):
+      answered({"question": "Q?", **wrong})
+
+
+@pytest.mark.parametrize("name", ["rank", "Rank", "RANK", "ranking"])
+@pytest.mark.parametrize(
+  ("low", "high"), [(2, 1), ("2", "1"), ("10", "9"), (2.0, "1.0"), (1, 0)]
+)
+def test_ranks_are_read_as_tables_write_them(name, low, high):
+  ranked = [with_text("n", **{name: low}), with_text("y", **{name: high})]
+  assert answered(of_answers(ranked)).text == "y"
+  assert answered({"prompt": "P", "responses": ranked}).text == "y"
+
+
+@pytest.mark.parametrize(
+  ("first", "second"),
+  [
+    *(({"rank": None}, {"rank": 1}), ({"rank": "best"}, {"rank": "worst"})),
+    *(({"is_correct": "x"}, {"is_correct": True}), ({}, {"rank": 1})),
+    *(({"is_correct": 0.5}, {"is_correct": 1}), ({"rank": True}, {"rank": 2})),
+  ],
+)
+def test_a_mark_that_cannot_be_read_is_a_reject(first, second):
+  marked = [with_text("a", **first), with_text("b", **second)]
+  with pytest.raises(records.Reject, match="mark of an answer cannot be read"):
+    answered(of_answers(marked))
+
+
+@pytest.mark.parametrize("none", [{}, {"is_correct": None}, {"is_correct": ""}])
+def test_marks_that_some_answers_lack_are_told(none):
+  notes = unread.Notes()
+  marked = [with_text("n", **none), with_text("y", is_correct=True)]
+  assert answered(of_answers(marked), notes).text == "y"
+  assert "`is_correct` is missing in some of `answers`" in notes.unread
+  marked[1]["is_correct"] = False
+  with pytest.raises(records.Reject, match="no answer is marked as right"):
+    answered(of_answers(marked))
+
+
+def test_marks_that_contradict_each_other_are_a_reject():
+  marked = [
+    with_text("a", is_correct=True, selected=False),
+    with_text("b", is_correct=False, selected=True),
+  ]
+  for record in (of_answers(marked), of_answers(marked[:1])):
+    with pytest.raises(records.Reject, match=r"different answers|marked"):
+      answered(record)
+  marked = [with_text("a", is_correct=True), with_text("b", is_correct=False)]
+  with pytest.raises(records.Reject, match="different answers"):
+    answered(of_answers(marked, best_index=1))
 
 
 def test_a_rule_chooses_among_those_that_are_marked():
@@ -78,6 +159,9 @@ def test_a_rule_chooses_among_those_that_are_marked():
     (of_answers(["1", "2"], correct_answer="1"), "is several of the answers"),
     (of_answers(["a", "b"], best_idx=0, correct_idx=1), "different answers"),
     (of_answers([with_text("a", selected=False)]), "marked as right"),
+    (of_answers(["a", "b"], is_correct=[False, 0]), "marked as right"),
+    (of_answers(["a", "b"], is_correct=[1, 0], best_idx=1), "different"),
+    (of_answers(["a", "b"], is_correct=[1, 0], ranks=[2, 1]), "different"),
     (of_answers([["a", "b"], ["c", "d"]]), "response is not text"),
     (of_answers([{"start": 1, "end": 2}]), "response is not text"),
   ],
@@ -98,3 +182,10 @@ def test_calls_as_answers_are_calls():
   said = answered({"query": "Q", "answers": [call]})
   assert said.calls == '[{"name": "f", "arguments": {"x": 1}}]'
   assert said.text == ""
+
+
+def test_lists_of_words_beside_answers_mark_none():
+  notes = unread.Notes()
+  record = of_answers(["a", "b"], correct_answers=["a", "c"])
+  assert answered(record, notes).text == "a"
+  assert notes.unread == {"all of `answers` but one", "correct_answers"}

@@ -774,6 +774,10 @@ def test_mapped_paths():
     ({"weight": 0}, False),
     ({"weight": 1}, True),
     ({"weight": None}, True),
+    ({"weight": ""}, True),
+    ({"weight": 0, "Weight": None}, False),
+    ({"weight": "0.0"}, False),
+    ({"train": "1.0"}, True),
     ({"weight": "0"}, False),
     ({"loss_weight": 0.0}, False),
     ({"train": False}, False),
@@ -988,6 +992,9 @@ def test_calls_of_columnar_files_are_those_of_json_lines(shared):
     {"train": 0},
     {"weight": "0"},
     {"train": "no"},
+    {"weight": "0.0"},
+    {"Should_Train": "0"},
+    {"ignore_loss": "1.0"},
   ],
 )
 def test_a_record_that_is_not_to_be_learnt_says_so_in_many_ways(verdict):

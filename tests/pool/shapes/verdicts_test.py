@@ -37,7 +37,7 @@ def test_a_record_that_is_not_to_be_learnt_is_rejected(verdict):
     {"response": {"text": "a"} | verdict, "prompt": "q"},
     {"conversation": [{"user": "q", "assistant": "a"} | verdict]},
   ):
-    with pytest.raises(records.Reject, match="no answer is learnt"):
+    with pytest.raises(records.Reject, match=r"is learnt|marked as right"):
       read(nested)
 
 
@@ -74,6 +74,10 @@ def test_what_names_a_choice_or_an_answer_is_no_verdict():
   several = {"question": "q", "answers": ["Yes", "No"]}
   assert read(several | {"correct": "No"})[-1].text == "No"
   assert read(several | {"label": 0})[-1].text == "Yes"
+  sides = {"prompt": "q", "response_a": "x", "response_b": "y"}
+  assert read(sides | {"winner": "b", "is_correct": 0})[-1].text == "y"
+  named = {"prompt": "q", "response": "b", "responses": ["x", "y"], "label": 0}
+  assert read(named)[-1].text == "y"
 
 
 @pytest.mark.parametrize(
@@ -126,6 +130,22 @@ def test_lists_that_cannot_be_followed(beside, reason):
     read({"prompt": "q", "completions": ["a", "b"]} | beside)
 
 
+@pytest.mark.parametrize(
+  "marks", [{"is_correct": ["x", "y"]}, {"rank": [None, 1]}]
+)
+def test_marks_in_the_object_of_the_answers_are_read_or_refused(marks):
+  answers = {"text": ["a", "b"], "is_correct": [None, True]}
+  notes = unread.Notes()
+  assert read({"question": "q", "answers": answers}, notes)[-1].text == "b"
+  assert "`is_correct` is missing in some of `answers`" in notes.unread
+  with pytest.raises(records.Reject, match="mark of an answer cannot be read"):
+    read({"question": "q", "answers": {"text": ["a", "b"]} | marks})
+
+
+def test_answers_that_are_numbers_do_not_mark_themselves():
+  assert read({"prompt": "q", "chosen": [0, 1]})[-1].text == "0"
+
+
 def test_a_ranking_that_may_be_an_order_is_refused():
   record = {"prompt": "q", "responses": ["a", "b", "c"]}
   with pytest.raises(records.Reject, match="fields name different answers"):
@@ -134,7 +154,11 @@ def test_a_ranking_that_may_be_an_order_is_refused():
 
 
 @pytest.mark.parametrize(
-  "beside", [{"scores": [1, 2, 3]}, {"lengths": [1, 2]}, {"scores": [1, None]}]
+  "beside",
+  [
+    *({"scores": [1, 2, 3]}, {"lengths": [1, 2]}, {"scores": [1, None]}),
+    {"rank": [True, False]},
+  ],
 )
 def test_other_lists_change_nothing(beside):
   record = {"prompt": "q", "responses": ["a", "b"]} | beside

@@ -46,9 +46,51 @@ def test_what_is_left_out_of_a_folder_is_named(tmp_path):
   assert names == ["B.JSONL", "a.jsonl", "part-00000", "sub/c.csv"]
   assert said == (
     f"{tmp_path}: reads 4 (B.JSONL, a.jsonl, part-00000, sub/c.csv); left out: "
-    "1 hidden (.d.jsonl); 10 of no known format (LICENSE, _SUCCESS, e.zip, "
-    "picture0.png, picture1.png and 5 more)"
+    "1 hidden (.d.jsonl); 9 of no known format (LICENSE, e.zip, picture0.png, "
+    "picture1.png, picture2.png and 4 more); 1 about the data (_SUCCESS)"
   )
+
+
+def test_hidden_folders_with_data_are_named(tmp_path):
+  make(tmp_path, "a.jsonl", ".ipynb_checkpoints/a.jsonl", ".git/HEAD")
+  assert "1 hidden (.ipynb_checkpoints)" in find(tmp_path)[1]
+  make(tmp_path / "b", ".data/deep/a.jsonl")
+  with pytest.raises(errors.InputError, match=r"left out: 1 hidden \(.data\)"):
+    find(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+  ("there", "gone"),
+  [
+    (["data-00000-of-00002.arrow"], "data-00001-of-00002.arrow"),
+    (["part-00001-of-00004.jsonl.gz"], "part-00000-of-00004.jsonl.gz"),
+    (["x/train-0-of-3.csv", "x/train-2-of-3.csv"], "x/train-1-of-3.csv"),
+    (["a.jsonl-2-of-2"], "a.jsonl-1-of-2"),
+    (["en_1-of-2.csv", "de_1-of-2.csv", "en_2-of-2.csv"], "de_2-of-2.csv"),
+  ],
+)
+def test_a_folder_without_some_of_its_numbered_files(tmp_path, there, gone):
+  make(tmp_path, *there)
+  with pytest.raises(errors.InputError, match=rf"a folder without \S*{gone}"):
+    find(tmp_path)
+  # What the message says works, and is told.
+  names, said = find(tmp_path / "**" / "*-of-*")
+  assert len(names) == len(there) and f"{gone.rpartition('/')[2]}" in said
+  assert len(find(tmp_path / there[0])[0]) == 1
+  make(tmp_path, *(paths.absent(there)))
+  assert len(find(tmp_path)[0]) > len(there)
+
+
+def test_what_dask_and_spark_write_beside_the_data(tmp_path):
+  make(tmp_path, "part.0.jsonl", "_metadata", "_common_metadata", "_SUCCESS")
+  make(tmp_path, "_temporary/0/x.json")
+  names, said = find(tmp_path)
+  assert names == ["part.0.jsonl"]
+  assert "3 about the data (_SUCCESS, _common_metadata, _metadata)" in said
+  assert "1 not finished by Spark (_temporary)" in said
+  make(tmp_path, "_delta_log/00000.json")
+  with pytest.raises(errors.InputError, match="is a Delta table"):
+    find(tmp_path)
 
 
 def test_what_is_left_out_of_a_glob_is_named(tmp_path):

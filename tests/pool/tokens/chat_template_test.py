@@ -239,12 +239,32 @@ def test_first_turn_of_the_assistant_is_a_reject(templated):
 
 
 @pytest.mark.parametrize(
-  "form", ["%d %b %Y", "%Y-%m-%d", "%B %d, %Y", "%d/%m/%y"]
+  "form",
+  [
+    *(
+      "%d %b %Y",
+      "%Y-%m-%d",
+      "%B %d, %Y",
+      "%d/%m/%y",
+      "%A, %-d. %-m.",
+      "%j %%",
+    ),
+    *(
+      "%H:%M:%S",
+      "%I:%M %p",
+      "%c",
+      "%F %T",
+      "%x %X",
+      "%D %R",
+      "%a %e",
+      "%U %W",
+    ),
+  ],
 )
 def test_date_in_a_template_is_always_the_same(templated, form):
   template = f"{{{{ strftime_now('{form}') }}}} \n" + CHATML
   text, _ = chat_template_lib.render(turns("q", "a"), templated(template))
-  day = datetime.date(2024, 7, 26).strftime(form)
+  day = datetime.datetime(2024, 7, 26).strftime(form)
   assert text.startswith(day + " \n<|im_start|>user\nq")
 
 

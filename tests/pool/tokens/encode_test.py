@@ -12,7 +12,7 @@ from ila_jax import errors
 from ila_jax.pool import records
 from ila_jax.pool.shapes import fields, turns
 from ila_jax.pool.tokens import chat as chat_lib
-from ila_jax.pool.tokens import chat_template, encode
+from ila_jax.pool.tokens import chat_template, encode, sandbox
 from ila_jax.pool.tokens import messages as messages_lib
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 
@@ -464,7 +464,13 @@ def test_folder_without_a_tokenizer(tmp_path):
     ),
   ],
 )
-def test_hostile_chat_templates_are_refused(bpe, tmp_path, template, message):
+def test_hostile_chat_templates_are_refused(
+  bpe, tmp_path, monkeypatch, template, message
+):
+  limit = f"({sandbox._SECONDS}, {sandbox._SECONDS} + 1)"
+  assert limit in sandbox._PROGRAM
+  sooner = sandbox._PROGRAM.replace(limit, "(1, 2)")
+  monkeypatch.setattr(sandbox, "_PROGRAM", sooner)
   bpe.save_pretrained(tmp_path)
   file = tmp_path / "tokenizer_config.json"
   values = json.loads(file.read_text()) | {"chat_template": template}

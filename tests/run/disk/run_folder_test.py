@@ -40,7 +40,7 @@ def _finish(workdir: pathlib.Path, *names: str, inputs: int = 0) -> None:
   for name in names:
     stage = stage_record.Stage(workdir, name, {"inputs": inputs})
     assert not stage.begin()
-    (workdir / name / "made").write_text(f"{name} {inputs}")
+    files_lib.write_bytes(workdir / name / "made", f"{name} {inputs}".encode())
     stage.finish()
 
 
@@ -62,7 +62,8 @@ def stages(monkeypatch):
     ran.append(name)
     if name in fails:
       raise errors.InputError(f"{name} fails")
-    (workdir / name / "made").write_text(f"{name} {config.seed}")
+    made = f"{name} {config.seed}".encode()
+    files_lib.write_bytes(workdir / name / "made", made)
     if name in dies:
       raise SystemExit
     stage.finish()
@@ -124,6 +125,33 @@ def test_redo_moves_only_what_a_record_of_ours_made(stages, tmp_path, record):
   (tmp_path / "finetune").rename(tmp_path.parent / f"{tmp_path.name}-moved")
   pipeline.run(_config(seed=1), tmp_path, stages=("select",), redo="select")
   assert (tmp_path / "select/made").read_text() == "select 1"
+
+
+@pytest.mark.parametrize("place", ["select/notes.txt", "finetune/plots/1.pdf"])
+def test_redo_loses_nothing_that_no_run_made(stages, tmp_path, place):
+  _finish(tmp_path, "pool", "embed", "score", "landscape", "select", "finetune")
+  (tmp_path / place).parent.mkdir(exist_ok=True)
+  (tmp_path / place).write_text("precious")
+  (tmp_path / "select/.DS_Store").write_text("litter")
+  before = _files(tmp_path)
+  with pytest.raises(errors.InputError, match=rf"{place} was made by no run"):
+    pipeline.run(_config(), tmp_path, redo="select")
+  assert _files(tmp_path) == before
+  # What the message says works.
+  (tmp_path / place).rename(tmp_path / "mine")
+  pipeline.run(_config(seed=1), tmp_path, stages=("select",), redo="select")
+  assert (tmp_path / "select/made").read_text() == "select 1"
+  assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_a_report_made_anew_loses_nothing_that_no_run_made(stages, tmp_path):
+  _finish(tmp_path, *stages_lib.NAMES)
+  (tmp_path / "report/notes.txt").write_text("precious")
+  with pytest.raises(errors.InputError, match=r"notes.txt was made by no run"):
+    pipeline.run(_config(seed=1), tmp_path, stages=("report",))
+  (tmp_path / "report/notes.txt").rename(tmp_path / "mine")
+  pipeline.run(_config(seed=1), tmp_path, stages=("report",))
+  assert (tmp_path / "report/made").read_text() == "report 1"
 
 
 def test_the_log_of_all_runs_stays(stages, tmp_path):

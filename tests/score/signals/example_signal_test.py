@@ -6,6 +6,7 @@ from etils import epath
 
 from ila_jax import errors, pipeline
 from ila_jax.compute import mesh
+from ila_jax.forecast import costs
 from ila_jax.pool import index as index_lib
 from ila_jax.pool import shards
 from ila_jax.run import context, status
@@ -43,6 +44,7 @@ class _Toy:
       width=width,
       made_from=lambda run: made_from or {},
       compute=self._compute,
+      cost=lambda run: costs.Cost(0.0),
     )
 
   def _compute(self, run, account):

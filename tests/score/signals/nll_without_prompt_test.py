@@ -112,16 +112,15 @@ class _Tokenizer:
   bos_token_id = eos_token_id = None
 
 
-def test_a_text_begins_with_the_token_that_begins_or_ends_one(run, monkeypatch):
-  _, config, workdir = run
+def test_a_text_begins_with_the_token_that_begins_or_ends_one(run):
+  _, config, _ = run
   tokenizer = _Tokenizer()
-  monkeypatch.setattr(base_tokenizer, "tokenizer", lambda *_: tokenizer)
   with pytest.raises(errors.InputError, match="names no token that begins"):
-    nll_without_prompt._start_token(tiny.run(config, workdir))
+    nll_without_prompt._start_token(config, tokenizer)
   tokenizer.eos_token_id = 7  # As GPT-2's.
-  assert nll_without_prompt._start_token(tiny.run(config, workdir)) == 7
+  assert nll_without_prompt._start_token(config, tokenizer) == 7
   tokenizer.bos_token_id = 0
-  assert nll_without_prompt._start_token(tiny.run(config, workdir)) == 0
+  assert nll_without_prompt._start_token(config, tokenizer) == 0
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ The models of a trial have weights of zeros, which take as long as any others.
 """
 
 import dataclasses
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,19 +16,14 @@ from jax.sharding import Mesh
 from jaxtyping import Int, PyTree
 
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.dry_run import memory
-from ila_jax.embed import encode
-from ila_jax.landscape.maps import projections
+from ila_jax.forecast import memory
 from ila_jax.models import architecture, encoder
 from ila_jax.models import lora as lora_lib
 from ila_jax.passes import example_loss, layouts, token_set
-from ila_jax.run import progress
 from ila_jax.training import loop
 from ila_jax.training import recipe as recipe_lib
 
 _STEPS = 5  # Of a trial of training.
-_MAP_STEPS = 300  # Of a trial of t-SNE: the map grows, and so do its steps.
-_PLACED = 4096
 
 
 class Trial(NamedTuple):
@@ -152,19 +146,6 @@ def scoring_pass(
   return run
 
 
-def embedding_pass(
-  config: architecture.DecoderConfig | encoder.EncoderConfig,
-  ids: Sequence[Int[np.ndarray, " _"]],
-  *,
-  mesh: Mesh,
-) -> Callable[[layouts.Layout, Sequence[int]], Any]:
-  """Embeds rows of `ids`, for `passes`."""
-  model = zeros(config, mesh)
-  return lambda layout, rows: encode.encode(
-    model, [ids[r] for r in rows], pooling="mean", layout=layout, mesh=mesh
-  )
-
-
 def zeros(
   config: architecture.DecoderConfig | encoder.EncoderConfig, mesh: Mesh
 ) -> nnx.Module:
@@ -182,20 +163,11 @@ def _zeros(shapes: PyTree) -> PyTree:
 def training(
   config: architecture.DecoderConfig,
   data: token_set.TokenSet,
+  recipe: recipe_lib.Recipe,
   *,
-  width: int,
-  batch_tokens: int,
   mesh: Mesh,
-  lora: lora_lib.LoraConfig | None,
 ) -> Training:
   """What a step takes, and a start: by two short runs of training."""
-  recipe = recipe_lib.Recipe(
-    learning_rate=1e-3,
-    batch_tokens=batch_tokens,
-    width=width,
-    seed=0,
-    lora=lora,
-  )
   decoder = zeros(config, mesh)
 
   def run(steps: int) -> tuple[float, list[float]]:
@@ -204,7 +176,10 @@ def training(
     loop.train(
       decoder,
       data,
-      dataclasses.replace(recipe, total_steps=steps),
+      # The rate is no part of the program, and weights of zeros bear few.
+      dataclasses.replace(
+        recipe, epochs=None, total_steps=steps, learning_rate=1e-3
+      ),
       mesh=mesh,
       on_step=lambda step: ends.append(time.monotonic()),
     )
@@ -216,59 +191,3 @@ def training(
   start = max(second - step, 0.0)
   compiling = max(first - start - _STEPS * step, 0.0)
   return Training(step, start, compiling)
-
-
-def mapping(
-  *,
-  fitted: int,
-  placed: int,
-  width: int,
-  name: str,
-  options: projections.Options,
-) -> Trial:
-  """What it takes to fit a map and to place examples on it.
-
-  Args:
-    fitted: examples that the map is fitted on.
-    placed: examples that are placed.
-    width: of the embeddings.
-    name: of the projection.
-    options: of the run; those that tell of progress are overruled.
-  """
-  x = _clustered(fitted, width)
-  clock: list[tuple[int, float]] = []
-  compiled, begin = progress.compile_seconds(), time.monotonic()
-
-  def note(done: int, _: float) -> None:
-    busy = time.monotonic() - progress.compile_seconds()
-    clock.append((done, busy))
-
-  steps = min(options.iterations, _MAP_STEPS)
-  fit = projections.fit(
-    x,
-    name=name,
-    key=jax.random.key(0),
-    options=dataclasses.replace(options, iterations=steps, on_progress=note),
-  )
-  jax.block_until_ready(fit.arrays)
-  compiling = progress.compile_seconds() - compiled
-  seconds = time.monotonic() - begin - compiling
-  if len(clock) > 2 and options.iterations > steps:
-    rates = [
-      (late - early) / max(after - before, 1)
-      for (before, early), (after, late) in itertools.pairwise(clock)
-    ]
-    seconds += (options.iterations - steps) * float(np.median(rates[-3:]))
-  rows = mesh_lib.put_rows(x[:_PLACED], options.mesh)
-  trial = twice(lambda: jax.block_until_ready(fit.place(rows)))
-  seconds += trial.seconds * placed / len(rows)
-  return Trial(seconds, compiling + trial.compile_seconds)
-
-
-def _clustered(n: int, width: int) -> np.ndarray:
-  """Unit vectors in groups, as the embeddings of a pool are."""
-  random = np.random.default_rng(0)
-  centers = random.normal(size=(50, width))
-  x = centers[random.integers(50, size=n)]
-  x = x + 0.7 * random.normal(size=(n, width))
-  return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)

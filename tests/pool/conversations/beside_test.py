@@ -3,7 +3,8 @@
 import pytest
 
 from ila_jax.pool import records, unread
-from ila_jax.pool.shapes import beside, fields, turns
+from ila_jax.pool.conversations import beside
+from ila_jax.pool.shapes import fields, turns
 
 U, A, S = "user", "assistant", "system"
 PAIR = [{"role": U, "content": "q"}, {"role": A, "content": "a"}]

@@ -14,11 +14,11 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import PyTree
 
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.embed import encode
 from ila_jax.models import architecture, decoder, encoder
 from ila_jax.models import lora as lora_lib
 from ila_jax.passes import example_loss, layouts
-from ila_jax.training import optim, step
+from ila_jax.training import recipe as recipe_lib
+from ila_jax.training import step
 
 
 def weight_bytes(config: architecture.DecoderConfig, mesh: Mesh) -> int:
@@ -63,13 +63,13 @@ def scoring_bytes(
   graphdef, params = placed(config, mesh)
   adapters = stacked(config, lora, models)
   return max(
-    _bytes(
+    program_bytes(
       example_loss.batch_nll,
       graphdef,
       layout.segments,
       params,
       adapters,
-      _batch(width, layout.batch_tokens, mesh),
+      batch(width, layout.batch_tokens, mesh),
       mesh=mesh,
     )
     for width in {layout.widths[0], layout.widths[-1]}
@@ -77,25 +77,18 @@ def scoring_bytes(
 
 
 def training_bytes(
-  config: architecture.DecoderConfig,
-  mesh: Mesh,
-  *,
-  width: int,
-  batch_tokens: int,
-  lora: lora_lib.LoraConfig | None = None,
+  config: architecture.DecoderConfig, recipe: recipe_lib.Recipe, mesh: Mesh
 ) -> int:
   """Bytes on each device while a decoder, or an adapter, is trained.
 
   Args:
     config: of the decoder.
+    recipe: what is trained, and on which batches.
     mesh: the devices.
-    width: tokens of a row.
-    batch_tokens: of a step, over all devices.
-    lora: recipe of the adapter; None trains the whole decoder.
   """
   graphdef, params = placed(config, mesh)
   params = nnx.to_pure_dict(params)
-  optimizer = optim.adamw()
+  optimizer, lora = recipe.optimizer, recipe.lora
   trained, frozen = params, {}
   if lora is not None:
     key = jax.random.key(0)
@@ -105,7 +98,7 @@ def training_bytes(
     lambda start: step.first_state(optimizer, start), trained
   )
   state = _on(state, step.shardings(state, mesh, lora))
-  return _bytes(
+  return program_bytes(
     step.train_step,
     graphdef,
     optimizer,
@@ -113,26 +106,8 @@ def training_bytes(
     lora,
     state,
     frozen,
-    _batch(width, batch_tokens, mesh, of_step=True),
+    batch(recipe.width, recipe.batch_tokens, mesh, of_step=True),
     jax.ShapeDtypeStruct((), jnp.float32),
-    mesh=mesh,
-  )
-
-
-def embedding_bytes(
-  config: encoder.EncoderConfig | architecture.DecoderConfig,
-  layout: layouts.Layout,
-  mesh: Mesh,
-) -> int:
-  """Bytes on each device while prompts are embedded, by either model."""
-  graphdef, params = placed(config, mesh)
-  return _bytes(
-    encode.batch_embeddings,
-    graphdef,
-    "mean",
-    layout.segments,
-    params,
-    _batch(layout.widths[-1], layout.batch_tokens, mesh),
     mesh=mesh,
   )
 
@@ -170,7 +145,7 @@ def _on(shapes: PyTree, shardings: PyTree) -> PyTree:
   )
 
 
-def _batch(
+def batch(
   width: int, tokens: int, mesh: Mesh, *, of_step: bool = False
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Shapes of a batch: `tokens` a device or, of a step, on all devices."""
@@ -185,7 +160,7 @@ def _batch(
   }
 
 
-def _bytes(function: Any, *args: Any, mesh: Mesh) -> int:
+def program_bytes(function: Any, *args: Any, mesh: Mesh) -> int:
   """Bytes of arguments, results and temporaries; shared ones count once."""
   with jax.set_mesh(mesh):
     analysis = function.lower(*args).compile().memory_analysis()

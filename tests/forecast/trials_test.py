@@ -1,32 +1,16 @@
 """Trials: what they measure is scaled to the whole, by hand."""
 
-import time
-
 import jax
 import numpy as np
 import pytest
 
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.dry_run import trials
-from ila_jax.landscape.maps import projections
-from ila_jax.models import architecture
+from ila_jax.forecast import trials
+from ila_jax.models import decoder as decoder_lib
 from ila_jax.passes import layouts, token_set
-from ila_jax.run import progress
-
-_SIZES = architecture.DecoderConfig(
-  vocab=64, layers=1, width=16, heads=2, kv_heads=1, head_dim=8, mlp_width=32
-)
-
-
-class _Clock:
-  """Stands still unless it is told that time passes."""
-
-  def __init__(self, monkeypatch):
-    self.now = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: self.now)
-
-  def passes(self, seconds):
-    self.now += seconds
+from ila_jax.training import recipe as recipe_lib
+from tests.support import clock as clock_lib
+from tests.support import planned
 
 
 def _one_device():
@@ -34,7 +18,7 @@ def _one_device():
 
 
 def test_the_first_call_compiles(monkeypatch):
-  clock = _Clock(monkeypatch)
+  clock = clock_lib.Clock(monkeypatch)
   seconds = iter([7.0, 2.0])
   found = trials.twice(lambda: clock.passes(next(seconds)))
   assert found == trials.Trial(seconds=2.0, compile_seconds=5.0)
@@ -77,67 +61,33 @@ def test_passes_are_scaled_by_cells_and_programs(kind, widths, monkeypatch):
 
 
 def test_a_step_a_start_and_a_compilation_are_told_apart(monkeypatch):
-  clock = _Clock(monkeypatch)
+  clock = clock_lib.Clock(monkeypatch)
   starts = iter([9.0, 2.0])  # 7 s of compiling, once.
 
   def train(decoder, data, recipe, *, on_step, **_):
     clock.passes(next(starts))
+    assert recipe.epochs is None and recipe.learning_rate < 1
     for _ in range(recipe.total_steps):
       clock.passes(3.0)
       on_step({})
 
   monkeypatch.setattr(trials.loop, "train", train)
   found = trials.training(
-    _SIZES,
+    planned.SMALL,
     token_set.TokenSet([], []),
-    width=8,
-    batch_tokens=8,
+    recipe_lib.Recipe(
+      learning_rate=1e9, batch_tokens=8, width=8, seed=0, epochs=7
+    ),
     mesh=_one_device(),
-    lora=None,
   )
   assert found == trials.Training(step=3.0, start=2.0, compile_seconds=7.0)
 
 
-def test_a_map_goes_on_as_it_ended(monkeypatch):
-  clock, compiled = _Clock(monkeypatch), [0.0]
-  monkeypatch.setattr(progress, "compile_seconds", lambda: compiled[0])
-
-  class Found:
-    arrays = ()
-
-    def place(self, rows):
-      clock.passes(4.0)
-
-  def fit(x, *, options, **_):
-    assert len(x) == 500 and options.iterations == 300
-    np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, rtol=1e-5)
-    clock.passes(10.0)  # Neighbours.
-    for done in range(50, 301, 50):
-      compiled[0] += 2.0
-      clock.passes(2.0 + done / 50)  # Steps get dearer as the map grows.
-      options.on_progress(done, 1.0)
-    return Found()
-
-  monkeypatch.setattr(projections, "fit", fit)
-  found = trials.mapping(
-    fitted=500,
-    placed=5000,
-    width=6,
-    name="tsne",
-    options=projections.Options(iterations=1000, mesh=_one_device()),
-  )
-  # 10 + (1 + ... + 6), and 700 steps at 5 s for 50, the median of the last.
-  assert found.seconds == pytest.approx(31 + 70 + 4.0 * 10)
-  assert found.compile_seconds == pytest.approx(12.0)
-
-
 def test_a_model_of_zeros_lies_where_the_model_would():
   mesh = mesh_lib.make(fsdp=4, tensor=2)
-  from ila_jax.models import decoder as decoder_lib
-
-  model = trials.zeros(_SIZES, mesh)
+  model = trials.zeros(planned.SMALL, mesh)
   leaves = jax.tree.leaves(jax.device_get(jax.tree.leaves(model)))
   assert sum(leaf.size for leaf in leaves) == decoder_lib.count_parameters(
-    _SIZES
+    planned.SMALL
   )
   assert not any(leaf.any() for leaf in leaves)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ila_jax.training import plan
+from ila_jax.training import batches
 
 
 def _lengths(n: int) -> np.ndarray:
@@ -19,7 +19,7 @@ def _examples(steps) -> list[int]:
 @pytest.mark.parametrize("epochs", [0.01, 0.5, 1.0, 1.5, 3.0])
 @pytest.mark.parametrize("n", [1, 2, 101])
 def test_epochs_pass_over_every_example(n, epochs):
-  steps = plan.plan(_lengths(n), width=32, rows=4, seed=0, epochs=epochs)
+  steps = batches.plan(_lengths(n), width=32, rows=4, seed=0, epochs=epochs)
   counts = np.bincount(_examples(steps), minlength=n)
   assert counts.sum() == max(round(epochs * n), 1)
   assert counts.max() - counts.min() <= 1
@@ -32,7 +32,7 @@ def test_epochs_pass_over_every_example(n, epochs):
 
 @pytest.mark.parametrize("total_steps", [1, 7, 100])
 def test_total_steps_are_full_steps(total_steps):
-  steps = plan.plan(
+  steps = batches.plan(
     _lengths(23), width=32, rows=4, seed=0, total_steps=total_steps
   )
   assert [len(step) for step in steps] == [4] * total_steps
@@ -41,7 +41,7 @@ def test_total_steps_are_full_steps(total_steps):
 def test_order_is_that_of_seed_and_epoch():
   def order(seed: int) -> list[int]:
     # One example a row: the plan is the permutations themselves.
-    steps = plan.plan(np.full(50, 8), width=8, rows=1, seed=seed, epochs=2)
+    steps = batches.plan(np.full(50, 8), width=8, rows=1, seed=seed, epochs=2)
     return _examples(steps)
 
   assert order(1) == order(1)
@@ -54,4 +54,4 @@ def test_order_is_that_of_seed_and_epoch():
 def test_one_kind_of_length_must_be_given():
   for given in ({}, {"epochs": 1.0, "total_steps": 3}):
     with pytest.raises(ValueError, match="either epochs or total_steps"):
-      plan.plan(_lengths(3), width=32, rows=1, seed=0, **given)
+      batches.plan(_lengths(3), width=32, rows=1, seed=0, **given)

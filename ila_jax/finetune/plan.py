@@ -1,0 +1,18 @@
+"""What stage `finetune` takes and writes."""
+
+from ila_jax.finetune import arms as arms_lib
+from ila_jax.forecast import costs, sizes, work
+
+
+def cost(run: work.Run) -> costs.Cost:
+  """Cost of tuning on every arm, and of the dev losses of all and the base."""
+  config = run.config
+  count = len(arms_lib.arms(config.select.strategy, config.finetune.compare))
+  return run.tuning(
+    examples=run.sizes.selected, runs=count, evaluations=count + 1
+  )
+
+
+def need(known: sizes.Sizes) -> costs.Need:
+  """Bytes of the model that is kept, and of the checkpoints of one arm."""
+  return costs.Need(known.tuned + 4 * costs.TABLE, known.checkpoints)

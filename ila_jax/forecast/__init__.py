@@ -1,0 +1,1 @@
+"""What plans of stages are made with: sizes, trials, memory, a sample."""

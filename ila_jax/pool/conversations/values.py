@@ -1,0 +1,110 @@
+"""Values: whether a field holds anything, and the number or switch it writes.
+
+Tables write numbers and switches as texts, and a union of data sets has null
+or blank fields beside those that are filled.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ila_jax.pool import records
+
+# A value nested deeper than that holds something.
+_DEPTH = 8
+# What stands between the items of a list in a text.
+_BETWEEN = re.compile(r"[\[\](),;\s\"']")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+# Texts that switch something on or off.
+_SWITCHES = {
+  **dict.fromkeys(("true", "yes", "on", "t", "y"), True),
+  **dict.fromkeys(("false", "no", "off", "f", "n"), False),
+}
+
+
+def is_blank(value: Any, depth: int = _DEPTH) -> bool:
+  """Whether a value is null, a blank text or NaN, or holds nothing but such.
+
+  >>> is_blank(" "), is_blank({"text": [None, ""]}), is_blank(0)
+  (True, True, False)
+  """
+  if isinstance(value, str):
+    return not value or value.isspace()
+  if value is None or value is records.MISSING:
+    return True
+  if isinstance(value, Mapping | list):
+    held = value.values() if isinstance(value, Mapping) else value
+    return depth > 0 and all(is_blank(item, depth - 1) for item in held)
+  return value != value  # NaN is a table's empty cell.
+
+
+def name(holder: Mapping[str, Any], names: Iterable[str]) -> str | None:
+  """The first of some names that holds something; else the first there is.
+
+  >>> name({"text": None, "value": "a"}, ("text", "value", "content"))
+  'value'
+  >>> name({"text": None}, ("text", "value")), name({}, ("text", "value"))
+  ('text', None)
+  """
+  blank = None
+  for candidate in names:
+    if candidate in holder:
+      if not is_blank(holder[candidate]):
+        return candidate
+      blank = candidate if blank is None else blank
+  return blank
+
+
+def first(holder: Mapping[str, Any], names: Iterable[str]) -> Any:
+  """What the first of some fields holds that holds something; else None.
+
+  >>> first({"from": "", "role": "user"}, ("from", "role"))
+  'user'
+  """
+  found = name(holder, names)
+  return None if found is None else holder[found]
+
+
+def items(text: str) -> list[Any] | None:
+  """The items of a list that a text writes; None: it writes no list.
+
+  >>> items("[0, 1]"), items("0 1"), items("[x, 1]"), items("0.5")
+  ([0, 1], ['0', '1'], ['x', '1'], None)
+  """
+  held = records.literal(text)
+  if held is None:
+    words = _BETWEEN.sub(" ", text).split()
+    held = words if len(words) > 1 else None
+  return held if isinstance(held, list) else None
+
+
+def number(value: Any) -> int | float | None:
+  """The finite number that a value is or writes; whole ones as integers.
+
+  >>> number("2.0"), number(" 1 "), number(0.5), number("two"), number(True)
+  (2, 1, 0.5, None, None)
+  """
+  if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+    whole = value.strip().lstrip("+-").isdecimal()
+    value = int(value) if whole and len(value) < 20 else float(value)
+  if isinstance(value, bool) or not isinstance(value, int | float):
+    return None
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  is_whole = isinstance(value, float) and value.is_integer()
+  return int(value) if is_whole else value
+
+
+def switch(value: Any) -> bool | None:
+  """Whether a value says yes or no; None: it says neither.
+
+  >>> switch("False"), switch("1.0"), switch(0), switch("maybe"), switch(3)
+  (False, True, False, None, None)
+  """
+  if isinstance(value, str):
+    value = _SWITCHES.get(value.strip().lower(), value)
+  if isinstance(value, bool):
+    return value
+  held = number(value)
+  return bool(held) if held in (0, 1) else None
