@@ -15,7 +15,7 @@ from ila_jax.pool import records
 _DEPTH = 8
 # What stands between the items of a list in a text.
 _BETWEEN = re.compile(r"[\[\](),;\s\"']")
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?(\d+(?:\.\d*)?|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 # Texts that switch something on or off.
 _SWITCHES = {
   **dict.fromkeys(("true", "yes", "on", "t", "y"), True),
