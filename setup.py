@@ -71,6 +71,8 @@ setuptools.setup(
     "tpu": ["jax[tpu]"],
     "gcs": ["etils[epath-gcs]"],
     "hf": ["datasets>=3.0"],
+    # What the tests of `ila export` read its files by, where it is installed.
+    "export": ["datasets>=5.0", "grain>=0.2.18", "trl>=1.16"],
     # torch is the numerical reference of the tests, never imported elsewhere;
     # this exact version, for others bring gigabytes of CUDA along.
     "test": [

@@ -76,7 +76,7 @@ def _expanded(one: checked.Entry, path: Any) -> Any:
   if not isinstance(path, str) or not path.strip():
     return path
   kind = one.field.metadata["path"]
-  if kind == checked.SOURCE:
+  if kind in (checked.SOURCE, checked.BESIDE):
     return os.path.expanduser(path)
   is_model = kind == checked.MODEL
   return paths.of_folder(path, name=f"config.{one.name}", is_model=is_model)

@@ -2,7 +2,9 @@
 
 CONFIG is the name of a preset or a config file of your own, such as
 `ila --copy-preset=quickstart my.py` makes. --config.SECTION.FIELD=VALUE sets
-a field. Without the command `ila` on PATH: python -m ila_jax.
+a field. `ila status DIR` tells how far a run is; `ila export DIR --to FORMAT`
+writes what it has selected for a trainer. Without the command `ila` on PATH:
+python -m ila_jax.
 """
 
 import contextlib
@@ -17,6 +19,8 @@ from ml_collections import config_flags
 from ila_jax import command_line, errors, presets, version
 
 _PROGRAM = "ila"  # As setup.py installs it.
+# Words that are commands of their own, on a run's folder.
+_EXPORT, _STATUS = "export", "status"
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "A preset, such as quickstart, or the path of a config file."
 )
@@ -38,9 +42,6 @@ _DISTRIBUTED = flags.DEFINE_bool(
 )
 _DRY_RUN = flags.DEFINE_bool(
   "dry_run", False, "Print time, FLOPs and memory, and run nothing."
-)
-_STATUS = flags.DEFINE_bool(
-  "status", False, "Print how far the run in --workdir is, and run nothing."
 )
 _COPY_PRESET = flags.DEFINE_string(
   "copy_preset", None, "A preset to copy into the file named after it."
@@ -93,7 +94,12 @@ def main() -> int:
       print(_help(), flush=True)
     return 0
   try:
-    _run(sys.argv)
+    if sys.argv[1:2] == [_EXPORT]:
+      _export(sys.argv[2:])
+    elif sys.argv[1:2] == [_STATUS]:
+      _status(sys.argv[2:])
+    else:
+      _run(sys.argv)
   except BaseException as error:
     status, message = _explain(error)
     if message is None:
@@ -104,6 +110,10 @@ def main() -> int:
 
 
 def _help() -> str:
+  if sys.argv[1:2] == [_EXPORT]:
+    from ila_jax.export import command
+
+    return command.help_text()
   presets_text = "".join(
     f"  {name:12} {presets.about(name)}\n" for name in presets.names()
   )
@@ -173,6 +183,28 @@ def _command() -> str:
   return f"{program} {shlex.join(kept)}"
 
 
+def _export(words: list[str]) -> None:
+  from ila_jax.export import command
+  from ila_jax.run import interrupts
+
+  interrupts.listen()
+  print(command.run(words), flush=True)
+
+
+def _status(words: list[str]) -> None:
+  from ila_jax.run import status
+  from ila_jax.run.disk import paths
+
+  if len(words) != 1 or words[0].startswith("-"):
+    raise errors.InputError(
+      f"ila status has {words}; allowed: the folder of one run. Example: ila "
+      "status runs/first"
+    )
+  folder = paths.of_folder(words[0], name="DIR", schemes=("gs",))
+  with contextlib.suppress(BrokenPipeError):  # Of `head`, which has enough.
+    print(status.told(status.find(folder)), flush=True)
+
+
 def _run(argv: list[str]) -> None:
   rest = _parse_flags(argv)
   if _VERSION.value:
@@ -187,13 +219,6 @@ def _run(argv: list[str]) -> None:
     text = config_fields.lines(rest, _CONFIG.value)
     with contextlib.suppress(BrokenPipeError):
       print(text, flush=True)
-    return
-  if _STATUS.value:
-    from ila_jax.run import status
-
-    state = status.find(_workdir())
-    with contextlib.suppress(BrokenPipeError):  # Of `head`, which has enough.
-      print(status.told(state), flush=True)
     return
   from ila_jax.compute import hardware
   from ila_jax.run import hosts, interrupts
@@ -252,7 +277,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
   argv = command_line.expand(argv)
   try:
     rest = flags.FLAGS(argv)[1:]
-    needed = (_WORKDIR,) if _STATUS.value else (_CONFIG, _WORKDIR)
+    needed = (_CONFIG, _WORKDIR)
     takes_words = _FIELDS.value or _COPY_PRESET.value is not None
     if _VERSION.value or takes_words:
       needed = ()

@@ -203,3 +203,12 @@ def test_a_trial_of_the_dry_run_sets_it_beside_the_run():
     assert f"| {stage} |" in printed
   assert found["quality"]["promised"] == 1.5
   assert found["ours"] > 0 and found["rivals"]["the run itself"] > 0
+
+
+def test_a_trial_of_decontamination_finds_what_was_planted():
+  _, found = _trial("decontamination")
+  counts = found["quality"]["tiny"]["counts"]
+  for kind in ("verbatim", "reworded", "embedded"):
+    assert counts[f"{kind} leak"] == [10, 10]
+    assert counts[f"{kind} other"] == [0, 10]
+  assert counts["pool other"] == [0, 90]

@@ -19,7 +19,15 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "ila_jax"
 ORDER = (
   *("version", "errors", "sections", "compute", "config", "run", "models"),
   *("pool", "passes", "training", "forecast", "embed", "score", "landscape"),
-  *("methods", "selection", "finetune", "scaling", "report", "dry_run"),
+  *(
+    "methods",
+    "selection",
+    "finetune",
+    "scaling",
+    "report",
+    "export",
+    "dry_run",
+  ),
   *("config_checks", "config_parsing", "config_fields", "presets"),
   *("command_line", "pipeline", "api", "main", "__main__"),
 )
@@ -33,8 +41,10 @@ MODULES = sorted(
   path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"
 )
 # The module that names artifacts, and modules that name files of others: of
-# models, of tokenizers and of data sets.
-NAMES_FILES = ("run.tables", "models.folders", "pool.sources", "pool.tokens")
+# models, of tokenizers, of data sets and of what trainers read.
+NAMES_FILES = (
+  *("run.tables", "models.folders", "pool.sources", "pool.tokens", "export."),
+)
 # Modules that know a run, by its config or its files, beside the stages, their
 # plans and the folders that are about runs. All others are functions of plain
 # arguments. The list only shrinks.
@@ -54,6 +64,8 @@ ABOUT_RUNS = (
   *("run", "forecast", "report", "dry_run", "api", "pipeline", "config_checks"),
   *("config_fields", "config_parsing", "command_line", "presets", "main"),
 )
+# Stages, their plans, and what reads a finished run for an export.
+_SHELLS = ("stage", "plan", "finished_run")
 # Tests of more than the module beside which they lie.
 BROADER_TESTS = (
   *("every_method", "published", "answer_shapes", "tsne_witness", "patterns"),
@@ -144,7 +156,7 @@ def test_no_module_imports_a_stage_or_its_plan(path):
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_core_modules_know_neither_config_nor_files(path):
   name = _name(path)
-  if path.stem in ("stage", "plan") or _top(name) in ABOUT_RUNS:
+  if path.stem in _SHELLS or _top(name) in ABOUT_RUNS:
     return
   known = {"config", "run.disk.files"} & _imported(path)
   assert bool(known) == (name in KNOW_RUNS), known

@@ -107,7 +107,7 @@ class _FieldWatch:
     )
 
 
-def _source_fields(spec: str, source: str, rules: Rules) -> fields_lib.Fields:
+def source_fields(spec: str, source: str, rules: Rules) -> fields_lib.Fields:
   """What is configured for a source: the last that names a field decides."""
   merged = sources.known_fields(spec)
   merged.update({name: path for name, path in rules.fields.items() if path})
@@ -203,7 +203,7 @@ class _Reader:
       raise records.Reject(raw.reason, raw.detail)
     key = spec, raw.source
     if key not in self._configured:
-      configured = _source_fields(*key, self._rules)
+      configured = source_fields(*key, self._rules)
       self._configured[key] = configured
       self._watches[key] = _FieldWatch(raw.source, configured)
     self._watches[key].see(raw.record)

@@ -1,12 +1,14 @@
 """The pool of a run: its sources, read as its config says."""
 
 import dataclasses
+import fnmatch
 from collections.abc import Callable, Iterator
 
 from ila_jax import config as config_lib
 from ila_jax.pool import examples as examples_lib
 from ila_jax.pool import rejects as rejects_lib
 from ila_jax.pool import unread
+from ila_jax.pool.sources import sources
 
 
 def examples(
@@ -32,10 +34,26 @@ def examples(
     rejects=rejects,
     rules=examples_lib.Rules(
       fields=dataclasses.asdict(config.pool.fields),
-      overrides=config.pool.overrides,
+      overrides=_overrides(config),
       answers=config.pool.answers,
     ),
     limit=config.pool.limit,
     announce=announce,
     reading=reading,
   )
+
+
+def _overrides(config: config_lib.Config) -> dict[str, dict[str, str]]:
+  """Those of single sources, but for what names evaluation sets alone."""
+  overrides = config.pool.overrides
+  if not overrides or not config.pool.evaluations:
+    return overrides
+  of_sets, of_pool = (
+    set().union(*map(sources.names, specs))
+    for specs in (config.pool.evaluations, config.pool.sources)
+  )
+  return {
+    pattern: own
+    for pattern, own in overrides.items()
+    if fnmatch.filter(of_pool, pattern) or not fnmatch.filter(of_sets, pattern)
+  }

@@ -1,8 +1,9 @@
 """Stage `pool`: records become tokenized examples with ids, or rejects."""
 
 import collections
+import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from ila_jax.pool import examples as examples_lib
 from ila_jax.pool import reading as reading_lib
 from ila_jax.pool import rejects as rejects_lib
 from ila_jax.pool import size as size_lib
+from ila_jax.pool.contamination import evaluation, screen
+from ila_jax.pool.contamination import findings as findings_lib
 from ila_jax.pool.sources import sources
 from ila_jax.pool.tokens import encode
 from ila_jax.run import (
@@ -35,8 +38,9 @@ _TOKENIZE_EXAMPLES = 1024
 def run(run: context.Run) -> None:
   """Writes `pool/index.parquet`, `rejects.jsonl` and the record shards.
 
-  used + rejected = read, always. The dev split is drawn here: whole prompts,
-  keyed by seed and prompt, so that no prompt is on both sides.
+  used + rejected + contaminated = read, always; what is contaminated stands in
+  `contamination.jsonl`. The dev split is drawn here: whole prompts, keyed by
+  seed and prompt, so that no prompt is on both sides.
 
   Raises:
     errors.InputError: sources that cannot be read, too many rejects, or a
@@ -65,18 +69,23 @@ def _inputs(run: context.Run) -> dict[str, Any]:
     tokenizer["vocab"] = config.model.scratch.vocab
   else:
     tokenizer["files"] = base_tokenizer.tokenizer_signature(config, workdir)
-  signatures = {}
+  signatures: dict[str, dict[str, Any]] = {"sources": {}, "evaluations": {}}
   if mesh_lib.is_writer():  # The others may not see the first host's files.
     made = stage_record.Stage(workdir, "pool", {}).recorded_inputs()
-    before = made.get("sources", {})
     with interrupts.alone():
+      before = made.get("sources", {})
       for source in config.pool.sources:
-        signatures[source] = _signature(source, workdir, before)
+        signatures["sources"][source] = _signature(source, workdir, before)
+      before = made.get("evaluations", {})
+      for source in config.pool.evaluations:
+        with evaluation.names_field():
+          signed = _signature(source, workdir, before)
+        signatures["evaluations"][source] = signed
   return {
     "config": config.section("pool", "tokens"),
     "columns": shards.SCHEMA.names,  # Those of an older version had others.
     "tokenizer": tokenizer,
-    "sources": signatures,
+    **signatures,
     "seed": config.seed,
   }
 
@@ -107,12 +116,14 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
   largest_token = left_out = labelled = 0
   read: collections.Counter[str] = collections.Counter()
   reading = unread.Reading()
-  with files.create(tables.REJECTS.path(workdir)) as file:
+  with contextlib.ExitStack() as stack:
+    file = stack.enter_context(files.create(tables.REJECTS.path(workdir)))
     rejects = rejects_lib.RejectCounter(
       lambda reject: file.write(files.json_line(reject.written()).encode()),
       max_reject_fraction=config.pool.max_reject_fraction,
     )
-    passing = _shards(config, tokenizer, rejects, read, reading)
+    found = _findings(config, workdir, stack)
+    passing = _shards(config, tokenizer, rejects, read, reading, found)
     for shard, kept in enumerate(passing):
       table = shards.table_of(len(columns), kept)
       shards.write_records(workdir, shard, table)
@@ -123,32 +134,76 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
         labelled += example.has_labels
   # The rejects are on disk by now, also when they end the run here.
   used, truncated = len(columns), int(columns["truncated"].sum())
-  limited = read["examples"] == config.pool.limit
-  _say_rejects(workdir, rejects, used=used, truncated=truncated)
+  removed = found.removed if found else 0
+  limited = read["examples"] + removed == config.pool.limit
+  counts = {
+    "read": used + rejects.reasons.total() + removed,
+    "used": used,
+    "rejected": rejects.reasons.total(),
+    "contaminated": removed,
+    "contamination": found and found.told(),
+    "reasons": dict(rejects.reasons.most_common()),
+    "with_labels": labelled,
+    "limited": limited,
+    **reading.told(),
+    "truncated": truncated,
+    "answers_left_out": left_out,
+    "largest_token": largest_token,
+  }
+  _say_counts(workdir, counts)
   _say_what_was_read(config, reading, left_out, limited)
-  rejects.check(n_used=used)
+  rejects.check(n_used=used + removed)
+  _check_left(config, used, removed)
   is_dev = _dev(config, columns)
   columns.write(workdir, is_dev, shard_rows=config.pool.shard_examples)
   with_domain = np.array([bool(name) for name in columns.names("domain")])
-  files.write_json(
-    tables.COUNTS.path(workdir),
-    {
-      "read": used + rejects.reasons.total(),
-      "used": used,
-      "rejected": rejects.reasons.total(),
-      "reasons": dict(rejects.reasons.most_common()),
-      "with_labels": labelled,
-      "with_domain": int(with_domain[columns["domain"]].sum()),
-      "limited": limited,
-      **reading.told(),
-      "truncated": truncated,
-      "answers_left_out": left_out,
-      "largest_token": largest_token,
-      "tokens": sum(
-        int(columns[name].sum(dtype=np.int64))
-        for name in ("n_prompt_tokens", "n_response_tokens")
-      ),
-    },
+  counts |= {
+    "with_domain": int(with_domain[columns["domain"]].sum()),
+    "tokens": sum(
+      int(columns[name].sum(dtype=np.int64))
+      for name in ("n_prompt_tokens", "n_response_tokens")
+    ),
+  }
+  files.write_json(tables.COUNTS.path(workdir), counts)
+
+
+def _check_left(config: config_lib.Config, used: int, removed: int) -> None:
+  if not used:
+    raise errors.InputError(
+      f"config.pool.decontaminate is {config.pool.decontaminate!r}, and all "
+      f"{removed:,} usable examples of config.pool.source repeat a record of "
+      "it. Allowed: a pool of which something is left. Name other sources, or "
+      f"set --config.pool.contaminated={findings_lib.REPORT}."
+    )
+
+
+def _findings(
+  config: config_lib.Config, workdir: epath.Path, stack: contextlib.ExitStack
+) -> findings_lib.Findings | None:
+  """Reads the evaluation sets; None: there are none.
+
+  Args:
+    config: the run.
+    workdir: where what is found is written.
+    stack: closes that file.
+  """
+  if not config.pool.evaluations:
+    return None
+  sets = evaluation.read(
+    config.pool.evaluations,
+    overrides=config.pool.overrides,
+    announce=lambda message: progress.say(f"  {message}"),
+  )
+  screening = screen.Screen(
+    progress.progress(sets, desc="evaluation sets", unit="records"),
+    width=config.pool.contamination_ngram,
+  )
+  path = tables.CONTAMINATION.path(workdir)
+  file = stack.enter_context(files.create(path))
+  return findings_lib.Findings(
+    screening,
+    action=config.pool.contaminated,
+    write=lambda line: file.write(files.json_line(line).encode()),
   )
 
 
@@ -178,9 +233,10 @@ def _shards(
   rejects: rejects_lib.RejectCounter,
   read: collections.Counter[str],
   reading: unread.Reading,
+  found: findings_lib.Findings | None,
 ) -> Iterator[list[tuple[examples_lib.Example, encode.Encoded]]]:
   """Yields the usable examples, a shard at a time; counts what was read."""
-  examples = progress.progress(
+  examples: Iterable[examples_lib.Example] = progress.progress(
     reading_lib.examples(
       config,
       rejects=rejects,
@@ -190,6 +246,7 @@ def _shards(
     desc="pool",
     unit="examples",
   )
+  examples = iter(found.passing(examples) if found else examples)
   pending: list[tuple[examples_lib.Example, encode.Encoded]] = []
   size = config.pool.shard_examples
   while batch := tuple(itertools.islice(examples, _TOKENIZE_EXAMPLES)):
@@ -246,17 +303,17 @@ def _dev(config: config_lib.Config, columns: index.Columns) -> np.ndarray:
   return dev
 
 
-def _say_rejects(
-  workdir: epath.Path,
-  rejects: rejects_lib.RejectCounter,
-  *,
-  used: int,
-  truncated: int,
-) -> None:
-  total = rejects.reasons.total()
+def _say_counts(workdir: epath.Path, counts: dict[str, Any]) -> None:
+  rejected, removed = counts["rejected"], counts["contaminated"]
+  line = f"  read {counts['read']:,}, used {counts['used']:,}"
+  if removed:
+    line += f", contaminated {removed:,}"
+  line += f", rejected {rejected:,}"
+  common = itertools.islice(counts["reasons"].items(), 3)
+  reasons = ", ".join(f"{count:,} {reason}" for reason, count in common)
   path = tables.REJECTS.path(workdir)
-  line = f"  read {used + total:,}, used {used:,}, rejected {total:,}"
-  reasons = ", ".join(f"{n:,} {r}" for r, n in rejects.reasons.most_common(3))
-  progress.say(line + (f" ({reasons}; see {path})" if total else ""))
-  if truncated:
-    progress.say(f"  the prompts of {truncated:,} examples were cut")
+  progress.say(line + (f" ({reasons}; see {path})" if rejected else ""))
+  for sentence in findings_lib.sentences(counts):
+    progress.say(f"  {sentence}")
+  if counts["truncated"]:
+    progress.say(f"  the prompts of {counts['truncated']:,} examples were cut")

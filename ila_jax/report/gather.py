@@ -8,6 +8,7 @@ from etils import epath
 
 from ila_jax.embed import inputs
 from ila_jax.pool import index, unread
+from ila_jax.pool.contamination import findings
 from ila_jax.report import map_points, page
 from ila_jax.run import context, stage_record, stages, tables
 from ila_jax.run.disk import files, folders
@@ -185,8 +186,9 @@ def headline(
     pool = records["pool"]
     lines.append(
       f"Of {pool['read']:,} records, {pool['used']:,} are usable and "
-      f"{pool['rejected']:,} are not."
+      f"{pool['rejected']:,} are not{_left_out(pool)}."
     )
+    lines += findings.sentences(pool)
     if "read_as" in pool:  # Not in runs of older versions.
       lines += unread.sentences(pool)
   if "select" in records:
@@ -215,6 +217,12 @@ def headline(
         f"with R² {fits['r2']:.2f}, leave-one-out {loo}."
       )
   return lines
+
+
+def _left_out(pool: dict[str, Any]) -> str:
+  """How many examples repeat an evaluation set, and are not used for that."""
+  count = pool.get("contaminated", 0)
+  return f"; {count:,} more are left out as contaminated" if count else ""
 
 
 def _warnings(records: dict[str, dict[str, Any]]) -> list[str]:

@@ -1,7 +1,7 @@
 """What a run has said and what it is at, in its folder: log.txt, progress.json.
 
 The first host writes both. Every run that works in the folder adds to the log;
-`progress.json` is there while one does, and --status reads it. No run ends
+`progress.json` is there while one does, and `ila status` reads it. No run ends
 because one of them cannot be written.
 """
 

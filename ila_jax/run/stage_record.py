@@ -140,7 +140,8 @@ class Stage:
       self._write(done=False, extra={"spent": self.account.totals()})
     for path in gone:
       if path.is_dir():
-        check_all_ours(path)
+        if checksums.read(path) is not None:  # Else nothing tells.
+          check_all_ours(path)
         folders.remove(path)
       else:
         files.remove(path)

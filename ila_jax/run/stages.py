@@ -1,6 +1,6 @@
 """The stages: their order, what each is made from, where its code lies.
 
-Running, resuming, --redo, --dry-run, --status and the manifest read it here.
+Running, resuming, --redo, --dry-run, `ila status` and the manifest read it.
 """
 
 from collections.abc import Iterable, Sequence

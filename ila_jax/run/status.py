@@ -1,4 +1,4 @@
-"""How far a run is, by its folder alone: --status.
+"""How far a run is, by its folder alone: `ila status`.
 
 Nothing is written there, no lock is taken and no device is asked, so that a run
 can be looked at while it works, and from any machine that sees its folder.
@@ -81,8 +81,8 @@ def _check(workdir: epath.Path) -> None:
     return  # The manifest is damaged or lost.
   what = f"no {tables.MANIFEST.file()} of ila_jax" if workdir.exists() else None
   raise errors.InputError(
-    f"--workdir is {workdir}, which {f'has {what}' if what else 'is not there'}"
-    ": no run has worked there. Give the folder of a run; one that was started "
+    f"the folder {workdir} {f'has {what}' if what else 'is not there'}: no run "
+    "has worked there. Give the folder of a run; one that was started "
     "a moment ago makes it when it has found its devices."
   )
 

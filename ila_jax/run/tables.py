@@ -106,6 +106,11 @@ REJECTS = Artifact(
   "pool.stage",
   "what cannot be used, with file, line and reason",
 )
+CONTAMINATION = Artifact(
+  "pool/contamination.jsonl",
+  "pool.stage",
+  "what repeats an evaluation set, how, and which record of it",
+)
 COUNTS = Artifact(
   "pool/counts.json", "pool.stage", "how much was read, used and rejected"
 )
@@ -298,6 +303,13 @@ FITS = Artifact("scaling/fits.json", "scaling.stage", "the law")
 PAGE = Artifact("report/index.html", "report.page", "all of it on one page")
 MAP_PAGE = Artifact("report/map.html", "report.page", "the map to explore")
 FIGURE = Artifact("report/{name}.png", "report.page", "a figure of the page")
+
+# Of the command `ila export`.
+EXPORT = Artifact(
+  "export/{name}/",
+  "export.command",
+  "the selection as a trainer reads it, in a format of `ila export`",
+)
 
 ARTIFACTS = tuple(
   value for value in tuple(globals().values()) if isinstance(value, Artifact)

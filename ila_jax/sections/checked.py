@@ -25,8 +25,9 @@ from ila_jax import errors
 # What a field changes: what its section's stages write; nothing, for it is a
 # matter of speed, or of what is let pass; or what stages name on their own.
 RESULTS, NOTHING, ELSEWHERE = "results", "nothing", "elsewhere"
-# What a path names: a pool, a folder, or a model, which may lie on the Hub.
-SOURCE, FOLDER, MODEL = "source", "folder", "model"
+# What a path names: a pool; sets beside it, of which there may be none; a
+# folder; or a model, which may lie on the Hub.
+SOURCE, BESIDE, FOLDER, MODEL = "source", "beside", "folder", "model"
 
 
 class Bounds(NamedTuple):
@@ -87,7 +88,8 @@ def field(
       checked: the registry is the only list, and may come later in the reading
       order. Of a tuple each item is meant, here and by the bounds.
     changes: RESULTS, NOTHING or ELSEWHERE.
-    path: SOURCE, FOLDER or MODEL where it is a path, which may begin with `~`.
+    path: SOURCE, BESIDE, FOLDER or MODEL where it is a path, which may begin
+      with `~`.
   """
   bounds = None
   if low is not None or high is not None:

@@ -11,6 +11,10 @@ def _where(what: str) -> Any:
   return checked.field("", f"dotted name of {what}; '': found by its name")
 
 
+def _several(specs: str | tuple[str, ...]) -> tuple[str, ...]:
+  return (specs,) if isinstance(specs, str) else specs
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fields(checked.Checked):
   """Where a record keeps things: dotted paths; '': found by its name."""
@@ -70,11 +74,32 @@ class Pool(checked.Checked):
     "which of a list of answers is the response",
     choices="pool.shapes.responses.RULES",
   )
+  decontaminate: str | tuple[str, ...] = checked.field(
+    (),
+    "evaluation sets that the pool must not repeat, named as in source",
+    path=checked.BESIDE,
+  )
+  contaminated: str = checked.field(
+    "remove",
+    "what becomes of examples that repeat a record of an evaluation set",
+    choices="pool.contamination.findings.ACTIONS",
+  )
+  contamination_ngram: int = checked.field(
+    13,
+    "words in a row that an example and an evaluation record may not share",
+    low=4,
+    high=100,
+  )
 
   @property
   def sources(self) -> tuple[str, ...]:
     """The sources, also when there is only one."""
-    return (self.source,) if isinstance(self.source, str) else self.source
+    return _several(self.source)
+
+  @property
+  def evaluations(self) -> tuple[str, ...]:
+    """The evaluation sets, also when there is only one."""
+    return _several(self.decontaminate)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

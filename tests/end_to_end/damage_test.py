@@ -7,7 +7,7 @@ import pytest
 
 from ila_jax import errors, pipeline
 from ila_jax.run.disk import checksums, files
-from tests.support import tiny
+from tests.support import damage, tiny
 
 # One of each kind that a run leaves, and which stages read it.
 FILES = (
@@ -36,7 +36,6 @@ FILES = (
   "scaling/runs.jsonl",
   "report/map.html",
 )
-KINDS = ("flip", "cut", "empty", "gone")
 
 
 @pytest.fixture(scope="module")
@@ -56,20 +55,6 @@ def run(tmp_path_factory):
   )
   pipeline.run(config, folder / "work")
   return config, folder / "work"
-
-
-def _damage(file: pathlib.Path, kind: str) -> None:
-  content = bytearray(file.read_bytes())
-  if kind == "gone":
-    file.unlink()
-    return
-  if kind == "cut":
-    content = content[: len(content) // 2]
-  elif kind == "empty":
-    content = bytearray()
-  else:
-    content[len(content) // 2] ^= 4
-  file.write_bytes(content)
 
 
 def _contents(workdir: pathlib.Path) -> dict[str, bytes]:
@@ -92,8 +77,8 @@ def _copy(whole: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
 def test_what_is_damaged_is_named_and_made_anew(run, tmp_path, capsys, name):
   config, whole = run
   workdir = _copy(whole, tmp_path)
-  kind = KINDS[FILES.index(name) % len(KINDS)]
-  _damage(workdir / name, kind)
+  kind = damage.KINDS[FILES.index(name) % len(damage.KINDS)]
+  damage.damage(workdir / name, kind)
   with pytest.raises(checksums.Damaged, match=pathlib.PurePath(name).name):
     files.read_bytes(workdir / name)
   # The base is looked at when a stage asks for it.
@@ -130,7 +115,7 @@ def test_a_shard_of_half_a_stage_is_not_trusted(run, tmp_path, capsys, kind):
   record = files.read_json(workdir / "score/stage.json")
   files.write_json(workdir / "score/stage.json", record | {"done": False})
   files.remove(workdir / "score/scores.parquet")
-  _damage(workdir / "score/base-00001.parquet", kind)
+  damage.damage(workdir / "score/base-00001.parquet", kind)
   pipeline.run(config, workdir)
   said = capsys.readouterr().err
   # A shard that is not there is one that is to come.
@@ -156,7 +141,7 @@ def test_nothing_is_computed_from_what_is_damaged(
 ):
   config, whole = run
   workdir = _copy(whole, tmp_path)
-  _damage(workdir / name, kind)
+  damage.damage(workdir / name, kind)
   with pytest.raises(checksums.Damaged, match=pathlib.PurePath(name).name):
     pipeline.run(config, workdir, stages=[stage], redo=stage)
   assert (workdir / stage / "stage.json").exists()  # What was there is back.
@@ -176,7 +161,7 @@ def test_a_stage_without_its_record_is_refused_and_can_be_made_anew(
 ):
   config, whole = run
   workdir = _copy(whole, tmp_path)
-  _damage(workdir / "select" / name, kind)
+  damage.damage(workdir / "select" / name, kind)
   with pytest.raises(errors.InputError, match=r"Remove (that folder|.*select)"):
     pipeline.run(config, workdir)
   shutil.rmtree(workdir / "select")
@@ -188,7 +173,7 @@ def test_a_pool_whose_source_is_gone_is_not_made_of_less(run, tmp_path, capsys):
   config, whole = run
   workdir = _copy(whole, tmp_path)
   source = pathlib.Path(config.pool.sources[0])
-  _damage(workdir / "pool/records-00001.parquet", "flip")
+  damage.damage(workdir / "pool/records-00001.parquet", "flip")
   hidden = source.rename(source.with_suffix(".hidden"))
   try:
     with pytest.raises(errors.InputError, match=r"pool\.jsonl"):

@@ -27,6 +27,9 @@ FIELDS = {
   "pool.source": ("en/train.jsonl", "pool"),
   "pool.limit": (7, "pool"),
   "pool.answers": ("longest", "pool"),
+  "pool.decontaminate": ("scratch.jsonl", "pool"),
+  "pool.contaminated": ("report", "pool"),
+  "pool.contamination_ngram": (8, "pool"),
   "pool.max_reject_fraction": (0.5, None),
   "pool.dev_examples": (7, "pool"),
   "pool.shard_examples": (7, "pool"),
@@ -245,6 +248,7 @@ FILES = [
   ("zh/train.jsonl", {}, "pool"),
   ("zh/train.jsonl", {"pool.source": "zh"}, "pool"),
   ("scratch.jsonl", {"model.scratch.source": "scratch.jsonl"}, "score"),
+  ("en/train.jsonl", {"pool.decontaminate": "en"}, "pool"),
   ("llama/tokenizer.json", {"model.path": "llama"}, "pool"),
   ("llama/chat_template.jinja", {"model.path": "llama"}, "pool"),
   ("llama/config.json", {"model.path": "llama"}, "score"),
@@ -263,7 +267,7 @@ FILES = [
 ]
 
 # Without these there is nothing to read.
-_NEEDED = ("zh/train.jsonl", "scratch.jsonl", "map/map.json")
+_NEEDED = ("zh/train.jsonl", "en/train.jsonl", "scratch.jsonl", "map/map.json")
 
 
 def _edit(path: pathlib.Path, place: str) -> None:

@@ -83,3 +83,108 @@ def test_records_that_are_too_long_name_the_fields_to_set(tmp_path):
   keys = ["file", "line", "source", "reason", "detail"]
   written = [json.loads(line) for line in path.read_text().splitlines()]
   assert [list(line) for line in written] == [keys] * 20
+
+
+ASKS = [
+  f"How many legs have {n} cats, {n + 1} birds and a snake?" for n in range(9)
+]
+
+
+def _with_leaks(tmp_path):
+  """A pool of 60 with three leaks, of which one is a duplicate as well."""
+  rows = tiny.records(60)
+  for place, ask in enumerate((ASKS[0], f"Hello!\n{ASKS[1].upper()}", ASKS[0])):
+    rows.insert(20 * place, {"instruction": ask, "output": "word " * 3})
+  source = tiny.write(tmp_path / "pool.jsonl", rows)
+  sets = tiny.write(
+    tmp_path / "legs.jsonl", [{"question": ask, "answer": "n"} for ask in ASKS]
+  )
+  return source, sets
+
+
+@pytest.mark.parametrize("action", ["remove", "report"])
+def test_what_repeats_an_evaluation_set_is_told_apart(tmp_path, capsys, action):
+  source, sets = _with_leaks(tmp_path)
+  work = tmp_path / "work"
+  config = _config(
+    source, pool__decontaminate=str(sets), pool__contaminated=action
+  )
+  pipeline.run(config, work, stages=["pool", "report"])
+  removed = 2 if action == "remove" else 0
+  counts = files.read_json(work / "pool/counts.json")
+  rejects = files.read_jsonl(work / "pool/rejects.jsonl")
+  assert counts["read"] == 63
+  assert counts["rejected"] == len(rejects) == 1  # The duplicate.
+  assert counts["contaminated"] == removed
+  assert counts["used"] == 62 - removed
+  assert counts["used"] + counts["rejected"] + counts["contaminated"] == 63
+  found = files.read_jsonl(work / "pool/contamination.jsonl")
+  assert [
+    (f["line"], f["how"], f["evaluation"], f["evaluation_line"]) for f in found
+  ] == [(1, "prompt", "legs", 1), (21, "short text", "legs", 2)]
+  said = capsys.readouterr().err
+  page = (work / "report/index.html").read_text()
+  left = "are left out" if removed else "stay in the pool"
+  for part in (
+    "Contaminated: 2 of 62 examples (3.2 %) repeat a record of legs (9); they "
+    f"{left}, and pool/contamination.jsonl lists them.",
+    f"legs: 1 by prompt, 1 by short text; such as {source} line 1, as {sets} "
+    "line 1: ",
+  ):
+    assert said.count(part) == 2  # At the end of the pool and of the run,
+    assert part.replace("'", "&#39;") in page
+  ids = files.read_table(work / "pool/index.parquet", ["id"])["id"]
+  assert [int(f["id"], 16) in ids for f in found] == [not removed] * 2
+
+
+def test_a_limit_reads_the_same_with_and_without_an_evaluation_set(tmp_path):
+  source, sets = _with_leaks(tmp_path)
+  config = _config(source, pool__decontaminate=str(sets), pool__limit=40)
+  pipeline.run(config, tmp_path / "work", stages=["pool"])
+  counts = files.read_json(tmp_path / "work/pool/counts.json")
+  assert (counts["used"], counts["contaminated"]) == (38, 2)
+  assert counts["limited"]
+
+
+def test_an_evaluation_set_is_an_input_of_the_pool(tmp_path, capsys):
+  source, sets = _with_leaks(tmp_path)
+  config = _config(source, pool__decontaminate=str(sets))
+  pipeline.run(config, tmp_path / "work", stages=["pool"])
+  pipeline.run(config, tmp_path / "work", stages=["pool"])
+  assert "skipped: it is done" in capsys.readouterr().err
+  tiny.write(sets, [{"question": ask} for ask in ASKS[1:]])
+  with pytest.raises(errors.InputError) as caught:
+    pipeline.run(config, tmp_path / "work", stages=["pool"])
+  assert "evaluations." in str(caught.value)
+  assert "--redo=pool" in str(caught.value)
+  sets.unlink()  # What moved away counts as it was.
+  pipeline.run(config, tmp_path / "work", stages=["pool"])
+
+
+def test_a_pool_of_which_nothing_is_left(tmp_path):
+  source, _ = _with_leaks(tmp_path)
+  config = _config(source, pool__decontaminate=str(source))
+  with pytest.raises(errors.InputError) as caught:
+    pipeline.run(config, tmp_path / "work", stages=["pool"])
+  assert "all 62 usable examples" in str(caught.value)
+  assert "--config.pool.contaminated=report" in str(caught.value)
+
+
+def test_overrides_of_an_evaluation_set_are_not_in_vain(tmp_path, capsys):
+  source, sets = _with_leaks(tmp_path)
+  tiny.write(sets, [{"stimulus": ask} for ask in ASKS])
+  overrides = {"legs": {"prompt": "stimulus"}, "lags": {"prompt": "stimulus"}}
+  config = _config(
+    source, pool__decontaminate=str(sets), pool__overrides=overrides
+  )
+  pipeline.run(config, tmp_path / "work", stages=["pool"])
+  said = capsys.readouterr().err
+  assert "config.pool.overrides has 'lags', which matches no source" in said
+  assert files.read_json(tmp_path / "work/pool/counts.json")["contaminated"]
+
+
+def test_an_evaluation_set_that_is_not_there(tmp_path):
+  source, _ = _with_leaks(tmp_path)
+  config = _config(source, pool__decontaminate=str(tmp_path / "no.jsonl"))
+  with pytest.raises(errors.InputError, match="decontaminate is"):
+    pipeline.run(config, tmp_path / "work", stages=["pool"])

@@ -8,7 +8,6 @@ import sys
 import time
 
 import pytest
-from absl.testing import flagsaver
 from etils import epath
 
 from ila_jax import errors, main
@@ -179,13 +178,10 @@ def test_what_is_no_run_is_refused(tmp_path, content, monkeypatch, capsys):
   with pytest.raises(errors.InputError, match="no run has worked there"):
     status.find(folder)
   # Of the command line it is bad input.
-  command = ["ila_jax", f"--workdir={folder}", "--status"]
+  command = ["ila_jax", "status", str(folder)]
   monkeypatch.setattr(sys, "argv", command)
-  with (
-    flagsaver.flagsaver()
-  ):  # Flags are of the process, for tests that follow.
-    assert main.main() == errors.BAD_INPUT
-  assert "--workdir is" in capsys.readouterr().err
+  assert main.main() == errors.BAD_INPUT
+  assert "the folder " in capsys.readouterr().err
 
 
 def test_a_bucket_without_its_package_is_told(monkeypatch):
@@ -198,7 +194,7 @@ def test_a_bucket_without_its_package_is_told(monkeypatch):
 
 
 def test_a_reader_who_has_enough_is_no_error(run):
-  command = f"{sys.executable} -m ila_jax --workdir {run} --status | head -n 1"
+  command = f"{sys.executable} -m ila_jax status {run} | head -n 1"
   done = subprocess.run(
     ["bash", "-o", "pipefail", "-c", command],
     cwd=CHECKOUT,
@@ -219,7 +215,7 @@ def test_the_command_line_only_looks(run):
     "print(status, [n for n in ('jax', 'ila_jax.config') if n in sys.modules])"
   )
   done = subprocess.run(
-    [sys.executable, "-c", program, f"--workdir={run}", "--status"],
+    [sys.executable, "-c", program, "status", str(run)],
     cwd=CHECKOUT,
     capture_output=True,
     text=True,

@@ -19,7 +19,7 @@ from ila_jax.passes import token_set
 from ila_jax.training import checkpoint_reading as reading
 from ila_jax.training import loop
 from ila_jax.training import recipe as recipe_lib
-from tests.support import hosts
+from tests.support import damage, hosts
 
 _PROGRAM = """
 import sys
@@ -100,18 +100,6 @@ _ALONE = {
 }
 
 
-def _damage(file: pathlib.Path, kind: str) -> None:
-  content = bytearray(file.read_bytes())
-  if kind == "gone":
-    file.unlink()
-    return
-  if kind == "cut":
-    content = content[: len(content) // 2]
-  elif content:
-    content[len(content) // 2] ^= 4
-  file.write_bytes(content)
-
-
 def _damage_copies(ended: pathlib.Path, folder: pathlib.Path) -> None:
   """Copies of a folder of checkpoints, each with one damage of the newest."""
   for what, pattern in _ON_DISK.items():
@@ -120,7 +108,7 @@ def _damage_copies(ended: pathlib.Path, folder: pathlib.Path) -> None:
       files = [path for path in copy.glob(f"4/{pattern}") if path.is_file()]
       assert files, pattern
       for file in files:
-        _damage(file, kind)
+        damage.damage(file, kind)
   for host, how in itertools.product(range(2), _ALONE):
     shutil.copytree(ended, folder / f"host{host}-{how}")
 

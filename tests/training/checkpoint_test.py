@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.training import checkpoint
+from tests.support import damage
 
 
 def _state(seed: int) -> dict:
@@ -93,20 +94,6 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
   assert _files(tmp_path) == before
 
 
-def _damage(file, kind: str) -> None:
-  content = bytearray(file.read_bytes())
-  if kind == "gone":
-    file.unlink()
-    return
-  if kind == "cut":
-    content = content[: len(content) // 2]
-  elif kind == "empty":
-    content = b""
-  elif content:
-    content[len(content) // 2] ^= 4
-  file.write_bytes(content)
-
-
 @pytest.fixture(scope="module")
 def two_steps(tmp_path_factory):
   """A folder with the checkpoints of the steps 1 and 2."""
@@ -117,7 +104,7 @@ def two_steps(tmp_path_factory):
   return folder
 
 
-@pytest.mark.parametrize("kind", ["flip", "cut", "empty", "gone"])
+@pytest.mark.parametrize("kind", damage.KINDS)
 def test_what_is_damaged_gives_way_to_the_one_before(
   two_steps, tmp_path, capsys, kind
 ):
@@ -126,7 +113,7 @@ def test_what_is_damaged_gives_way_to_the_one_before(
   for number, file in enumerate(files):
     folder = tmp_path / str(number)
     shutil.copytree(two_steps, folder)
-    _damage(folder / file.relative_to(two_steps), kind)
+    damage.damage(folder / file.relative_to(two_steps), kind)
     with checkpoint.Checkpoints(folder, fingerprint="a") as ours:
       state, record = ours.restore(_state(0))
       step = ours.latest()
@@ -150,7 +137,7 @@ def test_where_none_is_whole_training_starts_anew(tmp_path, capsys):
   with checkpoint.Checkpoints(tmp_path, fingerprint="a") as ours:
     ours.save(1, _state(1), {})
   files = [path for path in tmp_path.rglob("d/*") if path.is_file()]
-  _damage(max(files, key=lambda path: path.stat().st_size), "cut")
+  damage.damage(max(files, key=lambda path: path.stat().st_size), "cut")
   with checkpoint.Checkpoints(tmp_path, fingerprint="a") as ours:
     assert ours.restore(_state(0)) is None
     assert ours.latest() is None

@@ -1,0 +1,1 @@
+"""Stage `report`: a page that tells what was found."""

@@ -1,0 +1,111 @@
+"""The README.md of an export: a data set card with the numbers of the run."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ila_jax.export import rows
+
+
+class Facts(NamedTuple):
+  """What a card says of the run.
+
+  Attributes:
+    sources: of the pool, as the config has them.
+    method: that selected.
+    budget: in words, such as "500 examples".
+    selected: examples that the run chose.
+    sentences: the findings of the run, with their numbers.
+    made_by: versions, in words.
+  """
+
+  sources: Sequence[str]
+  method: str
+  budget: str
+  selected: int
+  sentences: Sequence[str]
+  made_by: str
+
+
+class Export(NamedTuple):
+  """What a card says of the files beside it.
+
+  Attributes:
+    name: of the configuration, another for other rows: `datasets` keeps what
+      it has read under this name and the folder's last, and would give the rows
+      of an earlier export.
+    pattern: of the files that hold the rows, for `load_dataset`.
+    count: rows.
+    columns: what a row holds, in sentences.
+    train: the command that trains on it.
+    left_out: how many records were left out, by reason.
+  """
+
+  name: str
+  pattern: str
+  count: int
+  columns: str
+  train: str
+  left_out: Mapping[str, int]
+
+
+def text(facts: Facts, export: Export) -> str:
+  """The card: a YAML header that `load_dataset` reads, and the numbers.
+
+  >>> facts = Facts(
+  ...   ["a.jsonl"], "ila", "2 examples", 2, ["Of 4, 4 are usable."], "By hand")
+  >>> export = Export("trl", "train.jsonl", 2, "Messages.", "trl sft", {})
+  >>> print(text(facts, export).splitlines()[5])
+          path: "train.jsonl"
+  """
+  sources = "".join(f"* `{source}`\n" for source in facts.sources)
+  sentences = "".join(f"* {sentence}\n" for sentence in facts.sentences)
+  left_out = ""
+  if export.left_out:
+    reasons = "".join(
+      f"* {count:,}: {reason}\n" for reason, count in export.left_out.items()
+    )
+    left_out = (
+      "\nLeft out, for this format cannot hold them as they are; "
+      f"`left_out.jsonl` names each:\n\n{reasons}"
+    )
+  columns = textwrap.fill(
+    f"{export.columns} The rows stand in the order in which they were chosen: "
+    "the first N are the selection of a smaller budget.",
+    80,
+    break_long_words=False,
+    break_on_hyphens=False,
+  )
+  return f"""---
+configs:
+  - config_name: {export.name}
+    data_files:
+      - split: train
+        path: {rows.json_text(export.pattern)}
+task_categories:
+  - text-generation
+tags:
+  - instruction-tuning
+  - ila_jax
+---
+
+# {export.count:,} examples selected by `{facts.method}`
+
+{columns}
+{left_out}
+## Train on it
+
+FOLDER is this folder.
+
+```
+{export.train}
+```
+
+## Where it comes from
+
+Method: `{facts.method}`; budget: {facts.budget}. From:
+
+{sources}
+{sentences}
+{facts.made_by}. The licences of the records are those of their sources.
+"""

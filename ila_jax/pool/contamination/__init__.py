@@ -1,0 +1,1 @@
+"""Contamination: what of a pool stands in evaluation sets as well."""

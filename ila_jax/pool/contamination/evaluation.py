@@ -1,0 +1,167 @@
+"""Evaluation sets: what is asked in each record, and the answer if it has one.
+
+They are read as pools are, and more leniently: a record without an answer, as
+tests often are, counts by what it asks.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ila_jax import errors
+from ila_jax.pool import examples as examples_lib
+from ila_jax.pool import records, unread
+from ila_jax.pool.conversations import conversation
+from ila_jax.pool.shapes import fields as fields_lib
+from ila_jax.pool.shapes import turns as turns_lib
+from ila_jax.pool.sources import sources
+
+# Stands where a record has no answer, and is taken out again.
+_STAND_IN = "response"
+
+
+class Record(NamedTuple):
+  """One record of an evaluation set.
+
+  Attributes:
+    source: name of the file without suffixes, or of the data set.
+    file: where it stood.
+    line: 1-based line; in arrays and columnar files the record's number.
+    prompt: what users ask in it.
+    said: all its turns but system and tools, its answer the last.
+    answer: the last of them; "" without one.
+  """
+
+  source: str
+  file: str
+  line: int
+  prompt: str
+  said: str
+  answer: str
+
+
+def asked(turns: Sequence[records.Turn]) -> str:
+  r"""What users ask in a conversation; all before its answer if none does.
+
+  >>> Turn = records.Turn
+  >>> asked([Turn("system", "Be brief."), Turn("user", "1 + 1?"),
+  ...        Turn("assistant", "2"), Turn("user", "And 2 + 2?")])
+  '1 + 1?\n\nAnd 2 + 2?'
+  """
+  texts = [turn.text for turn in turns if turn.role == "user"]
+  if not texts:
+    texts = [turn.text for turn in turns if turn.role != "assistant"]
+  return "\n\n".join(texts)
+
+
+@contextlib.contextmanager
+def names_field() -> Iterator[None]:
+  """Errors about a source name the field that evaluation sets come from.
+
+  Raises:
+    errors.InputError: that of the block, with config.pool.decontaminate in it.
+  """
+  try:
+    yield
+  except errors.InputError as error:
+    said = str(error).replace("config.pool.source", "config.pool.decontaminate")
+    raise errors.InputError(said) from error
+
+
+def read(
+  specs: Sequence[str],
+  *,
+  overrides: Mapping[str, Mapping[str, str]],
+  announce: Callable[[str], object] = lambda message: None,
+) -> Iterator[Record]:
+  """Streams the records of evaluation sets.
+
+  Args:
+    specs: sources, as `sources.open_source` takes them.
+    overrides: as `examples.Rules` has them.
+    announce: gets a line of what is left out, and how much has no prompt.
+
+  Raises:
+    errors.InputError: a source that cannot be read, or without any prompt.
+  """
+  for pattern, own in overrides.items():
+    fields_lib.check_names(own, where=f"config.pool.overrides[{pattern!r}]")
+  rules = examples_lib.Rules(overrides=overrides)
+  for spec in specs:
+    found, missed, first = 0, 0, ""
+    for raw in _opened(spec, announce):
+      try:
+        if raw.record is None:
+          raise records.Reject(raw.reason, raw.detail)
+        fields = examples_lib.source_fields(spec, raw.source, rules)
+        turns = _turns(raw.record, fields)
+      except records.Reject as reject:
+        missed += 1
+        first = first or _told(raw, reject)
+        continue
+      found += 1
+      yield _record(raw, turns)
+    if not found:
+      raise errors.InputError(
+        f"config.pool.decontaminate is {spec!r}, of which no record can be "
+        f"read ({first or 'it has none'}); allowed: records with a prompt. "
+        "Name its fields with --config.pool.overrides=\"{'NAME': {'prompt': "
+        "'FIELD'}}\", where NAME is that of the file without suffixes."
+      )
+    if missed:
+      announce(
+        f"warning: {missed:,} of {found + missed:,} records of {spec} have no "
+        f"prompt that can be read, and are compared with nothing ({first})"
+      )
+
+
+def _opened(
+  spec: str, announce: Callable[[str], object]
+) -> Iterator[records.RawRecord]:
+  with names_field():
+    yield from sources.open_source(spec, announce=announce)
+
+
+def _told(raw: records.RawRecord, reject: records.Reject) -> str:
+  detail = f", {reject.detail[:200]}" if reject.detail else ""
+  return f"{raw.file} line {raw.line}: {reject.reason}{detail}"
+
+
+def _turns(
+  record: Mapping[str, Any], configured: fields_lib.Fields
+) -> tuple[records.Turn, ...]:
+  """The turns of a record, with an empty answer where it has none."""
+  try:
+    return turns_lib.to_turns(record, fields_lib.resolve(record, configured))
+  except records.Reject as reject:
+    because = reject
+  # Neither its answer nor what is said of the whole record is needed.
+  detected = fields_lib.detect(record) or fields_lib.Fields()
+  answer = (configured.response or detected.response).partition(".")[0]
+  asking: dict[str, Any] = {
+    name: value
+    for name, value in record.items()
+    if name not in (answer, _STAND_IN)
+    and unread.plain_name(name) not in fields_lib.VERDICTS
+  }
+  asking[_STAND_IN] = _STAND_IN
+  if configured.prompt or configured.conversation or configured.response:
+    configured = configured._replace(response=_STAND_IN)
+  try:
+    read = fields_lib.resolve(asking, configured)
+    *turns, last = turns_lib.to_turns(asking, read)
+  except records.Reject:
+    raise because from None
+  return (*turns, last._replace(text="", thought="", calls=""))
+
+
+def _record(raw: records.RawRecord, turns: tuple[records.Turn, ...]) -> Record:
+  shown = [turn for turn in turns if turn.role not in ("system", "tools")]
+  return Record(
+    raw.source,
+    raw.file,
+    raw.line,
+    asked(turns[:-1]),
+    "\n\n".join(map(conversation.said, shown)),
+    turns[-1].text,
+  )
