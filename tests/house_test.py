@@ -67,7 +67,9 @@ ABOUT_RUNS = (
 # Stages, their plans, and what reads a finished run for an export.
 _SHELLS = ("stage", "plan", "finished_run")
 # Tests of more than the module beside which they lie.
-BROADER_TESTS = ("every_method", "published", "answer_shapes", "tsne_witness")
+BROADER_TESTS = (
+  *("every_method", "published", "answer_shapes", "tsne_witness", "patterns"),
+)
 MAX_FILE_LINES = 330
 MAX_FUNCTION_STATEMENT_LINES = 60
 MAX_NESTING = 5

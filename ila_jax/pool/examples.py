@@ -121,10 +121,13 @@ def _example(
   raw: records.RawRecord,
   read: fields_lib.Fields,
   answers: str,
+  is_named: bool,
   notes: unread.Notes,
 ) -> Example:
   record = raw.record
-  said = turns.to_turns(record, read, answers=answers, notes=notes)
+  said = turns.to_turns(
+    record, read, answers=answers, replaces=is_named, notes=notes
+  )
   n_labels = labels.count(record, read.labels)
   domain = labels.domain(record, read.domain)
   text, bad = json_text.repaired(raw.text)
@@ -204,9 +207,11 @@ class _Reader:
       self._configured[key] = configured
       self._watches[key] = _FieldWatch(raw.source, configured)
     self._watches[key].see(raw.record)
-    read = _resolved(raw, self._configured[key])
-    notes = unread.Notes()
-    return _example(raw, read, self._rules.answers, notes), read, notes
+    configured = self._configured[key]
+    read = _resolved(raw, configured)
+    notes, rule = unread.Notes(), self._rules.answers
+    is_named = bool(configured.response)
+    return _example(raw, read, rule, is_named, notes), read, notes
 
   def use(
     self, example: Example, read: fields_lib.Fields, notes: unread.Notes

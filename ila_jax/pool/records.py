@@ -83,10 +83,13 @@ MISSING = object()
 _ARRAY = re.compile(r"""\[\s*(('[^']*'|"[^"]*")\s*)+\]""")
 # ... and objects: without commas, and what is an array within them.
 _PRINTED = re.compile(
-  r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(\}\s+(?=\{))"""
+  r"""('(?:\\[\s\S]?|[^'\\])*(?:'|\Z)|"(?:\\[\s\S]?|[^"\\])*(?:"|\Z))"""
+  r"""|(\}\s+(?=\{))"""
   r"""|\barray(?=\()|,\s*dtype=\w+"""
 )
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
+# Python takes some 200 bytes of memory a character to read its own notation.
+_PYTHON_CHARACTERS = 1 << 20
 _PLAIN = Turn("", "")[2:]
 _quoted = json.encoder.encode_basestring
 
@@ -151,6 +154,9 @@ def literal(text: str) -> list[Any] | dict[str, Any] | None:
 
   Tuples and sets become lists. None: the text writes none.
 
+  Raises:
+    Reject: it is longer than a million characters, and is not JSON.
+
   >>> literal('["a", "b"]'), literal("['a' 'b']"), literal("a, b")
   (['a', 'b'], ['a', 'b'], None)
   """
@@ -160,6 +166,11 @@ def literal(text: str) -> list[Any] | dict[str, Any] | None:
   if _ARRAY.fullmatch(text):
     return [single or double for single, double in _QUOTED.findall(text)]
   for read in (json.loads, _of_python, _of_numpy):
+    if read is _of_python and len(text) > _PYTHON_CHARACTERS:
+      raise Reject(
+        "Python's notation is too long",
+        f"{len(text)} characters that are not JSON",
+      )
     try:
       value = read(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -9,8 +9,8 @@ from ila_jax.pool.shapes import suggestions
 
 DUPLICATE = "duplicate"
 _MAP = (
-  "Map the fields with --config.pool.fields.prompt=... and .response=... (or "
-  ".conversation=...)"
+  "Map the fields with --config.pool.fields.prompt=... and "
+  "--config.pool.fields.response=... (or --config.pool.fields.conversation=...)"
 )
 _JOINED = (
   "A prompt that is named, --config.pool.fields.prompt=..., is joined by no "
@@ -56,6 +56,9 @@ REMEDIES = {
   "a cell is cut off by the Hub's viewer": (
     "Name the data set itself, as hf:NAME/SPLIT or by its downloaded files"
   ),
+  "Python's notation is too long": (
+    "Write the list as JSON (`json.dumps`), or as a list of the file itself"
+  ),
   "no JSON form": "Drop the column, or save it as text or numbers",
   "a cell cannot be read": "Mend the cell, or drop its column",
   "text is not Unicode": "Mend the half characters, such as \\ud800",
@@ -69,8 +72,8 @@ REMEDIES = {
   "prompt is a list of numbers": (
     "They seem to be token ids, and text is needed: name the fields that hold "
     "it, as P3 has inputs_pretokenized and targets_pretokenized, with "
-    "--config.pool.fields.prompt=... and .response=..., or decode them "
-    "with the tokenizer that made them"
+    "--config.pool.fields.prompt=... and --config.pool.fields.response=..., or "
+    "decode them with the tokenizer that made them"
   ),
   "response is not text": (
     "Set --config.pool.fields.response to the text, such as answers.0.text"
@@ -165,6 +168,14 @@ REMEDIES = {
   ),
   "tool call is no JSON object": "Write calls as objects, or as their JSON",
   "weight is no number of at least 0": "Write weights as 0 and 1",
+  "a list of masks may mean either": (
+    "Rename it: `weights`, with 1 for each message that is learnt, or "
+    "`ignore_loss`, with 1 for each that is not"
+  ),
+  "answers may be steps of one": (
+    "Join the steps to one text, or name the answer, such as "
+    "--config.pool.fields.response=completions.0, and drop the labels"
+  ),
   "parts of an answer have weights": (
     "Weigh whole answers: 0 or 1 a message, in `weight` or `train`"
   ),

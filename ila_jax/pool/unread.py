@@ -66,17 +66,21 @@ def is_ignored(name: str) -> bool:
   return name in IGNORED or bool(_ENDINGS.search(name))
 
 
-def _says(value: Any, depth: int = _DEPTH) -> bool:
-  """Whether an unread value may matter: it is neither empty nor ignored."""
+def says(value: Any, depth: int = _DEPTH) -> bool:
+  """Whether an unread value may matter: it is neither empty nor ignored.
+
+  >>> says(0), says({"id": "x", "note": " "})
+  (True, False)
+  """
   if isinstance(value, str):
     return bool(value.strip())
   if isinstance(value, Mapping):
     return depth > 0 and any(
-      not is_ignored(name) and _says(item, depth - 1)
+      not is_ignored(name) and says(item, depth - 1)
       for name, item in value.items()
     )
   if isinstance(value, list):
-    return depth > 0 and any(_says(item, depth - 1) for item in value)
+    return depth > 0 and any(says(item, depth - 1) for item in value)
   return value is not None and value == value  # NaN is an empty cell.
 
 
@@ -105,7 +109,7 @@ class Notes:
     >>> sorted(notes.unread)
     ['k']
     """
-    self.unread.update(prefix + n for n in names if _says(holder[n]))
+    self.unread.update(prefix + n for n in names if says(holder[n]))
 
 
 class Reading:

@@ -385,3 +385,17 @@ def test_only_what_is_read_must_be_text(tmp_path, layout):
   assert rejected[0].detail == "byte 0xff at column 32"
   kept = "a: not read: all of `answers` but one, bytes that are no UTF-8, kept "
   assert announced[1].startswith(kept)
+
+
+def test_a_named_response_replaces_the_answer_of_a_conversation(tmp_path):
+  path = tmp_path / "a.jsonl"
+  path.write_text('{"messages": ["q", "old"], "better": "new"}\n')
+  announced = []
+  named = {"conversation": "messages", "response": "better"}
+  used, rejected = read(str(path), fields=named, announce=announced.append)
+  assert [turn.text for turn in used[0].turns] == ["q", "new"]
+  assert not rejected
+  assert announced == [
+    "a: response = better, conversation = messages",
+    "a: not read: the answer that `better` replaces",
+  ]

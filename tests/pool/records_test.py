@@ -37,3 +37,14 @@ def test_prompt_id_stops_at_the_first_response():
   long = (*short, records.Turn("user", "v"), records.Turn("assistant", "b"))
   assert records.prompt_id(short) == records.prompt_id(long)
   assert records.prompt_id(short) != records.prompt_id(short[1:])
+
+
+def test_the_notation_of_python_has_a_bound():
+  item = "{'role': 'user', 'content': 'x'}, "
+  short = f"[{item * 1000}]"
+  assert len(records.literal(short)) == 1000
+  long = f"[{item * (1_100_000 // len(item))}]"
+  with pytest.raises(records.Reject, match="notation is too long"):
+    records.literal(long)
+  as_json = long.replace("'", '"').replace(", ]", "]")
+  assert len(records.literal(as_json)) == 1_100_000 // len(item)

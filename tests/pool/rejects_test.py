@@ -96,7 +96,8 @@ def test_a_refusal_says_what_to_do_and_shows_a_record():
     "For 'longer than max_tokens': Raise --config.tokens.max_tokens",
     "tokens.overflow=truncate_prompt",
     "The first of them: " + raw[:300] + "…",
-    "perhaps --config.pool.fields.prompt=task and .response=reply",
+    "perhaps --config.pool.fields.prompt=task "
+    "--config.pool.fields.response=reply",
   ):
     assert part in message
   assert raw[:301] not in message
@@ -125,6 +126,7 @@ def test_a_refusal_says_what_to_do_and_shows_a_record():
     ('{"messages": [{"role": "x"}]}', "a record with conversation = messages"),
     ('{"prompt": "a", "response": ""}', "a record with prompt = prompt, resp"),
     ('{"a": "\\ud800", "b": "x"}', "two texts: perhaps"),
+    (json.dumps({"messages": f"[{'1,' * 10**6}]"}), "a text that is too long"),
   ],
 )
 def test_looks_like(raw, expected):
@@ -146,6 +148,9 @@ def test_what_is_written_has_one_schema():
     *(("passage", "question"), ("context", "query"), ("topic", "input")),
     *(("question", "sentence"), ("title", "current_node")),
     *(("question_stem", "answerKey"), ("answer", "remark")),
+    *(("Complex_CoT", "Final"), ("reasoning", "reply"), ("ask", "rationale")),
+    *(("prompt", "response_0", "response_1"), ("user", "text")),
+    *(("user_question_type", "answer_type"), ("task_name", "answer")),
   ],
 )
 def test_no_pair_is_suggested_that_is_none(names):
@@ -155,7 +160,28 @@ def test_no_pair_is_suggested_that_is_none(names):
 
 def test_names_with_spaces_are_quoted():
   said = suggestions.looks_like('{"my ask": "x", "my reply": "y"}')
-  assert said.endswith("prompt='my ask' and .response='my reply'")
+  assert said.endswith(
+    "--config.pool.fields.prompt='my ask' "
+    "--config.pool.fields.response='my reply'"
+  )
+
+
+@pytest.mark.parametrize(
+  ("names", "asked", "answered"),
+  [
+    (("user_input", "model_output"), "user_input", "model_output"),
+    (("modelOutput", "userInput"), "userInput", "modelOutput"),
+    (("answer", "the_question"), "the_question", "answer"),
+    (("my_query", "final_answer", "note"), "my_query", "final_answer"),
+    (("ask", "reply"), "ask", "reply"),
+  ],
+)
+def test_pairs_are_suggested_by_their_names(names, asked, answered):
+  said = suggestions.looks_like(json.dumps(dict.fromkeys(names, "x")))
+  assert said.endswith(
+    f"perhaps --config.pool.fields.prompt={asked} "
+    f"--config.pool.fields.response={answered}"
+  )
 
 
 def test_rows_of_a_tree_are_told():

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ila_jax import errors
 from ila_jax.pool import examples as examples_lib
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import conversation
+from ila_jax.pool.conversations import conversation, weights
 from ila_jax.pool.shapes import fields as fields_lib
 from ila_jax.pool.shapes import turns as turns_lib
 from ila_jax.pool.sources import sources
@@ -142,7 +142,8 @@ def _turns(
     name: value
     for name, value in record.items()
     if name not in (answer, _STAND_IN)
-    and unread.plain_name(name) not in fields_lib.VERDICTS
+    and not weights.is_verdict(unread.plain_name(name))
+    and not weights.is_list(name)
   }
   asking[_STAND_IN] = _STAND_IN
   if configured.prompt or configured.conversation or configured.response:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ila_jax.pool import records, unread
@@ -21,12 +21,21 @@ _THOUGHTS = ("thinking", "reasoning")
 # One word under such a name (`off`, `high`) says how to think.
 _FLAG = re.compile(r"\s*[\w./-]+\s*", re.ASCII)
 _OPENED, _CLOSED = "<think>", "</think>"
+# What a part has beside its text that says nothing of it.
+_BESIDE = frozenset(
+  (
+    *("type", "content_type", "role", "index", "status", "annotations"),
+    *("citations", "cache_control", "signature", "thought_signature"),
+    *("logprobs", "phase"),
+  )
+)
 # Parts that are no text, and where they keep what they hold.
 _MEDIA = re.compile(r"image|audio|video|file|document|media")
-_MEDIA_KEYS = (
-  *("source", "data", "url", "path", "bytes", "file_id", "file_data"),
+_MEDIA_NAMES = (
   *("image", "image_url", "audio", "input_audio", "video", "video_url", "file"),
+  *("images", "videos", "audios", "files", "file_id", "file_data", "audio_url"),
 )
+_MEDIA_KEYS = ("source", "data", "url", "path", "bytes", *_MEDIA_NAMES)
 
 
 class Part(NamedTuple):
@@ -67,29 +76,53 @@ def text_of(value: Any, what: str) -> str:
   raise records.Reject(f"{what} is not text", type(value).__name__)
 
 
+def _others(part: Mapping[str, Any], read: str) -> list[str]:
+  """The fields beside one that is read that say something else."""
+  return [
+    name
+    for name, value in part.items()
+    if name != read
+    and value not in (None, False, "", [], {}, part[read])
+    and unread.plain_name(name) not in _BESIDE
+    and (
+      unread.plain_name(name) in _MEDIA_NAMES
+      or (not unread.is_ignored(name) and unread.says(value))
+    )
+  ]
+
+
+def _check_others(others: Sequence[str], read: str, what: str) -> None:
+  if others:
+    fields = ", ".join((read, *others))
+    raise records.Reject(f"{what} is not text", f"a part with {fields}"[:200])
+
+
 def _part(part: Mapping[str, Any], what: str) -> Part:
   """What an object in a list of parts is."""
   call, result = tool_calls.of_part(part), tool_calls.result_of_part(part)
-  if (call or result) and part.get("text"):
-    raise records.Reject(
-      f"{what} is not text", "a text beside a call or result"
-    )
+  if call or result:
+    kind = "a call" if call else "a result"
+    _check_others(tool_calls.unread_of_part(part), kind, what)
   if call:
     return Part("call", json.dumps(call, ensure_ascii=False))
   if result:
     return Part("result", data(result.value), result.call_id, result.name)
   kind = part.get("type")
-  if kind in _THOUGHTS:
+  is_thought = part.get("thought") is True  # As Gemini marks its thoughts.
+  if is_thought:
+    part = {name: held for name, held in part.items() if name != "thought"}
+  if kind in _THOUGHTS or is_thought:
     keys, into = ("thinking", "reasoning", "text", "content"), "thought"
   elif kind in (None, *_TEXTS):
     keys, into = _TEXT_KEYS, "text"
   else:
     raise records.Reject(f"{what} is not text", f"part of type {kind!r}"[:80])
-  held = values.first(part, keys)
-  if held is None:
+  read = values.name(part, keys)
+  if read is None or part[read] is None:
     fields = ", ".join(part) or "nothing"
     raise records.Reject(f"{what} is not text", f"a part with {fields}"[:200])
-  return Part(into, text_of(held, what))
+  _check_others(_others(part, read), read, what)
+  return Part(into, text_of(part[read], what))
 
 
 def parts(value: Any, what: str = "content") -> list[Part]:
@@ -101,14 +134,16 @@ def parts(value: Any, what: str = "content") -> list[Part]:
   put together as they are, as chat templates do it.
 
   Raises:
-    records.Reject: for parts of another kind, such as images.
+    records.Reject: for parts of another kind, such as images, and where a part
+      holds something else beside its text.
 
   >>> parts(["Be kind.", "Be brief."])
   [Part(kind='text', text='Be kind.\n\nBe brief.', call_id='', name='')]
   >>> [part.text for part in parts([{"type": "text", "value": "4"}, "2"])]
   ['42']
   """
-  if isinstance(value, Mapping) and "parts" in value:
+  if isinstance(value, Mapping) and value.get("parts") is not None:
+    _check_others(_others(value, "parts"), "parts", what)
     value = value["parts"]
   if isinstance(value, Mapping):
     value = [value]
@@ -272,6 +307,10 @@ def data(value: Any) -> str:
 
 
 def _is_text(part: Mapping[str, Any]) -> bool:
+  """Whether a part of what a tool answers is a text and nothing more."""
+  read = values.name(part, _TEXT_KEYS)
+  if read is None or part[read] is None or _others(part, read):
+    return False
   held = {name for name in part if part[name] is not None}
   return part.get("type") in _TEXTS or held == {"text"}
 

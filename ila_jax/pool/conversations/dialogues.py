@@ -11,7 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import contents, messages, tool_calls, values
+from ila_jax.pool.conversations import (
+  contents,
+  messages,
+  tool_calls,
+  values,
+  weights,
+)
 
 # Sides of a pair, where an item is an object without a role.
 _PAIR_KEYS = (
@@ -33,11 +39,6 @@ _PAIR_KEYS = (
   ("user", "model"),
   ("user", "agent"),
   ("customer", "agent"),
-)
-# Lists of weights beside a conversation: one a message.
-_WEIGHTS = (
-  *("weights", "weight", "loss_weights", "loss_weight", "loss_mask"),
-  *("loss_masks", "train", "trainable", "should_train", "train_on_turn"),
 )
 _SYSTEMS = ("system", "system_prompt")
 # Names under which an object may hold the list of messages.
@@ -89,13 +90,13 @@ def _pair(item: Mapping[str, Any], notes: unread.Notes) -> list[records.Turn]:
     text = contents.plain(item[system], "system")
     turns.append(records.Turn("system", text))
   turns.append(records.Turn("user", contents.plain(item[question], "content")))
-  if item[answer] is not None:
-    text = contents.plain(item[answer], "content")
-    learnt = messages.is_learnt(item, notes)
-    turns.append(records.Turn("assistant", text, learnt))
-  read = (question, answer, system, *messages.WEIGHTS, *messages.MASKS)
+  read = (question, answer, system, *weights.WEIGHTS, *weights.MASKS)
   names = [n for n in item if n not in read and not unread.is_ignored(n)]
   notes.leave(item, names, "messages.")
+  if item[answer] is not None:
+    text = contents.plain(item[answer], "content")
+    learnt = weights.is_learnt(item, notes)
+    turns.append(records.Turn("assistant", text, learnt))
   return turns
 
 
@@ -228,47 +229,26 @@ def _items(value: Any) -> list[Any]:
   return value
 
 
-def weighted(value: Any, record: Mapping[str, Any], notes: unread.Notes) -> Any:
-  """A conversation with the weights that its record lists, one a message.
-
-  Raises:
-    records.Reject: there are more or fewer weights than messages.
-
-  >>> weighted([{"role": "assistant", "content": "a"}], {"weights": [0]},
-  ...          unread.Notes())
-  [{'role': 'assistant', 'content': 'a', 'weight': 0}]
-  """
-  for name, weights in record.items():
-    plain = unread.plain_name(name)
-    if plain not in _WEIGHTS or not isinstance(weights, list) or not weights:
-      continue
-    items = _items(value)
-    are_objects = all(isinstance(item, Mapping) for item in items)
-    if not are_objects or any(isinstance(w, list | dict) for w in weights):
-      continue
-    if len(weights) != len(items):
-      raise records.Reject(
-        "weights and messages differ in number",
-        f"{name}: {len(weights)} and {len(items)}",
-      )
-    notes.unread -= {name, f"`{name}` of the whole record"}
-    key = plain if plain in messages.WEIGHTS else "weight"
-    value = [
-      {**item, next(k for k in (key, *messages.WEIGHTS) if k not in item): held}
-      for item, held in zip(items, weights, strict=True)
-    ]
-  return value
-
-
-def read(value: Any, notes: unread.Notes) -> list[records.Turn]:
+def read(
+  value: Any,
+  notes: unread.Notes,
+  *,
+  lists: Sequence[weights.Listed] = (),
+) -> list[records.Turn]:
   """The turns of a conversation, in order and none left out.
 
   A list of messages; a JSON list in a string; the struct of lists that
   columnar files make of a list of structs; or one message alone. Calls that
   stand by themselves and follow each other are one turn.
 
+  Args:
+    value: what the record holds.
+    notes: gets what nobody reads.
+    lists: of weights beside it, one a message.
+
   Raises:
-    records.Reject: it is none of these, or an item of it cannot be read.
+    records.Reject: it is none of these, or an item of it cannot be read, or
+      there are more or fewer weights than messages.
 
   >>> turns = read([["human", "1 + 1?"], ["gpt", "2"]], unread.Notes())
   >>> [(turn.role, turn.text) for turn in turns]
@@ -276,10 +256,12 @@ def read(value: Any, notes: unread.Notes) -> list[records.Turn]:
   """
   items = _items(value)
   if items and isinstance(items[0], str):
-    return of_texts(items, range(len(items)))
+    turns = of_texts(items, range(len(items)))
+    return weights.masked(turns, lists)
   pairs = [item for item in items if isinstance(item, list) and len(item) == 2]
   by_role = any(_is_role(first) for first, _ in pairs)
   turns: list[records.Turn] = []
+  places: list[int] = []
   ids: set[str] = set()
   for place, item in enumerate(items):
     try:
@@ -297,8 +279,10 @@ def read(value: Any, notes: unread.Notes) -> list[records.Turn]:
       raise records.Reject(reject.reason, detail) from reject
     if place and _is_call(item) and _is_call(items[place - 1]):
       before = turns.pop()
+      places.pop()
       calls = tool_calls.joined([before.calls, more[0].calls])
       more = [before._replace(calls=calls)]
     turns += more
+    places += [place] * len(more)
     ids.update(i for turn in more for i in tool_calls.ids(turn.calls))
-  return turns
+  return weights.masked(turns, lists, places) if lists else turns

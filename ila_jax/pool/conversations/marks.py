@@ -122,7 +122,7 @@ _TOKENS = (
   ),
   # NeMo and HelpSteer2, whose first question may have no mark.
   _Style(
-    re.compile(r"^<extra_id_[01]>(\w[\w ]*?)[ \t]*(?:\n|\Z)", re.MULTILINE),
+    re.compile(r"^<extra_id_[01]>(\w[\w \t]*)(?:\n|\Z)", re.MULTILINE),
     "<extra_id_",
     has_preface=True,
     end="<extra_id_1>",

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import contents, tool_calls, values
+from ila_jax.pool.conversations import contents, tool_calls, values, weights
 
 # Roles whose text is a call.
 _CALLERS = ("function_call", "tool_call", "tool_calls")
@@ -35,66 +35,16 @@ ROLES = {
 ROLE_KEYS = ("role", "from", "speaker", "author", "sender")
 _CONTENT_KEYS = ("content", "value", "text", "parts", "message", "utterance")
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
-# An answer is learnt unless one of the first is 0, or one of the second is 1.
-WEIGHTS = (
-  *("weight", "loss_weight", "loss", "loss_mask", "compute_loss"),
-  *("train", "training", "trainable", "learn", "is_learnt"),
-  *("should_train", "train_on_turn", "output_with_loss"),
-)
-MASKS = ("mask", "masked", "ignore", "ignore_loss")
 # Weights of parts of an answer: nothing here can follow them.
 _PART_WEIGHTS = ("train_detail", "training_detail", "token_weights")
 _READ = {
   *(*ROLE_KEYS, *_CONTENT_KEYS, *_THOUGHT_KEYS, *tool_calls.KEYS),
-  *(*WEIGHTS, *MASKS, *_PART_WEIGHTS),
+  *(*weights.WEIGHTS, *weights.MASKS, *_PART_WEIGHTS),
 }
 # What is read of a tool's turn beside.
 _READ_OF_TOOLS = {
   *(*tool_calls.ID_KEYS, *tool_calls.NAME_KEYS, *tool_calls.ANSWER_KEYS),
 }
-
-
-def _flag(name: str, value: Any) -> float:
-  """A weight as a number of at least 0."""
-  switch = values.switch(value)
-  weight = values.number(value) if switch is None else switch
-  if weight is not None and weight >= 0:
-    return float(weight)
-  raise records.Reject(
-    "weight is no number of at least 0", f"{name}: {value!r}"[:80]
-  )
-
-
-def is_learnt(holder: Mapping[str, Any], notes: unread.Notes) -> bool:
-  """Whether what stands in a message is to be learnt.
-
-  Raises:
-    records.Reject: a weight that is none, or weights of parts of an answer.
-
-  >>> is_learnt({"content": "Four.", "weight": 0}, unread.Notes())
-  False
-  """
-  learnt = True
-  filled = {k: v for k, v in holder.items() if not values.is_blank(v)}
-  named = {unread.plain_name(key): value for key, value in filled.items()}
-  for name in (*WEIGHTS, *MASKS):
-    value = named.get(name)
-    if value is None:
-      continue
-    number = _flag(name, value)
-    notes.weights.add(name)
-    if name in MASKS:
-      number = 1.0 - min(number, 1.0)
-    if number not in (0.0, 1.0):
-      notes.unread.add(f"{name} other than 0 and 1")
-    learnt &= number > 0
-  label = named.get("label")
-  if isinstance(label, str):
-    label = {"true": True, "false": False}.get(label.strip().lower())
-  if label is False:  # As preference data mark a bad answer.
-    notes.weights.add("label")
-    learnt = False
-  return learnt
 
 
 @functools.lru_cache(maxsize=1024)
@@ -283,5 +233,5 @@ def _answer(
   if name in _CALLERS and not calls:
     text, calls = turn_of(name, text).text, turn_of(name, text).calls
   return records.Turn(
-    "assistant", text, is_learnt(named, notes), thought, calls
+    "assistant", text, weights.is_learnt(named, notes), thought, calls
   )

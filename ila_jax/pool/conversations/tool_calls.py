@@ -20,6 +20,11 @@ ID_KEYS = ("tool_call_id", "call_id", "tool_use_id")
 NAME_KEYS = ("name", "tool_name", "function_name")
 _ARGUMENTS = ("arguments", "parameters", "args", "input")
 ANSWER_KEYS = ("content", "output", "result", "response")
+# What calls and results have beside that nothing need read.
+_OF_PARTS = (
+  *("id", "type", "status", "is_error", "caller", "cache_control", "signature"),
+  *("thought_signature", "role", "object"),
+)
 
 
 def unpadded(value: Any) -> Any:
@@ -119,6 +124,28 @@ def _opened(
   if isinstance(inner, Mapping):
     held |= {unread.plain_name(k): v for k, v in inner.items()}
   return held
+
+
+def unread_of_part(part: Mapping[str, Any]) -> list[str]:
+  """The fields of a call or a result that say something and are not read.
+
+  >>> unread_of_part({"type": "tool_use", "name": "f", "thought": "I call."})
+  ['thought']
+  """
+  is_call = _opened(part, _CALLS) is not None
+  kinds, inside = (_CALLS, _ARGUMENTS) if is_call else (_RESULTS, ANSWER_KEYS)
+  read = {*kinds, *inside, *ID_KEYS, *NAME_KEYS, *_OF_PARTS}
+  held = [part, *(v for k, v in part.items() if unread.plain_name(k) in kinds)]
+  return [
+    name
+    for fields in held
+    if isinstance(fields, Mapping)
+    for name, value in fields.items()
+    if unread.plain_name(name) not in read
+    and not unread.is_ignored(name)
+    and value is not False
+    and unread.says(value)
+  ]
 
 
 def _id(call: Mapping[str, Any]) -> Any:

@@ -13,7 +13,9 @@ from ila_jax.pool import records
 
 # A value nested deeper than that holds something.
 _DEPTH = 8
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+# What stands between the items of a list in a text.
+_BETWEEN = re.compile(r"[\[\](),;\s\"']")
+_NUMBER = re.compile(r"[-+]?(\d+(?:\.\d*)?|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 # Texts that switch something on or off.
 _SWITCHES = {
   **dict.fromkeys(("true", "yes", "on", "t", "y"), True),
@@ -62,6 +64,19 @@ def first(holder: Mapping[str, Any], names: Iterable[str]) -> Any:
   """
   found = name(holder, names)
   return None if found is None else holder[found]
+
+
+def items(text: str) -> list[Any] | None:
+  """The items of a list that a text writes; None: it writes no list.
+
+  >>> items("[0, 1]"), items("0 1"), items("[x, 1]"), items("0.5")
+  ([0, 1], ['0', '1'], ['x', '1'], None)
+  """
+  held = records.literal(text)
+  if held is None:
+    words = _BETWEEN.sub(" ", text).split()
+    held = words if len(words) > 1 else None
+  return held if isinstance(held, list) else None
 
 
 def number(value: Any) -> int | float | None:

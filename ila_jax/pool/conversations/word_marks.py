@@ -155,12 +155,12 @@ def _alternating(
   for place, mark in enumerate(placed):
     role, before = _role(mark, user, assistant), kept[-1][1] if kept else ""
     fits = before in _BEFORE_ROLES.get(role, ())
+    later = placed[place + 1].name.lower() if place + 1 < len(placed) else ""
     if role in ("system", "input", "tool"):
-      fits &= _is_meant(mark, placed[place + 1 :], user)
+      fits &= _is_meant(mark, later, user)
     sure = mark.follows_end and kept and role not in ("", "input")
-    following = [later.name.lower() for later in placed[place + 1 :][:1]]
     # Between an answer and a question it may be a turn, or words of the answer.
-    is_either = (role, before, following) == ("system", "assistant", [user])
+    is_either = (role, before, later) == ("system", "assistant", user)
     if fits or sure:
       kept.append((mark, role))
     elif role in ("user", "assistant") or (is_either and mark.is_edge):
@@ -179,9 +179,14 @@ def _role(mark: marks.Mark, user: str, assistant: str) -> str:
   return "tool" if is_tool else ""
 
 
-def _is_meant(mark: marks.Mark, later: Sequence[marks.Mark], user: str) -> bool:
-  """Whether a word that is no side's begins a turn, and is no heading."""
-  following = later[0].name.lower() if later else ""
+def _is_meant(mark: marks.Mark, following: str, user: str) -> bool:
+  """Whether a word that is no side's begins a turn, and is no heading.
+
+  Args:
+    mark: of the word.
+    following: the word of the mark after it, or "".
+    user: the word of questions.
+  """
   if mark.name.lower() == "system":
     return mark.is_edge
   if mark.name.lower() == "input":

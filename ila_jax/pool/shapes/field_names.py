@@ -30,7 +30,9 @@ RESPONSES = {
   "text": ("code",),
 }
 # Names of other things as well: prompts where both are texts.
-TEXTS = ("source", "dialogue", "dialog", "text")
+TEXTS = (
+  *("source", "dialogue", "dialog", "text", "post", "document", "article"),
+)
 RESPONSES["question"] += ("answer_key",)
 RESPONSES["prompt"] += ("canonical_solution",)
 # An answer that is named as the right one, among others.
@@ -49,20 +51,13 @@ CONTINUED = (
 )
 SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
 TOOLS = ("tools", "functions")
-INPUTS = ("input", "inputs")
 HISTORIES = ("history", "chat_history", "conversation_history")
+INPUTS = ("input", "inputs")
 QUESTIONS = ("question", "query", "problem")
+# Not `knowledge`: Magpie has under it what a model says of an instruction.
 CONTEXTS = (
   *("context", "contexts", "passage", "passages", "document", "article"),
-  *(
-    "paragraph",
-    "paragraphs",
-    "background",
-    "knowledge",
-    "support",
-    "story",
-    "premise",
-  ),
+  *("paragraph", "paragraphs", "background", "support", "story", "premise"),
 )
 CHOICES = ("choices", "options", "endings")
 # What may hold the answer where there are choices, and the prompts of such.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ila_jax import errors
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import contents, transcripts
+from ila_jax.pool.conversations import beside, transcripts
 from ila_jax.pool.shapes import field_names, pointers, structures
 from ila_jax.pool.shapes import kinds as kinds_lib
 
@@ -56,6 +56,8 @@ _TRANSCRIPTS = (
   *("text", "chosen", "dialogue", "dialog", "chat", "transcript", "content"),
 )
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+# Kinds of what stands under the name of a context, and is none.
+_NO_CONTEXT = ("", "object", "aside")
 
 
 def check_names(mapping: Mapping[str, str], *, where: str) -> None:
@@ -152,7 +154,7 @@ def _pair(
     contexts = [
       every[n] for n in (*contexts, *field_names.CONTEXTS) if n in every
     ]
-    contexts = [name for name in contexts if kinds[name] != "object"]
+    contexts = [n for n in contexts if kinds[n] not in _NO_CONTEXT]
     texts = {n: f for n, f in every.items() if kinds[f] == "text"}
     return Fields(
       prompt=there[prompt],
@@ -227,16 +229,6 @@ def _transcript(record: Mapping[str, Any]) -> Fields | None:
   return None
 
 
-def _kind(name: str, value: Any) -> str:
-  if contents.is_flag(name, value):
-    return "flag"
-  kind = kinds_lib.of(value)
-  is_context = unread.plain_name(name) in field_names.CONTEXTS
-  if kind == "object" and is_context and contents.passage_key(value):
-    return "passages"
-  return kind
-
-
 def detect(record: Mapping[str, Any]) -> Fields | None:
   """Which fields hold prompt and response, by their names; None if unknown.
 
@@ -249,8 +241,11 @@ def detect(record: Mapping[str, Any]) -> Fields | None:
   >>> str(detect({"Question": "1 + 1?", "Answer": "2", "messages": None}))
   'prompt = Question, response = Answer'
   """
-  record = structures.opened(record)
-  shape = tuple((name, _kind(name, held)) for name, held in record.items())
+  return _detected(structures.opened(record))
+
+
+def _detected(record: Mapping[str, Any]) -> Fields | None:
+  shape = tuple((n, kinds_lib.of_field(n, held)) for n, held in record.items())
   return _detect(shape) or _transcript(record)
 
 
@@ -267,7 +262,8 @@ def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
   ...             Fields(prompt="task", response="answer")))
   'prompt = task, response = answer'
   """
-  resolved = detect(record) or Fields()
+  record = structures.opened(record)
+  resolved = _detected(record) or Fields()
   if configured.conversation or configured.prompt:
     resolved = Fields(
       response="" if configured.conversation else resolved.response
@@ -278,6 +274,8 @@ def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
     resolved = Fields(
       *(c or f for c, f in zip(configured, resolved, strict=True))
     )
+  path = beside.opened(record, resolved.conversation)
+  resolved = _with_nested(record, resolved._replace(conversation=path))
   if not (resolved.conversation or (resolved.prompt and resolved.response)):
     raise records.Reject(
       "no known record shape", f"fields: {', '.join(record)}"
@@ -285,23 +283,32 @@ def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
   return resolved
 
 
-@functools.lru_cache(maxsize=4096)
-def _left(names: tuple[str, ...], read: Fields) -> tuple[str, ...]:
-  several = [
-    path for name in SEVERAL for path in getattr(read, name).split(",")
-  ]
-  used = {path.strip() for path in several} | set(read)
-  used |= {path.partition(".")[0] for path in used}
-  return tuple(
-    name for name in names if name not in used and not unread.is_ignored(name)
-  )
+def _with_nested(record: Mapping[str, Any], read: Fields) -> Fields:
+  """The fields with those that stand beside them in the same object.
 
-
-def left(record: Mapping[str, Any], read: Fields) -> tuple[str, ...]:
-  """The fields of a record that are neither read nor in the closed list.
-
-  >>> left({"prompt": 0, "response": 0, "id": 0, "hint": 0},
-  ...      Fields(prompt="prompt", response="response"))
-  ('hint',)
+  They are what they would be in the record itself; what is named goes before.
   """
-  return _left(tuple(record), read)
+  for prefix, held, names in beside.holders(record, read)[1:]:
+    kinds = {n: kinds_lib.of_field(n, held[n]) for n in reversed(held)}
+    there = {unread.plain_name(n): n for n, kind in kinds.items() if kind}
+    shape = {prefix + name for name in names}
+    contexts = [there[n] for n in field_names.CONTEXTS if n in there]
+    found = {}
+    if shape & {read.conversation, read.prompt, read.input}:
+      found |= {"system": field_names.SYSTEMS, "tools": field_names.TOOLS}
+    if shape & {read.prompt, read.input}:
+      found |= {"input": field_names.INPUTS, "choices": field_names.CHOICES}
+      found |= {"history": field_names.HISTORIES}
+    if read.response in shape:
+      found |= {"thought": _THOUGHTS}
+    found = {
+      what: kinds_lib.first(known, there) for what, known in found.items()
+    }
+    if "input" in found:
+      passages = [n for n in contexts if kinds[n] not in _NO_CONTEXT]
+      found["context"] = f", {prefix}".join(passages)
+    for what, name in found.items():
+      is_free = not getattr(read, what) and name not in ("", *names)
+      if is_free and (what != "thought" or kinds[name] == "text"):
+        read = read._replace(**{what: prefix + name})
+  return read

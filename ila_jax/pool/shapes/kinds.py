@@ -5,8 +5,11 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from ila_jax.pool.conversations import values
+from ila_jax.pool import unread
+from ila_jax.pool.conversations import contents, values
 from ila_jax.pool.shapes import field_names, structures
+
+_ADDRESS = re.compile(r"\s*(?:https?|ftp|file|s3|gs|hf)://\S+\s*|www\.\S+\s*")
 
 
 def of(value: Any) -> str:
@@ -26,6 +29,34 @@ def of(value: Any) -> str:
   if all(map(structures.is_message, value)):
     return "messages"
   return "texts" if isinstance(value[0], str) else "list"
+
+
+def of_field(name: str, value: Any) -> str:
+  """The same, where a name tells more.
+
+  A word that says how to think is a `flag`; an object of passages is
+  `passages`; what is no passage, but stands under the name of one, an `aside`.
+
+  >>> of_field("thinking", "high"), of_field("article", 17)
+  ('flag', 'aside')
+  """
+  if contents.is_flag(name, value):
+    return "flag"
+  held = of(value)
+  if not held or unread.plain_name(name) not in field_names.CONTEXTS:
+    return held
+  if held == "object":
+    return "passages" if contents.passage_key(value) else held
+  return held if _is_passage(value) else "aside"
+
+
+def _is_passage(value: Any) -> bool:
+  """Whether a value may be asked about: no number, switch or address."""
+  items = value if isinstance(value, list) else [value]
+  if any(isinstance(item, list | dict) for item in items):
+    return True  # Whatever it is, it is no single number.
+  texts = (item for item in items if isinstance(item, str) and item.strip())
+  return any(not _ADDRESS.fullmatch(text) for text in texts)
 
 
 def first(

@@ -11,10 +11,13 @@ from ila_jax.pool.conversations import values
 
 _SEPARATORS = re.compile(r"[,;|\t\n，、；]")
 _COUNT = re.compile(r"\d{1,9}(\.0*)?")
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 _BULLET = re.compile(r"^\s*([-*•]|\d+[.)])\s+")
-_TAGS = re.compile(r"(#[^\s#]+[\s,]*)+")
-_ANGLES = re.compile(r"(<[^<>]+>\s*)+")
+# Labels with marks of their own, and what may stand between them.
+_MARKED = (
+  (re.compile(r"#([^\s#,]+)"), " \t\r\n,"),
+  (re.compile(r"<([^<>]+)>"), " \t\r\n"),
+)
 # Where nothing is, in words.
 _NONE = frozenset(("", "none", "n/a", "na", "nan", "null", "nil", "-", "--"))
 # What names a label that is an object in a list.
@@ -96,10 +99,9 @@ def _parsed(text: str) -> list[Any] | dict[str, Any] | int | None:
 
 def _split(text: str) -> list[str]:
   """The labels of a text in words."""
-  if _TAGS.fullmatch(text):
-    return re.findall(r"#([^\s#,]+)", text)
-  if _ANGLES.fullmatch(text):
-    return re.findall(r"<([^<>]+)>", text)
+  for mark, between in _MARKED:
+    if not mark.sub("", text).strip(between):
+      return mark.findall(text)
   parts = _SEPARATORS.split(text)
   if len(parts) == 1:
     parts = text.split("/")

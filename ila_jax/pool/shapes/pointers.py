@@ -147,6 +147,18 @@ def meant(
   return records.lookup(record, found), found
 
 
+def has_several(record: Mapping[str, Any], path: str) -> bool:
+  """Whether a response is one of several answers, or such stand beside it.
+
+  >>> record = {"answer": "x", "response_a": "x", "response_b": "y"}
+  >>> has_several(record, "answer"), has_several({"answer": "x"}, "answer")
+  (True, False)
+  """
+  if len(records.paths(record, path)) > 1:
+    return True
+  return any(_beside(record, path))
+
+
 def _says_none(value: str) -> bool:
   return value.strip().lower() in _NONE
 

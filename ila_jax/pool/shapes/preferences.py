@@ -4,7 +4,7 @@ An index or an id beside the answers, a mark on one of them, or ranks.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
@@ -72,11 +72,11 @@ def named(
     )
   for name in places:
     notes.unread -= {name, f"`{name}` of the whole record"}
-  right = _marked_beside(record, path, answers, notes)
+  left = marked(answers, path, notes)
   if not places:
-    return right
+    return left
   best = answers[next(iter(places.values()))]
-  if not any(answer is best for answer in right):
+  if not any(answer is best for answer in left):
     raise records.Reject("fields name different answers", f"marks of {path}")
   return [best]
 
@@ -89,29 +89,6 @@ def is_mark(name: str) -> bool:
   """
   plain = unread.plain_name(name)
   return plain in _RANKS or bool(_MARKS.fullmatch(plain))
-
-
-def _marked_beside(
-  record: Mapping[str, Any], path: str, answers: list[Any], notes: unread.Notes
-) -> list[Any]:
-  """The answers that are marked as right, there or in a list beside them."""
-  right = marked(answers, path, notes)
-  for name, marks in record.items():
-    mark = unread.plain_name(name).removesuffix("s")
-    is_list = isinstance(marks, list) and len(marks) == len(answers)
-    if not is_list or name == path or not is_mark(mark):
-      continue
-    said = [(values.switch(m), values.number(m)) for m in marks]
-    if any(pair == (None, None) for pair in said):
-      continue  # Answers, or words about them; they are told.
-    pairs = zip(answers, marks, strict=True)
-    both = [{"answer": answer, mark: held} for answer, held in pairs]
-    held = [item["answer"] for item in marked(both, path, notes)]
-    right = [a for a in right if any(a is other for other in held)]
-    notes.unread.discard(name)
-  if not right:
-    raise records.Reject("fields name different answers", f"marks of {path}")
-  return right
 
 
 def is_name(plain: str) -> bool:
@@ -195,17 +172,32 @@ def _equals(said: Any, key: str, held: Any) -> bool:
   return bool(_IDS.fullmatch(key)) and said == held
 
 
-def rows(value: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-  """Answers and their marks in columns, as objects; None: they are no such.
+def right(
+  name: str, marks: Sequence[Any], path: str, notes: unread.Notes
+) -> set[int]:
+  """The places of the answers that marks of one name say are right.
 
-  >>> rows({"text": ["a", "b"], "is_correct": [False, True], "n": 2})
-  [{'text': 'a', 'is_correct': False}, {'text': 'b', 'is_correct': True}]
+  Args:
+    name: of the marks.
+    marks: one an answer.
+    path: of the answers.
+    notes: gets that some answers have none.
+
+  Raises:
+    records.Reject: a mark that cannot be read, or no answer is right.
+
+  >>> right("is_correct", ["false", "true"], "answers", unread.Notes())
+  {1}
   """
-  columns = {n: v for n, v in value.items() if isinstance(v, list) and v}
-  if not any(map(is_mark, columns)) or len({*map(len, columns.values())}) > 1:
-    return None
-  each = zip(*columns.values(), strict=True)
-  return [dict(zip(columns, row, strict=True)) for row in each]
+  says = [values.switch(mark) for mark in marks]
+  _check_read(name, marks, says)
+  if True not in says:
+    raise records.Reject(
+      "no answer is marked as right", f"{len(marks)} of them"
+    )
+  if None in says:
+    notes.unread.add(f"`{name}` is missing in some of `{path}`")
+  return {place for place, said in enumerate(says) if said}
 
 
 def marked(answers: list[Any], path: str, notes: unread.Notes) -> list[Any]:
@@ -222,25 +214,17 @@ def marked(answers: list[Any], path: str, notes: unread.Notes) -> list[Any]:
   if not all(isinstance(answer, Mapping) for answer in answers):
     return answers
   plain = [{unread.plain_name(k): v for k, v in a.items()} for a in answers]
-  right = set(range(len(answers)))
+  places = set(range(len(answers)))
   for name in dict.fromkeys(name for held in plain for name in held):
     marks = [held.get(name) for held in plain]
     if not is_mark(name) or name in _RANKS or all(map(values.is_blank, marks)):
       continue
-    says = [values.switch(mark) for mark in marks]
-    _check_read(name, marks, says)
-    if True not in says:
-      raise records.Reject(
-        "no answer is marked as right", f"{len(answers)} of them"
-      )
-    if None in says:
-      notes.unread.add(f"`{name}` is missing in some of `{path}`")
-    right &= {place for place, said in enumerate(says) if said}
-  if not right:
+    places &= right(name, marks, path, notes)
+  if not places:
     raise records.Reject("fields name different answers", f"marks of {path}")
-  left = [answers[place] for place in sorted(right)]
+  left = [answers[place] for place in sorted(places)]
   for name in _RANKS if len(left) > 1 else ():
-    marks = [values.first(plain[place], [name]) for place in sorted(right)]
+    marks = [values.first(plain[place], [name]) for place in sorted(places)]
     if not all(map(values.is_blank, marks)):
       ranks = [values.number(mark) for mark in marks]
       _check_read(name, marks, ranks, whole=True)
@@ -250,7 +234,7 @@ def marked(answers: list[Any], path: str, notes: unread.Notes) -> list[Any]:
 
 
 def _check_read(
-  name: str, marks: list[Any], said: list[Any], *, whole: bool = False
+  name: str, marks: Sequence[Any], said: Sequence[Any], *, whole: bool = False
 ) -> None:
   for mark, read in zip(marks, said, strict=True):
     if read is None and (whole or not values.is_blank(mark)):

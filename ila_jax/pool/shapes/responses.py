@@ -5,13 +5,14 @@ from typing import Any
 
 from ila_jax.pool import records, unread
 from ila_jax.pool.conversations import (
+  beside,
   contents,
   dialogues,
   messages,
   tool_calls,
   values,
 )
-from ila_jax.pool.shapes import pointers, preferences
+from ila_jax.pool.shapes import pointers, preferences, verdicts
 
 # Which of a list of answers is the response.
 ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
@@ -72,26 +73,33 @@ def of(
     raise records.Reject(
       "response field missing", f"{path}; fields: {', '.join(record)}"
     )
+  holder, prefix = record, ""
+  if path not in record and "." in path:
+    prefix = path.rpartition(".")[0]
+    holder, prefix = records.lookup(record, prefix), f"{prefix}."
   while isinstance(value, Mapping) and not _is_message(value):
-    if rows := preferences.rows(value):
-      value = rows
-      break
-    preferences.marked([value], path, notes)
     inner = _text_key(value)
     if inner is None:
       raise records.Reject(
         "response is not text", f"fields: {', '.join(value)}"[:200]
       )
+    if not isinstance(value[inner], list):
+      preferences.marked([value], path, notes)
     notes.leave(value, _beside(value, inner), f"{path}.")
+    holder, prefix = value, f"{path}."
+    verdicts.check(beside.Holder(prefix, holder, frozenset([inner])), notes)
     value = value[inner]
   if isinstance(value, list) and value:
     if not any(map(_is_turns, value)) or (
       unread.plain_name(path) in _SEVERAL and all(map(_is_answer, value))
     ):
-      said = preferences.named(record, path, value, notes)
-      if len(said) < len(value):
+      right = preferences.named(record, path, value, notes)
+      if isinstance(holder, Mapping):
+        best = verdicts.kept(holder, value, notes, path=path, prefix=prefix)
+        right = _in_both(right, best, path)
+      if len(right) < len(value):
         notes.unread.add(f"all of `{path}` but one")
-      value = said
+      value = right
     if all(isinstance(v, Mapping) and _is_call(v) for v in value):
       return None, [
         records.Turn("assistant", "", calls=tool_calls.json_list(value))
@@ -117,6 +125,14 @@ def of(
       turns = [turn for turn in turns if turn.text == text][:1]
     return None, turns
   return value, []
+
+
+def _in_both(named: list[Any], best: list[Any], path: str) -> list[Any]:
+  """The answers that a record names, and that lists beside them prefer."""
+  right = [answer for answer in named if answer in best]
+  if not right:
+    raise records.Reject("fields name different answers", path)
+  return right
 
 
 def _check_kinds(answers: list[Any]) -> None:
@@ -170,8 +186,11 @@ def _text_key(value: Mapping[str, Any]) -> str | None:
 
 
 def _beside(value: Mapping[str, Any], read: str) -> list[str]:
-  names = [n for n in value if n != read and not preferences.is_mark(n)]
-  return [n for n in names if not unread.is_ignored(n)]
+  """The fields beside a text; a list of marks may be of something else."""
+  names = [n for n in value if n != read and not unread.is_ignored(n)]
+  return [
+    n for n in names if isinstance(value[n], list) or not preferences.is_mark(n)
+  ]
 
 
 def join(

@@ -8,7 +8,7 @@ turns.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
@@ -19,6 +19,7 @@ from ila_jax.pool.conversations import (
   numbered,
   tool_calls,
   transcripts,
+  weights,
 )
 from ila_jax.pool.shapes import (
   choices,
@@ -38,22 +39,24 @@ def _parsed(value: Any) -> Any:
 
 
 def _conversation(
-  record: Mapping[str, Any], path: str, notes: unread.Notes
+  record: Mapping[str, Any],
+  path: str,
+  lists: Sequence[weights.Listed],
+  notes: unread.Notes,
 ) -> tuple[list[records.Turn], bool]:
   """The turns, and whether they stood in one text."""
   paths = records.paths(record, path)
   if len(paths) > 1:
     held = {p: records.lookup(record, p) for p in paths}
-    return numbered.read(held, notes), False
+    return weights.masked(numbered.read(held, notes), lists), False
   value = records.lookup(record, path)
   if value is records.MISSING:
     raise records.Reject("conversation field missing", path)
   value = _parsed(value)
   turns = transcripts.split(value) if isinstance(value, str) else None
   if turns:
-    return turns, True
-  value = dialogues.weighted(value, record, notes)
-  return dialogues.read(value, notes), False
+    return weights.masked(turns, lists), True
+  return dialogues.read(value, notes, lists=lists), False
 
 
 def _history(value: Any, notes: unread.Notes) -> list[records.Turn]:
@@ -213,6 +216,7 @@ def to_turns(
   read: fields.Fields,
   *,
   answers: str = "first",
+  replaces: bool = False,
   notes: unread.Notes | None = None,
 ) -> tuple[records.Turn, ...]:
   r"""The turns of a record; the last is the assistant's.
@@ -226,6 +230,8 @@ def to_turns(
     record: as it was read.
     read: where it keeps what.
     answers: which of a list of answers is the response (`responses.RULES`).
+    replaces: whether the response replaces an answer with which a conversation
+      ends; else it goes unread there.
     notes: gets what nothing of this reads.
 
   Raises:
@@ -239,16 +245,18 @@ def to_turns(
   """
   notes = unread.Notes() if notes is None else notes
   record = structures.opened(record)
-  notes.leave(record, fields.left(record, read))
-  verdicts.check(record, read, notes)
+  lists = verdicts.of_record(record, read, notes)
   head = _head(record, read)
   if read.conversation:
-    said, is_text = _conversation(record, read.conversation, notes)
+    said, is_text = _conversation(record, read.conversation, lists, notes)
     if is_text:
       head = [transcripts.unmarked(turn) for turn in head]
       if read.response and said[-1][:2] == ("assistant", ""):
         said.pop()  # The format asks for the response.
     if read.response:
+      while replaces and said and said[-1].role == "assistant":
+        said.pop()
+        notes.unread.add(f"the answer that `{read.response}` replaces")
       if said and said[-1].role == "assistant":
         notes.leave(record, [n for n in (read.response,) if n in record])
       else:

@@ -23,6 +23,7 @@ from ila_jax.pool.sources import json_text
 BATCH_ROWS = 1024
 # How a stream of Arrow messages ends.
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+_SHORT_FLOATS = (pa.types.is_float16, pa.types.is_float32)
 
 
 class Row(NamedTuple):
@@ -122,7 +123,7 @@ def _cells(column: pa.Array) -> list[Any]:
   if pa.types.is_time(column.type):  # Python drops the nanoseconds.
     column = column.cast(pa.string())
   try:
-    return column.to_pylist()
+    return _shortest(column).to_pylist()
   except UnicodeDecodeError:
     bare = _as_bytes(column.type)
     if not pa.types.is_nested(column.type) or bare is None:
@@ -130,6 +131,42 @@ def _cells(column: pa.Array) -> list[Any]:
     return _as_text(column.cast(bare).to_pylist())
   except (ValueError, OverflowError, pa.ArrowException):
     return [_cell(scalar) for scalar in column]
+
+
+def _shortest(column: pa.Array) -> pa.Array:
+  """A column whose short floats are the doubles that their texts write.
+
+  The float32 that is written 0.1 is 0.10000000149011612 as a double.
+  """
+  if pa.types.is_dictionary(column.type):
+    column = column.dictionary_decode()
+  if pa.types.is_float16(column.type):
+    halves = column.to_pylist()
+    texts = [None if x is None else str(np.float16(x)) for x in halves]
+    return pa.array(texts, pa.string()).cast(pa.float64())
+  texts = _with_floats(column.type, pa.string())
+  if texts == column.type:
+    return column
+  try:
+    return column.cast(texts).cast(_with_floats(column.type, pa.float64()))
+  except pa.ArrowException:  # Of kinds that Arrow does not cast.
+    return column
+
+
+def _with_floats(kind: pa.DataType, float_kind: pa.DataType) -> pa.DataType:
+  """The type with another in place of its short floats."""
+  if any(is_kind(kind) for is_kind in _SHORT_FLOATS):
+    return float_kind
+  if pa.types.is_list(kind):
+    return pa.list_(_with_floats(kind.value_type, float_kind))
+  if pa.types.is_large_list(kind):
+    return pa.large_list(_with_floats(kind.value_type, float_kind))
+  if pa.types.is_fixed_size_list(kind):
+    inside = _with_floats(kind.value_type, float_kind)
+    return pa.list_(inside, kind.list_size)
+  if pa.types.is_struct(kind):
+    return pa.struct([(f.name, _with_floats(f.type, float_kind)) for f in kind])
+  return kind
 
 
 def _as_bytes(kind: pa.DataType) -> pa.DataType | None:
@@ -179,6 +216,8 @@ def _plain(value: Any) -> Any:
   if isinstance(value, _Unreadable):
     raise ValueError(value.why)
   if isinstance(value, np.ndarray | np.generic):
+    if value.dtype in (np.float16, np.float32):
+      value = np.asarray(value).astype(str).astype(np.float64)
     return _plain(value.tolist())
   if isinstance(value, float):
     if math.isinf(value):

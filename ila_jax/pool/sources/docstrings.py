@@ -42,8 +42,8 @@ _SKIPPED_FOLDERS = {
 _SKIPPED_FILES = re.compile(r"(test_.*|.*_test|conftest|setup)\.py")
 _MIN_CHARACTERS = 40
 # Placeholders that a decorator fills at import; unfilled they are no text.
-_TEMPLATE = re.compile(r"%\(\w+\)s|^\s*\{\w+\}\s*$", re.MULTILINE)
-_UNDERLINED = re.compile(r"^ *([A-Z][\w /]*?) *\n *-{3,} *$", re.MULTILINE)
+_TEMPLATE = re.compile(r"%\(\w+\)s|^[ \t]*\{\w+\}[ \t]*$", re.MULTILINE)
+_UNDERLINED = re.compile(r"^ *([A-Z][\w /]*)\n *-{3,} *$", re.MULTILINE)
 _GOOGLE = re.compile(
   r"^(Args|Arguments|Attributes|Examples?|Notes?|Raises|References|Returns|"
   r"See [Aa]lso|Usage|Warnings?|Yields):$",
@@ -176,7 +176,8 @@ def sections(docstring: str) -> list[str]:
   >>> sections("Sum.")
   ['summary']
   """
-  titles = _UNDERLINED.findall(docstring) + _GOOGLE.findall(docstring)
+  titles = [title.rstrip() for title in _UNDERLINED.findall(docstring)]
+  titles += _GOOGLE.findall(docstring)
   return list(dict.fromkeys(titles)) or ["summary"]
 
 

@@ -8,7 +8,7 @@ from ila_jax import errors
 from ila_jax.pool.sources import formats
 from ila_jax.run.disk import paths
 
-_NUMBERED = re.compile(r"(.*?)(\d+)-of-(\d+)(\D.*|)")
+_NUMBERED = re.compile(r"(.*?)(?<!\d)(\d+)-of-(\d+)(\D.*|)")
 _MOST_SHARDS = 100_000
 
 

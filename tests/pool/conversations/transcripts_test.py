@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import time
 
 import pytest
 
@@ -405,3 +406,18 @@ def test_sentinels_of_other_texts_are_words():
   text = "The <extra_id_0> walks in <extra_id_1> park.\n<extra_id_1>User"
   record = {"prompt": text, "response": "dog"}
   assert turns.to_turns(record, fields.detect(record))[0].text == text
+
+
+@pytest.mark.parametrize(
+  "pair",
+  [
+    *("Human: a\nAssistant: b\n", "### Human: a### Assistant: b\n"),
+    *("USER: a ASSISTANT: b ", "USER: a\nTOOL: c\nASSISTANT: b\n"),
+    *("<|user|>a<|end|><|assistant|>b<|end|>", "[INST] a [/INST] b </s>"),
+  ],
+)
+def test_long_transcripts_take_time_in_proportion(pair):
+  began = time.process_time()
+  turns = transcripts.split(pair * 16_000)
+  assert len(turns) >= 32_000
+  assert time.process_time() - began < 3

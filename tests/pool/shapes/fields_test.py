@@ -4,6 +4,7 @@ import pytest
 
 from ila_jax import errors
 from ila_jax.pool import records, unread
+from ila_jax.pool.conversations import beside
 from ila_jax.pool.shapes import fields
 
 
@@ -284,7 +285,7 @@ def test_check_names_names_the_wrong_key():
 def test_left_are_the_fields_that_nobody_reads():
   record = dict.fromkeys(("question", "label", "hint", "prompt_id", "URL"), "x")
   read = fields.Fields(prompt="question", labels="label.ability")
-  assert fields.left(record, read) == ("hint",)
+  assert beside.left(beside.holders(record, read)[0]) == ("hint",)
 
 
 def test_names_that_may_hold_a_text_are_told():
@@ -293,7 +294,7 @@ def test_names_that_may_hold_a_text_are_told():
   record |= {"Unnamed: 0": 0, "created_at": 0, "n_tokens": 0, "license": 0}
   read = fields.Fields(prompt="prompt", response="response")
   names = ("metadata", "object", "info", "author", "source", "score")
-  assert fields.left(record, read) == names
+  assert beside.left(beside.holders(record, read)[0]) == names
 
 
 @pytest.mark.parametrize(

@@ -881,10 +881,6 @@ UNREAD = {
     {"prompt": "a", "response": "b", "weight": 3},
     {"`weight` of the whole record"},
   ),
-  "a mask of tokens": (
-    {"messages": ["a", "b"], "loss_mask": [0, 1]},
-    {"`loss_mask` of the whole record"},
-  ),
   "a mask of the record": (
     {"messages": ["a", "b"], "mask": False},
     {"`mask` of the whole record"},

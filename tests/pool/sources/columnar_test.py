@@ -199,3 +199,47 @@ def test_only_what_is_read_of_a_list_must_be_text(tmp_path):
   assert [turn.text for turn in used.turns] == ["q", "a"]
   assert json.loads(used.record_json)["more"] == {"t": ["a", "\ufffd"], "n": 1}
   assert (reject.line, reject.reason) == (2, "invalid UTF-8")
+
+
+SHORT = [0.1, 3.14, None, 1e20]
+NESTED = [{"a": 0.1, "b": [{"c": 3.14, "d": "x"}]}, None]
+NESTED_TYPE = pa.struct(
+  [
+    ("a", pa.float32()),
+    ("b", pa.list_(pa.struct([("c", pa.float32()), ("d", pa.string())]))),
+  ]
+)
+
+
+@pytest.mark.parametrize(
+  ("column", "expected"),
+  [
+    (pa.array(SHORT, pa.float32()), SHORT),
+    (pa.array(SHORT, pa.float32()).dictionary_encode(), SHORT),
+    (pa.array(np.array([0.1, 3.14], np.float16)), [0.1, 3.14]),
+    (pa.array([[0.1], None], pa.list_(pa.float32())), [[0.1], None]),
+    (pa.array([[0.1]], pa.large_list(pa.float32())), [[0.1]]),
+    (pa.array([[0.1, 3.14]], pa.list_(pa.float32(), 2)), [[0.1, 3.14]]),
+    (pa.array(NESTED, NESTED_TYPE), NESTED),
+    (pa.array([0.1, 1 / 3], pa.float64()), [0.1, 1 / 3]),
+  ],
+)
+def test_short_floats_are_as_they_are_written(column, expected):
+  stream = io.BytesIO()
+  parquet.write_table(pa.table({"x": column}), stream)
+  rows = list(columnar.read_parquet(stream))
+  assert [row.record["x"] for row in rows] == expected
+  assert [json.loads(row.text)["x"] for row in rows] == expected
+
+
+@pytest.mark.parametrize(
+  ("value", "expected"),
+  [
+    (np.float32(0.1), 0.1),
+    (np.float16(0.1), 0.1),
+    (np.array([0.1, np.nan], np.float32), [0.1, None]),
+    (np.float64(0.1), 0.1),
+  ],
+)
+def test_short_floats_of_libraries_are_as_they_are_written(value, expected):
+  assert columnar.to_row({"x": value}).record == {"x": expected}
