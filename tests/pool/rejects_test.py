@@ -54,8 +54,12 @@ def test_a_pool_without_records_is_an_error(tmp_path):
 
 
 def _reasons():
-  """The first argument of every `Reject(...)` as a pattern, with its place."""
-  for path in sorted(PACKAGE.rglob("*.py")):
+  """The first argument of every `Reject(...)` as a pattern, with its place.
+
+  An export leaves records out with reasons of its own, in `left_out.jsonl`.
+  """
+  exports = set((PACKAGE / "export").rglob("*.py"))
+  for path in sorted(set(PACKAGE.rglob("*.py")) - exports):
     for node in ast.walk(ast.parse(path.read_text())):
       called = isinstance(node, ast.Call) and ast.unparse(node.func)
       if called not in ("records.Reject", "Reject") or not node.args:
