@@ -43,6 +43,7 @@ for _name, _value in _COMPILED.items():
 _FIRST = (
   *("end_to_end/pipeline_test.py", "end_to_end/killed_test.py"),
   *("end_to_end", "api_test.py", "benchmarks_test.py", "packaging_test.py"),
+  *("run/hosts_test.py", "training/checkpoint_reading_test.py"),
   *("landscape/maps/tsne_witness_test.py", "dry_run/dry_run_test.py"),
   *("training/loop_test.py", "landscape/maps", "launch_test.py", "models"),
   *("landscape", "passes", "training", "doctest_test.py"),
