@@ -82,14 +82,14 @@ class Selection:
     table = shards.gather(self._workdir, ranking["row"], ["turns"])
     scores = self._scores.slice(part.start, part.stop - part.start).to_pylist()
     sources = self._sources.slice(part.start, part.stop - part.start)
-    found = zip(
+    chosen = zip(
       *(ranking[name].tolist() for name in ("id", "rank", "depth", "cell")),
       sources.column("source").to_pylist(),
       scores,
       shards.turns_of(table),
       strict=True,
     )
-    for id_text, rank, depth, cell, source, score, turns in found:
+    for id_text, rank, depth, cell, source, score, turns in chosen:
       line = lines.readline()
       if not line:
         raise checksums.Damaged(

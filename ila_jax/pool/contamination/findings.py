@@ -109,8 +109,8 @@ class Findings:
     }
 
   def _templates(self, source: str) -> dict[str, Any] | None:
-    found = self._screen.templates.get(source)
-    return found and found._asdict()
+    templates = self._screen.templates.get(source)
+    return templates and templates._asdict()
 
 
 def sentences(counts: Mapping[str, Any]) -> list[str]:
@@ -172,13 +172,13 @@ def _of_set(one: Mapping[str, Any]) -> str:
 
 
 def _of_templates(one: Mapping[str, Any]) -> str:
-  found = one["templates"]
+  common = one["templates"]
   limit = screen_lib.COMMON_PROMPTS
   return (
-    f"{found['ngrams']:,} n-grams of {one['evaluation']} stand in more than "
+    f"{common['ngrams']:,} n-grams of {one['evaluation']} stand in more than "
     f"{limit} of its prompts and {screen_lib.COMMON_SHARE:.0%} of them: "
     "templates, which count for nothing (the first is in "
-    f"{found['file']} line {found['line']})."
+    f"{common['file']} line {common['line']})."
   )
 
 

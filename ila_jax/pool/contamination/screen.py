@@ -196,8 +196,8 @@ class Screen:
     for how in (BOTH, PROMPT):
       texts = [text for kind, text in wholes if kind == how]
       hashes = np.array(list(map(_whole, texts)), np.uint64)
-      found = self._whole[how].lookup(hashes)
-      for text, number in zip(texts, found.tolist(), strict=True):
+      matched = self._whole[how].lookup(hashes)
+      for text, number in zip(texts, matched.tolist(), strict=True):
         if number >= 0:
           return Match(how, *self._place(number), " ".join(text))
     return self._within([word for one in said for word in one])
@@ -206,13 +206,13 @@ class Screen:
     """A short text or an n-gram within all that an example says."""
     best = None
     for width, hashes in ngrams.windows(text, self._widths):
-      found = self._by_width[width].lookup(hashes)
-      there = np.flatnonzero(found >= 0)
+      matched = self._by_width[width].lookup(hashes)
+      there = np.flatnonzero(matched >= 0)
       if len(there):
         # The record with most of the n-grams, and the first of them.
-        numbers, counts = np.unique(found[there], return_counts=True)
+        numbers, counts = np.unique(matched[there], return_counts=True)
         number = int(numbers[counts.argmax()])
-        begin = int(there[np.argmax(found[there] == number)])
+        begin = int(there[np.argmax(matched[there] == number)])
         how = NGRAM if width == self._width else SHORT
         shared = " ".join(text[begin : begin + width])
         best = Match(how, *self._place(number), shared)

@@ -74,8 +74,8 @@ def first(
   >>> first(("a", "b"), {"a": "A", "b": "B"}, {"A": "", "B": "text"})
   'B'
   """
-  found = [there[name] for name in names if name in there]
-  return next((n for n in found if kinds.get(n)), found[0] if found else "")
+  filled = [there[name] for name in names if name in there]
+  return next((n for n in filled if kinds.get(n)), filled[0] if filled else "")
 
 
 def family(kinds: Mapping[str, str], pattern: re.Pattern[str]) -> str:

@@ -79,11 +79,11 @@ def among(
     raise records.Reject(
       "fields name different answers", ", ".join(named)[:200]
     )
-  found = next(iter(named.values()))
+  first = next(iter(named.values()))
   for name in (*named, *paths):
     notes.unread -= {name, f"`{name}` of the whole record"}
   notes.unread.add(f"all of `{', '.join(paths)}` but one")
-  return found
+  return first
 
 
 def meant(
@@ -103,8 +103,8 @@ def meant(
   value, plain = records.lookup(record, path), unread.plain_name(path)
   names = preferences.is_name(plain)
   if names and isinstance(value, list) and len(value) == 1 and path in record:
-    found, where = meant({**record, path: value[0]}, path, notes)
-    return (value, path) if where == path else (found, where)
+    named, where = meant({**record, path: value[0]}, path, notes)
+    return (value, path) if where == path else (named, where)
   is_plain = isinstance(value, str | int | float) and not values.is_blank(value)
   if not is_plain or isinstance(value, bool) or plain in field_names.INDICES:
     return value, path
@@ -143,8 +143,8 @@ def meant(
       notes.unread.add(f"all of `{answers}` but one")
       held = held[preferences.place(path, value, held)]
     return held, answers
-  found = among(record, family, notes, path=path)
-  return records.lookup(record, found), found
+  named = among(record, family, notes, path=path)
+  return records.lookup(record, named), named
 
 
 def has_several(record: Mapping[str, Any], path: str) -> bool:
@@ -248,22 +248,22 @@ def _named(
   for path in labels.values():
     if plain == unread.plain_name(path):
       return path
-  found = {}
+  by_field = {}
   for path in labels.values():
     held = records.lookup(record, path)
     if isinstance(held, str) and held.strip() == said:
-      found.setdefault(said, path)
+      by_field.setdefault(said, path)
   if label := preferences.pointer(value):
     is_number = values.number(value) is not None
     if is_number and label in labels and "0" not in labels:
       raise records.Reject(
         "named answer is several of the answers", f"{name}: {value!r}"[:200]
       )
-    found |= {label: labels[label]} if label in labels else {}
-  if len(set(found.values())) > 1:
+    by_field |= {label: labels[label]} if label in labels else {}
+  if len(set(by_field.values())) > 1:
     raise records.Reject(
       "named answer is several of the answers", f"{name}: {value!r}"[:200]
     )
-  path = next(iter(found.values()), "")
+  path = next(iter(by_field.values()), "")
   is_filled = path and not values.is_blank(records.lookup(record, path))
   return path if is_filled else ""
