@@ -109,8 +109,9 @@ def _print(
     f"{units.duration(compiling):>14}{'':18}"
     f"{units.si(disk.most(needs.values()), 'B'):>10}\n\n"
     "Times are of trials on a part of the pool; a folder compiles once. Some "
-    "seconds are assumed for the map, the selection and the report. The disk "
-    "of all has room for checkpoints, which go when their model is whole."
+    "seconds are assumed for near-duplicates, the selection and the report. "
+    "The disk of all has room for checkpoints, which go when their model is "
+    "whole."
   )
   if not all(cost.tried for cost in estimates.values()):
     rate = begun.rate(begun.config.model.dtype)

@@ -10,7 +10,7 @@ from ila_jax.run import stages as stages_lib
 from ila_jax.score.signals import table as signals_table
 from ila_jax.selection import needs
 
-# Of what stands before all that a plan is made with.
+# Their folders stand before `forecast`, so that their plans lie in it.
 _OWN = {"pool": pool_plan, stages_lib.BASE: base_plan}
 
 

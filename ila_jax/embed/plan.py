@@ -1,4 +1,4 @@
-"""What stage `embed` takes and writes."""
+"""Plan of stage `embed`: its time, memory and bytes on disk."""
 
 import time
 from collections.abc import Callable, Sequence

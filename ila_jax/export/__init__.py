@@ -1,1 +1,1 @@
-"""Stage `report`: a page that tells what was found."""
+"""Export: the selection of a run in the formats of trainers."""

@@ -41,7 +41,7 @@ DIR      the --workdir of a run that has selected
 The rows stand in the order of rank: a prefix is the selection of a smaller
 budget. The folder has a README.md, with the numbers of the run and the command
 that trains on it. DIR/select/selected.jsonl stays as it is: the chosen records,
-exactly as they were read. docs/export.md has a page part for each trainer.
+exactly as they were read. docs/export.md has a section for each trainer.
 """
 
 

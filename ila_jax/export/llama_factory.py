@@ -1,4 +1,4 @@
-"""LLaMA-Factory's format: role and text; calls are JSON in a turn of theirs.
+"""LLaMA-Factory's format: role and text; each call is JSON in its own turn.
 
 Its `openai` formatting, with tags of our choice: all fields are text, so that
 no column is filled up with nulls.

@@ -1,4 +1,4 @@
-"""What stage `finetune` takes and writes."""
+"""Plan of stage `finetune`: its time, memory and bytes on disk."""
 
 from ila_jax.finetune import arms as arms_lib
 from ila_jax.forecast import costs, sizes, work

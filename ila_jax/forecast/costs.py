@@ -47,7 +47,7 @@ class Cost:
     )
 
   def and_also(self, other: "Cost") -> "Cost":
-    """Both, one after the other.
+    """The cost of this work and then of the other.
 
     >>> Cost(3.0, flops=2.0).and_also(Cost(1.0, tried=False))
     Cost(seconds=4.0, compile_seconds=0.0, flops=2.0, device_bytes=0, \

@@ -42,7 +42,7 @@ class Sizes:
 
   @property
   def candidates(self) -> int:
-    """Examples that may be selected, about: R may be drawn with overlaps."""
+    """Examples that may be selected, about: the reference sets may overlap."""
     settings = self.config.score
     drawn = len(settings.reference_seeds) * settings.reference_examples
     taken = self.config.pool.dev_examples + drawn * settings.exclude_reference

@@ -90,7 +90,7 @@ def passes(
   shard_examples: int,
   tokens: float | int,
 ) -> Trial:
-  """What forward passes over all examples take, by those of a part.
+  """Estimates the time of passes over the pool by a trial on a part.
 
   Args:
     kind: does the pass over these rows of the sample.
@@ -98,7 +98,7 @@ def passes(
     layout: of the pool.
     mesh: the devices.
     examples: of the pool.
-    shard_examples: of a shard, whose last batches are lower.
+    shard_examples: of a shard, whose last batches have fewer rows.
     tokens: of the part.
   """
   rows = part(lengths, tokens=tokens)

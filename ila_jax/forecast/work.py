@@ -45,7 +45,7 @@ class Pass(NamedTuple):
     flops: of them all.
     layout: of examples of these lengths.
     device_bytes: memory on each device, under a layout.
-    trial: makes what does the pass, for `trials.passes`.
+    trial: returns the function that `trials.passes` times.
   """
 
   model: architecture.DecoderConfig | encoder.EncoderConfig

@@ -1,4 +1,4 @@
-"""What stage `landscape` takes and writes."""
+"""Plan of stage `landscape`: its time, memory and bytes on disk."""
 
 import dataclasses
 import itertools
@@ -58,7 +58,7 @@ def need(known: sizes.Sizes) -> costs.Need:
 
 
 def _left_out(settings: landscape.Landscape) -> tuple[str, ...]:
-  """What of the stage is not counted, as the config has it."""
+  """Names the configured work that the estimate leaves out."""
   parts = {
     "landscape.stability": settings.stability,
     "k-means cells": settings.cells == "kmeans",

@@ -1,4 +1,4 @@
-"""What stage `report` takes and writes."""
+"""Plan of stage `report`: its time, memory and bytes on disk."""
 
 from ila_jax.forecast import costs, sizes, work
 from ila_jax.report import map_page

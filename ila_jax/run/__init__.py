@@ -1,1 +1,1 @@
-"""A run's folder: stages and their records, progress, draws, signals."""
+"""A run's folder: stages and their records, progress, draws, interrupts."""

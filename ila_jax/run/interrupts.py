@@ -1,4 +1,4 @@
-"""Signals that end a run, where the least is lost and on all hosts alike.
+"""SIGINT and SIGTERM: how a run ends with little lost, on all hosts alike.
 
 SIGINT and SIGTERM end a run on one host at once: every file is whole or absent
 whenever that is. Training first saves the step that it is in. Of several hosts

@@ -14,7 +14,7 @@ class Stage(NamedTuple):
   """A stage of the run; it has a folder of its name in the workdir.
 
   Attributes:
-    code: folder of `ila_jax` whose `stage.py` runs it.
+    code: folder of `ila_jax` that has its code; a stage's `stage.py` is in it.
     made_from: stages whose output it is made from.
     uses_base: whether it always runs the base model.
   """

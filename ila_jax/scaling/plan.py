@@ -1,4 +1,4 @@
-"""What stage `scaling` takes and writes."""
+"""Plan of stage `scaling`: its time, memory and bytes on disk."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What stage `score` takes and writes."""
+"""Plan of stage `score`: its time, memory and bytes on disk."""
 
 from ila_jax.forecast import costs, sizes, work
 from ila_jax.score import losses

@@ -1,4 +1,4 @@
-"""What stage `select` takes and writes."""
+"""Plan of stage `select`: its time, memory and bytes on disk."""
 
 from ila_jax.forecast import costs, sizes, work
 

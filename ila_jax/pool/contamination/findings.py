@@ -16,7 +16,7 @@ _SHOWN_CHARACTERS = 120
 
 
 class Findings:
-  """Screens examples and counts; holds a number for each text that was found.
+  """Compares examples with evaluation sets and counts the matches.
 
   >>> from ila_jax.pool.contamination import evaluation
   >>> findings = Findings(
@@ -84,7 +84,7 @@ class Findings:
 
   @property
   def removed(self) -> int:
-    """Those of them that are left out of the pool."""
+    """Number of examples that are left out of the pool of the pool."""
     return self.examples if self._action == REMOVE else 0
 
   def told(self) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from ila_jax.pool.contamination import evaluation, ngrams, words
 from ila_jax.pool.conversations import conversation
 
 # How an example repeats a record, the surest first.
-BOTH, PROMPT, SHORT, NGRAM = (
-  *("prompt and answer", "prompt", "short text", "n-gram"),
+BOTH, PROMPT, NGRAM, SHORT = (
+  *("prompt and answer", "prompt", "n-gram", "short text"),
 )
 # An n-gram in more distinct prompts of a set than that, and in more than that
 # share of them, is a template of the set: it tells nothing of a record.
@@ -32,7 +32,7 @@ class Match(NamedTuple):
   """What an example repeats.
 
   Attributes:
-    how: `BOTH`, `PROMPT`, `SHORT` or `NGRAM`.
+    how: `BOTH`, `PROMPT`, `NGRAM` or `SHORT`.
     source: name of the evaluation set.
     file: where its record stands.
     line: of the record.
@@ -203,7 +203,7 @@ class Screen:
     return self._within([word for one in said for word in one])
 
   def _within(self, text: Sequence[str]) -> Match | None:
-    """A short text or an n-gram within all that an example says."""
+    """The longest short text, or an n-gram, within all that an example says."""
     best = None
     for width, hashes in ngrams.windows(text, self._widths):
       matched = self._by_width[width].lookup(hashes)

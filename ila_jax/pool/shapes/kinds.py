@@ -32,7 +32,7 @@ def of(value: Any) -> str:
 
 
 def of_field(name: str, value: Any) -> str:
-  """The same, where a name tells more.
+  """Returns the kind of a value, using its field's name as well.
 
   A word that says how to think is a `flag`; an object of passages is
   `passages`; what is no passage, but stands under the name of one, an `aside`.

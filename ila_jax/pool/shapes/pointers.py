@@ -89,7 +89,7 @@ def among(
 def meant(
   record: Mapping[str, Any], path: str, notes: unread.Notes
 ) -> tuple[Any, str]:
-  """What a response field holds, and where: it may name an answer beside it.
+  """Returns the response and its path; follows a field that names another.
 
   Raises:
     records.Reject: it names none of those beside it.

@@ -118,7 +118,7 @@ def kept(
   path: str = "answers",
   prefix: str = "",
 ) -> list[Any]:
-  """Those of several answers that lists beside them mark, score or rank best.
+  """Keeps the best answers, by the marks, scores or ranks beside them.
 
   Args:
     holder: the object in which the answers stand.

@@ -1,12 +1,14 @@
-"""What the metadata of a GGUF file says of a model, as a config.json says it.
+"""Reads a GGUF file's metadata into the fields of a config.json.
 
-What a config.json would hold is made of it, and read as one: a family has one
-record, whatever its files are.
+They are read as any other config.json. An architecture of llama.cpp is a record
+of how its files differ.
 """
 
 import math
 import pathlib
-from typing import Any
+import types
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,14 +16,6 @@ from ila_jax import errors
 from ila_jax.models.folders import json_fields
 from ila_jax.models.folders.gguf import container
 
-# llama.cpp's architecture -> model_type. Mistral's files say llama.
-ARCHITECTURES = {
-  "llama": "llama",
-  "qwen2": "qwen2",
-  "qwen3": "qwen3",
-  "gemma2": "gemma2",
-  "gemma3": "gemma3_text",
-}
 _NEEDED = {
   "block_count": "num_hidden_layers",
   "context_length": "max_position_embeddings",
@@ -36,9 +30,45 @@ _OPTIONAL = {
   "rope.freq_base": "rope_theta",
 }
 _GEMMA = {
-  "attention.sliding_window": "sliding_window",
   "attn_logit_softcapping": "attn_logit_softcapping",
   "final_logit_softcapping": "final_logit_softcapping",
+}
+
+
+class Architecture(NamedTuple):
+  """How the files of an architecture differ from those of Llama's family.
+
+  Attributes:
+    model_type: of a config.json.
+    needed: keys that must be there, and their fields, beside `_NEEDED`.
+    optional: the same of keys that may be there, beside `_OPTIONAL`.
+    turned: whether rows of queries and keys are in llama.cpp's own order.
+    norm_shift: what is added to a norm's weights as they stand in the file.
+    scaled_by_width: layers of the one model that scales attention by width /
+      heads where the others take the size of a head, which no key says; None:
+      attention is scaled as in Llama.
+  """
+
+  model_type: str
+  needed: Mapping[str, str] = types.MappingProxyType({})
+  optional: Mapping[str, str] = types.MappingProxyType({})
+  turned: bool = False
+  norm_shift: float = 0.0
+  scaled_by_width: int | None = None
+
+
+_WINDOW = {"attention.sliding_window": "sliding_window"}
+# llama.cpp's architectures. Mistral's files say llama.
+ARCHITECTURES = {
+  "llama": Architecture("llama", turned=True),
+  "qwen2": Architecture("qwen2"),
+  "qwen3": Architecture("qwen3"),
+  "gemma2": Architecture(
+    "gemma2", _WINDOW, _GEMMA, norm_shift=-1.0, scaled_by_width=46
+  ),
+  "gemma3": Architecture(
+    "gemma3_text", _WINDOW, _GEMMA, norm_shift=-1.0, scaled_by_width=62
+  ),
 }
 # Read below, or without weight for what a model computes.
 _OTHER = (
@@ -47,9 +77,6 @@ _OTHER = (
   *("rope.scaling.original_context_length", "expert_count"),
   "expert_used_count",
 )
-# By which published sizes llama.cpp knows the models that scale attention by
-# width / heads, which no file says.
-_BY_WIDTH = {"gemma2": 46, "gemma3": 62}
 _FREQUENCIES = "rope_freqs.weight"
 _LLAMA3 = {
   "rope_type": "llama3",
@@ -74,16 +101,14 @@ def read(path: pathlib.Path) -> json_fields.Fields:
   ila_jax.errors.InputError: the GGUF file nowhere.gguf does not exist; ...
   """
   file = container.open_file(path)
-  family = architecture(file)
-  prefix = f"{family}."
+  name = architecture(file)
+  kind, prefix = ARCHITECTURES[name], f"{name}."
   said = {
     key.removeprefix(prefix): _shortest(value)
     for key, value in file.values.items()
     if key.startswith(prefix)
   }
-  needed = dict(_NEEDED)
-  if family.startswith("gemma"):
-    needed["attention.sliding_window"] = "sliding_window"
+  needed = _NEEDED | kind.needed
   for key in needed:
     if key not in said:
       raise errors.InputError(
@@ -91,10 +116,10 @@ def read(path: pathlib.Path) -> json_fields.Fields:
         f"{', '.join(prefix + key for key in needed)}. Convert the model again "
         "by llama.cpp's convert_hf_to_gguf.py."
       )
-  names = needed | _OPTIONAL | (_GEMMA if "gemma" in family else {})
+  names = needed | _OPTIONAL | kind.optional
   _check_keys(path, prefix, said, names)
   values = {name: said[key] for key, name in names.items() if key in said}
-  values["model_type"] = ARCHITECTURES[family]
+  values["model_type"] = kind.model_type
   embedding = file.tensors.get("token_embd.weight")
   # Where it is missing, the check of the tensors says so.
   values["vocab_size"] = 1 if embedding is None else int(embedding.shape[-1])
@@ -106,9 +131,9 @@ def read(path: pathlib.Path) -> json_fields.Fields:
   values.setdefault("num_key_value_heads", heads)
   values.setdefault("head_dim", raw.integer("hidden_size") // heads)
   _check_heads(path, prefix, said, raw.integer("head_dim"))
-  if "gemma" in family:
+  if kind.scaled_by_width is not None:
     values["query_pre_attn_scalar"] = raw.integer("head_dim")
-    if raw.integer("num_hidden_layers") == _BY_WIDTH[family]:
+    if raw.integer("num_hidden_layers") == kind.scaled_by_width:
       values["query_pre_attn_scalar"] = raw.integer("hidden_size") // heads
   values["rope_scaling"] = _scaling(path, prefix, said) or _llama3(file, raw)
   return raw
@@ -189,7 +214,7 @@ def _scaling(
 def _llama3(
   file: container.File, raw: json_fields.Fields
 ) -> dict[str, Any] | None:
-  """Tells Llama 3.1's stretching by the factors, a tensor, that it leads to.
+  """Recovers Llama 3.1's rope scaling from the tensor of its factors.
 
   A file holds by what each frequency is divided, and not the four numbers that
   this comes from: all published models have three of them in common.
@@ -212,7 +237,7 @@ def _llama3(
 
 
 def _llama3_factors(theta: float, head_dim: int, factor: float) -> np.ndarray:
-  """Computes by what Llama 3.1 divides each frequency, as llama.cpp stores it.
+  """Computes Llama 3.1's divisor of each frequency, as llama.cpp stores it.
 
   >>> _llama3_factors(5e5, 128, 8.0)[[0, -1]]
   array([1., 8.])

@@ -74,21 +74,23 @@ def open_tensors(path: pathlib.Path) -> dict[str, Tensor]:
     errors.InputError: as `container.open_file` and `gguf_config.read`.
   """
   file = container.open_file(path)
-  family = gguf_config.architecture(file)
+  kind = gguf_config.ARCHITECTURES[gguf_config.architecture(file)]
   raw = gguf_config.read(path)
   return {
-    name: _tensor(tensor, family, raw) for name, tensor in file.tensors.items()
+    name: _tensor(tensor, kind, raw) for name, tensor in file.tensors.items()
   }
 
 
-def _tensor(tensor: Any, family: str, raw: json_fields.Fields) -> Tensor:
-  order, shift, kind = None, 0.0, tensor.name.split(".")[-2]
+def _tensor(
+  tensor: Any, kind: gguf_config.Architecture, raw: json_fields.Fields
+) -> Tensor:
+  order, shift, part = None, 0.0, tensor.name.split(".")[-2]
   heads = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}
   shape = tuple(int(size) for size in reversed(tensor.shape))
-  if family == "llama" and kind in heads:
-    order = _halves(shape[0], raw.integer(heads[kind]))
-  if family.startswith("gemma") and kind.endswith("norm"):
-    shift = -1.0
+  if kind.turned and part in heads:
+    order = _halves(shape[0], raw.integer(heads[part]))
+  if part.endswith("norm"):
+    shift = kind.norm_shift
   return Tensor(tensor.data, tensor.tensor_type, shape, order, shift)
 
 
