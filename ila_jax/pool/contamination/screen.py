@@ -107,14 +107,14 @@ class Screen:
     self._sources: list[str] = []
     self._files: dict[str, int] = {}
     self._places: list[tuple[int, int, int]] = []  # source, file, line
-    self._group: list[int] = []  # The hash of each record's prompt.
+    prompts: list[int] = []  # The hash of each record's.
     whole = {BOTH: _Hashes(), PROMPT: _Hashes()}
     short: dict[int, _Hashes] = collections.defaultdict(_Hashes)
     long: dict[str, _Hashes] = collections.defaultdict(_Hashes)
     for one in sets:
       number = self._note(one)
       prompt, said = words.words(one.prompt), words.words(one.said)
-      self._group.append(_whole(prompt))
+      prompts.append(_whole(prompt))
       if len(prompt) >= PROMPT_WORDS:
         whole[PROMPT].one(_whole(prompt), number)
       answer = words.words(one.answer)
@@ -128,9 +128,8 @@ class Screen:
         long[one.source].add(np.unique(hashes), number)
     self._whole = {k: ngrams.Table(*h.joined()) for k, h in whole.items()}
     self._by_width = {n: ngrams.Table(*short[n].joined()) for n in short}
-    self._by_width[width] = self._without_templates(long)
+    self._by_width[width] = self._without_templates(long, prompts)
     self._widths = sorted(self._by_width)
-    self._group = []
 
   @property
   def size(self) -> int:
@@ -147,14 +146,16 @@ class Screen:
     self._places.append((source, file, one.line))
     return len(self._places) - 1
 
-  def _without_templates(self, long: dict[str, _Hashes]) -> ngrams.Table:
+  def _without_templates(
+    self, long: dict[str, _Hashes], prompts: Sequence[int]
+  ) -> ngrams.Table:
     """The n-grams of all sets but for those that many of its prompts have."""
-    group = np.array(self._group, np.uint64)
+    group = np.array(prompts, np.uint64)
     kept = _Hashes()
     for source, found in long.items():
       hashes, record = found.joined()
-      prompts = len(np.unique(group[np.unique(record)]))
-      limit = max(COMMON_PROMPTS, COMMON_SHARE * prompts)
+      distinct = len(np.unique(group[np.unique(record)]))
+      limit = max(COMMON_PROMPTS, COMMON_SHARE * distinct)
       common = ngrams.is_common(
         hashes, group[record].view(np.int64), limit=limit
       )
