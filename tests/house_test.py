@@ -201,7 +201,7 @@ def test_every_stage_says_what_it_costs_and_writes():
   assert set(plans) == wanted
   for path in plans.values():
     assert _signatures(path) == {
-      "cost": ("run: work.Run", "costs.Cost"),
+      "cost": ("run: work.PlannedRun", "costs.Cost"),
       "need": ("known: sizes.Sizes", "costs.Need"),
     }, path
 

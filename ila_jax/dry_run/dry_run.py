@@ -67,7 +67,7 @@ def run(
     f"{decoder_lib.count_parameters(decoder):,} weights"
   )
   progress.say("  trying each stage on a part of its work")
-  begun = work.Run(config, mesh, sample, decoder)
+  begun = work.PlannedRun(config, mesh, sample, decoder)
   # Of a pool that is there nothing is left to do.
   is_read = sample.seconds is None
   todo = [name for name in stages if not (is_read and name == "pool")]
@@ -84,7 +84,7 @@ def run(
 
 
 def _print(
-  begun: work.Run,
+  begun: work.PlannedRun,
   estimates: Mapping[str, costs.Cost],
   needs: Mapping[str, costs.Need],
 ) -> None:

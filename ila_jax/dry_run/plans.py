@@ -18,7 +18,7 @@ _OWN = {"pool": pool_plan, stages_lib.BASE: base_plan}
 class Plan(Protocol):
   """The `plan.py` of a stage, or a signal."""
 
-  def cost(self, run: work.Run) -> costs.Cost:
+  def cost(self, run: work.PlannedRun) -> costs.Cost:
     """Time, FLOPs and memory."""
 
   def need(self, known: sizes.Sizes) -> costs.Need:

@@ -17,7 +17,7 @@ from ila_jax.passes import forward, layouts
 _INPUTS = 20  # Bytes of an example in `inputs`, of thousands.
 
 
-def cost(run: work.Run) -> costs.Cost:
+def cost(run: work.PlannedRun) -> costs.Cost:
   """Cost of embedding the prompts, in the encoder's own tokens."""
   config, prompts = run.config, run.sample.prompts
   if config.encoder.path == "lsa":
@@ -46,7 +46,7 @@ def need(known: sizes.Sizes) -> costs.Need:
   return costs.Need(known.examples * each + 2 * known.tables)
 
 
-def _lsa(run: work.Run) -> costs.Cost:
+def _lsa(run: work.PlannedRun) -> costs.Cost:
   """Cost of LSA: scikit-learn's TF-IDF and SVD on the host, no model."""
   config, prompts = run.config, run.sample.prompts
   clock = [time.monotonic()]

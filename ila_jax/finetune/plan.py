@@ -4,7 +4,7 @@ from ila_jax.finetune import arms as arms_lib
 from ila_jax.forecast import costs, sizes, work
 
 
-def cost(run: work.Run) -> costs.Cost:
+def cost(run: work.PlannedRun) -> costs.Cost:
   """Cost of tuning on every arm, and of the dev losses of all and the base."""
   config = run.config
   count = len(arms_lib.arms(config.select.strategy, config.finetune.compare))

@@ -6,7 +6,7 @@ from ila_jax.forecast import costs, sizes, work
 from ila_jax.training import base
 
 
-def cost(run: work.Run) -> costs.Cost:
+def cost(run: work.PlannedRun) -> costs.Cost:
   """Cost of training it on its own text, in its own tokens."""
   begin = time.monotonic()
   data = base.scratch_data(run.config, run.sample.tokenizer)

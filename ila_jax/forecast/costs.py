@@ -1,7 +1,7 @@
 """What a stage takes of time and of devices, and what it writes.
 
 Each stage has a `plan.py` beside its `stage.py`, with two functions: `cost`,
-of a run that has not begun (`work.Run`), and `need`, of its sizes
+of a run that has not begun (`work.PlannedRun`), and `need`, of its sizes
 (`sizes.Sizes`).
 """
 

@@ -6,7 +6,7 @@ from ila_jax.forecast import costs, sizes, work
 _INDEX = 30  # Bytes of an example in the index, of thousands.
 
 
-def cost(run: work.Run) -> costs.Cost:
+def cost(run: work.PlannedRun) -> costs.Cost:
   """Seconds of reading and tokenizing, by those of the sample."""
   return costs.Cost(run.sample.seconds or 0.0)
 

@@ -57,7 +57,7 @@ class Pass(NamedTuple):
 
 
 @dataclasses.dataclass
-class Run:
+class PlannedRun:
   """A run that has not begun: what forward passes and training will take.
 
   Attributes:

@@ -22,7 +22,7 @@ _MAP_STEPS = 300  # Of a trial of t-SNE: the map grows, and so do its steps.
 _PLACED = 4096
 
 
-def cost(run: work.Run) -> costs.Cost:
+def cost(run: work.PlannedRun) -> costs.Cost:
   """Cost of a map that is fitted on some examples and places all of them."""
   settings, examples = run.config.landscape, run.sample.examples
   cost = costs.Cost(

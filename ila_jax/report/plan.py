@@ -9,7 +9,7 @@ _SECONDS, _SECONDS_EACH = 3.0, 1e-4
 _PAGE, _DOT = 1_700_000, 240
 
 
-def cost(run: work.Run) -> costs.Cost:
+def cost(run: work.PlannedRun) -> costs.Cost:
   """Cost of drawing, on the host; assumed."""
   return costs.Cost(_SECONDS + _SECONDS_EACH * run.sample.examples)
 

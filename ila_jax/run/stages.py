@@ -10,8 +10,8 @@ from ila_jax import errors
 from ila_jax.run.disk import folders
 
 
-class Stage(NamedTuple):
-  """A stage of the run; it has a folder of its name in the workdir.
+class Node(NamedTuple):
+  """A stage in the graph; it has a folder of its name in the workdir.
 
   Attributes:
     code: folder of `ila_jax` that has its code; a stage's `stage.py` is in it.
@@ -29,17 +29,17 @@ class Stage(NamedTuple):
 SIGNALS = folders.SIGNALS
 # Names are the user's, in the order of the run.
 GRAPH = {
-  "pool": Stage("pool"),
-  "embed": Stage("embed", ("pool",)),
-  "score": Stage("score", ("pool",), uses_base=True),
-  SIGNALS: Stage("score/signals", ("pool",), uses_base=True),
-  "landscape": Stage("landscape", ("embed", "score")),
-  "select": Stage("selection", ("landscape", SIGNALS)),
-  "finetune": Stage("finetune", ("select",), uses_base=True),
-  "scaling": Stage("scaling", ("landscape",), uses_base=True),
+  "pool": Node("pool"),
+  "embed": Node("embed", ("pool",)),
+  "score": Node("score", ("pool",), uses_base=True),
+  SIGNALS: Node("score/signals", ("pool",), uses_base=True),
+  "landscape": Node("landscape", ("embed", "score")),
+  "select": Node("selection", ("landscape", SIGNALS)),
+  "finetune": Node("finetune", ("select",), uses_base=True),
+  "scaling": Node("scaling", ("landscape",), uses_base=True),
   # It reads all of them, and is made anew whenever one of them changed, so
   # that it is never refused.
-  "report": Stage("report"),
+  "report": Node("report"),
 }
 NAMES = tuple(name for name in GRAPH if name != SIGNALS)
 # A base from scratch belongs to the run, and to no stage. Its folder has a

@@ -8,7 +8,7 @@ _SECONDS = 3.0  # Of fitting the law, which no trial tells.
 _LINE = 300  # Bytes of a subset.
 
 
-def cost(run: work.Run) -> costs.Cost:
+def cost(run: work.PlannedRun) -> costs.Cost:
   """Cost of tuning on every subset, each with its dev loss, and of the law."""
   settings = run.config.scaling
   subsets = settings.subsets + settings.held_out

@@ -8,7 +8,7 @@ from ila_jax.training import trial
 _LOSS, _SCORES = 8, 25
 
 
-def cost(run: work.Run) -> costs.Cost:
+def cost(run: work.PlannedRun) -> costs.Cost:
   """Cost of tuning on each reference, and of all passes over the pool."""
   settings, sample = run.config.score, run.sample
   tuned = run.training(

@@ -7,7 +7,7 @@ _SECONDS, _SECONDS_EACH = 2.0, 1e-4
 _RANKING = 22  # Bytes of an example in the ranking, of thousands.
 
 
-def cost(run: work.Run) -> costs.Cost:
+def cost(run: work.PlannedRun) -> costs.Cost:
   """Cost of ordering and comparing, on the host; assumed."""
   return costs.Cost(_SECONDS + _SECONDS_EACH * run.sample.examples)
 

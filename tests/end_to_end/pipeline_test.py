@@ -84,7 +84,7 @@ def test_the_disk_is_foretold(run, monkeypatch, capsys):
   workdir = epath.Path(workdir)
   sample = pool_sample.draw(config, workdir)
   decoder = dataclasses.replace(base.sizes(config), vocab=len(sample.tokenizer))
-  known = work.Run(config, mesh.make(), sample, decoder).sizes
+  known = work.PlannedRun(config, mesh.make(), sample, decoder).sizes
   found = plans.in_order(config, stages_lib.NAMES)
   needs = {name: plan.need(known) for name, plan in found.items()}
   assert needs.keys() == {*stages_lib.NAMES, "model"}

@@ -25,7 +25,7 @@ def test_rivals_are_tuned_twice_and_the_base_is_evaluated(
     asked.update(what)
     return costs.Cost(1.0)
 
-  monkeypatch.setattr(work.Run, "tuning", tuning)
+  monkeypatch.setattr(work.PlannedRun, "tuning", tuning)
   run = planned.run(
     finetune__compare=rivals, select__unit="examples", select__budget=77.0
   )

@@ -12,7 +12,7 @@ def test_every_subset_is_tuned_on_and_evaluated(monkeypatch):
     asked.update(what)
     return costs.Cost(10.0)
 
-  monkeypatch.setattr(work.Run, "tuning", tuning)
+  monkeypatch.setattr(work.PlannedRun, "tuning", tuning)
   fields = {"scaling__subsets": 6, "scaling__held_out": 2}
   run = planned.run(**fields, scaling__sizes=(20, 40))
   assert plan.cost(run) == costs.Cost(13.0)

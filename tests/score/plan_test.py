@@ -29,8 +29,8 @@ def test_every_model_passes_over_the_pool(method, passes, models, monkeypatch):
     asked.append((examples, recipe.epochs, runs))
     return costs.Cost(100.0)
 
-  monkeypatch.setattr(work.Run, "scoring", scoring)
-  monkeypatch.setattr(work.Run, "training", training)
+  monkeypatch.setattr(work.PlannedRun, "scoring", scoring)
+  monkeypatch.setattr(work.PlannedRun, "training", training)
   run = planned.run(
     train__method=method, score__reference_seeds=(4, 5, 6), score__epochs=3.0
   )

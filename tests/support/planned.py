@@ -38,7 +38,9 @@ def known(**fields: Any) -> sizes.Sizes:
   )
 
 
-def run(decoder: architecture.DecoderConfig = SMALL, **fields: Any) -> work.Run:
+def run(
+  decoder: architecture.DecoderConfig = SMALL, **fields: Any
+) -> work.PlannedRun:
   """A run on a pool of 1,000, of which 40 are in the sample."""
   lengths = np.arange(10, 50)
   tokens = [np.arange(n, dtype=np.int32) for n in lengths]
@@ -53,6 +55,6 @@ def run(decoder: architecture.DecoderConfig = SMALL, **fields: Any) -> work.Run:
     stored=700.0,
     record=1000.0,
   )
-  return work.Run(
+  return work.PlannedRun(
     tiny.config("pool.jsonl", **fields), mesh.make(), sample, decoder
   )

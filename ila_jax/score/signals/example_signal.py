@@ -44,7 +44,7 @@ class Signal:
   name: str
   made_from: Callable[[context.Run], dict[str, Any]]
   compute: Callable[[context.Run, account_lib.Account], OfShard]
-  cost: Callable[[work.Run], costs.Cost]
+  cost: Callable[[work.PlannedRun], costs.Cost]
   reads: tuple[str, ...] = ("tokens", "is_response")
   width: int = 1
 

@@ -105,7 +105,7 @@ def _compute(
   return of_shard
 
 
-def _cost(run: work.Run) -> costs.Cost:
+def _cost(run: work.PlannedRun) -> costs.Cost:
   """Cost of a pass of the base over the answers alone."""
   data, config = run.sample.data, run.config
   answers, _ = alone(data, start=_start_token(config, run.sample.tokenizer))
