@@ -97,17 +97,14 @@ def _check_names(
   redo: str | None,
 ) -> None:
   """Refuses names of no stage, and a redo that nothing makes again."""
-  needed = dict.fromkeys(
-    signal for stage in stages for signal in needs.signals(config, stage)
-  )
+  needed = needs.of_all(config, stages)
   if redo in signals_table.SIGNALS and redo not in needed:
     raise errors.InputError(
-      f"--redo={redo} names a signal that no method of --stages="
-      f"{','.join(stages)} needs. Leave --redo out, or choose a method that "
-      "reads it."
+      f"--redo={redo} names a signal that no stage of --stages="
+      f"{','.join(stages)} needs. Leave --redo out."
     )
   wanted = [*stages, *([redo] if redo and redo not in needed else [])]
-  stages_lib.check(wanted, signals=tuple(needed))
+  stages_lib.check(wanted, signals=needed)
   gone = [redo] if redo else []
   if redo in needed:  # With it goes what was ranked by it.
     gone = [n for n in _readers(config, redo) if _record(workdir, n)]
@@ -128,8 +125,8 @@ def _check_unread(workdir: epath.Path, stage: str, signal: str) -> None:
   late = bool(record.get("done")) and not was_read
   if mesh_lib.first_host_says([late])[0]:
     raise errors.InputError(
-      f"--stages: {stage!r} in {workdir} was made without {signal!r}, which a "
-      f"method of this config needs. Add --redo={stage}, or use another "
+      f"--stages: {stage!r} in {workdir} was made without {signal!r}, which "
+      f"this config has it read. Add --redo={stage}, or use another "
       "--workdir; nothing was changed."
     )
 
@@ -154,6 +151,8 @@ def _run_claimed(
       for name in names:
         if name in after_pool[:1]:
           _check_disk(config, workdir, after_pool)
+          for signal in needs.early(config):
+            _run_signal(run, signal)
         for signal in needs.signals(config, name):
           _check_unread(workdir, name, signal)
           _run_signal(run, signal)

@@ -7,17 +7,13 @@ import numpy as np
 from etils import epath
 
 from ila_jax.embed import inputs
+from ila_jax.landscape import depth
 from ila_jax.pool import index, unread
 from ila_jax.pool.contamination import findings
 from ila_jax.report import map_points, page
 from ila_jax.run import context, stage_record, stages, tables
 from ila_jax.run.disk import files, folders
 from ila_jax.score import split
-
-_DEPTH_LABELS = {
-  "ila": "information depth (nats per token)",
-  "ila_length": "depth among answers of like length (quantile)",
-}
 
 
 def stage_outputs(
@@ -90,9 +86,7 @@ def _landscape(run: context.Run) -> dict[str, Any]:
     "cell": cells["cell"],
     "grid": _cells(workdir),
     "depth": cells["depth"],
-    "depth_label": _DEPTH_LABELS.get(
-      config.landscape.depth, f"depth: {config.landscape.depth}"
-    ),
+    "depth_label": depth.label(config.landscape.depth),
     "reference": np.flatnonzero(np.isin(cells["row"], reference)),
     "duplicates": _duplicates(workdir),
   }
