@@ -150,9 +150,7 @@ def _run_claimed(
       after_pool = [name for name in names if name != "pool"]
       for name in names:
         if name in after_pool[:1]:
-          _check_disk(config, workdir, after_pool)
-          for signal in needs.early(config):
-            _run_signal(run, signal)
+          _after_pool(run, after_pool)
         for signal in needs.signals(config, name):
           _check_unread(workdir, name, signal)
           _run_signal(run, signal)
@@ -165,18 +163,18 @@ def _run_claimed(
   _throw_away(workdir)
 
 
-def _check_disk(
-  config: config_lib.Config, workdir: epath.Path, stages: Sequence[str]
-) -> None:
-  """Refuses a disk that the stages which are left will fill, on all hosts."""
+def _after_pool(run: context.Run, stages: Sequence[str]) -> None:
+  """Refuses a disk that these stages will fill, on all hosts; reads scores."""
   refusal = None
   if mesh_lib.is_writer():
     try:
-      disk.check(config, workdir, stages)
+      disk.check(run.config, run.workdir, stages)
     except errors.InputError as error:
       refusal = error
   if mesh_lib.first_host_says([refusal is not None])[0]:
     raise refusal or errors.InputError("see what the first host says")
+  for signal in needs.early(run.config):
+    _run_signal(run, signal)
 
 
 def _run_signal(run: context.Run, name: str) -> None:

@@ -239,9 +239,10 @@ def tied_by(c: Candidates, values: Float[np.ndarray, " n"]) -> Candidates:
     c: the candidates.
     values: by which ties are broken before the id is asked [n]; NaN goes last.
 
-  >>> c = candidates(np.array([3, 1, 2], np.uint64), cell=np.zeros(3),
-  ...   depth=np.ones(3), relative_depth=np.ones(3), n_tokens=np.ones(3),
-  ...   domain=np.zeros(3), candidate=np.ones(3, bool), seed=0)
+  >>> one = np.array([1, 1, 1])
+  >>> c = candidates(np.array([3, 1, 2], np.uint64), cell=one, depth=one / 1,
+  ...   relative_depth=one / 1, n_tokens=one, domain=one, candidate=one > 0,
+  ...   seed=0)
   >>> tied_by(c, np.array([0.5, 0.5, 9.0])).id_rank
   array([2, 1, 0], dtype=int32)
   """

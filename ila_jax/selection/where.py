@@ -159,16 +159,19 @@ def _check(text: str, node: ast.expr, depth: int = _DEPTH) -> None:
   """Refuses what is no condition, in this part of the tree or below."""
   if not depth:
     _refuse(text, node, "It is nested too deep")
-  if isinstance(node, ast.BoolOp):
-    for value in node.values:
-      _check(text, value, depth - 1)
-  elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-    _check(text, node.operand, depth - 1)
-  elif isinstance(node, ast.Compare):
+  if isinstance(node, ast.Compare):
     _check_compared(text, node)
-  elif isinstance(node, ast.Name):
+    return
+  parts: list[ast.expr] = []
+  if isinstance(node, ast.BoolOp):
+    parts = node.values
+  if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+    parts = [node.operand]
+  for part in parts:
+    _check(text, part, depth - 1)
+  if isinstance(node, ast.Name):
     _refuse(text, node, f"Compare it with something, as in {node.id} > 0")
-  elif not _is_known(node):
+  if not parts and not _is_known(node):
     _refuse(text, node)
 
 

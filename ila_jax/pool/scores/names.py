@@ -6,7 +6,7 @@ records, or files that are joined to them, hold its numbers.
 
 import keyword
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ila_jax import errors
 
@@ -87,6 +87,15 @@ def named(found: Iterable[str]) -> dict[str, str]:
   for path in found:
     _add(paths, of_path(path), path)
   return paths
+
+
+def roots(paths: Mapping[str, str]) -> list[str]:
+  """The fields of a record that hold scores, as far as the first dot.
+
+  >>> roots({"ifd": "scores.IFD", "quality": "quality"})
+  ['scores', 'quality']
+  """
+  return [path.partition(".")[0] for path in paths.values()]
 
 
 def _add(paths: dict[str, str], name: str, path: str) -> None:
