@@ -61,7 +61,7 @@
     return groups(labels, colours, (i) => group.get(number[i]) ?? rest, [rest]);
   }
 
-  function shaded(values, [low, high], label) {
+  function shaded(values, [low, high], label, format = fixed) {
     const last = data.shades.length - 1;
     // What has no number is grey, and lies behind.
     const of = Uint8Array.from(values, (value) => Number.isNaN(value) ? last + 1
@@ -69,7 +69,7 @@
         Math.min(Math.max((value - low) / (high - low), 0), 1)));
     const lacks = values.some(Number.isNaN);
     return { of, colours: [...data.shades, GREY], low, high, behind: [last + 1],
-      label: lacks ? `${label} (grey: none)` : label };
+      format, label: lacks ? `${label} (grey: none)` : label };
   }
 
   function rounds() {
@@ -100,7 +100,7 @@
   if (round.some((r) => r)) modes.round = ["round", rounds];
   for (const { name, values, bounds } of data.scores) {
     modes[`score:${name}`] = [name, () => shaded(values, bounds,
-      `the score ${name}`)];
+      `the score ${name}`, short)];
   }
 
   // What is shown: state that the controls change, and what follows from it.
@@ -284,8 +284,8 @@
       const bar = document.createElement("span");
       bar.className = "bar";
       bar.style.background = `linear-gradient(90deg, ${data.shades.join()})`;
-      const low = mode.low === 0 ? "0" : `≤ ${fixed(mode.low)}`;
-      const high = mode.high === 1 ? "1" : `≥ ${fixed(mode.high)}`;
+      const low = mode.low === 0 ? "0" : `≤ ${mode.format(mode.low)}`;
+      const high = mode.high === 1 ? "1" : `≥ ${mode.format(mode.high)}`;
       box.replaceChildren(element("span", mode.label), element("small", low),
         bar, element("small", high));
       return;
