@@ -313,7 +313,7 @@ def test_the_method_names_modules_that_are_there():
 
 
 ROOT = PACKAGE.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 MAX_DECISIONS_LINES = 45  # A screen.
 
 
@@ -325,7 +325,7 @@ def _anchors(text: str) -> set[str]:
   }
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_of_documents_lead_somewhere(path):
   links = re.findall(r"\]\(([^)#:\s]*)(?:#([\w-]+))?\)", path.read_text())
   assert links or path.stem == "CHANGELOG"

@@ -137,7 +137,7 @@ REMEDIES = {
   "message has no role": "Give each message a `role`, or a `from`",
   "unknown role": (
     "Rename the role: system, user, assistant or tool, or a name that "
-    "docs/guide.md lists"
+    "docs/guide/records.md lists"
   ),
   "message has two roles": "Keep one of `role` and `from`, or make them agree",
   "message has no content": (
