@@ -272,8 +272,9 @@ def _told(
     raise errors.InputError(
       f"{FIELD} is {spec!r}, and none of its {file.read:,} records belongs to "
       f"an example of the pool (the first is {first_lost or 'not there'}); "
-      f"allowed: records with `id`, as {tables.RANKING.template} has it, or with "
-      "the prompt, or the prompt and the response, of the pool's records. Name "
+      f"allowed: records with `id`, as {tables.RANKING.template} has it, or "
+      "with the prompt, or the prompt and the response, of the pool's records. "
+      "Name "
       "their fields with --config.pool.overrides=\"{'NAME': {'prompt': "
       "'FIELD'}}\", where NAME is that of the file without suffixes; or name "
       f"the scores that the pool's own records hold with "
