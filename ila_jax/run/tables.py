@@ -106,6 +106,17 @@ REJECTS = Artifact(
   "pool.stage",
   "what cannot be used, with file, line and reason",
 )
+TRUNCATED = Artifact(
+  "pool/truncated.parquet",
+  "pool.stage",
+  "the used examples that were cut, and how many tokens of prompt and response",
+  {
+    "row": "int64",
+    "id": "uint64",
+    "prompt_tokens": "int32",
+    "response_tokens": "int32",
+  },
+)
 CONTAMINATION = Artifact(
   "pool/contamination.jsonl",
   "pool.stage",
