@@ -72,6 +72,9 @@ setuptools.setup(
     "gcs": ["etils[epath-gcs]"],
     "gguf": ["gguf>=0.19"],
     "hf": ["datasets>=3.0"],
+    # Who config.train.metrics may name.
+    "tensorboard": ["tensorboardX>=2.6.2"],
+    "wandb": ["wandb>=0.31"],
     # What the tests of `ila export` read its files by, where it is installed.
     "export": ["datasets>=5.0", "grain>=0.2.18", "trl>=1.16"],
     # torch is the numerical reference of the tests, never imported elsewhere;
@@ -90,6 +93,8 @@ setuptools.setup(
       "pytest-xdist>=3.8",
       "ruff>=0.8",
       "setuptools>=77",
+      "tensorboard>=2.18",
+      "tensorboardX>=2.6.2",
       "torch==2.13.0",
       "zstandard>=0.22",
     ],

@@ -9,6 +9,7 @@ from ila_jax.landscape.trust import variants
 from ila_jax.methods import table
 from ila_jax.models import lora
 from ila_jax.sections import checked
+from ila_jax.training import metrics
 
 
 def check(config: Any) -> None:
@@ -59,6 +60,7 @@ def _check_across(config: Any) -> None:
       f"config.train.lora_targets is {targets}; allowed: one or more of "
       f"{', '.join(lora.TARGETS)}, each once."
     )
+  metrics.check(config.train.metrics)
   scratch = config.model.scratch
   if scratch.width % (2 * scratch.heads) or scratch.heads % scratch.kv_heads:
     raise errors.InputError(

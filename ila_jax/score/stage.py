@@ -181,14 +181,16 @@ def _tuned(
   table = shards.gather(
     workdir, np.flatnonzero(reference), ["tokens", "is_response"]
   )
-  tuned = trial.fit(
-    decoder,
-    token_set.tokens_of(table),
-    trial.reference(config, seed=seed),
-    run=run,
-    stage=stage,
-    name=name,
-  )
+  with trial.recording(run, "score", name) as recorder:
+    tuned = trial.fit(
+      decoder,
+      token_set.tokens_of(table),
+      trial.reference(config, seed=seed),
+      run=run,
+      stage=stage,
+      name=name,
+      record=recorder.step,
+    )
   tokenizer = base_tokenizer.tokenizer(config, workdir)
   trial.save(folder, tuned, tokenizer, base.name(run))
   trial.drop_checkpoints(stage.folder, name)

@@ -1,5 +1,6 @@
 """One training run as the stages use it: progress, files, account."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files as files_lib
 from ila_jax.run.disk import folders
-from ila_jax.training import loop
+from ila_jax.training import loop, metrics
 from ila_jax.training import recipe as recipe_lib
 
 # A folder that has one of these is whole.
@@ -110,12 +111,14 @@ def fit(
   stage: stage_record.Stage,
   name: str,
   keep: bool = True,
+  record: Callable[[loop.Metrics], None] = lambda metrics: None,
 ) -> Tuned:
   """Trains for a stage, which accounts for it; resumes what was killed.
 
   Checkpoints go to `checkpoints-NAME` in the stage's folder, the history of
   all steps to `metrics-NAME.jsonl`; neither where not `keep`. Call
-  `drop_checkpoints` when the result is safe.
+  `drop_checkpoints` when the result is safe. `record` is given the metrics of
+  each step as it is done.
 
   Raises:
     errors.InputError: as `loop.train`.
@@ -133,6 +136,7 @@ def fit(
   with progress.counter(None, desc=f"train {name}", unit="steps") as advance:
 
     def count(step: loop.Metrics) -> None:
+      record(step)
       advance(1, total=step["total_steps"])
       share = recipe.epochs / step["total_steps"]
       stage.account.add(
@@ -156,6 +160,14 @@ def fit(
   if recipe.lora is None:
     return Tuned(trained)
   return Tuned(decoder, recipe.lora, trained)
+
+
+def recording(
+  run: context.Run, stage: str, name: str
+) -> contextlib.AbstractContextManager[metrics.Recorder]:
+  """Gives the metrics of a training to who is named by config.train.metrics."""
+  writers = run.config.train.metrics
+  return metrics.recorder(writers, workdir=run.workdir, name=f"{stage}/{name}")
 
 
 def training_flops(

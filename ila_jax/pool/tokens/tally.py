@@ -145,7 +145,7 @@ def cut_rows(
     kept: the examples that are used.
 
   Returns:
-    row, id, prompt_tokens and response_tokens (those that were cut).
+    row, id, prompt and response: the tokens of each that were cut.
   """
   cut = [
     (first_row + place, example.id, *encoded.cut)
@@ -157,8 +157,8 @@ def cut_rows(
     {
       "row": np.array(row, np.int64),
       "id": np.array(ids, np.uint64),
-      "prompt_tokens": np.array(prompt, np.int32),
-      "response_tokens": np.array(response, np.int32),
+      "prompt": np.array(prompt, np.int32),
+      "response": np.array(response, np.int32),
     }
   )
 
