@@ -200,6 +200,10 @@ REMEDIES = {
   "chat template writes too much": _TEMPLATE,
   "no response token": "Drop records whose answer the tokenizer drops",
   "longer than max_tokens": _LONG,
+  "longer than all windows": (
+    "Raise --config.tokens.max_tokens, or set "
+    "--config.tokens.overflow=truncate_response"
+  ),
   "answers longer than max_tokens": (
     "Raise --config.tokens.max_tokens, or set "
     "--config.tokens.overflow=truncate_response: truncate_prompt cuts only "

@@ -12,6 +12,8 @@ from ila_jax.pool import records
 
 # The share of max_tokens up to which `truncate_response` leaves a prompt whole.
 PROMPT_SHARE = 0.75
+# How many times max_tokens an example may have that is read in windows.
+LONGEST = 16
 
 Kept = Int[np.ndarray, " k"]
 
@@ -104,6 +106,19 @@ def _truncate_response(
   return _with_prompt(ids, first, before, first + max_tokens - before, bos_id)
 
 
+def _windows(
+  ids: np.ndarray, is_response: np.ndarray, bos_id: int | None, max_tokens: int
+) -> Kept:
+  """Keeps all, for `passes.windows` to split; refuses what is far too long."""
+  if len(ids) > LONGEST * max_tokens:
+    raise TooLong(
+      "longer than all windows",
+      f"{len(ids)} tokens, {LONGEST * max_tokens} allowed",
+      int(is_response.sum()),
+    )
+  return np.arange(len(ids))
+
+
 def _with_prompt(
   ids: np.ndarray, first: int, before: int, end: int, bos_id: int | None
 ) -> Kept:
@@ -117,4 +132,5 @@ RULES: dict[str, Callable[..., Kept]] = {
   "reject": _refuse,
   "truncate_prompt": _truncate_prompt,
   "truncate_response": _truncate_response,
+  "windows": _windows,
 }

@@ -41,7 +41,7 @@ class Tally:
     self._sources: dict[str, collections.Counter[str]] = {}
     self._losses: collections.Counter[int] = collections.Counter()
     self._cut = np.zeros(2, np.int64)
-    self._left_out = self._largest = 0
+    self._left_out = self._largest = self._windowed = 0
 
   def add(self, source: str, result: encode.Encoded | overflow.TooLong) -> None:
     """Counts one example."""
@@ -51,6 +51,7 @@ class Tally:
       fate = _CUT if result.truncated else _KEPT
       response = int(result.is_response.sum()) + result.cut[1]
       self._left_out += result.n_left_out
+      self._windowed += len(result.ids) > self._max_tokens
       self._largest = max(self._largest, int(result.ids.max()))
     if fate == _CUT:
       self._cut += result.cut
@@ -65,7 +66,8 @@ class Tally:
       truncated (examples), answers_left_out, largest_token, and lengths:
       max_tokens; rejected, cut and kept (examples, and the median of their
       response tokens as read; of what is cut also prompt_tokens,
-      response_tokens and median_cut); mean_response (of all examples as read,
+      response_tokens and median_cut); in_windows (kept ones that are longer);
+      mean_response (of all examples as read,
       and of the pool); sources, those with the most long examples first (the
       examples as read, rejected and cut; share of all, and of the pool).
     """
@@ -94,6 +96,7 @@ class Tally:
       "response_tokens": int(self._cut[1]),
       "median_cut": _median(self._losses),
     }
+    told["in_windows"] = self._windowed
     told["mean_response"] = [
       sum(tokens.values()) / total if total else None,
       in_pool / kept if kept else None,
@@ -186,8 +189,7 @@ def sentences(counts: Mapping[str, Any]) -> list[str]:
     return []
   rejected, cut = told[_REJECTED]["examples"], told[_CUT]["examples"]
   limit = f"{told['max_tokens']:,} tokens"
-  if not rejected and not cut:
-    return []
+  windowed = told["in_windows"]
   total = rejected + cut + told[_KEPT]["examples"]
   fitting = told[_KEPT]["median_response"]
   beside = "" if fitting is None else f", {fitting:,} of those that fit"
@@ -207,6 +209,13 @@ def sentences(counts: Mapping[str, Any]) -> list[str]:
       f"responses, {one['median_cut']:,} in the median; their responses had "
       f"{one['median_response']:,} in the median{beside}. "
       "pool/truncated.parquet lists them."
+    )
+  if windowed:
+    has, are = ("have", "are") if windowed > 1 else ("has", "is")
+    lines.append(
+      f"In windows: {_of(windowed, total)} {has} more than {limit} and {are} "
+      f"read in parts of at most {limit}, in which every response token is "
+      "predicted once."
     )
   return [*lines, *_shift(told)]
 
