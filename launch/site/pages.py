@@ -1,7 +1,8 @@
 """Pages of the site that no file in docs/ holds, for mkdocs (`hooks`).
 
 The API has a page for each folder of `ila_jax`, in the order of the README's
-code tour: what stands there is read from docstrings. The changelog and what is
+code tour: what stands there is read from docstrings. The pages of the guide are
+those that its contents name. The changelog and what is
 asked of a change lie beside docs/, where GitHub looks for them.
 """
 
@@ -72,8 +73,8 @@ def _api() -> dict[str, str]:
   front = "\n\n".join(f"::: ila_jax.{name}" for name in _FRONT)
   index = (
     "# API\n\n[`ila_jax.select`](#ila_jax.api.select) does all of it in one "
-    "call. It returns [`ila_jax.Selection`](#ila_jax.api.Selection), and raises "
-    "[`ila_jax.InputError`](#ila_jax.errors.InputError).\n\n"
+    "call. It returns [`ila_jax.Selection`](#ila_jax.api.Selection), and "
+    "raises [`ila_jax.InputError`](#ila_jax.errors.InputError).\n\n"
     "All other modules are for those who build on parts of it:\n\n"
   )
   index += "\n".join(rows) + f"\n\n{front}\n"
@@ -90,11 +91,27 @@ def _moved(text: str) -> str:
   return re.sub(r"\]\(([^)#:\s]+)(#[\w-]+)?\)", link, text)
 
 
+def _guide() -> list[str | dict[str, list[str]]]:
+  """The guide in the navigation: its contents, and its pages by headline."""
+  text = (_ROOT / "docs/guide/index.md").read_text()
+  _, *parts = re.split(r"\n\n([^\n]+):\n\n", text)
+  groups = {
+    title: [f"guide/{name}" for name in re.findall(r"\]\((\w+\.md)\)", listed)]
+    for title, listed in zip(parts[::2], parts[1::2], strict=True)
+  }
+  return [
+    "guide/index.md",
+    *({t: names} for t, names in groups.items() if names),
+  ]
+
+
 def on_config(config: defaults.MkDocsConfig) -> defaults.MkDocsConfig:
-  """Puts the pages of the API into the navigation."""
+  """Puts the pages of the guide and of the API into the navigation."""
+  made = {"guide": _guide, "api": lambda: list(_api())}
   for entry in config.nav or []:
-    if entry.get("API") == "api":
-      entry["API"] = list(_api())
+    for title, value in entry.items():
+      if value in made:
+        entry[title] = made[value]()
   return config
 
 
