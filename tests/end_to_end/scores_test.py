@@ -11,7 +11,7 @@ from etils import epath
 
 from ila_jax import errors, pipeline
 from ila_jax.export import finished_run, huggingface
-from ila_jax.report import map_points
+from ila_jax.report import gather, map_points
 from ila_jax.run.disk import files
 from ila_jax.score.signals import scores
 from tests.support import tiny
@@ -382,3 +382,34 @@ def test_what_asks_for_no_score_is_made_from_what_it_was(run):
   for stage, text in inputs.items():
     for name in ('"scores"', '"where"', '"tie_break"'):
       assert name not in text, stage
+
+
+def test_scores_are_axes_of_the_laboratory(source, workdir):
+  config = _config(source, scaling__subsets=6, scaling__sizes=(15,))
+  pipeline.run(config, workdir, stages=("scaling",))
+  before = _made(workdir, "scaling")
+  # Named later, they are measured all the same, and nothing is trained again.
+  config = _config(
+    source,
+    pool__fields__scores=_SCORES,
+    scaling__subsets=6,
+    scaling__sizes=(15,),
+  )
+  pipeline.run(config, workdir, stages=("scaling", "report"))
+  assert _made(workdir, "scaling") == before
+  frame = _frame(workdir)
+  subsets = files.read_table(workdir / "scaling/subsets.parquet")
+  lines = files.read_jsonl(workdir / "scaling/runs.jsonl")
+  np.testing.assert_array_equal(subsets["id"], frame.id[subsets["row"]])
+  for line in lines:
+    rows = subsets["row"][subsets["subset"] == line["name"]]
+    assert len(set(rows)) == line["n"] == 15
+    assert frame.n_response_tokens[rows].sum() == line["tokens"]
+  quality, ifd = gather._axes(epath.Path(workdir), lines)
+  assert [quality["score"], ifd["score"]] == ["quality", "ifd"]
+  rows = subsets["row"].reshape(-1, 15)[:6]
+  means = np.nanmean(frame.ifd.to_numpy()[rows], axis=1)
+  loss = np.log([line["loss"] for line in lines[:6]])
+  assert ifd["r"] == pytest.approx(np.corrcoef(means, loss)[0, 1], rel=1e-5)
+  page = (workdir / "report/index.html").read_text()
+  assert "mean score of a subset" in page
