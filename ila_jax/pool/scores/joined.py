@@ -21,6 +21,7 @@ from ila_jax.pool.scores import names as names_lib
 from ila_jax.pool.scores import numeric
 from ila_jax.pool.shapes import fields as fields_lib
 from ila_jax.pool.sources import sources
+from ila_jax.run import tables
 
 FIELD = "config.pool.scores"
 # Records of each file in which fields with numbers are sought.
@@ -271,8 +272,8 @@ def _told(
     raise errors.InputError(
       f"{FIELD} is {spec!r}, and none of its {file.read:,} records belongs to "
       f"an example of the pool (the first is {first_lost or 'not there'}); "
-      "allowed: records with `id`, as select/ranking.parquet has it, or with "
-      "the prompt, or the prompt and the response, of the pool's records. Name "
+      f"allowed: records with `id`, as {tables.RANKING.template} has it, or "
+      "with the prompt, or the prompt and the response, of the pool's records. Name "
       "their fields with --config.pool.overrides=\"{'NAME': {'prompt': "
       "'FIELD'}}\", where NAME is that of the file without suffixes; or name "
       f"the scores that the pool's own records hold with "
