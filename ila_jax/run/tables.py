@@ -308,6 +308,12 @@ METRICS = Artifact(
 
 # Of stage `scaling`.
 RUNS = Artifact("scaling/runs.jsonl", "scaling.stage", "a line per subset")
+SUBSETS = Artifact(
+  "scaling/subsets.parquet",
+  "scaling.stage",
+  "the examples of each subset",
+  {"subset": "string", "row": "int64", "id": "uint64"},
+)
 FITS = Artifact("scaling/fits.json", "scaling.stage", "the law")
 
 # Of stage `report`.
