@@ -72,17 +72,17 @@ setuptools.setup(
     "gcs": ["etils[epath-gcs]"],
     "gguf": ["gguf>=0.19"],
     "hf": ["datasets>=3.0"],
-    # Who config.train.metrics may name.
+    # What config.train.metrics may name.
     "tensorboard": ["tensorboardX>=2.6.2"],
     "wandb": ["wandb>=0.31"],
-    # What the tests of `ila export` read its files by, where it is installed.
-    "export": ["datasets>=5.0", "grain>=0.2.18", "trl>=1.16"],
     # torch is the numerical reference of the tests, never imported elsewhere;
     # this exact version, for others bring gigabytes of CUDA along.
     "test": [
       "aiohttp>=3.9",  # by which fsspec reads http://
       "beartype>=0.19",
+      "datasets>=5.0",
       "gguf>=0.19",
+      "grain>=0.2.18",
       "ipykernel>=6.29",
       "nbclient>=0.10",
       "nbformat>=5.10",
@@ -96,6 +96,7 @@ setuptools.setup(
       "tensorboard>=2.18",
       "tensorboardX>=2.6.2",
       "torch==2.13.0",
+      "trl>=1.16",
       "zstandard>=0.22",
     ],
   },
