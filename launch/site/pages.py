@@ -110,7 +110,7 @@ def on_config(config: defaults.MkDocsConfig) -> defaults.MkDocsConfig:
   made = {"guide": _guide, "api": lambda: list(_api())}
   for entry in config.nav or []:
     for title, value in entry.items():
-      if value in made:
+      if isinstance(value, str) and value in made:
         entry[title] = made[value]()
   return config
 
