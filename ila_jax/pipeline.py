@@ -41,8 +41,6 @@ from ila_jax.run import (
 )
 from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files, folders, run_folder
-from ila_jax.score.signals import example_signal
-from ila_jax.score.signals import table as signals_table
 from ila_jax.selection import needs
 
 _VERSIONS_OF = (
@@ -98,16 +96,16 @@ def _check_names(
 ) -> None:
   """Refuses names of no stage, and a redo that nothing makes again."""
   needed = dict.fromkeys(
-    signal for stage in stages for signal in needs.signals(config, stage)
+    name for stage in stages for name in needs.before(config, stage)
   )
-  if redo in signals_table.SIGNALS and redo not in needed:
+  if needs.is_known(redo) and redo not in needed:
     raise errors.InputError(
       f"--redo={redo} names a signal that no method of --stages="
-      f"{','.join(stages)} needs. Leave --redo out, or choose a method that "
-      "reads it."
+      f"{','.join(stages)} needs, or a set that the config does not name. "
+      "Leave --redo out, or choose a method that reads it."
     )
   wanted = [*stages, *([redo] if redo and redo not in needed else [])]
-  stages_lib.check(wanted, signals=tuple(needed))
+  stages_lib.check(wanted, also=tuple(needed))
   gone = [redo] if redo else []
   if redo in needed:  # With it goes what was ranked by it.
     gone = [n for n in _readers(config, redo) if _record(workdir, n)]
@@ -120,16 +118,16 @@ def _check_names(
       )
 
 
-def _check_unread(workdir: epath.Path, stage: str, signal: str) -> None:
-  """Refuses a signal for a stage that is done without it: it costs a pass."""
+def _check_unread(workdir: epath.Path, stage: str, name: str) -> None:
+  """Refuses a signal or a set for a stage that is done without it."""
   record = _record(workdir, stage)
-  # A signal that was read and is lost is made again.
-  was_read = f'"{signal}"' in json.dumps(record.get("inputs"))
+  # What was read and is lost is made again.
+  was_read = f'"{name}"' in json.dumps(record.get("inputs"))
   late = bool(record.get("done")) and not was_read
   if mesh_lib.first_host_says([late])[0]:
     raise errors.InputError(
-      f"--stages: {stage!r} in {workdir} was made without {signal!r}, which a "
-      f"method of this config needs. Add --redo={stage}, or use another "
+      f"--stages: {stage!r} in {workdir} was made without {name!r}, which this "
+      f"config needs. Add --redo={stage}, or use another "
       "--workdir; nothing was changed."
     )
 
@@ -154,13 +152,13 @@ def _run_claimed(
       for name in names:
         if name in after_pool[:1]:
           _check_disk(config, workdir, after_pool)
-        for signal in needs.signals(config, name):
-          _check_unread(workdir, name, signal)
-          _run_signal(run, signal)
+        for needed in needs.before(config, name):
+          _check_unread(workdir, name, needed)
+          _run_needed(run, needed)
         _run_stage(run, name)
         interrupts.point()
   except errors.InputError:
-    if redo and not _record(workdir, _folder(redo)).get("done"):
+    if redo and not _record(workdir, needs.folder(redo)).get("done"):
       _put_back(workdir)
     raise
   _throw_away(workdir)
@@ -180,29 +178,23 @@ def _check_disk(
     raise refusal or errors.InputError("see what the first host says")
 
 
-def _run_signal(run: context.Run, name: str) -> None:
-  folder = _folder(name)
+def _run_needed(run: context.Run, name: str) -> None:
+  folder = needs.folder(name)
   log.enter(folder)
   progress.say(f"[{folder}]")
   before = _record(run.workdir, folder)
-  example_signal.run(signals_table.SIGNALS[name], run)
+  needs.make(run, name)
   if _record(run.workdir, folder) != before:
     _write_manifest(run.config, run.workdir)
 
 
-def _folder(name: str) -> str:
-  """Where a stage or a signal lies in the folder of the run."""
-  is_signal = name in signals_table.SIGNALS
-  return f"{stages_lib.SIGNALS}/{name}" if is_signal else name
-
-
 def _names(workdir: epath.Path) -> list[str]:
-  """Folders of the stages and of the signals that there are, in their order."""
-  old = workdir / run_folder.OLD
-  signals = {*folders.signals(workdir), *folders.signals(old)}
+  """Folders of the stages, and of what is made for them, in their order."""
+  places = workdir, workdir / run_folder.OLD
   names = []
   for name in stages_lib.GRAPH:
-    names += sorted(signals) if name == stages_lib.SIGNALS else [name]
+    of_kind = {one for at in places for one in folders.on_demand(at, [name])}
+    names += [name] if name in stages_lib.NAMES else sorted(of_kind)
   return names
 
 
@@ -250,18 +242,18 @@ def _set_aside(
 
 
 def _made_with(config: config_lib.Config, redo: str) -> set[str]:
-  """A stage or a signal, and what is made from it."""
-  if redo not in signals_table.SIGNALS:
+  """A stage, a signal or a set, and what is made from it."""
+  if not needs.is_known(redo):
     return set(stages_lib.made_with(redo))
-  gone = {_folder(redo)}
+  gone = {needs.folder(redo)}
   for name in _readers(config, redo):
     gone |= set(stages_lib.made_with(name))
   return gone
 
 
-def _readers(config: config_lib.Config, signal: str) -> list[str]:
-  """The stages whose methods read a signal."""
-  return [n for n in stages_lib.NAMES if signal in needs.signals(config, n)]
+def _readers(config: config_lib.Config, name: str) -> list[str]:
+  """The stages that read a signal or a set."""
+  return [n for n in stages_lib.NAMES if name in needs.before(config, n)]
 
 
 def _set_aside_names(workdir: epath.Path) -> list[str]:

@@ -12,6 +12,8 @@ rejects and the report (`f"{id:016x}"`).
 from ila_jax.run.disk import artifact
 
 Artifact = artifact.Artifact
+# The first columns of a table with a row an example.
+_EXAMPLE = {"row": "int64", "id": "uint64"}
 
 # Of the run.
 MANIFEST = Artifact(
@@ -75,8 +77,7 @@ INDEX = Artifact(
   "pool.index",
   "the used examples: where they come from, how long they are, their split",
   {
-    "row": "int64",
-    "id": "uint64",
+    **_EXAMPLE,
     "prompt_id": "uint64",
     "source": "string",
     "n_prompt_tokens": "int32",
@@ -92,8 +93,7 @@ RECORDS = Artifact(
   "pool.shards",
   "the used examples: record as read, turns, tokens",
   {
-    "row": "int64",
-    "id": "uint64",
+    **_EXAMPLE,
     "record": "string",
     "turns": "list<element: struct<role: string, text: string, is_learnt: "
     "bool, thought: string, calls: string, call_id: string, name: string>>",
@@ -152,11 +152,8 @@ SCORES = Artifact(
   "score.stage",
   "losses under base and tuned model",
   {
-    "row": "int64",
-    "id": "uint64",
-    "nll_base": "float",
-    "nll_sft": "float",
-    "nll_sft_std": "float",
+    **_EXAMPLE,
+    **dict.fromkeys(("nll_base", "nll_sft", "nll_sft_std"), "float"),
     "n_tokens": "int32",
   },
 )
@@ -177,6 +174,19 @@ SIGNAL = Artifact(
   "a signal that some methods need, float32, a file for each shard of the pool",
 )
 
+# Of sets beside the pool.
+BESIDE = Artifact(
+  "beside/{name}/",
+  "score.target",
+  "the target set in folders `pool`, `embed` and `score`, as the run's own",
+)
+NEAR_EVALUATION = Artifact(
+  "beside/evaluation/near_evaluation.parquet",
+  "landscape.duplicates.near_reference",
+  "the evaluation prompt nearest to every example; cosine -1: not compared",
+  {**_EXAMPLE, "file": "string", "line": "int64", "cosine": "float"},
+)
+
 # Of stage `landscape`.
 CELLS = Artifact(
   "landscape/cells.parquet",
@@ -184,13 +194,10 @@ CELLS = Artifact(
   "position, cell, depth, its deviation over reference sets, relative depth, "
   "domain",
   {
-    "row": "int64",
-    "id": "uint64",
+    **_EXAMPLE,
     "{axis}": "float",
     "cell": "int32",
-    "depth": "float",
-    "depth_std": "float",
-    "relative_depth": "float",
+    **dict.fromkeys(("depth", "depth_std", "relative_depth"), "float"),
     "domain": "int32",
   },
 )
@@ -226,13 +233,7 @@ GROUPS = Artifact(
   "landscape/duplicates.parquet",
   "landscape.duplicates.write",
   "what has a near-duplicate: the row that stays, the nearest row, cosine",
-  {
-    "row": "int64",
-    "id": "uint64",
-    "group": "int64",
-    "nearest_row": "int64",
-    "cosine": "float",
-  },
+  {**_EXAMPLE, "group": "int64", "nearest_row": "int64", "cosine": "float"},
 )
 PAIRS = Artifact(
   "landscape/duplicate_pairs.parquet",
@@ -269,6 +270,16 @@ RANKING = Artifact(
     "cell": "int32",
     "round": "int32",
     "depth": "float",
+  },
+)
+TARGET_PLACES = Artifact(
+  "select/target.parquet",
+  "selection.scored_pool",
+  "where each target example lies: position, cell, nearest candidate, cosine",
+  {
+    **_EXAMPLE,
+    **{"{axis}": "float", "cell": "int32"},
+    **{"nearest_row": "int64", "cosine": "float"},
   },
 )
 SELECTED = Artifact(

@@ -29,7 +29,7 @@ def test_signals_are_no_stage_and_go_with_what_they_are_made_from():
   assert stages.SIGNALS in stages.made_with("pool")
   assert stages.made_with("signals") == ("signals", "select", "finetune")
   with pytest.raises(errors.InputError, match="and --redo: toy"):
-    stages.check(["embd"], signals=["toy"])
+    stages.check(["embd"], also=["toy"])
 
 
 def test_a_name_of_no_stage_is_refused():

@@ -30,6 +30,7 @@ class Record(NamedTuple):
     prompt: what users ask in it.
     said: all its turns but system and tools, its answer the last.
     answer: the last of them; "" without one.
+    turns: all of it, as a pool's turns are.
   """
 
   source: str
@@ -38,6 +39,7 @@ class Record(NamedTuple):
   prompt: str
   said: str
   answer: str
+  turns: tuple[records.Turn, ...] = ()
 
 
 def asked(turns: Sequence[records.Turn]) -> str:
@@ -55,16 +57,18 @@ def asked(turns: Sequence[records.Turn]) -> str:
 
 
 @contextlib.contextmanager
-def names_field() -> Iterator[None]:
-  """Errors about a source name the field that evaluation sets come from.
+def names_field(
+  field: str = "config.pool.decontaminate",
+) -> Iterator[None]:
+  """Errors about a source name the field that a set beside the pool is from.
 
   Raises:
-    errors.InputError: that of the block, with config.pool.decontaminate in it.
+    errors.InputError: that of the block, with the field in it.
   """
   try:
     yield
   except errors.InputError as error:
-    said = str(error).replace("config.pool.source", "config.pool.decontaminate")
+    said = str(error).replace("config.pool.source", field)
     raise errors.InputError(said) from error
 
 
@@ -165,4 +169,5 @@ def _record(raw: records.RawRecord, turns: tuple[records.Turn, ...]) -> Record:
     asked(turns[:-1]),
     "\n\n".join(map(conversation.said, shown)),
     turns[-1].text,
+    turns,
   )
