@@ -87,8 +87,7 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
   tokenizer = base_tokenizer.tokenizer(config, workdir)
   columns = index.Columns()
   largest_token = left_out = labelled = 0
-  read: collections.Counter[str] = collections.Counter()
-  reading = unread.Reading()
+  read, reading = collections.Counter[str](), unread.Reading()
   with contextlib.ExitStack() as stack:
     rejects = reading_lib.counted_rejects(config, workdir, stack)
     found = _findings(config, workdir, stack)

@@ -123,12 +123,12 @@ TOKENIZER = Artifact(
 # Of stage `embed`.
 EMBEDDINGS = Artifact(
   "embed/embeddings-{shard:05d}.npy",
-  "embed.stage",
+  "embed.rows",
   "unit vectors of the prompts, float32 [rows, d]",
 )
 INPUTS = Artifact(
   "embed/inputs-{shard:05d}.parquet",
-  "embed.stage",
+  "embed.rows",
   "fingerprints of each prompt and of what was read of it, tokens read and "
   "cut off",
   {"prompt": "uint64", "seen": "uint64", "tokens": "int32", "lost": "int32"},
@@ -143,13 +143,13 @@ REFERENCE = Artifact(
 )
 LOSSES = Artifact(
   "score/{losses}-{shard:05d}.parquet",
-  "score.stage",
+  "score.losses",
   "losses under one model, or under several in one pass",
   {"row": "int64", "nll_{model}": "float"},
 )
 SCORES = Artifact(
   "score/scores.parquet",
-  "score.stage",
+  "score.losses",
   "losses under base and tuned model",
   {
     **_EXAMPLE,
@@ -158,7 +158,7 @@ SCORES = Artifact(
   },
 )
 NOT_FINITE = Artifact(
-  "score/rejects.jsonl", "score.stage", "what has no finite loss"
+  "score/rejects.jsonl", "score.losses", "what has no finite loss"
 )
 TUNED = Artifact(
   "score/reference-{seed}/",

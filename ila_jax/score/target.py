@@ -39,7 +39,7 @@ def folder(workdir: epath.PathLike) -> epath.Path:
   >>> folder("runs/first").as_posix()
   'runs/first/beside/target'
   """
-  return epath.Path(workdir) / folders.BESIDE / NAME
+  return tables.BESIDE.path(workdir, name=NAME)
 
 
 def run(run: context.Run) -> None:
