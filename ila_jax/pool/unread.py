@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ila_jax.run import tables
+
 # Names that say nothing of what is asked or answered, whatever they hold: ids,
 # addresses, times, licences, languages, lengths, and the like. As `plain_name`
 # spells them; those that end in one of `_ENDINGS` count as well.
@@ -191,7 +193,7 @@ def sentences(told: Mapping[str, Any]) -> list[str]:
     rest = sum(shape["examples"] for shape in shapes[_SHAPES:])
     lines.append(
       f"{len(shapes) - _SHAPES} more shapes, of {rest:,} records, stand in "
-      "pool/counts.json."
+      f"{tables.COUNTS.template}."
     )
   return lines + [f"{line[0].upper()}{line[1:]}." for line in shares(told)]
 

@@ -81,7 +81,7 @@ class Landscape(checked.Checked):
   stability: tuple[str, ...] = checked.field(
     (),
     'other maps to compare with, by what is varied: see "How far can I trust '
-    'the map?" in docs/guide.md',
+    'the map?" in docs/guide/map.md',
     choices="landscape.trust.variants.AXES",
     changes=checked.NOTHING,
   )
