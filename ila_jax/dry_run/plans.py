@@ -41,8 +41,10 @@ def in_order(
   if _trains_base(config, names):
     names.insert(int("pool" in names), stages_lib.BASE)
   plans: dict[str, Plan] = {}
+  early = needs.early(config)
   for name in names:
-    for needed in needs.before(config, name):
+    also = early if name in stages_lib.NAMES[1:] else []
+    for needed in (*also, *needs.before(config, name)):
       plans.setdefault(needs.folder(needed), needs.plan(needed))
     plans[name] = _plan(name)
   return plans

@@ -53,21 +53,31 @@ def examples(
   return examples_lib.read(
     config.pool.sources,
     rejects=rejects,
-    rules=examples_lib.Rules(
-      fields=dataclasses.asdict(config.pool.fields),
-      overrides=_overrides(config),
-      answers=config.pool.answers,
-    ),
+    rules=dataclasses.replace(rules(config), overrides=_overrides(config)),
     limit=config.pool.limit,
     announce=announce,
     reading=reading,
   )
 
 
+def rules(config: config_lib.Config) -> examples_lib.Rules:
+  """How `config.pool` has records read, those of its sources and others."""
+  fields = dataclasses.asdict(config.pool.fields)
+  del fields["scores"]  # A signal; nothing that is said in an example.
+  return examples_lib.Rules(
+    fields=fields,
+    overrides=config.pool.overrides,
+    answers=config.pool.answers,
+  )
+
+
 def _overrides(config: config_lib.Config) -> dict[str, dict[str, str]]:
   """Those of single sources, but for what names sets beside the pool alone."""
   overrides = config.pool.overrides
-  beside = (*config.pool.evaluations, *config.select.targets)
+  beside = (
+    *(*config.pool.evaluations, *config.pool.score_files),
+    *config.select.targets,
+  )
   if not overrides or not beside:
     return overrides
   of_sets, of_pool = map(_names, (beside, config.pool.sources))
@@ -213,6 +223,7 @@ def as_target(config: config_lib.Config) -> config_lib.Config:
     overrides=overrides,
     limit=None,
     decontaminate=(),
+    scores=(),
   )
   return dataclasses.replace(config, pool=pool)
 

@@ -16,6 +16,7 @@ from ila_jax.pool import reading as reading_lib
 from ila_jax.pool import size as size_lib
 from ila_jax.pool.contamination import evaluation, screen
 from ila_jax.pool.contamination import findings as findings_lib
+from ila_jax.pool.scores import names as names_lib
 from ila_jax.run import (
   context,
   draws,
@@ -87,7 +88,9 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
   tokenizer = base_tokenizer.tokenizer(config, workdir)
   columns = index.Columns()
   largest_token = left_out = labelled = 0
-  read, reading = collections.Counter[str](), unread.Reading()
+  scores = names_lib.parse(config.pool.fields.scores)
+  read = collections.Counter[str]()
+  reading = unread.Reading(names_lib.roots(scores))
   with contextlib.ExitStack() as stack:
     rejects = reading_lib.counted_rejects(config, workdir, stack)
     found = _findings(config, workdir, stack)

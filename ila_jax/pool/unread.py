@@ -131,7 +131,13 @@ class Reading:
   'Not read: `context`, 100 % of the records.'
   """
 
-  def __init__(self):
+  def __init__(self, elsewhere: Iterable[str] = ()):
+    """Begins with no example.
+
+    Args:
+      elsewhere: fields that are no text, and that another part reads.
+    """
+    self._elsewhere = frozenset(elsewhere)
     self.shapes: collections.Counter[str] = collections.Counter()
     self.sources: dict[str, dict[str, None]] = {}
     self.weights: collections.Counter[str] = collections.Counter()
@@ -149,7 +155,7 @@ class Reading:
       return new
     for what, names, seen in (
       ("weights", notes.weights, self.weights),
-      ("not read", notes.unread, self.unread),
+      ("not read", notes.unread - self._elsewhere, self.unread),
     ):
       first = sorted(names - seen.keys())
       if len(seen) + len(first) > _NAMES:

@@ -7,18 +7,16 @@ import numpy as np
 from etils import epath
 
 from ila_jax.embed import inputs
+from ila_jax.landscape import depth
 from ila_jax.pool import index, unread
 from ila_jax.pool.contamination import findings
+from ila_jax.pool.scores import names
 from ila_jax.report import map_points, page
 from ila_jax.run import context, stage_record, stages, tables
 from ila_jax.run.disk import files, folders
 from ila_jax.score import split
+from ila_jax.score.signals import scores
 from ila_jax.selection import target
-
-_DEPTH_LABELS = {
-  "ila": "information depth (nats per token)",
-  "ila_length": "depth among answers of like length (quantile)",
-}
 
 
 def stage_outputs(
@@ -91,9 +89,7 @@ def _landscape(run: context.Run) -> dict[str, Any]:
     "cell": cells["cell"],
     "grid": _cells(workdir),
     "depth": cells["depth"],
-    "depth_label": _DEPTH_LABELS.get(
-      config.landscape.depth, f"depth: {config.landscape.depth}"
-    ),
+    "depth_label": depth.label(config.landscape.depth),
     "reference": np.flatnonzero(np.isin(cells["row"], reference)),
     "duplicates": _duplicates(workdir),
   }
@@ -191,7 +187,7 @@ def headline(
     )
     lines += findings.sentences(pool)
     if "read_as" in pool:  # Not in runs of older versions.
-      lines += unread.sentences(pool)
+      lines += unread.sentences(_without_scores(pool, records))
   if "select" in records:
     coverage = files.read_json(tables.COVERAGE.path(workdir))
     ours, *rivals = coverage["table"]
@@ -233,6 +229,18 @@ def _beside(records: dict[str, dict[str, Any]]) -> list[str]:
   if "target" in select:
     lines += target.sentences(select["target"])
   return lines
+
+
+def _without_scores(
+  pool: dict[str, Any], records: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+  """What was noted of a pool, without fields that have been read since."""
+  record = records.get(f"{stages.SIGNALS}/{scores.NAME}", {})
+  paths = record.get("inputs", {}).get("made_from", {}).get("names", {})
+  unread_ = dict(pool["unread"])
+  for field in names.roots(paths):
+    unread_.pop(field, None)
+  return pool | {"unread": unread_}
 
 
 def _left_out(pool: dict[str, Any]) -> str:

@@ -35,10 +35,10 @@ GRAPH = {
   "score": Node("score", ("pool",), uses_base=True),
   SIGNALS: Node("score/signals", ("pool",), uses_base=True),
   BESIDE: Node("score", ("pool", "embed", "score"), uses_base=True),
-  "landscape": Node("landscape", ("embed", "score")),
+  "landscape": Node("landscape", ("embed", "score", SIGNALS)),
   "select": Node("selection", ("landscape", SIGNALS, BESIDE)),
   "finetune": Node("finetune", ("select",), uses_base=True),
-  "scaling": Node("scaling", ("landscape",), uses_base=True),
+  "scaling": Node("scaling", ("landscape", SIGNALS), uses_base=True),
   # It reads all of them, and is made anew whenever one of them changed, so
   # that it is never refused.
   "report": Node("report"),

@@ -84,13 +84,11 @@ def _made_from(run: context.Run) -> dict[str, Any]:
         source: reading.signature(source, workdir, before)
         for source in config.select.targets
       }
-  pool = own.plain()["pool"]
   return {
     "sources": signed,
-    "config": config.section("tokens")
-    | {
-      n: pool[n] for n in ("fields", "overrides", "answers", "shard_examples")
-    },
+    "config": config.section("tokens"),
+    "rules": dataclasses.asdict(reading.rules(own)),
+    "shard_examples": config.pool.shard_examples,
     "tokenizer": base_tokenizer.made_from(config, workdir),
     **{
       stage: stage_record.output(workdir, stage)

@@ -59,8 +59,8 @@ class Landscape(checked.Checked):
   )
   depth: str = checked.field(
     "ila",
-    "formula: 'ila' is Equation 5",
-    choices="landscape.depth.DEPTHS",
+    "formula: 'ila' is Equation 5; or 'score:NAME', a score of others",
+    choices="landscape.depth.CHOICES",
   )
   domain_blocks: int = checked.field(
     8,

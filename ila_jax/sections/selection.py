@@ -56,6 +56,17 @@ class Select(checked.Checked):
     "how the cells share the budget: alike, or by the target examples in them",
     choices="landscape.ordering.CELL_WEIGHTS",
   )
+  where: str = checked.field(
+    "",
+    "which candidates may be chosen, such as 'quality >= 4 and domain == "
+    "\"math\"'; '': all",
+    changes=checked.ELSEWHERE,
+  )
+  tie_break: str = checked.field(
+    "",
+    "the number that decides among equals, the greater first; '': the id",
+    changes=checked.ELSEWHERE,
+  )
   compare: tuple[str, ...] = checked.field(
     ("random", "longest", "depth_only", "coverage_only"),
     "methods that the selection is compared with",

@@ -1,21 +1,24 @@
-"""What must be there before a stage can select: signals, and sets beside.
+"""What must be there before a stage can do its work: signals, sets beside.
 
 Both are made when a stage wants them, each in a folder with a record.
 """
 
 import types
+from collections.abc import Iterable
 from typing import Any
 
 from etils import epath
 
 from ila_jax import config as config_lib
+from ila_jax.landscape import depth
 from ila_jax.landscape.duplicates import near_evaluation
 from ila_jax.methods import table
 from ila_jax.run import context, stage_record
 from ila_jax.run.disk import folders
 from ila_jax.score import target
-from ila_jax.score.signals import example_signal
+from ila_jax.score.signals import example_signal, scores
 from ila_jax.score.signals import table as signals_table
+from ila_jax.selection import filters
 
 # The stages that choose among candidates.
 _CHOOSING = ("select", "finetune", "scaling")
@@ -27,18 +30,37 @@ _SETS: dict[str, types.ModuleType] = {
 
 
 def before(config: config_lib.Config, stage: str) -> list[str]:
-  """Names of the signals and sets that a stage needs, each once."""
+  """Names of the signals and sets that a stage reads, each once."""
   rivals = {
     "select": config.select.compare,
     "finetune": config.finetune.compare,
   }
-  if stage not in rivals:
-    return sets(config, stage)
-  names = (config.select.strategy, *rivals[stage])
-  signals = signals_table.among(
-    dict.fromkeys(need for name in names for need in table.METHODS[name].needs)
-  )
-  return [*sets(config, stage), *signals]
+  by_score = {"landscape": bool(depth.score_name(config.landscape.depth))}
+  by_score |= dict.fromkeys(_CHOOSING, bool(filters.scores(config.select)))
+  needs = [scores.NAME] if by_score.get(stage) else []
+  if stage in rivals:
+    for name in (config.select.strategy, *rivals[stage]):
+      needs += table.METHODS[name].needs
+  return [*sets(config, stage), *signals_table.among(dict.fromkeys(needs))]
+
+
+def of_all(config: config_lib.Config, stages: Iterable[str]) -> list[str]:
+  """The signals and sets that are made where some stages run, each once."""
+  after_pool = [stage for stage in stages if stage != "pool"]
+  found = early(config) if after_pool else []
+  for stage in after_pool:
+    found += before(config, stage)
+  return list(dict.fromkeys(found))
+
+
+def early(config: config_lib.Config) -> list[str]:
+  """The signals that are computed right after the pool, whoever reads them.
+
+  Scores take seconds, and a name that is wrong is told before the models run;
+  the report shows them all.
+  """
+  named = config.pool.fields.scores.strip() or config.pool.score_files
+  return [scores.NAME] if named else []
 
 
 def sets(config: config_lib.Config, stage: str) -> list[str]:
