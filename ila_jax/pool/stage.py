@@ -88,9 +88,7 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
   tokenizer = base_tokenizer.tokenizer(config, workdir)
   columns = index.Columns()
   largest_token = left_out = labelled = 0
-  scores = names_lib.parse(config.pool.fields.scores)
-  read = collections.Counter[str]()
-  reading = unread.Reading(names_lib.roots(scores))
+  read, reading = collections.Counter[str](), _reading(config)
   with contextlib.ExitStack() as stack:
     rejects = reading_lib.counted_rejects(config, workdir, stack)
     found = _findings(config, workdir, stack)
@@ -143,6 +141,12 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
     ),
   }
   files.write_json(tables.COUNTS.path(workdir), counts)
+
+
+def _reading(config: config_lib.Config) -> unread.Reading:
+  """Counts what is read of the examples; scores are read by a signal."""
+  scores = names_lib.parse(config.pool.fields.scores)
+  return unread.Reading(names_lib.roots(scores))
 
 
 def _check_left(config: config_lib.Config, used: int, removed: int) -> None:
