@@ -22,6 +22,8 @@ from ila_jax.pool import rejects as rejects_lib
 from ila_jax.pool.contamination import evaluation
 from ila_jax.pool.sources import sources
 from ila_jax.pool.tokens import encode
+from ila_jax.pool.tokens import overflow as overflow_lib
+from ila_jax.pool.tokens import tally as tally_lib
 from ila_jax.run import progress, tables
 from ila_jax.run.disk import files
 
@@ -96,6 +98,7 @@ def encoded(
   config: config_lib.Config,
   tokenizer: Any,
   rejects: rejects_lib.RejectCounter,
+  tally: tally_lib.Tally,
   *,
   read: collections.Counter[str],
   reading: unread.Reading | None = None,
@@ -108,6 +111,7 @@ def encoded(
     config: the run.
     tokenizer: of the base.
     rejects: gets every record that is not used.
+    tally: counts what is kept, cut and rejected for its length.
     read: "examples" counts those that were tokenized.
     reading: counts how the examples were read.
     passing: takes examples and yields those that stay in the pool.
@@ -128,7 +132,7 @@ def encoded(
   size = config.pool.shard_examples
   while batch := tuple(itertools.islice(stays, _TOKENIZE_EXAMPLES)):
     read["examples"] += len(batch)
-    pending += _tokenized(config, tokenizer, rejects, batch)
+    pending += _tokenized(config, tokenizer, rejects, tally, batch)
     while len(pending) >= size:
       yield pending[:size]
       pending = pending[size:]
@@ -140,6 +144,7 @@ def _tokenized(
   config: config_lib.Config,
   tokenizer: Any,
   rejects: rejects_lib.RejectCounter,
+  tally: tally_lib.Tally,
   batch: tuple[examples_lib.Example, ...],
 ) -> Iterator[tuple[examples_lib.Example, encode.Encoded]]:
   encoded = encode.encode_many(
@@ -149,6 +154,8 @@ def _tokenized(
     overflow=config.tokens.overflow,
   )
   for example, result in zip(batch, encoded, strict=True):
+    if isinstance(result, encode.Encoded | overflow_lib.TooLong):
+      tally.add(example.source, result)
     if isinstance(result, records.Reject):
       rejects(
         rejects_lib.Rejected(
@@ -252,9 +259,12 @@ def write_target(
     errors.InputError: a source that cannot be read, or too many rejects.
   """
   columns, read = index.Columns(), collections.Counter[str]()
+  tally = tally_lib.Tally(max_tokens=config.tokens.max_tokens)
   with contextlib.ExitStack() as stack, names_target():
     rejects = counted_rejects(config, folder, stack)
-    passing = encoded(config, tokenizer, rejects, read=read, name="target")
+    passing = encoded(
+      config, tokenizer, rejects, tally, read=read, name="target"
+    )
     for shard, kept in enumerate(passing):
       table = shards.table_of(len(columns), kept)
       shards.write_records(folder, shard, table)
@@ -271,5 +281,6 @@ def write_target(
     "rejected": rejected,
     "reasons": dict(rejects.reasons.most_common()),
     "tokens": int(tokens),
+    **tally.told(),
   }
   files.write_json(tables.COUNTS.path(folder), found)

@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from etils import epath
 
 from ila_jax import config as config_lib
@@ -17,6 +18,7 @@ from ila_jax.pool import size as size_lib
 from ila_jax.pool.contamination import evaluation, screen
 from ila_jax.pool.contamination import findings as findings_lib
 from ila_jax.pool.scores import names as names_lib
+from ila_jax.pool.tokens import tally as tally_lib
 from ila_jax.run import (
   context,
   draws,
@@ -82,12 +84,11 @@ def _inputs(run: context.Run) -> dict[str, Any]:
 
 def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
   config, workdir = run.config, run.workdir
-  for left in shards.listed(workdir, tables.RECORDS):
-    files.remove(left)  # Of a reading that was killed.
+  _remove_what_was_begun(workdir)
   size_lib.check_count(config)
   tokenizer = base_tokenizer.tokenizer(config, workdir)
-  columns = index.Columns()
-  largest_token = left_out = labelled = 0
+  columns, cut, labelled = index.Columns(), [], 0
+  tally = tally_lib.Tally(max_tokens=config.tokens.max_tokens)
   read, reading = collections.Counter[str](), _reading(config)
   with contextlib.ExitStack() as stack:
     rejects = reading_lib.counted_rejects(config, workdir, stack)
@@ -96,6 +97,7 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
       config,
       tokenizer,
       rejects,
+      tally,
       read=read,
       reading=reading,
       passing=found.passing if found else iter,
@@ -103,14 +105,11 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
     for shard, kept in enumerate(passing):
       table = shards.table_of(len(columns), kept)
       shards.write_records(workdir, shard, table)
+      cut.append(tally_lib.cut_rows(len(columns), kept))
       columns.add(kept)
-      for example, encoded in kept:
-        largest_token = max(largest_token, int(encoded.ids.max()))
-        left_out += encoded.n_left_out
-        labelled += example.has_labels
+      labelled += sum(example.has_labels for example, _ in kept)
   # The rejects are on disk by now, also when they end the run here.
-  used, truncated = len(columns), int(columns["truncated"].sum())
-  removed = found.removed if found else 0
+  used, removed = len(columns), found.removed if found else 0
   limited = read["examples"] + removed == config.pool.limit
   counts = {
     "read": used + rejects.reasons.total() + removed,
@@ -122,16 +121,16 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
     "with_labels": labelled,
     "limited": limited,
     **reading.told(),
-    "truncated": truncated,
-    "answers_left_out": left_out,
-    "largest_token": largest_token,
+    **tally.told(),
   }
   _say_counts(workdir, counts)
-  _say_what_was_read(config, reading, left_out, limited)
+  _say_what_was_read(config, reading, counts["answers_left_out"], limited)
   rejects.check(n_used=used + removed)
   _check_left(config, used, removed)
   is_dev = _dev(config, columns)
   columns.write(workdir, is_dev, shard_rows=config.pool.shard_examples)
+  if counts["truncated"]:
+    files.write_table(tables.TRUNCATED.path(workdir), pa.concat_tables(cut))
   with_domain = np.array([bool(name) for name in columns.names("domain")])
   counts |= {
     "with_domain": int(with_domain[columns["domain"]].sum()),
@@ -147,6 +146,13 @@ def _reading(config: config_lib.Config) -> unread.Reading:
   """Counts what is read of the examples; scores are read by a signal."""
   scores = names_lib.parse(config.pool.fields.scores)
   return unread.Reading(names_lib.roots(scores))
+
+
+def _remove_what_was_begun(workdir: epath.Path) -> None:
+  """Removes what a reading that was killed has left."""
+  begun = shards.listed(workdir, tables.RECORDS)
+  for path in (*begun, tables.TRUNCATED.path(workdir)):
+    files.remove(path)
 
 
 def _check_left(config: config_lib.Config, used: int, removed: int) -> None:
@@ -180,8 +186,7 @@ def _findings(
     progress.progress(sets, desc="evaluation sets", unit="records"),
     width=config.pool.contamination_ngram,
   )
-  path = tables.CONTAMINATION.path(workdir)
-  file = stack.enter_context(files.create(path))
+  file = stack.enter_context(files.create(tables.CONTAMINATION.path(workdir)))
   return findings_lib.Findings(
     screening,
     action=config.pool.contaminated,
@@ -235,7 +240,6 @@ def _say_counts(workdir: epath.Path, counts: dict[str, Any]) -> None:
   reasons = ", ".join(f"{count:,} {reason}" for reason, count in common)
   path = tables.REJECTS.path(workdir)
   progress.say(line + (f" ({reasons}; see {path})" if rejected else ""))
-  for sentence in findings_lib.sentences(counts):
+  told = findings_lib.sentences(counts), tally_lib.sentences(counts)
+  for sentence in itertools.chain(*told):
     progress.say(f"  {sentence}")
-  if counts["truncated"]:
-    progress.say(f"  the prompts of {counts['truncated']:,} examples were cut")

@@ -67,6 +67,11 @@ CHECKPOINTS = Artifact(
   "where a training that was killed goes on",
   is_passing=True,
 )
+LIVE = Artifact(
+  "live/",
+  "training.metrics",
+  "metrics of trainings as they came, where config.train.metrics asks for them",
+)
 
 # Of the base that is made from scratch.
 BASE = Artifact("model/", "training.base", "the base as a Hugging Face folder")
@@ -78,14 +83,10 @@ INDEX = Artifact(
   "the used examples: where they come from, how long they are, their split",
   {
     **_EXAMPLE,
-    "prompt_id": "uint64",
-    "source": "string",
-    "n_prompt_tokens": "int32",
-    "n_response_tokens": "int32",
+    **{"prompt_id": "uint64", "source": "string"},
+    **{"n_prompt_tokens": "int32", "n_response_tokens": "int32"},
     "n_labels": "int32",
-    "domain": "string",
-    "truncated": "bool",
-    "split": "string",
+    **{"domain": "string", "truncated": "bool", "split": "string"},
   },
 )
 RECORDS = Artifact(
@@ -105,6 +106,12 @@ REJECTS = Artifact(
   "pool/rejects.jsonl",
   "pool.stage",
   "what cannot be used, with file, line and reason",
+)
+TRUNCATED = Artifact(
+  "pool/truncated.parquet",
+  "pool.stage",
+  "the used examples that were cut, and how many tokens of prompt and response",
+  {"row": "int64", "id": "uint64", "prompt": "int32", "response": "int32"},
 )
 CONTAMINATION = Artifact(
   "pool/contamination.jsonl",
@@ -264,12 +271,8 @@ RANKING = Artifact(
   "selection.stage",
   "the total order",
   {
-    "row": "int64",
-    "id": "string",
-    "rank": "int64",
-    "cell": "int32",
-    "round": "int32",
-    "depth": "float",
+    **{"row": "int64", "id": "string", "rank": "int64"},
+    **{"cell": "int32", "round": "int32", "depth": "float"},
   },
 )
 TARGET_PLACES = Artifact(

@@ -13,7 +13,7 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.compute import prefetch
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora
-from ila_jax.passes import collate, example_loss, forward, token_set
+from ila_jax.passes import collate, example_loss, forward, token_set, windows
 from ila_jax.pool import index, shards
 from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files
@@ -105,44 +105,51 @@ def _pass(
 ) -> np.ndarray:
   """Losses [n, m] of all examples, shard by shard; a shard on disk is kept."""
   config, workdir = run.config, run.workdir
-  lengths = index.lengths(workdir)
+  lengths, longest = index.lengths(workdir), config.tokens.max_tokens
   models = example_loss.count_models(adapters)
-  layout = forward.layout(decoder.config, lengths, config.score, models=models)
+  layout = forward.layout(
+    decoder.config,
+    windows.lengths(lengths, max_tokens=longest),
+    config.score,
+    models=models,
+  )
   todo = _todo(workdir, name)
-  parts = []
+  shards_nll = []
   with progress.counter(len(lengths), desc=name, unit="examples") as advance:
-
-    def count(batch: collate.Batch) -> None:
-      advance(len(batch.examples))
-      stage.account.add(cells=models * batch.cells)
-
     for target, row, data in prefetch.ahead(todo, depth=1):
       if data is None:
-        parts.append(read_shard(target, models))
+        shards_nll.append(read_shard(target, models))
         advance(len(row))
         continue
-      nll = example_loss.example_nll(
-        decoder,
-        data.tokens,
-        data.is_response,
-        layout=layout,
-        mesh=run.mesh,
-        adapters=adapters,
-        on_batch=count,
+      parts = windows.split(data, max_tokens=longest)
+
+      def count(batch: collate.Batch, parts: windows.Parts = parts) -> None:
+        advance(parts.begun(batch.examples))
+        stage.account.add(cells=models * batch.cells)
+
+      nll = parts.total(
+        example_loss.example_nll(
+          decoder,
+          parts.data.tokens,
+          parts.data.is_response,
+          layout=layout,
+          mesh=run.mesh,
+          adapters=adapters,
+          on_batch=count,
+        )
       )
       columns = {column(m): nll[:, m] for m in range(models)}
       files.write_table(target, {"row": row} | columns)
+      read = parts.data.lengths
       cost = forward.flops(
-        decoder.config, data.lengths, response_tokens=data.response_tokens
+        decoder.config, read, response_tokens=data.response_tokens
       )
-      stage.account.add(
-        flops=models * cost, tokens=models * int(data.lengths.sum())
-      )
+      stage.account.add(flops=models * cost, tokens=models * int(read.sum()))
       stage.save_progress()
       interrupts.point()
-      parts.append(nll)
+      shards_nll.append(nll)
   mesh_lib.barrier(f"{name} scored")
-  return np.concatenate(parts)
+  return np.concatenate(shards_nll)
 
 
 def _todo(

@@ -6,7 +6,7 @@ from etils import epath
 from ila_jax import config as config_lib
 from ila_jax.compute import hardware
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.passes import forward, token_set
+from ila_jax.passes import forward, token_set, windows
 from ila_jax.pool import base_tokenizer, shards
 from ila_jax.pool import index as index_lib
 from ila_jax.run import (
@@ -117,7 +117,9 @@ def _say_cost(
   response = index["n_response_tokens"]
   lengths = index["n_prompt_tokens"] + response
   cost = forward.flops(
-    decoder.config, lengths, response_tokens=int(response.sum())
+    decoder.config,
+    windows.lengths(lengths, max_tokens=config.tokens.max_tokens),
+    response_tokens=int(response.sum()),
   )
   passes = 1 + len(config.score.reference_seeds)
   progress.say(
@@ -144,14 +146,16 @@ def _tuned(
   table = shards.gather(
     workdir, np.flatnonzero(reference), ["tokens", "is_response"]
   )
-  tuned = trial.fit(
-    decoder,
-    token_set.tokens_of(table),
-    trial.reference(config, seed=seed),
-    run=run,
-    stage=stage,
-    name=name,
-  )
+  with trial.recording(run, "score", name) as recorder:
+    tuned = trial.fit(
+      decoder,
+      token_set.tokens_of(table),
+      trial.reference(config, seed=seed),
+      run=run,
+      stage=stage,
+      name=name,
+      record=recorder.step,
+    )
   tokenizer = base_tokenizer.tokenizer(config, workdir)
   trial.save(folder, tuned, tokenizer, base.name(run))
   trial.drop_checkpoints(stage.folder, name)
