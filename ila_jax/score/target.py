@@ -56,19 +56,20 @@ def run(run: context.Run) -> None:
     return
   own = context.Run(reading.as_target(run.config), stage.folder, run.mesh)
   counts = _read(run, own)
+  ids = index.column(own.workdir, "id")
+  in_pool = int(np.isin(ids, index.column(run.workdir, "id")).sum())
   progress.say(
     f"  target: read {counts['read']:,}, used {counts['used']:,}, rejected "
-    f"{counts['rejected']:,}"
+    f"{counts['rejected']:,}; {in_pool:,} stand in the pool, too"
   )
   _embed(run, own, stage)
   lost = _score(run, own, stage)
-  ids = index.column(own.workdir, "id")
   stage.finish(
     matrix_rate=hardware.matrix_rate(run.mesh, run.config.model.dtype),
     examples=counts["used"] - lost,
     rejected=counts["rejected"],
     not_finite=lost,
-    in_pool=int(np.isin(ids, index.column(run.workdir, "id")).sum()),
+    in_pool=in_pool,
   )
 
 

@@ -165,6 +165,54 @@ def test_a_target_leaves_what_was_made(folder, run, tmp_path):
   assert (work / "beside/target/stage.json").exists()
 
 
+def test_neither_order_nor_shards_change_the_weights(folder, run, tmp_path):
+  """The pool and the target come in another order, in smaller shards."""
+  _, workdir = run
+  found = []
+  for name in ("pool.jsonl", "target.jsonl"):
+    lines = (folder / name).read_text().splitlines(keepends=True)
+    mixed = np.random.default_rng(0).permutation(lines)
+    (tmp_path / name).write_text("".join(mixed))
+  weighed = {
+    "select__cell_weight": "target",
+    "select__strategy": "coverage_only",  # No loss counts, to the last digit.
+  }
+  mixed = _config(tmp_path, **weighed, pool__shard_examples=20)
+  pipeline.run(mixed, tmp_path / "work", stages=_STAGES)
+  assert (tmp_path / "work/beside/target/embed/embeddings-00001.npy").exists()
+  subprocess.run(["cp", "-rp", workdir, tmp_path / "plain"], check=True)
+  plain = _config(folder, **weighed)
+  pipeline.run(plain, tmp_path / "plain", stages=_STAGES, redo="select")
+  for name in ("work", "plain"):
+    table = epath.Path(tmp_path / name) / "select/ranking.parquet"
+    found.append(files.read_table(table)["id"].tolist())
+  assert found[0] == found[1]
+
+
+def test_a_kill_is_resumed(folder, run, tmp_path, monkeypatch):
+  config, workdir = run
+  work = tmp_path / "work"
+  subprocess.run(["cp", "-rp", workdir, work], check=True)
+  subprocess.run(["rm", "-r", work / "beside"], check=True)
+
+  def dies(*_):
+    raise SystemExit
+
+  with monkeypatch.context() as patch:
+    patch.setattr(losses, "score", dies)
+    with pytest.raises(SystemExit):
+      pipeline.run(config, work, stages=_STAGES)
+  own = work / "beside/target"
+  assert not (own / "score").exists()
+  made = [own / "pool/index.parquet", own / "embed/embeddings-00000.npy"]
+  before = [path.stat().st_mtime_ns for path in made]
+  pipeline.run(config, work, stages=_STAGES)
+  assert [path.stat().st_mtime_ns for path in made] == before
+  for name in ("score/scores.parquet", "pool/index.parquet"):
+    whole = workdir / "beside/target" / name
+    assert (own / name).read_bytes() == whole.read_bytes()
+
+
 def test_without_a_target_nothing_is_there(folder, tmp_path):
   plain = _config(folder, select__target=(), select__compare=("random",))
   pipeline.run(plain, tmp_path, stages=_STAGES)
