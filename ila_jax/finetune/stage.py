@@ -15,7 +15,7 @@ from ila_jax.passes import token_set
 from ila_jax.pool import base_tokenizer, shards
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
-from ila_jax.selection import budget, filters, scored_pool
+from ila_jax.selection import budget, filters, needs, scored_pool
 from ila_jax.training import base, trial
 
 
@@ -38,6 +38,7 @@ def run(run: context.Run) -> None:
       "model": base.signature(run),
       **stage_record.parents(workdir, "finetune"),
       "rivals": scored_pool.made_from(run, config.finetune.compare),
+      **needs.made_from(run, "finetune"),
       **filters.made_from(workdir, config.select),
       "seed": config.seed,
     },
@@ -68,7 +69,7 @@ def run(run: context.Run) -> None:
 
 def _rows(run: context.Run) -> dict[arms_lib.Arm, np.ndarray]:
   """The rows of the pool of each arm that its budget buys an example for."""
-  config, pool = run.config, scored_pool.load(run)
+  config, pool = run.config, scored_pool.weighed(run, scored_pool.load(run))
   strategy = config.select.strategy
   ours = scored_pool.rank(config, pool, strategy)
   k = scored_pool.cut(config, pool, ours, strategy)

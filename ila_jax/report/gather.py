@@ -18,6 +18,7 @@ from ila_jax.run.disk import files, folders
 from ila_jax.scaling import axes, law
 from ila_jax.score import split
 from ila_jax.score.signals import scores
+from ila_jax.selection import target
 
 
 def stage_outputs(
@@ -33,7 +34,7 @@ def stage_records(workdir: epath.Path) -> dict[str, dict[str, Any]]:
   """What the stages that are done have noted, and the making of the base."""
   records = {
     name: stage_record.read_record(epath.Path(workdir) / name)
-    for name in (*stages.RECORDED, *folders.signals(workdir))
+    for name in (*stages.RECORDED, *folders.on_demand(workdir))
   }
   return {name: r for name, r in records.items() if r.get("done")}
 
@@ -216,6 +217,7 @@ def headline(
       name, share = rivals[0]["strategy"], rivals[0]["pool_cells"]
       line += f", those of {name} at the same budget {share:.1%}"
     lines.append(line + ".")
+    lines += _beside(records)
   if "finetune" in records:
     losses = ", ".join(
       f"{entry['name']} {entry['micro']:.4f}" for entry in _evaluations(workdir)
@@ -229,6 +231,20 @@ def headline(
         f"Coverage and depth explain log dev loss over {fits['runs']} subsets "
         f"with R² {fits['r2']:.2f}, leave-one-out {loo}."
       )
+  return lines
+
+
+def _beside(records: dict[str, dict[str, Any]]) -> list[str]:
+  """How the target set lies, and how many are near an evaluation set."""
+  select, lines = records["select"], []
+  if "near_evaluation" in select:
+    limit = select["inputs"]["config"]["select"]["exclude_near_evaluation"]
+    lines.append(
+      f"{select['near_evaluation']:,} candidates are left out, for a prompt of "
+      f"an evaluation set has a cosine of {limit:g} or more to them."
+    )
+  if "target" in select:
+    lines += target.sentences(select["target"])
   return lines
 
 

@@ -88,9 +88,7 @@ INDEX = Artifact(
     "n_prompt_tokens": "int32",
     "n_response_tokens": "int32",
     "n_labels": "int32",
-    "domain": "string",
-    "truncated": "bool",
-    "split": "string",
+    **{"domain": "string", "truncated": "bool", "split": "string"},
   },
 )
 RECORDS = Artifact(
@@ -134,12 +132,12 @@ TOKENIZER = Artifact(
 # Of stage `embed`.
 EMBEDDINGS = Artifact(
   "embed/embeddings-{shard:05d}.npy",
-  "embed.stage",
+  "embed.rows",
   "unit vectors of the prompts, float32 [rows, d]",
 )
 INPUTS = Artifact(
   "embed/inputs-{shard:05d}.parquet",
-  "embed.stage",
+  "embed.rows",
   "fingerprints of each prompt and of what was read of it, tokens read and "
   "cut off",
   {"prompt": "uint64", "seen": "uint64", "tokens": "int32", "lost": "int32"},
@@ -154,13 +152,13 @@ REFERENCE = Artifact(
 )
 LOSSES = Artifact(
   "score/{losses}-{shard:05d}.parquet",
-  "score.stage",
+  "score.losses",
   "losses under one model, or under several in one pass",
   {"row": "int64", "nll_{model}": "float"},
 )
 SCORES = Artifact(
   "score/scores.parquet",
-  "score.stage",
+  "score.losses",
   "losses under base and tuned model",
   {
     **_EXAMPLE,
@@ -169,7 +167,7 @@ SCORES = Artifact(
   },
 )
 NOT_FINITE = Artifact(
-  "score/rejects.jsonl", "score.stage", "what has no finite loss"
+  "score/rejects.jsonl", "score.losses", "what has no finite loss"
 )
 TUNED = Artifact(
   "score/reference-{seed}/",
@@ -185,6 +183,19 @@ SIGNAL = Artifact(
   "a signal that some methods need, float32, a file for each shard of the pool",
 )
 
+# Of sets beside the pool.
+BESIDE = Artifact(
+  "beside/{name}/",
+  "score.target",
+  "the target set in folders `pool`, `embed` and `score`, as the run's own",
+)
+NEAR_EVALUATION = Artifact(
+  "beside/evaluation/near_evaluation.parquet",
+  "landscape.duplicates.near_reference",
+  "the evaluation prompt nearest to every example; cosine -1: not compared",
+  {**_EXAMPLE, "file": "string", "line": "int64", "cosine": "float"},
+)
+
 # Of stage `landscape`.
 CELLS = Artifact(
   "landscape/cells.parquet",
@@ -192,13 +203,10 @@ CELLS = Artifact(
   "position, cell, depth, its deviation over reference sets, relative depth, "
   "domain",
   {
-    "row": "int64",
-    "id": "uint64",
+    **_EXAMPLE,
     "{axis}": "float",
     "cell": "int32",
-    "depth": "float",
-    "depth_std": "float",
-    "relative_depth": "float",
+    **dict.fromkeys(("depth", "depth_std", "relative_depth"), "float"),
     "domain": "int32",
   },
 )
@@ -234,13 +242,7 @@ GROUPS = Artifact(
   "landscape/duplicates.parquet",
   "landscape.duplicates.write",
   "what has a near-duplicate: the row that stays, the nearest row, cosine",
-  {
-    "row": "int64",
-    "id": "uint64",
-    "group": "int64",
-    "nearest_row": "int64",
-    "cosine": "float",
-  },
+  {**_EXAMPLE, "group": "int64", "nearest_row": "int64", "cosine": "float"},
 )
 PAIRS = Artifact(
   "landscape/duplicate_pairs.parquet",
@@ -271,12 +273,18 @@ RANKING = Artifact(
   "selection.stage",
   "the total order",
   {
-    "row": "int64",
-    "id": "string",
-    "rank": "int64",
-    "cell": "int32",
-    "round": "int32",
-    "depth": "float",
+    **{"row": "int64", "id": "string", "rank": "int64"},
+    **{"cell": "int32", "round": "int32", "depth": "float"},
+  },
+)
+TARGET_PLACES = Artifact(
+  "select/target.parquet",
+  "selection.scored_pool",
+  "where each target example lies: position, cell, nearest candidate, cosine",
+  {
+    **_EXAMPLE,
+    **{"{axis}": "float", "cell": "int32"},
+    **{"nearest_row": "int64", "cosine": "float"},
   },
 )
 SELECTED = Artifact(
