@@ -11,6 +11,7 @@ from ila_jax.landscape import depth
 from ila_jax.pool import index, unread
 from ila_jax.pool.contamination import findings
 from ila_jax.pool.scores import names
+from ila_jax.pool.tokens import tally
 from ila_jax.report import map_points, page
 from ila_jax.run import context, stage_record, stages, tables
 from ila_jax.run.disk import files, folders
@@ -200,6 +201,7 @@ def headline(
       f"{pool['rejected']:,} are not{_left_out(pool)}."
     )
     lines += findings.sentences(pool)
+    lines += tally.sentences(pool)
     if "read_as" in pool:  # Not in runs of older versions.
       lines += unread.sentences(_without_scores(pool, records))
   if "select" in records:
@@ -271,9 +273,4 @@ def _warnings(records: dict[str, dict[str, Any]]) -> list[str]:
       "Reading stopped at config.pool.limit; what follows in the sources was "
       "not read."
     )
-  if pool["truncated"]:
-    warnings.append(
-      f"The prompts of {pool['truncated']:,} examples were cut to fit "
-      "config.tokens.max_tokens."
-    )
-  return warnings
+  return warnings + tally.warnings(pool)

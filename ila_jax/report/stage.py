@@ -27,12 +27,12 @@ def run(run: context.Run) -> None:
       files.write_bytes(stage.folder / name, content)
     stage.finish()
   for sentence in gather.headline(workdir, gather.stage_records(workdir)):
-    progress.say(f"  {sentence}")
-  progress.say(f"  the report: {tables.PAGE.path(workdir)}")
+    progress.answer(f"  {sentence}")
+  progress.answer(f"  the report: {tables.PAGE.path(workdir)}")
   for what, path in (
     ("map to explore", tables.MAP_PAGE.path(workdir)),
     ("selection", tables.SELECTED.path(workdir)),
     ("fine-tuned model", tables.MODEL.path(workdir)),
   ):
     if path.is_dir() or checksums.is_whole(path):
-      progress.say(f"  the {what}: {path}")
+      progress.answer(f"  the {what}: {path}")

@@ -65,6 +65,11 @@ CHECKPOINTS = Artifact(
   "where a training that was killed goes on",
   is_passing=True,
 )
+LIVE = Artifact(
+  "live/",
+  "training.metrics",
+  "metrics of trainings as they came, where config.train.metrics asks for them",
+)
 
 # Of the base that is made from scratch.
 BASE = Artifact("model/", "training.base", "the base as a Hugging Face folder")
@@ -105,6 +110,12 @@ REJECTS = Artifact(
   "pool/rejects.jsonl",
   "pool.stage",
   "what cannot be used, with file, line and reason",
+)
+TRUNCATED = Artifact(
+  "pool/truncated.parquet",
+  "pool.stage",
+  "the used examples that were cut, and how many tokens of prompt and response",
+  {"row": "int64", "id": "uint64", "prompt": "int32", "response": "int32"},
 )
 CONTAMINATION = Artifact(
   "pool/contamination.jsonl",
