@@ -20,6 +20,7 @@ from ila_jax.pool import examples as examples_lib
 from ila_jax.pool import index, records, shards, unread
 from ila_jax.pool import rejects as rejects_lib
 from ila_jax.pool.contamination import evaluation
+from ila_jax.pool.scores import names as names_lib
 from ila_jax.pool.sources import sources
 from ila_jax.pool.tokens import encode
 from ila_jax.pool.tokens import overflow as overflow_lib
@@ -58,8 +59,14 @@ def examples(
     rules=dataclasses.replace(rules(config), overrides=_overrides(config)),
     limit=config.pool.limit,
     announce=announce,
-    reading=reading,
+    reading=begun(config) if reading is None else reading,
   )
+
+
+def begun(config: config_lib.Config) -> unread.Reading:
+  """A count of what is read, in which fields of scores are not unread."""
+  paths = names_lib.parse(config.pool.fields.scores)
+  return unread.Reading(names_lib.roots(paths))
 
 
 def rules(config: config_lib.Config) -> examples_lib.Rules:

@@ -17,7 +17,6 @@ from ila_jax.pool import reading as reading_lib
 from ila_jax.pool import size as size_lib
 from ila_jax.pool.contamination import evaluation, screen
 from ila_jax.pool.contamination import findings as findings_lib
-from ila_jax.pool.scores import names as names_lib
 from ila_jax.pool.tokens import tally as tally_lib
 from ila_jax.run import (
   context,
@@ -89,7 +88,7 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
   tokenizer = base_tokenizer.tokenizer(config, workdir)
   columns, cut, labelled = index.Columns(), [], 0
   tally = tally_lib.Tally(max_tokens=config.tokens.max_tokens)
-  read, reading = collections.Counter[str](), _reading(config)
+  read, reading = collections.Counter[str](), reading_lib.begun(config)
   with contextlib.ExitStack() as stack:
     rejects = reading_lib.counted_rejects(config, workdir, stack)
     found = _findings(config, workdir, stack)
@@ -140,12 +139,6 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
     ),
   }
   files.write_json(tables.COUNTS.path(workdir), counts)
-
-
-def _reading(config: config_lib.Config) -> unread.Reading:
-  """Counts what is read of the examples; scores are read by a signal."""
-  scores = names_lib.parse(config.pool.fields.scores)
-  return unread.Reading(names_lib.roots(scores))
 
 
 def _remove_what_was_begun(workdir: epath.Path) -> None:

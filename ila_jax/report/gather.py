@@ -10,14 +10,11 @@ from ila_jax.embed import inputs
 from ila_jax.landscape import depth
 from ila_jax.pool import index, unread
 from ila_jax.pool.contamination import findings
-from ila_jax.pool.scores import names
 from ila_jax.pool.tokens import tally
-from ila_jax.report import map_points, page
+from ila_jax.report import map_points, others, page
 from ila_jax.run import context, stage_record, stages, tables
 from ila_jax.run.disk import files, folders
-from ila_jax.scaling import axes, law
 from ila_jax.score import split
-from ila_jax.score.signals import scores
 from ila_jax.selection import target
 
 
@@ -64,7 +61,7 @@ def gather(run: context.Run) -> page.ReportData:
   if "scaling" in done:
     parts["runs"] = files.read_jsonl(tables.RUNS.path(workdir))
     parts["fits"] = files.read_json(tables.FITS.path(workdir))
-    parts["axes"] = _axes(workdir, parts["runs"])
+    parts["axes"] = others.axes(workdir, parts["runs"])
   return page.ReportData(
     title=_title(config.pool.sources),
     config=config.plain(),
@@ -172,19 +169,6 @@ def _finetune(workdir: epath.Path) -> dict[str, Any]:
   }
 
 
-def _axes(
-  workdir: epath.Path, runs: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-  """How scores of others go with the dev loss of the trained subsets."""
-  path = tables.SUBSETS.path(workdir)
-  named = [one["name"] for one in scores.noted(workdir)]
-  if not (named and path.exists()):  # Older versions did not write it.
-    return []
-  subsets = files.read_table(path, ["subset", "row"])
-  held = scores.read(workdir, named, subsets["row"])
-  return axes.axes(runs, subsets["subset"], held, given=law.LAW)
-
-
 def _evaluations(workdir: epath.Path) -> list[dict[str, Any]]:
   return files.read_jsonl(tables.EVALUATIONS.path(workdir))
 
@@ -204,7 +188,7 @@ def headline(
     lines += findings.sentences(pool)
     lines += tally.sentences(pool)
     if "read_as" in pool:  # Not in runs of older versions.
-      lines += unread.sentences(_without_scores(pool, records))
+      lines += unread.sentences(others.unread(pool, records))
   if "select" in records:
     coverage = files.read_json(tables.COVERAGE.path(workdir))
     ours, *rivals = coverage["table"]
@@ -248,18 +232,6 @@ def _beside(records: dict[str, dict[str, Any]]) -> list[str]:
   return lines
 
 
-def _without_scores(
-  pool: dict[str, Any], records: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-  """What was noted of a pool, without fields that have been read since."""
-  record = records.get(f"{stages.SIGNALS}/{scores.NAME}", {})
-  paths = record.get("inputs", {}).get("made_from", {}).get("names", {})
-  unread_ = dict(pool["unread"])
-  for field in names.roots(paths):
-    unread_.pop(field, None)
-  return pool | {"unread": unread_}
-
-
 def _left_out(pool: dict[str, Any]) -> str:
   """How many examples repeat an evaluation set, and are not used for that."""
   count = pool.get("contaminated", 0)
@@ -270,16 +242,17 @@ def _warnings(records: dict[str, dict[str, Any]]) -> list[str]:
   pool = records.get("pool")
   if pool is None:
     return []
-  warnings = []
+  warnings = others.warnings(records)
   if "distinct_inputs" in records.get("embed", {}):
     unlike = inputs.warning(records["embed"])
     warnings += [unlike] if unlike else []
-  if not pool["with_labels"]:
+  by_labels = not others.is_depth(records)
+  if by_labels and not pool["with_labels"]:
     warnings.append(
       "No record has labels (config.pool.fields.labels): K = 1 for all, so "
       "depth is loss reduction alone."
     )
-  elif pool["with_labels"] < pool["used"]:
+  elif by_labels and pool["with_labels"] < pool["used"]:
     warnings.append(
       f"{pool['used'] - pool['with_labels']:,} examples have no labels: K = 1 "
       "for them, which favours the labelled ones."

@@ -25,10 +25,7 @@ MANIFEST = Artifact(
 OURS = "ila_jax"
 LOG = Artifact("log.txt", "run.log", "what all runs here have said, with times")
 PROGRESS = Artifact(
-  "progress.json",
-  "run.log",
-  "what the run is at",
-  is_passing=True,
+  "progress.json", "run.log", "what the run is at", is_passing=True
 )
 HASHES = Artifact(
   "hashes.json",
