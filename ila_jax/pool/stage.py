@@ -112,12 +112,9 @@ def _signature(
 
 def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
   config, workdir = run.config, run.workdir
-  # Of a reading that was killed.
-  for left in (
-    *shards.listed(workdir, tables.RECORDS),
-    tables.TRUNCATED.path(workdir),
-  ):
-    files.remove(left)
+  listed = shards.listed(workdir, tables.RECORDS)
+  for left in (*listed, tables.TRUNCATED.path(workdir)):
+    files.remove(left)  # Of a reading that was killed.
   size_lib.check_count(config)
   tokenizer = base_tokenizer.tokenizer(config, workdir)
   columns, cut = index.Columns(), []
