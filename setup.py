@@ -12,6 +12,12 @@ import setuptools
 from setuptools.command import build_py, sdist
 
 _HERE = pathlib.Path(__file__).resolve().parent
+# The site; mkdocs-material 9 is of mkdocs 1.
+_DOCS = [
+  "mkdocs>=1.6,<2",
+  "mkdocs-material>=9.6,<10",
+  "mkdocstrings[python]>=1.0",
+]
 
 
 def _requirements() -> list[str]:
@@ -70,6 +76,7 @@ setuptools.setup(
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
     "gcs": ["etils[epath-gcs]"],
+    "docs": _DOCS,
     "gguf": ["gguf>=0.19"],
     "hf": ["datasets>=3.0"],
     # What config.train.metrics may name.
@@ -78,6 +85,7 @@ setuptools.setup(
     # torch is the numerical reference of the tests, never imported elsewhere;
     # this exact version, for others bring gigabytes of CUDA along.
     "test": [
+      *_DOCS,
       "aiohttp>=3.9",  # by which fsspec reads http://
       "beartype>=0.19",
       "datasets>=5.0",

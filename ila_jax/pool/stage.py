@@ -112,9 +112,7 @@ def _signature(
 
 def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
   config, workdir = run.config, run.workdir
-  listed = shards.listed(workdir, tables.RECORDS)
-  for left in (*listed, tables.TRUNCATED.path(workdir)):
-    files.remove(left)  # Of a reading that was killed.
+  _remove_what_was_begun(workdir)
   size_lib.check_count(config)
   tokenizer = base_tokenizer.tokenizer(config, workdir)
   columns, cut = index.Columns(), []
@@ -171,6 +169,13 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
   files.write_json(tables.COUNTS.path(workdir), counts)
 
 
+def _remove_what_was_begun(workdir: epath.Path) -> None:
+  """Removes what a reading that was killed has left."""
+  begun = shards.listed(workdir, tables.RECORDS)
+  for path in (*begun, tables.TRUNCATED.path(workdir)):
+    files.remove(path)
+
+
 def _check_left(config: config_lib.Config, used: int, removed: int) -> None:
   if not used:
     raise errors.InputError(
@@ -202,8 +207,7 @@ def _findings(
     progress.progress(sets, desc="evaluation sets", unit="records"),
     width=config.pool.contamination_ngram,
   )
-  path = tables.CONTAMINATION.path(workdir)
-  file = stack.enter_context(files.create(path))
+  file = stack.enter_context(files.create(tables.CONTAMINATION.path(workdir)))
   return findings_lib.Findings(
     screening,
     action=config.pool.contaminated,
