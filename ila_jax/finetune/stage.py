@@ -54,7 +54,7 @@ def run(run: context.Run) -> None:
     untuned = trial.Tuned(decoder)
     with trial.recording(run, "finetune", "base") as recorder:
       evaluation = _evaluate(run, stage, untuned, dev, {"name": "base"})
-      recorder.add(evaluation)
+      recorder.add(evaluation, step=0)
   chosen = _rows(run)
   for arm, rows in chosen.items():
     model = tables.MODEL.file() if arm.equal == "selection" else ""
@@ -145,7 +145,10 @@ def _tune(
       "train_examples": len(data),
       "train_tokens": data.response_tokens,
     }
-    recorder.add(_evaluate(run, stage, tuned, dev, labels))
+    evaluation = _evaluate(run, stage, tuned, dev, labels)
+    # Of all its steps, for those before a kill are not told again.
+    steps = tables.HISTORY.path(workdir, stage="finetune", name=arm.name)
+    recorder.add(evaluation, step=len(files.read_jsonl(steps)))
 
 
 def _evaluate(

@@ -50,7 +50,7 @@ def _write(writers, workdir, steps):
   with metrics.recorder(writers, workdir=workdir, name="finetune/ila") as made:
     for number in steps:
       made.step(_step(number, 1 / number))
-    made.add({"dev_loss/micro": 3.0})
+    made.add({"dev_loss/micro": 3.0}, step=max(steps))
 
 
 def test_tensorboard_reads_what_was_written(workdir):
@@ -74,6 +74,17 @@ def test_steps_that_come_again_count_once(workdir):
   _write(["tensorboard"], workdir, range(5, 10))
   read = _read(tables.LIVE.path(workdir) / "tensorboard/finetune/ila")
   assert [step for step, _ in read["loss"]] == list(range(1, 10))
+
+
+def test_a_dev_loss_after_a_kill_purges_no_step(workdir):
+  _write(["tensorboard"], workdir, range(1, 4))
+  with metrics.recorder(
+    ["tensorboard"], workdir=workdir, name="finetune/ila"
+  ) as made:
+    made.add({"dev_loss/macro": 2.0}, step=3)
+  read = _read(tables.LIVE.path(workdir) / "tensorboard/finetune/ila")
+  assert [step for step, _ in read["loss"]] == [1, 2, 3]
+  assert read["dev_loss/macro"] == [(3, 2.0)]
 
 
 def test_nothing_is_opened_where_nobody_asks(workdir):
