@@ -23,10 +23,7 @@ MANIFEST = Artifact(
 OURS = "ila_jax"
 LOG = Artifact("log.txt", "run.log", "what all runs here have said, with times")
 PROGRESS = Artifact(
-  "progress.json",
-  "run.log",
-  "what the run is at",
-  is_passing=True,
+  "progress.json", "run.log", "what the run is at", is_passing=True
 )
 HASHES = Artifact(
   "hashes.json",
@@ -290,6 +287,17 @@ EVALUATIONS = Artifact(
   "finetune/evaluations.jsonl",
   "finetune.stage",
   "dev loss of the base, the selection and its rivals",
+)
+DEV_LOSSES = Artifact(
+  "finetune/dev_losses.parquet",
+  "finetune.stage",
+  "loss of each dev example under each of these models, a sum over its tokens",
+  {"row": "int64", "id": "uint64", "n_tokens": "int32", "nll_{model}": "float"},
+)
+COMPARISON = Artifact(
+  "finetune/comparison.json",
+  "finetune.stage",
+  "dev loss of the selection less that of each rival, with intervals",
 )
 METRICS = Artifact(
   "finetune/metrics.jsonl", "finetune.stage", "the steps of all trainings"

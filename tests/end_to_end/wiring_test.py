@@ -164,7 +164,9 @@ def test_a_subset_of_the_laboratory_is_trained_as_the_config_says(run):
     mesh=mesh,
   )
   layout = layouts.choose(dev.lengths, batch_tokens=1024)
-  loss = dev_loss.evaluate(tuned, dev, layout=layout, mesh=mesh)
+  loss = dev_loss.summarise(
+    *dev_loss.losses(tuned, dev, layout=layout, mesh=mesh)
+  )
   assert line["loss"] == pytest.approx(loss["micro"], rel=1e-5)
   assert line["loss_macro"] == pytest.approx(loss["macro"], rel=1e-5)
   assert abs(loss["micro"] - loss["macro"]) > 1e-3  # They are two things.
@@ -185,8 +187,8 @@ def test_the_dev_loss_of_an_adapter_is_that_of_its_merged_model(run):
   dev = trial.dev_set(workdir)
 
   def loss(tuned):
-    found = trial.dev_loss(tuned, dev, run=here, account=account.Account())
-    return found["micro"]
+    found = trial.dev_losses(tuned, dev, run=here, account=account.Account())
+    return dev_loss.summarise(*found)["micro"]
 
   merged = lora.merge(decoder, recipe, adapter)
   found = loss(trial.Tuned(decoder, recipe, adapter))
