@@ -7,11 +7,12 @@ import numpy as np
 from etils import epath
 
 from ila_jax.embed import inputs
+from ila_jax.finetune import verdict
 from ila_jax.pool import index, unread
 from ila_jax.pool.contamination import findings
 from ila_jax.report import map_points, page
 from ila_jax.run import context, stage_record, stages, tables
-from ila_jax.run.disk import files, folders
+from ila_jax.run.disk import checksums, files, folders
 from ila_jax.score import split
 
 _DEPTH_LABELS = {
@@ -66,7 +67,9 @@ def gather(run: context.Run) -> page.ReportData:
   return page.ReportData(
     title=_title(config.pool.sources),
     config=config.plain(),
-    headline=headline(workdir, records),
+    answer=answer(workdir, records),
+    read=_read(records),
+    chosen=_chosen(workdir, records),
     warnings=_warnings(records),
     costs=[
       {
@@ -169,6 +172,7 @@ def _finetune(workdir: epath.Path) -> dict[str, Any]:
   return {
     "training": history,
     "evaluations": _evaluations(workdir),
+    "comparison": _comparison(workdir),
   }
 
 
@@ -176,47 +180,99 @@ def _evaluations(workdir: epath.Path) -> list[dict[str, Any]]:
   return files.read_jsonl(tables.EVALUATIONS.path(workdir))
 
 
-def headline(
+def _comparison(workdir: epath.Path) -> dict[str, Any] | None:
+  """The selection beside its rivals; None in runs of older versions."""
+  path = tables.COMPARISON.path(workdir)
+  is_known = path.name in (checksums.read(path.parent) or {})
+  return files.read_json(path) if is_known else None
+
+
+def answer(
   workdir: epath.Path, records: dict[str, dict[str, Any]]
 ) -> list[str]:
-  """The findings in sentences with their numbers; reads no example."""
-  workdir = epath.Path(workdir)
-  lines = []
-  if "pool" in records:
-    pool = records["pool"]
-    lines.append(
-      f"Of {pool['read']:,} records, {pool['used']:,} are usable and "
-      f"{pool['rejected']:,} are not{_left_out(pool)}."
-    )
-    lines += findings.sentences(pool)
-    if "read_as" in pool:  # Not in runs of older versions.
-      lines += unread.sentences(pool)
-  if "select" in records:
-    coverage = files.read_json(tables.COVERAGE.path(workdir))
-    ours, *rivals = coverage["table"]
-    line = (
-      f"{ours['strategy']} chose {ours['n_examples']:,} examples with "
-      f"{ours['n_tokens']:,} response tokens; they occupy "
-      f"{ours['pool_cells']:.1%} of the pool's cells"
-    )
-    if rivals:
-      name, share = rivals[0]["strategy"], rivals[0]["pool_cells"]
-      line += f", those of {name} at the same budget {share:.1%}"
-    lines.append(line + ".")
-  if "finetune" in records:
+  """Whether the selection helped, in a sentence, and then what weakens that."""
+  if "finetune" not in records:
+    missing = [n for n in stages.leading_to("finetune") if n not in records]
+    return [
+      "Whether the selection helps is not known: stage finetune, which tunes "
+      "the base on it and on rivals, was not run. Run the same command with "
+      f"--stages={','.join([*missing, 'report'])}."
+    ]
+  comparison = _comparison(epath.Path(workdir))
+  if comparison is None:
     losses = ", ".join(
       f"{entry['name']} {entry['micro']:.4f}" for entry in _evaluations(workdir)
     )
-    lines.append(f"Dev loss in nats a token: {losses}.")
-  if "scaling" in records:
-    fits = files.read_json(tables.FITS.path(workdir))
-    if fits["fitted"]:
-      loo = "undefined" if fits["loo_r2"] is None else f"{fits['loo_r2']:.2f}"
-      lines.append(
-        f"Coverage and depth explain log dev loss over {fits['runs']} subsets "
-        f"with R² {fits['r2']:.2f}, leave-one-out {loo}."
-      )
+    return [
+      "Whether the selection helped cannot be said with an interval: an older "
+      "version of ila_jax made stage finetune and kept no loss of each dev "
+      "example. Run the same command with --redo=finetune.",
+      f"Dev loss in nats a token: {losses}.",
+    ]
+  scope = [verdict.SCOPE] if comparison["rivals"] else []
+  return [verdict.answer(comparison), *verdict.cautions(comparison), *scope]
+
+
+def headline(
+  workdir: epath.Path, records: dict[str, dict[str, Any]]
+) -> list[str]:
+  """The answer, then the other findings; reads no example."""
+  return [*answer(workdir, records), *found(workdir, records)]
+
+
+def found(workdir: epath.Path, records: dict[str, dict[str, Any]]) -> list[str]:
+  """The findings in sentences with their numbers, but for the answer."""
+  workdir = epath.Path(workdir)
+  told = _read(records) + _chosen(workdir, records)
+  return told + _law(workdir, records)
+
+
+def _read(records: dict[str, dict[str, Any]]) -> list[str]:
+  """What was read as what."""
+  if "pool" not in records:
+    return []
+  pool = records["pool"]
+  lines = [
+    f"Of {pool['read']:,} records, {pool['used']:,} are usable and "
+    f"{pool['rejected']:,} are not{_left_out(pool)}."
+  ]
+  lines += findings.sentences(pool)
+  if "read_as" in pool:  # Not in runs of older versions.
+    lines += unread.sentences(pool)
   return lines
+
+
+def _chosen(
+  workdir: epath.Path, records: dict[str, dict[str, Any]]
+) -> list[str]:
+  """What was selected, and what it covers."""
+  if "select" not in records:
+    return []
+  coverage = files.read_json(tables.COVERAGE.path(workdir))
+  ours, *rivals = coverage["table"]
+  line = (
+    f"{ours['strategy']} chose {ours['n_examples']:,} examples with "
+    f"{ours['n_tokens']:,} response tokens; they occupy "
+    f"{ours['pool_cells']:.1%} of the pool's cells"
+  )
+  if rivals:
+    name, share = rivals[0]["strategy"], rivals[0]["pool_cells"]
+    line += f", those of {name} at the same budget {share:.1%}"
+  return [line + "."]
+
+
+def _law(workdir: epath.Path, records: dict[str, dict[str, Any]]) -> list[str]:
+  """How well coverage and depth explain the loss."""
+  if "scaling" not in records:
+    return []
+  fits = files.read_json(tables.FITS.path(workdir))
+  if not fits["fitted"]:
+    return []
+  loo = "undefined" if fits["loo_r2"] is None else f"{fits['loo_r2']:.2f}"
+  return [
+    f"Coverage and depth explain log dev loss over {fits['runs']} subsets "
+    f"with R² {fits['r2']:.2f}, leave-one-out {loo}."
+  ]
 
 
 def _left_out(pool: dict[str, Any]) -> str:

@@ -8,7 +8,8 @@ from ila_jax.run.disk import checksums, files
 def run(run: context.Run) -> None:
   """Writes `report/index.html` and its figures, from the artifacts alone.
 
-  Stages that have not run are said to be missing, on the page.
+  Stages that have not run are said to be missing, on the page. The last line
+  that is said tells whether the selection helped.
   """
   workdir = run.workdir
   stage = stage_record.Stage(
@@ -23,7 +24,8 @@ def run(run: context.Run) -> None:
     for name, content in page.render(gather.gather(run)).items():
       files.write_bytes(stage.folder / name, content)
     stage.finish()
-  for sentence in gather.headline(workdir, gather.stage_records(workdir)):
+  records = gather.stage_records(workdir)
+  for sentence in gather.found(workdir, records):
     progress.say(f"  {sentence}")
   progress.say(f"  the report: {tables.PAGE.path(workdir)}")
   for what, path in (
@@ -33,3 +35,7 @@ def run(run: context.Run) -> None:
   ):
     if path.is_dir() or checksums.is_whole(path):
       progress.say(f"  the {what}: {path}")
+  # What was asked comes last, where it stays on the screen.
+  answer, *more = gather.answer(workdir, records)
+  for sentence in (*more, answer):
+    progress.say(f"  {sentence}")
