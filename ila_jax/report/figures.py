@@ -99,7 +99,9 @@ def depth_per_cell(
   look.shares(right, depth[selected], bins, name="selected")
   if signed:
     right.axvline(0, ymax=0.86, color=look.MUTED, lw=0.8, ls=(0, (2, 2)))
-  right.set(xlabel=depth_label, yticks=[], ylabel="share of examples")
+  right.set(xlabel=look.wrap(depth_label, 44))
+  right.xaxis.set_major_locator(look.few_ticks())
+  right.set(yticks=[], ylabel="share of examples")
   look.legend_above(right)
   look.title(right, "Depth of the pool and of the selection")
   return figure
@@ -109,7 +111,9 @@ def coverage(
   curves: dict[str, tuple[np.ndarray, np.ndarray]], *, budget: int
 ) -> Any:
   """Occupied share of the pool's cells against the budget, per strategy."""
-  figure, (axes,) = look.panels(1, height=4.6)
+  lines = sum(1 + look.wrap(name, 24).count("\n") for name in curves)
+  height = max(4.6, 1.0 + 0.22 * lines)
+  figure, (axes,) = look.panels(1, height=height)
   ends = []
   for number, (name, (budgets, covered)) in enumerate(curves.items()):
     color = look.color(name, list(curves))
@@ -121,14 +125,11 @@ def coverage(
   right = max(int(budgets[-1]) for budgets, _ in curves.values())
   axes.axvline(budget, color=look.MUTED, lw=0.8, ls=(0, (2, 2)))
   axes.set(ylim=(0, 1.02), xlim=(0, right))
-  axes.annotate(
-    f"budget {budget:,}", (budget, 0), (4, 5), textcoords="offset points",
-    fontsize=8.5, color=look.MUTED,
-  )  # fmt: skip
   axes.yaxis.set_major_formatter(look.percent())
   axes.xaxis.set_major_formatter(look.thousands())
-  axes.set(xlabel="examples selected", ylabel="occupied cells of the pool")
-  look.end_labels(axes, right, ends)
+  axes.set(xlabel=f"examples selected (dotted: the budget, {budget:,})")
+  axes.set(ylabel="occupied cells of the pool")
+  look.end_labels(axes, right, ends, line=0.22 / (height - 0.9))
   look.title(axes, "Coverage against budget")
   return figure
 
@@ -141,6 +142,8 @@ def lengths(
   depth_label: str,
 ) -> Any:
   """Response lengths of pool and chosen; depth by decile of length."""
+  from matplotlib import ticker
+
   figure, (left, right) = look.panels(2, height=3.5)
   # Whole numbers between the bins' edges: no bin is empty by arithmetic.
   edges = np.geomspace(max(n_tokens.min(), 1), n_tokens.max() + 1, 32)
@@ -155,7 +158,10 @@ def lengths(
     )  # fmt: skip
     left.axvline(values.mean(), ymax=0.86, color=color, lw=1.2, ls=(0, (4, 2)))
   left.set_xscale("log")
+  subs = (1, 2, 5) if n_tokens.max() < 50 * max(n_tokens.min(), 1) else (1,)
+  left.xaxis.set_major_locator(ticker.LogLocator(subs=subs))
   left.xaxis.set_major_formatter(look.thousands())
+  left.xaxis.set_minor_formatter(ticker.NullFormatter())
   left.set(xlabel="response tokens", yticks=[], ylabel="share of examples")
   look.legend_above(left)
   look.title(left, "Response length")
@@ -170,7 +176,7 @@ def lengths(
   right.plot(places, quartiles[:, 1], color=look.BLUE, lw=2, marker="o", ms=4,
              label="median")  # fmt: skip
   right.set(xlabel="decile of response length (10 = longest)", xticks=places)
-  right.set_ylabel(depth_label)
+  right.set_ylabel(look.wrap(depth_label))
   right.legend(**look.LEGEND)
   look.title(right, "Depth by response length")
   return figure

@@ -6,6 +6,7 @@
 import base64
 import dataclasses
 import importlib.resources
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -163,6 +164,7 @@ def page(data: ReportData, images: dict[str, bytes]) -> str:
     "duration": units.duration,
     "percent": quantities.percent,
     "estimate": quantities.estimate,
+    "code": _code,
     "said": conversation.said,
   }
   files = importlib.resources.files("ila_jax.report").joinpath("web")
@@ -175,6 +177,7 @@ def page(data: ReportData, images: dict[str, bytes]) -> str:
     data=data,
     style=style,
     style_hash=map_page.policy_hash(style),
+    answer=data.answer[0].partition(":"),
     length_warnings=[warning] if warning else [],
     cautions=[said for said in data.answer[1:] if said != verdict.SCOPE],
     scope=verdict.SCOPE if verdict.SCOPE in data.answer else "",
@@ -188,6 +191,16 @@ def page(data: ReportData, images: dict[str, bytes]) -> str:
     },
     settings=list(_dotted(data.config)),
   )
+
+
+def _code(sentence: str) -> str:
+  """The sentence as HTML, with what stands between ` marks as code."""
+  import markupsafe
+
+  text = re.sub(
+    "`([^`]*)`", r"<code>\1</code>", str(markupsafe.escape(sentence))
+  )
+  return markupsafe.Markup(text)  # All else in it is escaped.
 
 
 def _rivals(data: ReportData) -> list[dict[str, Any]]:

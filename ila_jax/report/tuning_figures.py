@@ -22,61 +22,62 @@ def differences(comparison: Mapping[str, Any]) -> Any:
   """
   rivals = comparison["rivals"]
   names = list(dict.fromkeys(rival["strategy"] for rival in rivals))
-  height = 1.5 + 0.42 * len(names)
-  figure, panels = look.panels(2, height=height, sharey=True)
-  above = 0.34 / height  # for the legend
+  labels = [look.wrap(name, 24) for name in names]
+  lines = 1 + max(label.count("\n") for label in labels)
+  height = 1.55 + max(0.42, 0.2 * lines) * len(names)
+  figure, panels = look.panels(2, height=height, sharex=True, sharey=True)
+  above = 0.3 / height  # for the legend
   figure.get_layout_engine().set(rect=(0, 0, 1, 1 - above))
-  for axes, kind, title in zip(
-    panels, ("micro", "macro"), ("Every token alike", "Every example alike"),
-    strict=True,
-  ):  # fmt: skip
+  kinds = (("micro", "Every token alike"), ("macro", "Every example alike"))
+  for axes, (kind, title) in zip(panels, kinds, strict=True):
     axes.axvline(0, color=look.MUTED, lw=1, zorder=1)
     for rival in rivals:
-      marker, inside, offset = _EQUAL[rival["equal"]]
-      gap, place = rival[kind], offset - names.index(rival["strategy"])
-      axes.plot(
-        (gap["low"], gap["high"]), (place, place), color=look.BLUE, lw=1.6,
-        solid_capstyle="butt", zorder=2,
-      )  # fmt: skip
-      axes.plot(
-        gap["value"], place, marker, ms=6, mfc=inside, mec=look.BLUE, mew=1.4,
-        zorder=3,
-      )  # fmt: skip
-    axes.set(yticks=[-i for i in range(len(names))], yticklabels=names)
-    axes.set(ylim=(0.55 - len(names), 0.55))
-    axes.set(xlabel="selection less rival, nats a token")
+      place = -names.index(rival["strategy"])
+      _whisker(axes, rival[kind], place, equal=rival["equal"])
+    places = [-place for place in range(len(names))]
+    axes.set(yticks=places, yticklabels=labels, ylim=(places[-1] - 0.5, 0.5))
     axes.margins(x=0.08)
     axes.xaxis.set_major_locator(look.few_ticks())
-    axes.tick_params(axis="y", length=0, labelsize=9.5)
+    axes.tick_params(axis="y", length=0, labelsize=9.5, labelcolor=look.INK)
     axes.spines["left"].set_visible(False)
     look.title(axes, title)
-  shown = [equal for equal in arms.EQUAL[::-1] if equal in _found(rivals)]
-  handles = [
-    panels[0].plot(
-      [], [], _EQUAL[equal][0], ms=6, mfc=_EQUAL[equal][1], mec=look.BLUE,
-      mew=1.4, label=f"equal {equal}",
-    )[0]
-    for equal in shown
-  ]  # fmt: skip
+  figure.supxlabel(
+    "selection better   ←   nats a token   →   rival better", fontsize=9,
+    color=look.INK,
+  )  # fmt: skip
+  handles, kinds = panels[0].get_legend_handles_labels()
+  shown = dict(zip(kinds, handles, strict=True))
+  shown = {equal: shown[equal] for equal in sorted(shown, reverse=True)}
   figure.legend(
-    handles=handles, **look.LEGEND, loc="upper right", ncols=2,
-    title="left of 0: the selection is better", title_fontsize=9,
+    shown.values(), shown, **look.LEGEND, loc="upper right", ncols=2,
+    borderaxespad=0.3, handletextpad=0.2,
   )  # fmt: skip
   return figure
 
 
-def _found(rivals: Any) -> set[str]:
-  return {rival["equal"] for rival in rivals}
+def _whisker(
+  axes: Any, gap: Mapping[str, float], place: int, *, equal: str
+) -> None:
+  """Draws a difference and its interval in the row of its rival."""
+  marker, inside, offset = _EQUAL[equal]
+  at = place + offset
+  axes.plot((gap["low"], gap["high"]), (at, at), color=look.BLUE, lw=1.6)
+  axes.plot(
+    gap["value"], at, marker, ms=6, mfc=inside, mec=look.BLUE, mew=1.4,
+    label=f"equal {equal}", ls="",
+  )  # fmt: skip
 
 
 def training(histories: dict[str, list[dict[str, Any]]]) -> Any:
   """Training loss against step: one panel per run."""
   rows = -(-len(histories) // 3)
   columns = -(-len(histories) // rows)
+  titles = [look.wrap(name, 26) for name in histories]
+  lines = 1 + max(title.count("\n") for title in titles)
   figure, panels = look.panels(
-    len(histories), height=0.2 + 2.3 * rows, rows=rows
+    len(histories), height=0.2 + (2.15 + 0.15 * lines) * rows, rows=rows
   )
-  for i, (name, history) in enumerate(histories.items()):
+  for i, history in enumerate(histories.values()):
     axes = panels[i]
     steps = np.array([point["step"] for point in history])
     loss = np.array([point["loss"] for point in history])
@@ -92,7 +93,7 @@ def training(histories: dict[str, list[dict[str, Any]]]) -> Any:
     if i % columns == 0:
       axes.set(ylabel="loss (nats per token)")
     axes.xaxis.set_major_locator(look.few_ticks(integer=True))
-    look.title(axes, name)
+    look.title(axes, titles[i])
   return figure
 
 
@@ -104,9 +105,12 @@ def evaluation(evaluations: list[dict[str, Any]]) -> Any:
     for name in names
   }
   names.sort(key=lambda name: -mean[name])
-  figure, panels = look.panels(2, height=1.5 + 0.36 * len(names), sharey=True)
-  kinds = (("micro", "per token (micro)"), ("macro", "per example (macro)"))
-  for axes, (kind, label) in zip(panels, kinds, strict=True):
+  labels = [look.wrap(name, 28) for name in names]
+  lines = 1 + max(label.count("\n") for label in labels)
+  height = 1.5 + max(0.36, 0.2 * lines) * len(names)
+  figure, panels = look.panels(2, height=height, sharey=True)
+  kinds = (("micro", "By token (micro)"), ("macro", "By example (macro)"))
+  for axes, (kind, title) in zip(panels, kinds, strict=True):
     for place, name in enumerate(names):
       values = [entry[kind] for entry in evaluations if entry["name"] == name]
       color = look.color(name, names)
@@ -116,14 +120,14 @@ def evaluation(evaluations: list[dict[str, Any]]) -> Any:
         f"{np.mean(values):.3f}", (np.mean(values), place), (0, 6),
         textcoords="offset points", ha="center", fontsize=8.5, color=look.INK,
       )  # fmt: skip
-    axes.set(yticks=range(len(names)), yticklabels=names)
+    axes.set(yticks=range(len(names)), yticklabels=labels)
     axes.set(ylim=(-0.6, len(names) - 0.2), xlabel="nats per token")
     axes.margins(x=0.12)
     axes.xaxis.set_major_locator(look.few_ticks())
     axes.grid(axis="y", color=look.FAINT, lw=0.8)
     axes.tick_params(axis="y", length=0, labelsize=9.5)
     axes.spines["left"].set_visible(False)
-    look.title(axes, f"Held-out loss {label}")
+    look.title(axes, title)
   return figure
 
 

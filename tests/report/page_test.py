@@ -252,7 +252,8 @@ def test_the_answer_comes_first(data, files):
   texts = [text for text in texts if text]
   start = texts.index(data.title)
   answer, *cautions, scope = data.answer
-  assert texts[start + 1 : start + 2 + len(cautions)] == [answer, *cautions]
+  shown = texts[start + 1 : start + 3 + len(cautions)]
+  assert [" ".join(shown[:2]), *shown[2:]] == [answer, *cautions]
   assert answer.startswith("ila helped at equal tokens and made no difference")
   assert [c for c in cautions if "depends on what is averaged" in c]
   assert scope in " ".join(texts)
