@@ -12,11 +12,11 @@ FEW = 100
 
 _HELPED, _HURT, _NEITHER = "helped", "hurt", "no difference"
 
-# What the intervals are and are not; a comparison has them where it has rivals.
+# What the intervals are and are not.
 SCOPE = (
   "The intervals tell how far other dev examples could move these numbers. "
-  "They hold one training of each model and one draw of each rival: run again "
-  "with another config.seed to see what those move."
+  "What another seed of the training or another random rival would change is "
+  "not in them: run again with another config.seed to see it."
 )
 
 

@@ -175,11 +175,11 @@ def test_numbers_of_the_page_are_those_of_the_data(files, data):
   row = data.coverage_table[1]
   assert f"{row['strategy']} {row['n_examples']} {row['n_tokens']:,}" in text
   assert "duplicate of an earlier record 611 empty response 28" in text
-  assert "base – – – 3.4120 – 3.6550 –" in text
-  assert "ila 500 41,500 – 3.0820 – 3.2600 –" in text
+  assert "base 3.4120 – 3.6550 – – – –" in text
+  assert "ila 3.0820 – 3.2600 – 500 41,500 –" in text
   assert (
-    "random, equal examples 500 41,500 – 3.0610 0.021 [−0.004, 0.045] "
-    "3.3010 −0.031 [−0.049, −0.012]" in text
+    "random, equal examples 3.0610 0.021 [−0.004, 0.045] "
+    "3.3010 −0.031 [−0.049, −0.012] 500 41,500 –" in text
   )
   assert "responses of 400 examples (31,022 response tokens)" in text
   assert "10,000 resamples over 398 dev prompts" in text
@@ -270,7 +270,7 @@ def test_a_run_without_intervals_shows_its_losses(data):
   text = re.sub(
     r"\s+", " ", " ".join(_Page(files["index.html"].decode()).texts)
   )
-  assert "random, equal tokens 500 41,500 – 3.1130 – 3.3100 –" in text
+  assert "random, equal tokens 3.1130 – 3.3100 – 500 41,500 –" in text
   assert "bootstrap of" not in text
 
 
