@@ -72,14 +72,14 @@ setuptools.setup(
     "gcs": ["etils[epath-gcs]"],
     "gguf": ["gguf>=0.19"],
     "hf": ["datasets>=3.0"],
-    # What the tests of `ila export` read its files by, where it is installed.
-    "export": ["datasets>=5.0", "grain>=0.2.18", "trl>=1.16"],
     # torch is the numerical reference of the tests, never imported elsewhere;
     # this exact version, for others bring gigabytes of CUDA along.
     "test": [
       "aiohttp>=3.9",  # by which fsspec reads http://
       "beartype>=0.19",
+      "datasets>=5.0",
       "gguf>=0.19",
+      "grain>=0.2.18",
       "ipykernel>=6.29",
       "nbclient>=0.10",
       "nbformat>=5.10",
@@ -91,6 +91,7 @@ setuptools.setup(
       "ruff>=0.8",
       "setuptools>=77",
       "torch==2.13.0",
+      "trl>=1.16",
       "zstandard>=0.22",
     ],
   },

@@ -1,7 +1,7 @@
 """What all presets begin with. Others call this and set what differs.
 
 Each field with its default, its meaning and what it may be: `ila --fields`, or
-the last section of docs/guide.md. They are declared in `ila_jax/sections/`.
+docs/guide/fields.md. They are declared in `ila_jax/sections/`.
 """
 
 import ml_collections

@@ -64,12 +64,16 @@ class Config(checked.Checked):
     if self.train.method == "full":
       train = whole["train"].items()
       whole["train"] = {k: v for k, v in train if not k.startswith("lora_")}
-    return {
-      name: {
-        one.name: whole[name][one.name]
-        for one in dataclasses.fields(getattr(self, name))
-        if one.name in whole[name]
-        and one.metadata.get("changes", checked.RESULTS) == checked.RESULTS
-      }
-      for name in names
-    }
+    return {name: _results(getattr(self, name), whole[name]) for name in names}
+
+
+def _results(section: checked.Checked, plain: dict[str, Any]) -> dict[str, Any]:
+  """Those of a section's plain values that change what its stages write."""
+  kept = {}
+  for one in dataclasses.fields(section):
+    changes = one.metadata.get("changes", checked.RESULTS)
+    if one.name in plain and changes == checked.RESULTS:
+      value, held = getattr(section, one.name), plain[one.name]
+      is_section = isinstance(value, checked.Checked)
+      kept[one.name] = _results(value, held) if is_section else held
+  return kept

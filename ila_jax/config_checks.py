@@ -1,14 +1,18 @@
 """What the values of a config may be together; each alone: `sections`."""
 
+import dataclasses
 from typing import Any
 
 from ila_jax import errors
+from ila_jax.landscape import depth
 from ila_jax.landscape import grid as grid_lib
 from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import variants
 from ila_jax.methods import table
 from ila_jax.models import lora
+from ila_jax.pool.scores import names as names_lib
 from ila_jax.sections import checked
+from ila_jax.selection import filters, where
 
 
 def check(config: Any) -> None:
@@ -20,6 +24,7 @@ def check(config: Any) -> None:
   _check_paths(config)
   _check_across(config)
   _check_duplicates(config)
+  _check_scores(config)
   _check_options(config.select.options)
 
 
@@ -117,6 +122,34 @@ def _check_duplicates(config: Any) -> None:
       "config.landscape.duplicate_cosine is None, and "
       "config.select.drop_duplicates or config.select.exclude_near_reference "
       "needs near-duplicates. Set --config.landscape.duplicate_cosine=0.95."
+    )
+
+
+def _check_scores(config: Any) -> None:
+  """Scores that are asked for are named, as far as a file does not tell."""
+  named = names_lib.parse(config.pool.fields.scores)
+  score = depth.score_name(config.landscape.depth)
+  select = config.select
+  asked = {
+    where.FIELD: filters.scores(dataclasses.replace(select, tie_break="")),
+    filters.TIE_BREAK: filters.scores(dataclasses.replace(select, where="")),
+  }
+  if named or not config.pool.score_files:
+    for field, names in asked.items():
+      where.check_names(names, named, field)
+    if score or config.landscape.depth == depth.SCORE:
+      field = "config.landscape.depth"
+      where.check_names([score], named, field, columns=())
+  if select.tie_break in where.TEXTS:
+    raise errors.InputError(
+      f"{filters.TIE_BREAK} is {select.tie_break!r}, which is a text; allowed: "
+      "a score, or a column of numbers."
+    )
+  if score and "reference_seed" in config.landscape.stability:
+    raise errors.InputError(
+      "config.landscape.stability has 'reference_seed' in it, and "
+      f"config.landscape.depth is {config.landscape.depth!r}, which no "
+      "reference set changes. Leave it out."
     )
 
 

@@ -97,17 +97,14 @@ def _check_names(
   redo: str | None,
 ) -> None:
   """Refuses names of no stage, and a redo that nothing makes again."""
-  needed = dict.fromkeys(
-    signal for stage in stages for signal in needs.signals(config, stage)
-  )
+  needed = needs.of_all(config, stages)
   if redo in signals_table.SIGNALS and redo not in needed:
     raise errors.InputError(
-      f"--redo={redo} names a signal that no method of --stages="
-      f"{','.join(stages)} needs. Leave --redo out, or choose a method that "
-      "reads it."
+      f"--redo={redo} names a signal that no stage of --stages="
+      f"{','.join(stages)} needs. Leave --redo out."
     )
   wanted = [*stages, *([redo] if redo and redo not in needed else [])]
-  stages_lib.check(wanted, signals=tuple(needed))
+  stages_lib.check(wanted, signals=needed)
   gone = [redo] if redo else []
   if redo in needed:  # With it goes what was ranked by it.
     gone = [n for n in _readers(config, redo) if _record(workdir, n)]
@@ -128,8 +125,8 @@ def _check_unread(workdir: epath.Path, stage: str, signal: str) -> None:
   late = bool(record.get("done")) and not was_read
   if mesh_lib.first_host_says([late])[0]:
     raise errors.InputError(
-      f"--stages: {stage!r} in {workdir} was made without {signal!r}, which a "
-      f"method of this config needs. Add --redo={stage}, or use another "
+      f"--stages: {stage!r} in {workdir} was made without {signal!r}, which "
+      f"this config has it read. Add --redo={stage}, or use another "
       "--workdir; nothing was changed."
     )
 
@@ -153,7 +150,7 @@ def _run_claimed(
       after_pool = [name for name in names if name != "pool"]
       for name in names:
         if name in after_pool[:1]:
-          _check_disk(config, workdir, after_pool)
+          _after_pool(run, after_pool)
         for signal in needs.signals(config, name):
           _check_unread(workdir, name, signal)
           _run_signal(run, signal)
@@ -166,18 +163,18 @@ def _run_claimed(
   _throw_away(workdir)
 
 
-def _check_disk(
-  config: config_lib.Config, workdir: epath.Path, stages: Sequence[str]
-) -> None:
-  """Refuses a disk that the stages which are left will fill, on all hosts."""
+def _after_pool(run: context.Run, stages: Sequence[str]) -> None:
+  """Refuses a disk that these stages will fill, on all hosts; reads scores."""
   refusal = None
   if mesh_lib.is_writer():
     try:
-      disk.check(config, workdir, stages)
+      disk.check(run.config, run.workdir, stages)
     except errors.InputError as error:
       refusal = error
   if mesh_lib.first_host_says([refusal is not None])[0]:
     raise refusal or errors.InputError("see what the first host says")
+  for signal in needs.early(run.config):
+    _run_signal(run, signal)
 
 
 def _run_signal(run: context.Run, name: str) -> None:

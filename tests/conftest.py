@@ -15,6 +15,9 @@ from tests.support import lowering, typed
 
 # torch on all cores starves XLA on them: its tests are small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# To wait for the disk takes a tenth of the time, and no test pulls the plug:
+# that it is waited for, and when, tests/run/disk/files_test.py looks at.
+os.fsync = lambda descriptor: None
 # The tests are of a CPU, also where there is a GPU, in all their processes.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])

@@ -74,6 +74,7 @@ MAX_FILE_LINES = 330
 MAX_FUNCTION_STATEMENT_LINES = 60
 MAX_NESTING = 5
 MAX_PARAMETERS = 8
+_DOCUMENTED = ast.FunctionDef | ast.ClassDef | ast.Module
 _NESTS = (
   ast.FunctionDef,
   ast.ClassDef,
@@ -281,9 +282,8 @@ def test_no_glob_over_a_folder_of_the_user(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_docstrings_begin_with_what_they_describe(path):
-  kinds = ast.FunctionDef | ast.ClassDef | ast.Module
   for node in _nodes(path):
-    said = (isinstance(node, kinds) and ast.get_docstring(node)) or ""
+    said = (isinstance(node, _DOCUMENTED) and ast.get_docstring(node)) or ""
     assert not re.match(r"(Of|Who|Whom|So many|Lets)\b", said), said[:60]
 
 
@@ -313,7 +313,7 @@ def test_the_method_names_modules_that_are_there():
 
 
 ROOT = PACKAGE.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 MAX_DECISIONS_LINES = 45  # A screen.
 
 
@@ -325,7 +325,7 @@ def _anchors(text: str) -> set[str]:
   }
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_of_documents_lead_somewhere(path):
   links = re.findall(r"\]\(([^)#:\s]*)(?:#([\w-]+))?\)", path.read_text())
   assert links or path.stem == "CHANGELOG"
@@ -365,10 +365,19 @@ def test_artifacts_are_named_in_one_place(path):
   if _name(path).startswith(NAMES_FILES):
     return
   suffixes = "parquet|jsonl|json|npy|safetensors|html"
+  folders = "|".join(stages.RECORDED)
+  docstrings = {
+    node.body[0].value.value
+    for node in _nodes(path)
+    if isinstance(node, _DOCUMENTED) and ast.get_docstring(node)
+  }
   for node in _nodes(path):
-    # Messages and docstrings have blanks.
+    # Docstrings have blanks, and may name files; messages take the template.
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
       assert not re.fullmatch(rf"\S*\.({suffixes})", node.value), node.value
+      if node.value not in docstrings:
+        named = re.search(rf"\b({folders})/\S+\.({suffixes})\b", node.value)
+        assert not named, node.value
 
 
 # Where names of depths, projections or answers are spelt like a method's.

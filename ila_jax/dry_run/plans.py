@@ -42,8 +42,10 @@ def in_order(
   if _trains_base(config, names):
     names.insert(int("pool" in names), stages_lib.BASE)
   plans: dict[str, Plan] = {}
+  early = needs.early(config)
   for name in names:
-    for signal in needs.signals(config, name):
+    also = early if name in stages_lib.NAMES[1:] else []
+    for signal in (*also, *needs.signals(config, name)):
       folder = f"{stages_lib.SIGNALS}/{signal}"
       plans.setdefault(folder, signals_table.SIGNALS[signal])
     plans[name] = _plan(name)

@@ -1,6 +1,7 @@
 """A selected example, and what its row in a trainer's file has beside it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ila_jax.pool import records
@@ -20,6 +21,7 @@ class Example(NamedTuple):
     n_tokens: of the response.
     turns: what is said: tools, system, user, tool and assistant turns.
     record: the JSON text of the record, as it was read.
+    scores: of others, by name; None where it has none.
   """
 
   id: str
@@ -32,6 +34,7 @@ class Example(NamedTuple):
   n_tokens: int
   turns: Sequence[records.Turn]
   record: str
+  scores: Mapping[str, float | None] = types.MappingProxyType({})
 
 
 # What a row says of an example beside its text.

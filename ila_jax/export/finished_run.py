@@ -14,6 +14,7 @@ from ila_jax.pool import shards
 from ila_jax.report import gather
 from ila_jax.run import stage_record, stages, tables
 from ila_jax.run.disk import checksums, files, paths
+from ila_jax.score.signals import scores
 
 # Chosen records whose text is held at once, and rows of tables.
 _PART = 20_000
@@ -56,8 +57,10 @@ class Selection:
     ranking = tables.RANKING.path(self._workdir)
     self._ranking = files.read_head(ranking, self.count)
     rows = self._ranking["row"]
-    scores = tables.SCORES.path(self._workdir)
-    self._scores = _at(scores, ["nll_base", "nll_sft", "n_tokens"], rows)
+    losses = tables.SCORES.path(self._workdir)
+    self._losses = _at(losses, ["nll_base", "nll_sft", "n_tokens"], rows)
+    names = [one["name"] for one in scores.noted(self._workdir)]
+    self._others = scores.read(self._workdir, names, rows)
     self._sources = _at(tables.INDEX.path(self._workdir), ["source"], rows)
 
   def __iter__(self) -> Iterator[example.Example]:
@@ -80,16 +83,18 @@ class Selection:
   def _part(self, part: slice, lines: Any) -> Iterator[example.Example]:
     ranking = {name: held[part] for name, held in self._ranking.items()}
     table = shards.gather(self._workdir, ranking["row"], ["turns"])
-    scores = self._scores.slice(part.start, part.stop - part.start).to_pylist()
+    losses = self._losses.slice(part.start, part.stop - part.start).to_pylist()
     sources = self._sources.slice(part.start, part.stop - part.start)
+    others = {n: held[part].tolist() for n, held in self._others.items()}
     chosen = zip(
       *(ranking[name].tolist() for name in ("id", "rank", "depth", "cell")),
       sources.column("source").to_pylist(),
-      scores,
+      losses,
       shards.turns_of(table),
       strict=True,
     )
-    for id_text, rank, depth, cell, source, score, turns in chosen:
+    numbered = enumerate(chosen)
+    for k, (id_text, rank, depth, cell, source, loss, turns) in numbered:
       line = lines.readline()
       if not line:
         raise checksums.Damaged(
@@ -103,7 +108,11 @@ class Selection:
         cell=cell,
         turns=turns,
         record=line.decode().rstrip("\n"),
-        **score,
+        scores={
+          name: None if held[k] != held[k] else held[k]
+          for name, held in others.items()
+        },
+        **loss,
       )
 
 

@@ -70,9 +70,9 @@ FORMATS = {
     huggingface.row,
     "`messages` (arguments of calls as JSON text), `tools` as JSON text, id, "
     "source, rank, depth, cell, losses in nats a token (`nll_base`, "
-    "`nll_sft`), tokens of the response, and `record`, the record as it was "
-    "read. Where `messages` have `train`, answers of `train: false` are not to "
-    "be learnt.",
+    "`nll_sft`), tokens of the response, `scores` of others by name, if the "
+    "run has read some, and `record`, the record as it was read. Where "
+    "`messages` have `train`, answers of `train: false` are not to be learnt.",
     "# In Python\n"
     "import datasets\n"
     'rows = datasets.load_dataset({folder!r}, split="train")',

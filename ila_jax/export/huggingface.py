@@ -57,6 +57,7 @@ def row(example: example_lib.Example) -> dict[str, Any]:
     "messages": said,
     "tools": rows_lib.json_text(tools) if tools else None,
     **example_lib.about(example),
+    **({"scores": dict(example.scores)} if example.scores else {}),
     "record": example.record,
   }
 
@@ -95,8 +96,10 @@ def schema(examples: Iterable[example_lib.Example]) -> pa.Schema:
   StructType(struct<role: string, content: string>)
   """
   keys: set[str] = set()
+  scores: dict[str, pa.DataType] = {}
   for example in examples:
     keys |= _keys(example.turns)
+    scores = scores or dict.fromkeys(example.scores, pa.float32())
   own = {name: kind for name, kind in _KEYS.items() if name in keys}
   message = pa.struct({"role": pa.string(), "content": pa.string(), **own})
   return pa.schema(
@@ -104,6 +107,7 @@ def schema(examples: Iterable[example_lib.Example]) -> pa.Schema:
       "messages": pa.list_(message),
       "tools": pa.string(),
       **NUMBERS,
+      **({"scores": pa.struct(scores)} if scores else {}),
       "record": pa.string(),
     }
   )

@@ -16,7 +16,7 @@ from ila_jax.passes import dev_loss, token_set
 from ila_jax.pool import base_tokenizer, index, shards
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
-from ila_jax.selection import budget, scored_pool
+from ila_jax.selection import budget, filters, scored_pool
 from ila_jax.training import base, trial
 
 
@@ -39,6 +39,7 @@ def run(run: context.Run) -> None:
       "model": base.signature(run),
       **stage_record.parents(workdir, "finetune"),
       "rivals": scored_pool.made_from(run, config.finetune.compare),
+      **filters.made_from(workdir, config.select),
       "seed": config.seed,
     },
   )

@@ -21,7 +21,7 @@ from ila_jax.pool import examples as examples_lib
 from ila_jax.pool.conversations import conversation
 from ila_jax.pool.tokens import encode
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
-from ila_jax.run import progress, stage_record
+from ila_jax.run import progress, stage_record, tables
 from ila_jax.run.disk import files
 
 # Examples that are tokenized; the others are taken to be like them.
@@ -189,7 +189,7 @@ def _tokenized(
   if not used:
     raise errors.InputError(
       f"config.pool.source has no usable example among {count:,}; allowed: one "
-      "or more. Run without --dry-run: pool/rejects.jsonl tells why."
+      f"or more. Run without --dry-run: {tables.REJECTS.template} tells why."
     )
   return Sample(
     round(count * len(used) / len(sample)),

@@ -1,4 +1,4 @@
-"""What the bytes of a run follow from: its config, its base and its pool."""
+"""Sizes of files before a run: from its config, its base and its pool."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ CHECKPOINTS = checkpoint.KEPT + 1
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-  """What the bytes of a run follow from.
+  """All that the sizes of the files of a run depend on.
 
   Attributes:
     config: of the run.
@@ -72,7 +72,7 @@ class Sizes:
 
   @property
   def tuned(self) -> int:
-    """The same of what is tuned: another model, or an adapter in float32."""
+    """Bytes of a fine-tune: another model, or an adapter in float32."""
     each = self._each if trial.lora(self.config) is None else 4
     return each * self._trained + self.tokenizer
 

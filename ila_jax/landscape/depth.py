@@ -210,6 +210,32 @@ DEPTHS: dict[str, Callable[..., np.ndarray]] = {
   PUBLISHED: ila,
   "ila_length": ila_length,
 }
+LABELS = {
+  PUBLISHED: "information depth (nats per token)",
+  "ila_length": "depth among answers of like length (quantile)",
+}
+# What a depth begins with that is a score of others as it stands.
+SCORE = "score:"
+CHOICES = (*DEPTHS, f"{SCORE}NAME")
+
+
+def score_name(depth: str) -> str:
+  """The score that a depth is; "": it is a formula.
+
+  >>> score_name("score:quality"), score_name("ila")
+  ('quality', '')
+  """
+  return depth.removeprefix(SCORE) if depth.startswith(SCORE) else ""
+
+
+def label(depth: str) -> str:
+  """What figures call a depth of `config.landscape.depth`, with its unit.
+
+  >>> label("score:quality")
+  'depth: the score quality'
+  """
+  name = score_name(depth)
+  return f"depth: the score {name}" if name else LABELS[depth]
 
 
 def _is_first(values: np.ndarray) -> np.ndarray:

@@ -1,11 +1,13 @@
 """Stage `landscape`: the map, its cells, depth and relative depth."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ila_jax import config as config_lib
+from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.landscape import depth, grid, join, place
 from ila_jax.landscape.duplicates import write
@@ -14,6 +16,7 @@ from ila_jax.pool import index, shards
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
+from ila_jax.score.signals import scores as scores_lib
 
 # Domains below this are merged into blocks of the map.
 _MIN_DOMAIN_EXAMPLES = 50
@@ -46,6 +49,9 @@ def _inputs(run: context.Run) -> dict[str, Any]:
       "budget": config.select.budget,
       "unit": config.select.unit,
     }
+  score = depth.score_name(config.landscape.depth)
+  if score:
+    settings["scores"] = scores_lib.hashes(workdir, [score])
   return {
     "config": settings,
     **stage_record.parents(workdir, "landscape"),
@@ -62,7 +68,7 @@ def _make(run: context.Run) -> None:
   if config.landscape.cells == "kmeans":
     made.append(tables.CENTERS)
   if not all(shards.done([one.path(workdir) for one in made])):
-    scores = files.read_table(tables.SCORES.path(workdir))
+    scores = _scored(run, say=progress.say)
     mapped = place.run(
       run,
       row=scores["row"],
@@ -87,7 +93,7 @@ def _write_cells(
   row = scores["row"]
   n_labels = index.column(workdir, "n_labels")[row]
   domain = _domains(run, row, mapped)
-  deep = _depths(config, scores, n_labels, domain)
+  deep = _depths(run, scores, n_labels, domain)
   positions = zip(grid.axes(mapped.xy.shape[1]), mapped.xy.T, strict=True)
   files.write_table(
     tables.CELLS.path(workdir),
@@ -112,12 +118,10 @@ def _write_cells(
 
 def _report_stability(run: context.Run) -> None:
   """Adds what config.landscape.stability asks for and is not there yet."""
-  config, workdir = run.config, run.workdir
+  config = run.config
   if not config.landscape.stability:
     return
-  scores = files.read_table(
-    tables.SCORES.path(workdir), ["row", "id", "n_tokens"]
-  )
+  scores = _scored(run)
   fitted = scores["row"][place.fit_rows(config, scores["id"])]
   trust_write.run_into(
     dataclasses.replace(run, config=join.as_joined(run)),
@@ -140,12 +144,55 @@ def _budget_examples(config: config_lib.Config, n_tokens: np.ndarray) -> int:
   return int(np.clip(buys, 1, count))
 
 
+def _scored(
+  run: context.Run, say: Callable[[str], object] = lambda line: None
+) -> dict[str, np.ndarray]:
+  """What `score` has written, of the examples that have a depth.
+
+  Where depth is a score of others, those without one have no place.
+
+  Args:
+    run: the run.
+    say: gets a line of how many those are.
+
+  Raises:
+    errors.InputError: they are more than config.pool.max_reject_fraction.
+  """
+  config, workdir = run.config, run.workdir
+  scored = files.read_table(tables.SCORES.path(workdir))
+  name = depth.score_name(config.landscape.depth)
+  if not name:
+    return scored
+  lacks = np.isnan(scores_lib.read(workdir, [name], scored["row"])[name])
+  count, allowed = int(lacks.sum()), config.pool.max_reject_fraction
+  if not count:
+    return scored
+  first = int(np.flatnonzero(lacks)[0])
+  told = (
+    f"{count:,} of {len(lacks):,} examples have no score {name!r} (the first "
+    f"is row {scored['row'][first]:,} of the pool, id "
+    f"{scored['id'][first]:016x})"
+  )
+  if count > allowed * len(lacks):
+    raise errors.InputError(
+      f"config.landscape.depth is {config.landscape.depth!r}, and {told}; "
+      f"allowed by config.pool.max_reject_fraction: {allowed:g}. Raise that, "
+      "to leave them out, or choose another depth."
+    )
+  say(f"  {told}: they are left out, of the map and of the candidates")
+  return {column: values[~lacks] for column, values in scored.items()}
+
+
 def _depths(
-  config: config_lib.Config,
+  run: context.Run,
   scores: dict[str, np.ndarray],
   n_labels: np.ndarray,
   domain: np.ndarray,
 ) -> np.ndarray:
+  config = run.config
+  name = depth.score_name(config.landscape.depth)
+  if name:
+    return scores_lib.read(run.workdir, [name], scores["row"])[name]
   formula = depth.DEPTHS[config.landscape.depth]
   losses = scores["nll_base"], scores["nll_sft"]
   return formula(*losses, scores["n_tokens"], n_labels, domain)

@@ -46,7 +46,10 @@ class Candidates:
 
   @functools.cached_property
   def id_rank(self) -> Int[np.ndarray, " n"]:
-    """Place of the id among the sorted ids, int32 [n]."""
+    """What decides every tie: the place of the id among all, int32 [n].
+
+    Of candidates that `tied_by` made it is that by another number, and id.
+    """
     order = np.argsort(self.ids)
     ordered = self.ids[order]
     if (ordered[1:] == ordered[:-1]).any():
@@ -226,6 +229,28 @@ def with_inputs(
   """
   other = copy.copy(c)
   vars(other).update(inputs=inputs, wanted=wanted)
+  return other
+
+
+def tied_by(c: Candidates, values: Float[np.ndarray, " n"]) -> Candidates:
+  """The same candidates, of which among equals the greater value goes first.
+
+  Args:
+    c: the candidates.
+    values: by which ties are broken before the id is asked [n]; NaN goes last.
+
+  >>> one = np.array([1, 1, 1])
+  >>> c = candidates(np.array([3, 1, 2], np.uint64), cell=one, depth=one / 1,
+  ...   relative_depth=one / 1, n_tokens=one, domain=one, candidate=one > 0,
+  ...   seed=0)
+  >>> tied_by(c, np.array([0.5, 0.5, 9.0])).id_rank
+  array([2, 1, 0], dtype=int32)
+  """
+  order = np.lexsort((c.id_rank, -np.nan_to_num(values, nan=-np.inf)))
+  rank = np.empty(len(order), np.int32)
+  rank[order] = np.arange(len(order), dtype=np.int32)
+  other = copy.copy(c)
+  vars(other).update(id_rank=rank)
   return other
 
 

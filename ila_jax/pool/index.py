@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from etils import epath
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 
 from ila_jax import errors
 from ila_jax.pool import examples as examples_lib
@@ -150,6 +150,13 @@ def is_dev(workdir: epath.PathLike) -> Bool[np.ndarray, " n"]:
 def column(workdir: epath.PathLike, name: str) -> np.ndarray:
   """One column of numbers, a row an example [n]."""
   return files.read_table(tables.INDEX.path(workdir), [name])[name]
+
+
+def names(
+  workdir: epath.PathLike, name: str
+) -> tuple[Shaped[np.ndarray, " k"], Int[np.ndarray, " n"]]:
+  """The different texts of a column, and which of them each example has."""
+  return files.read_names(tables.INDEX.path(workdir), name)
 
 
 def lengths(workdir: epath.PathLike) -> Int[np.ndarray, " n"]:

@@ -32,25 +32,33 @@ def examples(
   return examples_lib.read(
     config.pool.sources,
     rejects=rejects,
-    rules=examples_lib.Rules(
-      fields=dataclasses.asdict(config.pool.fields),
-      overrides=_overrides(config),
-      answers=config.pool.answers,
-    ),
+    rules=dataclasses.replace(rules(config), overrides=_overrides(config)),
     limit=config.pool.limit,
     announce=announce,
     reading=reading,
   )
 
 
+def rules(config: config_lib.Config) -> examples_lib.Rules:
+  """How `config.pool` has records read, those of its sources and others."""
+  fields = dataclasses.asdict(config.pool.fields)
+  del fields["scores"]  # A signal; nothing that is said in an example.
+  return examples_lib.Rules(
+    fields=fields,
+    overrides=config.pool.overrides,
+    answers=config.pool.answers,
+  )
+
+
 def _overrides(config: config_lib.Config) -> dict[str, dict[str, str]]:
-  """Those of single sources, but for what names evaluation sets alone."""
+  """Those of single sources, but for what names files beside them alone."""
   overrides = config.pool.overrides
-  if not overrides or not config.pool.evaluations:
+  beside = (*config.pool.evaluations, *config.pool.score_files)
+  if not overrides or not beside:
     return overrides
   of_sets, of_pool = (
     set().union(*map(sources.names, specs))
-    for specs in (config.pool.evaluations, config.pool.sources)
+    for specs in (beside, config.pool.sources)
   )
   return {
     pattern: own

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ila_jax import errors
 from ila_jax.pool.shapes import suggestions
+from ila_jax.run import tables
 
 DUPLICATE = "duplicate"
 _MAP = (
@@ -137,7 +138,7 @@ REMEDIES = {
   "message has no role": "Give each message a `role`, or a `from`",
   "unknown role": (
     "Rename the role: system, user, assistant or tool, or a name that "
-    "docs/guide.md lists"
+    "docs/guide/records.md lists"
   ),
   "message has two roles": "Keep one of `role` and `from`, or make them agree",
   "message has no content": (
@@ -205,7 +206,7 @@ REMEDIES = {
     "only prompts are cut"
   ),
 }
-_OTHER = "Read pool/rejects.jsonl and mend the records"
+_OTHER = f"Read {tables.REJECTS.template} and mend the records"
 _SHOWN_CHARACTERS = 300
 
 

@@ -19,6 +19,7 @@ from ila_jax.pool import rejects as rejects_lib
 from ila_jax.pool import size as size_lib
 from ila_jax.pool.contamination import evaluation, screen
 from ila_jax.pool.contamination import findings as findings_lib
+from ila_jax.pool.scores import names as names_lib
 from ila_jax.pool.sources import sources
 from ila_jax.pool.tokens import encode
 from ila_jax.run import (
@@ -115,7 +116,8 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
   columns = index.Columns()
   largest_token = left_out = labelled = 0
   read: collections.Counter[str] = collections.Counter()
-  reading = unread.Reading()
+  scores = names_lib.parse(config.pool.fields.scores)
+  reading = unread.Reading(names_lib.roots(scores))
   with contextlib.ExitStack() as stack:
     file = stack.enter_context(files.create(tables.REJECTS.path(workdir)))
     rejects = rejects_lib.RejectCounter(

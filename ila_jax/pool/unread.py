@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ila_jax.run import tables
+
 # Names that say nothing of what is asked or answered, whatever they hold: ids,
 # addresses, times, licences, languages, lengths, and the like. As `plain_name`
 # spells them; those that end in one of `_ENDINGS` count as well.
@@ -129,7 +131,13 @@ class Reading:
   'Not read: `context`, 100 % of the records.'
   """
 
-  def __init__(self):
+  def __init__(self, elsewhere: Iterable[str] = ()):
+    """Begins with no example.
+
+    Args:
+      elsewhere: fields that are no text, and that another part reads.
+    """
+    self._elsewhere = frozenset(elsewhere)
     self.shapes: collections.Counter[str] = collections.Counter()
     self.sources: dict[str, dict[str, None]] = {}
     self.weights: collections.Counter[str] = collections.Counter()
@@ -147,7 +155,7 @@ class Reading:
       return new
     for what, names, seen in (
       ("weights", notes.weights, self.weights),
-      ("not read", notes.unread, self.unread),
+      ("not read", notes.unread - self._elsewhere, self.unread),
     ):
       first = sorted(names - seen.keys())
       if len(seen) + len(first) > _NAMES:
@@ -191,7 +199,7 @@ def sentences(told: Mapping[str, Any]) -> list[str]:
     rest = sum(shape["examples"] for shape in shapes[_SHAPES:])
     lines.append(
       f"{len(shapes) - _SHAPES} more shapes, of {rest:,} records, stand in "
-      "pool/counts.json."
+      f"{tables.COUNTS.template}."
     )
   return lines + [f"{line[0].upper()}{line[1:]}." for line in shares(told)]
 

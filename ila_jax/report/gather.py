@@ -8,17 +8,15 @@ from etils import epath
 
 from ila_jax.embed import inputs
 from ila_jax.finetune import verdict
+from ila_jax.landscape import depth
 from ila_jax.pool import index, unread
 from ila_jax.pool.contamination import findings
+from ila_jax.pool.scores import names
 from ila_jax.report import map_points, page
 from ila_jax.run import context, stage_record, stages, tables
 from ila_jax.run.disk import checksums, files, folders
 from ila_jax.score import split
-
-_DEPTH_LABELS = {
-  "ila": "information depth (nats per token)",
-  "ila_length": "depth among answers of like length (quantile)",
-}
+from ila_jax.score.signals import scores
 
 
 def stage_outputs(
@@ -93,9 +91,7 @@ def _landscape(run: context.Run) -> dict[str, Any]:
     "cell": cells["cell"],
     "grid": _cells(workdir),
     "depth": cells["depth"],
-    "depth_label": _DEPTH_LABELS.get(
-      config.landscape.depth, f"depth: {config.landscape.depth}"
-    ),
+    "depth_label": depth.label(config.landscape.depth),
     "reference": np.flatnonzero(np.isin(cells["row"], reference)),
     "duplicates": _duplicates(workdir),
   }
@@ -238,8 +234,20 @@ def _read(records: dict[str, dict[str, Any]]) -> list[str]:
   ]
   lines += findings.sentences(pool)
   if "read_as" in pool:  # Not in runs of older versions.
-    lines += unread.sentences(pool)
+    lines += unread.sentences(_without_scores(pool, records))
   return lines
+
+
+def _without_scores(
+  pool: dict[str, Any], records: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+  """What was noted of a pool, without fields that have been read since."""
+  record = records.get(f"{stages.SIGNALS}/{scores.NAME}", {})
+  paths = record.get("inputs", {}).get("made_from", {}).get("names", {})
+  unread_ = dict(pool["unread"])
+  for field in names.roots(paths):
+    unread_.pop(field, None)
+  return pool | {"unread": unread_}
 
 
 def _chosen(

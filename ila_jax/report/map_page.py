@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import importlib.resources
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,10 @@ class Points:
   round: Int[np.ndarray, " n"]  # 0: none
   selected: Bool[np.ndarray, " n"]
   reference: Bool[np.ndarray, " n"]
+  # Scores of others by name; NaN where an example has none.
+  scores: Mapping[str, Float[np.ndarray, " n"]] = dataclasses.field(
+    default_factory=dict
+  )
   pool_size: int  # of which the n are all, or a draw
   selected_size: int  # of the pool
   kept_size: int  # selected or reference, of the pool
@@ -138,6 +143,9 @@ def payload(points: Points, *, depth_label: str) -> str:
     "sources": source[0],
     "domains": domain[0],
     "roles": roles[0],
+    "scores": [
+      _score(name, values[order]) for name, values in points.scores.items()
+    ],
     "shades": _shades(),
     "categories": look.CATEGORIES,
     "ids": points.id[order].tolist(),
@@ -152,6 +160,18 @@ def payload(points: Points, *, depth_label: str) -> str:
   written = json.dumps(held, separators=(",", ":"), allow_nan=False).encode()
   packed = gzip.compress(written, compresslevel=6, mtime=0)
   return base64.b64encode(packed).decode()
+
+
+def _score(name: str, values: Float[np.ndarray, " n"]) -> dict[str, Any]:
+  """A score as the page's program reads it; numbers have three good digits.
+
+  Beyond the bounds it is drawn in the colours of the ends, like depth.
+  """
+  bounds = look.bounds(values[~np.isnan(values)], 0.02)
+  # What is rounded off is nothing to see, and zeros pack well.
+  bits = values.astype("<f4").view("<u4") + np.uint32(0x800)
+  short = (bits & np.uint32(0xFFFFF000)).view("<f4")
+  return {"name": name, "bounds": bounds, "values": _bytes(short)}
 
 
 def _names(

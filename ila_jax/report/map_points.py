@@ -14,6 +14,7 @@ from ila_jax.run import stage_record, tables, units
 from ila_jax.run.disk import columns as columns_lib
 from ila_jax.run.disk import files
 from ila_jax.score import split
+from ila_jax.score.signals import scores
 
 # Chosen examples that the report shows, the first and the last in rank.
 _SHOWN = 12
@@ -54,6 +55,7 @@ def points(
   first = chosen | reference
   keep = map_page.choose(cells["id"], first, limit=limit)
   row = row[keep]
+  names = [one["name"] for one in scores.noted(workdir)]
   index = _index(workdir, row, ["source", "domain", "n_response_tokens"])
   return map_page.Points(
     id=units.id_text(cells["id"][keep]).astype(np.str_),
@@ -69,6 +71,7 @@ def points(
     round=rounds[keep],
     selected=chosen[keep],
     reference=reference[keep],
+    scores=scores.read(workdir, names, row),
     pool_size=count,
     selected_size=int(chosen.sum()),
     kept_size=int(first.sum()),

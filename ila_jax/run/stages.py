@@ -33,10 +33,10 @@ GRAPH = {
   "embed": Node("embed", ("pool",)),
   "score": Node("score", ("pool",), uses_base=True),
   SIGNALS: Node("score/signals", ("pool",), uses_base=True),
-  "landscape": Node("landscape", ("embed", "score")),
+  "landscape": Node("landscape", ("embed", "score", SIGNALS)),
   "select": Node("selection", ("landscape", SIGNALS)),
   "finetune": Node("finetune", ("select",), uses_base=True),
-  "scaling": Node("scaling", ("landscape",), uses_base=True),
+  "scaling": Node("scaling", ("landscape", SIGNALS), uses_base=True),
   # It reads all of them, and is made anew whenever one of them changed, so
   # that it is never refused.
   "report": Node("report"),

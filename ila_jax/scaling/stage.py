@@ -9,7 +9,7 @@ from ila_jax.pool import shards
 from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.scaling import design, law
-from ila_jax.selection import scored_pool
+from ila_jax.selection import filters, scored_pool
 from ila_jax.training import base, trial
 
 
@@ -35,6 +35,7 @@ def run(run: context.Run) -> None:
       **stage_record.parents(workdir, "scaling"),
       "exclude_reference": config.score.exclude_reference,
       "near_duplicates": write.settings(config),
+      **filters.made_from(workdir, config.select),
       "seed": config.seed,
     },
   )

@@ -84,19 +84,18 @@ def field(
     high: the largest number that is allowed; None: no bound.
     above: whether only what is above `low` is allowed.
     choices: the texts that are allowed; or where they stand, such as
-      "landscape.depth.DEPTHS" of `ila_jax`, which is imported when a value is
+      "landscape.depth.CHOICES" of `ila_jax`, which is imported when a value is
       checked: the registry is the only list, and may come later in the reading
-      order. Of a tuple each item is meant, here and by the bounds.
+      order. One that ends in ":NAME" stands for all that begin so. Of a tuple
+      each item is meant, here and by the bounds.
     changes: RESULTS, NOTHING or ELSEWHERE.
     path: SOURCE, BESIDE, FOLDER or MODEL where it is a path, which may begin
       with `~`.
   """
-  bounds = None
-  if low is not None or high is not None:
-    bounds = Bounds(low, high, above)
+  is_bounded = low is not None or high is not None
   about = {
     "meaning": meaning,
-    "bounds": bounds,
+    "bounds": Bounds(low, high, above) if is_bounded else None,
     "choices": choices,
     "changes": changes,
     "path": path,
@@ -241,7 +240,7 @@ def choices(one: dataclasses.Field) -> tuple[str, ...]:
   >>> from ila_jax.sections import landscape
   >>> fields = {one.name: one.field for one in walk(landscape.Landscape)}
   >>> choices(fields["cells"]), choices(fields["depth"])
-  (('grid', 'kmeans'), ('ila', 'ila_length'))
+  (('grid', 'kmeans'), ('ila', 'ila_length', 'score:NAME'))
   """
   names = one.metadata.get("choices", ())
   if isinstance(names, str):
@@ -316,7 +315,8 @@ def _check(one: dataclasses.Field, hint: Any, value: Any) -> None:
     )
   allowed, bounds = choices(one), one.metadata.get("bounds")
   for item in value if isinstance(value, tuple) else (value,):
-    if isinstance(item, str) and allowed and item not in allowed:
+    names = item, f"{str(item).partition(':')[0]}:NAME"
+    if isinstance(item, str) and allowed and {*names}.isdisjoint(allowed):
       said = ", ".join(allowed)
       if bounds:
         said = f"{' or '.join(map(repr, allowed))} or a whole number, {bounds}"

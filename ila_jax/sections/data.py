@@ -35,6 +35,12 @@ class Fields(checked.Checked):
   domain: str = checked.field(
     "", "domain: a text, or a list whose first counts; '': blocks of the map"
   )
+  scores: str = checked.field(
+    "",
+    "scores of others: 'quality, ifd=scores.ifd'; '': all numbers of the files "
+    "in pool.scores",
+    changes=checked.ELSEWHERE,
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,6 +72,12 @@ class Pool(checked.Checked):
     8192, "examples of a shard file, the unit of resuming", low=1, high=2**24
   )
   fields: Fields = dataclasses.field(default_factory=Fields)
+  scores: str | tuple[str, ...] = checked.field(
+    (),
+    "files with scores of others, named as in source; joined by id or by text",
+    changes=checked.ELSEWHERE,
+    path=checked.BESIDE,
+  )
   overrides: dict[str, dict[str, str]] = checked.field(
     {}, "{pattern of source names: fields as above that differ there}"
   )
@@ -100,6 +112,11 @@ class Pool(checked.Checked):
   def evaluations(self) -> tuple[str, ...]:
     """The evaluation sets, also when there is only one."""
     return _several(self.decontaminate)
+
+  @property
+  def score_files(self) -> tuple[str, ...]:
+    """The files with scores of others, also when there is only one."""
+    return _several(self.scores)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

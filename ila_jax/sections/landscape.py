@@ -59,8 +59,8 @@ class Landscape(checked.Checked):
   )
   depth: str = checked.field(
     "ila",
-    "formula: 'ila' is Equation 5",
-    choices="landscape.depth.DEPTHS",
+    "formula: 'ila' is Equation 5; or 'score:NAME', a score of others",
+    choices="landscape.depth.CHOICES",
   )
   domain_blocks: int = checked.field(
     8,
@@ -81,7 +81,7 @@ class Landscape(checked.Checked):
   stability: tuple[str, ...] = checked.field(
     (),
     'other maps to compare with, by what is varied: see "How far can I trust '
-    'the map?" in docs/guide.md',
+    'the map?" in docs/guide/map.md',
     choices="landscape.trust.variants.AXES",
     changes=checked.NOTHING,
   )

@@ -39,6 +39,17 @@ class Select(checked.Checked):
     "cosine to R from which on a candidate is left out; None: none is",
     **ranges.PART,
   )
+  where: str = checked.field(
+    "",
+    "which candidates may be chosen, such as 'quality >= 4 and domain == "
+    "\"math\"'; '': all",
+    changes=checked.ELSEWHERE,
+  )
+  tie_break: str = checked.field(
+    "",
+    "the number that decides among equals, the greater first; '': the id",
+    changes=checked.ELSEWHERE,
+  )
   compare: tuple[str, ...] = checked.field(
     ("random", "longest", "depth_only", "coverage_only"),
     "methods that the selection is compared with",

@@ -18,6 +18,7 @@ from ila_jax.run.disk import files
 from ila_jax.score import split
 from ila_jax.score.signals import table as signals_table
 from ila_jax.selection import budget as budget_lib
+from ila_jax.selection import filters
 from ila_jax.selection import inputs as inputs_lib
 
 
@@ -44,7 +45,9 @@ def load(run: context.Run) -> ScoredPool:
   config, workdir = run.config, run.workdir
   cells = files.read_table(tables.CELLS.path(workdir), _COLUMNS)
   free = split.candidates(run, cells["row"])
+  select = config.select
   candidate = write.kept(run, cells, free)
+  candidate = filters.kept(workdir, select, cells, candidate)
   n_candidates = int(candidate.sum())
   n_tokens = index.column(workdir, "n_response_tokens")[cells["row"]]
   budget, unit = _in_examples(config, n_candidates)
@@ -58,6 +61,8 @@ def load(run: context.Run) -> ScoredPool:
     candidate=candidate,
     seed=config.seed,
   )
+  ties = filters.ties(workdir, select, cells, candidate)
+  made = made if ties is None else candidates_lib.tied_by(made, ties)
   made = candidates_lib.with_inputs(
     made,
     inputs_lib.Inputs(epath.Path(workdir), cells["row"]),

@@ -12,7 +12,7 @@ from ila_jax.pool import shards
 from ila_jax.run import context, progress, stage_record, tables, units
 from ila_jax.run.disk import files
 from ila_jax.selection import compare as compare_lib
-from ila_jax.selection import lengths, scored_pool
+from ila_jax.selection import filters, lengths, scored_pool
 
 # Rows that are put together before they are written.
 _WRITE_ROWS = 200_000
@@ -31,7 +31,7 @@ def run(run: context.Run) -> None:
   method = scored_pool.made_from(run, [config.select.strategy])
   rivals = scored_pool.made_from(run, compare)
   inputs = {
-    "config": {"select": settings},
+    "config": {"select": settings | filters.made_from(workdir, config.select)},
     "method": method,
     "exclude_reference": config.score.exclude_reference,
     **stage_record.parents(workdir, "select"),

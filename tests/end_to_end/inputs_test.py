@@ -17,6 +17,7 @@ from ila_jax.pool import revisions
 from ila_jax.pool.sources import sources
 from ila_jax.run import stage_record
 from ila_jax.run import stages as stages_lib
+from ila_jax.score.signals import scores
 from ila_jax.sections import checked
 from tests.support import tiny
 
@@ -33,6 +34,7 @@ FIELDS = {
   "pool.max_reject_fraction": (0.5, None),
   "pool.dev_examples": (7, "pool"),
   "pool.shard_examples": (7, "pool"),
+  "pool.scores": ("scratch.jsonl", None),  # Of a signal.
   "pool.fields": ({"labels": "tags"}, "pool"),
   "pool.overrides": ({"train": {"prompt": "instruction"}}, "pool"),
   "tokens.max_tokens": (128, "pool"),
@@ -99,6 +101,8 @@ FIELDS = {
   "select.options": ({"ila": {"rank_by": "relative_depth"}}, "select"),
   "select.drop_duplicates": (True, "select"),
   "select.exclude_near_reference": (0.5, "select"),
+  "select.where": ("n_labels > 1", "select"),
+  "select.tie_break": ("n_labels", "select"),
   "select.compare": (("longest",), "select"),
   "finetune.epochs": (2.0, "finetune"),
   "finetune.learning_rate": (0.5, "finetune"),
@@ -112,6 +116,7 @@ FIELDS = {
 }
 # Where an adapter is trained they change the model.
 _OF_ADAPTERS = {"train.lora_rank", "train.lora_alpha", "train.lora_targets"}
+_OF_SIGNALS = {"pool.scores"}
 _RIVAL = {
   "select.strategy": "random",
   "select.compare": ("longest",),
@@ -218,7 +223,7 @@ def test_the_table_has_every_field():
   fields = {one.name: one.field for one in checked.walk(config_lib.Config)}
   records = {name for name in fields if name.startswith("pool.fields.")}
   assert fields.keys() - records | {"pool.fields"} == set(FIELDS)
-  for name in fields.keys() - records - _OF_ADAPTERS:
+  for name in fields.keys() - records - _OF_ADAPTERS - _OF_SIGNALS:
     is_nothing = fields[name].metadata["changes"] == checked.NOTHING
     assert is_nothing == (FIELDS[name][1] is None), name
 
@@ -231,6 +236,28 @@ def test_a_field_changes_its_stage_first(folder, tmp_path, monkeypatch, name):
   assert before != after
   made = [_inputs(c, tmp_path, monkeypatch) for c in (before, after)]
   assert _first(*made) == stage
+
+
+@pytest.mark.parametrize(
+  ("before", "after"),
+  [
+    ({}, {"pool.fields": {"scores": "weight"}}),
+    ({"pool.scores": "scratch.jsonl"}, {"pool.scores": "en/train.jsonl"}),
+  ],
+)
+def test_scores_change_their_signal_and_no_stage(
+  folder, tmp_path, monkeypatch, before, after
+):
+  configs = [_config(folder, changes) for changes in (before, after)]
+  made = [_inputs(c, tmp_path, monkeypatch) for c in configs]
+  assert _first(*made) is None
+  signed = [
+    scores.SIGNAL.made_from(tiny.run(c, tmp_path)) for c in configs[-1:]
+  ]
+  assert signed[0]["names"] == {"weight": "weight"}
+  if before:
+    signed += [scores.SIGNAL.made_from(tiny.run(configs[0], tmp_path))]
+    assert signed[0]["files"] != signed[1]["files"]
 
 
 @pytest.mark.parametrize("name", OTHERWISE)

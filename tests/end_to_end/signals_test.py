@@ -153,7 +153,7 @@ def test_redo_of_a_signal_takes_what_was_made_from_it(source, workdir):
       assert after[path][0] > before[path][0]  # It is made anew.
   assert _made(workdir, "pool", "embed", "score", "landscape") == kept
   assert not (workdir / ".old").exists()
-  with pytest.raises(errors.InputError, match="a signal that no method of"):
+  with pytest.raises(errors.InputError, match="a signal that no stage of"):
     pipeline.run(_config(source), workdir, stages=_STAGES, redo=_NAME)
   # A signal is made from the pool.
   pipeline.run(_config(source), workdir, stages=_STAGES, redo="pool")

@@ -1,13 +1,19 @@
 """Files for trainers in JAX: plain text, and rows that Grain can shuffle."""
 
 import json
+import pathlib
+import re
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from ila_jax.export import card, formats, grain_files
 from ila_jax.pool import records
-from tests.support import selected_run
+from ila_jax.pool.tokens import tokenizer
+from tests.support import model_folders, selected_run
+
+DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/export.md"
 
 array_record = pytest.importorskip("array_record.python.array_record_module")
 
@@ -95,3 +101,41 @@ def test_the_config_of_levanter_is_yaml():
   data = yaml.safe_load(grain_files.levanter_config("/a b"))["data"]
   assert data["train_urls"] == ["/a b/train-*.parquet"]
   assert data["format"]["type"] == "chat"
+
+
+def test_the_recipe_feeds_our_own_trainer(folder, tmp_path):
+  """It learns the answers that the Parquet file has, each once, and no more."""
+  pytest.importorskip("grain")
+  turns = [turn for one in EXAMPLES.values() for turn in one.turns]
+  model = tmp_path / "model"
+  model_folders.llama(model, [turn.text for turn in turns] * 9)
+  (recipe,) = re.findall(
+    r"```python\n((?:(?!```).)*loop\.train.*?)```", DOCUMENT.read_text(), re.S
+  )
+  for words, here in {
+    "DIR/export/tunix": str(folder),
+    "MODEL": str(model),
+    "1024": "256",
+    "8192": "2048",
+  }.items():
+    assert words in recipe
+    recipe = recipe.replace(words, here)
+  made = {}
+  exec(recipe, made)
+  (parquet,) = folder.glob("*.parquet")
+  own, answers = tokenizer.load_tokenizer(model), []
+  for row in pq.read_table(parquet).to_pylist():
+    said = [m for m in row["messages"] if m["role"] == "assistant"]
+    answers.append("".join(f"{m['content']}<|end|>" for m in said))
+  learnt = [
+    own.decode(ids[mask])
+    for ids, mask in zip(
+      made["data"].tokens, made["data"].is_response, strict=True
+    )
+  ]
+  assert sorted(learnt) == sorted(answers) and learnt != answers
+  history = made["history"]
+  tokens = sum(int(mask.sum()) for mask in made["data"].is_response)
+  assert sum(step["tokens"] for step in history) == tokens
+  # A random model knows nothing: about log(320) nats a token.
+  assert abs(history[0]["loss"] - np.log(320)) < 1

@@ -124,6 +124,34 @@ def test_every_column_arrives():
   np.testing.assert_array_equal(reference > 0, points.reference[order])
 
 
+def _scores(n):
+  rng = np.random.default_rng(5)
+  judged = rng.integers(1, 6, n).astype(np.float32)
+  judged[::7] = np.nan
+  return {"quality": judged, "ifd": rng.random(n).astype(np.float32)}
+
+
+def test_every_score_arrives_to_three_digits():
+  points = _points(300, scores=_scores(300))
+  held = _held(points)
+  assert [score["name"] for score in held["scores"]] == ["quality", "ifd"]
+  order = np.argsort(points.id)
+  for score in held["scores"]:
+    found = np.frombuffer(base64.b64decode(score["values"]), "<f4")
+    wanted = points.scores[score["name"]][order]
+    np.testing.assert_allclose(found, wanted, rtol=2.0**-12)
+    low, high = np.nanquantile(wanted, [0.02, 0.98])
+    assert score["bounds"] == [pytest.approx(low), pytest.approx(high)]
+  found = np.frombuffer(base64.b64decode(held["scores"][0]["values"]), "<f4")
+  np.testing.assert_array_equal(found, points.scores["quality"][order])
+
+
+def test_a_score_that_few_have_does_not_harm_the_page():
+  none = {"rare": np.full(9, np.nan, np.float32)}
+  (score,) = _held(_points(9, scores=none))["scores"]
+  assert score["bounds"] == [-0.5, 0.5]
+
+
 def test_every_cut_end_is_marked():
   assert map_page.brief("x" * 160) == "x" * 160
   for text in ("x" * 161, "x" + " " * 700 + "y", "\n" * 700 + "y"):
@@ -298,6 +326,22 @@ def test_a_browser_shows_hostile_text_as_text(tmp_path):
   assert {points.id[7], points.roles[7]} <= set(found.texts[card:])
   values = [a["value"] for a, _ in found.all("input") if "value" in a]
   assert values == ["selection", "depth", "relative", "source", "round"]
+
+
+def test_a_browser_offers_and_shows_a_score(tmp_path):
+  scores = {"quality": np.repeat(np.float32([1, 5, np.nan]), [3, 3, 4])}
+  points = _points(10, scores=scores)
+  path = tmp_path / "map.html"
+  path.write_text(_page(points))
+  known, other = points.id[4], points.id[8]
+  found = _Page(_chromium(path, "--dump-dom", f"file://{path}#{known}"))
+  values = [a["value"] for a, _ in found.all("input") if "value" in a]
+  assert values[-1] == "score:quality"
+  terms = [text for _, text in found.all("dt")]
+  held = [text for _, text in found.all("dd")]
+  assert dict(zip(terms, held, strict=True))["quality"] == "5"
+  found = _Page(_chromium(path, "--dump-dom", f"file://{path}#{other}"))
+  assert "none" in [text for _, text in found.all("dd")]
 
 
 def test_a_browser_paints_the_points_where_they_are(tmp_path):

@@ -11,7 +11,7 @@ from ila_jax.pool import shards
 from ila_jax.run import stages, tables
 from tests.support import artifacts
 
-_GUIDE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "guide.md"
+_GUIDE = pathlib.Path(__file__).resolve().parents[2] / "docs/guide/workdir.md"
 _BY_NAME = {
   name: value
   for name, value in vars(tables).items()

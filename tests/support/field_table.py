@@ -1,13 +1,13 @@
 """The guide's table of all fields, made from the fields.
 
-python -m tests.support.field_table writes it into docs/guide.md.
+python -m tests.support.field_table writes it into docs/guide/fields.md.
 """
 
 import pathlib
 
 from ila_jax import config_fields
 
-GUIDE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "guide.md"
+PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/guide/fields.md"
 COMMAND = "python -m tests.support.field_table"
 _BEGIN, _END = f"<!-- Made by {COMMAND} -->\n\n", "<!-- End -->"
 
@@ -21,4 +21,4 @@ def renewed(text: str) -> str:
 
 
 if __name__ == "__main__":
-  GUIDE.write_text(renewed(GUIDE.read_text()))
+  PAGE.write_text(renewed(PAGE.read_text()))

@@ -59,6 +59,8 @@ def run_into(
   )
   cosine[subsets] = np.nan  # of an example to itself
   scores = files.read_table(tables.SCORES.path(workdir))
+  place = np.searchsorted(scores["row"], row)
+  scores = {name: values[place] for name, values in scores.items()}
   n_tokens = scores["n_tokens"]
   one = np.ones_like(n_tokens)  # One label: losses alone are compared.
   losses = scores["nll_base"], scores["nll_sft"]

@@ -55,16 +55,16 @@ def asked(turns: Sequence[records.Turn]) -> str:
 
 
 @contextlib.contextmanager
-def names_field() -> Iterator[None]:
-  """Errors about a source name the field that evaluation sets come from.
+def names_field(field: str = "config.pool.decontaminate") -> Iterator[None]:
+  """Errors about a source name the field that it comes from.
 
   Raises:
-    errors.InputError: that of the block, with config.pool.decontaminate in it.
+    errors.InputError: that of the block, with the field in it.
   """
   try:
     yield
   except errors.InputError as error:
-    said = str(error).replace("config.pool.source", "config.pool.decontaminate")
+    said = str(error).replace("config.pool.source", field)
     raise errors.InputError(said) from error
 
 
@@ -94,7 +94,7 @@ def read(
         if raw.record is None:
           raise records.Reject(raw.reason, raw.detail)
         fields = examples_lib.source_fields(spec, raw.source, rules)
-        turns = _turns(raw.record, fields)
+        turns = turns_of(raw.record, fields)
       except records.Reject as reject:
         missed += 1
         first = first or _told(raw, reject)
@@ -127,10 +127,17 @@ def _told(raw: records.RawRecord, reject: records.Reject) -> str:
   return f"{raw.file} line {raw.line}: {reject.reason}{detail}"
 
 
-def _turns(
+def turns_of(
   record: Mapping[str, Any], configured: fields_lib.Fields
 ) -> tuple[records.Turn, ...]:
-  """The turns of a record, with an empty answer where it has none."""
+  """The turns of a record, with an empty answer where it has none.
+
+  Raises:
+    records.Reject: it has no prompt that can be read.
+
+  >>> turns_of({"question": "1 + 1?"}, fields_lib.Fields())[-1].text
+  ''
+  """
   try:
     return turns_lib.to_turns(record, fields_lib.resolve(record, configured))
   except records.Reject as reject:

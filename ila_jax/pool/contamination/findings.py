@@ -6,6 +6,7 @@ from typing import Any
 
 from ila_jax.pool import examples as examples_lib
 from ila_jax.pool.contamination import screen as screen_lib
+from ila_jax.run import tables
 
 # What is done with examples that repeat an evaluation set.
 ACTIONS = ("remove", "report")
@@ -137,8 +138,8 @@ def sentences(counts: Mapping[str, Any]) -> list[str]:
     left = "are left out" if told["action"] == REMOVE else "stay in the pool"
     lines = [
       f"Contaminated: {count:,} of {read:,} examples ({_share(count, read)}) "
-      f"repeat a record of {named}; they {left}, and pool/contamination.jsonl "
-      "lists them."
+      f"repeat a record of {named}; they {left}, and "
+      f"{tables.CONTAMINATION.template} lists them."
     ]
   else:
     lines = [

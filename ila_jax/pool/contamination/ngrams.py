@@ -1,8 +1,8 @@
 """N-grams as 64-bit hashes, and sorted tables of them.
 
 The hash of n words w is the sum of h(w_i) c_i modulo 2^64, for random h(w) and
-odd c_i: that of all windows of a text is n additions of arrays, and those of
-fewer words come with it.
+odd c_i: to hash all windows of a text takes n additions of arrays, and the
+hashes of fewer words are made on the way.
 """
 
 import functools
@@ -17,7 +17,7 @@ _KNOWN_WORDS = 2**18
 
 
 def text_hash(text: str) -> int:
-  """64 bits of a text, the same in every process.
+  """Hashes a text to 64 bits, the same in every process.
 
   >>> f"{text_hash('word'):016x}"
   '4aa4cf27d7c78e95'
@@ -64,7 +64,7 @@ def windows(
 
 
 class Table:
-  """Which record has which n-gram: 12 bytes each.
+  """A table from n-grams to records: 12 bytes an n-gram.
 
   >>> table = Table(np.array([7, 3, 7], np.uint64), np.array([0, 1, 2]))
   >>> table.lookup(np.array([7, 4, 3], np.uint64)).tolist(), len(table)
@@ -82,7 +82,7 @@ class Table:
     return len(self._hashes)
 
   def lookup(self, hashes: UInt64[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
-    """The record that has each; -1: none."""
+    """Returns the record that has each hash; -1: none."""
     if not len(self._hashes):
       return np.full(len(hashes), -1, np.int32)
     place = np.searchsorted(self._hashes, hashes)
@@ -96,7 +96,7 @@ def is_common(
   *,
   limit: float | int,
 ) -> Bool[np.ndarray, " n"]:
-  """Which of some n-grams stand in more than `limit` groups of records.
+  """Whether each n-gram is in more than `limit` groups of records.
 
   >>> hashes = np.array([5, 5, 5, 9], np.uint64)
   >>> is_common(hashes, np.array([0, 1, 1, 1]), limit=1).tolist()

@@ -1,4 +1,4 @@
-"""Kinds: what each field of a record holds, and the filled ones of a name."""
+"""Kinds of values, and which of several fields for one purpose is filled."""
 
 import re
 import types
@@ -13,7 +13,7 @@ _ADDRESS = re.compile(r"\s*(?:https?|ftp|file|s3|gs|hf)://\S+\s*|www\.\S+\s*")
 
 
 def of(value: Any) -> str:
-  """What a field holds, in a word; "" where that is nothing.
+  """Names the kind of a value, in one word; "" for an empty one.
 
   >>> of("a"), of(["a", "b"]), of({"text": "a"}), of(0), of([None, " "])
   ('text', 'texts', 'object', 'number', '')
@@ -64,7 +64,7 @@ def first(
   there: Mapping[str, str],
   kinds: Mapping[str, str] = types.MappingProxyType({}),
 ) -> str:
-  """The first field of some names, but one that is filled before others.
+  """Returns the first field of some names, a filled one before empty ones.
 
   Args:
     names: as `unread.plain_name` spells them.
@@ -79,7 +79,7 @@ def first(
 
 
 def family(kinds: Mapping[str, str], pattern: re.Pattern[str]) -> str:
-  """The fields of one kind of names, of which some are filled, in order.
+  """Returns the fields whose names match a pattern, if two or more are there.
 
   Args:
     kinds: of all fields of the record.

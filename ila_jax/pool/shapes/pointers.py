@@ -1,4 +1,7 @@
-"""Pointers: fields that name the answer in another field, and hold none."""
+"""Pointers: fields that say which other field holds the answer.
+
+In `{"answer_a": "...", "answer_b": "...", "better": "a"}` the field `better` is
+a pointer to `answer_a`."""
 
 import re
 from collections.abc import Mapping
@@ -43,7 +46,7 @@ def among(
   *,
   path: str = "",
 ) -> str:
-  """The path of the right answer among several, which other fields name.
+  """Finds the path of the right answer, where another field points to it.
 
   Args:
     record: what holds all of them.
@@ -89,7 +92,7 @@ def among(
 def meant(
   record: Mapping[str, Any], path: str, notes: unread.Notes
 ) -> tuple[Any, str]:
-  """Returns the response and its path; follows a field that names another.
+  """Returns the response and its path; follows a pointer to another field.
 
   Raises:
     records.Reject: it names none of those beside it.
@@ -148,7 +151,7 @@ def meant(
 
 
 def has_several(record: Mapping[str, Any], path: str) -> bool:
-  """Whether a response is one of several answers, or such stand beside it.
+  """Whether a response is a list of answers, or other answers stand beside it.
 
   >>> record = {"answer": "x", "response_a": "x", "response_b": "y"}
   >>> has_several(record, "answer"), has_several({"answer": "x"}, "answer")
@@ -164,7 +167,7 @@ def _says_none(value: str) -> bool:
 
 
 def _field(record: Mapping[str, Any], path: str, said: str) -> str:
-  """The field whose name a value writes; "" for none."""
+  """Finds the field whose name a value is; "" for none."""
   if len(said) > _NAME_CHARACTERS:
     return ""
   plain = unread.plain_name(said)
@@ -185,7 +188,7 @@ def _by_key(
   answers: str,
   notes: unread.Notes,
 ) -> tuple[Any, str]:
-  """The answer in an object that a value names by its key, and where."""
+  """Finds the answer of an object by its key; returns it and its path."""
   said = str(value).strip()
   same = [k for k in held if unread.plain_name(k) == unread.plain_name(said)]
   label = preferences.pointer(value)
@@ -214,7 +217,7 @@ def _several(family: Mapping[str, str]) -> bool:
 
 
 def _labels(paths: list[str]) -> dict[str, str]:
-  """Paths by what names them: a letter or a number in them, else in order."""
+  """Labels of paths: the letter or number in each name, or else its place."""
   families = field_names.families(tuple(paths), field_names.ANSWER)
   if len(families) == 1 and len(families[0]) == len(paths):
     return families[0]
@@ -223,7 +226,7 @@ def _labels(paths: list[str]) -> dict[str, str]:
 
 
 def _beside(record: Mapping[str, Any], path: str) -> tuple[list[str], str]:
-  """Fields beside another that hold an answer each; or one with a list."""
+  """Finds the answers beside another field, or the field with a list of them."""
   for family in field_names.families(tuple(record), field_names.ANSWER):
     names = list(family.values())
     if len(names) > 1 and path not in names and not _has_choices(record):
@@ -242,7 +245,7 @@ def _are_several(held: Any) -> bool:
 def _named(
   name: str, value: Any, labels: Mapping[str, str], record: Mapping[str, Any]
 ) -> str:
-  """The path that a value names, by its name, text or label; "" for none."""
+  """Finds the path that a value means, by name, text or label; "" for none."""
   said = str(value).strip()
   plain = unread.plain_name(said[:_NAME_CHARACTERS])
   for path in labels.values():

@@ -20,7 +20,7 @@ _RANKS = re.compile(r"rank(?:ing)?s?")
 def _is_left_out(
   holder: beside.Holder, notes: unread.Notes, *, may_name: bool = False
 ) -> bool:
-  """Whether an object as a whole says that its answer is not to be learnt.
+  """Whether an object says that its answer is not to be learnt.
 
   Args:
     holder: the record, or an object in it.
@@ -50,7 +50,7 @@ def _is_left_out(
 def of_record(
   record: Mapping[str, Any], read: fields.Fields, notes: unread.Notes
 ) -> list[weights.Listed]:
-  """The lists of weights in a record; what else nothing reads is noted.
+  """Returns the lists of weights of a record; notes what nothing reads.
 
   Args:
     record: with structures as such.
@@ -164,7 +164,7 @@ def kept(
 def _best(
   name: str, held: Sequence[Any], path: str, notes: unread.Notes
 ) -> set[int] | None:
-  """The places of the answers that a list prefers; None: it is no such list."""
+  """Returns the places of the preferred answers; None: all are alike."""
   said = [weights.number(value) for value in held]
   if preferences.is_mark(name.removesuffix("s")) and not _RANKS.fullmatch(name):
     blank = [values.is_blank(value) for value in held]

@@ -22,6 +22,9 @@
       const kind = real.includes(name) ? Float32Array : Int32Array;
       found.columns[name] = new kind(bytes(column).buffer);
     }
+    for (const score of found.scores) {
+      score.values = new Float32Array(bytes(score.values).buffer);
+    }
     return found;
   }
 
@@ -29,6 +32,8 @@
   // dot, which groups lie behind, and whether the first lies on top. Of numbers: a scale from pale to dark.
   const count = d3.format(",");
   const fixed = (value) => d3.format(".3f")(value);
+  const short = (value) => Number.isNaN(value) ? "none"
+    : Number.isInteger(value) ? count(value) : d3.format(".3~r")(value);
 
   function groups(labels, colours, groupOf, behind, stacked = false) {
     const of = Uint8Array.from({ length: n }, (_, i) => groupOf(i));
@@ -56,11 +61,15 @@
     return groups(labels, colours, (i) => group.get(number[i]) ?? rest, [rest]);
   }
 
-  function shaded(values, [low, high], label) {
+  function shaded(values, [low, high], label, format = fixed) {
     const last = data.shades.length - 1;
-    const of = Uint8Array.from(values, (value) => Math.round(
-      last * Math.min(Math.max((value - low) / (high - low), 0), 1)));
-    return { of, colours: data.shades, low, high, label, behind: [] };
+    // What has no number is grey, and lies behind.
+    const of = Uint8Array.from(values, (value) => Number.isNaN(value) ? last + 1
+      : Math.round(last *
+        Math.min(Math.max((value - low) / (high - low), 0), 1)));
+    const lacks = values.some(Number.isNaN);
+    return { of, colours: [...data.shades, GREY], low, high, behind: [last + 1],
+      format, label: lacks ? `${label} (grey: none)` : label };
   }
 
   function rounds() {
@@ -89,6 +98,10 @@
     modes.source = ["source", () => named(data.sources, source)];
   }
   if (round.some((r) => r)) modes.round = ["round", rounds];
+  for (const { name, values, bounds } of data.scores) {
+    modes[`score:${name}`] = [name, () => shaded(values, bounds,
+      `the score ${name}`, short)];
+  }
 
   // What is shown: state that the controls change, and what follows from it.
   const canvas = byId("map"), stage = byId("stage");
@@ -221,6 +234,7 @@
       ["rank", rank[i] ? `${count(rank[i])}, round ${count(round[i])}` : ""],
       ["state", state[i] & SELECTED ? "selected" :
         state[i] & REFERENCE ? "reference" : "not selected"],
+      ...data.scores.map((score) => [score.name, short(score.values[i])]),
       ["id", data.ids[i]]];
     const list = document.createElement("dl");
     for (const [name, value] of rows.filter((row) => row[1] !== "")) {
@@ -269,9 +283,9 @@
     if (!mode.labels) {
       const bar = document.createElement("span");
       bar.className = "bar";
-      bar.style.background = `linear-gradient(90deg, ${mode.colours.join()})`;
-      const low = mode.low === 0 ? "0" : `≤ ${fixed(mode.low)}`;
-      const high = mode.high === 1 ? "1" : `≥ ${fixed(mode.high)}`;
+      bar.style.background = `linear-gradient(90deg, ${data.shades.join()})`;
+      const low = mode.low === 0 ? "0" : `≤ ${mode.format(mode.low)}`;
+      const high = mode.high === 1 ? "1" : `≥ ${mode.format(mode.high)}`;
       box.replaceChildren(element("span", mode.label), element("small", low),
         bar, element("small", high));
       return;

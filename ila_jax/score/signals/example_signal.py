@@ -23,6 +23,8 @@ from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files, folders
 
 OfShard = Callable[[pa.Table], np.ndarray]
+# Numbers of an example that a plan takes some for.
+_SOME = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,10 @@ class Signal:
       and only if a shard is to be computed.
     cost: of that, before the run has begun: what a plan of a stage says.
     reads: these columns, of `pool.shards.SCHEMA`.
-    width: numbers of an example.
+    width: numbers of an example; None: some, and at once: the first host
+      makes them alone, and anew whenever what they are made from has changed.
+    about: from the run and all values, float32 [n] or [n, width], to what its
+      record notes of them; it refuses values that are of no use.
   """
 
   name: str
@@ -46,11 +51,12 @@ class Signal:
   compute: Callable[[context.Run, account_lib.Account], OfShard]
   cost: Callable[[work.PlannedRun], costs.Cost]
   reads: tuple[str, ...] = ("tokens", "is_response")
-  width: int = 1
+  width: int | None = 1
+  about: Callable[[context.Run, np.ndarray], dict[str, Any]] | None = None
 
   def need(self, known: sizes.Sizes) -> costs.Need:
     """Bytes of its values, as a plan of a stage says them."""
-    return costs.Need(4 * self.width * known.examples)
+    return costs.Need(4 * (self.width or _SOME) * known.examples)
 
 
 def run(signal: Signal, run: context.Run) -> None:
@@ -68,20 +74,42 @@ def run(signal: Signal, run: context.Run) -> None:
       "pool": stage_record.output(workdir, "pool"),
     },
   )
-  if stage.begin():
+  at_once = signal.width is None
+  if stage.begin(replace="all" if at_once else "nothing"):
     return
+  todo, noted = _todo(signal, workdir), {}
+  if not at_once:
+    _compute(signal, run, stage, todo)
+  elif mesh_lib.is_writer():
+    with interrupts.alone():
+      _compute(signal, run, stage, todo)
+  mesh_lib.barrier(f"{signal.name} computed")
+  if signal.about and mesh_lib.is_writer():
+    count = len(index.lengths(workdir))
+    noted = signal.about(run, _values(workdir, signal.name, np.arange(count)))
+  stage.finish(
+    matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype), **noted
+  )
+
+
+def _compute(
+  signal: Signal,
+  run: context.Run,
+  stage: stage_record.Stage,
+  todo: Iterator[tuple[epath.Path, int, pa.Table | None]],
+) -> None:
+  """Computes the shards that are not there yet."""
   of_shard = None
-  total = len(index.lengths(workdir))
+  total = len(index.lengths(run.workdir))
   with progress.counter(total, desc=signal.name, unit="examples") as advance:
-    for target, rows, table in prefetch.ahead(_todo(signal, workdir), depth=1):
+    for target, rows, table in prefetch.ahead(todo, depth=1):
       if table is not None:
         of_shard = of_shard or signal.compute(run, stage.account)
         files.write_array(target, _checked(signal, of_shard(table), rows))
         stage.save_progress()
-        interrupts.point()
+        if signal.width is not None:  # Else the others are not here.
+          interrupts.point()
       advance(rows)
-  mesh_lib.barrier(f"{signal.name} computed")
-  stage.finish(matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype))
 
 
 def _todo(
@@ -104,7 +132,8 @@ def _todo(
 
 
 def _checked(signal: Signal, values: np.ndarray, rows: int) -> np.ndarray:
-  wanted = (rows,) if signal.width == 1 else (rows, signal.width)
+  width = values.shape[-1] if signal.width is None else signal.width
+  wanted = (rows,) if width == 1 == signal.width else (rows, width)
   if values.shape != wanted:
     raise ValueError(
       f"signal {signal.name} is {values.shape} for a shard; wanted: {wanted}"
@@ -123,6 +152,12 @@ def read(
     errors.InputError: the signal has not been computed.
   """
   stage_record.output(workdir / folders.SIGNALS, name)
+  return _values(workdir, name, row)
+
+
+def _values(
+  workdir: epath.Path, name: str, row: Int[np.ndarray, " k"]
+) -> Float[np.ndarray, "k ..."]:
   first = files.read_array(tables.SIGNAL.path(workdir, name=name, shard=0))
   chosen = np.empty((len(row), *first.shape[1:]), np.float32)
   # All shards have as many rows as the first, but for the last.

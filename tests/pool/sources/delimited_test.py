@@ -233,9 +233,9 @@ def test_a_line_without_end_is_no_text(monkeypatch):
 
 def test_open_quotes_take_no_time():
   start = time.process_time()
-  found, _ = read("a\tb\n" + '"a""\tb\n' * 20_000, "tsv")
-  assert len(found) == 20_000
-  assert time.process_time() - start < 20
+  found, _ = read("a\tb\n" + '"a""\tb\n' * 8_000, "tsv")
+  assert len(found) == 8_000
+  assert time.process_time() - start < 10
 
 
 def test_delimited_pools(tmp_path):

@@ -1,5 +1,7 @@
 """Whole or absent."""
 
+import os
+
 import numpy as np
 import pytest
 from etils import epath
@@ -16,6 +18,21 @@ def test_atomic_leaves_the_old_file_when_the_writer_fails(tmp_path):
     raise RuntimeError
   assert path.read_text() == "old"
   assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+  """And then the name; otherwise a loss of power could leave an empty file."""
+  path = tmp_path / "file.txt"
+  synced = []
+
+  def fsync(descriptor):
+    is_folder = os.fstat(descriptor).st_ino == tmp_path.stat().st_ino
+    synced.append((is_folder, path.exists()))
+
+  monkeypatch.setattr(os, "fsync", fsync)
+  with files.atomic(path) as temporary:
+    temporary.write_text("new")
+  assert synced == [(False, False), (True, True)]
 
 
 def test_tables_come_back_equal(tmp_path):

@@ -69,7 +69,7 @@ def stages(monkeypatch):
     stage.finish()
 
   monkeypatch.setattr(pipeline.encoders, "check", lambda config, stages: None)
-  monkeypatch.setattr(pipeline, "_check_disk", lambda *_: None)
+  monkeypatch.setattr(pipeline, "_after_pool", lambda *_: None)
   monkeypatch.setattr(pipeline, "_run_stage", run_stage)
   return ran, fails, dies
 

@@ -1,7 +1,7 @@
 """Reads a GGUF file's metadata into the fields of a config.json.
 
-They are read as any other config.json. An architecture of llama.cpp is a record
-of how its files differ.
+The fields are then read as those of any other config.json. `Architecture` is a
+record of what llama.cpp names differently in one kind of model.
 """
 
 import math

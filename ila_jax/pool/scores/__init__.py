@@ -1,0 +1,1 @@
+"""Scores of others: numbers in the records, and in files beside them."""

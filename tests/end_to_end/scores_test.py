@@ -1,0 +1,384 @@
+"""Scores of others, from the records and from a file to the selection."""
+
+import json
+import os
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+from etils import epath
+
+from ila_jax import errors, pipeline
+from ila_jax.export import finished_run, huggingface
+from ila_jax.report import map_points
+from ila_jax.run.disk import files
+from ila_jax.score.signals import scores
+from tests.support import tiny
+
+_STAGES = ("pool", "embed", "score", "landscape", "select")
+_SCORES = "quality, ifd=judge.ifd"
+
+
+def _records():
+  """As a judge scores them: few values, and some that it has not given."""
+  rng = np.random.default_rng(0)
+  return [
+    record
+    | {
+      "quality": int(rng.integers(1, 6)),
+      "judge": {"ifd": None if i % 20 == 7 else f"{rng.random():.4f}"},
+    }
+    for i, record in enumerate(tiny.records(120))
+  ]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("source")
+  return tiny.write(folder / "pool.jsonl", _records())
+
+
+def _config(source, **overrides):
+  fields = {
+    "pool__shard_examples": 50,
+    "score__reference_seeds": (0,),
+    "landscape__projection": "pca",
+    "landscape__grid": 3,
+    "select__strategy": "depth_only",
+    "select__compare": ("random",),
+    "select__budget": 20.0,
+    "select__unit": "examples",
+    "finetune__compare": ("random",),
+  }
+  return tiny.config(source, **fields | overrides)
+
+
+@pytest.fixture(scope="module")
+def run(source, tmp_path_factory):
+  """A finished selection that knows of no score."""
+  workdir = tmp_path_factory.mktemp("run") / "work"
+  pipeline.run(_config(source), workdir, stages=_STAGES)
+  assert not (workdir / "signals").exists()
+  return workdir
+
+
+@pytest.fixture
+def workdir(run, tmp_path):
+  subprocess.run(["cp", "-rp", run, tmp_path / "work"], check=True)
+  return tmp_path / "work"
+
+
+def _made(workdir, *stages):
+  return {
+    path: (path.stat().st_mtime_ns, path.read_bytes())
+    for stage in stages
+    for path in (workdir / stage).rglob("*")
+    if path.is_file()
+  }
+
+
+def _frame(workdir):
+  """The examples of the run, in the order of rows, with their scores."""
+  index = files.read_table(workdir / "pool/index.parquet")
+  texts = [
+    text
+    for path in sorted((workdir / "pool").glob("records-*.parquet"))
+    for text in files.read_table(path, ["record"])["record"]
+  ]
+  frame = pd.DataFrame(map(json.loads, texts))
+  frame["ifd"] = np.float32([row["ifd"] for row in frame.judge])
+  names = ["id", "n_response_tokens", "n_prompt_tokens", "source"]
+  return frame.drop(columns="source", errors="ignore").assign(
+    **{name: index[name] for name in names}
+  )
+
+
+def _candidates(workdir, frame):
+  """Rows that are neither dev nor reference."""
+  split = files.read_table(workdir / "pool/index.parquet", ["split"])["split"]
+  reference = files.read_table(workdir / "score/reference.parquet", ["row"])
+  free = (split == "pool") & ~frame.index.isin(reference["row"])
+  return np.flatnonzero(free)
+
+
+def _chosen(workdir):
+  count = files.read_json(workdir / "select/stage.json")["selected"]
+  return files.read_table(workdir / "select/ranking.parquet")["row"][:count]
+
+
+def test_a_filter_chooses_as_pandas_does(source, workdir, capsys):
+  before = _made(workdir, "pool", "embed", "score", "landscape")
+  text = "quality >= 3 and ifd > 0.25 and n_response_tokens < 60"
+  config = _config(source, pool__fields__scores=_SCORES, select__where=text)
+  with pytest.raises(errors.InputError, match="--redo=select"):
+    pipeline.run(config, workdir, stages=_STAGES)
+  pipeline.run(config, workdir, stages=_STAGES, redo="select")
+  assert _made(workdir, "pool", "embed", "score", "landscape") == before
+  frame = _frame(workdir)
+  wanted = frame.loc[_candidates(workdir, frame)].query(text)
+  ranking = files.read_table(workdir / "select/ranking.parquet")
+  assert sorted(ranking["row"]) == wanted.index.tolist()
+  depth = files.read_table(workdir / "landscape/cells.parquet")["depth"]
+  order = np.lexsort((wanted.id, -depth[wanted.index]))
+  assert _chosen(workdir).tolist() == wanted.index[order][:20].tolist()
+  said = capsys.readouterr().err
+  assert "ifd: 114 of 120 examples have one" in said
+  assert "quality: 120 of 120 examples have one, 1 to 5" in said
+  before = len(_candidates(workdir, frame))
+  assert f"holds for {len(wanted)} of {before} candidates" in said
+  # The same command has nothing to do.
+  made = _made(workdir, *_STAGES, "signals")
+  pipeline.run(config, workdir, stages=_STAGES)
+  assert _made(workdir, *_STAGES, "signals") == made
+
+
+def test_a_score_is_a_depth_and_another_breaks_ties(source, workdir):
+  before = _made(workdir, "pool", "embed", "score")
+  config = _config(
+    source,
+    pool__fields__scores=_SCORES,
+    landscape__depth="score:quality",
+    select__tie_break="ifd",
+    select__where="known(ifd)",
+  )
+  pipeline.run(config, workdir, stages=_STAGES, redo="landscape")
+  assert _made(workdir, "pool", "embed", "score") == before
+  frame = _frame(workdir)
+  cells = files.read_table(workdir / "landscape/cells.parquet")
+  np.testing.assert_array_equal(cells["depth"], frame.quality)
+  assert np.isnan(cells["depth_std"]).all()
+  free = frame.loc[_candidates(workdir, frame)].dropna(subset="ifd")
+  order = np.lexsort((free.id, -free.ifd, -free.quality))
+  assert _chosen(workdir).tolist() == free.index[order][:20].tolist()
+  # Without it, ids decide.
+  plain = _config(
+    source,
+    pool__fields__scores=_SCORES,
+    landscape__depth="score:quality",
+    select__where="known(ifd)",
+  )
+  pipeline.run(plain, workdir, stages=_STAGES, redo="select")
+  order = np.lexsort((free.id, -free.quality))
+  assert _chosen(workdir).tolist() == free.index[order][:20].tolist()
+  # By the rounds of ILA, too.
+  ila = _config(
+    source,
+    pool__fields__scores=_SCORES,
+    landscape__depth="score:quality",
+    select__strategy="ila",
+    select__tie_break="ifd",
+    select__where="known(ifd)",
+  )
+  pipeline.run(ila, workdir, stages=_STAGES, redo="select")
+  free = free.assign(cell=cells["cell"][free.index])
+  free = free.iloc[np.lexsort((free.id, -free.ifd, -free.quality))]
+  free["round"] = free.groupby("cell").cumcount()
+  order = np.lexsort((np.arange(len(free)), free["round"]))
+  assert _chosen(workdir).tolist() == free.index[order][:20].tolist()
+
+
+def test_what_has_no_depth_has_no_place(source, workdir, capsys):
+  config = _config(
+    source, pool__fields__scores=_SCORES, landscape__depth="score:ifd"
+  )
+  with pytest.raises(errors.InputError) as raised:
+    pipeline.run(
+      _config(
+        source,
+        pool__fields__scores=_SCORES,
+        landscape__depth="score:ifd",
+        pool__max_reject_fraction=0.01,
+      ),
+      workdir,
+      stages=_STAGES,
+      redo="landscape",
+    )
+  assert "6 of 120 examples have no score 'ifd'" in str(raised.value)
+  assert "config.pool.max_reject_fraction: 0.01" in str(raised.value)
+  assert (workdir / "select/selected.jsonl").exists()  # It was put back.
+  pipeline.run(config, workdir, stages=(*_STAGES, "report"), redo="landscape")
+  assert "6 of 120 examples have no score 'ifd' (the first is row 7" in (
+    capsys.readouterr().err
+  )
+  frame = _frame(workdir)
+  cells = files.read_table(workdir / "landscape/cells.parquet")
+  assert cells["row"].tolist() == frame.index[frame.ifd.notna()].tolist()
+  np.testing.assert_array_equal(cells["depth"], frame.ifd.dropna())
+  page = (workdir / "report/index.html").read_text()
+  assert "Not read: `weight`" in page or "`tags`" in page
+  assert "`judge`" not in page and "`quality`" not in page
+
+
+def test_a_tie_break_that_some_lack_is_refused(source, workdir):
+  config = _config(
+    source, pool__fields__scores=_SCORES, select__tie_break="ifd"
+  )
+  with pytest.raises(errors.InputError) as raised:
+    pipeline.run(config, workdir, stages=_STAGES, redo="select")
+  said = str(raised.value)
+  assert "have no such score (the first is row" in said
+  assert "--config.select.where='known(ifd)'" in said
+
+
+@pytest.mark.parametrize(
+  ("where", "said"),
+  [
+    ("quality > 5", "holds for 0 of"),
+    ("quality == 5 and ifd > 0.6", "config.select.budget is 20 examples"),
+  ],
+)
+def test_a_filter_that_leaves_too_few(source, workdir, where, said):
+  config = _config(source, pool__fields__scores=_SCORES, select__where=where)
+  with pytest.raises(errors.InputError, match=said):
+    pipeline.run(config, workdir, stages=_STAGES, redo="select")
+
+
+def test_a_file_of_scores_and_what_follows_from_it(
+  source, workdir, tmp_path, capsys
+):
+  frame = _frame(workdir)
+  file = tmp_path / "judged.parquet"
+
+  def write(values):
+    ids = [f"{one:016x}" for one in frame.id]
+    pd.DataFrame({"id": ids, "reward": values, "unused": 1.0}).to_parquet(file)
+
+  write(frame.index % 7)
+  config = _config(
+    source, pool__scores=str(file), select__where="reward in [1, 3, 5]"
+  )
+  kept = _made(workdir, "pool", "embed", "score", "landscape")
+  pipeline.run(config, workdir, stages=_STAGES, redo="select")
+  assert "reward: 120 of 120 examples have one, 0 to 6, 3" in (
+    capsys.readouterr().err
+  )
+  chosen = _chosen(workdir)
+  assert set(chosen % 7) <= {1, 3, 5}
+  # Another file with the same rewards: they are read again, and no more.
+  made = _made(workdir, "select")
+  pd.read_parquet(file).assign(unused=2.0).to_parquet(file)
+  pipeline.run(config, workdir, stages=_STAGES)
+  assert _made(workdir, "select") == made
+  noted = {one["name"]: one["median"] for one in scores.noted(workdir)}
+  assert noted == {"reward": 3.0, "unused": 2.0}
+  # A reward that has changed: what was selected by it is told.
+  write((frame.index + 1) % 7)
+  with pytest.raises(
+    errors.InputError, match=r"scores\.reward was .* --redo=s"
+  ):
+    pipeline.run(config, workdir, stages=_STAGES)
+  pipeline.run(config, workdir, stages=_STAGES, redo="select")
+  assert set(_chosen(workdir) % 7) <= {0, 2, 4}
+  assert _made(workdir, "pool", "embed", "score", "landscape") == kept
+  # A file that is gone counts as it was.
+  made = _made(workdir, *_STAGES, "signals")
+  os.unlink(file)
+  pipeline.run(config, workdir, stages=_STAGES)
+  assert _made(workdir, *_STAGES, "signals") == made
+  assert "taken to be what it was" in capsys.readouterr().err
+
+
+def test_scores_are_told_of_before_the_models_run(source, tmp_path):
+  config = _config(source, pool__fields__scores="qualty, ifd=judge.ifd")
+  with pytest.raises(errors.InputError) as raised:
+    pipeline.run(config, tmp_path / "work", stages=_STAGES)
+  said = str(raised.value)
+  assert "names 'qualty' as the score 'qualty'" in said
+  assert "fields with numbers: weight, quality, judge.ifd" in said
+  assert "Did you mean 'quality'?" in said
+  assert not (tmp_path / "work/embed").exists()
+
+
+@pytest.mark.parametrize(
+  ("fields", "said"),
+  [
+    ({"select__where": "quality > 1"}, "where names 'quality', which is none"),
+    ({"select__where": "quality ="}, "cannot be read"),
+    ({"select__tie_break": "quality"}, "tie_break names 'quality'"),
+    ({"select__tie_break": "domain"}, "which is a text"),
+    ({"landscape__depth": "score:quality"}, "depth names 'quality'"),
+    ({"landscape__depth": "score:"}, "config.landscape.depth"),
+    ({"landscape__depth": "score:depth"}, "depth names 'depth'"),
+    ({"pool__fields__scores": "a.q, b.q"}, "are both called 'q'"),
+    (
+      {
+        "pool__fields__scores": "quality",
+        "landscape__depth": "score:quality",
+        "landscape__stability": ("reference_seed",),
+        "score__reference_seeds": (0, 1),
+      },
+      "which no reference set changes",
+    ),
+  ],
+)
+def test_a_config_that_names_no_score(source, fields, said):
+  with pytest.raises(errors.InputError, match=said):
+    _config(source, **fields)
+
+
+def test_a_score_that_no_file_has_is_refused(source, workdir, tmp_path):
+  file = tiny.write(
+    tmp_path / "s.jsonl", [row | {"reward": 1} for row in _records()]
+  )
+  config = _config(source, pool__scores=str(file), select__where="rewrad >= 1")
+  with pytest.raises(errors.InputError) as raised:
+    pipeline.run(config, workdir, stages=_STAGES, redo="select")
+  assert "'rewrad' is no score of this run" in str(raised.value)
+  assert "Did you mean 'reward'?" in str(raised.value)
+
+
+def test_the_map_and_an_export_have_the_scores(source, workdir):
+  config = _config(source, pool__fields__scores=_SCORES)
+  pipeline.run(config, workdir, stages=(*_STAGES, "report"))
+  frame = _frame(workdir)
+  points = map_points.points(epath.Path(workdir), selected=True)
+  assert list(points.scores) == ["quality", "ifd"]
+  np.testing.assert_array_equal(points.scores["ifd"], frame.ifd)
+  examples = list(finished_run.Selection(workdir))
+  chosen = _chosen(workdir)
+  for example, row in zip(examples, chosen, strict=True):
+    ifd = frame.ifd[row]
+    assert example.scores == {
+      "quality": frame.quality[row],
+      "ifd": None if np.isnan(ifd) else ifd,
+    }
+    assert huggingface.row(example)["scores"] == example.scores
+  held = huggingface.schema(examples).field("scores").type
+  assert [field.name for field in held] == ["quality", "ifd"]
+
+
+def test_a_kill_within_the_scores_is_resumed(source, workdir, monkeypatch):
+  config = _config(source, pool__fields__scores=_SCORES)
+  at, calls = scores.numeric.at, []
+
+  def dies(record, path):
+    calls.append(path)
+    if len(calls) > 150:
+      raise SystemExit
+    return at(record, path)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(scores.numeric, "at", dies)
+    with pytest.raises(SystemExit):
+      pipeline.run(config, workdir, stages=_STAGES)
+  first = workdir / "signals/scores/values-00000.npy"
+  written = first.stat().st_mtime_ns
+  assert not (workdir / "signals/scores/values-00001.npy").exists()
+  pipeline.run(config, workdir, stages=_STAGES)
+  assert first.stat().st_mtime_ns == written
+  row = np.random.default_rng(0).permutation(120)
+  found = scores.read(workdir, ["ifd", "quality"], row)
+  frame = _frame(workdir)
+  np.testing.assert_array_equal(found["ifd"], frame.ifd[row])
+  np.testing.assert_array_equal(found["quality"], frame.quality[row])
+
+
+def test_what_asks_for_no_score_is_made_from_what_it_was(run):
+  inputs = {
+    stage: json.dumps(files.read_json(run / stage / "stage.json")["inputs"])
+    for stage in _STAGES
+  }
+  for stage, text in inputs.items():
+    for name in ('"scores"', '"where"', '"tie_break"'):
+      assert name not in text, stage
