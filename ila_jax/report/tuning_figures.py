@@ -49,7 +49,7 @@ def differences(comparison: Mapping[str, Any]) -> Any:
   shown = dict(zip(kinds, handles, strict=True))
   shown = {equal: shown[equal] for equal in sorted(shown, reverse=True)}
   figure.legend(
-    shown.values(), shown, **look.LEGEND, loc="upper right", ncols=2,
+    shown.values(), shown, **look.LEGEND, loc="upper left", ncols=2,
     borderaxespad=0.3, handletextpad=0.2,
   )  # fmt: skip
   return figure

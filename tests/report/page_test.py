@@ -237,10 +237,10 @@ def test_stages_that_did_not_run_are_said_so():
   assert list(files) == ["index.html"] and not page.images
   # A line each: a title over nothing would be a section.
   lines = [line.strip() for line in page.texts if line.strip()]
-  start = lines.index("What was read as what") + 1
+  start = lines.index("Not known.") + 1
   names, reasons = lines[start:-2:2], lines[start + 1 : -2 : 2]
   assert names == [
-    *("The pool:", "The map:", "Coverage:", "Depth:", "Length:"),
+    *("What was read as what:", "The map:", "Coverage:", "Depth:", "Length:"),
     *("Near-duplicates:", "How far the map can be trusted:"),
     *("Some of what was chosen:", "The scaling law:", "Training:", "Cost:"),
   ]
