@@ -12,6 +12,12 @@ import setuptools
 from setuptools.command import build_py, sdist
 
 _HERE = pathlib.Path(__file__).resolve().parent
+# The site; mkdocs-material 9 is of mkdocs 1.
+_DOCS = [
+  "mkdocs>=1.6,<2",
+  "mkdocs-material>=9.6,<10",
+  "mkdocstrings[python]>=1.0",
+]
 
 
 def _requirements() -> list[str]:
@@ -70,11 +76,16 @@ setuptools.setup(
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
     "gcs": ["etils[epath-gcs]"],
+    "docs": _DOCS,
     "gguf": ["gguf>=0.19"],
     "hf": ["datasets>=3.0"],
+    # What config.train.metrics may name.
+    "tensorboard": ["tensorboardX>=2.6.2"],
+    "wandb": ["wandb>=0.31"],
     # torch is the numerical reference of the tests, never imported elsewhere;
     # this exact version, for others bring gigabytes of CUDA along.
     "test": [
+      *_DOCS,
       "aiohttp>=3.9",  # by which fsspec reads http://
       "beartype>=0.19",
       "datasets>=5.0",
@@ -90,6 +101,8 @@ setuptools.setup(
       "pytest-xdist>=3.8",
       "ruff>=0.8",
       "setuptools>=77",
+      "tensorboard>=2.18",
+      "tensorboardX>=2.6.2",
       "torch==2.13.0",
       "trl>=1.16",
       "zstandard>=0.22",

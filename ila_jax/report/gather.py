@@ -7,14 +7,12 @@ import numpy as np
 from etils import epath
 
 from ila_jax.embed import inputs
-from ila_jax.finetune import verdict
 from ila_jax.landscape import depth
-from ila_jax.pool import index, unread
-from ila_jax.pool.contamination import findings
-from ila_jax.pool.scores import names
-from ila_jax.report import map_points, page
+from ila_jax.pool import index
+from ila_jax.report import map_points, page, sentences
 from ila_jax.run import context, stage_record, stages, tables
-from ila_jax.run.disk import checksums, files, folders
+from ila_jax.run.disk import files, folders
+from ila_jax.scaling import axes, law
 from ila_jax.score import split
 from ila_jax.score.signals import scores
 
@@ -62,13 +60,14 @@ def gather(run: context.Run) -> page.ReportData:
   if "scaling" in done:
     parts["runs"] = files.read_jsonl(tables.RUNS.path(workdir))
     parts["fits"] = files.read_json(tables.FITS.path(workdir))
+    parts["axes"] = _axes(workdir, parts["runs"])
   return page.ReportData(
     title=_title(config.pool.sources),
     config=config.plain(),
-    answer=answer(workdir, records),
-    read=_read(records),
-    chosen=_chosen(workdir, records),
-    warnings=_warnings(records),
+    answer=sentences.answer(workdir, records),
+    read=sentences.read(records),
+    chosen=sentences.chosen(workdir, records),
+    warnings=sentences.warnings(records),
     costs=[
       {
         "stage": "the base" if name == stages.BASE else name,
@@ -167,154 +166,19 @@ def _finetune(workdir: epath.Path) -> dict[str, Any]:
     history.setdefault(line["name"], []).append(line)
   return {
     "training": history,
-    "evaluations": _evaluations(workdir),
-    "comparison": _comparison(workdir),
+    "evaluations": sentences.evaluations(workdir),
+    "comparison": sentences.comparison(workdir),
   }
 
 
-def _evaluations(workdir: epath.Path) -> list[dict[str, Any]]:
-  return files.read_jsonl(tables.EVALUATIONS.path(workdir))
-
-
-def _comparison(workdir: epath.Path) -> dict[str, Any] | None:
-  """The selection beside its rivals; None in runs of older versions."""
-  path = tables.COMPARISON.path(workdir)
-  is_known = path.name in (checksums.read(path.parent) or {})
-  return files.read_json(path) if is_known else None
-
-
-def answer(
-  workdir: epath.Path, records: dict[str, dict[str, Any]]
-) -> list[str]:
-  """Whether the selection helped, in a sentence, and then what weakens that."""
-  if "finetune" not in records:
-    missing = [n for n in stages.leading_to("finetune") if n not in records]
-    return [
-      "Whether the selection helps is not known: stage finetune, which tunes "
-      "the base on it and on rivals, was not run. Run the same command with "
-      f"--stages={','.join([*missing, 'report'])}."
-    ]
-  comparison = _comparison(epath.Path(workdir))
-  if comparison is None:
-    losses = ", ".join(
-      f"{entry['name']} {entry['micro']:.4f}" for entry in _evaluations(workdir)
-    )
-    return [
-      "Whether the selection helped cannot be said with an interval: an older "
-      "version of ila_jax made stage finetune and kept no loss of each dev "
-      "example. Run the same command with --redo=finetune.",
-      f"Dev loss in nats a token: {losses}.",
-    ]
-  scope = [verdict.SCOPE] if comparison["rivals"] else []
-  return [verdict.answer(comparison), *verdict.cautions(comparison), *scope]
-
-
-def headline(
-  workdir: epath.Path, records: dict[str, dict[str, Any]]
-) -> list[str]:
-  """The answer, then the other findings; reads no example."""
-  return [*answer(workdir, records), *found(workdir, records)]
-
-
-def found(workdir: epath.Path, records: dict[str, dict[str, Any]]) -> list[str]:
-  """The findings in sentences with their numbers, but for the answer."""
-  workdir = epath.Path(workdir)
-  told = _read(records) + _chosen(workdir, records)
-  return told + _law(workdir, records)
-
-
-def _read(records: dict[str, dict[str, Any]]) -> list[str]:
-  """What was read as what."""
-  if "pool" not in records:
+def _axes(
+  workdir: epath.Path, runs: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+  """How scores of others go with the dev loss of the trained subsets."""
+  path = tables.SUBSETS.path(workdir)
+  named = [one["name"] for one in scores.noted(workdir)]
+  if not (named and path.exists()):  # Older versions did not write it.
     return []
-  pool = records["pool"]
-  lines = [
-    f"Of {pool['read']:,} records, {pool['used']:,} are usable and "
-    f"{pool['rejected']:,} are not{_left_out(pool)}."
-  ]
-  lines += findings.sentences(pool)
-  if "read_as" in pool:  # Not in runs of older versions.
-    lines += unread.sentences(_without_scores(pool, records))
-  return lines
-
-
-def _without_scores(
-  pool: dict[str, Any], records: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-  """What was noted of a pool, without fields that have been read since."""
-  record = records.get(f"{stages.SIGNALS}/{scores.NAME}", {})
-  paths = record.get("inputs", {}).get("made_from", {}).get("names", {})
-  unread_ = dict(pool["unread"])
-  for field in names.roots(paths):
-    unread_.pop(field, None)
-  return pool | {"unread": unread_}
-
-
-def _chosen(
-  workdir: epath.Path, records: dict[str, dict[str, Any]]
-) -> list[str]:
-  """What was selected, and what it covers."""
-  if "select" not in records:
-    return []
-  coverage = files.read_json(tables.COVERAGE.path(workdir))
-  ours, *rivals = coverage["table"]
-  line = (
-    f"{ours['strategy']} chose {ours['n_examples']:,} examples with "
-    f"{ours['n_tokens']:,} response tokens; they occupy "
-    f"{ours['pool_cells']:.1%} of the pool's cells"
-  )
-  if rivals:
-    name, share = rivals[0]["strategy"], rivals[0]["pool_cells"]
-    line += f", those of {name} at the same budget {share:.1%}"
-  return [line + "."]
-
-
-def _law(workdir: epath.Path, records: dict[str, dict[str, Any]]) -> list[str]:
-  """How well coverage and depth explain the loss."""
-  if "scaling" not in records:
-    return []
-  fits = files.read_json(tables.FITS.path(workdir))
-  if not fits["fitted"]:
-    return []
-  loo = "undefined" if fits["loo_r2"] is None else f"{fits['loo_r2']:.2f}"
-  return [
-    f"Coverage and depth explain log dev loss over {fits['runs']} subsets "
-    f"with R² {fits['r2']:.2f}, leave-one-out {loo}."
-  ]
-
-
-def _left_out(pool: dict[str, Any]) -> str:
-  """How many examples repeat an evaluation set, and are not used for that."""
-  count = pool.get("contaminated", 0)
-  return f"; {count:,} more are left out as contaminated" if count else ""
-
-
-def _warnings(records: dict[str, dict[str, Any]]) -> list[str]:
-  pool = records.get("pool")
-  if pool is None:
-    return []
-  warnings = []
-  if "distinct_inputs" in records.get("embed", {}):
-    unlike = inputs.warning(records["embed"])
-    warnings += [unlike] if unlike else []
-  if not pool["with_labels"]:
-    warnings.append(
-      "No record has labels (config.pool.fields.labels): K = 1 for all, so "
-      "depth is loss reduction alone."
-    )
-  elif pool["with_labels"] < pool["used"]:
-    warnings.append(
-      f"{pool['used'] - pool['with_labels']:,} examples have no labels: K = 1 "
-      "for them, which favours the labelled ones."
-    )
-  if pool["limited"]:
-    warnings.append(
-      "Reading stopped at config.pool.limit; what follows in the sources was "
-      "not read."
-    )
-  if pool["truncated"]:
-    warnings.append(
-      f"The prompts of {pool['truncated']:,} examples were cut to fit "
-      "config.tokens.max_tokens."
-    )
-  return warnings
+  subsets = files.read_table(path, ["subset", "row"])
+  held = scores.read(workdir, named, subsets["row"])
+  return axes.axes(runs, subsets["subset"], held, given=law.LAW)

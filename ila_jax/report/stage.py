@@ -1,8 +1,9 @@
 """Stage `report`: what the other stages found, on one page and in PNGs."""
 
-from ila_jax.report import gather, page
+from ila_jax.report import gather, page, sentences
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import checksums, files
+from ila_jax.score.signals import scores
 
 
 def run(run: context.Run) -> None:
@@ -12,12 +13,14 @@ def run(run: context.Run) -> None:
   that is said tells whether the selection helped.
   """
   workdir = run.workdir
+  noted = scores.noted(workdir)
   stage = stage_record.Stage(
     workdir,
     "report",
     {
       "stages": dict(gather.stage_outputs(workdir)),
       "stability": stage_record.fingerprint(gather.stability(workdir)),
+      **({"scores": noted} if noted else {}),
     },
   )
   if not stage.begin(replace="all"):
@@ -25,17 +28,17 @@ def run(run: context.Run) -> None:
       files.write_bytes(stage.folder / name, content)
     stage.finish()
   records = gather.stage_records(workdir)
-  for sentence in gather.found(workdir, records):
-    progress.say(f"  {sentence}")
-  progress.say(f"  the report: {tables.PAGE.path(workdir)}")
+  for sentence in sentences.found(workdir, records):
+    progress.answer(f"  {sentence}")
+  progress.answer(f"  the report: {tables.PAGE.path(workdir)}")
   for what, path in (
     ("map to explore", tables.MAP_PAGE.path(workdir)),
     ("selection", tables.SELECTED.path(workdir)),
     ("fine-tuned model", tables.MODEL.path(workdir)),
   ):
     if path.is_dir() or checksums.is_whole(path):
-      progress.say(f"  the {what}: {path}")
+      progress.answer(f"  the {what}: {path}")
   # What was asked comes last, where it stays on the screen.
-  answer, *more = gather.answer(workdir, records)
+  answer, *more = sentences.answer(workdir, records)
   for sentence in (*more, answer):
-    progress.say(f"  {sentence}")
+    progress.answer(f"  {sentence}")

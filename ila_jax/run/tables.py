@@ -12,6 +12,8 @@ rejects and the report (`f"{id:016x}"`).
 from ila_jax.run.disk import artifact
 
 Artifact = artifact.Artifact
+# The first columns of a table with a row an example.
+_EXAMPLE = {"row": "int64", "id": "uint64"}
 
 # Of the run.
 MANIFEST = Artifact(
@@ -62,6 +64,11 @@ CHECKPOINTS = Artifact(
   "where a training that was killed goes on",
   is_passing=True,
 )
+LIVE = Artifact(
+  "live/",
+  "training.metrics",
+  "metrics of trainings as they came, where config.train.metrics asks for them",
+)
 
 # Of the base that is made from scratch.
 BASE = Artifact("model/", "training.base", "the base as a Hugging Face folder")
@@ -72,8 +79,7 @@ INDEX = Artifact(
   "pool.index",
   "the used examples: where they come from, how long they are, their split",
   {
-    "row": "int64",
-    "id": "uint64",
+    **_EXAMPLE,
     "prompt_id": "uint64",
     "source": "string",
     "n_prompt_tokens": "int32",
@@ -89,8 +95,7 @@ RECORDS = Artifact(
   "pool.shards",
   "the used examples: record as read, turns, tokens",
   {
-    "row": "int64",
-    "id": "uint64",
+    **_EXAMPLE,
     "record": "string",
     "turns": "list<element: struct<role: string, text: string, is_learnt: "
     "bool, thought: string, calls: string, call_id: string, name: string>>",
@@ -102,6 +107,12 @@ REJECTS = Artifact(
   "pool/rejects.jsonl",
   "pool.stage",
   "what cannot be used, with file, line and reason",
+)
+TRUNCATED = Artifact(
+  "pool/truncated.parquet",
+  "pool.stage",
+  "the used examples that were cut, and how many tokens of prompt and response",
+  {**_EXAMPLE, "prompt": "int32", "response": "int32"},
 )
 CONTAMINATION = Artifact(
   "pool/contamination.jsonl",
@@ -149,11 +160,8 @@ SCORES = Artifact(
   "score.stage",
   "losses under base and tuned model",
   {
-    "row": "int64",
-    "id": "uint64",
-    "nll_base": "float",
-    "nll_sft": "float",
-    "nll_sft_std": "float",
+    **_EXAMPLE,
+    **dict.fromkeys(("nll_base", "nll_sft", "nll_sft_std"), "float"),
     "n_tokens": "int32",
   },
 )
@@ -195,9 +203,7 @@ MAP = Artifact(
   "landscape/map.json", "landscape.stage", "what the map and its cells are"
 )
 JOINED = Artifact(
-  "landscape/joined.json",
-  "landscape.join",
-  "the `map.json` of the map that was joined",
+  "landscape/joined.json", "landscape.join", "`map.json` of the joined map"
 )
 FITTED_FOLDER = "map"
 FITTED = Artifact(
@@ -269,14 +275,10 @@ RANKING = Artifact(
   },
 )
 SELECTED = Artifact(
-  "select/selected.jsonl",
-  "selection.stage",
-  "the chosen records, as they were read",
+  "select/selected.jsonl", "selection.stage", "the chosen records, as read"
 )
 COVERAGE = Artifact(
-  "select/coverage.json",
-  "selection.stage",
-  "coverage of the selection and its rivals",
+  "select/coverage.json", "selection.stage", "coverage of it and of rivals"
 )
 
 # Of stage `finetune`.
@@ -284,9 +286,7 @@ MODEL = Artifact(
   "finetune/model/", "finetune.stage", "the base tuned on the selection"
 )
 EVALUATIONS = Artifact(
-  "finetune/evaluations.jsonl",
-  "finetune.stage",
-  "dev loss of the base, the selection and its rivals",
+  "finetune/evaluations.jsonl", "finetune.stage", "dev loss of each model"
 )
 DEV_LOSSES = Artifact(
   "finetune/dev_losses.parquet",
@@ -295,9 +295,7 @@ DEV_LOSSES = Artifact(
   {"row": "int64", "id": "uint64", "n_tokens": "int32", "nll_{model}": "float"},
 )
 COMPARISON = Artifact(
-  "finetune/comparison.json",
-  "finetune.stage",
-  "dev loss of the selection less that of each rival, with intervals",
+  "finetune/comparison.json", "finetune.stage", "the selection less each rival"
 )
 METRICS = Artifact(
   "finetune/metrics.jsonl", "finetune.stage", "the steps of all trainings"
@@ -305,6 +303,12 @@ METRICS = Artifact(
 
 # Of stage `scaling`.
 RUNS = Artifact("scaling/runs.jsonl", "scaling.stage", "a line per subset")
+SUBSETS = Artifact(
+  "scaling/subsets.parquet",
+  "scaling.stage",
+  "the examples of each subset",
+  {"subset": "string", "row": "int64", "id": "uint64"},
+)
 FITS = Artifact("scaling/fits.json", "scaling.stage", "the law")
 
 # Of stage `report`.
