@@ -8,14 +8,11 @@ from etils import epath
 
 from ila_jax.embed import inputs
 from ila_jax.landscape import depth
-from ila_jax.pool import index, unread
-from ila_jax.pool.contamination import findings
-from ila_jax.pool.tokens import tally
-from ila_jax.report import map_points, others, page
+from ila_jax.pool import index
+from ila_jax.report import map_points, others, page, sentences
 from ila_jax.run import context, stage_record, stages, tables
 from ila_jax.run.disk import files, folders
 from ila_jax.score import split
-from ila_jax.selection import target
 
 
 def stage_outputs(
@@ -65,8 +62,10 @@ def gather(run: context.Run) -> page.ReportData:
   return page.ReportData(
     title=_title(config.pool.sources),
     config=config.plain(),
-    headline=headline(workdir, records),
-    warnings=_warnings(records),
+    answer=sentences.answer(workdir, records),
+    read=sentences.read(records),
+    chosen=sentences.chosen(workdir, records),
+    warnings=sentences.warnings(records),
     costs=[
       {
         "stage": "the base" if name == stages.BASE else name,
@@ -165,101 +164,6 @@ def _finetune(workdir: epath.Path) -> dict[str, Any]:
     history.setdefault(line["name"], []).append(line)
   return {
     "training": history,
-    "evaluations": _evaluations(workdir),
+    "evaluations": sentences.evaluations(workdir),
+    "comparison": sentences.comparison(workdir),
   }
-
-
-def _evaluations(workdir: epath.Path) -> list[dict[str, Any]]:
-  return files.read_jsonl(tables.EVALUATIONS.path(workdir))
-
-
-def headline(
-  workdir: epath.Path, records: dict[str, dict[str, Any]]
-) -> list[str]:
-  """The findings in sentences with their numbers; reads no example."""
-  workdir = epath.Path(workdir)
-  lines = []
-  if "pool" in records:
-    pool = records["pool"]
-    lines.append(
-      f"Of {pool['read']:,} records, {pool['used']:,} are usable and "
-      f"{pool['rejected']:,} are not{_left_out(pool)}."
-    )
-    lines += findings.sentences(pool)
-    lines += tally.sentences(pool)
-    if "read_as" in pool:  # Not in runs of older versions.
-      lines += unread.sentences(others.unread(pool, records))
-  if "select" in records:
-    coverage = files.read_json(tables.COVERAGE.path(workdir))
-    ours, *rivals = coverage["table"]
-    line = (
-      f"{ours['strategy']} chose {ours['n_examples']:,} examples with "
-      f"{ours['n_tokens']:,} response tokens; they occupy "
-      f"{ours['pool_cells']:.1%} of the pool's cells"
-    )
-    if rivals:
-      name, share = rivals[0]["strategy"], rivals[0]["pool_cells"]
-      line += f", those of {name} at the same budget {share:.1%}"
-    lines.append(line + ".")
-    lines += _beside(records)
-  if "finetune" in records:
-    losses = ", ".join(
-      f"{entry['name']} {entry['micro']:.4f}" for entry in _evaluations(workdir)
-    )
-    lines.append(f"Dev loss in nats a token: {losses}.")
-  if "scaling" in records:
-    fits = files.read_json(tables.FITS.path(workdir))
-    if fits["fitted"]:
-      loo = "undefined" if fits["loo_r2"] is None else f"{fits['loo_r2']:.2f}"
-      lines.append(
-        f"Coverage and depth explain log dev loss over {fits['runs']} subsets "
-        f"with R² {fits['r2']:.2f}, leave-one-out {loo}."
-      )
-  return lines
-
-
-def _beside(records: dict[str, dict[str, Any]]) -> list[str]:
-  """How the target set lies, and how many are near an evaluation set."""
-  select, lines = records["select"], []
-  if "near_evaluation" in select:
-    limit = select["inputs"]["config"]["select"]["exclude_near_evaluation"]
-    lines.append(
-      f"{select['near_evaluation']:,} candidates are left out, for a prompt of "
-      f"an evaluation set has a cosine of {limit:g} or more to them."
-    )
-  if "target" in select:
-    lines += target.sentences(select["target"])
-  return lines
-
-
-def _left_out(pool: dict[str, Any]) -> str:
-  """How many examples repeat an evaluation set, and are not used for that."""
-  count = pool.get("contaminated", 0)
-  return f"; {count:,} more are left out as contaminated" if count else ""
-
-
-def _warnings(records: dict[str, dict[str, Any]]) -> list[str]:
-  pool = records.get("pool")
-  if pool is None:
-    return []
-  warnings = others.warnings(records)
-  if "distinct_inputs" in records.get("embed", {}):
-    unlike = inputs.warning(records["embed"])
-    warnings += [unlike] if unlike else []
-  by_labels = not others.is_depth(records)
-  if by_labels and not pool["with_labels"]:
-    warnings.append(
-      "No record has labels (config.pool.fields.labels): K = 1 for all, so "
-      "depth is loss reduction alone."
-    )
-  elif by_labels and pool["with_labels"] < pool["used"]:
-    warnings.append(
-      f"{pool['used'] - pool['with_labels']:,} examples have no labels: K = 1 "
-      "for them, which favours the labelled ones."
-    )
-  if pool["limited"]:
-    warnings.append(
-      "Reading stopped at config.pool.limit; what follows in the sources was "
-      "not read."
-    )
-  return warnings + tally.warnings(pool)

@@ -83,6 +83,20 @@ def made_with(name: str) -> tuple[str, ...]:
   return tuple(made)
 
 
+def leading_to(name: str) -> tuple[str, ...]:
+  """A stage and all that it is made from, in their order.
+
+  >>> leading_to("select")
+  ('pool', 'embed', 'score', 'landscape', 'select')
+  """
+  found, left = {name}, [name]
+  while left:
+    new = set(GRAPH[left.pop()].made_from) - found
+    found |= new
+    left += new
+  return in_order(found)
+
+
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
   """Some stages in the order of the run.
 

@@ -211,9 +211,7 @@ MAP = Artifact(
   "landscape/map.json", "landscape.stage", "what the map and its cells are"
 )
 JOINED = Artifact(
-  "landscape/joined.json",
-  "landscape.join",
-  "the `map.json` of the map that was joined",
+  "landscape/joined.json", "landscape.join", "`map.json` of the joined map"
 )
 FITTED_FOLDER = "map"
 FITTED = Artifact(
@@ -285,14 +283,10 @@ TARGET_PLACES = Artifact(
   },
 )
 SELECTED = Artifact(
-  "select/selected.jsonl",
-  "selection.stage",
-  "the chosen records, as they were read",
+  "select/selected.jsonl", "selection.stage", "the chosen records, as read"
 )
 COVERAGE = Artifact(
-  "select/coverage.json",
-  "selection.stage",
-  "coverage of the selection and its rivals",
+  "select/coverage.json", "selection.stage", "coverage of it and of rivals"
 )
 
 # Of stage `finetune`.
@@ -300,9 +294,16 @@ MODEL = Artifact(
   "finetune/model/", "finetune.stage", "the base tuned on the selection"
 )
 EVALUATIONS = Artifact(
-  "finetune/evaluations.jsonl",
+  "finetune/evaluations.jsonl", "finetune.stage", "dev loss of each model"
+)
+DEV_LOSSES = Artifact(
+  "finetune/dev_losses.parquet",
   "finetune.stage",
-  "dev loss of the base, the selection and its rivals",
+  "loss of each dev example under each of these models, a sum over its tokens",
+  {"row": "int64", "id": "uint64", "n_tokens": "int32", "nll_{model}": "float"},
+)
+COMPARISON = Artifact(
+  "finetune/comparison.json", "finetune.stage", "the selection less each rival"
 )
 METRICS = Artifact(
   "finetune/metrics.jsonl", "finetune.stage", "the steps of all trainings"

@@ -96,7 +96,8 @@ def _train(
       name=subset.name,
       keep=False,
     )
-    evaluation = trial.dev_loss(tuned, dev, run=run, account=stage.account)
+    losses = trial.dev_losses(tuned, dev, run=run, account=stage.account)
+    evaluation = dev_loss.summarise(*losses)
     files.append_jsonl(runs, _line(pool, subset, evaluation))
     stage.save_progress()
     interrupts.point()
