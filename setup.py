@@ -79,6 +79,9 @@ setuptools.setup(
     "docs": _DOCS,
     "gguf": ["gguf>=0.19"],
     "hf": ["datasets>=3.0"],
+    # What config.train.metrics may name.
+    "tensorboard": ["tensorboardX>=2.6.2"],
+    "wandb": ["wandb>=0.31"],
     # torch is the numerical reference of the tests, never imported elsewhere;
     # this exact version, for others bring gigabytes of CUDA along.
     "test": [
@@ -98,6 +101,8 @@ setuptools.setup(
       "pytest-xdist>=3.8",
       "ruff>=0.8",
       "setuptools>=77",
+      "tensorboard>=2.18",
+      "tensorboardX>=2.6.2",
       "torch==2.13.0",
       "trl>=1.16",
       "zstandard>=0.22",

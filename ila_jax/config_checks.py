@@ -13,6 +13,7 @@ from ila_jax.models import lora
 from ila_jax.pool.scores import names as names_lib
 from ila_jax.sections import checked
 from ila_jax.selection import filters, where
+from ila_jax.training import metrics
 
 
 def check(config: Any) -> None:
@@ -64,6 +65,7 @@ def _check_across(config: Any) -> None:
       f"config.train.lora_targets is {targets}; allowed: one or more of "
       f"{', '.join(lora.TARGETS)}, each once."
     )
+  metrics.check(config.train.metrics)
   scratch = config.model.scratch
   if scratch.width % (2 * scratch.heads) or scratch.heads % scratch.kv_heads:
     raise errors.InputError(

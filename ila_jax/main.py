@@ -46,6 +46,11 @@ _DRY_RUN = flags.DEFINE_bool(
 _COPY_PRESET = flags.DEFINE_string(
   "copy_preset", None, "A preset to copy into the file named after it."
 )
+_QUIET = flags.DEFINE_bool(
+  "quiet",
+  False,
+  "Show only warnings, errors and the answer; log.txt in the workdir has all.",
+)
 _FIELDS = flags.DEFINE_bool(
   "fields",
   False,
@@ -220,9 +225,13 @@ def _run(argv: list[str]) -> None:
     with contextlib.suppress(BrokenPipeError):
       print(text, flush=True)
     return
+  if _QUIET.value:
+    os.environ["TQDM_DISABLE"] = "1"  # Bars of others, such as of downloads.
   from ila_jax.compute import hardware
-  from ila_jax.run import hosts, interrupts
+  from ila_jax.run import hosts, interrupts, progress
 
+  if _QUIET.value:
+    progress.be_quiet()
   if _DISTRIBUTED.value:
     hardware.join_hosts()
   interrupts.listen()

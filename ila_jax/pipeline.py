@@ -125,8 +125,8 @@ def _check_unread(workdir: epath.Path, stage: str, signal: str) -> None:
   late = bool(record.get("done")) and not was_read
   if mesh_lib.first_host_says([late])[0]:
     raise errors.InputError(
-      f"--stages: {stage!r} in {workdir} was made without {signal!r}, which "
-      f"this config has it read. Add --redo={stage}, or use another "
+      f"--stages: {stage!r} in {workdir} was made without {signal!r}, and "
+      f"this config needs it. Add --redo={stage}, or use another "
       "--workdir; nothing was changed."
     )
 

@@ -89,7 +89,7 @@ def _print(
   needs: Mapping[str, costs.Need],
 ) -> None:
   width = max([10, *(len(name) + 1 for name in estimates)])
-  progress.say(
+  progress.answer(
     f"\n{'stage':{width}}{'compute':>12}{'time':>14}{'to compile':>14}"
     f"{'memory a device':>18}{'disk':>10}"
   )
@@ -97,14 +97,14 @@ def _print(
     flops = units.si(cost.flops, "FLOP") if cost.flops else ""
     memory = units.si(cost.device_bytes, "B") if cost.device_bytes else ""
     mark = "" if cost.tried else " *"
-    progress.say(
+    progress.answer(
       f"{name:{width}}{flops:>12}{units.duration(cost.seconds):>14}"
       f"{units.duration(cost.compile_seconds):>14}{memory:>18}"
       f"{units.si(needs[name].kept, 'B'):>10}{mark}"
     )
   total = sum(cost.seconds for cost in estimates.values())
   compiling = sum(cost.compile_seconds for cost in estimates.values())
-  progress.say(
+  progress.answer(
     f"{'all':{width}}{'':12}{units.duration(total):>14}"
     f"{units.duration(compiling):>14}{'':18}"
     f"{units.si(disk.most(needs.values()), 'B'):>10}\n\n"
@@ -115,7 +115,7 @@ def _print(
   )
   if not all(cost.tried for cost in estimates.values()):
     rate = begun.rate(begun.config.model.dtype)
-    progress.say(
+    progress.answer(
       f"* too large for a trial here: {work.FORWARD_SHARE:.0%} of the "
       f"measured {units.si(rate, 'FLOP/s')} of {begun.mesh.size} × "
       f"{jax.devices()[0].device_kind} in passes and "
@@ -123,4 +123,4 @@ def _print(
     )
   for name, cost in estimates.items():
     if cost.left_out:
-      progress.say(f"On top of {name}: {', '.join(cost.left_out)}.")
+      progress.answer(f"On top of {name}: {', '.join(cost.left_out)}.")

@@ -51,7 +51,9 @@ def run(run: context.Run) -> None:
   names = {evaluation["name"] for evaluation in done}
   if "base" not in names:
     untuned = trial.Tuned(decoder)
-    _evaluate(run, stage, untuned, dev, {"name": "base"})
+    with trial.recording(run, "finetune", "base") as recorder:
+      evaluation = _evaluate(run, stage, untuned, dev, {"name": "base"})
+      recorder.add(evaluation)
   chosen = _rows(run)
   for arm, rows in chosen.items():
     model = tables.MODEL.file() if arm.equal == "selection" else ""
@@ -121,31 +123,28 @@ def _tune(
   config, workdir = run.config, run.workdir
   table = shards.gather(workdir, rows, ["tokens", "is_response"])
   data = token_set.tokens_of(table)
-  tuned = trial.fit(
-    decoder,
-    data,
-    trial.tuning(config),
-    run=run,
-    stage=stage,
-    name=arm.name,
-  )
-  if arm.equal == "selection":
-    tokenizer = base_tokenizer.tokenizer(config, workdir)
-    name = base.name(run)
-    trial.save(tables.MODEL.path(workdir), tuned, tokenizer, name)
-  _evaluate(
-    run,
-    stage,
-    tuned,
-    dev,
-    {
+  with trial.recording(run, "finetune", arm.name) as recorder:
+    tuned = trial.fit(
+      decoder,
+      data,
+      trial.tuning(config),
+      run=run,
+      stage=stage,
+      name=arm.name,
+      record=recorder.step,
+    )
+    if arm.equal == "selection":
+      tokenizer = base_tokenizer.tokenizer(config, workdir)
+      name = base.name(run)
+      trial.save(tables.MODEL.path(workdir), tuned, tokenizer, name)
+    labels = {
       "name": arm.name,
       "strategy": arm.strategy,
       "equal": arm.equal,
       "train_examples": len(data),
       "train_tokens": data.response_tokens,
-    },
-  )
+    }
+    recorder.add(_evaluate(run, stage, tuned, dev, labels))
 
 
 def _evaluate(
@@ -154,7 +153,8 @@ def _evaluate(
   tuned: trial.Tuned,
   dev: token_set.TokenSet,
   labels: dict,
-) -> None:
+) -> dict[str, float]:
+  """Writes the dev loss, and returns it as TensorBoard names it."""
   with progress.counter(len(dev), desc="dev loss", unit="examples") as advance:
     evaluation = trial.dev_loss(
       tuned,
@@ -169,6 +169,7 @@ def _evaluate(
     f"  {labels['name']}: dev loss {evaluation['micro']:.4f} nats a token, "
     f"{evaluation['macro']:.4f} by example"
   )
+  return {f"dev_loss/{name}": evaluation[name] for name in ("micro", "macro")}
 
 
 def _merge(workdir: epath.Path, names: list[str]) -> None:

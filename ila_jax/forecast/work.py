@@ -19,7 +19,7 @@ from ila_jax.forecast import memory as memory_lib
 from ila_jax.forecast import sizes as sizes_lib
 from ila_jax.models import architecture, encoder
 from ila_jax.models import lora as lora_lib
-from ila_jax.passes import forward, layouts, token_set
+from ila_jax.passes import forward, layouts, token_set, windows
 from ila_jax.training import batches
 from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import trial as trial_lib
@@ -128,7 +128,8 @@ class PlannedRun:
   ) -> costs.Cost:
     """Passes of the base, or of stacked adapters, over examples like these."""
     lora = trial_lib.lora(self.config) if models > 1 else None
-    lengths = data.lengths
+    data, several = self._windows(data)
+    examples, lengths = round(examples * several), data.lengths
     each = Pass(
       self.decoder,
       lengths,
@@ -154,6 +155,8 @@ class PlannedRun:
     runs: int = 1,
   ) -> costs.Cost:
     """Cost of several training runs, each on examples like these."""
+    data, several = self._windows(data)
+    examples *= several
     flops = trial_lib.passes(recipe.lora) * self._pass_flops(
       data, runs * recipe.epochs * examples
     )
@@ -194,6 +197,14 @@ class PlannedRun:
     )
     dev = self.scoring(self.sample.data, examples=self.config.pool.dev_examples)
     return dev.times(evaluations).and_also(tuned)
+
+  def _windows(
+    self, data: token_set.TokenSet
+  ) -> tuple[token_set.TokenSet, float]:
+    """The windows in which examples are read, and how many an example has."""
+    longest = self.config.tokens.max_tokens
+    parts = windows.split(data, max_tokens=longest).data
+    return parts, len(parts) / max(len(data), 1)
 
   def _pass_flops(
     self, data: token_set.TokenSet, examples: float | int

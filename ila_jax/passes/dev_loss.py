@@ -8,7 +8,13 @@ from jaxtyping import Float, Int, PyTree
 
 from ila_jax import errors
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.passes import collate, example_loss, layouts, token_set
+from ila_jax.passes import (
+  collate,
+  example_loss,
+  layouts,
+  token_set,
+  windows,
+)
 
 Evaluation = dict[str, float | int]
 
@@ -20,6 +26,7 @@ def evaluate(
   layout: layouts.Layout,
   mesh: Mesh,
   adapters: PyTree | None = None,
+  parts: windows.Parts | None = None,
   on_batch: Callable[[collate.Batch], None] = lambda batch: None,
 ) -> Evaluation:
   """The loss of a model on examples that it was not trained on.
@@ -27,9 +34,10 @@ def evaluate(
   Args:
     decoder: the model.
     data: the examples; each has a target.
-    layout: of the examples; changes nothing but the speed.
+    layout: of the examples or their parts; changes nothing but the speed.
     mesh: a batch is split over `data` and `fsdp`.
     adapters: one low-rank model (`models.lora.stack`), or None.
+    parts: of the examples, where some are read in windows.
     on_batch: called with each batch when it is finished.
 
   Returns:
@@ -58,15 +66,18 @@ def evaluate(
   >>> loss["n_tokens"], abs(loss["micro"] - 3.466) < 0.2
   (16, True)
   """
+  read = data if parts is None else parts.data
   nll = example_loss.example_nll(
     decoder,
-    data.tokens,
-    data.is_response,
+    read.tokens,
+    read.is_response,
     layout=layout,
     mesh=mesh,
     adapters=adapters,
     on_batch=on_batch,
   )[:, 0]
+  if parts is not None:
+    nll = parts.total(nll)
   # Nothing predicts the first token.
   n_tokens = np.array([mask[1:].sum() for mask in data.is_response], np.int32)
   return summarise(nll, n_tokens)

@@ -30,7 +30,7 @@ _TURNS = "Mend these conversations, or leave them out of the pool"
 _LONG = (
   "Raise --config.tokens.max_tokens (the base must have as many positions), or "
   "set --config.tokens.overflow=truncate_prompt, which cuts prompts from the "
-  "left"
+  "left, or truncate_response, which cuts the end as trainers do"
 )
 _TEMPLATE = (
   "Give a --config.model.path whose chat template renders such conversations, "
@@ -201,9 +201,14 @@ REMEDIES = {
   "chat template writes too much": _TEMPLATE,
   "no response token": "Drop records whose answer the tokenizer drops",
   "longer than max_tokens": _LONG,
+  "longer than all windows": (
+    "Raise --config.tokens.max_tokens, or set "
+    "--config.tokens.overflow=truncate_response"
+  ),
   "answers longer than max_tokens": (
-    "Raise --config.tokens.max_tokens: under tokens.overflow=truncate_prompt "
-    "only prompts are cut"
+    "Raise --config.tokens.max_tokens, or set "
+    "--config.tokens.overflow=truncate_response: truncate_prompt cuts only "
+    "prompts"
   ),
 }
 _OTHER = f"Read {tables.REJECTS.template} and mend the records"

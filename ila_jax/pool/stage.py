@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from etils import epath
 
 from ila_jax import config as config_lib
@@ -22,6 +23,8 @@ from ila_jax.pool.contamination import findings as findings_lib
 from ila_jax.pool.scores import names as names_lib
 from ila_jax.pool.sources import sources
 from ila_jax.pool.tokens import encode
+from ila_jax.pool.tokens import overflow as overflow_lib
+from ila_jax.pool.tokens import tally as tally_lib
 from ila_jax.run import (
   context,
   draws,
@@ -109,12 +112,12 @@ def _signature(
 
 def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
   config, workdir = run.config, run.workdir
-  for left in shards.listed(workdir, tables.RECORDS):
-    files.remove(left)  # Of a reading that was killed.
+  _remove_what_was_begun(workdir)
   size_lib.check_count(config)
   tokenizer = base_tokenizer.tokenizer(config, workdir)
-  columns = index.Columns()
-  largest_token = left_out = labelled = 0
+  columns, cut = index.Columns(), []
+  tally = tally_lib.Tally(max_tokens=config.tokens.max_tokens)
+  labelled = 0
   read: collections.Counter[str] = collections.Counter()
   scores = names_lib.parse(config.pool.fields.scores)
   reading = unread.Reading(names_lib.roots(scores))
@@ -125,18 +128,15 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
       max_reject_fraction=config.pool.max_reject_fraction,
     )
     found = _findings(config, workdir, stack)
-    passing = _shards(config, tokenizer, rejects, read, reading, found)
+    passing = _shards(config, tokenizer, rejects, read, reading, found, tally)
     for shard, kept in enumerate(passing):
       table = shards.table_of(len(columns), kept)
       shards.write_records(workdir, shard, table)
+      cut.append(tally_lib.cut_rows(len(columns), kept))
       columns.add(kept)
-      for example, encoded in kept:
-        largest_token = max(largest_token, int(encoded.ids.max()))
-        left_out += encoded.n_left_out
-        labelled += example.has_labels
+      labelled += sum(example.has_labels for example, _ in kept)
   # The rejects are on disk by now, also when they end the run here.
-  used, truncated = len(columns), int(columns["truncated"].sum())
-  removed = found.removed if found else 0
+  used, removed = len(columns), found.removed if found else 0
   limited = read["examples"] + removed == config.pool.limit
   counts = {
     "read": used + rejects.reasons.total() + removed,
@@ -148,16 +148,16 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
     "with_labels": labelled,
     "limited": limited,
     **reading.told(),
-    "truncated": truncated,
-    "answers_left_out": left_out,
-    "largest_token": largest_token,
+    **tally.told(),
   }
   _say_counts(workdir, counts)
-  _say_what_was_read(config, reading, left_out, limited)
+  _say_what_was_read(config, reading, counts["answers_left_out"], limited)
   rejects.check(n_used=used + removed)
   _check_left(config, used, removed)
   is_dev = _dev(config, columns)
   columns.write(workdir, is_dev, shard_rows=config.pool.shard_examples)
+  if counts["truncated"]:
+    files.write_table(tables.TRUNCATED.path(workdir), pa.concat_tables(cut))
   with_domain = np.array([bool(name) for name in columns.names("domain")])
   counts |= {
     "with_domain": int(with_domain[columns["domain"]].sum()),
@@ -167,6 +167,13 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
     ),
   }
   files.write_json(tables.COUNTS.path(workdir), counts)
+
+
+def _remove_what_was_begun(workdir: epath.Path) -> None:
+  """Removes what a reading that was killed has left."""
+  begun = shards.listed(workdir, tables.RECORDS)
+  for path in (*begun, tables.TRUNCATED.path(workdir)):
+    files.remove(path)
 
 
 def _check_left(config: config_lib.Config, used: int, removed: int) -> None:
@@ -200,8 +207,7 @@ def _findings(
     progress.progress(sets, desc="evaluation sets", unit="records"),
     width=config.pool.contamination_ngram,
   )
-  path = tables.CONTAMINATION.path(workdir)
-  file = stack.enter_context(files.create(path))
+  file = stack.enter_context(files.create(tables.CONTAMINATION.path(workdir)))
   return findings_lib.Findings(
     screening,
     action=config.pool.contaminated,
@@ -236,6 +242,7 @@ def _shards(
   read: collections.Counter[str],
   reading: unread.Reading,
   found: findings_lib.Findings | None,
+  tally: tally_lib.Tally,
 ) -> Iterator[list[tuple[examples_lib.Example, encode.Encoded]]]:
   """Yields the usable examples, a shard at a time; counts what was read."""
   examples: Iterable[examples_lib.Example] = progress.progress(
@@ -253,7 +260,7 @@ def _shards(
   size = config.pool.shard_examples
   while batch := tuple(itertools.islice(examples, _TOKENIZE_EXAMPLES)):
     read["examples"] += len(batch)
-    pending += _tokenized(config, tokenizer, rejects, batch)
+    pending += _tokenized(config, tokenizer, rejects, tally, batch)
     while len(pending) >= size:
       yield pending[:size]
       pending = pending[size:]
@@ -265,6 +272,7 @@ def _tokenized(
   config: config_lib.Config,
   tokenizer: Any,
   rejects: rejects_lib.RejectCounter,
+  tally: tally_lib.Tally,
   batch: tuple[examples_lib.Example, ...],
 ) -> Iterator[tuple[examples_lib.Example, encode.Encoded]]:
   encoded = encode.encode_many(
@@ -274,6 +282,8 @@ def _tokenized(
     overflow=config.tokens.overflow,
   )
   for example, result in zip(batch, encoded, strict=True):
+    if isinstance(result, encode.Encoded | overflow_lib.TooLong):
+      tally.add(example.source, result)
     if isinstance(result, records.Reject):
       rejects(
         rejects_lib.Rejected(
@@ -315,7 +325,6 @@ def _say_counts(workdir: epath.Path, counts: dict[str, Any]) -> None:
   reasons = ", ".join(f"{count:,} {reason}" for reason, count in common)
   path = tables.REJECTS.path(workdir)
   progress.say(line + (f" ({reasons}; see {path})" if rejected else ""))
-  for sentence in findings_lib.sentences(counts):
+  told = findings_lib.sentences(counts), tally_lib.sentences(counts)
+  for sentence in itertools.chain(*told):
     progress.say(f"  {sentence}")
-  if counts["truncated"]:
-    progress.say(f"  the prompts of {counts['truncated']:,} examples were cut")

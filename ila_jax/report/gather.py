@@ -11,9 +11,11 @@ from ila_jax.landscape import depth
 from ila_jax.pool import index, unread
 from ila_jax.pool.contamination import findings
 from ila_jax.pool.scores import names
+from ila_jax.pool.tokens import tally
 from ila_jax.report import map_points, page
 from ila_jax.run import context, stage_record, stages, tables
 from ila_jax.run.disk import files, folders
+from ila_jax.scaling import axes, law
 from ila_jax.score import split
 from ila_jax.score.signals import scores
 
@@ -61,6 +63,7 @@ def gather(run: context.Run) -> page.ReportData:
   if "scaling" in done:
     parts["runs"] = files.read_jsonl(tables.RUNS.path(workdir))
     parts["fits"] = files.read_json(tables.FITS.path(workdir))
+    parts["axes"] = _axes(workdir, parts["runs"])
   return page.ReportData(
     title=_title(config.pool.sources),
     config=config.plain(),
@@ -168,6 +171,19 @@ def _finetune(workdir: epath.Path) -> dict[str, Any]:
   }
 
 
+def _axes(
+  workdir: epath.Path, runs: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+  """How scores of others go with the dev loss of the trained subsets."""
+  path = tables.SUBSETS.path(workdir)
+  named = [one["name"] for one in scores.noted(workdir)]
+  if not (named and path.exists()):  # Older versions did not write it.
+    return []
+  subsets = files.read_table(path, ["subset", "row"])
+  held = scores.read(workdir, named, subsets["row"])
+  return axes.axes(runs, subsets["subset"], held, given=law.LAW)
+
+
 def _evaluations(workdir: epath.Path) -> list[dict[str, Any]]:
   return files.read_jsonl(tables.EVALUATIONS.path(workdir))
 
@@ -185,6 +201,7 @@ def headline(
       f"{pool['rejected']:,} are not{_left_out(pool)}."
     )
     lines += findings.sentences(pool)
+    lines += tally.sentences(pool)
     if "read_as" in pool:  # Not in runs of older versions.
       lines += unread.sentences(_without_scores(pool, records))
   if "select" in records:
@@ -256,9 +273,4 @@ def _warnings(records: dict[str, dict[str, Any]]) -> list[str]:
       "Reading stopped at config.pool.limit; what follows in the sources was "
       "not read."
     )
-  if pool["truncated"]:
-    warnings.append(
-      f"The prompts of {pool['truncated']:,} examples were cut to fit "
-      "config.tokens.max_tokens."
-    )
-  return warnings
+  return warnings + tally.warnings(pool)

@@ -23,6 +23,8 @@ _LOG_SECONDS = 600.0
 _COMPILING = "/jax/core/compile/"
 # When programs were compiled: (begin, end) by the clock, apart, ascending.
 _spans: list[tuple[float, float]] = []
+# How a warning begins.
+_WARNING = "warning:"
 
 
 def _note_compilation(event: str, seconds: float | int, **_: Any) -> None:
@@ -50,10 +52,41 @@ def compile_seconds() -> float:
   return sum((end - begin for begin, end in _spans), 0.0)
 
 
+class _Terminal:
+  """What is shown to people.
+
+  Attributes:
+    is_quiet: it shows only warnings and answers; the log has the rest.
+  """
+
+  is_quiet = False
+
+
+def be_quiet() -> None:
+  """Shows only warnings and answers from here on; the log has all."""
+  _Terminal.is_quiet = True
+
+
 def say(message: str) -> None:
-  """Writes one line to stderr and to the run's log, on the first host only."""
+  """Writes one line to stderr and to the run's log, on the first host only.
+
+  Where it is quiet, only a line that begins with `warning:` is shown.
+  """
+  _say(message, is_shown=message.lstrip().startswith(_WARNING))
+
+
+def answer(message: str) -> None:
+  """Writes what a run was made for, as `say` does, but also where it is quiet.
+
+  >>> answer("  the report: runs/first/report/index.html")
+  """
+  _say(message, is_shown=True)
+
+
+def _say(message: str, *, is_shown: bool) -> None:
   if mesh.is_writer():
-    _print(message)
+    if is_shown or not _Terminal.is_quiet:
+      _print(message)
     log.write(message)
 
 
@@ -95,7 +128,7 @@ def counter(
     return
   with contextlib.ExitStack() as stack:
     bar = None
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _Terminal.is_quiet:
       import tqdm
 
       drawn = tqdm.tqdm(total=total, desc=desc, unit=f" {unit}", delay=2)
@@ -193,7 +226,7 @@ class _Work:
     left = self._left(seconds)
     if left is not None:
       line += f", about {left:.0f} s left"
-    if self._bar is None:
+    if self._bar is None and not _Terminal.is_quiet:
       _print(line)
     if is_logged:
       log.write(line)

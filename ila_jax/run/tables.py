@@ -12,6 +12,8 @@ rejects and the report (`f"{id:016x}"`).
 from ila_jax.run.disk import artifact
 
 Artifact = artifact.Artifact
+# The first columns of a table with a row an example.
+_EXAMPLE = {"row": "int64", "id": "uint64"}
 
 # Of the run.
 MANIFEST = Artifact(
@@ -65,6 +67,11 @@ CHECKPOINTS = Artifact(
   "where a training that was killed goes on",
   is_passing=True,
 )
+LIVE = Artifact(
+  "live/",
+  "training.metrics",
+  "metrics of trainings as they came, where config.train.metrics asks for them",
+)
 
 # Of the base that is made from scratch.
 BASE = Artifact("model/", "training.base", "the base as a Hugging Face folder")
@@ -75,8 +82,7 @@ INDEX = Artifact(
   "pool.index",
   "the used examples: where they come from, how long they are, their split",
   {
-    "row": "int64",
-    "id": "uint64",
+    **_EXAMPLE,
     "prompt_id": "uint64",
     "source": "string",
     "n_prompt_tokens": "int32",
@@ -92,8 +98,7 @@ RECORDS = Artifact(
   "pool.shards",
   "the used examples: record as read, turns, tokens",
   {
-    "row": "int64",
-    "id": "uint64",
+    **_EXAMPLE,
     "record": "string",
     "turns": "list<element: struct<role: string, text: string, is_learnt: "
     "bool, thought: string, calls: string, call_id: string, name: string>>",
@@ -105,6 +110,12 @@ REJECTS = Artifact(
   "pool/rejects.jsonl",
   "pool.stage",
   "what cannot be used, with file, line and reason",
+)
+TRUNCATED = Artifact(
+  "pool/truncated.parquet",
+  "pool.stage",
+  "the used examples that were cut, and how many tokens of prompt and response",
+  {**_EXAMPLE, "prompt": "int32", "response": "int32"},
 )
 CONTAMINATION = Artifact(
   "pool/contamination.jsonl",
@@ -152,11 +163,8 @@ SCORES = Artifact(
   "score.stage",
   "losses under base and tuned model",
   {
-    "row": "int64",
-    "id": "uint64",
-    "nll_base": "float",
-    "nll_sft": "float",
-    "nll_sft_std": "float",
+    **_EXAMPLE,
+    **dict.fromkeys(("nll_base", "nll_sft", "nll_sft_std"), "float"),
     "n_tokens": "int32",
   },
 )
@@ -297,6 +305,12 @@ METRICS = Artifact(
 
 # Of stage `scaling`.
 RUNS = Artifact("scaling/runs.jsonl", "scaling.stage", "a line per subset")
+SUBSETS = Artifact(
+  "scaling/subsets.parquet",
+  "scaling.stage",
+  "the examples of each subset",
+  {"subset": "string", "row": "int64", "id": "uint64"},
+)
 FITS = Artifact("scaling/fits.json", "scaling.stage", "the law")
 
 # Of stage `report`.

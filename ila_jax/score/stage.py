@@ -12,7 +12,7 @@ from ila_jax.compute import hardware, prefetch
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora
-from ila_jax.passes import collate, example_loss, forward, token_set
+from ila_jax.passes import collate, example_loss, forward, token_set, windows
 from ila_jax.pool import base_tokenizer, shards
 from ila_jax.pool import index as index_lib
 from ila_jax.run import (
@@ -119,7 +119,9 @@ def _say_cost(
   response = index["n_response_tokens"]
   lengths = index["n_prompt_tokens"] + response
   cost = forward.flops(
-    decoder.config, lengths, response_tokens=int(response.sum())
+    decoder.config,
+    windows.lengths(lengths, max_tokens=config.tokens.max_tokens),
+    response_tokens=int(response.sum()),
   )
   passes = 1 + len(config.score.reference_seeds)
   progress.say(
@@ -181,14 +183,16 @@ def _tuned(
   table = shards.gather(
     workdir, np.flatnonzero(reference), ["tokens", "is_response"]
   )
-  tuned = trial.fit(
-    decoder,
-    token_set.tokens_of(table),
-    trial.reference(config, seed=seed),
-    run=run,
-    stage=stage,
-    name=name,
-  )
+  with trial.recording(run, "score", name) as recorder:
+    tuned = trial.fit(
+      decoder,
+      token_set.tokens_of(table),
+      trial.reference(config, seed=seed),
+      run=run,
+      stage=stage,
+      name=name,
+      record=recorder.step,
+    )
   tokenizer = base_tokenizer.tokenizer(config, workdir)
   trial.save(folder, tuned, tokenizer, base.name(run))
   trial.drop_checkpoints(stage.folder, name)
@@ -204,44 +208,51 @@ def _score(
 ) -> np.ndarray:
   """Losses [n, m] of all examples, shard by shard; a shard on disk is kept."""
   config, workdir = run.config, run.workdir
-  lengths = index_lib.lengths(workdir)
+  lengths, longest = index_lib.lengths(workdir), config.tokens.max_tokens
   models = example_loss.count_models(adapters)
-  layout = forward.layout(decoder.config, lengths, config.score, models=models)
+  layout = forward.layout(
+    decoder.config,
+    windows.lengths(lengths, max_tokens=longest),
+    config.score,
+    models=models,
+  )
   todo = _todo(workdir, name)
-  parts = []
+  shards_nll = []
   with progress.counter(len(lengths), desc=name, unit="examples") as advance:
-
-    def count(batch: collate.Batch) -> None:
-      advance(len(batch.examples))
-      stage.account.add(cells=models * batch.cells)
-
     for target, row, data in prefetch.ahead(todo, depth=1):
       if data is None:
-        parts.append(losses.read_shard(target, models))
+        shards_nll.append(losses.read_shard(target, models))
         advance(len(row))
         continue
-      nll = example_loss.example_nll(
-        decoder,
-        data.tokens,
-        data.is_response,
-        layout=layout,
-        mesh=run.mesh,
-        adapters=adapters,
-        on_batch=count,
+      parts = windows.split(data, max_tokens=longest)
+
+      def count(batch: collate.Batch, parts: windows.Parts = parts) -> None:
+        advance(parts.begun(batch.examples))
+        stage.account.add(cells=models * batch.cells)
+
+      nll = parts.total(
+        example_loss.example_nll(
+          decoder,
+          parts.data.tokens,
+          parts.data.is_response,
+          layout=layout,
+          mesh=run.mesh,
+          adapters=adapters,
+          on_batch=count,
+        )
       )
       columns = {losses.column(m): nll[:, m] for m in range(models)}
       files.write_table(target, {"row": row} | columns)
+      read = parts.data.lengths
       cost = forward.flops(
-        decoder.config, data.lengths, response_tokens=data.response_tokens
+        decoder.config, read, response_tokens=data.response_tokens
       )
-      stage.account.add(
-        flops=models * cost, tokens=models * int(data.lengths.sum())
-      )
+      stage.account.add(flops=models * cost, tokens=models * int(read.sum()))
       stage.save_progress()
       interrupts.point()
-      parts.append(nll)
+      shards_nll.append(nll)
   mesh_lib.barrier(f"{name} scored")
-  return np.concatenate(parts)
+  return np.concatenate(shards_nll)
 
 
 def _todo(

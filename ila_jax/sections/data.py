@@ -132,5 +132,5 @@ class Tokens(checked.Checked):
   overflow: str = checked.field(
     "reject",
     "what becomes of longer examples",
-    choices="pool.tokens.encode.OVERFLOWS",
+    choices="pool.tokens.overflow.RULES",
   )

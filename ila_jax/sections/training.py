@@ -70,6 +70,12 @@ class Train(checked.Checked):
     "matrices that have adapters",
     choices="models.lora.TARGETS",
   )
+  metrics: tuple[str, ...] = checked.field(
+    (),
+    "who is given the metrics of each step, beside metrics.jsonl",
+    choices="training.metrics.WRITERS",
+    changes=checked.NOTHING,
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

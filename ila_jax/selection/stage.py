@@ -60,7 +60,7 @@ def run(run: context.Run) -> None:
   coverage = compare_lib.compare(run, pool, ranking)
   files.write_json(tables.COVERAGE.path(workdir), coverage)
   ours = coverage["table"][0]
-  progress.say(
+  progress.answer(
     f"  {k:,} of {pool.n_candidates:,} candidates, "
     f"{pool.candidates.n_tokens[chosen].sum():,} response tokens, "
     f"{ours['pool_cells']:.1%} of the pool's cells"

@@ -218,13 +218,15 @@ def _train_scratch(run: context.Run, stage: stage_record.Stage) -> None:
     f"  the base: {decoder_lib.count_parameters(sizes):,} weights, from "
     f"scratch on {data.lengths.sum():,} tokens of {scratch.source[:40]}..."
   )
-  tuned = trial.fit(
-    decoder_lib.Decoder(sizes, rngs=nnx.Rngs(config.seed)),
-    data,
-    scratch_recipe(config),
-    run=run,
-    stage=stage,
-    name="base",
-  )
+  with trial.recording(run, stages.BASE, "base") as recorder:
+    tuned = trial.fit(
+      decoder_lib.Decoder(sizes, rngs=nnx.Rngs(config.seed)),
+      data,
+      scratch_recipe(config),
+      run=run,
+      stage=stage,
+      name="base",
+      record=recorder.step,
+    )
   trial.save(stage.folder, tuned, tokenize, config_lib.SCRATCH)
   trial.drop_checkpoints(stage.folder, "base")

@@ -1,5 +1,6 @@
 """One training run as the stages use it: progress, files, account."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from ila_jax.models import architecture
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
 from ila_jax.models.folders import peft, safetensors_files, weights
-from ila_jax.passes import collate, forward, token_set
+from ila_jax.passes import collate, forward, token_set, windows
 from ila_jax.passes import dev_loss as dev_loss_lib
 from ila_jax.pool import index, shards
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
@@ -20,7 +21,7 @@ from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files as files_lib
 from ila_jax.run.disk import folders
-from ila_jax.training import loop
+from ila_jax.training import loop, metrics
 from ila_jax.training import recipe as recipe_lib
 
 # A folder that has one of these is whole.
@@ -110,17 +111,20 @@ def fit(
   stage: stage_record.Stage,
   name: str,
   keep: bool = True,
+  record: Callable[[loop.Metrics], None] = lambda metrics: None,
 ) -> Tuned:
   """Trains for a stage, which accounts for it; resumes what was killed.
 
-  Checkpoints go to `checkpoints-NAME` in the stage's folder, the history of
-  all steps to `metrics-NAME.jsonl`; neither where not `keep`. Call
-  `drop_checkpoints` when the result is safe.
+  An example longer than a row is trained on in windows. Checkpoints go to
+  `checkpoints-NAME` in the stage's folder, the history of all steps to
+  `metrics-NAME.jsonl`; neither where not `keep`. Call `drop_checkpoints` when
+  the result is safe. `record` is given the metrics of each step as it is done.
 
   Raises:
     errors.InputError: as `loop.train`.
   """
   settings = run.config.train
+  data = windows.split(data, max_tokens=recipe.width).data
   cost = training_flops(decoder.config, data, recipe.lora)
   multiple = mesh_lib.batch_multiple(run.mesh)
   rows = -(-recipe.rows // multiple) * multiple
@@ -133,6 +137,7 @@ def fit(
   with progress.counter(None, desc=f"train {name}", unit="steps") as advance:
 
     def count(step: loop.Metrics) -> None:
+      record(step)
       advance(1, total=step["total_steps"])
       share = recipe.epochs / step["total_steps"]
       stage.account.add(
@@ -156,6 +161,14 @@ def fit(
   if recipe.lora is None:
     return Tuned(trained)
   return Tuned(decoder, recipe.lora, trained)
+
+
+def recording(
+  run: context.Run, stage: str, name: str
+) -> contextlib.AbstractContextManager[metrics.Recorder]:
+  """Gives the metrics of a training to who is named by config.train.metrics."""
+  writers = run.config.train.metrics
+  return metrics.recorder(writers, workdir=run.workdir, name=f"{stage}/{name}")
 
 
 def training_flops(
@@ -199,21 +212,24 @@ def dev_loss(
     errors.InputError: a loss that is not finite.
   """
 
+  parts = windows.split(dev, max_tokens=run.config.tokens.max_tokens)
+
   def count(batch: collate.Batch) -> None:
-    advance(len(batch.examples))
+    advance(parts.begun(batch.examples))
     account.add(cells=batch.cells)
 
-  sizes = tuned.decoder.config
+  sizes, lengths = tuned.decoder.config, parts.data.lengths
   evaluation = dev_loss_lib.evaluate(
     tuned.decoder,
     dev,
-    layout=forward.layout(sizes, dev.lengths, run.config.score),
+    layout=forward.layout(sizes, lengths, run.config.score),
     mesh=run.mesh,
     adapters=tuned.adapters,
+    parts=parts,
     on_batch=count,
   )
-  cost = forward.flops(sizes, dev.lengths, response_tokens=dev.response_tokens)
-  account.add(flops=cost, tokens=int(dev.lengths.sum()))
+  cost = forward.flops(sizes, lengths, response_tokens=dev.response_tokens)
+  account.add(flops=cost, tokens=int(lengths.sum()))
   return evaluation
 
 

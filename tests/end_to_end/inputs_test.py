@@ -74,6 +74,7 @@ FIELDS = {
   "train.lora_rank": (4, None),  # The whole model is trained.
   "train.lora_alpha": (4.0, None),
   "train.lora_targets": (("query",), None),
+  "train.metrics": (("tensorboard",), None),
   "score.reference_examples": (20, "score"),
   "score.reference_seeds": ((5,), "score"),
   "score.exclude_reference": (False, "landscape"),

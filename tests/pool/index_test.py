@@ -34,7 +34,7 @@ def _example(i):
     line=i + 1,
   )
   place = np.arange(length, dtype=np.int32)
-  encoded = encode.Encoded(place, place > 0, i == 5, 0)
+  encoded = encode.Encoded(place, place > 0, cut=(0, int(i == 5)))
   return example, encoded
 
 

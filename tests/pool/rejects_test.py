@@ -62,7 +62,8 @@ def _reasons():
   for path in sorted(set(PACKAGE.rglob("*.py")) - exports):
     for node in ast.walk(ast.parse(path.read_text())):
       called = isinstance(node, ast.Call) and ast.unparse(node.func)
-      if called not in ("records.Reject", "Reject") or not node.args:
+      names = ("records.Reject", "Reject", "TooLong")
+      if called not in names or not node.args:
         continue
       reason = node.args[0]
       if isinstance(reason, ast.Constant):

@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from ila_jax import errors, pipeline
 from ila_jax.pool import shards
+from ila_jax.run import tables
 from ila_jax.run.disk import files
 from tests.support import tiny
 
@@ -83,6 +85,57 @@ def test_records_that_are_too_long_name_the_fields_to_set(tmp_path):
   keys = ["file", "line", "source", "reason", "detail"]
   written = [json.loads(line) for line in path.read_text().splitlines()]
   assert [list(line) for line in written] == [keys] * 20
+
+
+def test_what_was_cut_is_counted_listed_and_told(tmp_path, capsys):
+  rows = tiny.records(60)
+  for row in rows[:20]:
+    row["output"] = "word " * (400 + len(row["tags"]))
+  rows[0]["instruction"] = "Say it. " * 400
+  tiny.write(tmp_path / "long.jsonl", rows[:30])
+  tiny.write(tmp_path / "short.jsonl", rows[30:])
+  work = tmp_path / "work"
+  config = _config(tmp_path, tokens__overflow="truncate_response")
+  pipeline.run(config, work, stages=["pool", "report"])
+  counts = files.read_json(work / "pool/counts.json")
+  assert (counts["rejected"], counts["truncated"]) == (0, 20)
+  index = files.read_table(tables.INDEX.path(work))
+  cut = files.read_table(tables.TRUNCATED.path(work))
+  assert cut["row"].tolist() == np.flatnonzero(index["truncated"]).tolist()
+  assert (cut["id"] == index["id"][cut["row"]]).all()
+  # Together with what was cut, an example has the tokens that it has uncut.
+  uncut = _config(tmp_path, tokens__max_tokens=8192)
+  pipeline.run(uncut, tmp_path / "uncut", stages=["pool"])
+  whole = files.read_table(tables.INDEX.path(tmp_path / "uncut"))
+  for part in ("prompt", "response"):
+    found = index[f"n_{part}_tokens"].astype(np.int64)
+    found[cut["row"]] += cut[part]
+    assert found.tolist() == whole[f"n_{part}_tokens"].tolist()
+  assert cut["response"].all() and (cut["prompt"] > 0).sum() == 1
+  lengths = index["n_prompt_tokens"] + index["n_response_tokens"]
+  assert (lengths[cut["row"]] == 256).all() and lengths.max() == 256
+  said = capsys.readouterr().err
+  page = (work / "report/index.html").read_text()
+  for text in (said, page):
+    assert "Cut: 20 of 60 examples (33.3 %) had more than 256 tokens" in text
+    assert "So the mean response has" in text
+  assert "20 examples were cut, and lost" in page
+
+
+def test_a_pool_read_again_without_cuts_lists_none(tmp_path):
+  rows = tiny.records(60)
+  rows[0]["output"] = "word " * 400
+  source = tiny.write(tmp_path / "pool.jsonl", rows)
+  work = tmp_path / "work"
+  cut = _config(source, tokens__overflow="truncate_response")
+  pipeline.run(cut, work, stages=["pool"])
+  listed = tables.TRUNCATED.path(work)
+  assert listed.exists()
+  whole = _config(source, tokens__overflow="reject")
+  pipeline.run(whole, work, stages=["pool"], redo="pool")
+  assert not listed.exists()
+  told = files.read_json(work / "pool/counts.json")["lengths"]
+  assert told["rejected"]["examples"] == 1
 
 
 ASKS = [

@@ -134,7 +134,7 @@ def test_progress_is_logged_now_and_then(
       monkeypatch.undo()
       monkeypatch.setattr(time, "monotonic", lambda: clock)
     monkeypatch.undo()
-  texts = [text for text in _texts(tmp_path) if "train" in text]
+  texts = [text for text in _texts(tmp_path) if "  train:" in text]
   assert [text.split(" in ")[0] for text in texts] == [
     f"  train: {done} steps" for done in ("10/60", "20/60", "30/60")
   ]

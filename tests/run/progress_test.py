@@ -5,10 +5,11 @@ import sys
 import time
 
 import jax
+import pytest
 import tqdm
 
 from ila_jax.run import account as account_lib
-from ila_jax.run import progress
+from ila_jax.run import log, progress, tables
 
 
 def test_quick_work_is_silent(capsys):
@@ -42,6 +43,41 @@ def test_what_was_not_said_is_said_at_the_end(capsys, monkeypatch):
   assert capsys.readouterr().err.splitlines() == [
     "  train: 1/2 steps in 3 s, about 3 s left",
     "  train: 2 steps in 5 s",
+  ]
+
+
+class _Terminal(io.StringIO):
+  def isatty(self):
+    return True
+
+
+@pytest.mark.parametrize("stderr", [io.StringIO, _Terminal])
+def test_quiet_shows_warnings_and_answers_and_logs_all(
+  tmp_path, monkeypatch, stderr
+):
+  clock = iter([0.0, 3.0, 4.0, 5.0])
+  shown = stderr()
+  monkeypatch.setattr(sys, "stderr", shown)
+  monkeypatch.setattr(progress, "_Terminal", type("_", (), {"is_quiet": False}))
+  log.begin()
+  with log.kept(tmp_path):
+    progress.say("before")
+    progress.be_quiet()
+    progress.say("  a detail")
+    progress.say("  warning: of something")
+    progress.answer("  the report: index.html")
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with progress.counter(None, desc="train", unit="steps") as advance:
+      advance(1, total=2)
+      advance(1, total=2)
+    monkeypatch.undo()
+  assert shown.getvalue().splitlines() == [
+    *("before", "  warning: of something", "  the report: index.html"),
+  ]
+  lines = tables.LOG.path(tmp_path).read_text().splitlines()
+  assert [line[22:] for line in lines[1:]] == [
+    *("before", "  a detail", "  warning: of something"),
+    *("  the report: index.html", "  train: 2 steps in 5 s", "ended: done"),
   ]
 
 

@@ -226,7 +226,7 @@ def _labels(paths: list[str]) -> dict[str, str]:
 
 
 def _beside(record: Mapping[str, Any], path: str) -> tuple[list[str], str]:
-  """Finds the answers beside another field, or the field with a list of them."""
+  """Finds the answers beside another field, or the field with a list."""
   for family in field_names.families(tuple(record), field_names.ANSWER):
     names = list(family.values())
     if len(names) > 1 and path not in names and not _has_choices(record):

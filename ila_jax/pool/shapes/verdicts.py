@@ -164,7 +164,7 @@ def kept(
 def _best(
   name: str, held: Sequence[Any], path: str, notes: unread.Notes
 ) -> set[int] | None:
-  """Returns the places of the preferred answers; None: all are alike."""
+  """Returns the places of the preferred answers; None: it tells of none."""
   said = [weights.number(value) for value in held]
   if preferences.is_mark(name.removesuffix("s")) and not _RANKS.fullmatch(name):
     blank = [values.is_blank(value) for value in held]

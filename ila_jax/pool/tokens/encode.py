@@ -15,8 +15,8 @@ from jaxtyping import Bool, Int32
 from ila_jax import errors
 from ila_jax.pool import records
 from ila_jax.pool.tokens import chat_template
+from ila_jax.pool.tokens import overflow as overflow_lib
 
-OVERFLOWS = ("reject", "truncate_prompt")
 _BATCH_EXAMPLES = 1024
 
 
@@ -27,15 +27,20 @@ class Encoded:
   Attributes:
     ids: int32 tokens, prompt and response.
     is_response: True where the model must produce the token; never the first.
-    truncated: whether tokens of the prompt were cut.
+    cut: tokens of the prompt and of the response that were cut.
     n_left_out: answers that are learnt and yet no response, because the chat
       template changes them, or what stands before them, when others follow.
   """
 
   ids: Int32[np.ndarray, " t"]
   is_response: Bool[np.ndarray, " t"]
-  truncated: bool
+  cut: tuple[int, int] = (0, 0)
   n_left_out: int = 0
+
+  @property
+  def truncated(self) -> bool:
+    """Whether anything was cut."""
+    return any(self.cut)
 
 
 def encode(
@@ -70,16 +75,14 @@ def encode_many(
 
   A token is response if its characters overlap a span of
   `chat_template.render`; where several tokens make up one character, each of
-  them has it. What is longer than `max_tokens` is refused, or loses the oldest
-  tokens before its
-  first answer: never BOS, never an answer, and at least one token stays, for
-  the first token of a text cannot be predicted.
+  them has it. What is longer than `max_tokens` is refused or cut, by a rule of
+  `overflow`.
 
   Args:
     conversations: the turns of each.
     tokenizer: from `load_tokenizer`.
     max_tokens: tokens of an example at most.
-    overflow: `reject` or `truncate_prompt`.
+    overflow: what becomes of longer ones, one of `overflow.RULES`.
 
   Returns:
     For each conversation its tokens, or the reason why it has none.
@@ -97,10 +100,10 @@ def encode_many(
   >>> tokenizer.decode(kept.ids[kept.is_response]), refused.reason
   ('2<|end|>', 'longer than max_tokens')
   """
-  if overflow not in OVERFLOWS:
+  if overflow not in overflow_lib.RULES:
     raise errors.InputError(
       f"config.tokens.overflow is {overflow!r}; allowed: "
-      f"{', '.join(OVERFLOWS)}."
+      f"{', '.join(overflow_lib.RULES)}."
     )
   bos_id = tokenizer.bos_token_id
   encoded: list[Encoded | records.Reject] = []
@@ -179,15 +182,19 @@ def _fit(
 ) -> Encoded | records.Reject:
   if not is_response.any():
     return records.Reject("no response token")
-  if len(ids) <= max_tokens:
-    return Encoded(ids, is_response, truncated=False)
-  lengths = f"{len(ids)} tokens, {max_tokens} allowed"
-  if overflow == "reject":
-    return records.Reject("longer than max_tokens", lengths)
-  first = int(is_response.argmax())
-  room = max_tokens - (len(ids) - first)
-  if room < 1:
-    return records.Reject("answers longer than max_tokens", lengths)
-  head = 1 if ids[0] == bos_id else 0
-  kept = np.r_[:head, first - room + head : len(ids)]
-  return Encoded(ids[kept], is_response[kept], truncated=True)
+  try:
+    kept = overflow_lib.kept(
+      ids,
+      is_response,
+      bos_id=bos_id,
+      max_tokens=max_tokens,
+      overflow=overflow,
+    )
+  except overflow_lib.TooLong as reject:
+    return reject
+  if kept is None:
+    return Encoded(ids, is_response)
+  marks = is_response[kept]
+  response = int(is_response.sum()) - int(marks.sum())
+  prompt = len(ids) - len(kept) - response
+  return Encoded(ids[kept], marks, cut=(prompt, response))

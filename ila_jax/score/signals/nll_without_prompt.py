@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.forecast import costs, work
-from ila_jax.passes import example_loss, forward, token_set
+from ila_jax.passes import example_loss, forward, token_set, windows
 from ila_jax.pool import base_tokenizer
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, tables
@@ -26,21 +26,19 @@ from ila_jax.training import base
 
 
 def alone(
-  data: token_set.TokenSet, *, start: int
-) -> tuple[token_set.TokenSet, Int[np.ndarray, " s"]]:
-  """Every answer as an example of its own: `start`, then its tokens.
+  data: token_set.TokenSet, *, start: int, max_tokens: int
+) -> windows.Parts:
+  """Every answer as a part of its own: `start`, then its tokens.
 
   Args:
     data: prompts and responses.
     start: the token that stands before each answer.
-
-  Returns:
-    The answers, and the example that each is from, ascending.
+    max_tokens: of a part; a longer answer is read in windows.
 
   >>> mask = np.array([False, True, True, False, True])
   >>> data = token_set.TokenSet([np.arange(5, dtype=np.int32)], [mask])
-  >>> answers, example = alone(data, start=9)
-  >>> [ids.tolist() for ids in answers.tokens], example.tolist()
+  >>> answers = alone(data, start=9, max_tokens=8)
+  >>> [ids.tolist() for ids in answers.data.tokens], answers.example.tolist()
   ([[9, 1, 2], [9, 4]], [0, 0])
   """
   tokens, examples = [], []
@@ -51,7 +49,10 @@ def alone(
     for begin, end in edges.reshape(-1, 2):
       tokens.append(np.r_[np.int32(start), ids[begin:end]].astype(np.int32))
       examples.append(number)
-  return token_set.TokenSet.of_text(tokens), np.array(examples, np.int32)
+  answers = token_set.TokenSet.of_text(tokens)
+  parts = windows.split(answers, max_tokens=max_tokens)
+  example = np.array(examples, np.int64)[parts.example]
+  return windows.Parts(parts.data, example, len(data))
 
 
 def _start_token(config: config_lib.Config, tokenizer: Any) -> int:
@@ -81,26 +82,29 @@ def _compute(
   start = _start_token(config, base_tokenizer.tokenizer(config, workdir))
   decoder = base.load(run, account)
   index = files.read_table(tables.INDEX.path(workdir), ["n_response_tokens"])
-  lengths = index["n_response_tokens"].astype(np.int32) + 1
+  longest = config.tokens.max_tokens
+  lengths = windows.lengths(
+    index["n_response_tokens"].astype(np.int32) + 1, max_tokens=longest
+  )
   layout = forward.layout(decoder.config, lengths, config.score)
 
   def of_shard(table: pa.Table) -> np.ndarray:
     data = token_set.tokens_of(table)
-    answers, example = alone(data, start=start)
+    answers = alone(data, start=start, max_tokens=longest)
     nll = example_loss.example_nll(
       decoder,
-      answers.tokens,
-      answers.is_response,
+      answers.data.tokens,
+      answers.data.is_response,
       layout=layout,
       mesh=run.mesh,
       on_batch=lambda batch: account.add(cells=batch.cells),
     )[:, 0]
-    lengths = answers.lengths
+    lengths = answers.data.lengths
     flops = forward.flops(
-      decoder.config, lengths, response_tokens=answers.response_tokens
+      decoder.config, lengths, response_tokens=answers.data.response_tokens
     )
     account.add(flops=flops, tokens=int(lengths.sum()))
-    return np.bincount(example, nll, minlength=len(data)).astype(np.float32)
+    return answers.total(nll)
 
   return of_shard
 
@@ -108,7 +112,9 @@ def _compute(
 def _cost(run: work.PlannedRun) -> costs.Cost:
   """Cost of a pass of the base over the answers alone."""
   data, config = run.sample.data, run.config
-  answers, _ = alone(data, start=_start_token(config, run.sample.tokenizer))
+  start = _start_token(config, run.sample.tokenizer)
+  longest = config.tokens.max_tokens
+  answers = alone(data, start=start, max_tokens=longest).data
   count = round(run.sample.examples * len(answers) / len(data))
   return run.scoring(answers, examples=count)
 

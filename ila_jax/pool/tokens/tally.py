@@ -1,0 +1,277 @@
+"""Counts of tokenized examples: what `max_tokens` costs a pool, above all.
+
+What is long is not like the rest: where it goes, answers get shorter and
+sources change their shares. The counts are sums over examples, so the order in
+which a pool is read changes nothing.
+"""
+
+import collections
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ila_jax.pool import examples as examples_lib
+from ila_jax.pool.tokens import encode, overflow
+
+_KEPT, _CUT, _REJECTED = "kept", "cut", "rejected"
+# Sources that are recorded, those with the most long examples first.
+_SOURCES = 20
+# Sources that a sentence names.
+_NAMED = 3
+
+
+class Tally:
+  """Counts examples that are kept whole, cut, or rejected for their length.
+
+  >>> tally = Tally(max_tokens=8)
+  >>> tally.add("a", overflow.TooLong("longer than max_tokens", "", 7))
+  >>> tally.told()["lengths"]["rejected"]
+  {'examples': 1, 'median_response': 7}
+  """
+
+  def __init__(self, *, max_tokens: int) -> None:
+    """Begins with no example; one has so many tokens at most."""
+    self._max_tokens = max_tokens
+    # Response tokens of an example, as read -> examples.
+    self._responses: dict[str, collections.Counter[int]] = {
+      fate: collections.Counter() for fate in (_KEPT, _CUT, _REJECTED)
+    }
+    self._sources: dict[str, collections.Counter[str]] = {}
+    self._losses: collections.Counter[int] = collections.Counter()
+    self._cut = np.zeros(2, np.int64)
+    self._left_out = self._largest = self._windowed = 0
+
+  def add(self, source: str, result: encode.Encoded | overflow.TooLong) -> None:
+    """Counts one example."""
+    if isinstance(result, overflow.TooLong):
+      fate, response = _REJECTED, result.n_response_tokens
+    else:
+      fate = _CUT if result.truncated else _KEPT
+      response = int(result.is_response.sum()) + result.cut[1]
+      self._left_out += result.n_left_out
+      self._windowed += len(result.ids) > self._max_tokens
+      self._largest = max(self._largest, int(result.ids.max()))
+    if fate == _CUT:
+      self._cut += result.cut
+      self._losses[sum(result.cut)] += 1
+    self._responses[fate][response] += 1
+    self._sources.setdefault(source, collections.Counter())[fate] += 1
+
+  def told(self) -> dict[str, Any]:
+    """The counts as JSON values.
+
+    Returns:
+      truncated (examples), answers_left_out, largest_token, and lengths:
+      max_tokens; rejected, cut and kept (examples, and the median of their
+      response tokens as read; of what is cut also prompt_tokens,
+      response_tokens and median_cut); in_windows (kept ones that are longer);
+      mean_response (of all examples as read,
+      and of the pool); sources, those with the most long examples first (the
+      examples as read, rejected and cut; share of all, and of the pool).
+    """
+    return {
+      "truncated": self._responses[_CUT].total(),
+      "answers_left_out": self._left_out,
+      "largest_token": self._largest,
+      "lengths": self._lengths(),
+    }
+
+  def _lengths(self) -> dict[str, Any]:
+    by = self._responses
+    kept = sum(by[fate].total() for fate in (_KEPT, _CUT))
+    total = kept + by[_REJECTED].total()
+    tokens = {fate: _tokens(by[fate]) for fate in by}
+    in_pool = tokens[_KEPT] + tokens[_CUT] - int(self._cut[1])
+    told: dict[str, Any] = {"max_tokens": self._max_tokens} | {
+      fate: {
+        "examples": by[fate].total(),
+        "median_response": _median(by[fate]),
+      }
+      for fate in by
+    }
+    told[_CUT] |= {
+      "prompt_tokens": int(self._cut[0]),
+      "response_tokens": int(self._cut[1]),
+      "median_cut": _median(self._losses),
+    }
+    told["in_windows"] = self._windowed
+    told["mean_response"] = [
+      sum(tokens.values()) / total if total else None,
+      in_pool / kept if kept else None,
+    ]
+    told["sources"] = [
+      {
+        "source": source,
+        "examples": counts.total(),
+        _REJECTED: counts[_REJECTED],
+        _CUT: counts[_CUT],
+        "share": [
+          counts.total() / total,
+          (counts.total() - counts[_REJECTED]) / kept if kept else None,
+        ],
+      }
+      for source, counts in self._longest()
+    ]
+    return told
+
+  def _longest(self) -> list[tuple[str, collections.Counter[str]]]:
+    long = [
+      one for one in self._sources.items() if one[1][_KEPT] < one[1].total()
+    ]
+    long.sort(key=lambda one: (one[1][_KEPT] - one[1].total(), one[0]))
+    return long[:_SOURCES]
+
+
+def _tokens(counts: collections.Counter[int]) -> int:
+  return sum(length * count for length, count in counts.items())
+
+
+def _median(counts: collections.Counter[int]) -> int | None:
+  """The median of counted values, the lower one of two; None: of nothing."""
+  if not counts:
+    return None
+  values = sorted(counts)
+  reached = np.cumsum([counts[value] for value in values])
+  return values[int(np.searchsorted(reached, (counts.total() + 1) // 2))]
+
+
+def cut_rows(
+  first_row: int,
+  kept: Sequence[tuple[examples_lib.Example, encode.Encoded]],
+) -> pa.Table:
+  """Which of the examples from some row on were cut, and by how much.
+
+  Args:
+    first_row: of the pool.
+    kept: the examples that are used.
+
+  Returns:
+    row, id, prompt and response: the tokens of each that were cut.
+  """
+  cut = [
+    (first_row + place, example.id, *encoded.cut)
+    for place, (example, encoded) in enumerate(kept)
+    if encoded.truncated
+  ]
+  row, ids, prompt, response = zip(*cut, strict=True) if cut else ((),) * 4
+  return pa.table(
+    {
+      "row": np.array(row, np.int64),
+      "id": np.array(ids, np.uint64),
+      "prompt": np.array(prompt, np.int32),
+      "response": np.array(response, np.int32),
+    }
+  )
+
+
+def sentences(counts: Mapping[str, Any]) -> list[str]:
+  """What was too long, and how that shifts the pool; none where nothing was.
+
+  Args:
+    counts: as `pool/counts.json` has them.
+
+  >>> tally = Tally(max_tokens=20)
+  >>> for n in (2, 4, 9):
+  ...   answer = np.arange(n + 1, dtype=np.int32)
+  ...   tally.add("a", encode.Encoded(answer, answer > 0))
+  >>> tally.add("a", overflow.TooLong("longer than max_tokens", "", 25))
+  >>> told = sentences(tally.told())
+  >>> print(told[0])
+  Too long: 1 of 4 examples (25.0 %) has more than 20 tokens and is rejected: \
+25 response tokens in the median, 4 of those that fit.
+  >>> print(told[1])
+  So the mean response has 5 tokens instead of 10.
+  """
+  told = counts.get("lengths")  # Not in runs of older versions.
+  if not told:
+    return []
+  rejected, cut = told[_REJECTED]["examples"], told[_CUT]["examples"]
+  limit = f"{told['max_tokens']:,} tokens"
+  windowed = told["in_windows"]
+  total = rejected + cut + told[_KEPT]["examples"]
+  fitting = told[_KEPT]["median_response"]
+  beside = "" if fitting is None else f", {fitting:,} of those that fit"
+  lines = []
+  if rejected:
+    has, are = ("have", "are") if rejected > 1 else ("has", "is")
+    lines.append(
+      f"Too long: {_of(rejected, total)} {has} more than {limit} and "
+      f"{are} rejected: {told[_REJECTED]['median_response']:,} response "
+      f"tokens in the median{beside}."
+    )
+  if cut:
+    one = told[_CUT]
+    lines.append(
+      f"Cut: {_of(cut, total)} had more than {limit} and lost "
+      f"{one['prompt_tokens']:,} of prompts and {one['response_tokens']:,} of "
+      f"responses, {one['median_cut']:,} in the median; their responses had "
+      f"{one['median_response']:,} in the median{beside}. "
+      "pool/truncated.parquet lists them."
+    )
+  if windowed:
+    has, are = ("have", "are") if windowed > 1 else ("has", "is")
+    lines.append(
+      f"In windows: {_of(windowed, total)} {has} more than {limit} and {are} "
+      f"read in parts of at most {limit}, in which every response token is "
+      "predicted once."
+    )
+  return [*lines, *_shift(told)]
+
+
+def _shift(told: Mapping[str, Any]) -> list[str]:
+  """How the pool differs from what was read, and where the long ones are."""
+  parts = []
+  before, after = told["mean_response"]
+  if after is not None and f"{before:,.0f}" != f"{after:,.0f}":
+    parts.append(
+      f"the mean response has {after:,.0f} tokens instead of {before:,.0f}"
+    )
+  sources = [one for one in told["sources"] if _has_moved(one["share"])]
+  sources.sort(key=lambda one: -abs(one["share"][1] - one["share"][0]))
+  for one in sources[:_NAMED]:
+    before, after = map(_percent, one["share"])
+    parts.append(f"{one['source']} is {after} of the pool instead of {before}")
+  lines = [f"So {', '.join(parts)}."] if parts else []
+  if len(told["sources"]) > 1:
+    named = ", ".join(
+      f"{one[_REJECTED] + one[_CUT]:,} of {one['examples']:,} of "
+      f"{one['source']}"
+      for one in told["sources"][:_NAMED]
+    )
+    lines.append(f"Too long by source: {named}.")
+  return lines
+
+
+def _has_moved(share: list[float | None]) -> bool:
+  before, after = share
+  return after is not None and _percent(before) != _percent(after)
+
+
+def warnings(counts: Mapping[str, Any]) -> list[str]:
+  """What the report warns of: that examples were cut.
+
+  >>> warnings({"truncated": 0})
+  []
+  """
+  if not counts["truncated"]:
+    return []
+  said = f"The prompts of {counts['truncated']:,} examples were cut"
+  told = counts.get("lengths")
+  if told and told[_CUT]["response_tokens"]:
+    said = (
+      f"{counts['truncated']:,} examples were cut, and lost "
+      f"{told[_CUT]['response_tokens']:,} response tokens: answers that break "
+      "off teach no end,"
+    )
+  return [f"{said} to fit config.tokens.max_tokens."]
+
+
+def _of(count: int, total: int) -> str:
+  return f"{count:,} of {total:,} examples ({_percent(count / total)})"
+
+
+def _percent(share: float | int) -> str:
+  percent = 100 * share
+  return f"{percent:.1f} %" if percent >= 0.1 or not share else "under 0.1 %"
