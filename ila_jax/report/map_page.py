@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt64
 
-from ila_jax.report import look
+from ila_jax.report.figures import look
 from ila_jax.run import draws
 
 # More points than this make a page that mail and phones refuse: 20 MB and more.

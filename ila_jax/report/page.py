@@ -15,14 +15,8 @@ from jaxtyping import Float, Int
 
 from ila_jax.finetune import verdict
 from ila_jax.pool.conversations import conversation
-from ila_jax.report import (
-  figures,
-  look,
-  map_page,
-  quantities,
-  trust_figures,
-  tuning_figures,
-)
+from ila_jax.report import map_page, quantities
+from ila_jax.report.figures import landscape, look, trust, tuning
 from ila_jax.run import tables, units
 from ila_jax.selection import lengths
 
@@ -115,31 +109,31 @@ def draw(data: ReportData) -> dict[str, Any]:
     reference = np.zeros(0, np.int64)
     if data.reference is not None:
       reference = data.reference
-    made["map"] = figures.landscape(
+    made["map"] = landscape.depth_on_map(
       data.xy, data.depth, data.selected, reference, depth_label=label
     )
     if data.cell is not None:
-      made["depth_per_cell"] = figures.depth_per_cell(
+      made["depth_per_cell"] = landscape.depth_per_cell(
         data.xy, data.cell, data.depth, data.selected, depth_label=label
       )
   if scored and data.n_tokens is not None and len(data.selected):
-    made["lengths"] = figures.lengths(
+    made["lengths"] = landscape.lengths(
       data.n_tokens, data.depth, data.selected, depth_label=label
     )
   if data.coverage_curves and data.selected is not None:
-    made["coverage"] = figures.coverage(
+    made["coverage"] = landscape.coverage(
       data.coverage_curves, budget=len(data.selected)
     )
   if data.stability:
-    made["stability"] = trust_figures.stability(data.stability)
+    made["stability"] = trust.stability(data.stability)
   if data.training:
-    made["training"] = tuning_figures.training(data.training)
+    made["training"] = tuning.training(data.training)
   if data.comparison and data.comparison["rivals"]:
-    made["differences"] = tuning_figures.differences(data.comparison)
+    made["differences"] = tuning.differences(data.comparison)
   elif data.evaluations:
-    made["evaluation"] = tuning_figures.evaluation(data.evaluations)
+    made["evaluation"] = tuning.evaluation(data.evaluations)
   if data.fits and data.fits["fitted"]:
-    made["regression"] = tuning_figures.regression(data.fits)
+    made["regression"] = tuning.regression(data.fits)
   return made
 
 

@@ -12,8 +12,15 @@ rejects and the report (`f"{id:016x}"`).
 from ila_jax.run.disk import artifact
 
 Artifact = artifact.Artifact
+
+
+def _columns(text: str) -> dict[str, str]:
+  """Columns and their types, from words such as `row:int64`."""
+  return dict(word.split(":") for word in text.split())
+
+
 # The first columns of a table with a row an example.
-_EXAMPLE = {"row": "int64", "id": "uint64"}
+_EXAMPLE = _columns("row:int64 id:uint64")
 
 # Of the run.
 MANIFEST = Artifact(
@@ -78,15 +85,12 @@ INDEX = Artifact(
   "pool/index.parquet",
   "pool.index",
   "the used examples: where they come from, how long they are, their split",
-  {
-    **_EXAMPLE,
-    "prompt_id": "uint64",
-    "source": "string",
-    "n_prompt_tokens": "int32",
-    "n_response_tokens": "int32",
-    "n_labels": "int32",
-    **{"domain": "string", "truncated": "bool", "split": "string"},
-  },
+  _EXAMPLE
+  | _columns(
+    "prompt_id:uint64 source:string n_prompt_tokens:int32 "
+    "n_response_tokens:int32 n_labels:int32 domain:string truncated:bool "
+    "split:string"
+  ),
 )
 RECORDS = Artifact(
   "pool/records-{shard:05d}.parquet",
@@ -110,7 +114,7 @@ TRUNCATED = Artifact(
   "pool/truncated.parquet",
   "pool.stage",
   "the used examples that were cut, and how many tokens of prompt and response",
-  {**_EXAMPLE, "prompt": "int32", "response": "int32"},
+  _EXAMPLE | _columns("prompt:int32 response:int32"),
 )
 CONTAMINATION = Artifact(
   "pool/contamination.jsonl",
@@ -137,7 +141,7 @@ INPUTS = Artifact(
   "embed.rows",
   "fingerprints of each prompt and of what was read of it, tokens read and "
   "cut off",
-  {"prompt": "uint64", "seen": "uint64", "tokens": "int32", "lost": "int32"},
+  _columns("prompt:uint64 seen:uint64 tokens:int32 lost:int32"),
 )
 
 # Of stage `score`.
@@ -145,23 +149,20 @@ REFERENCE = Artifact(
   "score/reference.parquet",
   "score.stage",
   "the reference set of each seed",
-  {"seed": "int64", "row": "int64", "id": "uint64"},
+  _columns("seed:int64 row:int64 id:uint64"),
 )
 LOSSES = Artifact(
   "score/{losses}-{shard:05d}.parquet",
   "score.losses",
   "losses under one model, or under several in one pass",
-  {"row": "int64", "nll_{model}": "float"},
+  _columns("row:int64 nll_{model}:float"),
 )
 SCORES = Artifact(
   "score/scores.parquet",
   "score.losses",
   "losses under base and tuned model",
-  {
-    **_EXAMPLE,
-    **dict.fromkeys(("nll_base", "nll_sft", "nll_sft_std"), "float"),
-    "n_tokens": "int32",
-  },
+  _EXAMPLE
+  | _columns("nll_base:float nll_sft:float nll_sft_std:float n_tokens:int32"),
 )
 NOT_FINITE = Artifact(
   "score/rejects.jsonl", "score.losses", "what has no finite loss"
@@ -190,7 +191,7 @@ NEAR_EVALUATION = Artifact(
   "beside/evaluation/near_evaluation.parquet",
   "landscape.duplicates.near_reference",
   "the evaluation prompt nearest to every example; cosine -1: not compared",
-  {**_EXAMPLE, "file": "string", "line": "int64", "cosine": "float"},
+  _EXAMPLE | _columns("file:string line:int64 cosine:float"),
 )
 
 # Of stage `landscape`.
@@ -199,13 +200,11 @@ CELLS = Artifact(
   "landscape.stage",
   "position, cell, depth, its deviation over reference sets, relative depth, "
   "domain",
-  {
-    **_EXAMPLE,
-    "{axis}": "float",
-    "cell": "int32",
-    **dict.fromkeys(("depth", "depth_std", "relative_depth"), "float"),
-    "domain": "int32",
-  },
+  _EXAMPLE
+  | _columns(
+    "{axis}:float cell:int32 depth:float depth_std:float relative_depth:float "
+    "domain:int32"
+  ),
 )
 MAP = Artifact(
   "landscape/map.json", "landscape.stage", "what the map and its cells are"
@@ -237,19 +236,19 @@ GROUPS = Artifact(
   "landscape/duplicates.parquet",
   "landscape.duplicates.write",
   "what has a near-duplicate: the row that stays, the nearest row, cosine",
-  {**_EXAMPLE, "group": "int64", "nearest_row": "int64", "cosine": "float"},
+  _EXAMPLE | _columns("group:int64 nearest_row:int64 cosine:float"),
 )
 PAIRS = Artifact(
   "landscape/duplicate_pairs.parquet",
   "landscape.duplicates.write",
   "pairs of near-duplicates, a row a prompt",
-  {"row_a": "int64", "row_b": "int64", "cosine": "float"},
+  _columns("row_a:int64 row_b:int64 cosine:float"),
 )
 NEAR_REFERENCE = Artifact(
   "landscape/near_reference.parquet",
   "landscape.duplicates.near_reference",
   "cosine of every example to the reference set",
-  {"row": "int64", "id": "uint64", "reference_row": "int64", "cosine": "float"},
+  _EXAMPLE | _columns("reference_row:int64 cosine:float"),
 )
 DUPLICATES = Artifact(
   "landscape/duplicates.json",
@@ -267,20 +266,13 @@ RANKING = Artifact(
   "select/ranking.parquet",
   "selection.stage",
   "the total order",
-  {
-    **{"row": "int64", "id": "string", "rank": "int64"},
-    **{"cell": "int32", "round": "int32", "depth": "float"},
-  },
+  _columns("row:int64 id:string rank:int64 cell:int32 round:int32 depth:float"),
 )
 TARGET_PLACES = Artifact(
   "select/target.parquet",
   "selection.scored_pool",
   "where each target example lies: position, cell, nearest candidate, cosine",
-  {
-    **_EXAMPLE,
-    **{"{axis}": "float", "cell": "int32"},
-    **{"nearest_row": "int64", "cosine": "float"},
-  },
+  _EXAMPLE | _columns("{axis}:float cell:int32 nearest_row:int64 cosine:float"),
 )
 SELECTED = Artifact(
   "select/selected.jsonl", "selection.stage", "the chosen records, as read"
@@ -300,7 +292,7 @@ DEV_LOSSES = Artifact(
   "finetune/dev_losses.parquet",
   "finetune.stage",
   "loss of each dev example under each of these models, a sum over its tokens",
-  {"row": "int64", "id": "uint64", "n_tokens": "int32", "nll_{model}": "float"},
+  _EXAMPLE | _columns("n_tokens:int32 nll_{model}:float"),
 )
 COMPARISON = Artifact(
   "finetune/comparison.json", "finetune.stage", "the selection less each rival"
@@ -315,7 +307,7 @@ SUBSETS = Artifact(
   "scaling/subsets.parquet",
   "scaling.stage",
   "the examples of each subset",
-  {"subset": "string", "row": "int64", "id": "uint64"},
+  _columns("subset:string row:int64 id:uint64"),
 )
 FITS = Artifact("scaling/fits.json", "scaling.stage", "the law")
 

@@ -13,8 +13,9 @@ import pytest
 from ila_jax.landscape import depth
 from ila_jax.methods import table
 from ila_jax.pool import records
-from ila_jax.report import look, map_page, tuning_figures
+from ila_jax.report import map_page
 from ila_jax.report import page as page_lib
+from ila_jax.report.figures import look, tuning
 from ila_jax.scaling import law
 from ila_jax.selection import lengths
 from tests.support.report_data import SCRIPT, report_data
@@ -412,7 +413,7 @@ def test_evaluations_best_on_top_and_seeds_side_by_side():
     {"name": name, "micro": micro, "macro": micro + 1}
     for name, micro in (("ila", 2.0), ("ila", 2.2), ("base", 3.0))
   ]
-  axes, macro = tuning_figures.evaluation(entries).axes
+  axes, macro = tuning.evaluation(entries).axes
   assert [label.get_text() for label in axes.get_yticklabels()] == [
     "base",
     "ila",
@@ -424,7 +425,7 @@ def test_evaluations_best_on_top_and_seeds_side_by_side():
 
 def test_training_mean_lies_amid_its_window():
   history = [{"step": i, "loss": 100.0 - i} for i in range(100)]
-  thin, thick = tuning_figures.training({"run": history}).axes[0].lines
+  thin, thick = tuning.training({"run": history}).axes[0].lines
   assert len(thin.get_xdata()) == 100
   # A line's running mean is the line itself, but for half a step.
   steps, mean = thick.get_data()

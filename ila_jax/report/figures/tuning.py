@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ila_jax.finetune import arms
-from ila_jax.report import look
+from ila_jax.report.figures import look
 
 # What is equal: the marker, the colour within, and how far from the middle.
 _EQUAL = dict(

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from ila_jax.report import look
+from ila_jax.report.figures import look
 
 # More crosses than this would hide what they stand on.
 MAX_CROSSES = 1000
 
 
-def landscape(
+def depth_on_map(
   xy: Float[np.ndarray, "n 2"],
   depth: Float[np.ndarray, " n"],
   selected: Int[np.ndarray, " k"],

@@ -8,7 +8,8 @@ from matplotlib import text
 from matplotlib.backends import backend_agg
 
 from ila_jax.methods import table
-from ila_jax.report import figures, look, page, tuning_figures
+from ila_jax.report import page
+from ila_jax.report.figures import landscape, look, tuning
 from tests.support.report_data import report_data
 
 NAMES = [
@@ -73,7 +74,7 @@ def _runs(names):
 @pytest.mark.parametrize("count", [1, 2, 12])
 def test_differences(count):
   comparison = _comparison(NAMES[:count])
-  figure = tuning_figures.differences(comparison)
+  figure = tuning.differences(comparison)
   _check(figure)
   panel, _ = figure.axes
   assert len(panel.get_yticks()) == count
@@ -87,10 +88,10 @@ def test_differences(count):
 def test_trainings_and_losses(count):
   names = _runs(NAMES[:count])
   history = [{"step": i, "loss": 3 + 5 / (i + 1)} for i in range(1200)]
-  _check(tuning_figures.training(dict.fromkeys(names, history)))
+  _check(tuning.training(dict.fromkeys(names, history)))
   losses = np.random.default_rng(1).normal(3.2, 0.02, len(names))
   _check(
-    tuning_figures.evaluation(
+    tuning.evaluation(
       [
         {"name": name, "micro": loss, "macro": loss + 0.1}
         for name, loss in zip(names, losses.tolist(), strict=True)
@@ -108,7 +109,7 @@ def test_coverage(count, height, budget):
     name: (budgets, height * (1 - np.exp(-budgets / (2000 + 400 * i))))
     for i, name in enumerate(NAMES[:count])
   }
-  _check(figures.coverage(curves, budget=budget))
+  _check(landscape.coverage(curves, budget=budget))
 
 
 @pytest.mark.parametrize("label", [LABEL, "information depth (nats per token)"])
