@@ -214,8 +214,8 @@ def test_a_need_that_nothing_satisfies_is_refused():
   assert {*candidates.INPUTS} == {*inputs.READERS}
   with pytest.raises(
     ValueError,
-    match=r"'ila' needs 'dept'; .* cell, depth, .* turns, .* nll_without_prompt"
-    r"\. Did you mean 'depth'",
+    match=r"'ila' needs 'dept'; .* cell, depth, .* turns, .* nll_without_"
+    r"prompt, scores\. Did you mean 'depth'",
   ):
     dataclasses.replace(table.METHODS["ila"], needs=("cell", "dept"))
   for need in (*candidates.COLUMNS, *inputs.READERS, *signals_table.SIGNALS):
