@@ -51,8 +51,9 @@ def load(run: context.Run) -> ScoredPool:
   cells = files.read_table(tables.CELLS.path(workdir), _COLUMNS)
   free = split.candidates(run, cells["row"])
   select = config.select
-  candidate = write.kept(run, cells, free)
-  candidate = filters.kept(workdir, select, cells, candidate)
+  # First the filter: of near-duplicates one that it lets in is to stay.
+  candidate = filters.kept(workdir, select, cells, free)
+  candidate = write.kept(run, cells, candidate)
   n_candidates = int(candidate.sum())
   n_tokens = index.column(workdir, "n_response_tokens")[cells["row"]]
   budget, unit = _in_examples(config, n_candidates)

@@ -134,6 +134,24 @@ def test_a_filter_chooses_as_pandas_does(source, workdir, capsys):
   assert _made(workdir, *_STAGES, "signals") == made
 
 
+def test_of_near_duplicates_one_that_is_let_in_stays(source, workdir, tmp_path):
+  drop = {"select__drop_duplicates": True, "select__budget": 5.0}
+  pipeline.run(_config(source, **drop), workdir, stages=_STAGES, redo="select")
+  before = files.read_table(workdir / "select/ranking.parquet")
+  frame = _frame(workdir)
+  assert len(before["row"]) < len(_candidates(workdir, frame))
+  ids = [f"{one:016x}" for one in frame.id]
+  stood = np.isin(np.arange(len(frame)), before["row"])
+  file = tmp_path / "others.parquet"
+  pd.DataFrame({"id": ids, "other": ~stood}).to_parquet(file)
+  config = _config(
+    source, pool__scores=str(file), select__where="other == 1", **drop
+  )
+  pipeline.run(config, workdir, stages=_STAGES, redo="select")
+  after = files.read_table(workdir / "select/ranking.parquet")
+  assert len(after["row"]) >= 5 and not set(after["row"]) & set(before["row"])
+
+
 def test_the_report_tells_of_a_filter(source, workdir):
   config = _config(
     source, pool__fields__scores=_SCORES, select__where="quality >= 2"
