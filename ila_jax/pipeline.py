@@ -124,7 +124,7 @@ def _check_unread(workdir: epath.Path, stage: str, name: str) -> None:
   if mesh_lib.first_host_says([late])[0]:
     raise errors.InputError(
       f"--stages: {stage!r} in {workdir} was made without {name!r}, which "
-      f"this config has it read. Add --redo={stage}, or use another "
+      f"this config needs. Add --redo={stage}, or use another "
       "--workdir; nothing was changed."
     )
 

@@ -15,6 +15,7 @@ from ila_jax.pool.tokens import tally
 from ila_jax.report import map_points, page
 from ila_jax.run import context, stage_record, stages, tables
 from ila_jax.run.disk import files, folders
+from ila_jax.scaling import axes, law
 from ila_jax.score import split
 from ila_jax.score.signals import scores
 from ila_jax.selection import target
@@ -63,6 +64,7 @@ def gather(run: context.Run) -> page.ReportData:
   if "scaling" in done:
     parts["runs"] = files.read_jsonl(tables.RUNS.path(workdir))
     parts["fits"] = files.read_json(tables.FITS.path(workdir))
+    parts["axes"] = _axes(workdir, parts["runs"])
   return page.ReportData(
     title=_title(config.pool.sources),
     config=config.plain(),
@@ -168,6 +170,19 @@ def _finetune(workdir: epath.Path) -> dict[str, Any]:
     "training": history,
     "evaluations": _evaluations(workdir),
   }
+
+
+def _axes(
+  workdir: epath.Path, runs: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+  """How scores of others go with the dev loss of the trained subsets."""
+  path = tables.SUBSETS.path(workdir)
+  named = [one["name"] for one in scores.noted(workdir)]
+  if not (named and path.exists()):  # Older versions did not write it.
+    return []
+  subsets = files.read_table(path, ["subset", "row"])
+  held = scores.read(workdir, named, subsets["row"])
+  return axes.axes(runs, subsets["subset"], held, given=law.LAW)
 
 
 def _evaluations(workdir: epath.Path) -> list[dict[str, Any]]:

@@ -60,6 +60,7 @@ class ReportData:
   evaluations: list[dict[str, Any]] | None = None
   runs: list[dict[str, Any]] | None = None  # as law.fit_law takes them
   fits: dict[str, Any] | None = None  # as law.fit_law returns it
+  axes: list[dict[str, Any]] | None = None  # as axes.axes returns them
   rejects: dict[str, int] | None = None  # reason -> records
   # stage, and `COSTS`; a value may be None
   costs: list[dict[str, Any]] | None = None

@@ -3,6 +3,7 @@
 from ila_jax.report import gather, page
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import checksums, files
+from ila_jax.score.signals import scores
 
 
 def run(run: context.Run) -> None:
@@ -11,12 +12,14 @@ def run(run: context.Run) -> None:
   Stages that have not run are said to be missing, on the page.
   """
   workdir = run.workdir
+  noted = scores.noted(workdir)
   stage = stage_record.Stage(
     workdir,
     "report",
     {
       "stages": dict(gather.stage_outputs(workdir)),
       "stability": stage_record.fingerprint(gather.stability(workdir)),
+      **({"scores": noted} if noted else {}),
     },
   )
   if not stage.begin(replace="all"):

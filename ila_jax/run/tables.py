@@ -12,8 +12,10 @@ rejects and the report (`f"{id:016x}"`).
 from ila_jax.run.disk import artifact
 
 Artifact = artifact.Artifact
-# The first columns of a table with a row an example.
+# Columns that several tables have: of an example, its place, its neighbour.
 _EXAMPLE = {"row": "int64", "id": "uint64"}
+_PLACE = {"{axis}": "float", "cell": "int32"}
+_NEAREST = {"nearest_row": "int64", "cosine": "float"}
 
 # Of the run.
 MANIFEST = Artifact(
@@ -98,8 +100,7 @@ RECORDS = Artifact(
     "record": "string",
     "turns": "list<element: struct<role: string, text: string, is_learnt: "
     "bool, thought: string, calls: string, call_id: string, name: string>>",
-    "tokens": "list<element: int32>",
-    "is_response": "list<element: bool>",
+    **{"tokens": "list<element: int32>", "is_response": "list<element: bool>"},
   },
 )
 REJECTS = Artifact(
@@ -111,7 +112,7 @@ TRUNCATED = Artifact(
   "pool/truncated.parquet",
   "pool.stage",
   "the used examples that were cut, and how many tokens of prompt and response",
-  {"row": "int64", "id": "uint64", "prompt": "int32", "response": "int32"},
+  {**_EXAMPLE, "prompt": "int32", "response": "int32"},
 )
 CONTAMINATION = Artifact(
   "pool/contamination.jsonl",
@@ -183,9 +184,7 @@ SIGNAL = Artifact(
 
 # Of sets beside the pool.
 BESIDE = Artifact(
-  "beside/{name}/",
-  "score.target",
-  "the target set in folders `pool`, `embed` and `score`, as the run's own",
+  "beside/{name}/", "score.target", "the target set, as a pool of its own"
 )
 NEAR_EVALUATION = Artifact(
   "beside/evaluation/near_evaluation.parquet",
@@ -202,8 +201,7 @@ CELLS = Artifact(
   "domain",
   {
     **_EXAMPLE,
-    "{axis}": "float",
-    "cell": "int32",
+    **_PLACE,
     **dict.fromkeys(("depth", "depth_std", "relative_depth"), "float"),
     "domain": "int32",
   },
@@ -240,7 +238,7 @@ GROUPS = Artifact(
   "landscape/duplicates.parquet",
   "landscape.duplicates.write",
   "what has a near-duplicate: the row that stays, the nearest row, cosine",
-  {**_EXAMPLE, "group": "int64", "nearest_row": "int64", "cosine": "float"},
+  {**_EXAMPLE, "group": "int64", **_NEAREST},
 )
 PAIRS = Artifact(
   "landscape/duplicate_pairs.parquet",
@@ -279,11 +277,7 @@ TARGET_PLACES = Artifact(
   "select/target.parquet",
   "selection.scored_pool",
   "where each target example lies: position, cell, nearest candidate, cosine",
-  {
-    **_EXAMPLE,
-    **{"{axis}": "float", "cell": "int32"},
-    **{"nearest_row": "int64", "cosine": "float"},
-  },
+  {**_EXAMPLE, **_PLACE, **_NEAREST},
 )
 SELECTED = Artifact(
   "select/selected.jsonl",
@@ -311,6 +305,12 @@ METRICS = Artifact(
 
 # Of stage `scaling`.
 RUNS = Artifact("scaling/runs.jsonl", "scaling.stage", "a line per subset")
+SUBSETS = Artifact(
+  "scaling/subsets.parquet",
+  "scaling.stage",
+  "the examples of each subset",
+  {"subset": "string", "row": "int64", "id": "uint64"},
+)
 FITS = Artifact("scaling/fits.json", "scaling.stage", "the law")
 
 # Of stage `report`.

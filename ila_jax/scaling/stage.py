@@ -1,5 +1,8 @@
 """Stage `scaling`: many small subsets, and the law fitted to them."""
 
+import numpy as np
+from etils import epath
+
 from ila_jax import config as config_lib
 from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
@@ -16,7 +19,7 @@ from ila_jax.training import base, trial
 def run(run: context.Run) -> None:
   """Writes `scaling/runs.jsonl`, a line a subset, and `fits.json`.
 
-  docs/method.md 2.7 has the law.
+  docs/method.md 2.7 has the law; `subsets.parquet` the examples of each subset.
 
   A killed run goes on after the last subset that was written.
 
@@ -75,7 +78,9 @@ def _train(
   config, workdir = run.config, run.workdir
   runs = tables.RUNS.path(workdir)
   done = {line["name"] for line in files.read_jsonl(runs)}
-  todo = [s for s in _design(config, pool) if s.name not in done]
+  subsets = _design(config, pool)
+  todo = [subset for subset in subsets if subset.name not in done]
+  _write_subsets(workdir, pool, subsets)
   decoder = base.load(run, stage.account)
   dev = trial.dev_set(workdir)
   for subset in progress.progress(todo, desc="scaling", unit="subsets"):
@@ -95,6 +100,23 @@ def _train(
     files.append_jsonl(runs, _line(pool, subset, evaluation))
     stage.save_progress()
     interrupts.point()
+
+
+def _write_subsets(
+  workdir: epath.Path,
+  pool: scored_pool.ScoredPool,
+  subsets: list[design.Subset],
+) -> None:
+  rows = np.concatenate([subset.rows for subset in subsets])
+  sizes = [len(subset.rows) for subset in subsets]
+  files.write_table(
+    tables.SUBSETS.path(workdir),
+    {
+      "subset": np.repeat([subset.name for subset in subsets], sizes),
+      "row": pool.row[rows],
+      "id": pool.candidates.ids[rows],
+    },
+  )
 
 
 def _design(

@@ -1,13 +1,13 @@
 """Pages of the site that no file in docs/ holds, for mkdocs (`hooks`).
 
 The API has a page for each folder of `ila_jax`, in the order of the README's
-code tour: what stands there is read from docstrings. The changelog and what is
+code tour: what stands there is read from docstrings. The pages of the guide are
+those that its contents name. The changelog and what is
 asked of a change lie beside docs/, where GitHub looks for them.
 """
 
 import ast
 import pathlib
-import posixpath
 import re
 from typing import Any
 
@@ -72,30 +72,46 @@ def _api() -> dict[str, str]:
   pages["api/shell.md"] = f"# ila_jax\n\n{said}\n\n{body}\n"
   front = "\n\n".join(f"::: ila_jax.{name}" for name in _FRONT)
   index = (
-    "# API\n\n`ila_jax.select` does all of it in one call; `ila_jax.Selection` "
-    "is what it returns, and `ila_jax.InputError` what it raises. Both stand "
-    "below, and all other modules by folder:\n\n"
+    "# API\n\n[`ila_jax.select`](#ila_jax.api.select) does all of it in one "
+    "call. It returns [`ila_jax.Selection`](#ila_jax.api.Selection), and "
+    "raises [`ila_jax.InputError`](#ila_jax.errors.InputError).\n\n"
+    "All other modules are for those who build on parts of it:\n\n"
   )
   index += "\n".join(rows) + f"\n\n{front}\n"
   return {"api/index.md": index, **pages}
 
 
-def _moved(text: str, path: str) -> str:
+def _moved(text: str) -> str:
   """The text of a file beside docs/, with links as from inside of docs/."""
 
   def link(match: re.Match[str]) -> str:
     file, anchor = match.group(1), match.group(2) or ""
-    at = posixpath.normpath(posixpath.join(posixpath.dirname(path), file))
-    return f"]({_OUTSIDE.get(at, at.removeprefix('docs/'))}{anchor})"
+    return f"]({_OUTSIDE.get(file, file.removeprefix('docs/'))}{anchor})"
 
   return re.sub(r"\]\(([^)#:\s]+)(#[\w-]+)?\)", link, text)
 
 
+def _guide() -> list[str | dict[str, list[str]]]:
+  """The guide in the navigation: its contents, and its pages by headline."""
+  text = (_ROOT / "docs/guide/index.md").read_text()
+  _, *parts = re.split(r"\n\n([^\n]+):\n\n", text)
+  groups = {
+    title: [f"guide/{name}" for name in re.findall(r"\]\((\w+\.md)\)", listed)]
+    for title, listed in zip(parts[::2], parts[1::2], strict=True)
+  }
+  return [
+    "guide/index.md",
+    *({t: names} for t, names in groups.items() if names),
+  ]
+
+
 def on_config(config: defaults.MkDocsConfig) -> defaults.MkDocsConfig:
-  """Puts the pages of the API into the navigation."""
+  """Puts the pages of the guide and of the API into the navigation."""
+  made = {"guide": _guide, "api": lambda: list(_api())}
   for entry in config.nav or []:
-    if entry.get("API") == "api":
-      entry["API"] = list(_api())
+    for title, value in entry.items():
+      if isinstance(value, str) and value in made:
+        entry[title] = made[value]()
   return config
 
 
@@ -114,7 +130,7 @@ def on_files(
   """Adds the pages that are made."""
   pages = _api()
   for source, target in _OUTSIDE.items():
-    pages[target] = _moved((_ROOT / source).read_text(), source)
+    pages[target] = _moved((_ROOT / source).read_text())
   for path, text in pages.items():
     files.append(files_lib.File.generated(config, path, content=text))
   return files

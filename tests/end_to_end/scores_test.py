@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from etils import epath
 
+import ila_jax
 from ila_jax import errors, pipeline
 from ila_jax.export import finished_run, huggingface
-from ila_jax.report import map_points
+from ila_jax.report import gather, map_points
 from ila_jax.run.disk import files
 from ila_jax.score.signals import scores
 from tests.support import tiny
@@ -374,6 +375,52 @@ def test_a_kill_within_the_scores_is_resumed(source, workdir, monkeypatch):
   np.testing.assert_array_equal(found["quality"], frame.quality[row])
 
 
+def test_scores_are_made_anew_when_that_is_asked_for(source, workdir):
+  config = _config(
+    source, pool__fields__scores=_SCORES, select__where="quality >= 2"
+  )
+  pipeline.run(config, workdir, stages=_STAGES, redo="select")
+  kept = _made(workdir, "pool", "embed", "score", "landscape")
+  before = _made(workdir, "signals", "select")
+  pipeline.run(config, workdir, stages=_STAGES, redo="scores")
+  assert _made(workdir, "pool", "embed", "score", "landscape") == kept
+  after = _made(workdir, "signals", "select")
+  assert after.keys() == before.keys()
+  for path, (time, content) in before.items():
+    assert after[path][0] > time
+    if path.suffix in (".npy", ".parquet", ".jsonl"):
+      assert after[path][1] == content
+  with pytest.raises(errors.InputError, match="a signal that no stage of"):
+    pipeline.run(_config(source), workdir, stages=_STAGES, redo="scores")
+
+
+def test_a_stage_that_was_made_without_scores_says_so(source, workdir):
+  config = _config(
+    source, pool__fields__scores=_SCORES, landscape__depth="score:quality"
+  )
+  with pytest.raises(errors.InputError) as raised:
+    pipeline.run(config, workdir, stages=_STAGES)
+  assert "'landscape' in " in str(raised.value)
+  assert "was made without 'scores', and this config needs it" in (
+    str(raised.value)
+  )
+  assert "--redo=landscape" in str(raised.value)
+
+
+def test_records_in_python(source):
+  chosen = ila_jax.select(
+    _records(),
+    budget=5,
+    settings={
+      "pool.fields.scores": _SCORES,
+      "select.where": "quality == 5 and known(ifd)",
+      "landscape.projection": "pca",
+      "model.scratch.width": 32,
+    },
+  )
+  assert [record["quality"] for record in chosen.records] == [5] * 5
+
+
 def test_what_asks_for_no_score_is_made_from_what_it_was(run):
   inputs = {
     stage: json.dumps(files.read_json(run / stage / "stage.json")["inputs"])
@@ -382,3 +429,36 @@ def test_what_asks_for_no_score_is_made_from_what_it_was(run):
   for stage, text in inputs.items():
     for name in ('"scores"', '"where"', '"tie_break"'):
       assert name not in text, stage
+
+
+def test_scores_are_axes_of_the_laboratory(source, workdir):
+  config = _config(source, scaling__subsets=6, scaling__sizes=(15,))
+  pipeline.run(config, workdir, stages=("scaling", "report"))
+  before = _made(workdir, "scaling")
+  page = (workdir / "report/index.html").read_text()
+  assert "mean score of a subset" not in page
+  # Named later, they are measured all the same, and nothing is trained again.
+  config = _config(
+    source,
+    pool__fields__scores=_SCORES,
+    scaling__subsets=6,
+    scaling__sizes=(15,),
+  )
+  pipeline.run(config, workdir, stages=("scaling", "report"))
+  assert _made(workdir, "scaling") == before
+  frame = _frame(workdir)
+  subsets = files.read_table(workdir / "scaling/subsets.parquet")
+  lines = files.read_jsonl(workdir / "scaling/runs.jsonl")
+  np.testing.assert_array_equal(subsets["id"], frame.id[subsets["row"]])
+  for line in lines:
+    rows = subsets["row"][subsets["subset"] == line["name"]]
+    assert len(set(rows)) == line["n"] == 15
+    assert frame.n_response_tokens[rows].sum() == line["tokens"]
+  quality, ifd = gather._axes(epath.Path(workdir), lines)
+  assert [quality["score"], ifd["score"]] == ["quality", "ifd"]
+  rows = subsets["row"].reshape(-1, 15)[:6]
+  means = np.nanmean(frame.ifd.to_numpy()[rows], axis=1)
+  loss = np.log([line["loss"] for line in lines[:6]])
+  assert ifd["r"] == pytest.approx(np.corrcoef(means, loss)[0, 1], rel=1e-5)
+  page = (workdir / "report/index.html").read_text()
+  assert "mean score of a subset" in page

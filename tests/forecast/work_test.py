@@ -3,7 +3,7 @@
 import pytest
 
 from ila_jax.forecast import costs, trials, work
-from ila_jax.passes import forward
+from ila_jax.passes import forward, windows
 from ila_jax.training import trial
 from tests.support import planned
 
@@ -52,6 +52,20 @@ def test_training_is_that_of_its_recipe(untried):
   # A dev loss of each of 3 models, on 20 examples.
   tuned = run.tuning(examples=30, runs=2, evaluations=3)
   assert tuned.flops == pytest.approx(3 * 2 * 30 * one + 3 * 20 * one)
+
+
+def test_what_is_read_in_windows_costs_its_windows(untried):
+  run = planned.run(tokens__max_tokens=16, finetune__epochs=1.0)
+  data = run.sample.data
+  parts = windows.split(data, max_tokens=16).data
+  assert len(parts) > 2 * len(data)
+  flops = forward.flops(
+    run.decoder, parts.lengths, response_tokens=data.response_tokens
+  )
+  assert parts.response_tokens == data.response_tokens
+  assert run.scoring(data, examples=1000).flops == pytest.approx(25 * flops)
+  tuned = run.training(data, trial.tuning(run.config), examples=80)
+  assert tuned.flops == pytest.approx(3 * 2 * flops)
 
 
 def test_a_program_is_tried_once_and_compiled_once(monkeypatch):

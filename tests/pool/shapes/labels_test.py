@@ -135,3 +135,21 @@ def test_long_domains_stay_apart():
   found = [labels.domain({"d": "x" * 200 + end}, "d") for end in "ab"]
   assert found[0] != found[1]
   assert {len(domain) for domain in found} == {100}
+
+
+def test_labels_as_tagged_pools_nest_them():
+  record = {
+    # As InsTag has them: a tag, and why.
+    "instag": [
+      {"tag": "rivers", "explanation": "It asks for a river."},
+      {"tag": "Rivers", "explanation": "Again."},
+      {"tag": "geography", "explanation": "It asks where."},
+    ],
+    # As OpenDataArena has them: below other scores.
+    "oda": {"Q_scores": {"tags": ["math", "logic"], "domain": "Science"}},
+    "ability": {"reasoning": 0.0, "coding": 0.7},
+  }
+  assert labels.count(record, "instag") == 2
+  assert labels.count(record, "oda.Q_scores.tags") == 2
+  assert labels.count(record, "ability") == 1
+  assert labels.domain(record, "oda.Q_scores.domain") == "Science"
