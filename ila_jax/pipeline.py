@@ -123,8 +123,8 @@ def _check_unread(workdir: epath.Path, stage: str, name: str) -> None:
   late = bool(record.get("done")) and not was_read
   if mesh_lib.first_host_says([late])[0]:
     raise errors.InputError(
-      f"--stages: {stage!r} in {workdir} was made without {name!r}, which "
-      f"this config needs. Add --redo={stage}, or use another "
+      f"--stages: {stage!r} in {workdir} was made without {name!r}, and "
+      f"this config needs it. Add --redo={stage}, or use another "
       "--workdir; nothing was changed."
     )
 

@@ -101,8 +101,7 @@ RECORDS = Artifact(
     "record": "string",
     "turns": "list<element: struct<role: string, text: string, is_learnt: "
     "bool, thought: string, calls: string, call_id: string, name: string>>",
-    "tokens": "list<element: int32>",
-    "is_response": "list<element: bool>",
+    **{"tokens": "list<element: int32>", "is_response": "list<element: bool>"},
   },
 )
 REJECTS = Artifact(
@@ -183,9 +182,7 @@ SIGNAL = Artifact(
 
 # Of sets beside the pool.
 BESIDE = Artifact(
-  "beside/{name}/",
-  "score.target",
-  "the target set in folders `pool`, `embed` and `score`, as the run's own",
+  "beside/{name}/", "score.target", "the target set, as a pool of its own"
 )
 NEAR_EVALUATION = Artifact(
   "beside/evaluation/near_evaluation.parquet",

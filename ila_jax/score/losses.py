@@ -82,9 +82,11 @@ def score(
   """
   if trial.lora(run.config) is None:
     base_nll = _pass(run, stage, BASE, decoder)
+    # No name holds a tuned model while the next one is made.
+    models = iter(tuned)
     tuned_nll = [
-      _pass(run, stage, of_seed(seed), one.decoder)
-      for seed, one in zip(run.config.score.reference_seeds, tuned, strict=True)
+      _pass(run, stage, of_seed(seed), next(models).decoder)
+      for seed in run.config.score.reference_seeds
     ]
     return base_nll[:, 0], np.concatenate(tuned_nll, axis=1).T
   tuned = list(tuned)
