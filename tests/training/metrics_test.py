@@ -4,6 +4,7 @@ import importlib.util
 import json
 import struct
 import sys
+import time
 import types
 
 import numpy as np
@@ -141,6 +142,18 @@ def _wandb_records(content):
     at += size
 
 
+def _wandb_rows(path, pb):
+  """The history of a run, as its process has written it by now."""
+  rows = []
+  for content in _wandb_records(path.read_bytes()):
+    record = pb.Record.FromString(content)
+    if record.run.run_id:
+      assert record.run.display_name == "finetune/ila"
+    items = record.history.item
+    rows.append({i.nested_key[0]: json.loads(i.value_json) for i in items})
+  return [row for row in rows if row]
+
+
 def test_wandb_keeps_what_was_written(workdir, monkeypatch, capsys):
   pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
   monkeypatch.setenv("WANDB_MODE", "offline")
@@ -148,17 +161,11 @@ def test_wandb_keeps_what_was_written(workdir, monkeypatch, capsys):
   assert "warning" not in capsys.readouterr().err
   folder = tables.LIVE.path(workdir) / "wandb"
   (path,) = folder.glob("offline-run-*/run-*.wandb")
-  rows = []
-  for content in _wandb_records(path.read_bytes()):
-    record = pb.Record.FromString(content)
-    if record.run.run_id:
-      assert record.run.display_name == "finetune/ila"
-      assert record.run.run_group == workdir.name
-    rows += [
-      {item.nested_key[0]: json.loads(item.value_json) for item in history.item}
-      for history in [record.history]
-      if history.item
-    ]
+  # A process of its own writes it.
+  deadline = time.monotonic() + 20
+  while len(rows := _wandb_rows(path, pb)) < 4:
+    assert time.monotonic() < deadline, rows
+    time.sleep(0.1)
   assert [(row["step"], row["loss"]) for row in rows[:3]] == [
     (n, 1 / n) for n in range(1, 4)
   ]
