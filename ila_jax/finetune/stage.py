@@ -215,7 +215,8 @@ def _compare(run: context.Run) -> None:
     return
   held = files.read_table(tables.DEV_LOSSES.path(run.workdir))
   # The order of reading is to change no draw.
-  held = {name: column[np.argsort(held["id"])] for name, column in held.items()}
+  order = np.argsort(held["id"])
+  held = {name: column[order] for name, column in held.items()}
   evaluations = files.read_jsonl(tables.EVALUATIONS.path(run.workdir))
   names = [evaluation["name"] for evaluation in evaluations]
   found = comparison.compare(

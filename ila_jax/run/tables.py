@@ -289,7 +289,7 @@ DEV_LOSSES = Artifact(
   "finetune/dev_losses.parquet",
   "finetune.stage",
   "loss of each dev example under each of these models, a sum over its tokens",
-  _EXAMPLE | _columns("n_tokens:int32 nll_{model}:float"),
+  _EXAMPLE | _columns("n_tokens:int32 nll_{name}:float"),
 )
 COMPARISON = Artifact(
   "finetune/comparison.json", "finetune.stage", "the selection less each rival"

@@ -69,8 +69,8 @@ def panels(
 def wrap(text: str, width: int = 34) -> str:
   """Text on lines of so many characters, cut between words where that can be.
 
-  >>> wrap("a_name_of_five_words", 12)
-  'a_name_of_\nfive_words'
+  >>> wrap("a_name_of_five_words", 12).split("\\n")
+  ['a_name_of_', 'five_words']
   """
   lines = [""]
   for part in re.findall(f"[^ _-]{{0,{width}}}[ _-]?", text):

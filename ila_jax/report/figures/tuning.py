@@ -45,8 +45,8 @@ def differences(comparison: Mapping[str, Any]) -> Any:
     "selection better   ←   nats a token   →   rival better", fontsize=9,
     color=look.INK,
   )  # fmt: skip
-  handles, kinds = panels[0].get_legend_handles_labels()
-  shown = dict(zip(kinds, handles, strict=True))
+  handles, equals = panels[0].get_legend_handles_labels()
+  shown = dict(zip(equals, handles, strict=True))
   shown = {equal: shown[equal] for equal in sorted(shown, reverse=True)}
   figure.legend(
     shown.values(), shown, **look.LEGEND, loc="upper left", ncols=2,
