@@ -4,11 +4,11 @@ import dataclasses
 from typing import Any
 
 from ila_jax import errors
-from ila_jax.landscape import depth
+from ila_jax.landscape import depth, ordering
 from ila_jax.landscape import grid as grid_lib
 from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import variants
-from ila_jax.methods import table
+from ila_jax.methods import candidates, table
 from ila_jax.models import lora
 from ila_jax.pool.scores import names as names_lib
 from ila_jax.sections import checked
@@ -27,6 +27,7 @@ def check(config: Any) -> None:
   _check_duplicates(config)
   _check_scores(config)
   _check_options(config.select.options)
+  _check_beside(config)
 
 
 def _check_paths(config: Any) -> None:
@@ -124,6 +125,41 @@ def _check_duplicates(config: Any) -> None:
       "config.landscape.duplicate_cosine is None, and "
       "config.select.drop_duplicates or config.select.exclude_near_reference "
       "needs near-duplicates. Set --config.landscape.duplicate_cosine=0.95."
+    )
+
+
+def _check_beside(config: Any) -> None:
+  """What wants a target set or an evaluation set must have one."""
+  select, weighs = config.select, []
+  if select.cell_weight != ordering.EQUAL:
+    weighs = [n for n, m in table.METHODS.items() if "cell_weight" in m.needs]
+    if select.strategy not in weighs:
+      raise errors.InputError(
+        f"config.select.cell_weight is {select.cell_weight!r}, and "
+        f"config.select.strategy is {select.strategy!r}, which weighs no cells;"
+        f" allowed with it: {', '.join(weighs)}. Choose one of them, or set "
+        f"--config.select.cell_weight={ordering.EQUAL}."
+      )
+  wanting = ["config.select.cell_weight"] if weighs else []
+  chosen = select.strategy, *select.compare, *config.finetune.compare
+  wanting += [
+    f"the method {name!r}"
+    for name in dict.fromkeys(chosen)
+    if set(table.METHODS[name].needs) & set(candidates.OF_TARGET)
+  ]
+  if wanting and not select.targets:
+    raise errors.InputError(
+      f"config.select.target is empty, and {wanting[0]} needs it; allowed: a "
+      "file, a folder or another source, as config.pool.source has them. Set "
+      "--config.select.target=FILE, with examples of what the model shall be "
+      "good at."
+    )
+  limit = select.exclude_near_evaluation
+  if limit is not None and not config.pool.evaluations:
+    raise errors.InputError(
+      f"config.select.exclude_near_evaluation is {limit:g}, and "
+      "config.pool.decontaminate names no evaluation set. Set "
+      "--config.pool.decontaminate=FILE, or leave out the cosine."
     )
 
 

@@ -41,8 +41,6 @@ from ila_jax.run import (
 )
 from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files, folders, run_folder
-from ila_jax.score.signals import example_signal
-from ila_jax.score.signals import table as signals_table
 from ila_jax.selection import needs
 
 _VERSIONS_OF = (
@@ -64,7 +62,7 @@ def run(
     config: from `config_parsing.parse`.
     workdir: folder of the artifacts, local or gs://; made if absent.
     stages: names of the stages to run.
-    redo: a stage, or a signal that a method needs, which is removed first,
+    redo: a stage, or a signal or set that one reads, which is removed first,
       with all after it.
 
   Raises:
@@ -98,13 +96,13 @@ def _check_names(
 ) -> None:
   """Refuses names of no stage, and a redo that nothing makes again."""
   needed = needs.of_all(config, stages)
-  if redo in signals_table.SIGNALS and redo not in needed:
+  if needs.is_known(redo) and redo not in needed:
     raise errors.InputError(
-      f"--redo={redo} names a signal that no stage of --stages="
+      f"--redo={redo} names a set or a signal that no stage of --stages="
       f"{','.join(stages)} needs. Leave --redo out."
     )
   wanted = [*stages, *([redo] if redo and redo not in needed else [])]
-  stages_lib.check(wanted, signals=needed)
+  stages_lib.check(wanted, also=needed)
   gone = [redo] if redo else []
   if redo in needed:  # With it goes what was ranked by it.
     gone = [n for n in _readers(config, redo) if _record(workdir, n)]
@@ -117,15 +115,15 @@ def _check_names(
       )
 
 
-def _check_unread(workdir: epath.Path, stage: str, signal: str) -> None:
-  """Refuses a signal for a stage that is done without it: it costs a pass."""
+def _check_unread(workdir: epath.Path, stage: str, name: str) -> None:
+  """Refuses a signal or a set for a stage that is done without it."""
   record = _record(workdir, stage)
-  # A signal that was read and is lost is made again.
-  was_read = f'"{signal}"' in json.dumps(record.get("inputs"))
+  # What was read and is lost is made again.
+  was_read = f'"{name}"' in json.dumps(record.get("inputs"))
   late = bool(record.get("done")) and not was_read
   if mesh_lib.first_host_says([late])[0]:
     raise errors.InputError(
-      f"--stages: {stage!r} in {workdir} was made without {signal!r}, and "
+      f"--stages: {stage!r} in {workdir} was made without {name!r}, and "
       f"this config needs it. Add --redo={stage}, or use another "
       "--workdir; nothing was changed."
     )
@@ -151,13 +149,13 @@ def _run_claimed(
       for name in names:
         if name in after_pool[:1]:
           _after_pool(run, after_pool)
-        for signal in needs.signals(config, name):
-          _check_unread(workdir, name, signal)
-          _run_signal(run, signal)
+        for needed in needs.before(config, name):
+          _check_unread(workdir, name, needed)
+          _run_needed(run, needed)
         _run_stage(run, name)
         interrupts.point()
   except errors.InputError:
-    if redo and not _record(workdir, _folder(redo)).get("done"):
+    if redo and not _record(workdir, needs.folder(redo)).get("done"):
       _put_back(workdir)
     raise
   _throw_away(workdir)
@@ -173,33 +171,27 @@ def _after_pool(run: context.Run, stages: Sequence[str]) -> None:
       refusal = error
   if mesh_lib.first_host_says([refusal is not None])[0]:
     raise refusal or errors.InputError("see what the first host says")
-  for signal in needs.early(run.config):
-    _run_signal(run, signal)
+  for name in needs.early(run.config):
+    _run_needed(run, name)
 
 
-def _run_signal(run: context.Run, name: str) -> None:
-  folder = _folder(name)
+def _run_needed(run: context.Run, name: str) -> None:
+  folder = needs.folder(name)
   log.enter(folder)
   progress.say(f"[{folder}]")
   before = _record(run.workdir, folder)
-  example_signal.run(signals_table.SIGNALS[name], run)
+  needs.make(run, name)
   if _record(run.workdir, folder) != before:
     _write_manifest(run.config, run.workdir)
 
 
-def _folder(name: str) -> str:
-  """Where a stage or a signal lies in the folder of the run."""
-  is_signal = name in signals_table.SIGNALS
-  return f"{stages_lib.SIGNALS}/{name}" if is_signal else name
-
-
 def _names(workdir: epath.Path) -> list[str]:
-  """Folders of the stages and of the signals that there are, in their order."""
-  old = workdir / run_folder.OLD
-  signals = {*folders.signals(workdir), *folders.signals(old)}
+  """Folders of the stages, and of what is made for them, in their order."""
+  places = workdir, workdir / run_folder.OLD
   names = []
   for name in stages_lib.GRAPH:
-    names += sorted(signals) if name == stages_lib.SIGNALS else [name]
+    of_kind = {one for at in places for one in folders.on_demand(at, [name])}
+    names += [name] if name in stages_lib.NAMES else sorted(of_kind)
   return names
 
 
@@ -247,18 +239,18 @@ def _set_aside(
 
 
 def _made_with(config: config_lib.Config, redo: str) -> set[str]:
-  """A stage or a signal, and what is made from it."""
-  if redo not in signals_table.SIGNALS:
+  """A stage, a signal or a set, and what is made from it."""
+  if not needs.is_known(redo):
     return set(stages_lib.made_with(redo))
-  gone = {_folder(redo)}
+  gone = {needs.folder(redo)}
   for name in _readers(config, redo):
     gone |= set(stages_lib.made_with(name))
   return gone
 
 
-def _readers(config: config_lib.Config, signal: str) -> list[str]:
-  """The stages whose methods read a signal."""
-  return [n for n in stages_lib.NAMES if signal in needs.signals(config, n)]
+def _readers(config: config_lib.Config, name: str) -> list[str]:
+  """The stages that read a signal or a set."""
+  return [n for n in stages_lib.NAMES if name in needs.before(config, n)]
 
 
 def _set_aside_names(workdir: epath.Path) -> list[str]:

@@ -212,3 +212,14 @@ def test_a_trial_of_decontamination_finds_what_was_planted():
     assert counts[f"{kind} leak"] == [10, 10]
     assert counts[f"{kind} other"] == [0, 10]
   assert counts["pool other"] == [0, 90]
+
+
+def test_a_trial_of_cosines_tells_leaks_from_others():
+  _, found = _trial("near_evaluation")
+  counts = found["quality"]["tiny"]["counts"]
+  for kind in ("reworded", "paraphrased", "embedded"):
+    leak, other = counts[f"{kind} leak"], counts[f"{kind} other"]
+    assert leak["all"] == other["all"] == 10
+    reached = [leak[t] for t in ("0.5", "0.7", "0.9", "0.95")]
+    assert reached == sorted(reached, reverse=True)
+  assert counts["reworded leak"]["0.9"] > counts["pool other"]["0.9"] == 0

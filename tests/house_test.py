@@ -68,7 +68,14 @@ ABOUT_RUNS = (
 _SHELLS = ("stage", "plan", "finished_run")
 # Tests of more than the module beside which they lie.
 BROADER_TESTS = (
-  *("every_method", "published", "answer_shapes", "tsne_witness", "patterns"),
+  *(
+    "every_method",
+    "every_figure",
+    "published",
+    "answer_shapes",
+    "tsne_witness",
+    "patterns",
+  ),
 )
 MAX_FILE_LINES = 330
 MAX_FUNCTION_STATEMENT_LINES = 60

@@ -7,7 +7,6 @@ from typing import Protocol, runtime_checkable
 from ila_jax import config as config_lib
 from ila_jax.forecast import base_plan, costs, pool_plan, sizes, work
 from ila_jax.run import stages as stages_lib
-from ila_jax.score.signals import table as signals_table
 from ila_jax.selection import needs
 
 # Their folders stand before `forecast`, so that their plans lie in it.
@@ -16,7 +15,7 @@ _OWN = {"pool": pool_plan, stages_lib.BASE: base_plan}
 
 @runtime_checkable
 class Plan(Protocol):
-  """The `plan.py` of a stage, or a signal."""
+  """The `plan.py` of a stage, a signal, or the module of a set."""
 
   def cost(self, run: work.PlannedRun) -> costs.Cost:
     """Time, FLOPs and memory."""
@@ -36,7 +35,7 @@ def in_order(
 
   Returns:
     By its folder in the workdir, in the order of the run: a base from scratch
-    and signals among them.
+    signals and sets beside the pool among them.
   """
   names = list(stages_lib.in_order(stages))
   if _trains_base(config, names):
@@ -45,9 +44,8 @@ def in_order(
   early = needs.early(config)
   for name in names:
     also = early if name in stages_lib.NAMES[1:] else []
-    for signal in (*also, *needs.signals(config, name)):
-      folder = f"{stages_lib.SIGNALS}/{signal}"
-      plans.setdefault(folder, signals_table.SIGNALS[signal])
+    for needed in (*also, *needs.before(config, name)):
+      plans.setdefault(needs.folder(needed), needs.plan(needed))
     plans[name] = _plan(name)
   return plans
 

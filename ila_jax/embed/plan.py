@@ -1,93 +1,17 @@
 """Plan of stage `embed`: its time, memory and bytes on disk."""
 
-import time
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
-from jax.sharding import Mesh
-from jaxtyping import Int
-
-from ila_jax.embed import encode, encoders
-from ila_jax.embed import lsa as lsa_lib
-from ila_jax.forecast import costs, memory, sizes, trials, work
-from ila_jax.models import architecture, encoder
-from ila_jax.passes import forward, layouts
+from ila_jax.embed import work as embed_work
+from ila_jax.forecast import costs, sizes, work
 
 _INPUTS = 20  # Bytes of an example in `inputs`, of thousands.
 
 
 def cost(run: work.PlannedRun) -> costs.Cost:
   """Cost of embedding the prompts, in the encoder's own tokens."""
-  config, prompts = run.config, run.sample.prompts
-  if config.encoder.path == "lsa":
-    return _lsa(run)
-  model, reader = encoders.planned(config, run.decoder, run.sample.tokenizer)
-  begin = time.monotonic()
-  ids, read = reader.read(prompts)
-  # A thread tokenizes while the devices work; the first shard is waited for.
-  waiting = (time.monotonic() - begin) / len(prompts)
-  waiting *= min(run.sample.examples, config.pool.shard_examples)
-  each = work.Pass(
-    model,
-    read.tokens,
-    forward.flops(model, read.tokens),
-    layout=lambda lengths: encode.layout(model, lengths, config.encoder),
-    device_bytes=lambda layout: _device_bytes(model, layout, run.mesh),
-    trial=lambda: _trial(model, ids, mesh=run.mesh),
-  )
-  return run.passes(each, examples=run.sample.examples).plus(waiting)
+  return embed_work.cost(run)
 
 
 def need(known: sizes.Sizes) -> costs.Need:
   """Bytes of the embeddings, and of what is noted of each prompt."""
-  width = encoders.width(known.config, known.decoder)
-  each = 4 * width + _INPUTS
+  each = 4 * embed_work.width(known) + _INPUTS
   return costs.Need(known.examples * each + 2 * known.tables)
-
-
-def _lsa(run: work.PlannedRun) -> costs.Cost:
-  """Cost of LSA: scikit-learn's TF-IDF and SVD on the host, no model."""
-  config, prompts = run.config, run.sample.prompts
-  clock = [time.monotonic()]
-  lsa_lib.fit_lsa(prompts[:50], width=2, seed=0)  # Imports scikit-learn.
-  clock.append(time.monotonic())
-  lsa = lsa_lib.fit_lsa(prompts, width=config.encoder.lsa_width, seed=0)
-  clock.append(time.monotonic())
-  lsa_lib.apply_lsa(lsa, encode.lsa_terms(lsa, prompts))
-  clock.append(time.monotonic())
-  imports, fit, apply = np.diff(clock).tolist()
-  examples = run.sample.examples
-  fitted = min(examples, lsa_lib.LSA_FIT_EXAMPLES)
-  return costs.Cost(imports + (fit * fitted + apply * examples) / len(prompts))
-
-
-def _device_bytes(
-  model: architecture.DecoderConfig | encoder.EncoderConfig,
-  layout: layouts.Layout,
-  mesh: Mesh,
-) -> int:
-  """Bytes on each device while prompts are embedded, by either model."""
-  graphdef, params = memory.placed(model, mesh)
-  return memory.program_bytes(
-    encode.batch_embeddings,
-    graphdef,
-    "mean",
-    layout.segments,
-    params,
-    memory.batch(layout.widths[-1], layout.batch_tokens, mesh),
-    mesh=mesh,
-  )
-
-
-def _trial(
-  model: architecture.DecoderConfig | encoder.EncoderConfig,
-  ids: Sequence[Int[np.ndarray, " _"]],
-  *,
-  mesh: Mesh,
-) -> Callable[[layouts.Layout, Sequence[int]], Any]:
-  """Embeds rows of `ids`, for `trials.passes`."""
-  zeros = trials.zeros(model, mesh)
-  return lambda layout, rows: encode.encode(
-    zeros, [ids[r] for r in rows], pooling="mean", layout=layout, mesh=mesh
-  )

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from etils import epath
 
+from ila_jax import errors
+from ila_jax.embed import inputs as inputs_lib
 from ila_jax.pool import shards
 from ila_jax.run import tables
 from ila_jax.run.disk import checksums, files
@@ -34,6 +36,35 @@ def inputs(workdir: epath.PathLike, name: str) -> np.ndarray:
       for path in shards.listed(workdir, tables.INPUTS)
     ]
   )
+
+
+def write(
+  workdir: epath.PathLike,
+  shard: int,
+  vectors: np.ndarray,
+  read: inputs_lib.Read,
+) -> None:
+  """Writes a shard; its embeddings come last, for they say that it is done.
+
+  Args:
+    workdir: folder of the run, or of a set beside its pool.
+    shard: its number.
+    vectors: unit norm, float32 [rows, d].
+    read: what was read of the prompts.
+
+  Raises:
+    errors.InputError: an embedding that is not finite.
+  """
+  target = tables.EMBEDDINGS.path(workdir, shard=shard)
+  bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+  if len(bad):
+    raise errors.InputError(
+      f"config.encoder.path: {len(bad):,} embeddings of {target.name} are not "
+      f"finite, the first is its row {bad[0]}; allowed: finite numbers. The "
+      "encoder's weights or config.encoder.dtype may be wrong."
+    )
+  files.write_table(tables.INPUTS.path(workdir, shard=shard), read._asdict())
+  files.write_array(target, vectors)
 
 
 class Rows:

@@ -4,22 +4,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from etils import epath
 
-from ila_jax import config as config_lib
-from ila_jax import errors
 from ila_jax.compute import hardware, prefetch
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.embed import encode, encoders
 from ila_jax.embed import inputs as inputs_lib
 from ila_jax.embed import lsa as lsa_lib
 from ila_jax.embed import rows as rows_lib
+from ila_jax.embed import texts as texts_lib
 from ila_jax.passes import collate, forward
 from ila_jax.pool import index, shards
-from ila_jax.pool.conversations import conversation
 from ila_jax.run import context, interrupts, progress, stage_record, tables
-from ila_jax.run.disk import files as files_lib
 from ila_jax.training import base
 
 # The widths of batches are chosen by so many shards, so many prompts of each.
@@ -66,14 +61,14 @@ def run(run: context.Run) -> None:
 
 def _counts(run: context.Run, *, remedy: str) -> dict[str, Any]:
   """Says what was read of the prompts; refuses what no map can be made of."""
-  config, workdir = run.config, run.workdir
+  workdir = run.workdir
   mesh_lib.barrier("embedded")
   columns = (rows_lib.inputs(workdir, name) for name in inputs_lib.Read._fields)
   counts = inputs_lib.tally(inputs_lib.Read(*columns))
   progress.say(f"  {inputs_lib.told(counts)}")
   inputs_lib.check_told_apart(counts, remedy=remedy)
   first = shards.gather(workdir, np.zeros(1, np.int64), ["turns"])
-  inputs_lib.check_enough(counts, such_as=_prompts(config, first)[0][:80])
+  inputs_lib.check_enough(counts, such_as=texts_lib.prompts(run, first)[0][:80])
   return counts
 
 
@@ -111,7 +106,7 @@ def _run_model(run: context.Run, stage: stage_record.Stage) -> str:
         mesh=run.mesh,
         on_batch=count,
       )
-      _write(workdir, shard, vectors, read)
+      rows_lib.write(workdir, shard, vectors, read)
       stage.account.add(
         flops=forward.flops(model.config, read.tokens),
         tokens=int(read.tokens.sum()),
@@ -121,42 +116,9 @@ def _run_model(run: context.Run, stage: stage_record.Stage) -> str:
   return reader.remedy
 
 
-def _write(
-  workdir: epath.Path,
-  shard: int,
-  vectors: np.ndarray,
-  read: inputs_lib.Read,
-) -> None:
-  """Writes a shard; its embeddings come last, for they say that it is done."""
-  target = tables.EMBEDDINGS.path(workdir, shard=shard)
-  _check_finite(vectors, target)
-  files_lib.write_table(
-    tables.INPUTS.path(workdir, shard=shard), read._asdict()
-  )
-  files_lib.write_array(target, vectors)
-
-
-def _check_finite(vectors: np.ndarray, target: epath.Path) -> None:
-  bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-  if len(bad):
-    raise errors.InputError(
-      f"config.encoder.path: {len(bad):,} embeddings of {target.name} are not "
-      f"finite, the first is its row {bad[0]}; allowed: finite numbers. The "
-      "encoder's weights or config.encoder.dtype may be wrong."
-    )
-
-
-def _prompts(config: config_lib.Config, table: pa.Table) -> list[str]:
-  """What is embedded, of a table with the column `turns`."""
-  return [
-    conversation.request(turns, system=config.encoder.system)
-    for turns in shards.turns_of(table)
-  ]
-
-
 def _todo(run: context.Run) -> Iterator[tuple[int, int, list[str] | None]]:
   """Each shard, its rows and prompts; no prompts where it is embedded."""
-  config, workdir = run.config, run.workdir
+  workdir = run.workdir
   total = shards.count(workdir)
   targets = [tables.EMBEDDINGS.path(workdir, shard=s) for s in range(total)]
   done = shards.done(targets)
@@ -164,7 +126,7 @@ def _todo(run: context.Run) -> Iterator[tuple[int, int, list[str] | None]]:
   def read(shard: int) -> tuple[int, list[str] | None]:
     name = "row" if done[shard] else "turns"
     table = shards.read_records(workdir, shard, [name])
-    return len(table), None if done[shard] else _prompts(config, table)
+    return len(table), None if done[shard] else texts_lib.prompts(run, table)
 
   return ((shard, *read(shard)) for shard in range(total))
 
@@ -182,13 +144,14 @@ def _sample_lengths(run: context.Run, reader: encoders.Reader) -> np.ndarray:
     errors.InputError: the model does not tell these prompts apart, which is
       better known before they are all embedded.
   """
-  config, workdir = run.config, run.workdir
+  workdir = run.workdir
   total = shards.count(workdir)
   texts = []
   for shard in np.unique(np.linspace(0, total - 1, _SAMPLE_SHARDS).astype(int)):
     table = shards.read_records(workdir, int(shard), ["turns"])
     step = -(-len(table) // _SAMPLE_PROMPTS)
-    texts += _prompts(config, table.take(np.arange(0, len(table), step)))
+    some = table.take(np.arange(0, len(table), step))
+    texts += texts_lib.prompts(run, some)
   _, read = reader.read(texts)
   inputs_lib.check_told_apart(inputs_lib.tally(read), remedy=reader.remedy)
   # Each stands for as many of the pool; one that was not seen may be longer.
@@ -198,21 +161,15 @@ def _sample_lengths(run: context.Run, reader: encoders.Reader) -> np.ndarray:
 
 def _run_lsa(run: context.Run) -> None:
   """Embeds by TF-IDF and truncated SVD, fitted to prompts of the whole pool."""
-  config, workdir = run.config, run.workdir
-  ids = index.column(workdir, "id")
-  # Ids are hashes, so that the lowest are a fair draw; and whatever the order
-  # in which the pool was read, the fit sees one order.
-  rows = np.argsort(ids)[: lsa_lib.LSA_FIT_EXAMPLES]
-  sample = _prompts(config, shards.gather(workdir, rows, ["turns"]))
-  progress.say(f"  fitting LSA to {len(sample):,} prompts")
-  lsa = lsa_lib.fit_lsa(
-    sample, width=config.encoder.lsa_width, seed=config.seed
-  )
-  with progress.counter(len(ids), desc="embed", unit="prompts") as advance:
+  workdir = run.workdir
+  lsa = texts_lib.fit_lsa(run)
+  total = len(index.lengths(workdir))
+  with progress.counter(total, desc="embed", unit="prompts") as advance:
     for shard, rows, texts in _todo(run):
       if texts is not None:
         terms = encode.lsa_terms(lsa, texts)
         read = inputs_lib.of_terms(texts, terms)
-        _write(workdir, shard, lsa_lib.apply_lsa(lsa, terms), read)
+        vectors = lsa_lib.apply_lsa(lsa, terms)
+        rows_lib.write(workdir, shard, vectors, read)
         interrupts.point()
       advance(rows)

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from ila_jax import errors
 from ila_jax.export import card, example
 from ila_jax.pool import shards
-from ila_jax.report import gather
+from ila_jax.report import gather, sentences
 from ila_jax.run import stage_record, stages, tables
 from ila_jax.run.disk import checksums, files, paths
 from ila_jax.score.signals import scores
@@ -183,7 +183,7 @@ def facts(workdir: epath.PathLike) -> card.Facts:
     method=coverage["table"][0]["strategy"],
     budget=f"{select['budget']:g} {_UNITS[select['unit']]}",
     selected=records["select"]["selected"],
-    sentences=gather.headline(workdir, records),
+    sentences=sentences.headline(workdir, records),
     made_by=_made_by(manifest, records["select"]),
   )
 

@@ -15,4 +15,7 @@ def cost(run: work.PlannedRun) -> costs.Cost:
 
 def need(known: sizes.Sizes) -> costs.Need:
   """Bytes of the model that is kept, and of the checkpoints of one arm."""
-  return costs.Need(known.tuned + 4 * costs.TABLE, known.checkpoints)
+  config = known.config
+  count = len(arms_lib.arms(config.select.strategy, config.finetune.compare))
+  losses = (20 + 4 * (count + 1)) * config.pool.dev_examples
+  return costs.Need(known.tuned + 6 * costs.TABLE + losses, known.checkpoints)

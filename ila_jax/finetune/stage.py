@@ -9,18 +9,19 @@ from etils import epath
 from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.finetune import arms as arms_lib
+from ila_jax.finetune import comparison
 from ila_jax.methods import candidates
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.passes import token_set
-from ila_jax.pool import base_tokenizer, shards
+from ila_jax.passes import dev_loss, token_set
+from ila_jax.pool import base_tokenizer, index, shards
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
-from ila_jax.selection import budget, filters, scored_pool
+from ila_jax.selection import budget, filters, needs, scored_pool
 from ila_jax.training import base, trial
 
 
 def run(run: context.Run) -> None:
-  """Writes `finetune/evaluations.jsonl`, `metrics.jsonl` and `model/`.
+  """Writes the dev losses of all models, the comparison, and `model/`.
 
   Every rival is tuned twice: on as many examples as the selection has, and on
   as many response tokens; the dev loss of each is micro and macro, as
@@ -38,6 +39,7 @@ def run(run: context.Run) -> None:
       "model": base.signature(run),
       **stage_record.parents(workdir, "finetune"),
       "rivals": scored_pool.made_from(run, config.finetune.compare),
+      **needs.made_from(run, "finetune"),
       **filters.made_from(workdir, config.select),
       "seed": config.seed,
     },
@@ -46,14 +48,13 @@ def run(run: context.Run) -> None:
     return
   decoder = base.load(run, stage.account)
   dev = trial.dev_set(workdir)
-  done = files.read_jsonl(tables.EVALUATIONS.path(workdir))
+  names = _evaluated(workdir)
   mesh_lib.barrier("evaluations read")
-  names = {evaluation["name"] for evaluation in done}
   if "base" not in names:
     untuned = trial.Tuned(decoder)
     with trial.recording(run, "finetune", "base") as recorder:
       evaluation = _evaluate(run, stage, untuned, dev, {"name": "base"})
-      recorder.add(evaluation)
+      recorder.add(evaluation, step=0)
   chosen = _rows(run)
   for arm, rows in chosen.items():
     model = tables.MODEL.file() if arm.equal == "selection" else ""
@@ -63,12 +64,13 @@ def run(run: context.Run) -> None:
     trial.drop_checkpoints(stage.folder, arm.name)
   mesh_lib.barrier("arms tuned")
   _merge(workdir, [arm.name for arm in chosen])
+  _compare(run)
   stage.finish(matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype))
 
 
 def _rows(run: context.Run) -> dict[arms_lib.Arm, np.ndarray]:
   """The rows of the pool of each arm that its budget buys an example for."""
-  config, pool = run.config, scored_pool.load(run)
+  config, pool = run.config, scored_pool.weighed(run, scored_pool.load(run))
   strategy = config.select.strategy
   ours = scored_pool.rank(config, pool, strategy)
   k = scored_pool.cut(config, pool, ours, strategy)
@@ -144,7 +146,10 @@ def _tune(
       "train_examples": len(data),
       "train_tokens": data.response_tokens,
     }
-    recorder.add(_evaluate(run, stage, tuned, dev, labels))
+    evaluation = _evaluate(run, stage, tuned, dev, labels)
+    # Of all its steps, for those before a kill are not told again.
+    steps = tables.HISTORY.path(workdir, stage="finetune", name=arm.name)
+    recorder.add(evaluation, step=len(files.read_jsonl(steps)))
 
 
 def _evaluate(
@@ -156,13 +161,16 @@ def _evaluate(
 ) -> dict[str, float]:
   """Writes the dev loss, and returns it as TensorBoard names it."""
   with progress.counter(len(dev), desc="dev loss", unit="examples") as advance:
-    evaluation = trial.dev_loss(
+    losses = trial.dev_losses(
       tuned,
       dev,
       run=run,
       account=stage.account,
       advance=advance,
     )
+  evaluation = dev_loss.summarise(*losses)
+  # The line comes last: a model that has one has all its losses.
+  _keep_losses(run.workdir, labels["name"], losses)
   files.append_jsonl(tables.EVALUATIONS.path(run.workdir), labels | evaluation)
   stage.save_progress()
   progress.say(
@@ -172,12 +180,65 @@ def _evaluate(
   return {f"dev_loss/{name}": evaluation[name] for name in ("micro", "macro")}
 
 
+def _column(name: str) -> str:
+  """The column of a model in `finetune/dev_losses.parquet`."""
+  return f"nll_{name}"
+
+
+def _evaluated(workdir: epath.Path) -> set[str]:
+  """The models that have a line and the loss of each dev example."""
+  path = tables.DEV_LOSSES.path(workdir)
+  columns = files.read_table(path) if path.exists() else {}
+  lines = files.read_jsonl(tables.EVALUATIONS.path(workdir))
+  return {line["name"] for line in lines if _column(line["name"]) in columns}
+
+
+def _keep_losses(
+  workdir: epath.Path, name: str, losses: dev_loss.Losses
+) -> None:
+  """Adds a column to the table, by writing it anew, on the first host only."""
+  if not mesh_lib.is_writer():
+    return
+  path = tables.DEV_LOSSES.path(workdir)
+  if path.exists():
+    held = files.read_table(path)
+  else:
+    rows = trial.dev_rows(workdir)
+    ids = index.column(workdir, "id")[rows]
+    held = {"row": rows, "id": ids, "n_tokens": losses.n_tokens}
+  files.write_table(path, held | {_column(name): losses.nll})
+
+
+def _compare(run: context.Run) -> None:
+  """Writes what the selection is worth beside its rivals, on the first host."""
+  if not mesh_lib.is_writer():
+    return
+  held = files.read_table(tables.DEV_LOSSES.path(run.workdir))
+  # The order of reading is to change no draw.
+  order = np.argsort(held["id"])
+  held = {name: column[order] for name, column in held.items()}
+  evaluations = files.read_jsonl(tables.EVALUATIONS.path(run.workdir))
+  names = [evaluation["name"] for evaluation in evaluations]
+  found = comparison.compare(
+    evaluations,
+    {name: held[_column(name)] for name in names},
+    held["n_tokens"],
+    groups=index.column(run.workdir, "prompt_id")[held["row"]],
+    seed=run.config.seed,
+  )
+  files.write_json(tables.COMPARISON.path(run.workdir), found)
+
+
 def _merge(workdir: epath.Path, names: list[str]) -> None:
-  """Puts lines in the order of the arms; an arm tuned anew has its last one."""
+  """Puts models in the order of the arms; one tuned anew has its last line."""
   evaluations = tables.EVALUATIONS.path(workdir)
   last = {line["name"]: line for line in files.read_jsonl(evaluations)}
   ordered = [last[name] for name in ("base", *names)]
   files.write_jsonl(evaluations, ordered)
+  if mesh_lib.is_writer():
+    path = tables.DEV_LOSSES.path(workdir)
+    columns = ["row", "id", "n_tokens", *(_column(e["name"]) for e in ordered)]
+    files.write_table(path, files.read_table(path, columns))
   lines = [
     {"name": name} | step
     for name in names

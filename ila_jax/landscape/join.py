@@ -6,11 +6,15 @@ A run takes a copy of what it joins, and needs the other run's folder no more.
 import dataclasses
 from typing import Any
 
+import numpy as np
 from etils import epath
+from jaxtyping import Float, Int
 
 from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.compute import mesh
+from ila_jax.landscape import centers as centers_lib
+from ila_jax.landscape import grid
 from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import variants
 from ila_jax.pool import revisions, shards
@@ -109,6 +113,32 @@ def as_joined(run: context.Run) -> config_lib.Config:
   if config.landscape.map is None:
     return config
   return _fitting(config, files_lib.read_json(_find(config, workdir)))
+
+
+def points(
+  run: context.Run, x: Float[np.ndarray, "n d"]
+) -> tuple[Float[np.ndarray, "n m"], Int[np.ndarray, " n"]]:
+  """Where new points lie on the map of a run, and in which of its cells.
+
+  They are placed as the pool was, so that an example of the pool comes to its
+  own place. Beyond the border of the map the nearest cell counts.
+
+  Args:
+    run: whose stage `landscape` is done.
+    x: embeddings by the run's own encoder, float32.
+  """
+  workdir = run.workdir
+  facts = files_lib.read_json(tables.MAP.path(workdir))
+  fitted_map = projections.load(tables.FITTED.path(workdir).parent)
+  rows = mesh.put_rows(x, run.mesh)
+  xy = mesh.fetch(fitted_map.place(rows))[: len(x)]
+  if facts["grid"] is None:
+    centers = files_lib.read_array(tables.CENTERS.path(workdir))
+    cell = mesh.fetch(centers_lib.assign(rows, centers).cell)[: len(x)]
+    return xy, cell
+  low, high = (np.array(facts[end], np.float32) for end in ("low", "high"))
+  cell = grid.grid_cells(xy, grid=facts["grid"], low=low, high=high, clip=True)
+  return xy, np.asarray(cell)
 
 
 def _find(config: config_lib.Config, workdir: epath.Path | None) -> epath.Path:

@@ -11,6 +11,10 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+# How cells share the budget (docs/method.md 11).
+CELL_WEIGHTS = ("equal", "target")
+EQUAL, TARGET = CELL_WEIGHTS
+
 _LAST = np.iinfo(np.int32).max
 _FIRST = np.iinfo(np.int32).min
 
@@ -20,18 +24,20 @@ def total_order(
   depth: Float[Array | np.ndarray, " n"],
   id_rank: Int[Array | np.ndarray, " n"],
   candidate: Bool[Array | np.ndarray, " n"],
+  weight: Float[np.ndarray, " n"] | None = None,
 ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
   """The total order of ILA (docs/method.md 2.6), by two jitted sorts.
 
   Round r takes the r-th deepest of every cell; inside a round the deeper comes
-  first; ties go to the lower id. The inputs may be sharded over devices; the
-  answer is the same.
+  first; ties go to the lower id. Where cells have weights, rounds come by
+  `turns`. The inputs may be sharded over devices; the answer is the same.
 
   Args:
     cell: cell of each row [n].
     depth: float32, finite where `candidate` [n].
     id_rank: distinct; the tie-break [n].
     candidate: rows to order; the others are left out [n].
+    weight: of the row's cell, above 0 [n]; None: all are alike.
 
   Returns:
     Rows best first and the round of each, from 1, int32 [m], where m counts
@@ -48,8 +54,43 @@ def total_order(
   """
   require_finite(depth, candidate)
   m = int(candidate.sum())
-  order, turn = _total_order(cell, depth, id_rank, candidate)
-  return np.asarray(order)[:m], np.asarray(turn)[:m]
+  place = place_in_cell(cell, (-depth,), id_rank, candidate)
+  turn = place if weight is None else turns(np.asarray(place), weight)
+  order = np.asarray(sort_rows((turn, -depth), id_rank, candidate))[:m]
+  return order, np.asarray(place)[order] + 1
+
+
+def turns(
+  place: Int[np.ndarray, " n"], weight: Float[np.ndarray, " n"] | None
+) -> Int[np.ndarray, " n"]:
+  """When each row comes, if cells share the budget by weight.
+
+  A cell of weight W gives its row of place r at (r + 1/2) / W, which is the
+  apportionment of Sainte-Laguë: after any number of rows a cell has about the
+  share W of them, and a larger budget only adds rows. Of equal times the lower
+  place is first. With equal weights the answer has the order of the places.
+
+  Args:
+    place: in the cell, from 0 [n].
+    weight: of the row's cell, above 0 [n]; None: all are alike.
+
+  Returns:
+    Numbers from 0 that sort as the times do, int32 [n]; the places themselves
+    where there are no weights.
+
+  >>> turns(np.array([0, 1, 0]), np.array([4.0, 4.0, 1.0])).tolist()
+  [0, 1, 2]
+  """
+  if weight is None:
+    return place
+  # In float64, on the host: the order is that of every device.
+  time = (place.astype(np.float64) + 0.5) / weight.astype(np.float64)
+  order = np.lexsort((place, time))
+  is_new = np.zeros(len(order), np.bool_)
+  is_new[1:] = (np.diff(time[order]) != 0) | (np.diff(place[order]) != 0)
+  number = np.empty(len(order), np.int32)
+  number[order] = np.cumsum(is_new)
+  return number
 
 
 @jax.jit
@@ -173,19 +214,6 @@ def sortable(x: Shaped[Array | np.ndarray, " n"]) -> Int[Array, " n"]:
   bits = lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
   # A negative float is a sign bit and a magnitude: its place is -magnitude.
   return jnp.where(bits < 0, _FIRST - bits, bits)
-
-
-@jax.jit
-def _total_order(
-  cell: Int[Array, " n"],
-  depth: Float[Array, " n"],
-  id_rank: Int[Array, " n"],
-  candidate: Bool[Array, " n"],
-) -> tuple[Int[Array, " n"], Int[Array, " n"]]:
-  """`total_order` of all rows, those that are no candidates last."""
-  place = place_in_cell(cell, (-depth,), id_rank, candidate)
-  order = sort_rows((place, -depth), id_rank, candidate)
-  return order, place[order] + 1
 
 
 def _sort(keys: tuple[Shaped[Array, " n"], ...]) -> Int[Array, " n"]:

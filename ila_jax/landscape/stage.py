@@ -34,7 +34,11 @@ def run(run: context.Run) -> None:
   stage = stage_record.Stage(run.workdir, "landscape", inputs)
   if not stage.begin():
     _make(run)
-    stage.finish()
+    held, scored = (
+      files.count_rows(one.path(run.workdir))
+      for one in (tables.CELLS, tables.SCORES)
+    )
+    stage.finish(**({"without_depth": scored - held} if held < scored else {}))
   _report_stability(run)
 
 

@@ -36,6 +36,8 @@ class Candidates:
   # Rows that the budget may buy at most: a method that cannot order all has to
   # order so many. None: all.
   wanted: int | None = None
+  # What each row's cell shares the budget by, above 0; None: all are alike.
+  cell_weight: Float[np.ndarray, " n"] | None = None
 
   def __post_init__(self) -> None:
     ordering.require_finite(self.depth, self.candidate)
@@ -86,13 +88,19 @@ class Ranking:
 # The columns that a method names in its `needs`, if it reads them.
 COLUMNS = (
   *("cell", "depth", "relative_depth", "n_tokens", "domain"),
-  *("uniform", "uniform_across"),
+  *("cell_weight", "uniform", "uniform_across"),
 )
 # The inputs that it names likewise (`selection.inputs.READERS` reads them);
 # signals are inputs too.
 INPUTS = (
   *("nll_base", "nll_sft", "prompt_id", "n_labels", "n_prompt_tokens"),
-  *("target", "embeddings", "turns", "tokens"),
+  *("dev", "embeddings", "turns", "tokens"),
+)
+# Those that there are where config.select.target is set: one entry a target
+# example, and not a row.
+OF_TARGET = (
+  *("target_embeddings", "target_tokens"),
+  *("target_nll_base", "target_nll_sft"),
 )
 
 
@@ -117,10 +125,12 @@ class _Named(Candidates):
   # The one of a dataclass would read all columns.
   __repr__ = object.__repr__
   # Draws are made once, by the candidates of all methods.
-  uniform = property(lambda self: self._drawn("uniform"))
-  uniform_across = property(lambda self: self._drawn("uniform_across"))
+  uniform = property(lambda self: self._whole_column("uniform"))
+  uniform_across = property(lambda self: self._whole_column("uniform_across"))
+  # A default of the class would be found before `__getattr__` is asked.
+  cell_weight = property(lambda self: self._whole_column("cell_weight"))
 
-  def _drawn(self, name: str) -> Float[np.ndarray, " n"]:
+  def _whole_column(self, name: str) -> Float[np.ndarray, " n"] | None:
     if name in self._hidden:
       self._hidden[name].refuse("column", name)
     return getattr(self._whole, name)
@@ -232,6 +242,25 @@ def with_inputs(
   return other
 
 
+def with_weights(
+  c: Candidates, weight: Float[np.ndarray, " n"] | None
+) -> Candidates:
+  """The same candidates, whose cells share the budget by weight.
+
+  Args:
+    c: the candidates.
+    weight: of each row's cell, equal in a cell; None: all are alike.
+
+  Raises:
+    ValueError: a weight that is not above 0, or not finite.
+  """
+  if weight is not None and not ((weight > 0) & np.isfinite(weight)).all():
+    raise ValueError("the weights of cells are finite and above 0")
+  other = copy.copy(c)
+  vars(other).update(cell_weight=weight)
+  return other
+
+
 def tied_by(c: Candidates, values: Float[np.ndarray, " n"]) -> Candidates:
   """The same candidates, of which among equals the greater value goes first.
 
@@ -282,6 +311,17 @@ def place(c: Candidates, *keys: np.ndarray) -> np.ndarray:
   """Place of each row in its cell, from 0, by ascending keys."""
   place = ordering.place_in_cell(c.cell, keys, c.id_rank, c.candidate)
   return np.asarray(place)
+
+
+def turns(c: Candidates, level: np.ndarray) -> np.ndarray:
+  """When each row comes, by level and weight of its cell: `ordering.turns`.
+
+  Args:
+    c: the candidates; the method has named `cell_weight`.
+    level: from 0, ascending in a cell: the place, where cells give one row a
+      round [n].
+  """
+  return ordering.turns(level, c.cell_weight)
 
 
 def depth(c: Candidates, rank_by: str) -> np.ndarray:

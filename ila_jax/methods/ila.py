@@ -19,6 +19,7 @@ def rank(
       candidates.depth(c, options.rank_by),
       c.id_rank,
       c.candidate,
+      c.cell_weight,
     )
   )
 
@@ -26,7 +27,7 @@ def rank(
 METHOD = method.Method(
   name="ila",
   rank=rank,
-  needs=("cell", "depth", "relative_depth"),
+  needs=("cell", "cell_weight", "depth", "relative_depth"),
   options=options.ByDepth,
   colour="#0072b2",
 )

@@ -38,7 +38,8 @@ class Method:
 
   def __post_init__(self) -> None:
     """Checks that all needs are known."""
-    known = (*candidates.COLUMNS, *candidates.INPUTS, *signals_table.SIGNALS)
+    inputs = (*candidates.INPUTS, *candidates.OF_TARGET)
+    known = (*candidates.COLUMNS, *inputs, *signals_table.SIGNALS)
     for need in self.needs:
       if need not in known:
         raise ValueError(

@@ -60,13 +60,15 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   quota[cell[deepest_rows]] = by_rank[: len(deepest_rows)]
   place = candidates.place(c, -depth)
   cycle, turn = np.divmod(place, quota[cell])
-  return candidates.ranking(c, (cycle, turn, -depth), place)
+  # A round of a cycle is a level; a cell of weight 2 goes up twice as fast.
+  level = candidates.turns(c, cycle * quota.max(initial=1) + turn)
+  return candidates.ranking(c, (level, -depth), place)
 
 
 METHOD = method.Method(
   name="stratified",
   rank=rank,
-  needs=("cell", "depth", "relative_depth"),
+  needs=("cell", "cell_weight", "depth", "relative_depth"),
   options=Options,
   colour="#d55e00",
 )

@@ -34,13 +34,17 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
     quantile=options.quantile,
   )
   place = candidates.place(c, shallow, c.uniform)
-  return candidates.ranking(c, (shallow, place, c.uniform_across), place)
+  turn = candidates.turns(c, place)
+  return candidates.ranking(c, (shallow, turn, c.uniform_across), place)
 
 
 METHOD = method.Method(
   name="trim",
   rank=rank,
-  needs=("cell", "depth", "relative_depth", "uniform", "uniform_across"),
+  needs=(
+    *("cell", "cell_weight", "depth", "relative_depth"),
+    *("uniform", "uniform_across"),
+  ),
   options=Options,
   colour="#56b4e9",
 )

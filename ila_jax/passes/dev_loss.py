@@ -1,6 +1,7 @@
 """Held-out loss of a model: per token and per example."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
@@ -19,7 +20,19 @@ from ila_jax.passes import (
 Evaluation = dict[str, float | int]
 
 
-def evaluate(
+class Losses(NamedTuple):
+  """The response loss of n examples, each a sum over its tokens, in nats.
+
+  Attributes:
+    nll: of the response.
+    n_tokens: tokens of the response that were predicted.
+  """
+
+  nll: Float[np.ndarray, " n"]
+  n_tokens: Int[np.ndarray, " n"]
+
+
+def losses(
   decoder: decoder_lib.Decoder,
   data: token_set.TokenSet,
   *,
@@ -28,24 +41,17 @@ def evaluate(
   adapters: PyTree | None = None,
   parts: windows.Parts | None = None,
   on_batch: Callable[[collate.Batch], None] = lambda batch: None,
-) -> Evaluation:
-  """The loss of a model on examples that it was not trained on.
+) -> Losses:
+  """The loss of a model on each of some examples.
 
   Args:
     decoder: the model.
-    data: the examples; each has a target.
+    data: the examples.
     layout: of the examples or their parts; changes nothing but the speed.
     mesh: a batch is split over `data` and `fsdp`.
     adapters: one low-rank model (`models.lora.stack`), or None.
     parts: of the examples, where some are read in windows.
     on_batch: called with each batch when it is finished.
-
-  Returns:
-    See `summarise`.
-
-  Raises:
-    errors.InputError: no examples, one without a target, or a loss that is not
-      finite.
 
   >>> from flax import nnx
   >>> from ila_jax.compute import mesh
@@ -62,7 +68,8 @@ def evaluate(
   >>> model = decoder_lib.Decoder(config, rngs=nnx.Rngs(0))  # uniform: log 32
   >>> text = token_set.TokenSet.of_text([np.arange(9, dtype=np.int32)] * 2)
   >>> layout = layouts.choose(text.lengths, batch_tokens=64)
-  >>> loss = evaluate(model, text, layout=layout, mesh=mesh.make())
+  >>> found = losses(model, text, layout=layout, mesh=mesh.make())
+  >>> loss = summarise(*found)
   >>> loss["n_tokens"], abs(loss["micro"] - 3.466) < 0.2
   (16, True)
   """
@@ -80,7 +87,7 @@ def evaluate(
     nll = parts.total(nll)
   # Nothing predicts the first token.
   n_tokens = np.array([mask[1:].sum() for mask in data.is_response], np.int32)
-  return summarise(nll, n_tokens)
+  return Losses(nll, n_tokens)
 
 
 def summarise(

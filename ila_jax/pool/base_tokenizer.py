@@ -55,10 +55,10 @@ def texts_of(turns: Iterable[records.Turn]) -> Iterator[str]:
     yield from filter(None, (turn.thought, turn.calls, turn.text))
 
 
-def tokenizer_signature(
-  config: config_lib.Config, workdir: epath.Path
-) -> dict[str, Any] | str | None:
-  """Tells whether the tokenizer of a base that is not 'scratch' is the same."""
-  return revisions.of_model(
-    config.model.path, patterns=hub.TOKENIZER, workdir=workdir
-  )
+def made_from(config: config_lib.Config, workdir: epath.Path) -> dict[str, Any]:
+  """What the tokenizer of the base follows from, beside the pool."""
+  path = config.model.path
+  if path == config_lib.SCRATCH:
+    return {"path": path, "vocab": config.model.scratch.vocab}
+  signed = revisions.of_model(path, patterns=hub.TOKENIZER, workdir=workdir)
+  return {"path": path, "files": signed}

@@ -1,14 +1,38 @@
-"""The pool of a run: its sources, read as its config says."""
+"""The pool of a run: its sources, read as its config says.
 
+A target set is read in the same way, into a folder of its own.
+"""
+
+import collections
+import contextlib
 import dataclasses
 import fnmatch
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from etils import epath
 
 from ila_jax import config as config_lib
+from ila_jax import errors
 from ila_jax.pool import examples as examples_lib
+from ila_jax.pool import index, records, shards, unread
 from ila_jax.pool import rejects as rejects_lib
-from ila_jax.pool import unread
+from ila_jax.pool.contamination import evaluation
+from ila_jax.pool.scores import names as names_lib
 from ila_jax.pool.sources import sources
+from ila_jax.pool.tokens import encode
+from ila_jax.pool.tokens import overflow as overflow_lib
+from ila_jax.pool.tokens import tally as tally_lib
+from ila_jax.run import progress, tables
+from ila_jax.run.disk import files
+
+# Examples that are tokenized in one call, by all threads.
+_TOKENIZE_EXAMPLES = 1024
+_Passing = Callable[
+  [Iterable[examples_lib.Example]], Iterable[examples_lib.Example]
+]
 
 
 def examples(
@@ -35,8 +59,14 @@ def examples(
     rules=dataclasses.replace(rules(config), overrides=_overrides(config)),
     limit=config.pool.limit,
     announce=announce,
-    reading=reading,
+    reading=begun(config) if reading is None else reading,
   )
+
+
+def begun(config: config_lib.Config) -> unread.Reading:
+  """A count of what is read, in which fields of scores are not unread."""
+  paths = names_lib.parse(config.pool.fields.scores)
+  return unread.Reading(names_lib.roots(paths))
 
 
 def rules(config: config_lib.Config) -> examples_lib.Rules:
@@ -51,17 +81,213 @@ def rules(config: config_lib.Config) -> examples_lib.Rules:
 
 
 def _overrides(config: config_lib.Config) -> dict[str, dict[str, str]]:
-  """Those of single sources, but for what names files beside them alone."""
+  """Those of single sources, but for what names sets beside the pool alone."""
   overrides = config.pool.overrides
-  beside = (*config.pool.evaluations, *config.pool.score_files)
+  beside = (
+    *(*config.pool.evaluations, *config.pool.score_files),
+    *config.select.targets,
+  )
   if not overrides or not beside:
     return overrides
-  of_sets, of_pool = (
-    set().union(*map(sources.names, specs))
-    for specs in (beside, config.pool.sources)
-  )
+  of_sets, of_pool = map(_names, (beside, config.pool.sources))
   return {
     pattern: own
     for pattern, own in overrides.items()
     if fnmatch.filter(of_pool, pattern) or not fnmatch.filter(of_sets, pattern)
   }
+
+
+def _names(specs: Iterable[str]) -> set[str]:
+  return set().union(*map(sources.names, specs))
+
+
+def encoded(
+  config: config_lib.Config,
+  tokenizer: Any,
+  rejects: rejects_lib.RejectCounter,
+  tally: tally_lib.Tally,
+  *,
+  read: collections.Counter[str],
+  reading: unread.Reading | None = None,
+  passing: _Passing = iter,
+  name: str = "pool",
+) -> Iterator[list[tuple[examples_lib.Example, encode.Encoded]]]:
+  """Streams the usable examples with their tokens, a shard at a time.
+
+  Args:
+    config: the run.
+    tokenizer: of the base.
+    rejects: gets every record that is not used.
+    tally: counts what is kept, cut and rejected for its length.
+    read: "examples" counts those that were tokenized.
+    reading: counts how the examples were read.
+    passing: takes examples and yields those that stay in the pool.
+    name: what is read, for those who wait.
+  """
+  streamed = progress.progress(
+    examples(
+      config,
+      rejects=rejects,
+      announce=lambda message: progress.say(f"  {message}"),
+      reading=reading,
+    ),
+    desc=name,
+    unit="examples",
+  )
+  stays = iter(passing(streamed))
+  pending: list[tuple[examples_lib.Example, encode.Encoded]] = []
+  size = config.pool.shard_examples
+  while batch := tuple(itertools.islice(stays, _TOKENIZE_EXAMPLES)):
+    read["examples"] += len(batch)
+    pending += _tokenized(config, tokenizer, rejects, tally, batch)
+    while len(pending) >= size:
+      yield pending[:size]
+      pending = pending[size:]
+  if pending:
+    yield pending
+
+
+def _tokenized(
+  config: config_lib.Config,
+  tokenizer: Any,
+  rejects: rejects_lib.RejectCounter,
+  tally: tally_lib.Tally,
+  batch: tuple[examples_lib.Example, ...],
+) -> Iterator[tuple[examples_lib.Example, encode.Encoded]]:
+  encoded = encode.encode_many(
+    [example.turns for example in batch],
+    tokenizer,
+    max_tokens=config.tokens.max_tokens,
+    overflow=config.tokens.overflow,
+  )
+  for example, result in zip(batch, encoded, strict=True):
+    if isinstance(result, encode.Encoded | overflow_lib.TooLong):
+      tally.add(example.source, result)
+    if isinstance(result, records.Reject):
+      rejects(
+        rejects_lib.Rejected(
+          example.file,
+          example.line,
+          example.source,
+          result.reason,
+          result.detail,
+          example.record_json,
+        )
+      )
+    else:
+      yield example, result
+
+
+def counted_rejects(
+  config: config_lib.Config, workdir: epath.Path, stack: contextlib.ExitStack
+) -> rejects_lib.RejectCounter:
+  """Counts the rejects, and writes each to `pool/rejects.jsonl`.
+
+  Args:
+    config: the run.
+    workdir: where they are written.
+    stack: closes the file.
+  """
+  file = stack.enter_context(files.create(tables.REJECTS.path(workdir)))
+  return rejects_lib.RejectCounter(
+    lambda reject: file.write(files.json_line(reject.written()).encode()),
+    max_reject_fraction=config.pool.max_reject_fraction,
+  )
+
+
+def signature(
+  source: str, workdir: epath.Path, before: dict[str, Any]
+) -> dict[str, Any] | str | None:
+  """What a source is now; as it was before, where it cannot be compared.
+
+  Args:
+    source: as in config.pool.source.
+    workdir: of the run, which keeps the hashes of large files.
+    before: what sources were when they were read.
+
+  Raises:
+    errors.InputError: it is gone, and was not read before.
+  """
+  try:
+    signed = sources.signature(source, workdir=workdir)
+  except errors.InputError:
+    if source not in before:
+      raise
+    signed = None
+  if source in before and None in (signed, before[source]):
+    progress.say(f"  {source} cannot be compared: taken to be what it was")
+    return before[source]
+  return signed
+
+
+def as_target(config: config_lib.Config) -> config_lib.Config:
+  """A config whose pool is the target set, read as the run's own pool is."""
+  targets = config.select.targets
+  overrides = config.pool.overrides
+  if overrides:
+    named = _names(targets)
+    overrides = {
+      pattern: own
+      for pattern, own in overrides.items()
+      if fnmatch.filter(named, pattern)
+    }
+  pool = dataclasses.replace(
+    config.pool,
+    source=targets,
+    overrides=overrides,
+    limit=None,
+    decontaminate=(),
+    scores=(),
+  )
+  return dataclasses.replace(config, pool=pool)
+
+
+def names_target() -> contextlib.AbstractContextManager[None]:
+  """Errors about a source name the field of the target set."""
+  return evaluation.names_field("config.select.target")
+
+
+def counts(folder: epath.PathLike) -> dict[str, Any]:
+  """What `write_target` has counted in a folder."""
+  return files.read_json(tables.COUNTS.path(folder))
+
+
+def write_target(
+  config: config_lib.Config, tokenizer: Any, folder: epath.Path
+) -> None:
+  """Writes a target set as stage `pool` writes the pool, without a dev split.
+
+  Args:
+    config: of `as_target`.
+    tokenizer: of the run's base.
+    folder: gets the folder `pool`; its counts are written last.
+
+  Raises:
+    errors.InputError: a source that cannot be read, or too many rejects.
+  """
+  columns, read = index.Columns(), collections.Counter[str]()
+  tally = tally_lib.Tally(max_tokens=config.tokens.max_tokens)
+  with contextlib.ExitStack() as stack, names_target():
+    rejects = counted_rejects(config, folder, stack)
+    passing = encoded(
+      config, tokenizer, rejects, tally, read=read, name="target"
+    )
+    for shard, kept in enumerate(passing):
+      table = shards.table_of(len(columns), kept)
+      shards.write_records(folder, shard, table)
+      columns.add(kept)
+    used, rejected = len(columns), rejects.reasons.total()
+    rejects.check(n_used=used)
+  columns.write(
+    folder, np.zeros(used, np.bool_), shard_rows=config.pool.shard_examples
+  )
+  tokens = columns["n_prompt_tokens"].sum() + columns["n_response_tokens"].sum()
+  found = {
+    "read": used + rejected,
+    "used": used,
+    "rejected": rejected,
+    "reasons": dict(rejects.reasons.most_common()),
+    "tokens": int(tokens),
+    **tally.told(),
+  }
+  files.write_json(tables.COUNTS.path(folder), found)

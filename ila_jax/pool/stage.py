@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,11 @@ from etils import epath
 from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.pool import base_tokenizer, index, records, shards, unread
-from ila_jax.pool import examples as examples_lib
+from ila_jax.pool import base_tokenizer, index, shards, unread
 from ila_jax.pool import reading as reading_lib
-from ila_jax.pool import rejects as rejects_lib
 from ila_jax.pool import size as size_lib
 from ila_jax.pool.contamination import evaluation, screen
 from ila_jax.pool.contamination import findings as findings_lib
-from ila_jax.pool.scores import names as names_lib
-from ila_jax.pool.sources import sources
-from ila_jax.pool.tokens import encode
-from ila_jax.pool.tokens import overflow as overflow_lib
 from ila_jax.pool.tokens import tally as tally_lib
 from ila_jax.run import (
   context,
@@ -34,9 +27,6 @@ from ila_jax.run import (
   tables,
 )
 from ila_jax.run.disk import files
-
-# Examples that are tokenized in one call, by all threads.
-_TOKENIZE_EXAMPLES = 1024
 
 
 def run(run: context.Run) -> None:
@@ -68,46 +58,27 @@ def run(run: context.Run) -> None:
 def _inputs(run: context.Run) -> dict[str, Any]:
   """What a pool is made from; sources that moved away count as they were."""
   config, workdir = run.config, run.workdir
-  tokenizer: dict[str, Any] = {"path": config.model.path}
-  if config.model.path == config_lib.SCRATCH:
-    tokenizer["vocab"] = config.model.scratch.vocab
-  else:
-    tokenizer["files"] = base_tokenizer.tokenizer_signature(config, workdir)
   signatures: dict[str, dict[str, Any]] = {"sources": {}, "evaluations": {}}
   if mesh_lib.is_writer():  # The others may not see the first host's files.
     made = stage_record.Stage(workdir, "pool", {}).recorded_inputs()
     with interrupts.alone():
       before = made.get("sources", {})
       for source in config.pool.sources:
-        signatures["sources"][source] = _signature(source, workdir, before)
+        signatures["sources"][source] = reading_lib.signature(
+          source, workdir, before
+        )
       before = made.get("evaluations", {})
       for source in config.pool.evaluations:
         with evaluation.names_field():
-          signed = _signature(source, workdir, before)
+          signed = reading_lib.signature(source, workdir, before)
         signatures["evaluations"][source] = signed
   return {
     "config": config.section("pool", "tokens"),
     "columns": shards.SCHEMA.names,  # Those of an older version had others.
-    "tokenizer": tokenizer,
+    "tokenizer": base_tokenizer.made_from(config, workdir),
     **signatures,
     "seed": config.seed,
   }
-
-
-def _signature(
-  source: str, workdir: epath.Path, before: dict[str, Any]
-) -> dict[str, Any] | str | None:
-  """What a source is now; as it was before, where it cannot be compared."""
-  try:
-    signature = sources.signature(source, workdir=workdir)
-  except errors.InputError:
-    if source not in before:
-      raise
-    signature = None
-  if source in before and None in (signature, before[source]):
-    progress.say(f"  {source} cannot be compared: taken to be what it was")
-    return before[source]
-  return signature
 
 
 def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
@@ -115,20 +86,21 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
   _remove_what_was_begun(workdir)
   size_lib.check_count(config)
   tokenizer = base_tokenizer.tokenizer(config, workdir)
-  columns, cut = index.Columns(), []
+  columns, cut, labelled = index.Columns(), [], 0
   tally = tally_lib.Tally(max_tokens=config.tokens.max_tokens)
-  labelled = 0
-  read: collections.Counter[str] = collections.Counter()
-  scores = names_lib.parse(config.pool.fields.scores)
-  reading = unread.Reading(names_lib.roots(scores))
+  read, reading = collections.Counter[str](), reading_lib.begun(config)
   with contextlib.ExitStack() as stack:
-    file = stack.enter_context(files.create(tables.REJECTS.path(workdir)))
-    rejects = rejects_lib.RejectCounter(
-      lambda reject: file.write(files.json_line(reject.written()).encode()),
-      max_reject_fraction=config.pool.max_reject_fraction,
-    )
+    rejects = reading_lib.counted_rejects(config, workdir, stack)
     found = _findings(config, workdir, stack)
-    passing = _shards(config, tokenizer, rejects, read, reading, found, tally)
+    passing = reading_lib.encoded(
+      config,
+      tokenizer,
+      rejects,
+      tally,
+      read=read,
+      reading=reading,
+      passing=found.passing if found else iter,
+    )
     for shard, kept in enumerate(passing):
       table = shards.table_of(len(columns), kept)
       shards.write_records(workdir, shard, table)
@@ -233,70 +205,6 @@ def _say_what_was_read(
       f"  stopped at config.pool.limit, {config.pool.limit:,}: what follows in "
       "the sources was not read"
     )
-
-
-def _shards(
-  config: config_lib.Config,
-  tokenizer: Any,
-  rejects: rejects_lib.RejectCounter,
-  read: collections.Counter[str],
-  reading: unread.Reading,
-  found: findings_lib.Findings | None,
-  tally: tally_lib.Tally,
-) -> Iterator[list[tuple[examples_lib.Example, encode.Encoded]]]:
-  """Yields the usable examples, a shard at a time; counts what was read."""
-  examples: Iterable[examples_lib.Example] = progress.progress(
-    reading_lib.examples(
-      config,
-      rejects=rejects,
-      announce=lambda message: progress.say(f"  {message}"),
-      reading=reading,
-    ),
-    desc="pool",
-    unit="examples",
-  )
-  examples = iter(found.passing(examples) if found else examples)
-  pending: list[tuple[examples_lib.Example, encode.Encoded]] = []
-  size = config.pool.shard_examples
-  while batch := tuple(itertools.islice(examples, _TOKENIZE_EXAMPLES)):
-    read["examples"] += len(batch)
-    pending += _tokenized(config, tokenizer, rejects, tally, batch)
-    while len(pending) >= size:
-      yield pending[:size]
-      pending = pending[size:]
-  if pending:
-    yield pending
-
-
-def _tokenized(
-  config: config_lib.Config,
-  tokenizer: Any,
-  rejects: rejects_lib.RejectCounter,
-  tally: tally_lib.Tally,
-  batch: tuple[examples_lib.Example, ...],
-) -> Iterator[tuple[examples_lib.Example, encode.Encoded]]:
-  encoded = encode.encode_many(
-    [example.turns for example in batch],
-    tokenizer,
-    max_tokens=config.tokens.max_tokens,
-    overflow=config.tokens.overflow,
-  )
-  for example, result in zip(batch, encoded, strict=True):
-    if isinstance(result, encode.Encoded | overflow_lib.TooLong):
-      tally.add(example.source, result)
-    if isinstance(result, records.Reject):
-      rejects(
-        rejects_lib.Rejected(
-          example.file,
-          example.line,
-          example.source,
-          result.reason,
-          result.detail,
-          example.record_json,
-        )
-      )
-    else:
-      yield example, result
 
 
 def _dev(config: config_lib.Config, columns: index.Columns) -> np.ndarray:

@@ -8,16 +8,11 @@ from etils import epath
 
 from ila_jax.embed import inputs
 from ila_jax.landscape import depth
-from ila_jax.pool import index, unread
-from ila_jax.pool.contamination import findings
-from ila_jax.pool.scores import names
-from ila_jax.pool.tokens import tally
-from ila_jax.report import map_points, page
+from ila_jax.pool import index
+from ila_jax.report import map_points, others, page, sentences
 from ila_jax.run import context, stage_record, stages, tables
 from ila_jax.run.disk import files, folders
-from ila_jax.scaling import axes, law
 from ila_jax.score import split
-from ila_jax.score.signals import scores
 
 
 def stage_outputs(
@@ -33,7 +28,7 @@ def stage_records(workdir: epath.Path) -> dict[str, dict[str, Any]]:
   """What the stages that are done have noted, and the making of the base."""
   records = {
     name: stage_record.read_record(epath.Path(workdir) / name)
-    for name in (*stages.RECORDED, *folders.signals(workdir))
+    for name in (*stages.RECORDED, *folders.on_demand(workdir))
   }
   return {name: r for name, r in records.items() if r.get("done")}
 
@@ -63,12 +58,14 @@ def gather(run: context.Run) -> page.ReportData:
   if "scaling" in done:
     parts["runs"] = files.read_jsonl(tables.RUNS.path(workdir))
     parts["fits"] = files.read_json(tables.FITS.path(workdir))
-    parts["axes"] = _axes(workdir, parts["runs"])
+    parts["axes"] = others.axes(workdir, parts["runs"])
   return page.ReportData(
     title=_title(config.pool.sources),
     config=config.plain(),
-    headline=headline(workdir, records),
-    warnings=_warnings(records),
+    answer=sentences.answer(workdir, records),
+    read=sentences.read(records),
+    chosen=sentences.chosen(workdir, records),
+    warnings=sentences.warnings(records),
     costs=[
       {
         "stage": "the base" if name == stages.BASE else name,
@@ -167,110 +164,6 @@ def _finetune(workdir: epath.Path) -> dict[str, Any]:
     history.setdefault(line["name"], []).append(line)
   return {
     "training": history,
-    "evaluations": _evaluations(workdir),
+    "evaluations": sentences.evaluations(workdir),
+    "comparison": sentences.comparison(workdir),
   }
-
-
-def _axes(
-  workdir: epath.Path, runs: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-  """How scores of others go with the dev loss of the trained subsets."""
-  path = tables.SUBSETS.path(workdir)
-  named = [one["name"] for one in scores.noted(workdir)]
-  if not (named and path.exists()):  # Older versions did not write it.
-    return []
-  subsets = files.read_table(path, ["subset", "row"])
-  held = scores.read(workdir, named, subsets["row"])
-  return axes.axes(runs, subsets["subset"], held, given=law.LAW)
-
-
-def _evaluations(workdir: epath.Path) -> list[dict[str, Any]]:
-  return files.read_jsonl(tables.EVALUATIONS.path(workdir))
-
-
-def headline(
-  workdir: epath.Path, records: dict[str, dict[str, Any]]
-) -> list[str]:
-  """The findings in sentences with their numbers; reads no example."""
-  workdir = epath.Path(workdir)
-  lines = []
-  if "pool" in records:
-    pool = records["pool"]
-    lines.append(
-      f"Of {pool['read']:,} records, {pool['used']:,} are usable and "
-      f"{pool['rejected']:,} are not{_left_out(pool)}."
-    )
-    lines += findings.sentences(pool)
-    lines += tally.sentences(pool)
-    if "read_as" in pool:  # Not in runs of older versions.
-      lines += unread.sentences(_without_scores(pool, records))
-  if "select" in records:
-    coverage = files.read_json(tables.COVERAGE.path(workdir))
-    ours, *rivals = coverage["table"]
-    line = (
-      f"{ours['strategy']} chose {ours['n_examples']:,} examples with "
-      f"{ours['n_tokens']:,} response tokens; they occupy "
-      f"{ours['pool_cells']:.1%} of the pool's cells"
-    )
-    if rivals:
-      name, share = rivals[0]["strategy"], rivals[0]["pool_cells"]
-      line += f", those of {name} at the same budget {share:.1%}"
-    lines.append(line + ".")
-  if "finetune" in records:
-    losses = ", ".join(
-      f"{entry['name']} {entry['micro']:.4f}" for entry in _evaluations(workdir)
-    )
-    lines.append(f"Dev loss in nats a token: {losses}.")
-  if "scaling" in records:
-    fits = files.read_json(tables.FITS.path(workdir))
-    if fits["fitted"]:
-      loo = "undefined" if fits["loo_r2"] is None else f"{fits['loo_r2']:.2f}"
-      lines.append(
-        f"Coverage and depth explain log dev loss over {fits['runs']} subsets "
-        f"with R² {fits['r2']:.2f}, leave-one-out {loo}."
-      )
-  return lines
-
-
-def _without_scores(
-  pool: dict[str, Any], records: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-  """What was noted of a pool, without fields that have been read since."""
-  record = records.get(f"{stages.SIGNALS}/{scores.NAME}", {})
-  paths = record.get("inputs", {}).get("made_from", {}).get("names", {})
-  unread_ = dict(pool["unread"])
-  for field in names.roots(paths):
-    unread_.pop(field, None)
-  return pool | {"unread": unread_}
-
-
-def _left_out(pool: dict[str, Any]) -> str:
-  """How many examples repeat an evaluation set, and are not used for that."""
-  count = pool.get("contaminated", 0)
-  return f"; {count:,} more are left out as contaminated" if count else ""
-
-
-def _warnings(records: dict[str, dict[str, Any]]) -> list[str]:
-  pool = records.get("pool")
-  if pool is None:
-    return []
-  warnings = []
-  if "distinct_inputs" in records.get("embed", {}):
-    unlike = inputs.warning(records["embed"])
-    warnings += [unlike] if unlike else []
-  if not pool["with_labels"]:
-    warnings.append(
-      "No record has labels (config.pool.fields.labels): K = 1 for all, so "
-      "depth is loss reduction alone."
-    )
-  elif pool["with_labels"] < pool["used"]:
-    warnings.append(
-      f"{pool['used'] - pool['with_labels']:,} examples have no labels: K = 1 "
-      "for them, which favours the labelled ones."
-    )
-  if pool["limited"]:
-    warnings.append(
-      "Reading stopped at config.pool.limit; what follows in the sources was "
-      "not read."
-    )
-  return warnings + tally.warnings(pool)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt64
 
-from ila_jax.report import look
+from ila_jax.report.figures import look
 from ila_jax.run import draws
 
 # More points than this make a page that mail and phones refuse: 20 MB and more.
@@ -30,8 +30,9 @@ class Points:
   """The examples that the page shows; their order changes nothing."""
 
   id: Shaped[np.ndarray, " n"]
-  instruction: list[str]  # the last user turn, whole or cut already
-  response: list[str]  # to it, likewise
+  # What precedes the response; a line each where that is several turns
+  instruction: list[str]
+  response: list[str]  # whole or cut already
   roles: list[str]  # who speaks, in order
   xy: Float[np.ndarray, "n m"]  # the first two of the map's directions count
   depth: Float[np.ndarray, " n"]
@@ -148,7 +149,9 @@ def payload(points: Points, *, depth_label: str) -> str:
     "shades": _shades(),
     "categories": look.CATEGORIES,
     "ids": points.id[order].tolist(),
-    "texts": [brief(points.instruction[i]) for i in order],
+    "texts": [
+      "\n".join(map(brief, points.instruction[i].split("\n"))) for i in order
+    ],
     "responses": [brief(points.response[i]) for i in order],
     "columns": {
       name: _bytes(values[order]) for name, values in columns.items()

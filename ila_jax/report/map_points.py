@@ -1,12 +1,13 @@
 """What the examples of a run say: for the map to explore and the report."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from etils import epath
 
-from ila_jax.pool import shards
+from ila_jax.pool import records, shards
 from ila_jax.pool.conversations import conversation
 from ila_jax.report import map_page
 from ila_jax.run import stage_record, tables, units
@@ -19,6 +20,9 @@ from ila_jax.score.signals import scores
 _SHOWN = 12
 # Rows of the index that are held at once.
 _PART_ROWS = 65_536
+# Of a conversation: turns before the response on the map to explore, and
+# characters of the question and of each other turn.
+_TURNS, _QUESTION_CHARACTERS, _TURN_CHARACTERS = 4, 120, 40
 # Characters of a prompt that stands in a table.
 _PROMPT_CHARACTERS = 300
 
@@ -93,13 +97,33 @@ def _texts(workdir: epath.Path, row: np.ndarray) -> dict[str, list[str]]:
   for table in shards.iterate(workdir, ["row", "turns"]):
     wanted = np.isin(table.column("row").to_numpy(), row)
     for turns in shards.turns_of(table.filter(wanted)):
-      for name, turn in (
-        ("instruction", conversation.question(turns)),
-        ("response", conversation.response(turns)),
-      ):
-        said[name].append(map_page.brief(conversation.said(turn)))
+      response = conversation.said(conversation.response(turns))
+      said["instruction"].append(_prompt(turns))
+      said["response"].append(map_page.brief(response))
       said["roles"].append(map_page.brief(conversation.roles(turns)))
   return said
+
+
+def _prompt(turns: Sequence[records.Turn]) -> str:
+  """What precedes the response: a question, or a line for each of some turns.
+
+  Of many turns the last ones are shown; where they do not end in the question,
+  as where tools were called, it stands above them.
+  """
+  question = conversation.question(turns)
+  before = turns[: conversation.response_place(turns)]
+  if len(before) < 2:
+    return map_page.brief(conversation.said(question))
+  shown = [*before[-_TURNS:]]
+  if question not in shown:
+    shown[0] = question
+  return "\n".join(
+    map_page.brief(
+      f"{turn.role}: {conversation.said(turn)}",
+      most=_QUESTION_CHARACTERS if turn is question else _TURN_CHARACTERS,
+    )
+    for turn in shown
+  )
 
 
 def examples(
@@ -119,9 +143,8 @@ def examples(
       "rank": int(ranking["rank"][place]),
       "id": str(ranking["id"][place]),
       "depth": float(ranking["depth"][place]),
-      "question": conversation.question(turns),
-      "response": conversation.response(turns),
       "turns": turns,
+      "place": conversation.response_place(turns),
     }
     for place, turns in zip(shown, shards.turns_of(table), strict=True)
   ]

@@ -6,14 +6,17 @@
 import base64
 import dataclasses
 import importlib.resources
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from ila_jax.finetune import verdict
 from ila_jax.pool.conversations import conversation
-from ila_jax.report import figures, look, map_page, quantities, trust_figures
+from ila_jax.report import map_page, quantities
+from ila_jax.report.figures import landscape, look, trust, tuning
 from ila_jax.run import tables, units
 from ila_jax.selection import lengths
 
@@ -33,7 +36,12 @@ class ReportData:
 
   title: str
   config: dict[str, Any]  # nested; shown as dotted fields
-  headline: list[str]  # sentences: what was found
+  # Whether the selection helped, in a sentence; then what weakens that
+  answer: list[str]
+  comparison: dict[str, Any] | None = None  # as comparison.compare returns it
+  # Sentences: what was read as what, and what was chosen
+  read: list[str] = dataclasses.field(default_factory=list)
+  chosen: list[str] = dataclasses.field(default_factory=list)
   warnings: list[str] = dataclasses.field(default_factory=list)
   n_tokens: Int[np.ndarray, " n"] | None = None  # response tokens
   xy: Float[np.ndarray, "n 2"] | None = None
@@ -64,7 +72,7 @@ class ReportData:
   rejects: dict[str, int] | None = None  # reason -> records
   # stage, and `COSTS`; a value may be None
   costs: list[dict[str, Any]] | None = None
-  # rank, id, depth; question and response (a turn each); turns
+  # rank, id, depth; turns, and the place of the response among them
   examples: list[dict[str, Any]] | None = None
   points: map_page.Points | None = None  # what the map to explore shows
 
@@ -72,7 +80,7 @@ class ReportData:
 def render(data: ReportData) -> dict[str, bytes]:
   """File name -> content: index.html, the PNGs that it also holds, map.html.
 
-  >>> files = render(ReportData(title="x", config={}, headline=["Nothing."]))
+  >>> files = render(ReportData(title="x", config={}, answer=["Not known."]))
   >>> list(files)
   ['index.html']
   """
@@ -91,7 +99,7 @@ def render(data: ReportData) -> dict[str, bytes]:
 def draw(data: ReportData) -> dict[str, Any]:
   """Figure name -> matplotlib Figure, for whatever the data holds.
 
-  >>> draw(ReportData(title="x", config={}, headline=[]))
+  >>> draw(ReportData(title="x", config={}, answer=["Not known."]))
   {}
   """
   made = {}
@@ -101,36 +109,39 @@ def draw(data: ReportData) -> dict[str, Any]:
     reference = np.zeros(0, np.int64)
     if data.reference is not None:
       reference = data.reference
-    made["map"] = figures.landscape(
+    made["map"] = landscape.depth_on_map(
       data.xy, data.depth, data.selected, reference, depth_label=label
     )
     if data.cell is not None:
-      made["depth_per_cell"] = figures.depth_per_cell(
+      made["depth_per_cell"] = landscape.depth_per_cell(
         data.xy, data.cell, data.depth, data.selected, depth_label=label
       )
   if scored and data.n_tokens is not None and len(data.selected):
-    made["lengths"] = figures.lengths(
+    made["lengths"] = landscape.lengths(
       data.n_tokens, data.depth, data.selected, depth_label=label
     )
   if data.coverage_curves and data.selected is not None:
-    made["coverage"] = figures.coverage(
+    made["coverage"] = landscape.coverage(
       data.coverage_curves, budget=len(data.selected)
     )
   if data.stability:
-    made["stability"] = trust_figures.stability(data.stability)
+    made["stability"] = trust.stability(data.stability)
   if data.training:
-    made["training"] = figures.training(data.training)
-  if data.evaluations:
-    made["evaluation"] = figures.evaluation(data.evaluations)
+    made["training"] = tuning.training(data.training)
+  if data.comparison and data.comparison["rivals"]:
+    made["differences"] = tuning.differences(data.comparison)
+  elif data.evaluations:
+    made["evaluation"] = tuning.evaluation(data.evaluations)
   if data.fits and data.fits["fitted"]:
-    made["regression"] = figures.regression(data.fits)
+    made["regression"] = tuning.regression(data.fits)
   return made
 
 
 def page(data: ReportData, images: dict[str, bytes]) -> str:
   """The HTML page; every text of the pool in it is escaped.
 
-  >>> "&lt;b&gt;" in page(ReportData(title="<b>", config={}, headline=[]), {})
+  >>> data = ReportData(title="<b>", config={}, answer=["Not known."])
+  >>> "&lt;b&gt;" in page(data, {})
   True
   """
   import jinja2
@@ -147,6 +158,8 @@ def page(data: ReportData, images: dict[str, bytes]) -> str:
     "si": units.si,
     "duration": units.duration,
     "percent": quantities.percent,
+    "estimate": quantities.estimate,
+    "code": _code,
     "said": conversation.said,
   }
   files = importlib.resources.files("ila_jax.report").joinpath("web")
@@ -159,7 +172,11 @@ def page(data: ReportData, images: dict[str, bytes]) -> str:
     data=data,
     style=style,
     style_hash=map_page.policy_hash(style),
-    warnings=[*data.warnings, *([warning] if warning else [])],
+    answer=data.answer[0].partition(":"),
+    length_warnings=[warning] if warning else [],
+    cautions=[said for said in data.answer[1:] if said != verdict.SCOPE],
+    scope=verdict.SCOPE if verdict.SCOPE in data.answer else "",
+    rivals=_rivals(data),
     images={
       name.removesuffix(".png"): {
         "data": base64.b64encode(content).decode(),
@@ -169,6 +186,46 @@ def page(data: ReportData, images: dict[str, bytes]) -> str:
     },
     settings=list(_dotted(data.config)),
   )
+
+
+def _code(sentence: str) -> str:
+  """The sentence as HTML, with what stands between ` marks as code."""
+  import markupsafe
+
+  text = re.sub(
+    "`([^`]*)`", r"<code>\1</code>", str(markupsafe.escape(sentence))
+  )
+  return markupsafe.Markup(text)  # All else in it is escaped.
+
+
+def _rivals(data: ReportData) -> list[dict[str, Any]]:
+  """The rows of the first table: every model that was evaluated."""
+  if not data.evaluations:
+    return []
+  gaps = {}
+  if data.comparison:
+    gaps = {rival["name"]: rival for rival in data.comparison["rivals"]}
+  nothing = {"micro": None, "macro": None}
+  return [
+    {
+      "name": _model_name(row),
+      "is_ours": row.get("equal") == "selection",
+      "examples": row.get("train_examples"),
+      "tokens": row.get("train_tokens"),
+      "steps": len((data.training or {}).get(row["name"], ())) or None,
+      "loss": {kind: row[kind] for kind in nothing},
+      "gap": gaps.get(row["name"], nothing),
+    }
+    for row in data.evaluations
+  ]
+
+
+def _model_name(evaluation: dict[str, Any]) -> str:
+  """What a model was tuned on, in words."""
+  equal = evaluation.get("equal", "selection")
+  if equal == "selection":
+    return evaluation["name"]
+  return f"{evaluation['strategy']}, equal {equal}"
 
 
 def _css_width(png: bytes) -> int:

@@ -1,5 +1,8 @@
 """Numbers as people read them."""
 
+from collections.abc import Mapping
+
+from ila_jax.finetune import verdict
 from ila_jax.run import units
 
 
@@ -19,6 +22,19 @@ def fixed(value: units.Number, digits: int = 3) -> str:
   ('−0.123', '–')
   """
   return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def estimate(value: Mapping[str, float] | None) -> str:
+  """A difference with its interval; – where there is none.
+
+  >>> estimate({"value": -0.031, "low": -0.049, "high": -0.012})
+  '−0.031 [−0.049, −0.012]'
+  """
+  if value is None:
+    return "–"
+  digits = verdict.digits(value)
+  low, high = (fixed(value[end], digits) for end in ("low", "high"))
+  return f"{fixed(value['value'], digits)} [{low}, {high}]"
 
 
 def percent(value: units.Number) -> str:

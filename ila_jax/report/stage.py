@@ -1,6 +1,6 @@
 """Stage `report`: what the other stages found, on one page and in PNGs."""
 
-from ila_jax.report import gather, page
+from ila_jax.report import gather, page, sentences
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import checksums, files
 from ila_jax.score.signals import scores
@@ -9,7 +9,8 @@ from ila_jax.score.signals import scores
 def run(run: context.Run) -> None:
   """Writes `report/index.html` and its figures, from the artifacts alone.
 
-  Stages that have not run are said to be missing, on the page.
+  Stages that have not run are said to be missing, on the page. The last line
+  that is said tells whether the selection helped.
   """
   workdir = run.workdir
   noted = scores.noted(workdir)
@@ -26,7 +27,8 @@ def run(run: context.Run) -> None:
     for name, content in page.render(gather.gather(run)).items():
       files.write_bytes(stage.folder / name, content)
     stage.finish()
-  for sentence in gather.headline(workdir, gather.stage_records(workdir)):
+  records = gather.stage_records(workdir)
+  for sentence in sentences.found(workdir, records):
     progress.answer(f"  {sentence}")
   progress.answer(f"  the report: {tables.PAGE.path(workdir)}")
   for what, path in (
@@ -36,3 +38,7 @@ def run(run: context.Run) -> None:
   ):
     if path.is_dir() or checksums.is_whole(path):
       progress.answer(f"  the {what}: {path}")
+  # What was asked comes last, where it stays on the screen.
+  answer, *more = sentences.answer(workdir, records)
+  for sentence in (*more, answer):
+    progress.answer(f"  {sentence}")

@@ -24,47 +24,49 @@ class Node(NamedTuple):
   uses_base: bool = False
 
 
-# Numbers that some methods need: a folder each, computed before the first stage
-# that wants one. They are no stage, and none that --stages names.
-SIGNALS = folders.SIGNALS
+# Numbers that some methods need, and sets beside the pool: a folder each, made
+# before the first stage that wants one. They are no stage, and none that
+# --stages names.
+SIGNALS, BESIDE = folders.SIGNALS, folders.BESIDE
 # Names are the user's, in the order of the run.
 GRAPH = {
   "pool": Node("pool"),
   "embed": Node("embed", ("pool",)),
   "score": Node("score", ("pool",), uses_base=True),
   SIGNALS: Node("score/signals", ("pool",), uses_base=True),
+  BESIDE: Node("score", ("pool", "embed", "score"), uses_base=True),
   "landscape": Node("landscape", ("embed", "score", SIGNALS)),
-  "select": Node("selection", ("landscape", SIGNALS)),
+  "select": Node("selection", ("landscape", SIGNALS, BESIDE)),
   "finetune": Node("finetune", ("select",), uses_base=True),
   "scaling": Node("scaling", ("landscape", SIGNALS), uses_base=True),
   # It reads all of them, and is made anew whenever one of them changed, so
   # that it is never refused.
   "report": Node("report"),
 }
-NAMES = tuple(name for name in GRAPH if name != SIGNALS)
+NAMES = tuple(name for name in GRAPH if name not in folders.ON_DEMAND)
 # A base from scratch belongs to the run, and to no stage. Its folder has a
 # record as theirs have.
 BASE = "model"
 RECORDED = (*NAMES, BASE)
 
 
-def check(names: Iterable[str], *, signals: Sequence[str] = ()) -> None:
+def check(names: Iterable[str], *, also: Sequence[str] = ()) -> None:
   """Refuses a name that no stage has.
 
   Args:
     names: of stages.
-    signals: names that --redo may have besides.
+    also: names that --redo may have besides.
 
   Raises:
     errors.InputError: names it and those that are allowed.
 
   >>> check(["pool", "select"])
   """
-  also = f", and --redo: {', '.join(signals)}" if signals else ""
+  more = f", and --redo: {', '.join(also)}" if also else ""
   for name in names:
     if name not in NAMES:
       raise errors.InputError(
-        f"--stages or --redo names {name!r}; allowed: {', '.join(NAMES)}{also}."
+        f"--stages or --redo names {name!r}; allowed: {', '.join(NAMES)}{more}."
       )
 
 
@@ -79,6 +81,20 @@ def made_with(name: str) -> tuple[str, ...]:
     if set(made) & set(stage.made_from):
       made.append(other)
   return tuple(made)
+
+
+def leading_to(name: str) -> tuple[str, ...]:
+  """A stage and all that it is made from, in their order.
+
+  >>> leading_to("select")
+  ('pool', 'embed', 'score', 'landscape', 'select')
+  """
+  found, left = {name}, [name]
+  while left:
+    new = set(GRAPH[left.pop()].made_from) - found
+    found |= new
+    left += new
+  return in_order(found)
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

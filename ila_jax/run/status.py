@@ -30,7 +30,8 @@ def find(workdir: epath.PathLike) -> dict[str, Any]:
   Returns:
     `workdir`; `holder` of the lock or None, and its `life`: "alive", "dead" or
     "silent"; `seconds` since the last sign of life, or None; `stages` by name,
-    with the signals that were begun, as "signals/NAME":
+    with the signals and sets that were begun, as "signals/NAME" and
+    "beside/NAME":
     `state` ("done", "running", "begun", "not begun" or "damaged"), `seconds`,
     `done` and `total` parts and what these `parts` are, None where unknown;
     `now`, the works that the run is at; and the `last` line of its log.
@@ -66,10 +67,10 @@ def find(workdir: epath.PathLike) -> dict[str, Any]:
 
 
 def _folders(workdir: epath.Path) -> list[str]:
-  """Stages and signals, these before the first stage that may read them."""
+  """Stages, and before the first that may read them signals and sets."""
   names = list(stages_lib.NAMES)
   at = names.index("select")
-  return [*names[:at], *folders.signals(workdir), *names[at:]]
+  return [*names[:at], *folders.on_demand(workdir), *names[at:]]
 
 
 def _check(workdir: epath.Path) -> None:

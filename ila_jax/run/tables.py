@@ -12,8 +12,15 @@ rejects and the report (`f"{id:016x}"`).
 from ila_jax.run.disk import artifact
 
 Artifact = artifact.Artifact
+
+
+def _columns(text: str) -> dict[str, str]:
+  """Columns and their types, from words such as `row:int64`."""
+  return dict(word.split(":") for word in text.split())
+
+
 # The first columns of a table with a row an example.
-_EXAMPLE = {"row": "int64", "id": "uint64"}
+_EXAMPLE = _columns("row:int64 id:uint64")
 
 # Of the run.
 MANIFEST = Artifact(
@@ -25,10 +32,7 @@ MANIFEST = Artifact(
 OURS = "ila_jax"
 LOG = Artifact("log.txt", "run.log", "what all runs here have said, with times")
 PROGRESS = Artifact(
-  "progress.json",
-  "run.log",
-  "what the run is at",
-  is_passing=True,
+  "progress.json", "run.log", "what the run is at", is_passing=True
 )
 HASHES = Artifact(
   "hashes.json",
@@ -81,17 +85,12 @@ INDEX = Artifact(
   "pool/index.parquet",
   "pool.index",
   "the used examples: where they come from, how long they are, their split",
-  {
-    **_EXAMPLE,
-    "prompt_id": "uint64",
-    "source": "string",
-    "n_prompt_tokens": "int32",
-    "n_response_tokens": "int32",
-    "n_labels": "int32",
-    "domain": "string",
-    "truncated": "bool",
-    "split": "string",
-  },
+  _EXAMPLE
+  | _columns(
+    "prompt_id:uint64 source:string n_prompt_tokens:int32 "
+    "n_response_tokens:int32 n_labels:int32 domain:string truncated:bool "
+    "split:string"
+  ),
 )
 RECORDS = Artifact(
   "pool/records-{shard:05d}.parquet",
@@ -102,8 +101,7 @@ RECORDS = Artifact(
     "record": "string",
     "turns": "list<element: struct<role: string, text: string, is_learnt: "
     "bool, thought: string, calls: string, call_id: string, name: string>>",
-    "tokens": "list<element: int32>",
-    "is_response": "list<element: bool>",
+    **{"tokens": "list<element: int32>", "is_response": "list<element: bool>"},
   },
 )
 REJECTS = Artifact(
@@ -115,7 +113,7 @@ TRUNCATED = Artifact(
   "pool/truncated.parquet",
   "pool.stage",
   "the used examples that were cut, and how many tokens of prompt and response",
-  {**_EXAMPLE, "prompt": "int32", "response": "int32"},
+  _EXAMPLE | _columns("prompt:int32 response:int32"),
 )
 CONTAMINATION = Artifact(
   "pool/contamination.jsonl",
@@ -134,15 +132,15 @@ TOKENIZER = Artifact(
 # Of stage `embed`.
 EMBEDDINGS = Artifact(
   "embed/embeddings-{shard:05d}.npy",
-  "embed.stage",
+  "embed.rows",
   "unit vectors of the prompts, float32 [rows, d]",
 )
 INPUTS = Artifact(
   "embed/inputs-{shard:05d}.parquet",
-  "embed.stage",
+  "embed.rows",
   "fingerprints of each prompt and of what was read of it, tokens read and "
   "cut off",
-  {"prompt": "uint64", "seen": "uint64", "tokens": "int32", "lost": "int32"},
+  _columns("prompt:uint64 seen:uint64 tokens:int32 lost:int32"),
 )
 
 # Of stage `score`.
@@ -150,26 +148,23 @@ REFERENCE = Artifact(
   "score/reference.parquet",
   "score.stage",
   "the reference set of each seed",
-  {"seed": "int64", "row": "int64", "id": "uint64"},
+  _columns("seed:int64 row:int64 id:uint64"),
 )
 LOSSES = Artifact(
   "score/{losses}-{shard:05d}.parquet",
-  "score.stage",
+  "score.losses",
   "losses under one model, or under several in one pass",
-  {"row": "int64", "nll_{model}": "float"},
+  _columns("row:int64 nll_{model}:float"),
 )
 SCORES = Artifact(
   "score/scores.parquet",
-  "score.stage",
+  "score.losses",
   "losses under base and tuned model",
-  {
-    **_EXAMPLE,
-    **dict.fromkeys(("nll_base", "nll_sft", "nll_sft_std"), "float"),
-    "n_tokens": "int32",
-  },
+  _EXAMPLE
+  | _columns("nll_base:float nll_sft:float nll_sft_std:float n_tokens:int32"),
 )
 NOT_FINITE = Artifact(
-  "score/rejects.jsonl", "score.stage", "what has no finite loss"
+  "score/rejects.jsonl", "score.losses", "what has no finite loss"
 )
 TUNED = Artifact(
   "score/reference-{seed}/",
@@ -185,30 +180,34 @@ SIGNAL = Artifact(
   "a signal that some methods need, float32, a file for each shard of the pool",
 )
 
+# Of sets beside the pool.
+BESIDE = Artifact(
+  "beside/{name}/", "score.target", "the target set, as a pool of its own"
+)
+NEAR_EVALUATION = Artifact(
+  "beside/evaluation/near_evaluation.parquet",
+  "landscape.duplicates.near_reference",
+  "the evaluation prompt nearest to every example; cosine -1: not compared",
+  _EXAMPLE | _columns("file:string line:int64 cosine:float"),
+)
+
 # Of stage `landscape`.
 CELLS = Artifact(
   "landscape/cells.parquet",
   "landscape.stage",
   "position, cell, depth, its deviation over reference sets, relative depth, "
   "domain",
-  {
-    "row": "int64",
-    "id": "uint64",
-    "{axis}": "float",
-    "cell": "int32",
-    "depth": "float",
-    "depth_std": "float",
-    "relative_depth": "float",
-    "domain": "int32",
-  },
+  _EXAMPLE
+  | _columns(
+    "{axis}:float cell:int32 depth:float depth_std:float relative_depth:float "
+    "domain:int32"
+  ),
 )
 MAP = Artifact(
   "landscape/map.json", "landscape.stage", "what the map and its cells are"
 )
 JOINED = Artifact(
-  "landscape/joined.json",
-  "landscape.join",
-  "the `map.json` of the map that was joined",
+  "landscape/joined.json", "landscape.join", "`map.json` of the joined map"
 )
 FITTED_FOLDER = "map"
 FITTED = Artifact(
@@ -234,25 +233,19 @@ GROUPS = Artifact(
   "landscape/duplicates.parquet",
   "landscape.duplicates.write",
   "what has a near-duplicate: the row that stays, the nearest row, cosine",
-  {
-    "row": "int64",
-    "id": "uint64",
-    "group": "int64",
-    "nearest_row": "int64",
-    "cosine": "float",
-  },
+  _EXAMPLE | _columns("group:int64 nearest_row:int64 cosine:float"),
 )
 PAIRS = Artifact(
   "landscape/duplicate_pairs.parquet",
   "landscape.duplicates.write",
   "pairs of near-duplicates, a row a prompt",
-  {"row_a": "int64", "row_b": "int64", "cosine": "float"},
+  _columns("row_a:int64 row_b:int64 cosine:float"),
 )
 NEAR_REFERENCE = Artifact(
   "landscape/near_reference.parquet",
   "landscape.duplicates.near_reference",
   "cosine of every example to the reference set",
-  {"row": "int64", "id": "uint64", "reference_row": "int64", "cosine": "float"},
+  _EXAMPLE | _columns("reference_row:int64 cosine:float"),
 )
 DUPLICATES = Artifact(
   "landscape/duplicates.json",
@@ -270,24 +263,19 @@ RANKING = Artifact(
   "select/ranking.parquet",
   "selection.stage",
   "the total order",
-  {
-    "row": "int64",
-    "id": "string",
-    "rank": "int64",
-    "cell": "int32",
-    "round": "int32",
-    "depth": "float",
-  },
+  _columns("row:int64 id:string rank:int64 cell:int32 round:int32 depth:float"),
+)
+TARGET_PLACES = Artifact(
+  "select/target.parquet",
+  "selection.scored_pool",
+  "where each target example lies: position, cell, nearest candidate, cosine",
+  _EXAMPLE | _columns("{axis}:float cell:int32 nearest_row:int64 cosine:float"),
 )
 SELECTED = Artifact(
-  "select/selected.jsonl",
-  "selection.stage",
-  "the chosen records, as they were read",
+  "select/selected.jsonl", "selection.stage", "the chosen records, as read"
 )
 COVERAGE = Artifact(
-  "select/coverage.json",
-  "selection.stage",
-  "coverage of the selection and its rivals",
+  "select/coverage.json", "selection.stage", "coverage of it and of rivals"
 )
 
 # Of stage `finetune`.
@@ -295,9 +283,16 @@ MODEL = Artifact(
   "finetune/model/", "finetune.stage", "the base tuned on the selection"
 )
 EVALUATIONS = Artifact(
-  "finetune/evaluations.jsonl",
+  "finetune/evaluations.jsonl", "finetune.stage", "dev loss of each model"
+)
+DEV_LOSSES = Artifact(
+  "finetune/dev_losses.parquet",
   "finetune.stage",
-  "dev loss of the base, the selection and its rivals",
+  "loss of each dev example under each of these models, a sum over its tokens",
+  _EXAMPLE | _columns("n_tokens:int32 nll_{name}:float"),
+)
+COMPARISON = Artifact(
+  "finetune/comparison.json", "finetune.stage", "the selection less each rival"
 )
 METRICS = Artifact(
   "finetune/metrics.jsonl", "finetune.stage", "the steps of all trainings"
@@ -309,7 +304,7 @@ SUBSETS = Artifact(
   "scaling/subsets.parquet",
   "scaling.stage",
   "the examples of each subset",
-  {"subset": "string", "row": "int64", "id": "uint64"},
+  _columns("subset:string row:int64 id:uint64"),
 )
 FITS = Artifact("scaling/fits.json", "scaling.stage", "the law")
 

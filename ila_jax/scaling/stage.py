@@ -12,7 +12,7 @@ from ila_jax.pool import shards
 from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.scaling import design, law
-from ila_jax.selection import filters, scored_pool
+from ila_jax.selection import filters, needs, scored_pool
 from ila_jax.training import base, trial
 
 
@@ -38,6 +38,7 @@ def run(run: context.Run) -> None:
       **stage_record.parents(workdir, "scaling"),
       "exclude_reference": config.score.exclude_reference,
       "near_duplicates": write.settings(config),
+      **needs.made_from(run, "scaling"),
       **filters.made_from(workdir, config.select),
       "seed": config.seed,
     },
@@ -95,7 +96,8 @@ def _train(
       name=subset.name,
       keep=False,
     )
-    evaluation = trial.dev_loss(tuned, dev, run=run, account=stage.account)
+    losses = trial.dev_losses(tuned, dev, run=run, account=stage.account)
+    evaluation = dev_loss.summarise(*losses)
     files.append_jsonl(runs, _line(pool, subset, evaluation))
     stage.save_progress()
     interrupts.point()

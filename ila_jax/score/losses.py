@@ -1,14 +1,23 @@
-"""Where the losses of each model stand: in which shards, in which column."""
+"""The losses of each model: in which shards and columns they stand."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import pyarrow as pa
 from etils import epath
+from jaxtyping import Float
 
 from ila_jax import config as config_lib
-from ila_jax.pool import shards
-from ila_jax.run import context, tables
+from ila_jax import errors
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.compute import prefetch
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import lora
+from ila_jax.passes import collate, example_loss, forward, token_set, windows
+from ila_jax.pool import index, shards
+from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files
+from ila_jax.training import trial
 
 # Names of the shards: of the base, and of all models in one pass.
 BASE, TOGETHER = "base", "base-and-sft"
@@ -51,6 +60,179 @@ def read_shard(path: epath.PathLike, models: int) -> np.ndarray:
   """Losses of one shard under all models of its pass, float32 [rows, m]."""
   table = files.read_table(path)
   return np.stack([table[column(model)] for model in range(models)], axis=1)
+
+
+def score(
+  run: context.Run,
+  stage: stage_record.Stage,
+  decoder: decoder_lib.Decoder,
+  tuned: Iterable[trial.Tuned],
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "s n"]]:
+  """Losses of a pool under the base and under each tuned model.
+
+  Args:
+    run: its folder holds the tokens, and gets the losses.
+    stage: has the account.
+    decoder: the base.
+    tuned: a model for each of config.score.reference_seeds, in their order;
+      each is made or loaded when its turn has come.
+
+  Returns:
+    Sums over each response, in nats, float32.
+  """
+  if trial.lora(run.config) is None:
+    base_nll = _pass(run, stage, BASE, decoder)
+    # No name holds a tuned model while the next one is made.
+    models = iter(tuned)
+    tuned_nll = [
+      _pass(run, stage, of_seed(seed), next(models).decoder)
+      for seed in run.config.score.reference_seeds
+    ]
+    return base_nll[:, 0], np.concatenate(tuned_nll, axis=1).T
+  tuned = list(tuned)
+  adapters = lora.stack(
+    tuned[0].lora,
+    [lora.zero(tuned[0].adapter), *(one.adapter for one in tuned)],
+  )
+  nll = _pass(run, stage, TOGETHER, decoder, adapters)
+  return nll[:, 0], nll[:, 1:].T
+
+
+def _pass(
+  run: context.Run,
+  stage: stage_record.Stage,
+  name: str,
+  decoder: decoder_lib.Decoder,
+  adapters: lora.Adapter | None = None,
+) -> np.ndarray:
+  """Losses [n, m] of all examples, shard by shard; a shard on disk is kept."""
+  config, workdir = run.config, run.workdir
+  lengths, longest = index.lengths(workdir), config.tokens.max_tokens
+  models = example_loss.count_models(adapters)
+  layout = forward.layout(
+    decoder.config,
+    windows.lengths(lengths, max_tokens=longest),
+    config.score,
+    models=models,
+  )
+  todo = _todo(workdir, name)
+  shards_nll = []
+  with progress.counter(len(lengths), desc=name, unit="examples") as advance:
+    for target, row, data in prefetch.ahead(todo, depth=1):
+      if data is None:
+        shards_nll.append(read_shard(target, models))
+        advance(len(row))
+        continue
+      parts = windows.split(data, max_tokens=longest)
+
+      def count(batch: collate.Batch, parts: windows.Parts = parts) -> None:
+        advance(parts.begun(batch.examples))
+        stage.account.add(cells=models * batch.cells)
+
+      nll = parts.total(
+        example_loss.example_nll(
+          decoder,
+          parts.data.tokens,
+          parts.data.is_response,
+          layout=layout,
+          mesh=run.mesh,
+          adapters=adapters,
+          on_batch=count,
+        )
+      )
+      columns = {column(m): nll[:, m] for m in range(models)}
+      files.write_table(target, {"row": row} | columns)
+      read = parts.data.lengths
+      cost = forward.flops(
+        decoder.config, read, response_tokens=data.response_tokens
+      )
+      stage.account.add(flops=models * cost, tokens=models * int(read.sum()))
+      stage.save_progress()
+      interrupts.point()
+      shards_nll.append(nll)
+  mesh_lib.barrier(f"{name} scored")
+  return np.concatenate(shards_nll)
+
+
+def _todo(
+  workdir: epath.Path, name: str
+) -> Iterator[tuple[epath.Path, np.ndarray, token_set.TokenSet | None]]:
+  """Each shard's file, rows and tokens; no tokens where the file is there."""
+  count = shards.count(workdir)
+  targets = [
+    tables.LOSSES.path(workdir, losses=name, shard=shard)
+    for shard in range(count)
+  ]
+  done = shards.done(targets)
+
+  def read(shard: int) -> tuple[np.ndarray, token_set.TokenSet | None]:
+    columns = ["row"] if done[shard] else ["row", "tokens", "is_response"]
+    table = shards.read_records(workdir, shard, columns)
+    row = table.column("row").to_numpy()
+    return row, None if done[shard] else token_set.tokens_of(table)
+
+  return ((target, *read(shard)) for shard, target in enumerate(targets))
+
+
+def write(
+  run: context.Run,
+  index: dict[str, np.ndarray],
+  nll_base: np.ndarray,
+  nll_sft: np.ndarray,
+) -> int:
+  """Sets aside what has no finite loss, by name, and writes the others.
+
+  Args:
+    run: in whose folder they are written.
+    index: columns `row`, `id` and `n_response_tokens` of the pool.
+    nll_base: losses under the base [n].
+    nll_sft: losses under each tuned model [seed, n].
+
+  Returns:
+    The number of examples that have no finite loss.
+
+  Raises:
+    errors.InputError: those are more than config.pool.max_reject_fraction.
+  """
+  config, workdir = run.config, run.workdir
+  finite = np.isfinite(nll_base) & np.isfinite(nll_sft).all(axis=0)
+  lost = int((~finite).sum())
+  if lost > config.pool.max_reject_fraction * len(finite):
+    raise errors.InputError(
+      f"{lost:,} of {len(finite):,} examples have a loss that is not finite "
+      f"(base {int((~np.isfinite(nll_base)).sum()):,}); allowed by "
+      f"config.pool.max_reject_fraction: {config.pool.max_reject_fraction:g}. "
+      "If the base's are, config.model.path or config.model.dtype is wrong; "
+      "else lower config.score.learning_rate."
+    )
+  files.write_jsonl(
+    tables.NOT_FINITE.path(workdir),
+    (
+      {
+        "row": int(row),
+        "id": f"{index['id'][row]:016x}",
+        "reason": "loss is not finite",
+        "detail": f"base {nll_base[row]}, tuned {nll_sft[:, row].tolist()}",
+      }
+      for row in np.flatnonzero(~finite)
+    ),
+  )
+  if len(nll_sft) > 1:
+    std = nll_sft[:, finite].std(axis=0, ddof=1)
+  else:
+    std = pa.nulls(int(finite.sum()), pa.float32())
+  files.write_table(
+    tables.SCORES.path(workdir),
+    {
+      "row": index["row"][finite],
+      "id": index["id"][finite],
+      "nll_base": nll_base[finite],
+      "nll_sft": nll_sft[:, finite].mean(axis=0),
+      "nll_sft_std": std,
+      "n_tokens": index["n_response_tokens"][finite],
+    },
+  )
+  return lost
 
 
 def read(

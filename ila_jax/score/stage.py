@@ -1,24 +1,17 @@
 """Stage `score`: response losses under the base and the tuned models."""
 
-from collections.abc import Iterator
-
 import numpy as np
-import pyarrow as pa
 from etils import epath
 
 from ila_jax import config as config_lib
-from ila_jax import errors
-from ila_jax.compute import hardware, prefetch
-from ila_jax.compute import mesh as mesh_lib
+from ila_jax.compute import hardware
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.models import lora
-from ila_jax.passes import collate, example_loss, forward, token_set, windows
+from ila_jax.passes import forward, token_set, windows
 from ila_jax.pool import base_tokenizer, shards
 from ila_jax.pool import index as index_lib
 from ila_jax.run import (
   context,
   draws,
-  interrupts,
   progress,
   stage_record,
   tables,
@@ -67,8 +60,13 @@ def run(run: context.Run) -> None:
   _write_references(workdir, index, references)
   decoder = base.load(run, stage.account)
   _say_cost(config, index, decoder)
-  nll_base, nll_sft = _losses(run, stage, decoder, references)
-  lost = _write_scores(run, index, nll_base, nll_sft)
+  nll_base, nll_sft = losses.score(
+    run,
+    stage,
+    decoder,
+    (_tuned(run, stage, decoder, seed, r) for seed, r in references.items()),
+  )
+  lost = losses.write(run, index, nll_base, nll_sft)
   stage.finish(
     matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype),
     not_finite=lost,
@@ -131,41 +129,6 @@ def _say_cost(
   )
 
 
-def _losses(
-  run: context.Run,
-  stage: stage_record.Stage,
-  decoder: decoder_lib.Decoder,
-  references: dict[int, np.ndarray],
-) -> tuple[np.ndarray, np.ndarray]:
-  """Losses under the base [n] and under each tuned model [seed, n].
-
-  Adapters are scored with the base in one pass, which reads its weights once;
-  whole models one after the other, so that the base and one more are held.
-  """
-  if trial.lora(run.config) is None:
-    base_nll = _score(run, stage, losses.BASE, decoder)
-    tuned_nll = [
-      _score(
-        run,
-        stage,
-        losses.of_seed(seed),
-        _tuned(run, stage, decoder, seed, drawn).decoder,
-      )
-      for seed, drawn in references.items()
-    ]
-    return base_nll[:, 0], np.concatenate(tuned_nll, axis=1).T
-  tuned = [
-    _tuned(run, stage, decoder, seed, drawn)
-    for seed, drawn in references.items()
-  ]
-  adapters = lora.stack(
-    tuned[0].lora,
-    [lora.zero(tuned[0].adapter), *(one.adapter for one in tuned)],
-  )
-  nll = _score(run, stage, losses.TOGETHER, decoder, adapters)
-  return nll[:, 0], nll[:, 1:].T
-
-
 def _tuned(
   run: context.Run,
   stage: stage_record.Stage,
@@ -197,127 +160,3 @@ def _tuned(
   trial.save(folder, tuned, tokenizer, base.name(run))
   trial.drop_checkpoints(stage.folder, name)
   return tuned
-
-
-def _score(
-  run: context.Run,
-  stage: stage_record.Stage,
-  name: str,
-  decoder: decoder_lib.Decoder,
-  adapters: lora.Adapter | None = None,
-) -> np.ndarray:
-  """Losses [n, m] of all examples, shard by shard; a shard on disk is kept."""
-  config, workdir = run.config, run.workdir
-  lengths, longest = index_lib.lengths(workdir), config.tokens.max_tokens
-  models = example_loss.count_models(adapters)
-  layout = forward.layout(
-    decoder.config,
-    windows.lengths(lengths, max_tokens=longest),
-    config.score,
-    models=models,
-  )
-  todo = _todo(workdir, name)
-  shards_nll = []
-  with progress.counter(len(lengths), desc=name, unit="examples") as advance:
-    for target, row, data in prefetch.ahead(todo, depth=1):
-      if data is None:
-        shards_nll.append(losses.read_shard(target, models))
-        advance(len(row))
-        continue
-      parts = windows.split(data, max_tokens=longest)
-
-      def count(batch: collate.Batch, parts: windows.Parts = parts) -> None:
-        advance(parts.begun(batch.examples))
-        stage.account.add(cells=models * batch.cells)
-
-      nll = parts.total(
-        example_loss.example_nll(
-          decoder,
-          parts.data.tokens,
-          parts.data.is_response,
-          layout=layout,
-          mesh=run.mesh,
-          adapters=adapters,
-          on_batch=count,
-        )
-      )
-      columns = {losses.column(m): nll[:, m] for m in range(models)}
-      files.write_table(target, {"row": row} | columns)
-      read = parts.data.lengths
-      cost = forward.flops(
-        decoder.config, read, response_tokens=data.response_tokens
-      )
-      stage.account.add(flops=models * cost, tokens=models * int(read.sum()))
-      stage.save_progress()
-      interrupts.point()
-      shards_nll.append(nll)
-  mesh_lib.barrier(f"{name} scored")
-  return np.concatenate(shards_nll)
-
-
-def _todo(
-  workdir: epath.Path, name: str
-) -> Iterator[tuple[epath.Path, np.ndarray, token_set.TokenSet | None]]:
-  """Each shard's file, rows and tokens; no tokens where the file is there."""
-  count = shards.count(workdir)
-  targets = [
-    tables.LOSSES.path(workdir, losses=name, shard=shard)
-    for shard in range(count)
-  ]
-  done = shards.done(targets)
-
-  def read(shard: int) -> tuple[np.ndarray, token_set.TokenSet | None]:
-    columns = ["row"] if done[shard] else ["row", "tokens", "is_response"]
-    table = shards.read_records(workdir, shard, columns)
-    row = table.column("row").to_numpy()
-    return row, None if done[shard] else token_set.tokens_of(table)
-
-  return ((target, *read(shard)) for shard, target in enumerate(targets))
-
-
-def _write_scores(
-  run: context.Run,
-  index: dict[str, np.ndarray],
-  nll_base: np.ndarray,
-  nll_sft: np.ndarray,
-) -> int:
-  """Sets aside what has no finite loss, by name, and writes the others."""
-  config, workdir = run.config, run.workdir
-  finite = np.isfinite(nll_base) & np.isfinite(nll_sft).all(axis=0)
-  lost = int((~finite).sum())
-  if lost > config.pool.max_reject_fraction * len(finite):
-    raise errors.InputError(
-      f"{lost:,} of {len(finite):,} examples have a loss that is not finite "
-      f"(base {int((~np.isfinite(nll_base)).sum()):,}); allowed by "
-      f"config.pool.max_reject_fraction: {config.pool.max_reject_fraction:g}. "
-      "If the base's are, config.model.path or config.model.dtype is wrong; "
-      "else lower config.score.learning_rate."
-    )
-  files.write_jsonl(
-    tables.NOT_FINITE.path(workdir),
-    (
-      {
-        "row": int(row),
-        "id": f"{index['id'][row]:016x}",
-        "reason": "loss is not finite",
-        "detail": f"base {nll_base[row]}, tuned {nll_sft[:, row].tolist()}",
-      }
-      for row in np.flatnonzero(~finite)
-    ),
-  )
-  if len(nll_sft) > 1:
-    std = nll_sft[:, finite].std(axis=0, ddof=1)
-  else:
-    std = pa.nulls(int(finite.sum()), pa.float32())
-  files.write_table(
-    tables.SCORES.path(workdir),
-    {
-      "row": index["row"][finite],
-      "id": index["id"][finite],
-      "nll_base": nll_base[finite],
-      "nll_sft": nll_sft[:, finite].mean(axis=0),
-      "nll_sft_std": std,
-      "n_tokens": index["n_response_tokens"][finite],
-    },
-  )
-  return lost

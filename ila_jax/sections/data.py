@@ -11,7 +11,12 @@ def _where(what: str) -> Any:
   return checked.field("", f"dotted name of {what}; '': found by its name")
 
 
-def _several(specs: str | tuple[str, ...]) -> tuple[str, ...]:
+def several(specs: str | tuple[str, ...]) -> tuple[str, ...]:
+  """The sources, also when there is only one.
+
+  >>> several("a.jsonl"), several(())
+  (('a.jsonl',), ())
+  """
   return (specs,) if isinstance(specs, str) else specs
 
 
@@ -106,17 +111,17 @@ class Pool(checked.Checked):
   @property
   def sources(self) -> tuple[str, ...]:
     """The sources, also when there is only one."""
-    return _several(self.source)
+    return several(self.source)
 
   @property
   def evaluations(self) -> tuple[str, ...]:
     """The evaluation sets, also when there is only one."""
-    return _several(self.decontaminate)
+    return several(self.decontaminate)
 
   @property
   def score_files(self) -> tuple[str, ...]:
     """The files with scores of others, also when there is only one."""
-    return _several(self.scores)
+    return several(self.scores)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

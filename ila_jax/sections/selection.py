@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from ila_jax.sections import checked, ranges
+from ila_jax.sections import checked, data, ranges
 
 _METHODS = "methods.table.METHODS"
 
@@ -39,6 +39,23 @@ class Select(checked.Checked):
     "cosine to R from which on a candidate is left out; None: none is",
     **ranges.PART,
   )
+  exclude_near_evaluation: float | None = checked.field(
+    None,
+    "cosine to a prompt of pool.decontaminate from which on a candidate is "
+    "left out; None: none is",
+    **ranges.PART,
+  )
+  target: str | tuple[str, ...] = checked.field(
+    (),
+    "examples of what the model shall be good at, named as in pool.source: for "
+    "methods that want them, and for cell_weight",
+    path=checked.BESIDE,
+  )
+  cell_weight: str = checked.field(
+    "equal",
+    "how the cells share the budget: alike, or by the target examples in them",
+    choices="landscape.ordering.CELL_WEIGHTS",
+  )
   where: str = checked.field(
     "",
     "which candidates may be chosen, such as 'quality >= 4 and domain == "
@@ -55,6 +72,11 @@ class Select(checked.Checked):
     "methods that the selection is compared with",
     choices=_METHODS,
   )
+
+  @property
+  def targets(self) -> tuple[str, ...]:
+    """The sources of the target set, also when there is only one."""
+    return data.several(self.target)
 
   def examples(
     self, *, candidates: float | int, response: float | int

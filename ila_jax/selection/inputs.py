@@ -10,8 +10,9 @@ from etils import epath
 from ila_jax.embed import rows as rows_lib
 from ila_jax.passes import token_set
 from ila_jax.pool import index, shards
-from ila_jax.run import tables
-from ila_jax.run.disk import files
+from ila_jax.run import stage_record, tables
+from ila_jax.run.disk import files, folders
+from ila_jax.score import target
 from ila_jax.score.signals import example_signal
 from ila_jax.score.signals import table as signals_table
 
@@ -56,29 +57,57 @@ def _index(column: str) -> Read:
   return read
 
 
-def _target(workdir: epath.Path, row: np.ndarray) -> np.ndarray:
+def _dev(workdir: epath.Path, row: np.ndarray) -> np.ndarray:
   return index.is_dev(workdir)[row]
 
 
+def _of_target(read: Read) -> Read:
+  """Reads something of all target examples, as of a pool of their own."""
+
+  def reads(workdir: epath.Path, row: np.ndarray) -> Any:
+    del row
+    stage_record.output(workdir / folders.BESIDE, target.NAME)
+    return read(*target_rows(workdir))
+
+  return reads
+
+
+def target_rows(workdir: epath.Path) -> tuple[epath.Path, np.ndarray]:
+  """The folder of the target set, and its rows that have losses, ascending."""
+  own = target.folder(workdir)
+  return own, files.read_table(tables.SCORES.path(own), ["row"])["row"]
+
+
+_TOKENS = ("tokens", "is_response")
 # name -> its reader. One entry a row of the candidates, those that may not be
 # selected among them:
 #   nll_base, nll_sft: losses of the response, sums in nats, float32 [n]
 #   prompt_id: shared by examples of one prompt [n]
 #   n_labels, n_prompt_tokens: int32 [n]
-#   target: the target set, which is the dev examples, bool [n]
+#   dev: whether held out for the dev loss, bool [n]
 #   embeddings: [places] is float32 [k, d], unit vectors
 #   turns, tokens: [places] is a list of turns, or a `TokenSet`
+# and of the m examples of config.select.target, where it is set:
+#   target_embeddings: float32 [m, d], unit vectors
+#   target_nll_base, target_nll_sft: as above, float32 [m]
+#   target_tokens: a `TokenSet` of m
 READERS: dict[str, Read] = {
   **{name: _scores(name) for name in ("nll_base", "nll_sft")},
   **{n: _index(n) for n in ("prompt_id", "n_labels", "n_prompt_tokens")},
-  "target": _target,
+  "dev": _dev,
   "embeddings": rows_lib.Rows,
   "turns": lambda workdir, row: Records(
     workdir, row, ("turns",), shards.turns_of
   ),
   "tokens": lambda workdir, row: Records(
-    workdir, row, ("tokens", "is_response"), token_set.tokens_of
+    workdir, row, _TOKENS, token_set.tokens_of
   ),
+  "target_embeddings": _of_target(rows_lib.load),
+  "target_tokens": _of_target(
+    lambda own, row: token_set.tokens_of(shards.gather(own, row, _TOKENS))
+  ),
+  "target_nll_base": _of_target(_scores("nll_base")),
+  "target_nll_sft": _of_target(_scores("nll_sft")),
 }
 
 

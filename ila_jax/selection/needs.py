@@ -1,38 +1,55 @@
-"""Signals that must be computed before a stage can do its work."""
+"""What must be there before a stage can do its work: signals, sets beside.
 
+Both are made when a stage wants them, each in a folder with a record.
+"""
+
+import types
 from collections.abc import Iterable
+from typing import Any
+
+from etils import epath
 
 from ila_jax import config as config_lib
 from ila_jax.landscape import depth
+from ila_jax.landscape.duplicates import near_evaluation
 from ila_jax.methods import table
-from ila_jax.score.signals import scores
+from ila_jax.run import context, stage_record
+from ila_jax.run.disk import folders
+from ila_jax.score import target
+from ila_jax.score.signals import example_signal, scores
 from ila_jax.score.signals import table as signals_table
 from ila_jax.selection import filters
 
+# The stages that choose among candidates.
+_CHOOSING = ("select", "finetune", "scaling")
+# Modules with `run`, `cost` and `need`, by the name of the set.
+_SETS: dict[str, types.ModuleType] = {
+  target.NAME: target,
+  near_evaluation.NAME: near_evaluation,
+}
 
-def signals(config: config_lib.Config, stage: str) -> list[str]:
-  """The signals that a stage reads, each once."""
+
+def before(config: config_lib.Config, stage: str) -> list[str]:
+  """Names of the signals and sets that a stage reads, each once."""
   rivals = {
     "select": config.select.compare,
     "finetune": config.finetune.compare,
   }
   by_score = {"landscape": bool(depth.score_name(config.landscape.depth))}
-  by_score |= dict.fromkeys(
-    ("select", "finetune", "scaling"), bool(filters.scores(config.select))
-  )
+  by_score |= dict.fromkeys(_CHOOSING, bool(filters.scores(config.select)))
   needs = [scores.NAME] if by_score.get(stage) else []
   if stage in rivals:
     for name in (config.select.strategy, *rivals[stage]):
       needs += table.METHODS[name].needs
-  return signals_table.among(dict.fromkeys(needs))
+  return [*sets(config, stage), *signals_table.among(dict.fromkeys(needs))]
 
 
 def of_all(config: config_lib.Config, stages: Iterable[str]) -> list[str]:
-  """The signals that are computed where some stages run, each once."""
+  """The signals and sets that are made where some stages run, each once."""
   after_pool = [stage for stage in stages if stage != "pool"]
   found = early(config) if after_pool else []
   for stage in after_pool:
-    found += signals(config, stage)
+    found += before(config, stage)
   return list(dict.fromkeys(found))
 
 
@@ -44,3 +61,64 @@ def early(config: config_lib.Config) -> list[str]:
   """
   named = config.pool.fields.scores.strip() or config.pool.score_files
   return [scores.NAME] if named else []
+
+
+def sets(config: config_lib.Config, stage: str) -> list[str]:
+  """Names of the sets beside the pool that a stage needs."""
+  wanted = {
+    target.NAME: bool(config.select.targets) and stage != "scaling",
+    near_evaluation.NAME: config.select.exclude_near_evaluation is not None,
+  }
+  return [name for name in _SETS if wanted[name] and stage in _CHOOSING]
+
+
+def made_from(run: context.Run, stage: str) -> dict[str, Any]:
+  """What made the sets that a stage needs, for its inputs; {}: it needs none.
+
+  Raises:
+    errors.InputError: one of them has not been made.
+  """
+  beside = epath.Path(run.workdir) / folders.BESIDE
+  made = {
+    name: stage_record.output(beside, name) for name in sets(run.config, stage)
+  }
+  return {"beside": made} if made else {}
+
+
+def is_known(name: str | None) -> bool:
+  """Whether this is a signal or a set.
+
+  >>> is_known("target"), is_known("pool")
+  (True, False)
+  """
+  return name in _SETS or name in signals_table.SIGNALS
+
+
+def folder(name: str) -> str:
+  """Where a stage, a signal or a set lies in the folder of the run.
+
+  >>> folder("target"), folder("nll_without_prompt"), folder("pool")
+  ('beside/target', 'signals/nll_without_prompt', 'pool')
+  """
+  if name in _SETS:
+    return f"{folders.BESIDE}/{name}"
+  is_signal = name in signals_table.SIGNALS
+  return f"{folders.SIGNALS}/{name}" if is_signal else name
+
+
+def make(run: context.Run, name: str) -> None:
+  """Makes a signal or a set; what is done is skipped.
+
+  Raises:
+    errors.InputError: its folder was made from other inputs, or what it is
+      made from cannot be read.
+  """
+  if name in _SETS:
+    _SETS[name].run(run)
+  else:
+    example_signal.run(signals_table.SIGNALS[name], run)
+
+
+def plan(name: str) -> Any:
+  """What has the `cost` and the `need` of a signal or a set."""
+  return _SETS.get(name) or signals_table.SIGNALS[name]

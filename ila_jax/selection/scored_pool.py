@@ -9,16 +9,19 @@ from etils import epath
 
 from ila_jax import config as config_lib
 from ila_jax import errors
-from ila_jax.landscape.duplicates import write
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.embed import rows as rows_lib
+from ila_jax.landscape import grid, join, ordering
+from ila_jax.landscape.duplicates import near_reference, write
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.methods import table as table_lib
 from ila_jax.pool import index
-from ila_jax.run import context, tables
+from ila_jax.run import context, progress, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
 from ila_jax.score.signals import table as signals_table
 from ila_jax.selection import budget as budget_lib
-from ila_jax.selection import filters
+from ila_jax.selection import filters, target
 from ila_jax.selection import inputs as inputs_lib
 
 
@@ -30,11 +33,13 @@ class ScoredPool:
     row: of the pool [n].
     candidates: the pool as selection sees it [n].
     n_candidates: how many may be selected.
+    near_evaluation: how many may not, for they are near an evaluation set.
   """
 
   row: np.ndarray
   candidates: candidates_lib.Candidates
   n_candidates: int
+  near_evaluation: int = 0
 
 
 _COLUMNS = ["row", "id", "cell", "depth", "relative_depth", "domain"]
@@ -46,8 +51,9 @@ def load(run: context.Run) -> ScoredPool:
   cells = files.read_table(tables.CELLS.path(workdir), _COLUMNS)
   free = split.candidates(run, cells["row"])
   select = config.select
-  candidate = write.kept(run, cells, free)
-  candidate = filters.kept(workdir, select, cells, candidate)
+  # First the filter: of near-duplicates one that it lets in is to stay.
+  candidate = filters.kept(workdir, select, cells, free)
+  candidate = write.kept(run, cells, candidate)
   n_candidates = int(candidate.sum())
   n_tokens = index.column(workdir, "n_response_tokens")[cells["row"]]
   budget, unit = _in_examples(config, n_candidates)
@@ -68,7 +74,71 @@ def load(run: context.Run) -> ScoredPool:
     inputs_lib.Inputs(epath.Path(workdir), cells["row"]),
     wanted=budget_lib.most_rows(n_tokens[candidate], budget=budget, unit=unit),
   )
-  return ScoredPool(cells["row"], made, n_candidates)
+  near = near_reference.is_near_evaluation(run, cells["row"])
+  left_out = int((near & free).sum())
+  return ScoredPool(cells["row"], made, n_candidates, left_out)
+
+
+def place_target(run: context.Run, pool: ScoredPool) -> dict[str, Any] | None:
+  """Writes where the target set lies on the map; tells how it lies there.
+
+  Args:
+    run: whose map it is.
+    pool: its scored examples.
+
+  Returns:
+    What `target.about` tells; None where config.select.target is not set.
+  """
+  config, workdir = run.config, run.workdir
+  if not config.select.targets:
+    return None
+  own, rows = inputs_lib.target_rows(workdir)
+  embedded = rows_lib.load(own, rows)
+  xy, cell = join.points(run, embedded)
+  x = rows_lib.Rows(workdir, pool.row)
+  c = pool.candidates
+  places = np.flatnonzero(c.candidate)
+  near = target.nearest(embedded, x, places, mesh=run.mesh)
+  dev = x[np.flatnonzero(index.is_dev(workdir)[pool.row])]
+  of_dev = target.nearest(dev, x, places, mesh=run.mesh)
+  axes = zip(grid.axes(xy.shape[1]), xy.T, strict=True)
+  files.write_table(
+    tables.TARGET_PLACES.path(workdir),
+    {
+      "row": rows,
+      "id": index.column(own, "id")[rows],
+      **dict(axes),
+      "cell": cell,
+      "nearest_row": pool.row[near.place],
+      "cosine": near.cosine,
+    },
+  )
+  mesh_lib.barrier("target placed")
+  told = target.about(c.cell, cell, near.cosine, of_dev.cosine)
+  for sentence in target.sentences(told):
+    progress.say(f"  {sentence}")
+  return told
+
+
+def weighed(run: context.Run, pool: ScoredPool) -> ScoredPool:
+  """The same pool, whose cells share the budget as config.select says.
+
+  Args:
+    run: whose target set is placed, if cells are weighed by it.
+    pool: its scored examples.
+  """
+  if run.config.select.cell_weight == ordering.EQUAL:
+    return pool
+  path = tables.TARGET_PLACES.path(run.workdir)
+  of_target = files.read_table(path, ["cell"])["cell"]
+  weight = target.weights(pool.candidates.cell, of_target)
+  if weight is None:
+    progress.say(
+      "  warning: config.select.cell_weight is 'target', and no target example "
+      "lies in a cell that the pool occupies: all cells are alike"
+    )
+  made = candidates_lib.with_weights(pool.candidates, weight)
+  return dataclasses.replace(pool, candidates=made)
 
 
 def rank(

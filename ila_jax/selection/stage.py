@@ -1,18 +1,21 @@
 """Stage `select`: the total order of the pool, cut at the budget."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from etils import epath
 
+from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.pool import shards
 from ila_jax.run import context, progress, stage_record, tables, units
 from ila_jax.run.disk import files
+from ila_jax.sections import selection
 from ila_jax.selection import compare as compare_lib
-from ila_jax.selection import filters, lengths, scored_pool
+from ila_jax.selection import filters, lengths, needs, scored_pool
 
 # Rows that are put together before they are written.
 _WRITE_ROWS = 200_000
@@ -25,9 +28,8 @@ def run(run: context.Run) -> None:
     errors.InputError: the budget is above what the pool has.
   """
   config, workdir = run.config, run.workdir
-  settings = config.section("select")["select"]
+  settings = _settings(config)
   compare = settings.pop("compare")
-  del settings["options"]  # Only those of the chosen method count.
   method = scored_pool.made_from(run, [config.select.strategy])
   rivals = scored_pool.made_from(run, compare)
   inputs = {
@@ -35,6 +37,7 @@ def run(run: context.Run) -> None:
     "method": method,
     "exclude_reference": config.score.exclude_reference,
     **stage_record.parents(workdir, "select"),
+    **needs.made_from(run, "select"),
     "seed": config.seed,
   }
   stage = stage_record.Stage(
@@ -44,6 +47,8 @@ def run(run: context.Run) -> None:
     return
   strategy = config.select.strategy
   pool = scored_pool.load(run)
+  told = scored_pool.place_target(run, pool)
+  pool = scored_pool.weighed(run, pool)
   ranking = scored_pool.rank(config, pool, strategy)
   k = scored_pool.cut(config, pool, ranking, strategy)
   if not k:
@@ -68,8 +73,31 @@ def run(run: context.Run) -> None:
   warning = lengths.length_warning(pool.candidates.n_tokens, chosen)
   if warning:
     progress.say(f"  warning: {warning}")
+  extra = {"target": told} if told else {}
+  if config.select.exclude_near_evaluation is not None:
+    extra["near_evaluation"] = pool.near_evaluation
+    progress.say(
+      f"  {pool.near_evaluation:,} more are left out, for they are near an "
+      "evaluation set"
+    )
   # The rivals that it is compared with are no part of the selection.
-  stage.finish(output=inputs, selected=k)
+  stage.finish(output=inputs, selected=k, **extra)
+
+
+# What older versions did not have; at its default it is no input.
+_LATER = ("exclude_near_evaluation", "target", "cell_weight")
+
+
+def _settings(config: config_lib.Config) -> dict[str, Any]:
+  """The fields of config.select, but for options: those of methods count."""
+  defaults = selection.Select()
+  settings = config.section("select")["select"]
+  del settings["options"]
+  return {
+    name: value
+    for name, value in settings.items()
+    if name not in _LATER or value != getattr(defaults, name)
+  }
 
 
 def _write_ranking(

@@ -33,8 +33,8 @@ class _Opened(NamedTuple):
   close: Callable[[], object]
 
 
-def _tensorboard(workdir: epath.Path, name: str, step: int) -> _Opened:
-  """One run of TensorBoard; what it has of this step and later ones goes.
+def _tensorboard(workdir: epath.Path, name: str, purge: int) -> _Opened:
+  """One run of TensorBoard; what it has of step `purge` and later ones goes.
 
   Those are of an attempt that was killed, or of one before a `--redo`.
   """
@@ -43,9 +43,9 @@ def _tensorboard(workdir: epath.Path, name: str, step: int) -> _Opened:
   folder = tables.LIVE.path(workdir) / "tensorboard" / name
   writer = tensorboardX.SummaryWriter(
     os.fspath(folder),
-    purge_step=step,
+    purge_step=purge,
     flush_secs=_FLUSH_SECONDS,
-    filename_suffix=f".{step}",  # Attempts of one second are two files.
+    filename_suffix=f".{purge}",  # Attempts of one second are two files.
   )
 
   def write(step: int, values: dict[str, float]) -> None:
@@ -55,8 +55,11 @@ def _tensorboard(workdir: epath.Path, name: str, step: int) -> _Opened:
   return _Opened(write, writer.close)
 
 
-def _wandb(workdir: epath.Path, name: str, step: int) -> _Opened:
-  """One run of W&B, in a group named after the folder; it never asks."""
+def _wandb(workdir: epath.Path, name: str, purge: int) -> _Opened:
+  """One run of W&B, in a group named after the folder; it never asks.
+
+  Another attempt is another run, so nothing is purged.
+  """
   import wandb
 
   is_online = os.environ.get("WANDB_MODE", "online") == "online"
@@ -135,7 +138,7 @@ class Recorder:
     self._workdir, self._name = workdir, name
     self._writers = tuple(writers) if mesh.is_writer() else ()
     self._opened: dict[str, _Opened] = {}
-    self._step, self._time = 0, time.monotonic()
+    self._time = time.monotonic()
 
   def step(self, metrics: Mapping[str, float | int]) -> None:
     """Writes what `loop.train` tells of a step, and targets a second."""
@@ -145,19 +148,24 @@ class Recorder:
     # The first step compiles, and a rate of it says nothing.
     if self._opened and seconds > 0:
       values["tokens_per_second"] = metrics["tokens"] / seconds
-    self._step = int(metrics["step"])
-    self.add(values)
+    step = int(metrics["step"])
+    self._write(values, step, purge=step)
 
-  def add(self, values: Mapping[str, float | int]) -> None:
-    """Writes numbers at the step that came last, or at 0."""
+  def add(self, values: Mapping[str, float | int], *, step: int) -> None:
+    """Writes more numbers of a step, of which some may be written already."""
+    self._write(values, step, purge=step + 1)
+
+  def _write(
+    self, values: Mapping[str, float | int], step: int, *, purge: int
+  ) -> None:
     for writer in self._writers:
       if writer in _failed:
         continue
       with self._telling(writer):
         if writer not in self._opened:
-          opened = _KINDS[writer].open(self._workdir, self._name, self._step)
+          opened = _KINDS[writer].open(self._workdir, self._name, purge)
           self._opened[writer] = opened
-        self._opened[writer].write(self._step, dict(values))
+        self._opened[writer].write(step, dict(values))
 
   def close(self) -> None:
     """Writes what waits to be written."""

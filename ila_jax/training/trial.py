@@ -4,8 +4,10 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from etils import epath
 from jax.sharding import Mesh
+from jaxtyping import Int
 
 from ila_jax import config as config_lib
 from ila_jax.compute import mesh as mesh_lib
@@ -198,19 +200,15 @@ def passes(lora: lora_lib.LoraConfig | None) -> int:
   return 3 if lora is None else 2
 
 
-def dev_loss(
+def dev_losses(
   tuned: Tuned,
   dev: token_set.TokenSet,
   *,
   run: context.Run,
   account: account_lib.Account,
   advance: Callable[[int], None] = lambda examples: None,
-) -> dev_loss_lib.Evaluation:
-  """The loss of a model on the held-out examples, see `dev_loss.summarise`.
-
-  Raises:
-    errors.InputError: a loss that is not finite.
-  """
+) -> dev_loss_lib.Losses:
+  """The loss of a model on each of the held-out examples."""
 
   parts = windows.split(dev, max_tokens=run.config.tokens.max_tokens)
 
@@ -219,7 +217,7 @@ def dev_loss(
     account.add(cells=batch.cells)
 
   sizes, lengths = tuned.decoder.config, parts.data.lengths
-  evaluation = dev_loss_lib.evaluate(
+  found = dev_loss_lib.losses(
     tuned.decoder,
     dev,
     layout=forward.layout(sizes, lengths, run.config.score),
@@ -230,7 +228,7 @@ def dev_loss(
   )
   cost = forward.flops(sizes, lengths, response_tokens=dev.response_tokens)
   account.add(flops=cost, tokens=int(lengths.sum()))
-  return evaluation
+  return found
 
 
 def drop_checkpoints(folder: epath.Path, name: str) -> None:
@@ -312,10 +310,14 @@ def save(folder: epath.Path, tuned: Tuned, tokenizer: Any, base: str) -> None:
   mesh_lib.barrier(f"{folder} saved")
 
 
-def dev_set(workdir: epath.Path) -> token_set.TokenSet:
-  """The held-out examples, but for those that have no finite loss."""
+def dev_rows(workdir: epath.Path) -> Int[np.ndarray, " n"]:
+  """The held-out rows of the pool, but for those without a finite loss."""
   scored = files_lib.read_table(tables.SCORES.path(workdir), ["row"])["row"]
-  rows = scored[index.is_dev(workdir)[scored]]
+  return scored[index.is_dev(workdir)[scored]]
+
+
+def dev_set(workdir: epath.Path) -> token_set.TokenSet:
+  """The examples of `dev_rows`, as tokens."""
   return token_set.tokens_of(
-    shards.gather(workdir, rows, ["tokens", "is_response"])
+    shards.gather(workdir, dev_rows(workdir), ["tokens", "is_response"])
   )

@@ -30,8 +30,29 @@ def _examples(path: pathlib.Path, limit: int | None) -> list[examples.Example]:
   )
 
 
-def _turns(question: str, answer: str) -> tuple[records.Turn, ...]:
+def turns(question: str, answer: str) -> tuple[records.Turn, ...]:
   return records.Turn("user", question), records.Turn("assistant", answer)
+
+
+def pool_of(folder: pathlib.Path, limit: int | None) -> list[dict[str, Any]]:
+  """Instruction and output of the first examples of a real pool."""
+  return [
+    {"instruction": e.turns[0].text, "output": e.turns[-1].text}
+    for e in _examples(folder / f"{POOL}.jsonl.gz", limit)
+  ]
+
+
+def data_of(
+  folder: pathlib.Path, names: tuple[str, ...]
+) -> dict[str, list[tuple[str, str]]]:
+  """Questions and answers of real data sets, by their names."""
+  return {
+    name: [
+      (e.turns[0].text, e.turns[-1].text)
+      for e in _examples(folder / f"{name}.jsonl.gz", None)
+    ]
+    for name in names
+  }
 
 
 def measure(
@@ -67,7 +88,7 @@ def measure(
   begin = time.process_time()
   for one in planted:
     record = one.record
-    match = looking.match(_turns(record["instruction"], record["output"]))
+    match = looking.match(turns(record["instruction"], record["output"]))
     side = "leak" if one.is_leak else "other"
     found = counts.setdefault(f"{one.kind or 'pool'} {side}", [0, 0])
     found[0] += match is not None
@@ -98,17 +119,8 @@ def main() -> None:
     data = {"tiny": [(ask, "Numbers.") for ask in asks]}
     flags.leaked = 30
   else:
-    pool = [
-      {"instruction": e.turns[0].text, "output": e.turns[-1].text}
-      for e in _examples(flags.data / f"{POOL}.jsonl.gz", None)
-    ]
-    data = {
-      name: [
-        (e.turns[0].text, e.turns[-1].text)
-        for e in _examples(flags.data / f"{name}.jsonl.gz", None)
-      ]
-      for name in SETS
-    }
+    pool = pool_of(flags.data, None)
+    data = data_of(flags.data, SETS)
   quality = {}
   for name, rows in data.items():
     quality[name] = measure(rows, pool, leaked=flags.leaked, seed=flags.seed)

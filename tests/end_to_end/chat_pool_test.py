@@ -167,13 +167,20 @@ def test_the_record_tells_what_was_read(runs):
     assert (record["cut"], record["unread"]) == (0, 0)
 
 
-def test_the_map_shows_the_last_question_its_answer_and_the_roles(runs):
+def test_the_map_shows_who_asked_what_and_the_answer(runs):
   run = runs[1]
   points = map_points.points(run.workdir, selected=True)
   said = dict(zip(run.id.tolist(), _turns(run.workdir), strict=True))
   for i, text in enumerate(points.id.tolist()):
     name = int(text, 16)
-    assert points.instruction[i] == said[name][3].text
+    lines = points.instruction[i].split("\n")
+    roles = ["system", "user", "assistant", "user"]
+    assert len(lines) == len(roles)
+    for line, role, turn in zip(lines, roles, said[name], strict=False):
+      # What is cut ends in a mark; the question has the most room.
+      assert f"{role}: {turn.text}".startswith(line.rstrip("…"))
+      assert len(line) <= (120 if turn is said[name][3] else 40)
+    assert lines[3].startswith(f"user: {said[name][3].text[:100]}")
     assert points.response[i] == said[name][4].text
     assert points.roles[i] == "system, user, assistant, user, assistant"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ila_jax.report import look
+from ila_jax.report.figures import look
 
 
 @pytest.fixture(scope="module", autouse=True)

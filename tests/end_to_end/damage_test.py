@@ -31,6 +31,8 @@ FILES = (
   "select/ranking.parquet",
   "select/selected.jsonl",
   "finetune/evaluations.jsonl",
+  "finetune/dev_losses.parquet",
+  "finetune/comparison.json",
   "finetune/model/model.safetensors",
   "finetune/metrics-random-equal-tokens.jsonl",
   "scaling/runs.jsonl",

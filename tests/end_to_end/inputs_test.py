@@ -19,6 +19,7 @@ from ila_jax.run import stage_record
 from ila_jax.run import stages as stages_lib
 from ila_jax.score.signals import scores
 from ila_jax.sections import checked
+from ila_jax.selection import needs
 from tests.support import tiny
 
 STAGES = stages_lib.NAMES[:-1]  # The report is made anew, always.
@@ -102,6 +103,9 @@ FIELDS = {
   "select.options": ({"ila": {"rank_by": "relative_depth"}}, "select"),
   "select.drop_duplicates": (True, "select"),
   "select.exclude_near_reference": (0.5, "select"),
+  "select.exclude_near_evaluation": (0.5, "select"),
+  "select.target": ("en/train.jsonl", "select"),
+  "select.cell_weight": ("target", "select"),
   "select.where": ("n_labels > 1", "select"),
   "select.tie_break": ("n_labels", "select"),
   "select.compare": (("longest",), "select"),
@@ -114,6 +118,11 @@ FIELDS = {
   "scaling.min_cell_share": (0.9, "scaling"),
   "scaling.depth_band": (0.9, "scaling"),
   "scaling.resamples": (700, "scaling"),
+}
+# What a field cannot be set without.
+_WITH = {
+  "select.exclude_near_evaluation": {"pool.decontaminate": "scratch.jsonl"},
+  "select.cell_weight": {"select.target": "en/train.jsonl"},
 }
 # Where an adapter is trained they change the model.
 _OF_ADAPTERS = {"train.lora_rank", "train.lora_alpha", "train.lora_targets"}
@@ -204,6 +213,8 @@ def _inputs(
     patch.setattr(stage_record, "output", output)
     patch.setattr("ila_jax.landscape.stage._report_stability", _nothing)
     for name in STAGES:
+      for needed in needs.before(config, name):
+        needs.make(tiny.run(config, workdir), needed)
       module = f"ila_jax.{stages_lib.GRAPH[name].code}.stage"
       stage = pipeline.importlib.import_module(module)
       stage.run(tiny.run(config, workdir))
@@ -232,8 +243,9 @@ def test_the_table_has_every_field():
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_field_changes_its_stage_first(folder, tmp_path, monkeypatch, name):
   value, stage = FIELDS[name]
-  before = _config(folder, {})
-  after = _config(folder, {name: value})
+  base = _WITH.get(name, {})
+  before = _config(folder, base)
+  after = _config(folder, base | {name: value})
   assert before != after
   made = [_inputs(c, tmp_path, monkeypatch) for c in (before, after)]
   assert _first(*made) == stage
@@ -277,6 +289,7 @@ FILES = [
   ("zh/train.jsonl", {"pool.source": "zh"}, "pool"),
   ("scratch.jsonl", {"model.scratch.source": "scratch.jsonl"}, "score"),
   ("en/train.jsonl", {"pool.decontaminate": "en"}, "pool"),
+  ("en/train.jsonl", {"select.target": "en"}, "select"),
   ("llama/tokenizer.json", {"model.path": "llama"}, "pool"),
   ("llama/chat_template.jinja", {"model.path": "llama"}, "pool"),
   ("llama/config.json", {"model.path": "llama"}, "score"),

@@ -72,6 +72,29 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     ).read_bytes()
 
 
+def test_a_quiet_run_is_in_the_log(tmp_path):
+  done = subprocess.run(
+    _command(tmp_path / "work", "--stages=pool", "--quiet"),
+    cwd=CHECKOUT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  log = (tmp_path / "work/log.txt").read_text()
+  assert done.returncode == 0 and "[pool]" in log and "  read " in log
+  warned = [line for line in log.splitlines() if "warning:" in line]
+  assert done.stderr.count("\n") == len(warned)
+  assert all("warning:" in line for line in done.stderr.splitlines())
+  refused = subprocess.run(
+    _command(tmp_path / "work", "--stages=pol", "--quiet"),
+    cwd=CHECKOUT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert refused.returncode == 2 and "names 'pol'" in refused.stderr
+
+
 def test_command_line_refuses_with_exit_2(tmp_path):
   done = subprocess.run(
     _command(tmp_path / "work", "--stages=pool,nothing"),

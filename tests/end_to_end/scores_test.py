@@ -12,7 +12,7 @@ from etils import epath
 import ila_jax
 from ila_jax import errors, pipeline
 from ila_jax.export import finished_run, huggingface
-from ila_jax.report import gather, map_points
+from ila_jax.report import map_points, others
 from ila_jax.run.disk import files
 from ila_jax.score.signals import scores
 from tests.support import tiny
@@ -134,6 +134,35 @@ def test_a_filter_chooses_as_pandas_does(source, workdir, capsys):
   assert _made(workdir, *_STAGES, "signals") == made
 
 
+def test_of_near_duplicates_one_that_is_let_in_stays(source, workdir, tmp_path):
+  drop = {"select__drop_duplicates": True, "select__budget": 5.0}
+  pipeline.run(_config(source, **drop), workdir, stages=_STAGES, redo="select")
+  before = files.read_table(workdir / "select/ranking.parquet")
+  frame = _frame(workdir)
+  assert len(before["row"]) < len(_candidates(workdir, frame))
+  ids = [f"{one:016x}" for one in frame.id]
+  stood = np.isin(np.arange(len(frame)), before["row"])
+  file = tmp_path / "others.parquet"
+  pd.DataFrame({"id": ids, "other": ~stood}).to_parquet(file)
+  config = _config(
+    source, pool__scores=str(file), select__where="other == 1", **drop
+  )
+  pipeline.run(config, workdir, stages=_STAGES, redo="select")
+  after = files.read_table(workdir / "select/ranking.parquet")
+  assert len(after["row"]) >= 5 and not set(after["row"]) & set(before["row"])
+
+
+def test_the_report_tells_of_a_filter(source, workdir):
+  config = _config(
+    source, pool__fields__scores=_SCORES, select__where="quality >= 2"
+  )
+  stages = (*_STAGES, "report")
+  pipeline.run(config, workdir, stages=stages, redo="select")
+  page = (workdir / "report/index.html").read_text()
+  assert "Only candidates for which quality &gt;= 2 may be chosen" in page
+  assert "K = 1" in page
+
+
 def test_a_score_is_a_depth_and_another_breaks_ties(source, workdir):
   before = _made(workdir, "pool", "embed", "score")
   config = _config(
@@ -209,6 +238,8 @@ def test_what_has_no_depth_has_no_place(source, workdir, capsys):
   page = (workdir / "report/index.html").read_text()
   assert "Not read: `weight`" in page or "`tags`" in page
   assert "`judge`" not in page and "`quality`" not in page
+  assert "6 examples have no depth (config.landscape.depth is" in page
+  assert "K = 1" not in page  # No label counts in such a depth.
 
 
 def test_a_tie_break_that_some_lack_is_refused(source, workdir):
@@ -454,7 +485,7 @@ def test_scores_are_axes_of_the_laboratory(source, workdir):
     rows = subsets["row"][subsets["subset"] == line["name"]]
     assert len(set(rows)) == line["n"] == 15
     assert frame.n_response_tokens[rows].sum() == line["tokens"]
-  quality, ifd = gather._axes(epath.Path(workdir), lines)
+  quality, ifd = others.axes(epath.Path(workdir), lines)
   assert [quality["score"], ifd["score"]] == ["quality", "ifd"]
   rows = subsets["row"].reshape(-1, 15)[:6]
   means = np.nanmean(frame.ifd.to_numpy()[rows], axis=1)

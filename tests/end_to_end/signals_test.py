@@ -120,7 +120,7 @@ def test_a_kill_within_a_signal_is_resumed(source, workdir, monkeypatch):
   with monkeypatch.context() as patch:
     dying = dataclasses.replace(nll_without_prompt.SIGNAL, compute=dies)
     table = {_NAME: dying}
-    patch.setattr(pipeline.signals_table, "SIGNALS", table)
+    patch.setattr(pipeline.needs.signals_table, "SIGNALS", table)
     with pytest.raises(SystemExit):
       pipeline.run(config, killed, stages=stages)
   folder = f"signals/{_NAME}"

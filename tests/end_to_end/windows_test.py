@@ -52,7 +52,7 @@ def test_no_token_of_a_long_answer_is_lost(run):
   counts = files.read_json(tables.COUNTS.path(work))
   lengths = index.lengths(work)
   assert (counts["rejected"], counts["truncated"]) == (0, 0)
-  assert counts["lengths"]["in_windows"] == (lengths > 64).sum() > 30
+  assert counts["lengths"]["windows"]["examples"] == (lengths > 64).sum() > 30
   scores = files.read_table(tables.SCORES.path(work))
   whole = index.column(work, "n_response_tokens")
   np.testing.assert_array_equal(scores["n_tokens"], whole[scores["row"]])

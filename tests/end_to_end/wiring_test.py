@@ -5,6 +5,8 @@ draw by prompt are two things.
 """
 
 import dataclasses
+import re
+import shutil
 
 import jax
 import numpy as np
@@ -13,6 +15,7 @@ from etils import epath
 
 from ila_jax import pipeline
 from ila_jax.compute import mesh as mesh_lib
+from ila_jax.finetune import comparison
 from ila_jax.landscape import stage as landscape_stage
 from ila_jax.models import lora
 from ila_jax.models.folders import weights
@@ -99,6 +102,50 @@ def test_arms_are_equal_in_what_their_names_say(run):
     assert n_tokens[order[: size + 1]].sum() > budget
 
 
+def test_the_loss_of_each_dev_example_is_kept_and_compared(run):
+  config, workdir = run
+  losses = _table(workdir, "finetune/dev_losses.parquet")
+  rows = losses["row"]
+  index = _table(workdir, "pool/index.parquet")
+  assert rows.tolist() == _dev_rows(workdir).tolist()
+  assert losses["id"].tolist() == index["id"][rows].tolist()
+  lines = files.read_jsonl(workdir / "finetune/evaluations.jsonl")
+  assert list(losses)[3:] == [f"nll_{line['name']}" for line in lines]
+  nll = {line["name"]: losses[f"nll_{line['name']}"] for line in lines}
+  for line in lines:
+    found = dev_loss.summarise(nll[line["name"]], losses["n_tokens"])
+    assert found == {name: line[name] for name in found}
+  compared = files.read_json(workdir / "finetune/comparison.json")
+  order = np.argsort(losses["id"])
+  assert compared == comparison.compare(
+    lines,
+    {name: values[order] for name, values in nll.items()},
+    losses["n_tokens"][order],
+    groups=index["prompt_id"][rows][order],
+    seed=config.seed,
+  )
+  assert compared["groups"] < len(rows)  # Three records share a prompt.
+
+
+def test_a_run_of_an_older_version_says_what_it_lacks(run, tmp_path, capsys):
+  config, workdir = run
+  old = shutil.copytree(workdir, tmp_path / "old")
+  for name in ("dev_losses.parquet", "comparison.json"):
+    files.remove(old / "finetune" / name)
+  pipeline.run(config, old, stages=["finetune"])
+  assert "skipped: it is done" in capsys.readouterr().err
+  pipeline.run(config, old, stages=["report"], redo="report")
+  said = capsys.readouterr().err.splitlines()
+  assert said[-1].startswith("  Whether the selection helped cannot be said")
+  assert "--redo=finetune" in said[-1]
+  assert (old / "report/evaluation.png").exists()
+  # A new run ends with the answer.
+  pipeline.run(config, workdir, stages=["report"])
+  last = capsys.readouterr().err.splitlines()[-1]
+  assert re.search(r"ila (helped|hurt)|No difference that this run", last)
+  assert "than random of equal tokens (95 % interval" in last
+
+
 def _design(config, workdir):
   """The subsets of the laboratory, made again from the run's tables."""
   cells = _table(workdir, "landscape/cells.parquet")
@@ -164,7 +211,9 @@ def test_a_subset_of_the_laboratory_is_trained_as_the_config_says(run):
     mesh=mesh,
   )
   layout = layouts.choose(dev.lengths, batch_tokens=1024)
-  loss = dev_loss.evaluate(tuned, dev, layout=layout, mesh=mesh)
+  loss = dev_loss.summarise(
+    *dev_loss.losses(tuned, dev, layout=layout, mesh=mesh)
+  )
   assert line["loss"] == pytest.approx(loss["micro"], rel=1e-5)
   assert line["loss_macro"] == pytest.approx(loss["macro"], rel=1e-5)
   assert abs(loss["micro"] - loss["macro"]) > 1e-3  # They are two things.
@@ -185,8 +234,8 @@ def test_the_dev_loss_of_an_adapter_is_that_of_its_merged_model(run):
   dev = trial.dev_set(workdir)
 
   def loss(tuned):
-    found = trial.dev_loss(tuned, dev, run=here, account=account.Account())
-    return found["micro"]
+    found = trial.dev_losses(tuned, dev, run=here, account=account.Account())
+    return dev_loss.summarise(*found)["micro"]
 
   merged = lora.merge(decoder, recipe, adapter)
   found = loss(trial.Tuned(decoder, recipe, adapter))

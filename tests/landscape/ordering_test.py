@@ -74,3 +74,72 @@ def test_place_in_cell_equals_counting():
     for i in np.flatnonzero(c.candidate):
       peers = np.flatnonzero(c.candidate & (c.cell == c.cell[i]))
       assert place[i] == sum(key[j] < key[i] for j in peers)
+
+
+def _weighed(seed):
+  """A pool, whose cells have weights that are small whole numbers."""
+  pool = reference.pool(24, seed)
+  by_cell = np.random.default_rng(seed).integers(1, 6, 9)
+  return reference.tied_candidates(pool), by_cell
+
+
+def test_weighed_cells_equal_brute_force():
+  differ = 0
+  for seed in range(100):
+    c, by_cell = _weighed(seed)
+    arrays = c.cell, c.depth, c.id_rank, c.candidate
+    order, turn = ordering.total_order(*arrays, by_cell[c.cell] * 1.0)
+    wanted = reference.weighed(c, dict(enumerate(by_cell.tolist())))
+    assert order.tolist() == wanted
+    plain, rounds = ordering.total_order(*arrays)
+    assert dict(zip(order.tolist(), turn.tolist(), strict=True)) == dict(
+      zip(plain.tolist(), rounds.tolist(), strict=True)
+    )
+    differ += order.tolist() != plain.tolist()
+  assert differ > 50
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0, 1 / 3, 1e-9])
+def test_equal_weights_change_nothing(weight):
+  c = candidates.candidates(**reference.big_pool(), seed=0)
+  arrays = c.cell, c.depth, c.id_rank, c.candidate
+  equal = np.full(len(c.ids), weight)
+  for one, two in zip(
+    ordering.total_order(*arrays),
+    ordering.total_order(*arrays, equal),
+    strict=True,
+  ):
+    np.testing.assert_array_equal(one, two)
+  # Where float64 tells no two times apart, the place still does.
+  far = np.array([2**31 - 2, 2**31 - 3], np.int32)
+  assert ordering.turns(far, np.full(2, 1e300)).tolist() == [1, 0]
+
+
+def test_every_prefix_gives_cells_their_shares():
+  """Sainte-Laguë: never a row ahead or behind by more than the cells' own."""
+  weight = np.array([1.0, 2.0, 5.0])
+  cell = np.repeat(np.arange(3), [60, 120, 300])
+  c = candidates.candidates(
+    **reference.big_pool(480) | {"cell": cell, "candidate": cell >= 0}, seed=0
+  )
+  order, _ = ordering.total_order(
+    c.cell, c.depth, c.id_rank, c.candidate, weight[cell]
+  )
+  taken = np.cumsum(np.eye(3)[cell[order]], axis=0)
+  quota = np.arange(1, 481)[:, None] * weight / weight.sum()
+  assert np.abs(taken - quota).max() <= 1
+
+
+def test_weighed_cells_on_eight_devices():
+  c = candidates.candidates(**reference.big_pool(), seed=0)
+  weight = 1.0 + c.cell % 7
+  arrays = (c.cell, c.depth, c.id_rank, c.candidate)
+  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+  split = NamedSharding(mesh, PartitionSpec("data"))
+  sharded = [jax.device_put(x, split) for x in arrays]
+  for one, eight in zip(
+    ordering.total_order(*arrays, weight),
+    ordering.total_order(*sharded, weight),
+    strict=True,
+  ):
+    np.testing.assert_array_equal(one, eight)

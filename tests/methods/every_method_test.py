@@ -25,8 +25,11 @@ def _pool(name, seed, n=_N):
 
 
 def _candidates(pool, inputs, seed=0, **more):
+  """Candidates; the cells of every second pool have weights."""
   made = candidates.candidates(**pool, seed=seed)
-  return dataclasses.replace(made, inputs=inputs, **more)
+  made = dataclasses.replace(made, inputs=inputs, **more)
+  weight = 1.0 + (pool["cell"] * 7 + seed) % 5
+  return candidates.with_weights(made, weight if seed % 2 else None)
 
 
 def _ids(pool, ranking):
@@ -51,7 +54,7 @@ def test_it_says_who_it_is(name):
 def test_it_orders_candidates_and_each_once(name):
   for seed in range(25):
     pool, more = _pool(name, seed)
-    got = table.METHODS[name](_candidates(pool, more))
+    got = table.METHODS[name](_candidates(pool, more, seed))
     assert len(set(got.order.tolist())) == len(got.order) == len(got.round)
     assert pool["candidate"][got.order].all()
     assert (got.round >= 1).all()
@@ -103,9 +106,9 @@ def test_a_smaller_budget_gets_the_head_of_the_order(name):
   """Also a method that orders no more rows than are wanted."""
   for seed in range(10):
     pool, more = _pool(name, seed)
-    whole = table.METHODS[name](_candidates(pool, more))
+    whole = table.METHODS[name](_candidates(pool, more, seed))
     for wanted in (0, 1, 5):
-      got = table.METHODS[name](_candidates(pool, more, wanted=wanted))
+      got = table.METHODS[name](_candidates(pool, more, seed, wanted=wanted))
       k = min(wanted, len(whole.order))
       assert len(got.order) >= k
       assert _ids(pool, got)[:k] == _ids(pool, whole)[:k]
@@ -123,7 +126,8 @@ def test_one_device_is_eight(name):
       devices=jax.devices()[:devices],
     )
     with jax.set_mesh(devices):
-      found.append(_ids(pool, table.METHODS[name](_candidates(pool, more))))
+      c = _candidates(pool, more, seed=7)
+      found.append(_ids(pool, table.METHODS[name](c)))
   assert found[0] == found[1]
 
 
@@ -132,7 +136,9 @@ def test_it_reads_nothing_that_it_does_not_name(name):
   """Other columns are dealt anew; other inputs are not there at all."""
   for seed in range(10):
     pool, more = _pool(name, seed)
-    c = _candidates(pool, more)
+    c = _candidates(pool, more, seed)
+    if c.cell_weight is None:
+      c = candidates.with_weights(c, np.ones(_N))
     deal = np.random.default_rng(seed).permutation(_N)
     finite = {
       f: np.nan_to_num(getattr(c, f)) for f in ("depth", "relative_depth")
@@ -211,11 +217,12 @@ def test_what_a_method_names_it_reads_uncopied():
 
 
 def test_a_need_that_nothing_satisfies_is_refused():
-  assert {*candidates.INPUTS} == {*inputs.READERS}
+  named = {*candidates.INPUTS, *candidates.OF_TARGET}
+  assert named == {*inputs.READERS}
   with pytest.raises(
     ValueError,
-    match=r"'ila' needs 'dept'; .* cell, depth, .* turns, .* nll_without_prompt"
-    r"\. Did you mean 'depth'",
+    match=r"'ila' needs 'dept'; .* cell, depth, .* turns, .* nll_without_promp"
+    r"t.*\. Did you mean 'depth'",
   ):
     dataclasses.replace(table.METHODS["ila"], needs=("cell", "dept"))
   for need in (*candidates.COLUMNS, *inputs.READERS, *signals_table.SIGNALS):

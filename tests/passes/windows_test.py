@@ -162,13 +162,14 @@ def test_the_dev_loss_counts_examples_and_not_windows(pair):
   data = _data(12, longest=60)
   parts = windows.split(data, max_tokens=16)
   assert len(parts.data) > len(data)
-  found = dev_loss.evaluate(
+  losses = dev_loss.losses(
     ours,
     data,
     layout=layouts.choose(parts.data.lengths, batch_tokens=64),
     mesh=mesh_lib.make(),
     parts=parts,
   )
+  found = dev_loss.summarise(*losses)
   nll = _nll(ours, data, max_tokens=16)
   count = np.array([mask.sum() for mask in data.is_response])
   assert (found["n_examples"], found["n_tokens"]) == (12, count.sum())

@@ -16,7 +16,8 @@ import pytest
 from matplotlib import image
 from scipy import ndimage
 
-from ila_jax.report import look, map_page
+from ila_jax.report import map_page
+from ila_jax.report.figures import look
 
 HOSTILE = (
   "</script><script>document.title='run'</script>"

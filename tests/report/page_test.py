@@ -13,8 +13,9 @@ import pytest
 from ila_jax.landscape import depth
 from ila_jax.methods import table
 from ila_jax.pool import records
-from ila_jax.report import figures, look, map_page
+from ila_jax.report import map_page
 from ila_jax.report import page as page_lib
+from ila_jax.report.figures import look, tuning
 from ila_jax.scaling import law
 from ila_jax.selection import lengths
 from tests.support.report_data import SCRIPT, report_data
@@ -25,12 +26,15 @@ PNGS = {
   "lengths.png",
   "coverage.png",
   "training.png",
-  "evaluation.png",
+  "differences.png",
   "regression.png",
 }
 # Fields of the figures that a test is not about.
 ONLY_THE_MAP = dict.fromkeys(
-  ("coverage_curves", "training", "evaluations", "fits", "coverage_table")
+  (
+    *("coverage_curves", "training", "evaluations", "fits", "coverage_table"),
+    "comparison",
+  )
 )
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -90,40 +94,47 @@ def test_page_is_self_contained_and_holds_every_figure(files):
   pngs = {content for name, content in files.items() if name != "index.html"}
   assert set(page.images) == pngs
   assert all(content.startswith(b"\x89PNG") for content in pngs)
-  assert "Not run." not in page.texts
+  assert not [text for text in page.texts if "was not run" in text]
 
 
 def test_pool_text_is_escaped_and_unchanged(files, data):
   page = _Page(files["index.html"].decode())
   assert "script" not in page.tags
   shown = "".join(page.texts)
-  # Near-duplicates show it twice, a conversation of many turns once more.
-  assert shown.count(SCRIPT) == len(data.examples) + 1 + 2
+  # Near-duplicates show it twice.
+  assert shown.count(SCRIPT) == len(data.examples) + 2
   for example in data.examples:
-    assert example["response"].text in shown
+    assert example["turns"][-1].text in shown
 
 
 def test_who_said_what_stands_in_order(files, data):
   texts = [t.strip() for t in _Page(files["index.html"].decode()).texts]
   texts = [text for text in texts if text]
   last = data.examples[-1]
-  start = texts.index(last["id"])
-  shown = texts[start + 1 :]
-  assert shown[:4] == [
-    *("user", last["question"].text),
-    *("assistant", last["response"].text.strip()),
-  ]
-  assert shown[4] == "All 5 turns: tools, user, assistant, tool, assistant"
-  call = 'Which f?\n\n[{"name": "see"}]'
-  assert shown[5:15] == [
+  _, ask, _, _, answer = last["turns"]
+  shown = texts[texts.index(last["id"]) + 1 :]
+  assert shown[:10] == [
     *("tools", '[{"name": "see"}]'),
-    *shown[:2],
-    *("assistant, not learnt", call),
+    *("user", ask.text),
+    *("assistant, not learnt", 'Which f?\n\n[{"name": "see"}]'),
     *("tool", "def f3():"),
-    *shown[2:4],
+    *("assistant", answer.text.strip()),
   ]
-  # One question and its answer have no other turns.
-  assert sum(" turns: " in text for text in texts) == 1
+
+
+def test_of_many_turns_the_first_and_the_last_stand_open():
+  turns = [
+    records.Turn("assistant" if i % 2 else "user", f"turn {i}")
+    for i in range(9)
+  ]
+  example = {"rank": 1, "id": "0", "depth": 0.1, "turns": turns, "place": 7}
+  data = report_data(300, examples=[example], **ONLY_THE_MAP)
+  text = re.sub(r"\s+", " ", " ".join(_Page(page_lib.page(data, {})).texts))
+  assert (
+    "user turn 0 5 more turns: assistant, user, assistant, user, assistant "
+    "assistant turn 1" in text
+  )
+  assert "user turn 6 assistant turn 7 user turn 8" in text
 
 
 def test_the_policy_allows_the_style_and_the_figures_and_nothing_else(files):
@@ -141,7 +152,9 @@ def test_the_policy_allows_the_style_and_the_figures_and_nothing_else(files):
 def test_text_from_elsewhere_is_escaped_too():
   fields = {
     "title": SCRIPT,
-    "headline": [SCRIPT],
+    "answer": [SCRIPT, SCRIPT],
+    "read": [SCRIPT],
+    "chosen": [SCRIPT],
     "warnings": [SCRIPT],
     "config": {"pool": {"source": (SCRIPT,)}, SCRIPT: 1},
     "rejects": {SCRIPT: 3},
@@ -153,7 +166,7 @@ def test_text_from_elsewhere_is_escaped_too():
     page_lib.render(report_data(300, **fields))["index.html"].decode()
   )
   assert "script" not in page.tags
-  assert "".join(page.texts).count(SCRIPT) >= 6
+  assert "".join(page.texts).count(SCRIPT) >= 9
 
 
 def test_numbers_of_the_page_are_those_of_the_data(files, data):
@@ -163,8 +176,14 @@ def test_numbers_of_the_page_are_those_of_the_data(files, data):
   row = data.coverage_table[1]
   assert f"{row['strategy']} {row['n_examples']} {row['n_tokens']:,}" in text
   assert "duplicate of an earlier record 611 empty response 28" in text
-  assert "ila 500 41,500 3.0820 3.2600" in text
-  assert "On 400 held-out examples with 31,022 response tokens" in text
+  assert "base 3.4120 – 3.6550 – – – –" in text
+  assert "ila 3.0820 – 3.2600 – 500 41,500 –" in text
+  assert (
+    "random, equal examples 3.0610 0.021 [−0.004, 0.045] "
+    "3.3010 −0.031 [−0.049, −0.012] 500 41,500 –" in text
+  )
+  assert "responses of 400 examples (31,022 response tokens)" in text
+  assert "10,000 resamples over 398 dev prompts" in text
   assert "stage time compute MFU tokens tokens a second padding" in text
   # 34 TFLOP in 171.2 s at 210 GFLOP/s; 612,311 tokens in that time.
   score = "score 2 min 51 s 34.0 TFLOP 94.6 % 612,311 3,577 4.1 % 220 kB"
@@ -213,11 +232,63 @@ def test_nothing_global_changes(data):
 
 def test_stages_that_did_not_run_are_said_so():
   files = page_lib.render(
-    page_lib.ReportData(title="empty", config={}, headline=[])
+    page_lib.ReportData(title="empty", config={}, answer=["Not known."])
   )
   page = _Page(files["index.html"].decode())
   assert list(files) == ["index.html"] and not page.images
-  assert page.texts.count("Not run.") == 11
+  # A line each: a title over nothing would be a section.
+  lines = [line.strip() for line in page.texts if line.strip()]
+  start = lines.index("Not known.") + 1
+  names, reasons = lines[start:-2:2], lines[start + 1 : -2 : 2]
+  assert names == [
+    *("What was read as what:", "The map:", "Coverage:", "Depth:", "Length:"),
+    *("Near-duplicates:", "How far the map can be trusted:"),
+    *("Some of what was chosen:", "The scaling law:", "Training:", "Cost:"),
+  ]
+  assert all("not " in reason or "no stage" in reason for reason in reasons)
+
+
+def test_the_answer_comes_first(data, files):
+  texts = [t.strip() for t in _Page(files["index.html"].decode()).texts]
+  texts = [text for text in texts if text]
+  start = texts.index(data.title)
+  answer, *cautions, scope = data.answer
+  shown = texts[start + 1 : start + 3 + len(cautions)]
+  assert [" ".join(shown[:2]), *shown[2:]] == [answer, *cautions]
+  assert answer.startswith("ila helped at equal tokens and made no difference")
+  assert [c for c in cautions if "depends on what is averaged" in c]
+  assert scope in " ".join(texts)
+  titles = ["What was read as what", "The map and what was chosen", "Coverage"]
+  titles += ["The scaling law", "Cost", "Settings"]
+  places = [texts.index(title) for title in titles]
+  assert places == sorted(places) and start < places[0]
+
+
+def test_a_run_without_intervals_shows_its_losses(data):
+  old = dataclasses.replace(data, comparison=None, answer=["Not known."])
+  files = page_lib.render(old)
+  assert "evaluation.png" in files and "differences.png" not in files
+  text = re.sub(
+    r"\s+", " ", " ".join(_Page(files["index.html"].decode()).texts)
+  )
+  assert "random, equal tokens 3.1130 – 3.3100 – 500 41,500 –" in text
+  assert "bootstrap of" not in text
+
+
+def test_bands_come_in_the_order_of_their_numbers(data):
+  bands = [
+    {"low": low, "high": high, "near": 9, "peers": 9, "gain": None,
+     "interval": None}
+    for low, high in ((0.9, 1.0), (0.8, 0.9), (0.95, 1.0), (0.9, 0.95))
+  ]  # fmt: skip
+  depth_of = data.duplicates["false_depth"] | {"bands": bands}
+  found = data.duplicates | {"false_depth": depth_of}
+  page = page_lib.page(
+    dataclasses.replace(data, duplicates=found, fits=None), {}
+  )
+  assert re.findall(r"<td>(0\.\d+ to [^<]*)</td><td>9<", page) == [
+    *("0.8 to 0.9", "0.9 to 0.95", "0.95 to 1.0", "0.9 to 1.0, in all"),
+  ]
 
 
 def test_a_law_that_was_not_fitted_gives_its_reason():
@@ -229,10 +300,9 @@ def test_a_law_that_was_not_fitted_gives_its_reason():
 
 
 def test_a_missing_value_is_an_error_not_a_blank():
-  ask = records.Turn("user", "p")
-  examples = [{"rank": 1, "id": "0", "depth": 0.1, "question": ask}]
+  examples = [{"rank": 1, "id": "0", "depth": 0.1, "place": 1}]
   data = report_data(300, examples=examples, **ONLY_THE_MAP)
-  with pytest.raises(jinja2.UndefinedError, match="response"):
+  with pytest.raises(jinja2.UndefinedError, match="turns"):
     page_lib.page(data, {})
 
 
@@ -343,7 +413,7 @@ def test_evaluations_best_on_top_and_seeds_side_by_side():
     {"name": name, "micro": micro, "macro": micro + 1}
     for name, micro in (("ila", 2.0), ("ila", 2.2), ("base", 3.0))
   ]
-  axes, macro = figures.evaluation(entries).axes
+  axes, macro = tuning.evaluation(entries).axes
   assert [label.get_text() for label in axes.get_yticklabels()] == [
     "base",
     "ila",
@@ -355,7 +425,7 @@ def test_evaluations_best_on_top_and_seeds_side_by_side():
 
 def test_training_mean_lies_amid_its_window():
   history = [{"step": i, "loss": 100.0 - i} for i in range(100)]
-  thin, thick = figures.training({"run": history}).axes[0].lines
+  thin, thick = tuning.training({"run": history}).axes[0].lines
   assert len(thin.get_xdata()) == 100
   # A line's running mean is the line itself, but for half a step.
   steps, mean = thick.get_data()

@@ -30,7 +30,7 @@ def test_signals_are_no_stage_and_go_with_what_they_are_made_from():
   readers = ("landscape", "select", "finetune", "scaling")
   assert stages.made_with("signals") == ("signals", *readers)
   with pytest.raises(errors.InputError, match="and --redo: toy"):
-    stages.check(["embd"], signals=["toy"])
+    stages.check(["embd"], also=["toy"])
 
 
 def test_a_name_of_no_stage_is_refused():

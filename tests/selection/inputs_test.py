@@ -45,9 +45,9 @@ def test_columns_of_scores_and_of_the_index(run):
     np.testing.assert_array_equal(found[name], wanted)
   for name in ("prompt_id", "n_labels", "n_prompt_tokens"):
     np.testing.assert_array_equal(found[name], index[name][pool.row])
-  target = found["target"]
-  np.testing.assert_array_equal(target, index["split"][pool.row] == "dev")
-  assert target.sum() > 0 and not (target & pool.candidates.candidate).any()
+  dev = found["dev"]
+  np.testing.assert_array_equal(dev, index["split"][pool.row] == "dev")
+  assert dev.sum() > 0 and not (dev & pool.candidates.candidate).any()
 
 
 def test_records_and_embeddings_are_read_place_by_place(run):

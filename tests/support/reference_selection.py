@@ -5,6 +5,7 @@ random pools that it is tried on stand at the end.
 """
 
 import dataclasses
+import fractions
 
 import numpy as np
 
@@ -137,9 +138,9 @@ def inputs(needs, n, seed):
   for need in needs:
     if need in candidates.COLUMNS:
       continue
-    if need == "embeddings":
+    if need in ("embeddings", "target_embeddings"):
       found[need] = rng.normal(size=(n, 8)).round(1).astype(np.float32)
-    elif need == "target":
+    elif need == "dev":
       found[need] = rng.random(n) < 0.3
     elif need == "tokens" or need == "turns":
       found[need] = np.array([[i % 5, i % 3] for i in rng.permutation(n)])
@@ -188,3 +189,25 @@ def big_pool(n=4000):
     "domain": rng.integers(0, 3, n),
     "candidate": rng.random(n) < 0.9,
   }
+
+
+def cell_weights(cell, of_target):
+  """W_c = t_c + m / (10 K) as exact fractions, by cell."""
+  cells = sorted(set(cell.tolist()))
+  inside = [c for c in of_target.tolist() if c in cells]
+  spread = fractions.Fraction(len(inside), 10 * len(cells))
+  return {c: inside.count(c) + spread for c in cells}
+
+
+def weighed(c, weight):
+  """ILA where cells have weights: rows by (r + 1/2) / W, then r, then depth."""
+  rank_in = {}
+  keys = []
+  for row in sorted(
+    np.flatnonzero(c.candidate), key=lambda i: (-c.depth[i], c.ids[i])
+  ):
+    cell = int(c.cell[row])
+    place = rank_in[cell] = rank_in.get(cell, -1) + 1
+    time = fractions.Fraction(2 * place + 1, 2) / weight[cell]
+    keys.append((time, place, -c.depth[row], c.ids[row], int(row)))
+  return [key[-1] for key in sorted(keys)]

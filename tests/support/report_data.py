@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ila_jax.finetune import verdict
 from ila_jax.landscape.duplicates import false_depth
 from ila_jax.pool import records
 from ila_jax.report import page
@@ -10,8 +11,38 @@ from ila_jax.scaling import law
 SCRIPT = "<script>alert('pool')</script>"
 
 
-# What a tuned model was tuned on.
-_TUNED = {"train_examples": 500, "train_tokens": 41500}
+def _tuned(name):
+  """What a tuned model was tuned on."""
+  strategy, _, equal = name.partition("-equal-")
+  return {
+    "strategy": strategy,
+    "equal": equal or "selection",
+    "train_examples": 500,
+    "train_tokens": 41500,
+  }
+
+
+def _comparison():
+  rival = _tuned("random-equal-examples")
+  gap = {"value": 0.021, "low": -0.004, "high": 0.045}
+  better = {"value": -0.031, "low": -0.049, "high": -0.012}
+  return {
+    "strategy": "ila",
+    "train_examples": 500,
+    "train_tokens": 41500,
+    "chance": "random",
+    "gain": 0.299,
+    "examples": 400,
+    "tokens": 31022,
+    "groups": 398,
+    "resamples": 10_000,
+    "rivals": [
+      rival | {"name": "random-equal-examples", "micro": gap, "macro": better},
+      rival
+      | {"name": "random-equal-tokens", "equal": "tokens"}
+      | {"micro": better, "macro": better},
+    ],
+  }
 
 
 def report_data(n=5000, *, seed=0, **changes):
@@ -46,8 +77,14 @@ def report_data(n=5000, *, seed=0, **changes):
   fields = {
     "title": "quickstart",
     "config": {"seed": 0, "select": {"strategy": "ila", "budget": 0.1}},
-    "headline": [
-      f"500 of {n:,} examples were selected.",
+    "answer": [
+      verdict.answer(_comparison()),
+      *verdict.cautions(_comparison()),
+      verdict.SCOPE,
+    ],
+    "comparison": _comparison(),
+    "read": [f"Of {n + 639:,} records, {n:,} are usable and 639 are not."],
+    "chosen": [
       "They occupy 92 % of the pool's cells; a random subset, 61 %.",
     ],
     "xy": xy,
@@ -88,12 +125,13 @@ def report_data(n=5000, *, seed=0, **changes):
         "macro": macro,
         "n_examples": 400,
         "n_tokens": 31022,
-        **({} if name == "base" else _TUNED),
+        **({} if name == "base" else _tuned(name)),
       }
       for name, micro, macro in (
         ("base", 3.412, 3.655),
         ("ila", 3.082, 3.260),
-        ("random", 3.061, 3.301),
+        ("random-equal-examples", 3.061, 3.301),
+        ("random-equal-tokens", 3.113, 3.310),
       )
     ],
     "runs": _runs(rng),
@@ -144,9 +182,8 @@ def _example(i):
     "rank": i + 1,
     "id": f"{i:016x}",
     "depth": 0.41 - i / 50,
-    "question": ask,
-    "response": answer,
     "turns": turns,
+    "place": len(turns) - 1,
   }
 
 

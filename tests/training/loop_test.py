@@ -299,11 +299,13 @@ def test_packed_loss_is_the_loss_of_examples_alone():
   data = _data(10, high=7)
   _, history = _train(data, epochs=1)
   assert len(history) == 1
-  wanted = dev_loss.evaluate(
-    _decoder(),
-    data,
-    layout=layouts.choose(data.lengths, batch_tokens=64),
-    mesh=_one_device(),
+  wanted = dev_loss.summarise(
+    *dev_loss.losses(
+      _decoder(),
+      data,
+      layout=layouts.choose(data.lengths, batch_tokens=64),
+      mesh=_one_device(),
+    )
   )
   assert history[0]["tokens"] == wanted["n_tokens"]
   np.testing.assert_allclose(history[0]["loss"], wanted["micro"], rtol=1e-5)
@@ -319,11 +321,13 @@ def test_it_learns_and_leaves_the_base_alone(lora):
     np.testing.assert_array_equal(a, b)
   if lora:
     tuned = lora_lib.merge(base, lora, tuned)
-    found = dev_loss.evaluate(
-      tuned,
-      data,
-      layout=layouts.choose(data.lengths, batch_tokens=64),
-      mesh=_one_device(),
+    found = dev_loss.summarise(
+      *dev_loss.losses(
+        tuned,
+        data,
+        layout=layouts.choose(data.lengths, batch_tokens=64),
+        mesh=_one_device(),
+      )
     )
     assert found["micro"] < history[0]["loss"] * 0.9
   assert nnx.graphdef(tuned) == nnx.graphdef(base)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import struct
 import sys
+import time
 import types
 
 import numpy as np
@@ -50,7 +51,7 @@ def _write(writers, workdir, steps):
   with metrics.recorder(writers, workdir=workdir, name="finetune/ila") as made:
     for number in steps:
       made.step(_step(number, 1 / number))
-    made.add({"dev_loss/micro": 3.0})
+    made.add({"dev_loss/micro": 3.0}, step=max(steps))
 
 
 def test_tensorboard_reads_what_was_written(workdir):
@@ -74,6 +75,17 @@ def test_steps_that_come_again_count_once(workdir):
   _write(["tensorboard"], workdir, range(5, 10))
   read = _read(tables.LIVE.path(workdir) / "tensorboard/finetune/ila")
   assert [step for step, _ in read["loss"]] == list(range(1, 10))
+
+
+def test_a_dev_loss_after_a_kill_purges_no_step(workdir):
+  _write(["tensorboard"], workdir, range(1, 4))
+  with metrics.recorder(
+    ["tensorboard"], workdir=workdir, name="finetune/ila"
+  ) as made:
+    made.add({"dev_loss/macro": 2.0}, step=3)
+  read = _read(tables.LIVE.path(workdir) / "tensorboard/finetune/ila")
+  assert [step for step, _ in read["loss"]] == [1, 2, 3]
+  assert read["dev_loss/macro"] == [(3, 2.0)]
 
 
 def test_nothing_is_opened_where_nobody_asks(workdir):
@@ -130,6 +142,18 @@ def _wandb_records(content):
     at += size
 
 
+def _wandb_rows(path, pb):
+  """The history of a run, as its process has written it by now."""
+  rows = []
+  for content in _wandb_records(path.read_bytes()):
+    record = pb.Record.FromString(content)
+    if record.run.run_id:
+      assert record.run.display_name == "finetune/ila"
+    items = record.history.item
+    rows.append({i.nested_key[0]: json.loads(i.value_json) for i in items})
+  return [row for row in rows if row]
+
+
 def test_wandb_keeps_what_was_written(workdir, monkeypatch, capsys):
   pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
   monkeypatch.setenv("WANDB_MODE", "offline")
@@ -137,17 +161,11 @@ def test_wandb_keeps_what_was_written(workdir, monkeypatch, capsys):
   assert "warning" not in capsys.readouterr().err
   folder = tables.LIVE.path(workdir) / "wandb"
   (path,) = folder.glob("offline-run-*/run-*.wandb")
-  rows = []
-  for content in _wandb_records(path.read_bytes()):
-    record = pb.Record.FromString(content)
-    if record.run.run_id:
-      assert record.run.display_name == "finetune/ila"
-      assert record.run.run_group == workdir.name
-    rows += [
-      {item.nested_key[0]: json.loads(item.value_json) for item in history.item}
-      for history in [record.history]
-      if history.item
-    ]
+  # A process of its own writes it.
+  deadline = time.monotonic() + 20
+  while len(rows := _wandb_rows(path, pb)) < 4:
+    assert time.monotonic() < deadline, rows
+    time.sleep(0.1)
   assert [(row["step"], row["loss"]) for row in rows[:3]] == [
     (n, 1 / n) for n in range(1, 4)
   ]

@@ -1,13 +1,21 @@
-"""Cosines of all examples to the reference set, and their false depth."""
+"""Cosines of all examples to the reference set, and to evaluation sets.
 
+Those near the reference set may have false depth.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from etils import epath
+from jaxtyping import Bool, Float, Int
 
 from ila_jax.embed import rows
 from ila_jax.landscape import depth
 from ila_jax.landscape.duplicates import false_depth, pairs
 from ila_jax.pool import index
+from ila_jax.pool.contamination import evaluation
 from ila_jax.run import context, draws, progress, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
@@ -104,3 +112,48 @@ def _subsets(
     for placebo in range(_PLACEBOS)
   ]
   return np.stack([in_reference, *placebos]), free
+
+
+def write_evaluation(
+  workdir: epath.Path,
+  records: Sequence[evaluation.Record],
+  nearest: Int[np.ndarray, " n"],
+  cosine: Float[np.ndarray, " n"],
+) -> None:
+  """Writes the evaluation prompt that is nearest to every row of the pool.
+
+  Args:
+    workdir: of the run.
+    records: of the evaluation sets.
+    nearest: place among the records; -1: there is none.
+    cosine: to its prompt; -1: nothing was compared.
+  """
+  place = pa.array(nearest, mask=(nearest < 0) | (cosine < -0.5))
+
+  def column(name: str, kind: pa.DataType) -> pa.Array:
+    values = pa.array([getattr(one, name) for one in records], kind)
+    return values.take(place)
+
+  ids = files.read_table(tables.INDEX.path(workdir), ["id"])["id"]
+  files.write_table(
+    tables.NEAR_EVALUATION.path(workdir),
+    {
+      "row": np.arange(len(ids)),
+      "id": ids,
+      "file": column("file", pa.string()),
+      "line": column("line", pa.int64()),
+      "cosine": cosine,
+    },
+  )
+
+
+def is_near_evaluation(
+  run: context.Run, row: Int[np.ndarray, " n"]
+) -> Bool[np.ndarray, " n"]:
+  """Which rows of the pool are as near to an evaluation set as may not be."""
+  limit = run.config.select.exclude_near_evaluation
+  if limit is None:
+    return np.zeros(len(row), np.bool_)
+  path = tables.NEAR_EVALUATION.path(run.workdir)
+  cosine = files.read_table(path, ["cosine"])["cosine"]
+  return cosine[row] >= np.float32(limit)

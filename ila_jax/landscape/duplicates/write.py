@@ -244,10 +244,14 @@ def _shown(
 
 def settings(config: config_lib.Config) -> dict[str, Any]:
   """The fields that decide which candidates `kept` leaves."""
-  return {
+  found = {
     "drop_duplicates": config.select.drop_duplicates,
     "exclude_near_reference": config.select.exclude_near_reference,
   }
+  if config.select.exclude_near_evaluation is not None:
+    limit = config.select.exclude_near_evaluation
+    found["exclude_near_evaluation"] = limit
+  return found
 
 
 def kept(
@@ -255,9 +259,10 @@ def kept(
 ) -> np.ndarray:
   """The candidates without near-duplicates, as far as config.select asks.
 
-  Those near R go first; then, of candidates that are near each other, all but
-  the lowest id: ids are fingerprints of the text, so this is a fair draw that
-  knows nothing of depth, and all strategies choose from the same candidates.
+  Those near R or an evaluation set go first; then, of candidates that are near
+  each other, all but the lowest id: ids are fingerprints of the text, so this
+  is a fair draw that knows nothing of depth, and all strategies choose from the
+  same candidates.
 
   Args:
     run: whose scored rows these are.
@@ -273,6 +278,7 @@ def kept(
     path = tables.NEAR_REFERENCE.path(workdir)
     cosine = files.read_table(path, ["cosine"])["cosine"]
     free = free & (cosine < np.float32(limit))
+  free = free & ~near_reference.is_near_evaluation(run, cells["row"])
   if not config.select.drop_duplicates:
     return free
   path = tables.DUPLICATES.path(workdir)

@@ -11,12 +11,13 @@ def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
   would come first.
   """
   place = candidates.place(c, c.uniform)
-  return candidates.ranking(c, (place, c.uniform_across), place)
+  turn = candidates.turns(c, place)
+  return candidates.ranking(c, (turn, c.uniform_across), place)
 
 
 METHOD = method.Method(
   name="coverage_only",
   rank=rank,
-  needs=("cell", "uniform", "uniform_across"),
+  needs=("cell", "cell_weight", "uniform", "uniform_across"),
   colour="#cc79a7",
 )

@@ -30,6 +30,7 @@ class Record(NamedTuple):
     prompt: what users ask in it.
     said: all its turns but system and tools, its answer the last.
     answer: the last of them; "" without one.
+    turns: all of it, as a pool's turns are.
   """
 
   source: str
@@ -38,6 +39,7 @@ class Record(NamedTuple):
   prompt: str
   said: str
   answer: str
+  turns: tuple[records.Turn, ...] = ()
 
 
 def asked(turns: Sequence[records.Turn]) -> str:
@@ -172,4 +174,5 @@ def _record(raw: records.RawRecord, turns: tuple[records.Turn, ...]) -> Record:
     asked(turns[:-1]),
     "\n\n".join(map(conversation.said, shown)),
     turns[-1].text,
+    turns,
   )

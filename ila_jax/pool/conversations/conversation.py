@@ -44,7 +44,13 @@ def question(turns: Sequence[records.Turn]) -> records.Turn:
   return (_asked(turns) or [records.Turn("user", "")])[-1]
 
 
-def _response_place(turns: Sequence[records.Turn]) -> int:
+def response_place(turns: Sequence[records.Turn]) -> int:
+  """The place of the last answer that is learnt.
+
+  >>> ask, answer = records.Turn("user", "Hi"), records.Turn("assistant", "Yes")
+  >>> response_place([ask, answer, ask])
+  1
+  """
   return max(
     place
     for place, turn in enumerate(turns)
@@ -53,7 +59,7 @@ def _response_place(turns: Sequence[records.Turn]) -> int:
 
 
 def _before(turns: Sequence[records.Turn]) -> list[records.Turn]:
-  return [t for t in turns[: _response_place(turns)] if t.text.strip()]
+  return [t for t in turns[: response_place(turns)] if t.text.strip()]
 
 
 def _asked(turns: Sequence[records.Turn]) -> list[records.Turn]:
@@ -68,7 +74,7 @@ def response(turns: Sequence[records.Turn]) -> records.Turn:
   >>> response([ask, answer, ask, answer._replace(is_learnt=False)]) is answer
   True
   """
-  return turns[_response_place(turns)]
+  return turns[response_place(turns)]
 
 
 def said(turn: records.Turn) -> str:

@@ -59,14 +59,23 @@ class _File:
   def __init__(self, width: int):
     self._width = width
     self.keys, self.kinds = array.array("Q"), array.array("b")
-    self.lines, self._values = array.array("q"), array.array("f")
+    self._lines, self._values = array.array("q"), array.array("f")
+    self._begins: dict[str, int] = {}  # Of each file, in their order.
     self.read, self.first_lost = 0, ""
 
-  def add(self, key: int, kind: int, line: int, held: list[float]) -> None:
+  def add(
+    self, key: int, kind: int, raw: records.RawRecord, held: list[float]
+  ) -> None:
+    self._begins.setdefault(raw.file, len(self.keys))
     self.keys.append(key)
     self.kinds.append(kind)
-    self.lines.append(line)
+    self._lines.append(raw.line)
     self._values.extend(held)
+
+  def where(self, place: int) -> str:
+    """File and line of a record that has a key."""
+    files = [file for file, begin in self._begins.items() if begin <= place]
+    return f"{files[-1]} line {self._lines[place]}"
 
   @property
   def values(self) -> Float[np.ndarray, "m k"]:
@@ -174,7 +183,7 @@ def _read(
       )
       continue
     held = [numeric.at(raw.record or {}, path)[0] for path in fields]
-    file.add(key, kind, raw.line, held)
+    file.add(key, kind, raw, held)
   return file
 
 
@@ -266,8 +275,8 @@ def _told(
   first_lost = file.first_lost
   lost = file.read - int(belongs.sum())
   if lost and not first_lost:
-    line = file.lines[int(np.flatnonzero(~belongs)[0])]
-    first_lost = f"line {line}: no example of the pool has this prompt"
+    at = file.where(int(np.flatnonzero(~belongs)[0]))
+    first_lost = f"{at}: no example of the pool has this prompt"
   if not is_met.any():
     raise errors.InputError(
       f"{FIELD} is {spec!r}, and none of its {file.read:,} records belongs to "
@@ -286,9 +295,8 @@ def _told(
   if lost:
     told += f"; {lost:,} belong to none (the first is {first_lost})"
   if len(unlike):
-    line = file.lines[int(unlike.min())]
     told += (
       f"; {len(unlike):,} repeat an earlier one with other numbers (the first "
-      f"in line {line}), and the earlier counts"
+      f"is {file.where(int(unlike.min()))}), and the earlier counts"
     )
   return told

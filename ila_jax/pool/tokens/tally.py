@@ -15,7 +15,9 @@ import pyarrow as pa
 from ila_jax.pool import examples as examples_lib
 from ila_jax.pool.tokens import encode, overflow
 
-_KEPT, _CUT, _REJECTED = "kept", "cut", "rejected"
+# What becomes of an example; those that are kept fit as they are.
+_KEPT, _WINDOWS, _CUT, _REJECTED = "kept", "windows", "cut", "rejected"
+_LONG = (_REJECTED, _CUT, _WINDOWS)
 # Sources that are recorded, those with the most long examples first.
 _SOURCES = 20
 # Sources that a sentence names.
@@ -23,7 +25,7 @@ _NAMED = 3
 
 
 class Tally:
-  """Counts examples that are kept whole, cut, or rejected for their length.
+  """Counts examples that fit, are cut, read in windows, or rejected.
 
   >>> tally = Tally(max_tokens=8)
   >>> tally.add("a", overflow.TooLong("longer than max_tokens", "", 7))
@@ -36,22 +38,22 @@ class Tally:
     self._max_tokens = max_tokens
     # Response tokens of an example, as read -> examples.
     self._responses: dict[str, collections.Counter[int]] = {
-      fate: collections.Counter() for fate in (_KEPT, _CUT, _REJECTED)
+      fate: collections.Counter() for fate in (_KEPT, *_LONG)
     }
     self._sources: dict[str, collections.Counter[str]] = {}
     self._losses: collections.Counter[int] = collections.Counter()
     self._cut = np.zeros(2, np.int64)
-    self._left_out = self._largest = self._windowed = 0
+    self._left_out = self._largest = 0
 
   def add(self, source: str, result: encode.Encoded | overflow.TooLong) -> None:
     """Counts one example."""
     if isinstance(result, overflow.TooLong):
       fate, response = _REJECTED, result.n_response_tokens
     else:
-      fate = _CUT if result.truncated else _KEPT
+      is_long = len(result.ids) > self._max_tokens
+      fate = _WINDOWS if is_long else _CUT if result.truncated else _KEPT
       response = int(result.is_response.sum()) + result.cut[1]
       self._left_out += result.n_left_out
-      self._windowed += len(result.ids) > self._max_tokens
       self._largest = max(self._largest, int(result.ids.max()))
     if fate == _CUT:
       self._cut += result.cut
@@ -64,12 +66,11 @@ class Tally:
 
     Returns:
       truncated (examples), answers_left_out, largest_token, and lengths:
-      max_tokens; rejected, cut and kept (examples, and the median of their
-      response tokens as read; of what is cut also prompt_tokens,
-      response_tokens and median_cut); in_windows (kept ones that are longer);
-      mean_response (of all examples as read,
+      max_tokens; kept, rejected, cut and windows (examples, and the median of
+      their response tokens as read; of what is cut also prompt_tokens,
+      response_tokens and median_cut); mean_response (of all examples as read,
       and of the pool); sources, those with the most long examples first (the
-      examples as read, rejected and cut; share of all, and of the pool).
+      examples as read, and those that are long; share of all, and of the pool).
     """
     return {
       "truncated": self._responses[_CUT].total(),
@@ -80,10 +81,11 @@ class Tally:
 
   def _lengths(self) -> dict[str, Any]:
     by = self._responses
-    kept = sum(by[fate].total() for fate in (_KEPT, _CUT))
-    total = kept + by[_REJECTED].total()
+    total = sum(counts.total() for counts in by.values())
+    kept = total - by[_REJECTED].total()
     tokens = {fate: _tokens(by[fate]) for fate in by}
-    in_pool = tokens[_KEPT] + tokens[_CUT] - int(self._cut[1])
+    as_read = sum(tokens.values())
+    in_pool = as_read - tokens[_REJECTED] - int(self._cut[1])
     told: dict[str, Any] = {"max_tokens": self._max_tokens} | {
       fate: {
         "examples": by[fate].total(),
@@ -96,17 +98,15 @@ class Tally:
       "response_tokens": int(self._cut[1]),
       "median_cut": _median(self._losses),
     }
-    told["in_windows"] = self._windowed
     told["mean_response"] = [
-      sum(tokens.values()) / total if total else None,
+      as_read / total if total else None,
       in_pool / kept if kept else None,
     ]
     told["sources"] = [
       {
         "source": source,
         "examples": counts.total(),
-        _REJECTED: counts[_REJECTED],
-        _CUT: counts[_CUT],
+        "long": counts.total() - counts[_KEPT],
         "share": [
           counts.total() / total,
           (counts.total() - counts[_REJECTED]) / kept if kept else None,
@@ -187,10 +187,9 @@ def sentences(counts: Mapping[str, Any]) -> list[str]:
   told = counts.get("lengths")  # Not in runs of older versions.
   if not told:
     return []
-  rejected, cut = told[_REJECTED]["examples"], told[_CUT]["examples"]
+  rejected, cut, windowed = (told[fate]["examples"] for fate in _LONG)
   limit = f"{told['max_tokens']:,} tokens"
-  windowed = told["in_windows"]
-  total = rejected + cut + told[_KEPT]["examples"]
+  total = rejected + cut + windowed + told[_KEPT]["examples"]
   fitting = told[_KEPT]["median_response"]
   beside = "" if fitting is None else f", {fitting:,} of those that fit"
   lines = []
@@ -214,8 +213,9 @@ def sentences(counts: Mapping[str, Any]) -> list[str]:
     has, are = ("have", "are") if windowed > 1 else ("has", "is")
     lines.append(
       f"In windows: {_of(windowed, total)} {has} more than {limit} and {are} "
-      f"read in parts of at most {limit}, in which every response token is "
-      "predicted once."
+      "read in parts of at most so many: "
+      f"{told[_WINDOWS]['median_response']:,} response tokens in the median"
+      f"{beside}."
     )
   return [*lines, *_shift(told)]
 
@@ -236,8 +236,7 @@ def _shift(told: Mapping[str, Any]) -> list[str]:
   lines = [f"So {', '.join(parts)}."] if parts else []
   if len(told["sources"]) > 1:
     named = ", ".join(
-      f"{one[_REJECTED] + one[_CUT]:,} of {one['examples']:,} of "
-      f"{one['source']}"
+      f"{one['long']:,} of {one['examples']:,} of {one['source']}"
       for one in told["sources"][:_NAMED]
     )
     lines.append(f"Too long by source: {named}.")

@@ -10,7 +10,7 @@ from etils import epath
 _FIELDS = {
   "shard": r"\d{5,}",
   "folder": r"(?:.+/)?",
-  "stage": r"[a-z]+|signals/[^/]+",
+  "stage": r"[a-z]+|(?:signals|beside)/[^/]+",
   "name": r"[^/]+",
   "seed": r"\d+",
   "losses": r"base|sft-\d+|base-and-sft",

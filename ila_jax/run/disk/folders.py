@@ -6,6 +6,7 @@ process left of it is recognised, and removed to the end by the next one.
 
 import re
 import secrets
+from collections.abc import Sequence
 
 from etils import epath
 
@@ -21,8 +22,10 @@ _TEMPORARY = re.compile(r"\..+\.(\d+|[0-9a-f]{16})\.tmp")
 LOCK = ".lock"
 # What file browsers leave everywhere, and nobody misses.
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
-# Signals lie in it, each in a folder of its own with a record, like a stage.
-SIGNALS = "signals"
+# What some runs need and no stage makes: signals, and sets beside the pool.
+# Each lies in a folder of its own with a record, like a stage.
+SIGNALS, BESIDE = "signals", "beside"
+ON_DEMAND = (SIGNALS, BESIDE)
 
 
 def temporary(path: epath.PathLike) -> epath.Path:
@@ -65,17 +68,25 @@ def visible(folder: epath.PathLike) -> set[epath.Path]:
   }
 
 
-def signals(workdir: epath.PathLike) -> list[str]:
-  """The signals that a run has begun, as folders in its own.
+def on_demand(
+  workdir: epath.PathLike, kinds: Sequence[str] = ON_DEMAND
+) -> list[str]:
+  """The signals and sets that a run has begun, as folders in its own.
 
-  >>> signals("no/such/folder")
+  Args:
+    workdir: of the run.
+    kinds: of `ON_DEMAND`.
+
+  >>> on_demand("no/such/folder")
   []
   """
-  folder = epath.Path(workdir) / SIGNALS
-  if not folder.exists():
-    return []
-  names = sorted(path.name for path in folder.iterdir() if path.is_dir())
-  return [f"{SIGNALS}/{name}" for name in names]
+  found = []
+  for kind in kinds:
+    folder = epath.Path(workdir) / kind
+    if folder.exists():
+      names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+      found += [f"{kind}/{name}" for name in names]
+  return found
 
 
 def theirs(folder: epath.PathLike) -> list[epath.Path]:

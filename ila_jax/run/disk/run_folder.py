@@ -64,7 +64,7 @@ def _claim(
     files.write_json(manifest, {tables.OURS: ila_jax.__version__})
   folders.sweep_files(workdir)
   old = workdir / OLD
-  for name in {*names, *folders.signals(workdir), *folders.signals(old)}:
+  for name in {*names, *folders.on_demand(workdir), *folders.on_demand(old)}:
     folders.sweep(workdir / name)
     folders.sweep(old / name)
 
@@ -104,6 +104,7 @@ def _is_stage(folder: epath.Path) -> bool:
 
 def drop_old(workdir: epath.Path) -> None:
   """Removes the folder of what was set aside, once nothing is in it."""
-  for old in (workdir / OLD / folders.SIGNALS, workdir / OLD):
+  for name in (*folders.ON_DEMAND, ""):
+    old = workdir / OLD / name
     if old.exists() and not any(old.iterdir()):
       old.rmdir()

@@ -53,7 +53,8 @@ def _made_from(run: context.Run) -> dict[str, Any]:
   except errors.InputError:
     is_same = recorded.get("fields") == made["fields"]
     if is_same and list(recorded["files"]) == list(made["files"]):
-      progress.say(f"  {joined_lib.FIELD} is gone: taken to be what it was")
+      said = "cannot be compared: taken to be what it was"
+      progress.say(f"  {joined_lib.FIELD} {said}")
       return recorded
     raise
 

@@ -99,7 +99,7 @@ def test_by_prompt_where_there_is_no_response(tmp_path):
     values[:, 0], np.float32([np.nan, np.nan, 0.5, 0.5, np.nan, np.nan])
   )
   assert "of 2 records 1 belong to 2 of 6 examples" in said
-  assert "1 belong to none (the first is line 2: " in said
+  assert f"1 belong to none (the first is {file} line 2: " in said
 
 
 def test_a_record_of_its_own_answer_goes_before_one_of_the_prompt(tmp_path):
@@ -119,8 +119,9 @@ def test_repeats_with_other_numbers_are_told(tmp_path, source):
   file = tiny.write(tmp_path / "s.jsonl", rows)
   values, said = _read(file, ["q", "r"], pool)
   assert values[[0, 1, 7], 0].tolist() == [1, 2, 3]
-  assert "1 repeat an earlier one with other numbers (the first in line 4)" in (
-    said
+  assert (
+    f"1 repeat an earlier one with other numbers (the first is {file} line 4"
+    in (said)
   )
 
 

@@ -14,6 +14,10 @@ def _results(seed):
   for _ in range(400):
     source = str(rng.choice(["short", "mixed", "long"], p=[0.5, 0.3, 0.2]))
     response = int(rng.integers(1, 60)) * (3 if source == "long" else 1)
+    if response > 140:
+      ids = np.arange(response + 2, dtype=np.int32)
+      yield source, encode.Encoded(ids, ids > 1, n_left_out=1), response
+      continue
     if response > 100:
       yield source, overflow.TooLong("too long", "", response), response
       continue
@@ -25,7 +29,7 @@ def _results(seed):
 
 
 def _told(results):
-  counted = tally.Tally(max_tokens=64)
+  counted = tally.Tally(max_tokens=100)
   for source, result, _ in results:
     counted.add(source, result)
   return counted.told()
@@ -34,12 +38,16 @@ def _told(results):
 def test_counts_medians_means_and_shares_are_those_of_the_examples():
   results = list(_results(0))
   told = _told(results)
-  fate = {"rejected": [], "cut": [], "kept": []}
+  fate = {"rejected": [], "cut": [], "windows": [], "kept": []}
   for one in results:
     result = one[1]
-    is_rejected = isinstance(result, overflow.TooLong)
-    is_cut = not is_rejected and any(result.cut)
-    fate["rejected" if is_rejected else "cut" if is_cut else "kept"].append(one)
+    if isinstance(result, overflow.TooLong):
+      name = "rejected"
+    elif len(result.ids) > 100:
+      name = "windows"
+    else:
+      name = "cut" if any(result.cut) else "kept"
+    fate[name].append(one)
   lengths = told["lengths"]
   for name, examples in fate.items():
     assert lengths[name]["examples"] == len(examples) > 9
@@ -57,9 +65,9 @@ def test_counts_medians_means_and_shares_are_those_of_the_examples():
       statistics.mean(int(result.is_response.sum()) for _, result, _ in pool),
     ]
   )
-  long = [one["rejected"] + one["cut"] for one in lengths["sources"]]
+  long = [one["long"] for one in lengths["sources"]]
   assert len(long) == 2 and long == sorted(long, reverse=True)
-  assert sum(long) == len(fate["rejected"]) + len(fate["cut"])
+  assert sum(long) == len(results) - len(fate["kept"])
   for one in lengths["sources"]:
     shares = [
       sum(source == one["source"] for source, *_ in examples) / len(examples)
@@ -96,6 +104,19 @@ def test_the_sentences_say_what_was_long_and_what_shifts():
   ]
   (warning,) = tally.warnings(counted.told())
   assert warning.startswith("5 examples were cut, and lost 100 response tokens")
+
+
+def test_the_sentence_of_windows():
+  counted = tally.Tally(max_tokens=64)
+  for count in (10, 10, 90):
+    ids = np.arange(count + 1, dtype=np.int32)
+    counted.add("wild", encode.Encoded(ids, ids > 0))
+  assert tally.sentences(counted.told()) == [
+    "In windows: 1 of 3 examples (33.3 %) has more than 64 tokens and is read "
+    "in parts of at most so many: 90 response tokens in the median, 10 of "
+    "those that fit."
+  ]
+  assert tally.warnings(counted.told()) == []
 
 
 def test_nothing_is_said_of_a_pool_that_fits_or_of_an_older_run():

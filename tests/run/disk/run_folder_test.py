@@ -80,10 +80,8 @@ def _config(seed: int = 0) -> config_lib.Config:
 
 @pytest.mark.parametrize("stage", stages_lib.NAMES)
 def test_redo_sets_aside_what_follows(tmp_path, stage):
-  assert (
-    pipeline._made_with(_config(), stage) - {stages_lib.SIGNALS}
-    == REDONE[stage]
-  )
+  made = pipeline._made_with(_config(), stage)
+  assert made - {stages_lib.SIGNALS, stages_lib.BESIDE} == REDONE[stage]
   _finish(tmp_path, *stages_lib.NAMES)
   pipeline._set_aside(_config(), epath.Path(tmp_path), stage)
   left = {name for name in stages_lib.NAMES if (tmp_path / name).exists()}

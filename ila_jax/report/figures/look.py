@@ -6,6 +6,7 @@ colour blindness and grey print.
 """
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,6 +66,20 @@ def panels(
   return figure, list(grid.flat[:count])
 
 
+def wrap(text: str, width: int = 34) -> str:
+  """Text on lines of so many characters, cut between words where that can be.
+
+  >>> wrap("a_name_of_five_words", 12).split("\\n")
+  ['a_name_of_', 'five_words']
+  """
+  lines = [""]
+  for part in re.findall(f"[^ _-]{{0,{width}}}[ _-]?", text):
+    if len(lines[-1]) + len(part.rstrip()) > width and lines[-1]:
+      lines.append("")
+    lines[-1] += part
+  return "\n".join(line.rstrip() for line in lines)
+
+
 def title(axes: Any, text: str) -> None:
   """A bold title, flush left."""
   axes.set_title(
@@ -114,22 +129,50 @@ def colorbar(
   )
   bar.outline.set_visible(False)
   bar.ax.tick_params(color=AXIS, labelcolor=MUTED, labelsize=8.5)
-  bar.set_label(label, color=INK, fontsize=9)
+  bar.set_label(wrap(label), color=INK, fontsize=9)
   bar.minorticks_off()
   return bar
 
 
 def end_labels(
-  axes: Any, x: int, ends: Sequence[tuple[float, str, str]]
+  axes: Any, x: int, ends: Sequence[tuple[float, str, str]], *, line: float
 ) -> None:
-  """Names at the right ends of lines (height, name, colour), moved apart."""
-  place = 2.0
-  for value, name, shade in sorted(ends, reverse=True):
-    place = min(value, place - 0.06)
+  """Names at the right ends of lines (height, name, colour), moved apart.
+
+  Heights are from 0 to 1, and so is that of a line of text; what is moved stays
+  between them as long as there is room for all.
+  """
+  ends = sorted(ends, reverse=True)
+  names = [wrap(name, 24) for _, name, _ in ends]
+  sizes = [line * (1 + name.count("\n")) for name in names]
+  places = spread([value for value, _, _ in ends], sizes)
+  for place, name, (_, _, shade) in zip(places, names, ends, strict=True):
     axes.annotate(
       name, (x, place), (6, 0), textcoords="offset points", va="center",
       fontsize=9, color=shade, fontweight="bold", annotation_clip=False,
     )  # fmt: skip
+
+
+def spread(wanted: Sequence[float], sizes: Sequence[float]) -> list[float]:
+  """Centres of labels near where they are wanted, none upon another.
+
+  Args:
+    wanted: in descending order, from 0 to 1.
+    sizes: heights of the labels.
+
+  >>> [round(place, 2) for place in spread([0.5, 0.5, 0.0], [0.2, 0.2, 0.2])]
+  [0.5, 0.3, 0.1]
+  """
+  halves = np.asarray(sizes) / 2
+  gaps = [*(halves[:-1] + halves[1:]), 0.0]
+  places = list(wanted)
+  for i in range(1, len(places)):
+    places[i] = min(places[i], places[i - 1] - gaps[i - 1])
+  below = halves[-1]
+  for i in reversed(range(len(places))):
+    places[i] = max(places[i], below)
+    below = places[i] + gaps[i - 1]
+  return [float(place) for place in places]
 
 
 def color(name: str, names: Sequence[str]) -> str:
@@ -204,10 +247,12 @@ def percent() -> Any:
 
 
 def thousands() -> Any:
-  """Tick labels of counts."""
+  """Tick labels of counts: none between 0 and 1."""
   from matplotlib import ticker
 
-  return ticker.FuncFormatter(lambda value, _: f"{value:,.0f}")
+  return ticker.FuncFormatter(
+    lambda value, _: "" if 0 < value < 1 else f"{value:,.0f}"
+  )
 
 
 def few_ticks(*, integer: bool = False) -> Any:

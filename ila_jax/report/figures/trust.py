@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ila_jax.landscape.trust import variants
-from ila_jax.report import look
+from ila_jax.report.figures import look
 
 _TITLES = (
   *("another seed", "another perplexity", "another grid"),

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from ila_jax.landscape.trust import variants
-from ila_jax.report import look, trust_figures
 from ila_jax.report import page as page_lib
+from ila_jax.report.figures import look, trust
 from tests.support.report_data import report_data
 
 OWN = variants.CellRecipe("grid", "tsne", 30.0, seed=0)
@@ -48,7 +48,7 @@ def _found(axes):
 def test_every_variant_has_its_line_and_its_dots(axes):
   found = _found(axes)
   shown = [row for row in found["rows"] if row["axis"] in axes]
-  figure = trust_figures.stability(found)
+  figure = trust.stability(found)
   left, middle, right = figure.axes
   assert [t.get_text() for t in left.get_yticklabels()] == [
     row["variant"] for row in shown
@@ -73,7 +73,7 @@ def test_what_is_not_defined_is_not_drawn():
   found = _found(("grid",))
   for row in found["rows"]:
     row["coverage"] = row["distance"] = [None, None, None]
-  right = trust_figures.stability(found).axes[2]
+  right = trust.stability(found).axes[2]
   assert not [line for line in right.lines if line.get_marker() in "oD"]
 
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from ila_jax.report import look
+from ila_jax.report.figures import look
 
 # More crosses than this would hide what they stand on.
 MAX_CROSSES = 1000
 
 
-def landscape(
+def depth_on_map(
   xy: Float[np.ndarray, "n 2"],
   depth: Float[np.ndarray, " n"],
   selected: Int[np.ndarray, " k"],
@@ -99,7 +99,9 @@ def depth_per_cell(
   look.shares(right, depth[selected], bins, name="selected")
   if signed:
     right.axvline(0, ymax=0.86, color=look.MUTED, lw=0.8, ls=(0, (2, 2)))
-  right.set(xlabel=depth_label, yticks=[], ylabel="share of examples")
+  right.set(xlabel=look.wrap(depth_label, 44))
+  right.xaxis.set_major_locator(look.few_ticks())
+  right.set(yticks=[], ylabel="share of examples")
   look.legend_above(right)
   look.title(right, "Depth of the pool and of the selection")
   return figure
@@ -109,7 +111,9 @@ def coverage(
   curves: dict[str, tuple[np.ndarray, np.ndarray]], *, budget: int
 ) -> Any:
   """Occupied share of the pool's cells against the budget, per strategy."""
-  figure, (axes,) = look.panels(1, height=4.6)
+  lines = sum(1 + look.wrap(name, 24).count("\n") for name in curves)
+  height = max(4.6, 1.0 + 0.22 * lines)
+  figure, (axes,) = look.panels(1, height=height)
   ends = []
   for number, (name, (budgets, covered)) in enumerate(curves.items()):
     color = look.color(name, list(curves))
@@ -121,14 +125,11 @@ def coverage(
   right = max(int(budgets[-1]) for budgets, _ in curves.values())
   axes.axvline(budget, color=look.MUTED, lw=0.8, ls=(0, (2, 2)))
   axes.set(ylim=(0, 1.02), xlim=(0, right))
-  axes.annotate(
-    f"budget {budget:,}", (budget, 0), (4, 5), textcoords="offset points",
-    fontsize=8.5, color=look.MUTED,
-  )  # fmt: skip
   axes.yaxis.set_major_formatter(look.percent())
   axes.xaxis.set_major_formatter(look.thousands())
-  axes.set(xlabel="examples selected", ylabel="occupied cells of the pool")
-  look.end_labels(axes, right, ends)
+  axes.set(xlabel=f"examples selected (dotted: the budget, {budget:,})")
+  axes.set(ylabel="occupied cells of the pool")
+  look.end_labels(axes, right, ends, line=0.22 / (height - 0.9))
   look.title(axes, "Coverage against budget")
   return figure
 
@@ -141,6 +142,8 @@ def lengths(
   depth_label: str,
 ) -> Any:
   """Response lengths of pool and chosen; depth by decile of length."""
+  from matplotlib import ticker
+
   figure, (left, right) = look.panels(2, height=3.5)
   # Whole numbers between the bins' edges: no bin is empty by arithmetic.
   edges = np.geomspace(max(n_tokens.min(), 1), n_tokens.max() + 1, 32)
@@ -155,7 +158,10 @@ def lengths(
     )  # fmt: skip
     left.axvline(values.mean(), ymax=0.86, color=color, lw=1.2, ls=(0, (4, 2)))
   left.set_xscale("log")
+  subs = (1, 2, 5) if n_tokens.max() < 50 * max(n_tokens.min(), 1) else (1,)
+  left.xaxis.set_major_locator(ticker.LogLocator(subs=subs))
   left.xaxis.set_major_formatter(look.thousands())
+  left.xaxis.set_minor_formatter(ticker.NullFormatter())
   left.set(xlabel="response tokens", yticks=[], ylabel="share of examples")
   look.legend_above(left)
   look.title(left, "Response length")
@@ -170,114 +176,7 @@ def lengths(
   right.plot(places, quartiles[:, 1], color=look.BLUE, lw=2, marker="o", ms=4,
              label="median")  # fmt: skip
   right.set(xlabel="decile of response length (10 = longest)", xticks=places)
-  right.set_ylabel(depth_label)
+  right.set_ylabel(look.wrap(depth_label))
   right.legend(**look.LEGEND)
   look.title(right, "Depth by response length")
   return figure
-
-
-def training(histories: dict[str, list[dict[str, Any]]]) -> Any:
-  """Training loss against step: one panel per run."""
-  rows = -(-len(histories) // 3)
-  columns = -(-len(histories) // rows)
-  figure, panels = look.panels(
-    len(histories), height=0.2 + 2.3 * rows, rows=rows
-  )
-  for i, (name, history) in enumerate(histories.items()):
-    axes = panels[i]
-    steps = np.array([point["step"] for point in history])
-    loss = np.array([point["loss"] for point in history])
-    window = max(len(loss) // 25, 1)
-    if window > 1:
-      axes.plot(steps, loss, color=look.BLUE, lw=0.7, alpha=0.3)
-      smooth = np.convolve(loss, np.ones(window) / window, "valid")
-      middle = steps[window // 2 :][: len(smooth)]
-      axes.plot(middle, smooth, color=look.BLUE, lw=1.8)
-    else:
-      axes.plot(steps, loss, color=look.BLUE, lw=1.8, marker="o", ms=3)
-    axes.set(xlabel="step")
-    if i % columns == 0:
-      axes.set(ylabel="loss (nats per token)")
-    axes.xaxis.set_major_locator(look.few_ticks(integer=True))
-    look.title(axes, name)
-  return figure
-
-
-def evaluation(evaluations: list[dict[str, Any]]) -> Any:
-  """Held-out loss of every model: per token (micro), per example (macro)."""
-  names = list(dict.fromkeys(entry["name"] for entry in evaluations))
-  mean = {
-    name: np.mean([e["micro"] for e in evaluations if e["name"] == name])
-    for name in names
-  }
-  names.sort(key=lambda name: -mean[name])
-  figure, panels = look.panels(2, height=1.5 + 0.36 * len(names), sharey=True)
-  kinds = (("micro", "per token (micro)"), ("macro", "per example (macro)"))
-  for axes, (kind, label) in zip(panels, kinds, strict=True):
-    for place, name in enumerate(names):
-      values = [entry[kind] for entry in evaluations if entry["name"] == name]
-      color = look.color(name, names)
-      axes.plot(values, [place] * len(values), "o", color=color, ms=7, mew=0,
-                alpha=0.9 if len(values) == 1 else 0.55)  # fmt: skip
-      axes.annotate(
-        f"{np.mean(values):.3f}", (np.mean(values), place), (0, 6),
-        textcoords="offset points", ha="center", fontsize=8.5, color=look.INK,
-      )  # fmt: skip
-    axes.set(yticks=range(len(names)), yticklabels=names)
-    axes.set(ylim=(-0.6, len(names) - 0.2), xlabel="nats per token")
-    axes.margins(x=0.12)
-    axes.xaxis.set_major_locator(look.few_ticks())
-    axes.grid(axis="y", color=look.FAINT, lw=0.8)
-    axes.tick_params(axis="y", length=0, labelsize=9.5)
-    axes.spines["left"].set_visible(False)
-    look.title(axes, f"Held-out loss {label}")
-  return figure
-
-
-def regression(fit: dict[str, Any]) -> Any:
-  """The law: observed against predicted, and each slope on its own."""
-  points = fit["points"]
-  slopes = list(points["partial"])
-  figure, panels = look.panels(1 + len(slopes), height=3.5)
-  _observed_against_predicted(panels[0], points)
-  loo = "not defined" if fit["loo_r2"] is None else f"{fit['loo_r2']:.2f}"
-  text = f"R² {fit['r2']:.2f}\nleave-one-out {loo}"
-  look.title(panels[0], text.replace("-0", "−0"))
-  dots = {"color": look.BLUE, "ms": 5.5, "mec": "white", "mew": 0.5}
-  for axes, name in zip(panels[1:], slopes, strict=True):
-    partial = points["partial"][name]
-    slope, (low, high) = fit["coefficients"][name], fit["intervals"][name]
-    x = np.array([min(partial["x"]), max(partial["x"])])
-    axes.plot(x, slope * x, color=look.MUTED, lw=0.9, zorder=1)
-    axes.plot(partial["x"], partial["y"], "o", **dots)
-    axes.set_box_aspect(1)
-    axes.set(xlabel=f"log {name}, others held", ylabel="log loss, others held")
-    text = f"{name} {slope:.3f}\n[{low:.3f}, {high:.3f}]"
-    look.title(axes, text.replace("-", "−"))
-    axes.xaxis.set_major_locator(look.few_ticks())
-    axes.yaxis.set_major_locator(look.few_ticks())
-  return figure
-
-
-def _observed_against_predicted(axes: Any, points: dict[str, Any]) -> None:
-  """Draws every run as predicted by the law that was fitted without it."""
-  inside = np.exp([points["left_out"], points["observed"]])
-  outside = np.exp([points["outside_predicted"], points["outside_observed"]])
-  both = np.concatenate([inside.ravel(), outside.ravel()])
-  pad = 0.06 * max(np.ptp(both), 1e-6)
-  ends = (both.min() - pad, both.max() + pad)
-  axes.plot(ends, ends, color=look.MUTED, lw=0.9, zorder=1)
-  axes.plot(
-    *inside, "o", color=look.BLUE, ms=5.5, mec="white", mew=0.5,
-    label="designed",
-  )  # fmt: skip
-  if outside.size:
-    axes.plot(
-      *outside, "D", ms=5, mfc="white", mec=look.RED, mew=1.3,
-      label="not designed",
-    )  # fmt: skip
-  axes.set(xlim=ends, ylim=ends, aspect="equal")
-  axes.set(xlabel="predicted loss", ylabel="observed loss")
-  axes.legend(**look.LEGEND, loc="upper left", handletextpad=0.1)
-  axes.xaxis.set_major_locator(look.few_ticks())
-  axes.yaxis.set_major_locator(look.few_ticks())
