@@ -87,6 +87,12 @@ def test_lists_are_lists(site):
       assert not re.search(r"^[*-] +\w", found, re.M), (name, found)
 
 
+def test_blocks_of_code_name_their_language():
+  for path in (CHECKOUT / "docs").rglob("*.md"):
+    fences = re.findall(r"^ *```(.*)$", path.read_text(), re.M)
+    assert all(fences[::2]) and not any(fences[1::2]), path
+
+
 def test_a_page_fetches_nothing(site):
   for name, text in _pages(site).items():
     fetched = re.findall(r'<(?:link|script|img)\b[^>]*"(?:https?:)?//', text)
