@@ -22,6 +22,7 @@ OPTIONAL = {
   "landscape.clusters": ("9", 9),
   "landscape.duplicate_cosine": ("1", 1.0),
   "select.exclude_near_reference": ("None", None),
+  "select.exclude_near_evaluation": ("None", None),
 }
 
 

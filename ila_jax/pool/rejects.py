@@ -39,6 +39,7 @@ _TEMPLATE = (
 # What to do about each reason.
 REMEDIES = {
   DUPLICATE: "Nothing: each example is used once",
+  "no example of the pool has this text": "Give its `id`, or mend its text",
   # Records that cannot be read.
   "not JSON": _FILE,
   "not a JSON object": "Write each record as one object, {...}",

@@ -59,7 +59,7 @@ def test_what_is_read_stands_in_the_run_the_counts_and_the_report(
   assert f"N{shares}." in lines  # and of the run.
   page = (work / "report/index.html").read_text()
   assert f"Read from mix: {shape}." in page
-  assert "Not read: `weight` of the whole record, 100 % of the records" in page
+  assert "Not read: <code>weight</code> of the whole record, 100 % of" in page
   table = shards.read_records(work, 0, ["turns"])
   responses = [turns[-1].text for turns in shards.turns_of(table)]
   assert "two words" in responses
