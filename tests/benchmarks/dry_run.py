@@ -62,7 +62,9 @@ def main() -> None:
   seconds = []
   with tempfile.TemporaryDirectory() as folder:
     for work in (foretell, take):
-      with multiprocessing.get_context("spawn").Pool(1) as pool:
+      # A fork has what is imported here, which is most of a trial's time.
+      start = "fork" if options.tiny else "spawn"
+      with multiprocessing.get_context(start).Pool(1) as pool:
         seconds.append(pool.apply(work, (options, f"{folder}/run")))
   foretold, taken = seconds
   print("| stage | foretold | taken | factor |")
