@@ -97,6 +97,24 @@ def _name(path: pathlib.Path) -> str:
   return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
+def _each_module(check):
+  """Makes one test of a check of all modules; it names those that fail.
+
+  A test of each module would cost more than all that they look at.
+  """
+
+  def test():
+    failed = []
+    for path in MODULES:
+      try:
+        check(path)
+      except AssertionError as error:
+        failed.append(f"{_name(path)}: {error}")
+    assert not failed, "\n".join(failed)
+
+  return test
+
+
 @functools.cache
 def _tree(path: pathlib.Path) -> ast.AST:
   return ast.parse(path.read_text())
@@ -136,7 +154,7 @@ def test_every_folder_has_its_place():
   assert {_top(_name(path)) for path in MODULES} == set(ORDER)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@_each_module
 def test_data_flows_one_way(path):
   place = ORDER.index(_top(_name(path)))
   for imported in _imported(path):
@@ -154,14 +172,14 @@ def test_folders_stay_small():
     assert len(modules) <= MAX_MODULES, folder
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@_each_module
 def test_no_module_imports_a_stage_or_its_plan(path):
   # The pipeline and the dry run load them by their names in the graph.
   imported = _imported(path)
   assert not [name for name in imported if name.endswith((".stage", ".plan"))]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@_each_module
 def test_core_modules_know_neither_config_nor_files(path):
   name = _name(path)
   if path.stem in _SHELLS or _top(name) in ABOUT_RUNS:
@@ -214,7 +232,7 @@ def test_every_stage_says_what_it_costs_and_writes():
     }, path
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@_each_module
 def test_functions_take_few_parameters(path):
   # What belongs together is one object: a run, a recipe, a mask.
   for node in _nodes(path):
@@ -226,7 +244,7 @@ def test_functions_take_few_parameters(path):
       assert len(own) <= MAX_PARAMETERS, node.name
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@_each_module
 def test_functions_say_their_types(path):
   # Private ones and those inside of others, too; the tests check the types.
   bare = []
@@ -241,7 +259,7 @@ def test_functions_say_their_types(path):
   assert not bare
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@_each_module
 def test_files_and_functions_stay_small(path):
   text = path.read_text()
   assert len(text.splitlines()) <= MAX_FILE_LINES
@@ -253,7 +271,7 @@ def test_files_and_functions_stay_small(path):
         assert lines <= MAX_FUNCTION_STATEMENT_LINES, node.name
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@_each_module
 def test_nesting_is_shallow(path):
   def depth(node):
     below = max(
@@ -264,13 +282,13 @@ def test_nesting_is_shallow(path):
   assert depth(_tree(path)) <= MAX_NESTING
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@_each_module
 def test_no_module_is_named_like_the_standard_library(path):
   if path.name != "__main__.py":
     assert path.stem not in sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@_each_module
 def test_nothing_unsafe_and_no_hidden_defaults(path):
   text = path.read_text()
   assert not re.search(
@@ -279,7 +297,7 @@ def test_nothing_unsafe_and_no_hidden_defaults(path):
   assert "from __future__ import annotations" not in text
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@_each_module
 def test_no_glob_over_a_folder_of_the_user(path):
   # A folder may be called `exp[1]`: files are found by listing and by name.
   # Only what the user means as a pattern is one.
@@ -287,7 +305,7 @@ def test_no_glob_over_a_folder_of_the_user(path):
     assert not re.search(r"\bi?r?glob\(|import glob", path.read_text())
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@_each_module
 def test_docstrings_begin_with_what_they_describe(path):
   for node in _nodes(path):
     said = (isinstance(node, _DOCUMENTED) and ast.get_docstring(node)) or ""
@@ -298,7 +316,7 @@ METHOD = (PACKAGE.parent / "docs/method.md").read_text()
 _SECTIONS = set(re.findall(r"^#+ (\d+(?:\.\d+)?) ", METHOD, re.M))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@_each_module
 def test_each_section_that_is_referred_to_is_there(path):
   text = path.read_text()
   # "docs/method.md 2.1", or "docs/method.md 2.1 and 2.3", over line ends too.
@@ -367,7 +385,7 @@ def test_importing_the_package_costs_nothing():
   assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@_each_module
 def test_artifacts_are_named_in_one_place(path):
   if _name(path).startswith(NAMES_FILES):
     return
@@ -391,18 +409,12 @@ def test_artifacts_are_named_in_one_place(path):
 _OTHER_NAMES = ("landscape.depth", "landscape.maps.projections")
 
 
-@pytest.mark.parametrize(
-  "path",
-  # Beside them, the defaults of a config name some.
-  [
-    path
-    for path in MODULES
-    if _top(_name(path)) != "methods" and _name(path) != "sections.selection"
-  ],
-  ids=_name,
-)
+@_each_module
 def test_no_method_is_named_outside_of_methods(path):
   """Who asks for the name of a method should ask its record."""
+  # Beside methods, the defaults of a config name some.
+  if _top(_name(path)) == "methods" or _name(path) == "sections.selection":
+    return
 
   def texts(nodes):
     return [n.value for n in nodes if isinstance(n, ast.Constant)]
