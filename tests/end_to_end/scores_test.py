@@ -16,10 +16,12 @@ from ila_jax.export import finished_run, huggingface
 from ila_jax.report import map_points, others
 from ila_jax.run.disk import files
 from ila_jax.score.signals import scores
-from tests.support import tiny
+from tests.support import artifacts, tiny
 
 _STAGES = ("pool", "embed", "score", "landscape", "select")
 _SCORES = "quality, ifd=judge.ifd"
+
+_made = artifacts.written
 
 
 def _records():
@@ -69,15 +71,6 @@ def run(source, tmp_path_factory):
 def workdir(run, tmp_path):
   subprocess.run(["cp", "-rp", run, tmp_path / "work"], check=True)
   return tmp_path / "work"
-
-
-def _made(workdir, *stages):
-  return {
-    path: (path.stat().st_mtime_ns, path.read_bytes())
-    for stage in stages
-    for path in (workdir / stage).rglob("*")
-    if path.is_file()
-  }
 
 
 def _frame(workdir):

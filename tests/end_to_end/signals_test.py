@@ -11,10 +11,12 @@ from ila_jax import errors, pipeline
 from ila_jax.dry_run import dry_run
 from ila_jax.run.disk import files
 from ila_jax.score.signals import nll_without_prompt
-from tests.support import tiny
+from tests.support import artifacts, tiny
 
 _STAGES = ("pool", "embed", "score", "landscape", "select")
 _NAME = "nll_without_prompt"
+
+_made = artifacts.written
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +58,6 @@ def run(source, tmp_path_factory):
 def workdir(run, tmp_path):
   subprocess.run(["cp", "-rp", run, tmp_path / "work"], check=True)
   return tmp_path / "work"
-
-
-def _made(workdir, *stages):
-  return {
-    path: (path.stat().st_mtime_ns, path.read_bytes())
-    for stage in stages
-    for path in (workdir / stage).rglob("*")
-    if path.is_file()
-  }
 
 
 def test_a_method_with_a_signal_leaves_what_is_scored(source, workdir, capsys):

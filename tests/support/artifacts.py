@@ -53,3 +53,13 @@ def _of_columns(
   declared = [column for column in artifact.columns if "{" not in column]
   if declared != [column for column in schema.names if column in declared]:
     yield f"{name}: columns {schema.names}, declared are {declared}"
+
+
+def written(workdir, *stages: str) -> dict:
+  """When each file of some stages was written, and what is in it."""
+  return {
+    path: (path.stat().st_mtime_ns, path.read_bytes())
+    for stage in stages
+    for path in (workdir / stage).rglob("*")
+    if path.is_file()
+  }
