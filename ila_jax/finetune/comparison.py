@@ -70,6 +70,16 @@ def compare(
   }
 
 
+def by_chance(strategy: str) -> bool:
+  """Whether a method puts the pool in an order by chance alone.
+
+  >>> by_chance("random"), by_chance("longest")
+  (True, False)
+  """
+  method = table.METHODS.get(strategy)
+  return method is not None and method.needs == _CHANCE
+
+
 def _chance(rivals: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
   """The rival that is the measure: one chosen by chance, else the first.
 
@@ -77,9 +87,7 @@ def _chance(rivals: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
   """
 
   def order(rival: Mapping[str, Any]) -> tuple[bool, bool]:
-    method = table.METHODS.get(rival["strategy"])
-    by_chance = method is not None and method.needs == _CHANCE
-    return not by_chance, rival["equal"] != "tokens"
+    return not by_chance(rival["strategy"]), rival["equal"] != "tokens"
 
   return min(rivals, key=order, default=None)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ila_jax.finetune import arms
+from ila_jax.finetune import comparison as comparisons
 
 # A base that random examples teach less, in nats a token, tells nothing apart.
 LEAST_GAIN = 0.05
@@ -112,9 +113,19 @@ def cautions(comparison: Mapping[str, Any]) -> list[str]:
 
   Args:
     comparison: as `comparison.compare` returns it.
+
+  >>> no_chance = {"strategy": "ila", "chance": "longest", "gain": 0.2}
+  >>> cautions(no_chance | {"rivals": [], "groups": 300})[0][:33]
+  'No rival was drawn by chance: thi'
   """
   found = []
   gain, chance = comparison["gain"], comparison["chance"]
+  if chance is not None and not comparisons.by_chance(chance):
+    found.append(
+      f"No rival was drawn by chance: this is {comparison['strategy']} beside "
+      f"{chance}, and not whether selecting helps. Add random to "
+      "config.finetune.compare."
+    )
   if gain is not None and gain < LEAST_GAIN:
     moved = f"lowered the dev loss by {gain:.3f}"
     if gain < 0:

@@ -117,3 +117,10 @@ def test_averages_that_disagree_are_a_caution():
   (said,) = verdict.cautions(found)
   assert said.startswith("At equal tokens it depends on what is averaged")
   assert "0.040 nats a token higher dev loss than random" in said
+
+
+def test_a_rival_not_drawn_by_chance_does_not_tell_whether_selecting_helps():
+  base = {"strategy": "ila", "gain": 0.2, "groups": 300, "rivals": []}
+  (said,) = verdict.cautions(base | {"chance": "longest"})
+  assert "not whether selecting helps" in said
+  assert verdict.cautions(base | {"chance": "random"}) == []
