@@ -146,12 +146,13 @@ def _run_claimed(
     ):
       names = stages_lib.in_order(stages)
       after_pool = [name for name in names if name != "pool"]
+      there: set[str] = set()  # Signals and sets that were looked at.
       for name in names:
         if name in after_pool[:1]:
-          _after_pool(run, after_pool)
+          _after_pool(run, after_pool, there)
         for needed in needs.before(config, name):
           _check_unread(workdir, name, needed)
-          _run_needed(run, needed)
+          _run_needed(run, needed, there)
         _run_stage(run, name)
         interrupts.point()
   except errors.InputError:
@@ -161,21 +162,30 @@ def _run_claimed(
   _throw_away(workdir)
 
 
-def _after_pool(run: context.Run, stages: Sequence[str]) -> None:
-  """Refuses a disk that these stages will fill, on all hosts; reads scores."""
+def _after_pool(
+  run: context.Run, stages: Sequence[str], there: set[str]
+) -> None:
+  """Refuses what would end the run later, on all hosts; reads scores.
+
+  That is a disk that these stages will fill, or a target set of no use.
+  """
   refusal = None
   if mesh_lib.is_writer():
     try:
       disk.check(run.config, run.workdir, stages)
+      needs.check(run, stages)
     except errors.InputError as error:
       refusal = error
   if mesh_lib.first_host_says([refusal is not None])[0]:
     raise refusal or errors.InputError("see what the first host says")
   for name in needs.early(run.config):
-    _run_needed(run, name)
+    _run_needed(run, name, there)
 
 
-def _run_needed(run: context.Run, name: str) -> None:
+def _run_needed(run: context.Run, name: str, there: set[str]) -> None:
+  if name in there:
+    return
+  there.add(name)
   folder = needs.folder(name)
   log.enter(folder)
   progress.say(f"[{folder}]")

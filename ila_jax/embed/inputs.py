@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, UInt64
+from jaxtyping import Bool, Int32, UInt64
 
 from ila_jax import errors
 
@@ -198,6 +198,41 @@ def check_told_apart(counts: dict[str, Any], *, remedy: str) -> None:
       f"in what is read of them ({told(counts)}); allowed: more than half. "
       f"{remedy}"
     )
+
+
+def check_read(is_read: Bool[np.ndarray, " n"], *, field: str) -> str | None:
+  """Checks that the encoder reads something of the prompts of a set.
+
+  Where it reads nothing, as of another language, a prompt has no place beside
+  others.
+
+  Args:
+    is_read: whether anything was read of each prompt.
+    field: of the config that names the set.
+
+  Returns:
+    A sentence where nothing was read of some.
+
+  Raises:
+    errors.InputError: nothing was read of any.
+
+  >>> check_read(np.array([True, False]), field="select.target")[:34]
+  'The encoder reads nothing of 1 of '
+  """
+  lost, total = int((~is_read).sum()), len(is_read)
+  if lost == total:
+    raise errors.InputError(
+      f"{field}: the encoder (config.encoder.path) reads nothing of any of its "
+      f"{total:,} prompts, so none can be compared with the pool; allowed: one "
+      "or more of which it knows a word. Take another encoder (it places the "
+      "pool anew, with --redo=embed), or leave the set out."
+    )
+  if not lost:
+    return None
+  return (
+    f"The encoder reads nothing of {lost:,} of {total:,} prompts of {field}: "
+    "they are compared with nothing"
+  )
 
 
 def check_enough(counts: dict[str, Any], *, such_as: str) -> None:

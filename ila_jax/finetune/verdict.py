@@ -10,6 +10,8 @@ from ila_jax.finetune import comparison as comparisons
 LEAST_GAIN = 0.05
 # Percentile intervals over fewer dev examples are too narrow.
 FEW = 100
+# So few dev prompts show nothing, whatever the interval over them is.
+TOO_FEW = 10
 
 _HELPED, _HURT, _NEITHER = "helped", "hurt", "no difference"
 
@@ -29,7 +31,8 @@ def answer(comparison: Mapping[str, Any]) -> str:
 
   >>> micro = {"value": -0.031, "low": -0.049, "high": -0.012}
   >>> rival = {"strategy": "random", "equal": "tokens", "micro": micro}
-  >>> answer({"strategy": "ila", "chance": "random", "rivals": [rival]})
+  >>> ila = {"strategy": "ila", "chance": "random", "groups": 300}
+  >>> answer(ila | {"rivals": [rival]})
   'ila helped: 0.031 nats a token lower dev loss than random of equal tokens \
 (95 % interval 0.012 to 0.049).'
   """
@@ -46,6 +49,12 @@ def answer(comparison: Mapping[str, Any]) -> str:
     return (
       f"Whether {ours} helped is not known: no rival was tuned on to compare "
       "it with. Name one in config.finetune.compare."
+    )
+  if comparison["groups"] < TOO_FEW:
+    return (
+      f"Whether {ours} helped cannot be told: the dev examples have "
+      f"{comparison['groups']:,} prompts, and {TOO_FEW} are the least that "
+      "show anything. Raise config.pool.dev_examples."
     )
   said = {equal: _kind(rival["micro"]) for equal, rival in rivals.items()}
   numbers = " and ".join(
@@ -147,7 +156,7 @@ def cautions(comparison: Mapping[str, Any]) -> list[str]:
         "every example counts alike and not every token, the selection has "
         f"{_apart(macro)} than {chance} ({_interval(macro)})."
       )
-  if comparison["groups"] < FEW and comparison["rivals"]:
+  if TOO_FEW <= comparison["groups"] < FEW and comparison["rivals"]:
     found.append(
       f"Only {comparison['groups']:,} dev prompts: intervals over fewer than "
       f"{FEW} are too narrow. Raise config.pool.dev_examples."

@@ -148,6 +148,31 @@ def relative_depth(
   return quantile_within(depth, domain).astype(np.float32)
 
 
+def sameness(depth: Float[np.ndarray, " n"]) -> str:
+  """A sentence where most examples have one depth: it hardly orders them.
+
+  Args:
+    depth: any depth [n].
+
+  Returns:
+    The sentence; "" where no value stands for more than half of the examples.
+
+  >>> sameness(np.array([7.0, 7.0, 7.0, 1.0])).partition(":")[0]
+  '75.0 % of the examples have the depth 7'
+  >>> sameness(np.array([1.0, 2.0]))
+  ''
+  """
+  values, counts = np.unique(depth, return_counts=True)
+  if not len(values) or 2 * counts.max() <= len(depth):
+    return ""
+  share = 100 * counts.max() / len(depth)
+  return (
+    f"{share:.1f} % of the examples have the depth "
+    f"{values[counts.argmax()]:.6g}: which of them comes first is decided by "
+    "config.select.tie_break, or else by ids alone"
+  )
+
+
 def quantile_within(
   values: Num[np.ndarray, " n"], group: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:

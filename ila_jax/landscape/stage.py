@@ -38,7 +38,15 @@ def run(run: context.Run) -> None:
       files.count_rows(one.path(run.workdir))
       for one in (tables.CELLS, tables.SCORES)
     )
-    stage.finish(**({"without_depth": scored - held} if held < scored else {}))
+    notes: dict[str, Any] = {}
+    if held < scored:
+      notes["without_depth"] = scored - held
+    cells = files.read_table(tables.CELLS.path(run.workdir), ["depth"])
+    said = depth.sameness(cells["depth"])
+    if said:
+      notes["same_depth"] = said
+      progress.say(f"  warning: {said}")
+    stage.finish(**notes)
   _report_stability(run)
 
 

@@ -252,6 +252,28 @@ def counts(folder: epath.PathLike) -> dict[str, Any]:
   return files.read_json(tables.COUNTS.path(folder))
 
 
+def check_target(config: config_lib.Config, tokenizer: Any) -> None:
+  """Reads a target set as `write_target` does, and writes nothing.
+
+  Args:
+    config: of `as_target`.
+    tokenizer: of the run's base.
+
+  Raises:
+    errors.InputError: a source that cannot be read, or too many rejects.
+  """
+  rejects = rejects_lib.RejectCounter(
+    lambda reject: None, max_reject_fraction=config.pool.max_reject_fraction
+  )
+  tally = tally_lib.Tally(max_tokens=config.tokens.max_tokens)
+  read = collections.Counter[str]()
+  with names_target():
+    passing = encoded(
+      config, tokenizer, rejects, tally, read=read, name="target"
+    )
+    rejects.check(n_used=sum(map(len, passing)))
+
+
 def write_target(
   config: config_lib.Config, tokenizer: Any, folder: epath.Path
 ) -> None:

@@ -59,7 +59,7 @@ def is_depth(records: _Records) -> bool:
 
 
 def warnings(records: _Records) -> list[str]:
-  """What scores have left out, in sentences."""
+  """What scores have left out, or do not decide, in sentences."""
   said = []
   lost = records.get("landscape", {}).get("without_depth")
   if lost:
@@ -68,6 +68,9 @@ def warnings(records: _Records) -> list[str]:
       f"{lost:,} examples have no depth (config.landscape.depth is {name!r}): "
       "they are neither on the map nor candidates."
     )
+  same = records.get("landscape", {}).get("same_depth")
+  if same:
+    said.append(f"{same}.")
   where = _config(records, "select", "where")
   if where:
     said.append(

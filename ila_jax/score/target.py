@@ -13,7 +13,7 @@ from etils import epath
 
 from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.embed import rows, texts
+from ila_jax.embed import inputs, rows, texts
 from ila_jax.embed import work as embed_work
 from ila_jax.forecast import costs, sizes, work
 from ila_jax.pool import base_tokenizer, index, reading, shards
@@ -46,8 +46,9 @@ def run(run: context.Run) -> None:
   """Reads, embeds and scores `config.select.target`; what is done is kept.
 
   Raises:
-    errors.InputError: sources that cannot be read, too many rejects, or a
-      folder that was made from other inputs.
+    errors.InputError: sources that cannot be read, too many rejects, prompts
+      of which the encoder reads nothing, or a folder that was made from other
+      inputs.
   """
   stage = stage_record.Stage(
     run.workdir / folders.BESIDE, NAME, _made_from(run)
@@ -63,14 +64,32 @@ def run(run: context.Run) -> None:
     f"{counts['rejected']:,}; {in_pool:,} stand in the pool, too"
   )
   _embed(run, own, stage)
+  is_read = rows.inputs(own.workdir, "tokens") > 0
+  said = inputs.check_read(is_read, field="config.select.target")
+  if said:
+    progress.say(f"  warning: {said}")
   lost = _score(run, own, stage)
   stage.finish(
     matrix_rate=hardware.matrix_rate(run.mesh, run.config.model.dtype),
     examples=counts["used"] - lost,
     rejected=counts["rejected"],
     not_finite=lost,
+    unread=int((~is_read).sum()),
     in_pool=in_pool,
   )
+
+
+def check(run: context.Run) -> None:
+  """Reads the records, unless that was done: faults are told early.
+
+  Raises:
+    errors.InputError: sources that cannot be read, or too many rejects.
+  """
+  if not folder(run.workdir).exists():
+    reading.check_target(
+      reading.as_target(run.config),
+      base_tokenizer.tokenizer(run.config, run.workdir),
+    )
 
 
 def _made_from(run: context.Run) -> dict[str, Any]:

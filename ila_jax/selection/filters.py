@@ -101,10 +101,10 @@ def kept(
   say(f"  {where.FIELD} {told}")
   short = select.unit == "examples" and count < select.budget
   if short or not count:
+    remedy = "Lower the budget, or ask for less" if count else "Ask for less"
     raise errors.InputError(
       f"{where.FIELD} is {select.where!r}, which {told}, and "
-      f"config.select.budget is {select.budget:g} {select.unit}. Lower the "
-      "budget, or ask for less."
+      f"config.select.budget is {select.budget:g} {select.unit}. {remedy}."
     )
   return left
 

@@ -73,9 +73,13 @@ def _of_target(read: Read) -> Read:
 
 
 def target_rows(workdir: epath.Path) -> tuple[epath.Path, np.ndarray]:
-  """The folder of the target set, and its rows that have losses, ascending."""
+  """The folder of the target set, and its rows that count, ascending.
+
+  Those have losses, and the encoder has read something of their prompts.
+  """
   own = target.folder(workdir)
-  return own, files.read_table(tables.SCORES.path(own), ["row"])["row"]
+  row = files.read_table(tables.SCORES.path(own), ["row"])["row"]
+  return own, row[rows_lib.inputs(own, "tokens")[row] > 0]
 
 
 _TOKENS = ("tokens", "is_response")

@@ -63,6 +63,16 @@ def early(config: config_lib.Config) -> list[str]:
   return [scores.NAME] if named else []
 
 
+def check(run: context.Run, stages: Iterable[str]) -> None:
+  """Reads the target set that some stages need, before any model runs.
+
+  Raises:
+    errors.InputError: it cannot be used.
+  """
+  if target.NAME in of_all(run.config, stages):
+    target.check(run)
+
+
 def sets(config: config_lib.Config, stage: str) -> list[str]:
   """Names of the sets beside the pool that a stage needs."""
   wanted = {

@@ -128,3 +128,15 @@ def test_one_prompt_in_a_hundred_is_worth_a_warning():
     inputs_lib.warning(_counts(5000, 1000, 990))
   )
   assert inputs_lib.warning(few | {"unread": 10})
+
+
+def test_a_set_of_which_nothing_is_read_is_refused():
+  assert inputs_lib.check_read(np.ones(3, np.bool_), field="f") is None
+  some = np.array([True, False, False])
+  assert "nothing of 2 of 3 prompts of f" in inputs_lib.check_read(
+    some, field="f"
+  )
+  with pytest.raises(
+    errors.InputError, match="nothing of any of its 2 prompts"
+  ):
+    inputs_lib.check_read(np.zeros(2, np.bool_), field="f")

@@ -488,3 +488,16 @@ def test_scores_are_axes_of_the_laboratory(source, workdir):
   assert ifd["r"] == pytest.approx(np.corrcoef(means, loss)[0, 1], rel=1e-5)
   page = (workdir / "report/index.html").read_text()
   assert "mean score of a subset" in page
+
+
+def test_a_depth_that_is_the_same_for_all_is_told(tmp_path, capsys):
+  rows_ = [row | {"same": 7} for row in tiny.records(120)]
+  source = tiny.write(tmp_path / "pool.jsonl", rows_)
+  config = _config(
+    source, pool__fields__scores="same", landscape__depth="score:same"
+  )
+  work = tmp_path / "same"
+  pipeline.run(config, work, stages=(*_STAGES, "report"))
+  said = "100.0 % of the examples have the depth 7"
+  assert f"warning: {said}" in capsys.readouterr().err
+  assert said in (work / "report/index.html").read_text()

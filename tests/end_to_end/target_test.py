@@ -282,3 +282,33 @@ def test_weights_follow_the_formula():
   # m = 3 of 4 examples in K = 3 cells: W = t + 3 / 30.
   np.testing.assert_allclose(weight / 30, [0.1, 0.1, 2.1, 1.1, 1.1])
   assert target_lib.weights(cell, np.array([9])) is None
+
+
+def test_a_target_of_no_use_is_refused_before_any_model_runs(folder, tmp_path):
+  bad = tiny.write(tmp_path / "bad.jsonl", [{"instruction": "x"}] * 9)
+  config = _config(folder, select__target=str(bad))
+  with pytest.raises(errors.InputError, match="9 of 9 records"):
+    pipeline.run(config, tmp_path / "work", stages=_STAGES)
+  assert not (tmp_path / "work/score").exists()
+
+
+def test_prompts_of_which_nothing_is_read_do_not_count(
+  folder, run, tmp_path, capsys
+):
+  """They would all lie on one spot, and draw the budget there."""
+  _, workdir = run
+  work = tmp_path / "work"
+  subprocess.run(["cp", "-rp", workdir, work], check=True)
+  rows_ = tiny.records(8)
+  blank = [{"instruction": "☃" * n, "output": "Snow."} for n in range(1, 5)]
+  mixed = tiny.write(tmp_path / "mixed.jsonl", rows_ + blank)
+  config = _config(folder, select__target=str(mixed))
+  pipeline.run(config, work, stages=_STAGES, redo="target")
+  assert "nothing of 4 of 12 prompts" in capsys.readouterr().err
+  record = files.read_json(work / "beside/target/stage.json")
+  assert (record["examples"], record["unread"]) == (12, 4)
+  assert files.read_json(work / "select/stage.json")["target"]["examples"] == 8
+  none = tiny.write(tmp_path / "none.jsonl", blank)
+  config = _config(folder, select__target=str(none))
+  with pytest.raises(errors.InputError, match="nothing of any of its 4"):
+    pipeline.run(config, work, stages=_STAGES, redo="target")

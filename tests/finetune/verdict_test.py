@@ -124,3 +124,16 @@ def test_a_rival_not_drawn_by_chance_does_not_tell_whether_selecting_helps():
   (said,) = verdict.cautions(base | {"chance": "longest"})
   assert "not whether selecting helps" in said
   assert verdict.cautions(base | {"chance": "random"}) == []
+
+
+def test_a_handful_of_dev_prompts_tells_nothing():
+  gap = {"value": -0.03, "low": -0.03, "high": -0.03}
+  rival = {"strategy": "random", "equal": "tokens", "micro": gap}
+  rival |= {"name": "random-equal-tokens", "macro": gap}
+  found = {"strategy": "ila", "chance": "random", "rivals": [rival]}
+  found |= {"gain": 0.2, "groups": 9}
+  assert verdict.answer(found).startswith("Whether ila helped cannot be told")
+  assert verdict.cautions(found) == []  # The answer says it.
+  found["groups"] = 10
+  assert verdict.answer(found).startswith("ila helped")
+  assert "Only 10 dev prompts" in verdict.cautions(found)[0]

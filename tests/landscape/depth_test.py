@@ -154,3 +154,10 @@ def test_ila_length_does_not_see_the_order():
   np.testing.assert_array_equal(
     depth.ila_length(**pool)[mix], depth.ila_length(**mixed)
   )
+
+
+def test_a_depth_that_most_examples_share_is_told():
+  half = np.array([1.0, 1.0, 2.0, 3.0])
+  assert not depth.sameness(half)
+  assert depth.sameness(np.r_[half, 1.0]).startswith("60.0 % of the examples")
+  assert not depth.sameness(np.zeros(0))

@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from ila_jax.compute import hardware
-from ila_jax.embed import rows, texts
+from ila_jax.embed import inputs, rows, texts
 from ila_jax.embed import work as embed_work
 from ila_jax.forecast import costs, sizes, work
 from ila_jax.landscape.duplicates import near_reference, pairs
@@ -35,8 +35,8 @@ def run(run: context.Run) -> None:
   prompt of which the encoder reads nothing is compared with none.
 
   Raises:
-    errors.InputError: sets that cannot be read, or the folder was made from
-      other inputs.
+    errors.InputError: sets that cannot be read, of which the encoder reads
+      nothing, or the folder was made from other inputs.
   """
   config, workdir = run.config, run.workdir
   # The pool's own inputs have the evaluation sets.
@@ -54,6 +54,9 @@ def run(run: context.Run) -> None:
     )
   )
   vectors, is_read = _embedded(run, stage, records)
+  said = inputs.check_read(is_read, field="config.pool.decontaminate")
+  if said:
+    progress.say(f"  warning: {said}")
   nearest, cosine = _closest(run, vectors[is_read])
   near_reference.write_evaluation(
     workdir,
