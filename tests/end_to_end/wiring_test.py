@@ -44,6 +44,7 @@ def run(tmp_path_factory):
   config = tiny.config(
     tiny.write(folder / "pool.jsonl", rows),
     pool__fields__labels="tags",
+    pool__dev_examples=30,  # Ten prompts: fewer give no answer.
     finetune__epochs=2.0,
     finetune__compare=("random", "longest"),
     scaling__subsets=6,

@@ -130,7 +130,7 @@ def read(
   """
   values = np.full((len(pool.ids), len(fields)), np.nan, np.float32)
   has = np.zeros(len(fields), np.bool_)
-  known = set(pool.ids.tolist())
+  known = np.sort(pool.ids)  # A set of Python's takes ten times the memory.
   for spec in specs:
     file = _read(spec, fields, pool.rules, known)
     own, told = _matched(spec, file, pool)
@@ -169,7 +169,10 @@ def _resolved(
 
 
 def _read(
-  spec: str, fields: Sequence[str], rules: examples.Rules, known: set[int]
+  spec: str,
+  fields: Sequence[str],
+  rules: examples.Rules,
+  known: UInt64[np.ndarray, " n"],
 ) -> _File:
   file = _File(len(fields))
   for raw in _opened(spec):
@@ -188,9 +191,12 @@ def _read(
 
 
 def _key(
-  spec: str, raw: records.RawRecord, rules: examples.Rules, known: set[int]
+  spec: str,
+  raw: records.RawRecord,
+  rules: examples.Rules,
+  known: UInt64[np.ndarray, " n"],
 ) -> tuple[int, int]:
-  """The id by which a record is joined, and of what it is.
+  """The id by which a record is joined, and of what it is; `known` ascend.
 
   Raises:
     records.Reject: it has neither an id of the pool nor a prompt.
@@ -200,7 +206,7 @@ def _key(
   own = raw.record.get("id")
   if isinstance(own, str) and _ID.fullmatch(own.strip()):
     own = int(own.strip(), 16)
-  if isinstance(own, int) and own in known:
+  if isinstance(own, int) and _is_among(known, own):
     return own, _BY_ID
   because = None
   for configured in _readings(spec, raw, rules):
@@ -212,12 +218,20 @@ def _key(
     except (records.Reject, UnicodeEncodeError) as error:
       because = because or error
       continue
-    if key in known:
+    if _is_among(known, key):
       return key, _BY_ID
     because = records.Reject("no example of the pool has this text")
   if isinstance(because, records.Reject):
     raise because
   raise records.Reject("text is not Unicode")
+
+
+def _is_among(known: UInt64[np.ndarray, " n"], key: int) -> bool:
+  """Whether a number is one of some that ascend."""
+  if not 0 <= key < 2**64:
+    return False
+  place = int(np.searchsorted(known, np.uint64(key)))
+  return place < len(known) and int(known[place]) == key
 
 
 def _matched(
