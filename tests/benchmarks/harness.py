@@ -139,8 +139,7 @@ def run(
   try:
     # All load at the same time; nothing is timed until all are ready.
     for contender in chosen:
-      fresh = not options.tiny or contender.is_ours
-      worker = _Worker(contender, options.threads, fresh=fresh)
+      worker = _Worker(contender, options.threads, fresh=not options.tiny)
       workers[contender.name] = worker
     for name in list(workers):
       if workers[name].refused:
@@ -182,7 +181,7 @@ def _installed(
 class _Worker:
   """One task in a fresh process, and what it has shown so far.
 
-  In a trial the rivals are threads, which saves importing torch for each.
+  In a trial they are threads, which saves importing JAX and torch for each.
   """
 
   def __init__(

@@ -144,7 +144,7 @@ def main() -> None:
   options = harness.parse(flags)
   if options.tiny:
     options.size, options.rounds, options.steps = "tiny", 1, 2
-    options.rows, options.width = 2, 16
+    options.rows, options.width = 8, 16
   vocab = score.vocabulary(options.size)
   shape = {"rows": options.rows, "width": options.width}
   batches = make_batches(vocab=vocab, seed=options.seed, **shape)

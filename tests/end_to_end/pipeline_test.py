@@ -1,6 +1,7 @@
 """The eight stages together: the contract, resuming, refusing."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import shutil
@@ -426,17 +427,18 @@ def test_draws_do_not_depend_on_the_order_of_reading(run, tmp_path):
 
 # One of two hosts with four devices each, on one folder.
 _HOST = """
+import json
 import sys
 import jax
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
-address, host, source, workdir = sys.argv[1:]
+address, host, source, workdir, overrides = sys.argv[1:]
 jax.distributed.initialize(address, num_processes=2, process_id=int(host))
 from ila_jax import pipeline
 from tests.support import hosts, tiny
 hosts.keep_programs()
 pipeline.run(
-  tiny.config(source, pool__fields__labels="tags", mesh__fsdp=2),
+  tiny.config(source, **json.loads(overrides)),
   workdir,
   stages=["pool", "embed", "score", "landscape", "select", "finetune"],
 )
@@ -486,12 +488,15 @@ def test_two_hosts_equal_one(run, tmp_path):
     address = f"localhost:{free.getsockname()[1]}"
   together = tmp_path / "work"
   source = alone.parent / "pool.jsonl"
+  # A step of the map is slow where its devices are not of one host.
+  overrides = {"pool__fields__labels": "tags", "mesh__fsdp": 2}
+  overrides |= {"landscape__iterations": 60}
   with (tmp_path / "log").open("w") as log:
     hosts = [
       subprocess.Popen(
         [
           *(sys.executable, "-c", _HOST, address, str(host)),
-          *(str(source), str(together)),
+          *(str(source), str(together), json.dumps(overrides)),
         ],
         cwd=CHECKOUT,
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
@@ -513,7 +518,7 @@ def test_two_hosts_equal_one(run, tmp_path):
   assert compared["rivals"]
   # From the scores on one host gives the bits of two.
   again = shutil.copytree(together, tmp_path / "again")
-  config = tiny.config(source, pool__fields__labels="tags", mesh__fsdp=2)
+  config = tiny.config(source, **overrides)
   pipeline.run(config, again, stages=("landscape", "select"), redo="landscape")
   files = sorted((again / "select").glob("*.parquet"))
   files += [again / "landscape" / name for name in _LANDSCAPE_FILES]
