@@ -13,6 +13,7 @@ import pytest
 
 from tests import conftest
 from tests.benchmarks import device_check, placing
+from tests.support import forked
 
 _CHECKOUT = conftest.__file__.rpartition("/tests/")[0]
 
@@ -28,10 +29,7 @@ def _trial(monkeypatch, capsys):
   def run(name, *flags):
     monkeypatch.setattr(sys, "argv", [name, "--tiny", *flags])
     if name in _APART:
-      command = [sys.executable, "-m", f"tests.benchmarks.{name}"]
-      done = subprocess.run(
-        command + sys.argv[1:], capture_output=True, text=True, cwd=_CHECKOUT
-      )
+      done = forked.run("-m", f"tests.benchmarks.{name}", *sys.argv[1:])
       assert not done.returncode, done.stderr
       printed = done.stdout
     else:

@@ -20,7 +20,7 @@ from packaging import requirements, specifiers, version
 from ila_jax import config_parsing, errors
 from ila_jax.configs import quickstart
 from ila_jax.pool import size
-from tests.support import tiny
+from tests.support import forked, tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -419,13 +419,7 @@ def test_the_readme_s_command_for_a_model_takes_two_thousand_records(tmp_path):
   command = command.replace("my_pool", str(tmp_path / "my_pool"))
   words = shlex.split(command)
   assert words[0] == "ila"
-  done = subprocess.run(
-    [sys.executable, "-m", "ila_jax", *words[1:]],
-    cwd=CHECKOUT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = forked.run("-m", "ila_jax", *words[1:])
   assert done.returncode == 0, done.stderr
   lines = done.stderr.splitlines()
   assert lines[0].startswith("ila_jax ") and " JAX " in lines[0]

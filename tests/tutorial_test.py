@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.support import tiny
+from tests.support import forked, tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 TEXT = (CHECKOUT / "docs/tutorial.md").read_text()
@@ -44,8 +44,9 @@ class _Shell:
     """The exit status, and what was said."""
     if words[0] == "ila":
       words = [*words, *(_SMALLER if "--workdir" in words else ())]
-      words = [sys.executable, "-m", "ila_jax", *words[1:]]
-    elif words[0] == "python":
+      done = forked.run("-m", "ila_jax", *words[1:], cwd=self._folder)
+      return done.returncode, done.stdout + done.stderr
+    if words[0] == "python":
       words = [sys.executable, *words[1:]]
     done = subprocess.run(
       words,

@@ -12,7 +12,7 @@ from flax import nnx
 from ila_jax.models import architecture, decoder
 from ila_jax.models.folders import weights
 from ila_jax.pool.tokens import tokenizer
-from tests.support import forked_runs, tiny
+from tests.support import forked, forked_runs, tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -206,15 +206,9 @@ def test_nothing_was_destroyed(ended):
 
 def test_a_dry_run_ends_well_and_makes_nothing(tmp_path):
   tiny.write(tmp_path / "pool.jsonl", tiny.records(120))
-  done = subprocess.run(
-    [
-      *(sys.executable, "-m", "ila_jax", f"--workdir={tmp_path}/work"),
-      *(*tiny.flags(tmp_path / "pool.jsonl"), "--dry-run", "--stages=score"),
-    ],
-    cwd=CHECKOUT,
-    capture_output=True,
-    text=True,
-    check=False,
+  done = forked.run(
+    *("-m", "ila_jax", f"--workdir={tmp_path}/work"),
+    *(*tiny.flags(tmp_path / "pool.jsonl"), "--dry-run", "--stages=score"),
   )
   assert done.returncode == 0, done.stderr
   first = [line.partition(" ")[0] for line in done.stderr.splitlines()]
@@ -226,7 +220,7 @@ def test_a_dry_run_ends_well_and_makes_nothing(tmp_path):
 def test_a_full_disk_is_said_and_the_run_goes_on_from_there(tmp_path):
   tiny.write(tmp_path / "pool.jsonl", tiny.records(240))
   command = [
-    *(sys.executable, "-m", "ila_jax", "--config=configs/quickstart.py"),
+    *("-m", "ila_jax", "--config=configs/quickstart.py"),
     f"--workdir={tmp_path}/work",
     f"--config.pool.source={tmp_path}/pool.jsonl",
     *("--config.pool.dev_examples=5", "--stages=pool"),
@@ -234,7 +228,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_from_there(tmp_path):
   ]
   # Files may not grow beyond 8 KiB: the operating system's own refusal.
   full = subprocess.run(
-    ["bash", "-c", 'ulimit -f 8; exec "$@"', "-", *command],
+    ["bash", "-c", 'ulimit -f 8; exec "$@"', "-", sys.executable, *command],
     cwd=CHECKOUT,
     capture_output=True,
     text=True,
@@ -243,7 +237,5 @@ def test_a_full_disk_is_said_and_the_run_goes_on_from_there(tmp_path):
   assert full.returncode == 2, full.stderr
   assert "File too large" in full.stderr
   assert not list((tmp_path / "work").rglob("*.tmp"))
-  again = subprocess.run(
-    command, cwd=CHECKOUT, capture_output=True, text=True, check=False
-  )
+  again = forked.run(*command)
   assert again.returncode == 0, again.stderr

@@ -9,14 +9,14 @@ import sys
 import time
 
 from ila_jax.run import status
-from tests.support import tiny
+from tests.support import forked, tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _command(workdir: pathlib.Path, *flags: str) -> list[str]:
   return [
-    *(sys.executable, "-m", "ila_jax", f"--workdir={workdir}"),
+    *("-m", "ila_jax", f"--workdir={workdir}"),
     *(*tiny.flags("docstrings:email,logging"), *flags),
   ]
 
@@ -24,15 +24,14 @@ def _command(workdir: pathlib.Path, *flags: str) -> list[str]:
 def test_killed_and_resumed_equals_uninterrupted(tmp_path):
   """Kill -9 in the middle of scoring; the files come out equal to the bit."""
 
-  def start(name, stages, environment=os.environ):
+  def start(name, stages):
     command = _command(tmp_path / name, f"--stages={stages}")
     with (tmp_path / "log").open("a") as log:
-      return subprocess.Popen(
-        command, cwd=CHECKOUT, env=environment, stderr=log
-      )
+      return forked.start(*command, stderr=log)
 
   def wait(process):
-    assert process.wait(timeout=300) == 0, (tmp_path / "log").read_text()
+    process.join(300)
+    assert process.exitcode == 0, (tmp_path / "log").read_text()
 
   wait(start("whole", "pool,embed,score"))
   shutil.copytree(
@@ -42,7 +41,9 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
   # Programs are kept in the workdir where no other folder is set.
   unset = dict(os.environ)
   unset.pop("JAX_COMPILATION_CACHE_DIR", None)
-  killed = start("killed", "score", unset)
+  command = [sys.executable, *_command(tmp_path / "killed", "--stages=score")]
+  with (tmp_path / "log").open("a") as log:
+    killed = subprocess.Popen(command, cwd=CHECKOUT, env=unset, stderr=log)
   first_shard = tmp_path / "killed/score/base-00000.parquet"
   deadline = time.monotonic() + 300
   while not first_shard.exists() and killed.poll() is None:
@@ -73,36 +74,18 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
 
 
 def test_a_quiet_run_is_in_the_log(tmp_path):
-  done = subprocess.run(
-    _command(tmp_path / "work", "--stages=pool", "--quiet"),
-    cwd=CHECKOUT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = forked.run(*_command(tmp_path / "work", "--stages=pool", "--quiet"))
   log = (tmp_path / "work/log.txt").read_text()
   assert done.returncode == 0 and "[pool]" in log and "  read " in log
   warned = [line for line in log.splitlines() if "warning:" in line]
   assert done.stderr.count("\n") == len(warned)
   assert all("warning:" in line for line in done.stderr.splitlines())
-  refused = subprocess.run(
-    _command(tmp_path / "work", "--stages=pol", "--quiet"),
-    cwd=CHECKOUT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  refused = forked.run(*_command(tmp_path / "work", "--stages=pol", "--quiet"))
   assert refused.returncode == 2 and "names 'pol'" in refused.stderr
 
 
 def test_command_line_refuses_with_exit_2(tmp_path):
-  done = subprocess.run(
-    _command(tmp_path / "work", "--stages=pool,nothing"),
-    cwd=CHECKOUT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = forked.run(*_command(tmp_path / "work", "--stages=pool,nothing"))
   assert done.returncode == 2
   assert done.stderr.count("\n") == 1
   assert "names 'nothing'; allowed: pool, embed, score" in done.stderr

@@ -2,12 +2,9 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import shutil
-import socket
 import subprocess
-import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -25,7 +22,7 @@ from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files as files_lib
 from ila_jax.run.disk import folders
 from ila_jax.training import base
-from tests.support import artifacts, tiny
+from tests.support import artifacts, hosts, tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -429,14 +426,10 @@ def test_draws_do_not_depend_on_the_order_of_reading(run, tmp_path):
 _HOST = """
 import json
 import sys
-import jax
-jax.config.update("jax_num_cpu_devices", 4)
-jax.config.update("jax_cpu_collectives_implementation", "gloo")
-address, host, source, workdir, overrides = sys.argv[1:]
-jax.distributed.initialize(address, num_processes=2, process_id=int(host))
 from ila_jax import pipeline
 from tests.support import hosts, tiny
-hosts.keep_programs()
+hosts.join(sys.argv[1:3], devices=4)
+source, workdir, overrides = sys.argv[3:]
 pipeline.run(
   tiny.config(source, **json.loads(overrides)),
   workdir,
@@ -483,30 +476,12 @@ _LANDSCAPE_FILES = ("cells.parquet", "duplicates.parquet", "map.json")
 
 def test_two_hosts_equal_one(run, tmp_path):
   _, alone, _ = run
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    address = f"localhost:{free.getsockname()[1]}"
   together = tmp_path / "work"
   source = alone.parent / "pool.jsonl"
   # A step of the map is slow where its devices are not of one host.
   overrides = {"pool__fields__labels": "tags", "mesh__fsdp": 2}
   overrides |= {"landscape__iterations": 60}
-  with (tmp_path / "log").open("w") as log:
-    hosts = [
-      subprocess.Popen(
-        [
-          *(sys.executable, "-c", _HOST, address, str(host)),
-          *(str(source), str(together), json.dumps(overrides)),
-        ],
-        cwd=CHECKOUT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        stdout=log,
-        stderr=log,
-      )
-      for host in range(2)
-    ]
-    codes = [host.wait(timeout=400) for host in hosts]
-  assert codes == [0, 0], (tmp_path / "log").read_text()
+  hosts.run(_HOST, source, together, json.dumps(overrides), seconds=400)
   ours, theirs = (
     files_lib.read_table(folder / "score/scores.parquet")
     for folder in (together, alone)

@@ -2,13 +2,12 @@
 
 import json
 import random
-import subprocess
-import sys
 
 import pytest
 
 from ila_jax import errors
 from ila_jax.pool import examples, unread
+from tests.support import forked
 
 
 def write_lines(path, lines):
@@ -331,16 +330,9 @@ def test_docstrings_bring_their_labels_and_domains():
 def test_all_real_pools(shared):
   """166,290 records of six shapes: none is lost, the known flaws are found."""
   # In a process of its own: checked types make it ten times slower.
-  command = [
-    sys.executable,
-    "-m",
-    "tests.support.real_pools",
-    str(shared / "data"),
-  ]
-  printed = subprocess.run(
-    command, check=True, capture_output=True, text=True
-  ).stdout
-  counted = json.loads(printed.splitlines()[-1])
+  done = forked.run("-m", "tests.support.real_pools", shared / "data")
+  assert done.returncode == 0, done.stderr
+  counted = json.loads(done.stdout.splitlines()[-1])
   lines, used = counted["lines"], counted["used"]
   rejected = counted["rejected"]
   assert sum(lines.values()) == 166_290

@@ -4,7 +4,6 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ import time
 import pytest
 
 from ila_jax import errors, pipeline
-from tests.support import tiny
+from tests.support import forked, hosts, tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -91,32 +90,22 @@ sys.exit(main.main())
 class _Host:
   """One of two processes, and what it says."""
 
-  def __init__(self, before: list[str], *words: object):
-    self.process = subprocess.Popen(
-      [*before, sys.executable, "-c", _HOST, *map(str, words)],
-      cwd=CHECKOUT,
-      env=os.environ | {"JAX_PLATFORMS": "cpu", "WAIT_SECONDS": "1"},
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
+  def __init__(self, *words: object):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    self.process = forked.start("-c", _HOST, *words, **pipes)
 
   def end(self) -> tuple[int, list[str]]:
     """Exit status, and our lines of stderr."""
-    error = self.process.communicate(timeout=200)[1]
+    with self.process.stdout, self.process.stderr as stderr:
+      error = stderr.read()
+    self.process.join(200)
     lines = [line for line in error.splitlines() if line.startswith("ila_jax:")]
-    return self.process.returncode, lines
+    return self.process.exitcode, lines
 
 
-def _start(
-  fails: int, how: str, *more: pathlib.Path, before: list[str] | None = None
-) -> list[_Host]:
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    address = f"localhost:{free.getsockname()[1]}"
-  return [
-    _Host(before or [], address, host, fails, how, *more) for host in range(2)
-  ]
+def _start(fails: int, how: str, *more: pathlib.Path) -> list[_Host]:
+  address = hosts.address()
+  return [_Host(address, host, fails, how, *more) for host in range(2)]
 
 
 @pytest.mark.parametrize(
@@ -148,10 +137,22 @@ def test_the_other_hosts_hear_of_a_killed_one():
 
 @pytest.mark.parametrize("dies", [0, 1])
 def test_supervised_hosts_meet_again(tmp_path, dies):
-  supervised = ["bash", "launch/supervise.sh"]
-  both = _start(dies, "once", tmp_path / "died", before=supervised)
-  found = [host.process.communicate(timeout=300)[1] for host in both]
-  assert [host.process.returncode for host in both] == [0, 0], found
+  address = hosts.address()
+  both = [
+    subprocess.Popen(
+      [
+        *("bash", "launch/supervise.sh", sys.executable, "-c", _HOST, address),
+        *(str(host), str(dies), "once", tmp_path / "died"),
+      ],
+      cwd=CHECKOUT,
+      env=os.environ | {"WAIT_SECONDS": "1"},
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for host in range(2)
+  ]
+  found = [host.communicate(timeout=300)[1] for host in both]
+  assert [host.returncode for host in both] == [0, 0], found
   told = [
     re.findall(r"supervise.sh: status (\d+), failure 1 of 8", error)
     for error in found

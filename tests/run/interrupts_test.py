@@ -1,11 +1,9 @@
 """A run that is asked to stop keeps what it has, and says how to go on."""
 
-import os
 import pathlib
 import shlex
 import signal
 import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -19,6 +17,7 @@ from ila_jax.run import interrupts
 from ila_jax.run.disk import files as files_lib
 from ila_jax.training import loop
 from ila_jax.training import recipe as recipe_lib
+from tests.support import forked
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 _CONFIG = architecture.DecoderConfig(
@@ -134,13 +133,7 @@ def test_a_second_signal_ends_at_once():
     "  interrupts._State.at -= 2\n"
     "  signal.raise_signal(signal.SIGTERM); print('never')\n"
   )
-  done = subprocess.run(
-    [sys.executable, "-c", program],
-    cwd=CHECKOUT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = forked.run("-c", program)
   assert done.stdout == "goes on\n"
   assert done.returncode == -signal.SIGTERM
 
@@ -155,19 +148,15 @@ def test_the_command_line_ends_in_one_line_that_goes_on(tmp_path):
     "--config.select.budget=0.1",
     "--stages=pool,embed",
   ]
-  command = [sys.executable, "-m", "ila_jax", *words, "--redo=pool"]
-  with subprocess.Popen(
-    command,
-    cwd=CHECKOUT,
-    env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    stderr=subprocess.PIPE,
-    text=True,
-  ) as run:
-    said = [run.stderr.readline() for _ in range(2)]
+  command = ("-m", "ila_jax", *words, "--redo=pool")
+  run = forked.start(*command, stderr=subprocess.PIPE)
+  with run.stderr as stderr:
+    said = [stderr.readline() for _ in range(2)]
     assert said[1] == "[pool]\n"
     run.send_signal(signal.SIGINT)
-    said += run.stderr.readlines()
-  assert run.returncode == 128 + signal.SIGINT
+    said += stderr.readlines()
+  run.join()
+  assert run.exitcode == 128 + signal.SIGINT
   assert "stopped by SIGINT" in said[-1]
   assert sum("Traceback" in line for line in said) == 0
   # The same command, but for the --redo, which has begun.

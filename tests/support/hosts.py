@@ -1,17 +1,14 @@
 """Several hosts on one machine: processes that join, and keep programs."""
 
-import os
-import pathlib
 import socket
 import subprocess
-import sys
 from concurrent import futures
 from typing import Any
 
 import jax
 from jax._src import compiler
 
-_CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+from tests.support import forked
 
 
 class _First:
@@ -41,36 +38,8 @@ def keep_programs() -> None:
   compiler.distributed = _Distributed(compiler.distributed)
 
 
-def start(
-  program: str, *arguments: Any, count: int = 2
-) -> list[subprocess.Popen]:
-  """Starts a program on each host, with pipes for all that it says.
-
-  Args:
-    program: in Python; it calls `join(sys.argv[1:3])` before it uses a device.
-    arguments: of the program, from `sys.argv[3]` on.
-    count: of hosts.
-  """
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    address = f"localhost:{free.getsockname()[1]}"
-  words = list(map(str, arguments))
-  return [
-    subprocess.Popen(
-      [sys.executable, "-c", program, address, f"{host}/{count}", *words],
-      cwd=_CHECKOUT,
-      env=os.environ | {"JAX_PLATFORMS": "cpu"},
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    for host in range(count)
-  ]
-
-
 def join(words: list[str], *, devices: int = 2) -> int:
-  """Makes this process the host that `start` meant; returns its number."""
+  """Makes this process the host that `run` meant; returns its number."""
   address, place = words
   host, count = map(int, place.split("/"))
   jax.config.update("jax_num_cpu_devices", devices)
@@ -80,14 +49,32 @@ def join(words: list[str], *, devices: int = 2) -> int:
   return host
 
 
+def address() -> str:
+  """Where the hosts of a run may meet: a free port of this machine."""
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    return f"localhost:{free.getsockname()[1]}"
+
+
 def run(
   program: str, *arguments: Any, seconds: float, count: int = 2
 ) -> list[tuple[str, str]]:
-  """Starts a program on each host, and returns stdout and stderr of each."""
-  started = start(program, *arguments, count=count)
-  # The pipe of one host may be full while another one is waited for.
+  """Runs a program on each host, and returns stdout and stderr of each.
+
+  Args:
+    program: in Python; it calls `join(sys.argv[1:3])` before it uses a device.
+    arguments: of the program, from `sys.argv[3]` on.
+    seconds: after which the hosts are killed.
+    count: of hosts.
+  """
+  where = address()
+
+  def one(host: int) -> subprocess.CompletedProcess:
+    words = ("-c", program, where, f"{host}/{count}", *arguments)
+    return forked.run(*words, seconds=seconds)
+
   with futures.ThreadPoolExecutor(count) as pool:
-    told = pool.map(lambda host: host.communicate(timeout=seconds), started)
-    answers = list(told)
-  assert [host.returncode for host in started] == [0] * count, answers
+    done = list(pool.map(one, range(count)))
+  answers = [(host.stdout, host.stderr) for host in done]
+  assert [host.returncode for host in done] == [0] * count, answers
   return answers

@@ -7,8 +7,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
-import textwrap
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +26,7 @@ from ila_jax.passes import dev_loss, layouts, token_set
 from ila_jax.training import batches, loop, optim
 from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import step as step_lib
-from tests.support import torch_models
+from tests.support import forked, torch_models
 
 _CONFIG = architecture.DecoderConfig(
   vocab=48,
@@ -484,14 +482,15 @@ else:
 
 
 def test_a_run_killed_by_the_system_resumes_to_the_bit(tmp_path):
-  command = [sys.executable, "-c", textwrap.dedent(_SCRIPT), tmp_path / "run"]
-  with subprocess.Popen([*command, "first"], stdout=subprocess.PIPE) as child:
-    assert child.stdout.readline() == b"ready\n"
+  command = ("-c", _SCRIPT, tmp_path / "run")
+  child = forked.start(*command, "first", stdout=subprocess.PIPE)
+  with child.stdout as stdout:
+    assert stdout.readline() == "ready\n"
     child.send_signal(signal.SIGKILL)
-  assert child.returncode == -signal.SIGKILL
-  done = subprocess.run(
-    [*command, "second"], check=True, capture_output=True, text=True
-  )
+  child.join()
+  assert child.exitcode == -signal.SIGKILL
+  done = forked.run(*command, "second")
+  assert done.returncode == 0, done.stderr
   same, same_history, first_step = done.stdout.split()
   assert (same, same_history) == ("True", "True")
   assert int(first_step) in (6, 11)  # 10 may not have been whole yet

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 
@@ -14,8 +13,7 @@ import pytest
 
 from ila_jax import errors
 from ila_jax.run.disk import folders, lock
-from tests.end_to_end.pipeline_test import CHECKOUT
-from tests.support import tiny
+from tests.support import forked, tiny
 
 _HOLDER = """
 import sys, time
@@ -29,16 +27,11 @@ with lock.hold(sys.argv[1]):
 @pytest.fixture
 def holder(tmp_path):
   """A process that holds the lock of a folder until it is killed."""
-  process = subprocess.Popen(
-    [sys.executable, "-c", _HOLDER, str(tmp_path)],
-    cwd=CHECKOUT,
-    stdout=subprocess.PIPE,
-    text=True,
-  )
+  process = forked.start("-c", _HOLDER, tmp_path, stdout=subprocess.PIPE)
   assert process.stdout.readline() == "held\n"
   yield process
   process.kill()
-  process.wait()
+  process.join()
   process.stdout.close()
 
 
@@ -77,7 +70,7 @@ def test_a_living_process_is_named_and_nothing_changes(holder, tmp_path):
 
 def test_the_lock_falls_with_its_process(holder, tmp_path, capsys):
   holder.send_signal(signal.SIGKILL)
-  holder.wait()
+  holder.join()
   begin = time.monotonic()
   with lock.hold(tmp_path):
     pass
@@ -188,34 +181,32 @@ def test_two_runs_in_one_folder(tmp_path):
   """The second ends at once with exit 2; the first does not notice."""
   tiny.write(tmp_path / "pool.jsonl", tiny.records(90))
   command = [
-    *(sys.executable, "-m", "ila_jax", "--config=configs/quickstart.py"),
+    *("-m", "ila_jax", "--config=configs/quickstart.py"),
     *("--stages=pool", f"--workdir={tmp_path}/work"),
     f"--config.pool.source={tmp_path}/pool.jsonl",
     *("--config.pool.dev_examples=5", "--config.score.reference_examples=5"),
   ]
-  first = subprocess.Popen(
-    command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True
-  )
+  first = forked.start(*command, stderr=subprocess.PIPE)
   held = tmp_path / "work" / folders.LOCK
   deadline = time.monotonic() + 300
   while not held.exists() or not held.read_text():
-    assert first.poll() is None and time.monotonic() < deadline
+    assert first.exitcode is None and time.monotonic() < deadline
     time.sleep(0.001)
   first.send_signal(signal.SIGSTOP)
   try:
     assert held.exists()
     work = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    second = subprocess.run(
-      command, cwd=CHECKOUT, capture_output=True, text=True, check=False
-    )
+    second = forked.run(*command)
     after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
   finally:
     first.send_signal(signal.SIGCONT)
-  said = first.communicate()[1]
+  with first.stderr as stderr:
+    said = stderr.read()
+  first.join()
   assert second.returncode == 2, second.stderr
   # The first line says what runs where.
   assert second.stderr.count("\n") == 2
   assert f"in use by process {first.pid} on host" in second.stderr
   assert work == after
-  assert first.returncode == 0, said
+  assert first.exitcode == 0, said
   assert not held.exists()
