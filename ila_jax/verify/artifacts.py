@@ -32,7 +32,7 @@ def _below(folder: epath.Path) -> Iterator[epath.Path]:
 
 
 def _with_ledgers(workdir: epath.Path) -> list[epath.Path]:
-  found = [workdir]
+  found = [workdir, tables.COMPILED.path(workdir)]
   for name in names(workdir):
     found += _below(workdir / name)
   return found
@@ -116,7 +116,7 @@ def _megabytes(advance: Callable[[int], object]) -> Callable[[int], None]:
 def forms(workdir: epath.Path) -> findings.Check:
   """Compares the columns of each table with those of this version."""
   differs, count = [], 0
-  for folder in _with_ledgers(workdir)[1:]:
+  for folder in _with_ledgers(workdir)[2:]:
     for path in sorted(folder.iterdir()):
       name = short(workdir, path)
       found = _declared(name)

@@ -212,6 +212,11 @@ def damage(
   return ""
 
 
+def entry(path: epath.Path) -> list[Any]:
+  """[bytes, CRC-32] of a file as it is now, for a ledger."""
+  return [path.stat().length, _crc(path, lambda size: None)]
+
+
 def _stamp(path: epath.Path) -> tuple[int, ...]:
   """Tells whether a file was touched since it was looked at."""
   if "://" in os.fspath(path):
