@@ -58,12 +58,15 @@ _FIELDS = flags.DEFINE_bool(
 _VERSION = flags.DEFINE_bool(
   "version", False, "Print version and commit, and run nothing."
 )
-# What the system says of a disk or a folder that is the user's to mend.
+# What the system says of a disk, a folder or a limit (ulimit) that is the
+# user's to mend.
 _MENDABLE = frozenset(
   (
     errno.EACCES,
     errno.EDQUOT,
     errno.EFBIG,
+    errno.EMFILE,
+    errno.ENFILE,
     errno.ENOSPC,
     errno.EPERM,
     errno.EROFS,
