@@ -122,8 +122,7 @@ def forms(workdir: epath.Path) -> findings.Check:
       found = _declared(name)
       if found is not None and checksums.is_whole(path):
         count += 1
-        with path.open("rb") as file:
-          differs += _of_columns(name, found, pq.read_schema(file))
+        differs += _of_columns(name, found, path)
   looked = f"columns of {count:,} tables by those of this version"
   return findings.made("formats", looked, differs)
 
@@ -139,8 +138,14 @@ def _declared(name: str) -> artifact.Artifact | None:
 
 
 def _of_columns(
-  name: str, declared: artifact.Artifact, schema: pa.Schema
+  name: str, declared: artifact.Artifact, path: epath.Path
 ) -> Iterator[str]:
+  try:
+    with path.open("rb") as file:
+      schema = pq.read_schema(file)
+  except pa.ArrowException as error:
+    yield f"{name}: it is no Parquet table ({str(error).splitlines()[0]})"
+    return
   for column in schema:
     kind = declared.column_type(column.name)
     if kind is None:

@@ -71,7 +71,9 @@ def run(words: Sequence[str]) -> tuple[str, bool]:
   flags = _parse(words)
   workdir = epath.Path(paths.of_folder(flags.dir, name="DIR", schemes=("gs",)))
   status.check(workdir)
-  checks = list(_checks(workdir, flags))
+  checks: list[findings.Check] = []
+  for one in _checks(workdir, flags, checks):
+    checks.append(one)
   said = findings.told(flags.dir, checks, _notes(workdir))
   return said, findings.is_well(checks)
 
@@ -90,7 +92,9 @@ def _notes(workdir: Any) -> list[str]:
   ]
 
 
-def _checks(workdir: Any, flags: argparse.Namespace) -> Iterator[Any]:
+def _checks(
+  workdir: Any, flags: argparse.Namespace, before: list[Any]
+) -> Iterator[Any]:
   from ila_jax.verify import (
     artifacts,
     findings,
@@ -123,6 +127,11 @@ def _checks(workdir: Any, flags: argparse.Namespace) -> Iterator[Any]:
       return function(of_run, *more)
     except errors.InputError as error:
       return findings.unknown(name, error)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+      if findings.is_well(before):
+        raise  # A bug, and no fault of the run.
+      said = f"what is there does not fit together ({error!r:.200})"
+      return findings.unknown(name, errors.InputError(said))
 
   yield check("shards", "pool", shard_files.check, done)
   yield check("counts", "pool", finished_run.counted, found.get("pool"))

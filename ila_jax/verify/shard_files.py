@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from etils import epath
 
@@ -24,9 +25,10 @@ def check(run: context.Run, done: set[str]) -> findings.Check:
   workdir = run.workdir
   path = tables.INDEX.path(workdir)
   checksums.check(path)
-  with path.open("rb") as file:
-    total = pq.read_metadata(file).num_rows
-  sizes, differs = [], []
+  total, differs = _rows(workdir, path, is_table=True)
+  if total is None:
+    return findings.made("shards", "the index of the pool", differs)
+  sizes = []
   for path in shards.listed(workdir, tables.RECORDS):
     rows, said = _rows(workdir, path, is_table=True)
     differs += said
@@ -82,7 +84,11 @@ def _rows(
     return None, [f"{artifacts.short(workdir, path)}: it is missing"]
   if not checksums.is_whole(path):
     return None, []  # It stands under the files.
-  with path.open("rb") as file:
-    if is_table:
-      return pq.read_metadata(file).num_rows, []
-    return len(np.load(file, allow_pickle=False)), []
+  try:
+    with path.open("rb") as file:
+      if is_table:
+        return pq.read_metadata(file).num_rows, []
+      return len(np.load(file, allow_pickle=False)), []
+  except (ValueError, EOFError, pa.ArrowException) as error:
+    why = str(error).splitlines()[0]
+    return None, [f"{artifacts.short(workdir, path)}: it is unreadable ({why})"]

@@ -135,6 +135,24 @@ FAULTS = {
     files.remove,
     "it is missing",
   ),
+  "a shard cut short, and its checksum is that of the rest": (
+    "shards",
+    "embed/embeddings-00001.npy",
+    lambda path: files.write_bytes(path, path.read_bytes()[:200]),
+    "it is unreadable",
+  ),
+  "a table that is none": (
+    "formats",
+    "score/reference.parquet",
+    lambda path: files.write_bytes(path, b"PAR1"),
+    "it is no Parquet table",
+  ),
+  "an index with fewer rows": (
+    "shards",
+    "pool/index.parquet",
+    _shorten,
+    "it has 218 rows, and the shards of records have 219",
+  ),
   "a shard with fewer rows": (
     "shards",
     "embed/inputs-00000.parquet",
