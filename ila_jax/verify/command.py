@@ -113,7 +113,8 @@ def _checks(
   try:
     of_run = _run(workdir, found)
   except errors.InputError as error:
-    yield findings.unknown("settings", error)
+    if done:  # The settings come with the first stage that is.
+      yield findings.unknown("settings", error)
     of_run = None
 
   def check(

@@ -41,7 +41,7 @@ _IMPORTED = (
 )
 # What tells times, or is nobody's content.
 _OTHER = ("stage.json", "manifest.json", "checksums.json", "log.txt")
-_SHARDS = (tables.EMBEDDINGS, tables.LOSSES, tables.HISTORY)
+_SHARDS = (tables.EMBEDDINGS, tables.LOSSES)
 _LONGEST_SECONDS = 900
 
 
@@ -96,7 +96,7 @@ def _content(workdir: pathlib.Path) -> dict[str, bytes]:
 
 
 def _noted(workdir: pathlib.Path, stage: str) -> dict[pathlib.Path, int]:
-  """Shards and histories that were whole at the kill: when each was written."""
+  """Shards that were whole at the kill, and when each was written."""
   folder = workdir / stage
   ledger = checksums.read(folder) or {} if folder.exists() else {}
   return {

@@ -295,6 +295,11 @@ def test_a_run_that_has_hardly_begun(workdir, verify):
   status, said = verify(workdir)
   assert status == 0, said
   assert "stage score is not done" in said
+  # Killed while it read its pool, before it had written its settings.
+  files.write_json(workdir / "manifest.json", {"ila_jax": "0.1.0"})
+  _edit_json(workdir / "pool/stage.json", done=False)
+  status, said = verify(workdir)
+  assert status == 0, said
 
 
 @pytest.mark.parametrize(
