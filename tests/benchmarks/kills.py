@@ -119,8 +119,9 @@ def _trial(
   workdir = before.parent / "killed"
   shutil.rmtree(workdir, ignore_errors=True)
   shutil.copytree(before, workdir)
-  child = _start(workdir, stage, source)
   log, begun = workdir.with_suffix(".said"), f"[{stage}]"
+  log.unlink(missing_ok=True)  # Of the trial before.
+  child = _start(workdir, stage, source)
   while begun not in (log.read_text() if log.exists() else ""):
     time.sleep(0.005)
   time.sleep(seconds)
