@@ -1,7 +1,8 @@
 """The command line: how its words are read, and what is wrong with them."""
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ml_collections
@@ -160,3 +161,74 @@ def _of_flag(error: BaseException, argv: Sequence[str]) -> str:
   if not near and wrong[0].startswith("--config.select.options."):
     hint = ": they stand by method, as select.options.METHOD.FIELD."
   return f"{wrong[0]}: no such field{hint} {_SEE}."
+
+
+def command(words: Sequence[str]) -> Callable[[list[str]], int] | None:
+  """The command that a command line begins with; None where that is a run.
+
+  Args:
+    words: of the command line, the program first.
+
+  Returns:
+    A function from the words behind the command to the exit status.
+
+  >>> command(["ila", "--config", "quickstart"]) is None
+  True
+  """
+  return _COMMANDS.get(words[1]) if len(words) > 1 else None
+
+
+def command_help(words: Sequence[str]) -> str | None:
+  """What a command says of itself; None where it is none, or says no more.
+
+  >>> print(command_help(["ila", "verify", "--help"]).splitlines()[0])
+  Reads a run again, and tells what differs from what was written.
+  """
+  found = command(words)
+  if found is _export:
+    from ila_jax.export import command as export
+
+    return export.help_text()
+  if found is _verify:
+    from ila_jax.verify import command as verify
+
+    return verify.HELP
+  return None
+
+
+def _export(words: list[str]) -> int:
+  from ila_jax.export import command as export
+  from ila_jax.run import interrupts
+
+  interrupts.listen()
+  print(export.run(words), flush=True)
+  return 0
+
+
+def _status(words: list[str]) -> int:
+  from ila_jax.run import status
+  from ila_jax.run.disk import paths
+
+  if len(words) != 1 or words[0].startswith("-"):
+    raise errors.InputError(
+      f"ila status has {words}; allowed: the folder of one run. Example: ila "
+      "status runs/first"
+    )
+  folder = paths.of_folder(words[0], name="DIR", schemes=("gs",))
+  with contextlib.suppress(BrokenPipeError):  # Of `head`, which has enough.
+    print(status.told(status.find(folder)), flush=True)
+  return 0
+
+
+def _verify(words: list[str]) -> int:
+  from ila_jax.run import interrupts
+  from ila_jax.verify import command as verify
+
+  interrupts.listen()
+  said, is_well = verify.run(words)
+  with contextlib.suppress(BrokenPipeError):
+    print(said, flush=True)
+  return 0 if is_well else 1
+
+
+_COMMANDS = {"export": _export, "status": _status, "verify": _verify}

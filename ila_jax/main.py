@@ -2,9 +2,9 @@
 
 CONFIG is the name of a preset or a config file of your own, such as
 `ila --copy-preset=quickstart my.py` makes. --config.SECTION.FIELD=VALUE sets
-a field. `ila status DIR` tells how far a run is; `ila export DIR --to FORMAT`
-writes what it has selected for a trainer. Without the command `ila` on PATH:
-python -m ila_jax.
+a field. `ila status DIR` tells how far a run is, `ila verify DIR` whether it is
+what was written, and `ila export DIR --to FORMAT` writes what it has selected
+for a trainer. Without the command `ila` on PATH: python -m ila_jax.
 """
 
 import contextlib
@@ -19,8 +19,6 @@ from ml_collections import config_flags
 from ila_jax import command_line, errors, presets, version
 
 _PROGRAM = "ila"  # As setup.py installs it.
-# Words that are commands of their own, on a run's folder.
-_EXPORT, _STATUS = "export", "status"
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "A preset, such as quickstart, or the path of a config file."
 )
@@ -60,12 +58,15 @@ _FIELDS = flags.DEFINE_bool(
 _VERSION = flags.DEFINE_bool(
   "version", False, "Print version and commit, and run nothing."
 )
-# What the system says of a disk or a folder that is the user's to mend.
+# What the system says of a disk, a folder or a limit (ulimit) that is the
+# user's to mend.
 _MENDABLE = frozenset(
   (
     errno.EACCES,
     errno.EDQUOT,
     errno.EFBIG,
+    errno.EMFILE,
+    errno.ENFILE,
     errno.ENOSPC,
     errno.EPERM,
     errno.EROFS,
@@ -90,21 +91,20 @@ _PASSING = frozenset(
 def main() -> int:
   """Runs the command line; returns the exit status.
 
-  0: done. 2: bad input, to be mended. 75: another host of the run is gone, or
-  a disk does not answer; start it again. 130 and 143: stopped by SIGINT or
-  SIGTERM. Whatever else goes wrong is a bug, and is left to be seen.
+  0: done. 1, of `ila verify`: something differs. 2: bad input, to be mended.
+  75: another host of the run is gone, or a disk does not answer; start it
+  again. 130 and 143: stopped by SIGINT or SIGTERM. Whatever else goes wrong is
+  a bug, and is left to be seen.
   """
   if {"--help", "-h", "--helpfull"} & set(sys.argv):
     with contextlib.suppress(BrokenPipeError):  # Of `head`, which has enough.
       print(_help(), flush=True)
     return 0
   try:
-    if sys.argv[1:2] == [_EXPORT]:
-      _export(sys.argv[2:])
-    elif sys.argv[1:2] == [_STATUS]:
-      _status(sys.argv[2:])
-    else:
-      _run(sys.argv)
+    command = command_line.command(sys.argv)
+    if command is not None:
+      return command(sys.argv[2:])
+    _run(sys.argv)
   except BaseException as error:
     status, message = _explain(error)
     if message is None:
@@ -115,10 +115,9 @@ def main() -> int:
 
 
 def _help() -> str:
-  if sys.argv[1:2] == [_EXPORT]:
-    from ila_jax.export import command
-
-    return command.help_text()
+  of_command = command_line.command_help(sys.argv)
+  if of_command is not None:
+    return of_command
   presets_text = "".join(
     f"  {name:12} {presets.about(name)}\n" for name in presets.names()
   )
@@ -186,28 +185,6 @@ def _command() -> str:
   is_command = os.path.basename(sys.argv[0]) == _PROGRAM
   program = sys.argv[0] if is_command else "python -m ila_jax"
   return f"{program} {shlex.join(kept)}"
-
-
-def _export(words: list[str]) -> None:
-  from ila_jax.export import command
-  from ila_jax.run import interrupts
-
-  interrupts.listen()
-  print(command.run(words), flush=True)
-
-
-def _status(words: list[str]) -> None:
-  from ila_jax.run import status
-  from ila_jax.run.disk import paths
-
-  if len(words) != 1 or words[0].startswith("-"):
-    raise errors.InputError(
-      f"ila status has {words}; allowed: the folder of one run. Example: ila "
-      "status runs/first"
-    )
-  folder = paths.of_folder(words[0], name="DIR", schemes=("gs",))
-  with contextlib.suppress(BrokenPipeError):  # Of `head`, which has enough.
-    print(status.told(status.find(folder)), flush=True)
 
 
 def _run(argv: list[str]) -> None:

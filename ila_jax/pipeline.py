@@ -40,7 +40,7 @@ from ila_jax.run import (
   tables,
 )
 from ila_jax.run import stages as stages_lib
-from ila_jax.run.disk import files, folders, run_folder
+from ila_jax.run.disk import files, folders, programs, run_folder
 from ila_jax.selection import needs
 
 _VERSIONS_OF = (
@@ -142,7 +142,7 @@ def _run_claimed(
   try:
     with (
       jax.set_mesh(run.mesh),
-      hardware.keep_compiled(tables.COMPILED.path(workdir)),
+      programs.kept(tables.COMPILED.path(workdir)),
     ):
       names = stages_lib.in_order(stages)
       after_pool = [name for name in names if name != "pool"]

@@ -28,7 +28,7 @@ ORDER = (
     "export",
     "dry_run",
   ),
-  *("config_checks", "config_parsing", "config_fields", "presets"),
+  *("config_checks", "config_parsing", "config_fields", "presets", "verify"),
   *("command_line", "pipeline", "api", "main", "__main__"),
 )
 MAX_MODULES = 12

@@ -75,7 +75,10 @@ def test_home_folders_are_found(tmp_path, monkeypatch):
     (errors.InputError("config.x is 1."), 2, "config.x is 1."),
     *(
       (OSError(number, os.strerror(number), "the_file"), 2, "mend it and run")
-      for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+      for number in (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES),
+        errno.EMFILE,
+      )
     ),
     *(
       (OSError(number, os.strerror(number), "the_file"), 75, "run the same")

@@ -73,9 +73,14 @@ def check(config: config_lib.Config, stages: Sequence[str]) -> None:
 
 
 def load(
-  run: context.Run, account: account_lib.Account
+  run: context.Run, account: account_lib.Account, *, as_made: bool = False
 ) -> tuple[nnx.Module, str, Reader]:
   """Loads the model that embeds.
+
+  Args:
+    run: whose prompts are embedded.
+    account: of the stage that asks.
+    as_made: of a run that is done: a base from scratch is never made here.
 
   Returns:
     The model, its pooling, and how it reads.
@@ -85,7 +90,7 @@ def load(
   """
   config = run.config
   if config.encoder.path == "base":
-    model = base.load(run, account)
+    model = base.as_made(run) if as_made else base.load(run, account)
     tokenizer = base_tokenizer.tokenizer(config, run.workdir)
     return model, "mean", _base_reader(config, tokenizer)
   with files.local(config.encoder.path) as here:

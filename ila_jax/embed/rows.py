@@ -3,6 +3,7 @@
 import copy
 import functools
 import os
+import resource
 import shutil
 import tempfile
 import weakref
@@ -93,8 +94,19 @@ class Rows:
     return other
 
 
-# A process may have 1,024 files open, as a rule.
+# Shards that are mapped at once, at most; each is a file that is open.
 _MAPPED_SHARDS = 512
+
+
+def _mapped_shards() -> int:
+  """As many as leave most of the process's open files to others.
+
+  A process may have 1,024 files open, as a rule; on some machines 256.
+  """
+  allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+  if allowed == resource.RLIM_INFINITY:
+    return _MAPPED_SHARDS
+  return max(min(allowed // 4, _MAPPED_SHARDS), 1)
 
 
 def load(workdir: epath.Path, rows: np.ndarray) -> np.ndarray:
@@ -113,7 +125,7 @@ def _shards_of(vectors: list[epath.Path]) -> Callable[[int], np.ndarray]:
   if "://" in os.fspath(vectors[0]):
     copies = epath.Path(tempfile.mkdtemp(prefix="ila_jax_embed_"))
 
-  @functools.lru_cache(_MAPPED_SHARDS)
+  @functools.lru_cache(_mapped_shards())
   def shard(number: int) -> np.ndarray:
     path = vectors[number]
     checksums.check(path)

@@ -72,6 +72,19 @@ def embedder(run: context.Run, account: account_lib.Account) -> Embed:
   return embed
 
 
+def again(run: context.Run) -> Embed:
+  """As `embedder`, and whether it embeds as before is for the caller to see.
+
+  Nothing is made or written in the folder of the run.
+
+  Raises:
+    errors.InputError: the model cannot be loaded.
+  """
+  if run.config.encoder.path == "lsa":
+    return _by_lsa(fit_lsa(run))
+  return _by_model(run, account_lib.Account(), as_made=True)
+
+
 def _by_lsa(lsa: Any) -> Embed:
   def embed(texts: Sequence[str]) -> tuple[np.ndarray, inputs.Read]:
     terms = encode.lsa_terms(lsa, texts)
@@ -80,8 +93,10 @@ def _by_lsa(lsa: Any) -> Embed:
   return embed
 
 
-def _by_model(run: context.Run, account: account_lib.Account) -> Embed:
-  model, pooling, reader = encoders.load(run, account)
+def _by_model(
+  run: context.Run, account: account_lib.Account, *, as_made: bool = False
+) -> Embed:
+  model, pooling, reader = encoders.load(run, account, as_made=as_made)
 
   def embed(texts: Sequence[str]) -> tuple[np.ndarray, inputs.Read]:
     ids, read = reader.read(list(texts))

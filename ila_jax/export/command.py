@@ -10,13 +10,24 @@ from ila_jax import errors
 USAGE = "ila export DIR --to FORMAT [--out FOLDER] [--first N]"
 
 
-class _Parser(argparse.ArgumentParser):
-  """Refuses as the rest of the command line does."""
+class Parser(argparse.ArgumentParser):
+  """Reads the words of a command, and refuses as the rest of the line does.
+
+  >>> Parser("ila verify", "ila verify DIR").parse_args(["--speed"])
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: ila verify: unrecognized arguments: --speed. It ...
+  """
+
+  def __init__(self, name: str, usage: str):
+    """Takes the name of the command, and how it is written."""
+    super().__init__(prog=name, add_help=False, allow_abbrev=False)
+    self._how = usage
 
   def error(self, message: str) -> NoReturn:
     """Raises errors.InputError."""
     raise errors.InputError(
-      f"ila export: {message}. It is: {USAGE}. ila export --help has the rest."
+      f"{self.prog}: {message}. It is: {self._how}. {self.prog} --help has the "
+      "rest."
     )
 
 
@@ -46,7 +57,7 @@ exactly as they were read. docs/export.md has a section for each trainer.
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-  parser = _Parser(prog="ila export", add_help=False, allow_abbrev=False)
+  parser = Parser("ila export", USAGE)
   parser.add_argument("dir", metavar="DIR")
   parser.add_argument("--to", required=True)
   parser.add_argument("--out")

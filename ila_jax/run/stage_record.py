@@ -110,8 +110,8 @@ class Stage:
       return
     made = "was made" if record["done"] else "was begun"
     progress.say(
-      f"  note: stage {self.name} {made} by {_versions(theirs)}, and this is "
-      f"{_versions(VERSIONS)}: results may differ in the last digits or more "
+      f"  note: stage {self.name} {made} by {told(theirs)}, and this is "
+      f"{told(VERSIONS)}: results may differ in the last digits or more "
       "(--redo makes a stage anew)"
     )
     if not record["done"]:
@@ -274,7 +274,12 @@ def _damaged(folder: epath.Path, reason: str) -> errors.InputError:
   )
 
 
-def _versions(versions: dict[str, str]) -> str:
+def told(versions: dict[str, str]) -> str:
+  """Names the versions that made a stage.
+
+  >>> told({"ila_jax": "0.1.0", "jax": "0.10.2"})
+  'ila_jax 0.1.0 with JAX 0.10.2'
+  """
   ours = versions.get("ila_jax", "(unknown)")
   return f"ila_jax {ours} with JAX {versions.get('jax', '(unknown)')}"
 

@@ -40,8 +40,7 @@ def find(workdir: epath.PathLike) -> dict[str, Any]:
     errors.InputError: it is not the folder of a run.
   """
   workdir = epath.Path(workdir)
-  folders.check_readable(workdir)
-  _check(workdir)
+  check(workdir)
   lock = workdir / folders.LOCK
   note = holder.read(lock)
   life = note and holder.life(lock, note)
@@ -73,7 +72,13 @@ def _folders(workdir: epath.Path) -> list[str]:
   return [*names[:at], *folders.on_demand(workdir), *names[at:]]
 
 
-def _check(workdir: epath.Path) -> None:
+def check(workdir: epath.Path) -> None:
+  """Makes sure that a folder is that of a run, whole or damaged.
+
+  Raises:
+    errors.InputError: it is not there, or holds something else.
+  """
+  folders.check_readable(workdir)
   manifest = _json(tables.MANIFEST.path(workdir))
   if isinstance(manifest, dict) and tables.OURS in manifest:
     return

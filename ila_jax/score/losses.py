@@ -1,5 +1,6 @@
 """The losses of each model: in which shards and columns they stand."""
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -17,19 +18,8 @@ from ila_jax.passes import collate, example_loss, forward, token_set, windows
 from ila_jax.pool import index, shards
 from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files
+from ila_jax.score import model_passes
 from ila_jax.training import trial
-
-# Names of the shards: of the base, and of all models in one pass.
-BASE, TOGETHER = "base", "base-and-sft"
-
-
-def of_seed(seed: int) -> str:
-  """Name of the shards of one tuned model.
-
-  >>> of_seed(3)
-  'sft-3'
-  """
-  return f"sft-{seed}"
 
 
 def passes(config: config_lib.Config) -> tuple[list[str], int]:
@@ -43,8 +33,8 @@ def passes(config: config_lib.Config) -> tuple[list[str], int]:
   """
   seeds = config.score.reference_seeds
   if config.train.method == "full":
-    return [BASE, *map(of_seed, seeds)], 1
-  return [TOGETHER], 1 + len(seeds)
+    return [model_passes.BASE, *map(model_passes.of_seed, seeds)], 1
+  return [model_passes.TOGETHER], 1 + len(seeds)
 
 
 def column(model: int) -> str:
@@ -74,28 +64,14 @@ def score(
     run: its folder holds the tokens, and gets the losses.
     stage: has the account.
     decoder: the base.
-    tuned: a model for each of config.score.reference_seeds, in their order;
-      each is made or loaded when its turn has come.
+    tuned: as `model_passes.of_models` takes them.
 
   Returns:
     Sums over each response, in nats, float32.
   """
-  if trial.lora(run.config) is None:
-    base_nll = _pass(run, stage, BASE, decoder)
-    # No name holds a tuned model while the next one is made.
-    models = iter(tuned)
-    tuned_nll = [
-      _pass(run, stage, of_seed(seed), next(models).decoder)
-      for seed in run.config.score.reference_seeds
-    ]
-    return base_nll[:, 0], np.concatenate(tuned_nll, axis=1).T
-  tuned = list(tuned)
-  adapters = lora.stack(
-    tuned[0].lora,
-    [lora.zero(tuned[0].adapter), *(one.adapter for one in tuned)],
+  return model_passes.of_models(
+    run, decoder, tuned, functools.partial(_pass, run, stage)
   )
-  nll = _pass(run, stage, TOGETHER, decoder, adapters)
-  return nll[:, 0], nll[:, 1:].T
 
 
 def _pass(
@@ -106,39 +82,24 @@ def _pass(
   adapters: lora.Adapter | None = None,
 ) -> np.ndarray:
   """Losses [n, m] of all examples, shard by shard; a shard on disk is kept."""
-  config, workdir = run.config, run.workdir
-  lengths, longest = index.lengths(workdir), config.tokens.max_tokens
-  models = example_loss.count_models(adapters)
-  layout = forward.layout(
-    decoder.config,
-    windows.lengths(lengths, max_tokens=longest),
-    config.score,
-    models=models,
-  )
-  todo = _todo(workdir, name)
+  workdir, models = run.workdir, example_loss.count_models(adapters)
+  layout = model_passes.layout(run, decoder, adapters)
+  todo, total = _todo(workdir, name), len(index.lengths(workdir))
   shards_nll = []
-  with progress.counter(len(lengths), desc=name, unit="examples") as advance:
+  with progress.counter(total, desc=name, unit="examples") as advance:
     for target, row, data in prefetch.ahead(todo, depth=1):
       if data is None:
         shards_nll.append(read_shard(target, models))
         advance(len(row))
         continue
-      parts = windows.split(data, max_tokens=longest)
+      parts = model_passes.split(run, data)
 
       def count(batch: collate.Batch, parts: windows.Parts = parts) -> None:
         advance(parts.begun(batch.examples))
         stage.account.add(cells=models * batch.cells)
 
-      nll = parts.total(
-        example_loss.example_nll(
-          decoder,
-          parts.data.tokens,
-          parts.data.is_response,
-          layout=layout,
-          mesh=run.mesh,
-          adapters=adapters,
-          on_batch=count,
-        )
+      nll = model_passes.nll(
+        run, decoder, parts, layout, adapters=adapters, on_batch=count
       )
       columns = {column(m): nll[:, m] for m in range(models)}
       files.write_table(target, {"row": row} | columns)

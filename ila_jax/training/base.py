@@ -23,7 +23,7 @@ from ila_jax.pool import examples as examples_lib
 from ila_jax.pool.sources import sources
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, stage_record, stages, tables
-from ila_jax.run.disk import files
+from ila_jax.run.disk import checksums, files
 from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import trial
 
@@ -75,7 +75,28 @@ def load(run: context.Run, account: account_lib.Account) -> decoder_lib.Decoder:
     errors.InputError: no weights there, weights of another shape, or a base
       that cannot read the pool's tokens.
   """
-  decoder = _load(run, account)
+  return _checked(run, _load(run, account))
+
+
+def as_made(run: context.Run) -> decoder_lib.Decoder:
+  """The base of a run that is done: as `load`, but nothing is made or written.
+
+  Raises:
+    errors.InputError: it is not there, or cannot read the pool's tokens.
+  """
+  if run.config.model.path == config_lib.SCRATCH:
+    folder = tables.BASE.path(run.workdir)
+    for one in (folder, tables.TOKENIZER.path(run.workdir)):
+      checksums.check_folder(one)
+    decoder = trial.load(folder, config=run.config, mesh=run.mesh).decoder
+  else:
+    decoder = _load_given(run)
+  return _checked(run, decoder)
+
+
+def _checked(
+  run: context.Run, decoder: decoder_lib.Decoder
+) -> decoder_lib.Decoder:
   counts = files.read_json(tables.COUNTS.path(run.workdir))
   if counts["largest_token"] >= decoder.config.vocab:
     raise errors.InputError(
@@ -92,13 +113,7 @@ def _load(
 ) -> decoder_lib.Decoder:
   config, workdir, mesh = run.config, run.workdir, run.mesh
   if config.model.path != config_lib.SCRATCH:
-    with files.local(config.model.path) as folder:
-      if container.is_gguf(hub.find(folder, with_weights=False)):
-        progress.say(
-          "  the base is a GGUF file: its weights are dequantised; what is "
-          "tuned is saved as a Hugging Face folder (safetensors)"
-        )
-      return trial.load(epath.Path(folder), config=config, mesh=mesh).decoder
+    return _load_given(run)
   stage = stage_record.Stage(
     workdir,
     stages.BASE,
@@ -115,6 +130,18 @@ def _load(
     stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.model.dtype))
     account.exclude(seconds=stage.account.totals()["seconds"])
   return trial.load(stage.folder, config=config, mesh=mesh).decoder
+
+
+def _load_given(run: context.Run) -> decoder_lib.Decoder:
+  """The base that the user gave."""
+  config = run.config
+  with files.local(config.model.path) as folder:
+    if container.is_gguf(hub.find(folder, with_weights=False)):
+      progress.say(
+        "  the base is a GGUF file: its weights are dequantised; what is "
+        "tuned is saved as a Hugging Face folder (safetensors)"
+      )
+    return trial.load(epath.Path(folder), config=config, mesh=run.mesh).decoder
 
 
 def sizes(config: config_lib.Config) -> architecture.DecoderConfig:

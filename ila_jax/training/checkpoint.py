@@ -5,6 +5,7 @@ of that run (data, model, hyper-parameters), and a run never reads or writes
 the folder of another one; and a checksum of what it holds.
 """
 
+import logging
 import time
 import zlib
 from typing import Any
@@ -24,6 +25,18 @@ from ila_jax.training import checkpoint_reading as reading
 
 # Checkpoints of a run that are kept, but while the next one is written.
 KEPT = 2
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+  """Whether a line of the log tells more than an error that is raised.
+
+  Orbax logs what fails in its threads with a traceback each, hundreds of lines
+  of a disk that is full, and then raises it: that is told once.
+  """
+  return not (record.exc_info and "orbax" in record.pathname)
+
+
+logging.getLogger("absl").addFilter(_is_news)
 
 
 class Due:

@@ -4,12 +4,17 @@ import os
 import pathlib
 import re
 
+import jax
+import numpy as np
 import pytest
+from jax.sharding import AxisType
 
 from ila_jax import errors, pipeline
+from ila_jax.compute import mesh as mesh_lib
 from ila_jax.run import stage_record
 from ila_jax.run.disk import files as files_lib
 from ila_jax.score import stage as score_stage
+from ila_jax.training import trial
 from tests.support import model_folders, tiny
 
 
@@ -131,6 +136,52 @@ def test_weights_edited_in_the_middle_of_scoring(tmp_path, monkeypatch):
     errors.InputError, match=r"pool was made by.*chat_template.jinja"
   ):
     pipeline.run(config, work, stages=stages)
+
+
+def test_scoring_goes_on_with_other_devices(tmp_path, monkeypatch):
+  """Begun on eight devices, which a smaller machine does not have."""
+  source = tiny.write(tmp_path / "pool.jsonl", tiny.records(60))
+  config = tiny.config(
+    source,
+    pool__dev_examples=5,
+    pool__shard_examples=30,
+    score__reference_examples=5,
+    score__reference_seeds=(0,),
+  )
+  stages, work = ("pool", "score"), tmp_path / "work"
+  pipeline.run(config, tmp_path / "whole", stages=stages)
+  with monkeypatch.context() as patch:
+    patch.setattr(score_stage.trial, "fit", _die_when_tuning(trial.fit))
+    with pytest.raises(SystemExit):
+      pipeline.run(config, work, stages=stages)
+  (work / "score/base-00001.parquet").unlink()  # Not yet there.
+  two = jax.make_mesh(
+    (2, 1, 1),
+    mesh_lib.AXES,
+    axis_types=(AxisType.Auto,) * 3,
+    devices=jax.devices()[:2],
+  )
+  begun = (work / "score/base-00000.parquet").stat().st_mtime_ns
+  monkeypatch.setattr(mesh_lib, "make", lambda *axes: two)
+  pipeline.run(config, work, stages=stages)
+  assert (work / "score/base-00000.parquet").stat().st_mtime_ns == begun
+  found, wanted = (
+    files_lib.read_table(folder / "score/scores.parquet")
+    for folder in (work, tmp_path / "whole")
+  )
+  for name in ("row", "id", "n_tokens", "nll_base"):
+    np.testing.assert_array_equal(found[name], wanted[name])
+  # The reference was tuned on other devices, which add up in another order.
+  np.testing.assert_allclose(found["nll_sft"], wanted["nll_sft"], rtol=1e-4)
+
+
+def _die_when_tuning(fit):
+  def die(*arguments, name, **options):
+    if name != "base":
+      raise SystemExit
+    return fit(*arguments, name=name, **options)
+
+  return die
 
 
 def test_another_version_is_told_and_not_refused(tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import AxisType, Mesh
 
 from ila_jax.compute import mesh
 from ila_jax.models import architecture, decoder
@@ -36,7 +37,17 @@ def listening(monkeypatch):
     signal.signal(number, handler)
 
 
-def _train(folder=None, on_step=lambda metrics: None):
+def _mesh(devices: int) -> Mesh:
+  """A mesh of some of the devices, as another machine may have."""
+  return jax.make_mesh(
+    (devices, 1, 1),
+    mesh.AXES,
+    axis_types=(AxisType.Auto,) * 3,
+    devices=jax.devices()[:devices],
+  )
+
+
+def _train(folder=None, on_step=lambda metrics: None, devices=None):
   text = token_set.TokenSet.of_text(
     [np.arange(i, i + 12, dtype=np.int32) for i in range(30)]
   )
@@ -46,7 +57,7 @@ def _train(folder=None, on_step=lambda metrics: None):
     recipe_lib.Recipe(
       total_steps=9, learning_rate=1e-2, batch_tokens=64, width=16, seed=0
     ),
-    mesh=mesh.make(),
+    mesh=mesh.make() if devices is None else _mesh(devices),
     saving=folder and loop.Saving(folder, steps=3),
     on_step=on_step,
   )
@@ -83,6 +94,22 @@ def test_training_is_saved_where_it_stops(
   assert history == all_steps
   for a, b in zip(found, wanted, strict=True):
     np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_training_goes_on_with_other_devices(
+  tmp_path, listening, uninterrupted, devices
+):
+  with pytest.raises(interrupts.Stopped):
+    _train(tmp_path / "run", _stop_at(4, signal.SIGTERM))
+  interrupts._State.asked = None
+  said = []
+  found, history = _train(tmp_path / "run", said.append, devices=devices)
+  assert [metrics["step"] for metrics in said] == [6, 7, 8, 9]
+  wanted, all_steps = uninterrupted
+  assert history[:5] == all_steps[:5]
+  for a, b in zip(found, wanted, strict=True):  # Sums of another order.
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_a_damaged_checkpoint_costs_steps_and_changes_nothing(

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 from etils import epath
@@ -128,7 +129,7 @@ def check(path: epath.PathLike) -> None:
   ledger = read(path.parent)
   if ledger is None and path.exists():
     return
-  reason = _damage(path, (ledger or {}).get(path.name, []))
+  reason = damage(path, (ledger or {}).get(path.name, []))
   if reason:
     raise Damaged(path, reason)
 
@@ -150,8 +151,10 @@ def check_folder(folder: epath.PathLike) -> None:
   """Compares all files that the ledger of a folder names with it.
 
   Raises:
-    Damaged: as `check`.
+    Damaged: as `check`; or the folder itself is missing.
   """
+  if not epath.Path(folder).exists():
+    raise Damaged(folder, "it is missing")
   for path, reason in find_damage(folder).items():
     raise Damaged(path, reason)
 
@@ -171,14 +174,27 @@ def find_damage(folder: epath.PathLike) -> dict[epath.Path, str]:
       entries.append(known)
   # Files are hashed side by side: zlib lets go of the interpreter.
   with concurrent.futures.ThreadPoolExecutor() as pool:
-    reasons = list(pool.map(_damage, paths, entries))
+    reasons = list(pool.map(damage, paths, entries))
   return {
     path: reason for path, reason in zip(paths, reasons, strict=True) if reason
   }
 
 
-def _damage(path: epath.Path, entries: list[list[Any]]) -> str:
-  """What is wrong with a file that is to be as one of the entries."""
+def damage(
+  path: epath.Path,
+  entries: list[list[Any]],
+  advance: Callable[[int], object] = lambda size: None,
+) -> str:
+  """What is wrong with a file that is to be as one of the entries; "": nothing.
+
+  Args:
+    path: of the file.
+    entries: of it in the ledger; [] where that does not name it.
+    advance: called with the bytes that were read, a part at a time.
+
+  >>> damage(epath.Path("/no/such/file"), [[3, "352441c2"]])
+  'it is missing'
+  """
   if not path.exists():
     return "it is missing"
   if not entries:
@@ -189,11 +205,16 @@ def _damage(path: epath.Path, entries: list[list[Any]]) -> str:
   size = path.stat().length
   if all(size != known for known, _ in entries):
     return f"it has {size:,} bytes, and {entries[0][0]:,} were written"
-  crc = _crc(path)
+  crc = _crc(path, advance)
   if [size, crc] not in entries:
     return f"its checksum is {crc}, and {entries[0][1]} was written"
   _SEEN[os.fspath(path)] = key
   return ""
+
+
+def entry(path: epath.Path) -> list[Any]:
+  """[bytes, CRC-32] of a file as it is now, for a ledger."""
+  return [path.stat().length, _crc(path, lambda size: None)]
 
 
 def _stamp(path: epath.Path) -> tuple[int, ...]:
@@ -205,9 +226,10 @@ def _stamp(path: epath.Path) -> tuple[int, ...]:
   return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
-def _crc(path: epath.Path) -> str:
+def _crc(path: epath.Path, advance: Callable[[int], object]) -> str:
   crc = 0
   with path.open("rb") as file:
     while chunk := file.read(_CHUNK):
       crc = zlib.crc32(chunk, crc)
+      advance(len(chunk))
   return f"{crc:08x}"

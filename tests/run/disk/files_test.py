@@ -1,12 +1,13 @@
 """Whole or absent."""
 
 import os
+import resource
 
 import numpy as np
 import pytest
 from etils import epath
 
-from ila_jax import errors
+from ila_jax import errors, main
 from ila_jax.run.disk import checksums, columns, files
 
 
@@ -86,3 +87,24 @@ def test_damaged_json_is_named(tmp_path):
   (tmp_path / "x.json").write_text("{")
   with pytest.raises(errors.InputError, match=r"x.json is damaged"):
     files.read_json(tmp_path / "x.json")
+
+
+@pytest.fixture
+def full_disk():
+  """A file of over 4 kB is refused by the system, as on a full disk."""
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+  yield
+  resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_disk_that_fills_up_leaves_what_was_whole(tmp_path, full_disk):
+  path = tmp_path / "a.npy"
+  files.write_array(path, np.arange(9))
+  before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+  with pytest.raises(OSError, match="File too large") as raised:
+    files.write_array(path, np.arange(9000))
+  assert raised.value.errno in main._MENDABLE
+  # Neither half a file is left, nor an entry of one.
+  assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+  assert files.read_array(path).tolist() == list(range(9))

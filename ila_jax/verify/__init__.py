@@ -1,0 +1,1 @@
+"""The command `ila verify`: a run read again, and what differs in it."""
