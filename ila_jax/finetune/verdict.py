@@ -10,6 +10,8 @@ from ila_jax.finetune import comparison as comparisons
 LEAST_GAIN = 0.05
 # Percentile intervals over fewer dev examples are too narrow.
 FEW = 100
+# Trainings of so many times the steps of the other are no longer alike.
+UNLIKE_STEPS = 1.25
 # So few dev prompts show nothing, whatever the interval over them is.
 TOO_FEW = 10
 
@@ -117,11 +119,14 @@ def digits(gap: Mapping[str, float]) -> int:
   return 5
 
 
-def cautions(comparison: Mapping[str, Any]) -> list[str]:
+def cautions(
+  comparison: Mapping[str, Any], steps: Mapping[str, int] | None = None
+) -> list[str]:
   """What weakens the answer, in sentences.
 
   Args:
     comparison: as `comparison.compare` returns it.
+    steps: of the training of each model, by its name; None: not known.
 
   >>> no_chance = {"strategy": "ila", "chance": "longest", "gain": 0.2}
   >>> cautions(no_chance | {"rivals": [], "groups": 300})[0][:33]
@@ -149,6 +154,7 @@ def cautions(comparison: Mapping[str, Any]) -> list[str]:
   for rival in comparison["rivals"]:
     if rival["strategy"] != chance:
       continue
+    found += _steps(comparison["strategy"], rival, steps or {})
     micro, macro = rival["micro"], rival["macro"]
     if _kind(micro) != _kind(macro):
       found.append(
@@ -162,3 +168,17 @@ def cautions(comparison: Mapping[str, Any]) -> list[str]:
       f"{FEW} are too narrow. Raise config.pool.dev_examples."
     )
   return found
+
+
+def _steps(
+  ours: str, rival: Mapping[str, Any], steps: Mapping[str, int]
+) -> list[str]:
+  """That one of two models was trained for more steps, where that is so."""
+  counts = [steps.get(ours, 0), steps.get(rival["name"], 0)]
+  if not all(counts) or max(counts) < UNLIKE_STEPS * min(counts):
+    return []
+  return [
+    f"At equal {rival['equal']} {ours} was trained for {counts[0]:,} steps and "
+    f"{rival['strategy']} for {counts[1]:,}: the number of steps alone can "
+    "change the dev loss."
+  ]

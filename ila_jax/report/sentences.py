@@ -1,5 +1,6 @@
 """What a run found, in sentences with their numbers; reads no example."""
 
+import collections
 from typing import Any
 
 from etils import epath
@@ -51,7 +52,14 @@ def answer(
       f"Dev loss in nats a token: {losses}.",
     ]
   scope = [verdict.SCOPE] if compared["rivals"] else []
-  return [verdict.answer(compared), *verdict.cautions(compared), *scope]
+  cautions = verdict.cautions(compared, _steps(workdir))
+  return [verdict.answer(compared), *cautions, *scope]
+
+
+def _steps(workdir: epath.Path) -> dict[str, int]:
+  """Steps of the training of each model, by its name."""
+  lines = files.read_jsonl(tables.METRICS.path(workdir))
+  return dict(collections.Counter(line["name"] for line in lines))
 
 
 def headline(

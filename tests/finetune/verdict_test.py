@@ -137,3 +137,15 @@ def test_a_handful_of_dev_prompts_tells_nothing():
   found["groups"] = 10
   assert verdict.answer(found).startswith("ila helped")
   assert "Only 10 dev prompts" in verdict.cautions(found)[0]
+
+
+@pytest.mark.parametrize(
+  ("ours", "rival", "told"), [(94, 64, 1), (8, 7, 0), (64, 94, 1), (3, 0, 0)]
+)
+def test_a_longer_training_is_told(ours, rival, told):
+  steps = {"ila": ours, "random-equal-tokens": rival}
+  found = verdict.cautions(_comparison(BELOW), steps)
+  assert found == told * [
+    f"At equal tokens ila was trained for {ours} steps and random for {rival}: "
+    "the number of steps alone can change the dev loss."
+  ]

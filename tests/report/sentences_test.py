@@ -1,0 +1,24 @@
+"""What a run found, in sentences."""
+
+from etils import epath
+
+from ila_jax.report import sentences
+from ila_jax.run import tables
+from ila_jax.run.disk import files
+
+GAP = {"value": -0.03, "low": -0.05, "high": -0.01}
+
+
+def test_the_answer_tells_of_a_longer_training(tmp_path):
+  rival = {"name": "random-equal-tokens", "strategy": "random"}
+  rival |= {"equal": "tokens", "micro": GAP, "macro": GAP}
+  compared = {"strategy": "ila", "chance": "random", "groups": 400}
+  compared |= {"gain": 0.2, "rivals": [rival]}
+  workdir = epath.Path(tmp_path)
+  files.write_json(tables.COMPARISON.path(workdir), compared)
+  steps = ["ila"] * 3 + ["random-equal-tokens"] * 2
+  lines = [{"name": name, "step": 1, "loss": 2.0} for name in steps]
+  files.write_jsonl(tables.METRICS.path(workdir), lines)
+  answer, caution, _ = sentences.answer(workdir, {"finetune": {}})
+  assert answer.startswith("ila helped: 0.030 nats a token lower dev loss")
+  assert caution.startswith("At equal tokens ila was trained for 3 steps and")
