@@ -151,10 +151,10 @@ def cautions(
       "larger budget, more config.finetune.epochs or another "
       "config.finetune.learning_rate."
     )
+  found += _steps(comparison, steps or {})
   for rival in comparison["rivals"]:
     if rival["strategy"] != chance:
       continue
-    found += _steps(comparison["strategy"], rival, steps or {})
     micro, macro = rival["micro"], rival["macro"]
     if _kind(micro) != _kind(macro):
       found.append(
@@ -171,14 +171,27 @@ def cautions(
 
 
 def _steps(
-  ours: str, rival: Mapping[str, Any], steps: Mapping[str, int]
+  comparison: Mapping[str, Any], steps: Mapping[str, int]
 ) -> list[str]:
-  """That one of two models was trained for more steps, where that is so."""
-  counts = [steps.get(ours, 0), steps.get(rival["name"], 0)]
-  if not all(counts) or max(counts) < UNLIKE_STEPS * min(counts):
+  """That the selection had more steps, or fewer, where that is so."""
+  own, chance = steps.get(comparison["strategy"], 0), comparison["chance"]
+  theirs = {
+    rival["equal"]: steps.get(rival["name"], 0)
+    for rival in comparison["rivals"]
+    if rival["strategy"] == chance
+  }
+  unlike = " and ".join(
+    f"for {theirs[equal]:,} at equal {equal}"
+    for equal in arms.EQUAL[::-1]
+    if own and theirs.get(equal) and _are_unlike(own, theirs[equal])
+  )
+  if not unlike:
     return []
   return [
-    f"At equal {rival['equal']} {ours} was trained for {counts[0]:,} steps and "
-    f"{rival['strategy']} for {counts[1]:,}: the number of steps alone can "
-    "change the dev loss."
+    f"{comparison['strategy']} was trained for {own:,} steps, {chance} {unlike}"
+    ": the number of steps alone can change the dev loss."
   ]
+
+
+def _are_unlike(one: int, other: int) -> bool:
+  return max(one, other) >= UNLIKE_STEPS * min(one, other)

@@ -140,12 +140,18 @@ def test_a_handful_of_dev_prompts_tells_nothing():
 
 
 @pytest.mark.parametrize(
-  ("ours", "rival", "told"), [(94, 64, 1), (8, 7, 0), (64, 94, 1), (3, 0, 0)]
+  ("tokens", "examples", "said"),
+  [
+    (64, 90, "random for 64 at equal tokens"),
+    (94, 200, "random for 200 at equal examples"),
+    (64, 200, "random for 64 at equal tokens and for 200 at equal examples"),
+    (90, 100, None),
+    (0, 90, None),
+  ],
 )
-def test_a_longer_training_is_told(ours, rival, told):
-  steps = {"ila": ours, "random-equal-tokens": rival}
-  found = verdict.cautions(_comparison(BELOW), steps)
-  assert found == told * [
-    f"At equal tokens ila was trained for {ours} steps and random for {rival}: "
-    "the number of steps alone can change the dev loss."
-  ]
+def test_trainings_of_unlike_length_are_told(tokens, examples, said):
+  steps = {"random-equal-tokens": tokens, "random-equal-examples": examples}
+  found = verdict.cautions(_comparison(BELOW, BELOW), {"ila": 94} | steps)
+  end = ": the number of steps alone can change the dev loss."
+  told = [f"ila was trained for 94 steps, {said}{end}"] if said else []
+  assert found == told

@@ -21,4 +21,4 @@ def test_the_answer_tells_of_a_longer_training(tmp_path):
   files.write_jsonl(tables.METRICS.path(workdir), lines)
   answer, caution, _ = sentences.answer(workdir, {"finetune": {}})
   assert answer.startswith("ila helped: 0.030 nats a token lower dev loss")
-  assert caution.startswith("At equal tokens ila was trained for 3 steps and")
+  assert caution.startswith("ila was trained for 3 steps, random for 2")
