@@ -82,8 +82,8 @@ def read(records: dict[str, dict[str, Any]]) -> list[str]:
     return []
   pool = records["pool"]
   lines = [
-    f"Of {pool['read']:,} records, {pool['used']:,} are usable and "
-    f"{pool['rejected']:,} are not{_left_out(pool)}."
+    f"Of {pool['read']:,} records, {_are(pool['used'])} usable and "
+    f"{_are(pool['rejected'])} not{_left_out(pool)}."
   ]
   lines += findings.sentences(pool)
   lines += tally.sentences(pool)
@@ -137,6 +137,10 @@ def _law(workdir: epath.Path, records: dict[str, dict[str, Any]]) -> list[str]:
     f"Coverage and depth explain log dev loss over {fits['runs']} subsets "
     f"with R² {fits['r2']:.2f}, leave-one-out {loo}."
   ]
+
+
+def _are(count: int) -> str:
+  return f"{count:,} {'is' if count == 1 else 'are'}"
 
 
 def _left_out(pool: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """What a run found, in sentences."""
 
+import pytest
 from etils import epath
 
 from ila_jax.report import sentences
@@ -22,3 +23,12 @@ def test_the_answer_tells_of_a_longer_training(tmp_path):
   answer, caution, _ = sentences.answer(workdir, {"finetune": {}})
   assert answer.startswith("ila helped: 0.030 nats a token lower dev loss")
   assert caution.startswith("ila was trained for 3 steps, random for 2")
+
+
+@pytest.mark.parametrize(
+  ("used", "rejected", "said"),
+  [(579, 1, "579 are usable and 1 is not."), (1, 0, "1 is usable and 0 are")],
+)
+def test_one_record_is_told_in_the_singular(used, rejected, said):
+  pool = {"read": used + rejected, "used": used, "rejected": rejected}
+  assert said in sentences.read({"pool": pool})[0]
