@@ -72,11 +72,13 @@ def lengths(facts: Facts) -> list[str]:
     "have more tokens or fewer."
   ]
   if facts.cut:
-    are = "record is" if facts.cut == 1 else "records are"
+    is_one = facts.cut == 1
+    them, are = ("it", "it is") if is_one else ("them", "they are")
     told.append(
-      f"{facts.cut:,} {are} longer: the run has cut them to its "
-      "config.tokens.max_tokens (pool/truncated.parquet), and they are whole "
-      "here. A trainer that cuts the end of a record may cut all of its answer."
+      f"{facts.cut:,} {'record is' if is_one else 'records are'} longer: the "
+      f"run has cut {them} to its config.tokens.max_tokens "
+      f"(pool/truncated.parquet), and {are} whole here. A trainer that cuts "
+      "the end of a record may cut all of its answer."
     )
   return told
 
