@@ -10,7 +10,7 @@ from ila_jax.finetune import verdict
 from ila_jax.pool import unread
 from ila_jax.pool.contamination import findings
 from ila_jax.pool.tokens import tally
-from ila_jax.report import others
+from ila_jax.report import others, quantities
 from ila_jax.run import stages, tables
 from ila_jax.run.disk import checksums, files
 from ila_jax.selection import target
@@ -103,11 +103,13 @@ def chosen(
   line = (
     f"{ours['strategy']} chose {ours['n_examples']:,} examples with "
     f"{ours['n_tokens']:,} response tokens; they occupy "
-    f"{ours['pool_cells']:.1%} of the pool's cells"
+    f"{quantities.percent(ours['pool_cells'])} of the pool's cells"
   )
   if rivals:
     name, share = rivals[0]["strategy"], rivals[0]["pool_cells"]
-    line += f", those of {name} at the same budget {share:.1%}"
+    line += (
+      f"; those of {name} occupy {quantities.percent(share)} at the same budget"
+    )
   return [line + ".", *_beside(records["select"])]
 
 

@@ -32,3 +32,16 @@ def test_the_answer_tells_of_a_longer_training(tmp_path):
 def test_one_record_is_told_in_the_singular(used, rejected, said):
   pool = {"read": used + rejected, "used": used, "rejected": rejected}
   assert said in sentences.read({"pool": pool})[0]
+
+
+def test_what_was_chosen_is_told_beside_a_rival(tmp_path):
+  workdir = epath.Path(tmp_path)
+  table = [
+    {"strategy": name, "n_examples": 167, "n_tokens": 9259, "pool_cells": share}
+    for name, share in (("ila", 0.9944), ("random", 0.635))
+  ]
+  files.write_json(tables.COVERAGE.path(workdir), {"table": table})
+  assert sentences.chosen(workdir, {"select": {}}) == [
+    "ila chose 167 examples with 9,259 response tokens; they occupy 99.4 % of "
+    "the pool's cells; those of random occupy 63.5 % at the same budget."
+  ]
