@@ -7,6 +7,7 @@ import itertools
 import math
 import numbers
 import os
+import shlex
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -122,6 +123,9 @@ def select(
     _fit_to_pool(fields, settings or {})
     stages = _STAGES if workdir is None else (*_STAGES, "report")
     pipeline.run(config_parsing.parse(fields), folder, stages=stages)
+    command = _command(name, fields, folder)
+    if workdir is not None and command:
+      progress.say(f"the same in a shell: {command}")
     records = files.read_jsonl(tables.SELECTED.path(folder))
     ranking = files.read_head(tables.RANKING.path(folder), len(records))
   return Selection(
@@ -161,6 +165,46 @@ def _set(fields: ml_collections.ConfigDict, values: Mapping[str, Any]) -> None:
         f"settings has {name!r}: {value!r}; {config_fields.remedy(name)}. "
         "`ila --fields` lists all fields."
       ) from error
+
+
+def _command(
+  name: str | os.PathLike[str],
+  fields: ml_collections.ConfigDict,
+  workdir: epath.Path,
+) -> str:
+  """The command line of this run, for what a call from Python cannot ask.
+
+  "": a config file alone can hold the overrides of its pool.
+  """
+  before = presets.load(name)
+  if fields.pool.overrides != before.pool.overrides:
+    return ""
+  preset = _leaves(before.to_dict())
+  words = ["ila", f"--config={os.fspath(name)}", f"--workdir={workdir}"]
+  words += [
+    f"--config.{field}={value}"
+    for field, value in _leaves(fields.to_dict()).items()
+    if value != preset[field]
+  ]
+  return shlex.join(words)
+
+
+def _leaves(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+  """The fields of a config by their dotted names, as flags have them.
+
+  >>> _leaves({"select": {"unit": "tokens"}, "pool": {"overrides": {"a": {}}}})
+  {'select.unit': 'tokens'}
+  """
+  found: dict[str, Any] = {}
+  for name, value in tree.items():
+    field = f"{before}{name}"
+    if field == "pool.overrides":
+      continue  # Only a config file can hold them.
+    if isinstance(value, Mapping):
+      found |= _leaves(value, f"{field}.")
+    else:
+      found[field] = value
+  return found
 
 
 def _source(

@@ -2,11 +2,15 @@
 
 import json
 import pathlib
+import shlex
 
 import numpy as np
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 import ila_jax
+from ila_jax import command_line, config_parsing
 from ila_jax.run.disk import files
 from tests.support import tiny
 
@@ -55,6 +59,26 @@ def test_a_small_pool_gives_up_a_tenth_at_most(kept):
   assert manifest["config"]["model"]["path"] == "scratch"
   assert manifest["config"]["pool"]["limit"] is None
   assert manifest["commit"]
+
+
+def test_a_shell_can_go_on(kept, capsys):
+  """Only there the base can be tuned on the selection and on its rivals."""
+  _, pool, workdir = kept
+  ila_jax.select(pool, budget=12, workdir=workdir, settings=_SETTINGS)
+  said = capsys.readouterr().err.splitlines()
+  assert "Run the same command with --stages=finetune,report." in said[-2]
+  prefix, _, command = said[-1].partition(": ")
+  words = shlex.split(command)
+  assert prefix == "the same in a shell"
+  assert words[:3] == ["ila", "--config=notebook", f"--workdir={workdir}"]
+  words = words[:2] + words[3:]
+  given = flags.FlagValues()
+  config_flags.DEFINE_config_file("config", flag_values=given, sys_argv=words)
+  given["config"].parser = command_line.ConfigParser()
+  given(words)
+  manifest = json.loads((workdir / "manifest.json").read_text())
+  typed = config_parsing.parse(given.config).plain()
+  assert json.loads(json.dumps(typed)) == manifest["config"]
 
 
 def test_the_same_call_goes_on(kept, capsys):

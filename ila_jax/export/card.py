@@ -15,6 +15,9 @@ class Facts(NamedTuple):
     method: that selected.
     budget: in words, such as "500 examples".
     selected: examples that the run chose.
+    longest: tokens of the longest record, as far as the run has read it; None:
+      not known.
+    cut: records of which the run has read a part only.
     sentences: the findings of the run, with their numbers.
     made_by: versions, in words.
   """
@@ -25,6 +28,8 @@ class Facts(NamedTuple):
   selected: int
   sentences: Sequence[str]
   made_by: str
+  longest: int | None = None
+  cut: int = 0
 
 
 class Export(NamedTuple):
@@ -39,6 +44,7 @@ class Export(NamedTuple):
     columns: what a row holds, in sentences.
     train: the command that trains on it.
     left_out: how many records were left out, by reason.
+    has_length: whether the command says how long a record may be.
   """
 
   name: str
@@ -47,6 +53,34 @@ class Export(NamedTuple):
   columns: str
   train: str
   left_out: Mapping[str, int]
+  has_length: bool = False
+
+
+def lengths(facts: Facts) -> list[str]:
+  """What to know of the length that the command gives a trainer.
+
+  >>> facts = Facts(["a.jsonl"], "ila", "2 examples", 2, [], "By hand", 512)
+  >>> lengths(facts)[0][:54]
+  'The length in the command is that of the longest recor'
+  """
+  if facts.longest is None:
+    return []
+  told = [
+    "The length in the command is that of the longest record, "
+    f"{facts.longest:,} tokens by the tokenizer of the run. Trainers cut or "
+    "skip what is longer. If MODEL has another tokenizer, the same records may "
+    "have more tokens or fewer."
+  ]
+  if facts.cut:
+    is_one = facts.cut == 1
+    them, are = ("it", "it is") if is_one else ("them", "they are")
+    told.append(
+      f"{facts.cut:,} {'record is' if is_one else 'records are'} longer: the "
+      f"run has cut {them} to its config.tokens.max_tokens "
+      f"(pool/truncated.parquet), and {are} whole here. A trainer that cuts "
+      "the end of a record may cut all of its answer."
+    )
+  return told
 
 
 def text(facts: Facts, export: Export) -> str:
@@ -69,13 +103,13 @@ def text(facts: Facts, export: Export) -> str:
       "\nLeft out, for this format cannot hold them as they are; "
       f"`left_out.jsonl` names each:\n\n{reasons}"
     )
-  columns = textwrap.fill(
+  columns = _filled(
     f"{export.columns} The rows stand in the order in which they were chosen: "
-    "the first N are the selection of a smaller budget.",
-    80,
-    break_long_words=False,
-    break_on_hyphens=False,
+    "the first N are the selection of a smaller budget."
   )
+  about_lengths = ""
+  if export.has_length and facts.longest is not None:
+    about_lengths = f"\n{_filled(' '.join(lengths(facts)))}\n"
   return f"""---
 configs:
   - config_name: {export.name}
@@ -100,7 +134,7 @@ FOLDER is this folder.
 ```
 {export.train}
 ```
-
+{about_lengths}
 ## Where it comes from
 
 Method: `{facts.method}`; budget: {facts.budget}. From:
@@ -109,3 +143,7 @@ Method: `{facts.method}`; budget: {facts.budget}. From:
 {sentences}
 {facts.made_by}. The licences of the records are those of their sources.
 """
+
+
+def _filled(text: str) -> str:
+  return textwrap.fill(text, 80, break_long_words=False, break_on_hyphens=False)

@@ -87,15 +87,16 @@ def run(words: Sequence[str]) -> str:
   target = _target(workdir, flags.to, flags.out)
   folder.check_free(target)
   examples = finished_run.Selection(workdir, _count(flags.first))
+  facts = finished_run.facts(examples)
   with folder.replacing(target) as fresh:
     count, left_out = formats.write(
       flags.to,
       examples,
       fresh,
       place=str(target),
-      facts=finished_run.facts(workdir),
+      facts=facts,
     )
-  return _told(flags.to, target, examples, count, left_out.reasons())
+  return _told(flags.to, target, examples, facts, count, left_out.reasons())
 
 
 def _count(text: str | None) -> int | None:
@@ -129,10 +130,11 @@ def _told(
   to: str,
   target: pathlib.Path,
   examples: Any,
+  facts: Any,
   count: int,
   reasons: dict[str, int],
 ) -> str:
-  from ila_jax.export import formats, openai
+  from ila_jax.export import card, formats, openai
 
   of_all = ""
   if examples.count < examples.selected:
@@ -146,5 +148,7 @@ def _told(
     lines.append(
       f"warning: a job wants {openai.LEAST_EXAMPLES} examples at least"
     )
-  lines += ["Train on it:", "", formats.train(to, str(target))]
+  lines += ["Train on it:", "", formats.train(to, str(target), facts.longest)]
+  if formats.has_length(to):
+    lines += ["", *card.lengths(facts)]
   return "\n".join(lines)

@@ -29,6 +29,9 @@ class Selection:
   Attributes:
     selected: how many the run chose.
     count: how many of them this is.
+    longest: tokens of the longest of these, as far as the run has read it.
+    cut: how many of these the run has read a part of.
+    workdir: of the run.
   """
 
   def __init__(self, workdir: epath.PathLike, first: int | None = None):
@@ -42,10 +45,10 @@ class Selection:
       errors.InputError: there is no run, it has not selected yet, or it chose
         fewer.
     """
-    self._workdir = epath.Path(workdir)
-    _check_done(self._workdir)
-    self._made = stage_record.output(self._workdir, "select")
-    record = stage_record.read_record(self._workdir / "select")
+    self.workdir = epath.Path(workdir)
+    _check_done(self.workdir)
+    self._made = stage_record.output(self.workdir, "select")
+    record = stage_record.read_record(self.workdir / "select")
     self.selected = record["selected"]
     self.count = self.selected if first is None else first
     if not 1 <= self.count <= self.selected:
@@ -54,14 +57,19 @@ class Selection:
         f"the run in {workdir} select. A larger --config.select.budget "
         "selects more."
       )
-    ranking = tables.RANKING.path(self._workdir)
+    ranking = tables.RANKING.path(self.workdir)
     self._ranking = files.read_head(ranking, self.count)
     rows = self._ranking["row"]
-    losses = tables.SCORES.path(self._workdir)
+    losses = tables.SCORES.path(self.workdir)
     self._losses = _at(losses, ["nll_base", "nll_sft", "n_tokens"], rows)
-    names = [one["name"] for one in scores.noted(self._workdir)]
-    self._others = scores.read(self._workdir, names, rows)
-    self._sources = _at(tables.INDEX.path(self._workdir), ["source"], rows)
+    names = [one["name"] for one in scores.noted(self.workdir)]
+    self._others = scores.read(self.workdir, names, rows)
+    columns = ["source", "n_prompt_tokens", "n_response_tokens", "truncated"]
+    index = _at(tables.INDEX.path(self.workdir), columns, rows)
+    self._sources = index.select(["source"])
+    prompt, response, cut = (index[name].to_numpy() for name in columns[1:])
+    self.longest = int((prompt + response).max())
+    self.cut = int(cut.sum())
 
   def __iter__(self) -> Iterator[example.Example]:
     """The examples in the order of their rank, some thousands held at once.
@@ -69,20 +77,20 @@ class Selection:
     Raises:
       errors.InputError: files are damaged, or the run selected anew meanwhile.
     """
-    with files.reading(tables.SELECTED.path(self._workdir)) as lines:
+    with files.reading(tables.SELECTED.path(self.workdir)) as lines:
       for start in range(0, self.count, _PART):
         yield from self._part(
           slice(start, min(start + _PART, self.count)), lines
         )
-    if stage_record.output(self._workdir, "select") != self._made:
+    if stage_record.output(self.workdir, "select") != self._made:
       raise errors.InputError(
-        f"{self._workdir}: the run selected anew while its selection was read. "
+        f"{self.workdir}: the run selected anew while its selection was read. "
         "Run the same command again when it is done."
       )
 
   def _part(self, part: slice, lines: Any) -> Iterator[example.Example]:
     ranking = {name: held[part] for name, held in self._ranking.items()}
-    table = shards.gather(self._workdir, ranking["row"], ["turns"])
+    table = shards.gather(self.workdir, ranking["row"], ["turns"])
     losses = self._losses.slice(part.start, part.stop - part.start).to_pylist()
     sources = self._sources.slice(part.start, part.stop - part.start)
     others = {n: held[part].tolist() for n, held in self._others.items()}
@@ -98,7 +106,7 @@ class Selection:
       line = lines.readline()
       if not line:
         raise checksums.Damaged(
-          tables.SELECTED.path(self._workdir), "it has too few lines"
+          tables.SELECTED.path(self.workdir), "it has too few lines"
         )
       yield example.Example(
         id=str(id_text),
@@ -163,13 +171,13 @@ def _at(
   return pa.Table.from_batches(found).take(pa.array(back))
 
 
-def facts(workdir: epath.PathLike) -> card.Facts:
-  """What the card says of a finished run.
+def facts(chosen: Selection) -> card.Facts:
+  """What the card says of a finished run and of what is exported of it.
 
   Raises:
     errors.InputError: a file of it is damaged.
   """
-  workdir = epath.Path(workdir)
+  workdir = chosen.workdir
   manifest = files.read_json(tables.MANIFEST.path(workdir))
   config = manifest["config"]
   select = config["select"]
@@ -182,9 +190,11 @@ def facts(workdir: epath.PathLike) -> card.Facts:
     ],
     method=coverage["table"][0]["strategy"],
     budget=f"{select['budget']:g} {_UNITS[select['unit']]}",
-    selected=records["select"]["selected"],
+    selected=chosen.selected,
     sentences=sentences.headline(workdir, records),
     made_by=_made_by(manifest, records["select"]),
+    longest=chosen.longest,
+    cut=chosen.cut,
   )
 
 

@@ -34,7 +34,8 @@ class Format(NamedTuple):
     about: what it is for, in a line.
     row: makes a row of an example; `records.Reject` where it cannot.
     columns: what a row holds, in sentences.
-    train: the command that trains on it; FOLDER stands for the folder.
+    train: the command that trains on it; FOLDER stands for the folder, LENGTH
+      for the most tokens that the trainer shall read of a record.
     save: writes the rows into a folder.
     pattern: of the files that hold them.
     beside: makes other files: name -> function of the folder's path.
@@ -64,6 +65,7 @@ _PLAIN = (
 )
 _PARQUET = "train-*.parquet"
 _WORD = re.compile(r"\S*FOLDER\S*")
+_LENGTH = re.compile(r"\bLENGTH\b")
 FORMATS = {
   "hf": Format(
     "a data set for `datasets.load_dataset`, with all that is known",
@@ -88,7 +90,7 @@ FORMATS = {
     "llamafactory-cli train --stage sft --do_train true \\\n"
     "  --model_name_or_path MODEL --template TEMPLATE \\\n"
     f"  --dataset_dir FOLDER --dataset {llama_factory.NAME} \\\n"
-    "  --output_dir OUT",
+    "  --cutoff_len LENGTH --output_dir OUT",
     _save_lines,
     beside={
       llama_factory.INFO_FILE: lambda _: (
@@ -103,7 +105,7 @@ FORMATS = {
     "rank. Answers alone are learnt by `assistant_only_loss`; records with an "
     "answer that is not to be learnt are left out.",
     "trl sft --model_name_or_path MODEL --dataset_name FOLDER \\\n"
-    "  --assistant_only_loss true --output_dir OUT",
+    "  --assistant_only_loss true --max_length LENGTH --output_dir OUT",
     _save_lines,
   ),
   "axolotl": Format(
@@ -113,9 +115,9 @@ FORMATS = {
     "rank. Answers say in `train` whether they are learnt; `axolotl.yaml` has "
     "Axolotl look at it.",
     "axolotl train FOLDER/axolotl.yaml \\\n"
-    "  --base-model MODEL --output-dir OUT --num-epochs 3 \\\n"
-    "  --micro-batch-size 1 --gradient-accumulation-steps 8 \\\n"
-    "  --learning-rate 1e-5",
+    "  --base-model MODEL --output-dir OUT --sequence-len LENGTH \\\n"
+    "  --num-epochs 3 --micro-batch-size 1 \\\n"
+    "  --gradient-accumulation-steps 8 --learning-rate 1e-5",
     _save_lines,
     beside={
       "axolotl.yaml": lambda folder: messages.axolotl_config(folder, rows.LINES)
@@ -144,7 +146,8 @@ FORMATS = {
     "  load_parameters_path=CHECKPOINT tokenizer_path=TOKENIZER \\\n"
     "  dataset_type=hf hf_path=parquet \\\n"
     "  hf_train_files=FOLDER/train-*.parquet train_split=train \\\n"
-    "  train_data_columns=\"['messages']\" per_device_batch_size=1 steps=STEPS",
+    "  train_data_columns=\"['messages']\" max_target_length=LENGTH \\\n"
+    "  per_device_batch_size=1 steps=STEPS",
     grain_files.save,
     _PARQUET,
   ),
@@ -154,7 +157,7 @@ FORMATS = {
     _PLAIN,
     "python -m levanter.main.train_lm --config_path FOLDER/levanter.yaml \\\n"
     "  --data.tokenizer MODEL --initialize_from_hf MODEL \\\n"
-    "  --use_hf_model_config true",
+    "  --use_hf_model_config true --train_seq_len LENGTH",
     grain_files.save,
     _PARQUET,
     {"levanter.yaml": grain_files.levanter_config},
@@ -193,19 +196,37 @@ def find(name: str) -> Format:
   return FORMATS[name]
 
 
-def train(name: str, folder: str) -> str:
+def train(name: str, folder: str, length: int | None = None) -> str:
   """The command that trains on what lies in a folder.
 
-  >>> print(train("trl", "/data/mine").splitlines()[0])
+  Args:
+    name: of the format.
+    folder: the path.
+    length: tokens that the trainer shall read of a record at most; None: the
+      command says LENGTH instead.
+
+  >>> print(train("trl", "/data/mine", 512))
   trl sft --model_name_or_path MODEL --dataset_name /data/mine \\
+    --assistant_only_loss true --max_length 512 --output_dir OUT
   """
   command = FORMATS[name].train
+  if length is not None:
+    command = _LENGTH.sub(str(length), command)
   if "{folder!r}" in command:  # Python, not words of a shell.
     return command.replace("{folder!r}", repr(folder))
   # The whole word is quoted: it may have a `*` for the trainer.
   return _WORD.sub(
     lambda word: shlex.quote(word[0].replace("FOLDER", folder)), command
   )
+
+
+def has_length(name: str) -> bool:
+  """Whether the command of a format says how long a record may be.
+
+  >>> has_length("trl"), has_length("openai")
+  (True, False)
+  """
+  return _LENGTH.search(FORMATS[name].train) is not None
 
 
 def write(
@@ -252,7 +273,8 @@ def write(
     count=counted.count,
     columns=chosen.columns,
     # A card may be published: it has no path of this machine.
-    train=train(name, "FOLDER"),
+    train=train(name, "FOLDER", facts.longest),
+    has_length=has_length(name),
     left_out=reasons,
   )
   (folder / CARD).write_text(card.text(facts, described), encoding="utf-8")

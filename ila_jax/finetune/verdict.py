@@ -10,6 +10,8 @@ from ila_jax.finetune import comparison as comparisons
 LEAST_GAIN = 0.05
 # Percentile intervals over fewer dev examples are too narrow.
 FEW = 100
+# Trainings of so many times the steps of the other are no longer alike.
+UNLIKE_STEPS = 1.25
 # So few dev prompts show nothing, whatever the interval over them is.
 TOO_FEW = 10
 
@@ -117,11 +119,14 @@ def digits(gap: Mapping[str, float]) -> int:
   return 5
 
 
-def cautions(comparison: Mapping[str, Any]) -> list[str]:
+def cautions(
+  comparison: Mapping[str, Any], steps: Mapping[str, int] | None = None
+) -> list[str]:
   """What weakens the answer, in sentences.
 
   Args:
     comparison: as `comparison.compare` returns it.
+    steps: of the training of each model, by its name; None: not known.
 
   >>> no_chance = {"strategy": "ila", "chance": "longest", "gain": 0.2}
   >>> cautions(no_chance | {"rivals": [], "groups": 300})[0][:33]
@@ -146,6 +151,7 @@ def cautions(comparison: Mapping[str, Any]) -> list[str]:
       "larger budget, more config.finetune.epochs or another "
       "config.finetune.learning_rate."
     )
+  found += _steps(comparison, steps or {})
   for rival in comparison["rivals"]:
     if rival["strategy"] != chance:
       continue
@@ -162,3 +168,30 @@ def cautions(comparison: Mapping[str, Any]) -> list[str]:
       f"{FEW} are too narrow. Raise config.pool.dev_examples."
     )
   return found
+
+
+def _steps(
+  comparison: Mapping[str, Any], steps: Mapping[str, int]
+) -> list[str]:
+  """That the selection had more steps, or fewer, where that is so."""
+  own, chance = steps.get(comparison["strategy"], 0), comparison["chance"]
+  theirs = {
+    rival["equal"]: steps.get(rival["name"], 0)
+    for rival in comparison["rivals"]
+    if rival["strategy"] == chance
+  }
+  unlike = " and ".join(
+    f"for {theirs[equal]:,} at equal {equal}"
+    for equal in arms.EQUAL[::-1]
+    if own and theirs.get(equal) and _are_unlike(own, theirs[equal])
+  )
+  if not unlike:
+    return []
+  return [
+    f"{comparison['strategy']} was trained for {own:,} steps, {chance} {unlike}"
+    ": the number of steps alone can change the dev loss."
+  ]
+
+
+def _are_unlike(one: int, other: int) -> bool:
+  return max(one, other) >= UNLIKE_STEPS * min(one, other)

@@ -1,5 +1,6 @@
 """What a run found, in sentences with their numbers; reads no example."""
 
+import collections
 from typing import Any
 
 from etils import epath
@@ -9,7 +10,7 @@ from ila_jax.finetune import verdict
 from ila_jax.pool import unread
 from ila_jax.pool.contamination import findings
 from ila_jax.pool.tokens import tally
-from ila_jax.report import others
+from ila_jax.report import others, quantities
 from ila_jax.run import stages, tables
 from ila_jax.run.disk import checksums, files
 from ila_jax.selection import target
@@ -51,7 +52,14 @@ def answer(
       f"Dev loss in nats a token: {losses}.",
     ]
   scope = [verdict.SCOPE] if compared["rivals"] else []
-  return [verdict.answer(compared), *verdict.cautions(compared), *scope]
+  cautions = verdict.cautions(compared, _steps(workdir))
+  return [verdict.answer(compared), *cautions, *scope]
+
+
+def _steps(workdir: epath.Path) -> dict[str, int]:
+  """Steps of the training of each model, by its name."""
+  lines = files.read_jsonl(tables.METRICS.path(workdir))
+  return dict(collections.Counter(line["name"] for line in lines))
 
 
 def headline(
@@ -74,8 +82,8 @@ def read(records: dict[str, dict[str, Any]]) -> list[str]:
     return []
   pool = records["pool"]
   lines = [
-    f"Of {pool['read']:,} records, {pool['used']:,} are usable and "
-    f"{pool['rejected']:,} are not{_left_out(pool)}."
+    f"Of {pool['read']:,} records, {_are(pool['used'])} usable and "
+    f"{_are(pool['rejected'])} not{_left_out(pool)}."
   ]
   lines += findings.sentences(pool)
   lines += tally.sentences(pool)
@@ -95,11 +103,13 @@ def chosen(
   line = (
     f"{ours['strategy']} chose {ours['n_examples']:,} examples with "
     f"{ours['n_tokens']:,} response tokens; they occupy "
-    f"{ours['pool_cells']:.1%} of the pool's cells"
+    f"{quantities.percent(ours['pool_cells'])} of the pool's cells"
   )
   if rivals:
     name, share = rivals[0]["strategy"], rivals[0]["pool_cells"]
-    line += f", those of {name} at the same budget {share:.1%}"
+    line += (
+      f"; those of {name} occupy {quantities.percent(share)} at the same budget"
+    )
   return [line + ".", *_beside(records["select"])]
 
 
@@ -129,6 +139,10 @@ def _law(workdir: epath.Path, records: dict[str, dict[str, Any]]) -> list[str]:
     f"Coverage and depth explain log dev loss over {fits['runs']} subsets "
     f"with R² {fits['r2']:.2f}, leave-one-out {loo}."
   ]
+
+
+def _are(count: int) -> str:
+  return f"{count:,} {'is' if count == 1 else 'are'}"
 
 
 def _left_out(pool: dict[str, Any]) -> str:

@@ -34,6 +34,9 @@ def test_it_tells_how_many_where_and_what_trains(workdir, monkeypatch, capsys):
     f"5 records in the order of rank: {target}\n1 left out"
   )
   assert f"--dataset_name {target}" in said
+  assert "--max_length 67" in said
+  assert "the longest record, 67 tokens" in said
+  assert "1 record is longer: the run has cut" in said
   lines = (target / "train.jsonl").read_text().split("\n")[:-1]
   assert [json.loads(line)["rank"] for line in lines] == [1, 2, 3, 4, 5]
   assert not [one for one in artifacts.faults(workdir) if "export" in one]

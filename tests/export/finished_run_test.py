@@ -79,8 +79,17 @@ def test_scores_of_another_run_are_refused(workdir):
 
 
 def test_the_facts_have_the_numbers_of_the_run(workdir):
-  facts = finished_run.facts(workdir)
+  facts = finished_run.facts(finished_run.Selection(workdir))
   assert facts.sources == ["a.jsonl", "hf:ORG/b/train"]
   assert (facts.method, facts.budget) == ("ila", "6 examples")
   assert "Of 20 records, 11 are usable and 9 are not." in facts.sentences
   assert "commit abc" in facts.made_by
+
+
+@pytest.mark.parametrize(
+  ("first", "longest", "cut"), [(None, 67, 1), (3, 37, 0)]
+)
+def test_the_longest_of_what_is_exported_is_known(workdir, first, longest, cut):
+  """The exported prompts have 7 tokens, the response of rank r has 10 r."""
+  facts = finished_run.facts(finished_run.Selection(workdir, first))
+  assert (facts.longest, facts.cut) == (longest, cut)

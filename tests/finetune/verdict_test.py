@@ -137,3 +137,21 @@ def test_a_handful_of_dev_prompts_tells_nothing():
   found["groups"] = 10
   assert verdict.answer(found).startswith("ila helped")
   assert "Only 10 dev prompts" in verdict.cautions(found)[0]
+
+
+@pytest.mark.parametrize(
+  ("tokens", "examples", "said"),
+  [
+    (64, 90, "random for 64 at equal tokens"),
+    (94, 200, "random for 200 at equal examples"),
+    (64, 200, "random for 64 at equal tokens and for 200 at equal examples"),
+    (90, 100, None),
+    (0, 90, None),
+  ],
+)
+def test_trainings_of_unlike_length_are_told(tokens, examples, said):
+  steps = {"random-equal-tokens": tokens, "random-equal-examples": examples}
+  found = verdict.cautions(_comparison(BELOW, BELOW), {"ila": 94} | steps)
+  end = ": the number of steps alone can change the dev loss."
+  told = [f"ila was trained for 94 steps, {said}{end}"] if said else []
+  assert found == told

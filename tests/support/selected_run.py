@@ -122,7 +122,13 @@ def write(workdir: pathlib.Path, *, shard: int = 4, spare: int = 5) -> None:
   rows = np.arange(count)
   files.write_table(
     tables.INDEX.path(workdir),
-    {"row": rows, "source": [one.source for one in pool]},
+    {
+      "row": rows,
+      "source": [one.source for one in pool],
+      "n_prompt_tokens": np.full(count, 7, np.int32),
+      "n_response_tokens": np.array([one.n_tokens for one in pool], np.int32),
+      "truncated": np.array([one.source == "masked" for one in pool]),
+    },
   )
   files.write_table(
     tables.SCORES.path(workdir),

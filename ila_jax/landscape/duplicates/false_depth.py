@@ -138,9 +138,11 @@ def verdict(rows: list[dict[str, Any]]) -> str:
       f"told: {of}, and their {row['peers']:,} peers, are too few."
     )
   low, high = row["interval"]
+  side = "deeper" if row["gain"] >= 0 else "less deep"
+  ends = f"{low:.3f} to {high:.3f}".replace("-", "−")
   numbers = (
-    f"{row['gain']:+.3f} nats per token above their peers, with 95 % interval "
-    f"{low:+.3f} to {high:+.3f}"
+    f"{abs(row['gain']):.3f} nats per token {side} than their peers (95 % "
+    f"interval of what they gain: {ends})"
   )
   if low > 0:
     return (

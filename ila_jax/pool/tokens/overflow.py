@@ -14,6 +14,9 @@ from ila_jax.pool import records
 PROMPT_SHARE = 0.75
 # How many times max_tokens an example may have that is read in windows.
 LONGEST = 16
+# Why an example is refused, if not for its length alone.
+LONG_ANSWERS = "answers longer than max_tokens"
+TOO_MANY_WINDOWS = "longer than all windows"
 
 Kept = Int[np.ndarray, " k"]
 
@@ -84,7 +87,7 @@ def _truncate_prompt(
   room = max_tokens - (len(ids) - first)
   if room < 1:
     raise TooLong(
-      "answers longer than max_tokens",
+      LONG_ANSWERS,
       f"{len(ids)} tokens, {max_tokens} allowed",
       int(is_response.sum()),
     )
@@ -112,7 +115,7 @@ def _windows(
   """Keeps all, for `passes.windows` to split; refuses what is far too long."""
   if len(ids) > LONGEST * max_tokens:
     raise TooLong(
-      "longer than all windows",
+      TOO_MANY_WINDOWS,
       f"{len(ids)} tokens, {LONGEST * max_tokens} allowed",
       int(is_response.sum()),
     )

@@ -179,8 +179,8 @@ def sentences(counts: Mapping[str, Any]) -> list[str]:
   >>> tally.add("a", overflow.TooLong("longer than max_tokens", "", 25))
   >>> told = sentences(tally.told())
   >>> print(told[0])
-  Too long: 1 of 4 examples (25.0 %) has more than 20 tokens and is rejected: \
-25 response tokens in the median, 4 of those that fit.
+  Too long: 1 of 4 examples (25.0 %) has more than 20 tokens and is rejected. \
+Their responses have 25 tokens in the median, those of the examples that fit 4.
   >>> print(told[1])
   So the mean response has 5 tokens instead of 10.
   """
@@ -190,34 +190,52 @@ def sentences(counts: Mapping[str, Any]) -> list[str]:
   rejected, cut, windowed = (told[fate]["examples"] for fate in _LONG)
   limit = f"{told['max_tokens']:,} tokens"
   total = rejected + cut + windowed + told[_KEPT]["examples"]
-  fitting = told[_KEPT]["median_response"]
-  beside = "" if fitting is None else f", {fitting:,} of those that fit"
   lines = []
   if rejected:
     has, are = ("have", "are") if rejected > 1 else ("has", "is")
     lines.append(
-      f"Too long: {_of(rejected, total)} {has} more than {limit} and "
-      f"{are} rejected: {told[_REJECTED]['median_response']:,} response "
-      f"tokens in the median{beside}."
+      f"Too long: {_of(rejected, total)} {has} more than "
+      f"{_bound(counts, told['max_tokens'])} and {are} rejected."
+      f"{_medians(told, _REJECTED)}"
     )
   if cut:
     one = told[_CUT]
     lines.append(
       f"Cut: {_of(cut, total)} had more than {limit} and lost "
-      f"{one['prompt_tokens']:,} of prompts and {one['response_tokens']:,} of "
-      f"responses, {one['median_cut']:,} in the median; their responses had "
-      f"{one['median_response']:,} in the median{beside}. "
-      "pool/truncated.parquet lists them."
+      f"{one['prompt_tokens']:,} tokens of prompts and "
+      f"{one['response_tokens']:,} of responses, {one['median_cut']:,} in the "
+      f"median.{_medians(told, _CUT)} pool/truncated.parquet lists them."
     )
   if windowed:
     has, are = ("have", "are") if windowed > 1 else ("has", "is")
     lines.append(
       f"In windows: {_of(windowed, total)} {has} more than {limit} and {are} "
-      "read in parts of at most so many: "
-      f"{told[_WINDOWS]['median_response']:,} response tokens in the median"
-      f"{beside}."
+      f"read in windows of {limit}.{_medians(told, _WINDOWS)}"
     )
   return [*lines, *_shift(told)]
+
+
+def _bound(counts: Mapping[str, Any], max_tokens: int) -> str:
+  """How many tokens were too many; what counts depends on the rule."""
+  reasons = counts.get("reasons", {})
+  if overflow.TOO_MANY_WINDOWS in reasons:
+    most = overflow.LONGEST * max_tokens
+    return f"{most:,} tokens ({overflow.LONGEST} windows of {max_tokens:,})"
+  if overflow.LONG_ANSWERS in reasons:
+    return f"{max_tokens:,} tokens from the first answer on"
+  return f"{max_tokens:,} tokens"
+
+
+def _medians(told: Mapping[str, Any], fate: str) -> str:
+  """A sentence: response lengths of some examples beside those that fit."""
+  fitting = told[_KEPT]["median_response"]
+  beside = ""
+  if fitting is not None:
+    beside = f", those of the examples that fit {fitting:,}"
+  return (
+    f" Their responses have {told[fate]['median_response']:,} tokens in the "
+    f"median{beside}."
+  )
 
 
 def _shift(told: Mapping[str, Any]) -> list[str]:

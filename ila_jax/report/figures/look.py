@@ -142,7 +142,8 @@ def end_labels(
   Heights are from 0 to 1, and so is that of a line of text; what is moved stays
   between them as long as there is room for all.
   """
-  ends = sorted(ends, reverse=True)
+  # Of equal heights the first stays first: ours, in all figures.
+  ends = sorted(ends, key=lambda end: -end[0])
   names = [wrap(name, 24) for _, name, _ in ends]
   sizes = [line * (1 + name.count("\n")) for name in names]
   places = spread([value for value, _, _ in ends], sizes)

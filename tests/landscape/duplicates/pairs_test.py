@@ -391,6 +391,15 @@ def test_no_leak_no_verdict_though_crowded_rows_are_deep():
   assert false_depth.verdict(found).startswith("No false depth")
 
 
+def test_a_negative_gain_is_called_less_deep():
+  row = {"low": 0.9, "near": 52, "peers": 48, "gain": -0.001}
+  assert false_depth.verdict([row | {"interval": [-0.008, 0.006]}]) == (
+    "No false depth of near-duplicates of the reference set was found: the 52 "
+    "candidates of cosine 0.9 and more to it are 0.001 nats per token less "
+    "deep than their peers (95 % interval of what they gain: −0.008 to 0.006)."
+  )
+
+
 def test_the_gain_of_the_reference_itself_is_that_of_its_means():
   rng = np.random.default_rng(0)
   seen = rng.random(5000) < 0.1

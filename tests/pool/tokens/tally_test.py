@@ -95,10 +95,12 @@ def test_the_sentences_say_what_was_long_and_what_shifts():
     counted.add("wild", encode.Encoded(ids, ids > 0, cut=(3, 20)))
   assert tally.sentences(counted.told()) == [
     "Too long: 5 of 100 examples (5.0 %) have more than 64 tokens and are "
-    "rejected: 90 response tokens in the median, 10 of those that fit.",
-    "Cut: 5 of 100 examples (5.0 %) had more than 64 tokens and lost 15 of "
-    "prompts and 100 of responses, 23 in the median; their responses had 30 in "
-    "the median, 10 of those that fit. pool/truncated.parquet lists them.",
+    "rejected. Their responses have 90 tokens in the median, those of the "
+    "examples that fit 10.",
+    "Cut: 5 of 100 examples (5.0 %) had more than 64 tokens and lost 15 "
+    "tokens of prompts and 100 of responses, 23 in the median. Their responses "
+    "have 30 tokens in the median, those of the examples that fit 10. "
+    "pool/truncated.parquet lists them.",
     "So the mean response has 10 tokens instead of 15, wild is 5.3 % of the "
     "pool instead of 10.0 %.",
   ]
@@ -113,8 +115,8 @@ def test_the_sentence_of_windows():
     counted.add("wild", encode.Encoded(ids, ids > 0))
   assert tally.sentences(counted.told()) == [
     "In windows: 1 of 3 examples (33.3 %) has more than 64 tokens and is read "
-    "in parts of at most so many: 90 response tokens in the median, 10 of "
-    "those that fit."
+    "in windows of 64 tokens. Their responses have 90 tokens in the median, "
+    "those of the examples that fit 10."
   ]
   assert tally.warnings(counted.told()) == []
 
@@ -135,5 +137,23 @@ def test_a_pool_of_nothing_but_long_examples_is_told():
   counted.add("wild", overflow.TooLong("too long", "", 90))
   assert tally.sentences(counted.told()) == [
     "Too long: 1 of 1 examples (100.0 %) has more than 64 tokens and is "
-    "rejected: 90 response tokens in the median."
+    "rejected. Their responses have 90 tokens in the median."
   ]
+
+
+@pytest.mark.parametrize(
+  ("rule", "count", "said"),
+  [
+    ("reject", 90, "has more than 64 tokens and is"),
+    ("windows", 64 * 16 + 1, "has more than 1,024 tokens (16 windows of 64)"),
+    ("truncate_prompt", 90, "has more than 64 tokens from the first answer on"),
+  ],
+)
+def test_the_sentence_names_the_bound_that_was_passed(rule, count, said):
+  ids = np.arange(count, dtype=np.int32)
+  counted = tally.Tally(max_tokens=64)
+  with pytest.raises(overflow.TooLong) as found:
+    overflow.kept(ids, ids > 3, bos_id=0, max_tokens=64, overflow=rule)
+  counted.add("wild", found.value)
+  counts = {"reasons": {found.value.reason: 1}, **counted.told()}
+  assert said in tally.sentences(counts)[0]

@@ -142,6 +142,15 @@ def test_depths_of_any_size(scale):
     _check(made[name])
 
 
+def test_labels_of_lines_that_end_together_stand_in_the_order_of_the_table():
+  budgets = np.arange(1, 9)
+  names = ["trim", "ila", "random"]
+  curves = dict.fromkeys(names, (budgets, budgets / 8))
+  (axes,) = landscape.coverage(curves, budget=4).axes
+  height = {text.get_text(): text.xy[1] for text in axes.texts}
+  assert sorted(height, key=height.get, reverse=True) == names
+
+
 def test_labels_keep_their_order_and_their_distance():
   rng = np.random.default_rng(2)
   for count in (1, 2, 9):

@@ -1,0 +1,47 @@
+"""What a run found, in sentences."""
+
+import pytest
+from etils import epath
+
+from ila_jax.report import sentences
+from ila_jax.run import tables
+from ila_jax.run.disk import files
+
+GAP = {"value": -0.03, "low": -0.05, "high": -0.01}
+
+
+def test_the_answer_tells_of_a_longer_training(tmp_path):
+  rival = {"name": "random-equal-tokens", "strategy": "random"}
+  rival |= {"equal": "tokens", "micro": GAP, "macro": GAP}
+  compared = {"strategy": "ila", "chance": "random", "groups": 400}
+  compared |= {"gain": 0.2, "rivals": [rival]}
+  workdir = epath.Path(tmp_path)
+  files.write_json(tables.COMPARISON.path(workdir), compared)
+  steps = ["ila"] * 3 + ["random-equal-tokens"] * 2
+  lines = [{"name": name, "step": 1, "loss": 2.0} for name in steps]
+  files.write_jsonl(tables.METRICS.path(workdir), lines)
+  answer, caution, _ = sentences.answer(workdir, {"finetune": {}})
+  assert answer.startswith("ila helped: 0.030 nats a token lower dev loss")
+  assert caution.startswith("ila was trained for 3 steps, random for 2")
+
+
+@pytest.mark.parametrize(
+  ("used", "rejected", "said"),
+  [(579, 1, "579 are usable and 1 is not."), (1, 0, "1 is usable and 0 are")],
+)
+def test_one_record_is_told_in_the_singular(used, rejected, said):
+  pool = {"read": used + rejected, "used": used, "rejected": rejected}
+  assert said in sentences.read({"pool": pool})[0]
+
+
+def test_what_was_chosen_is_told_beside_a_rival(tmp_path):
+  workdir = epath.Path(tmp_path)
+  table = [
+    {"strategy": name, "n_examples": 167, "n_tokens": 9259, "pool_cells": share}
+    for name, share in (("ila", 0.9944), ("random", 0.635))
+  ]
+  files.write_json(tables.COVERAGE.path(workdir), {"table": table})
+  assert sentences.chosen(workdir, {"select": {}}) == [
+    "ila chose 167 examples with 9,259 response tokens; they occupy 99.4 % of "
+    "the pool's cells; those of random occupy 63.5 % at the same budget."
+  ]
