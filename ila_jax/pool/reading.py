@@ -271,7 +271,20 @@ def check_target(config: config_lib.Config, tokenizer: Any) -> None:
     passing = encoded(
       config, tokenizer, rejects, tally, read=read, name="target"
     )
-    rejects.check(n_used=sum(map(len, passing)))
+    _check_rejects(rejects, used=sum(map(len, passing)))
+
+
+def _check_rejects(rejects: rejects_lib.RejectCounter, *, used: int) -> None:
+  """Refuses a target set with too many rejects; says what it needs."""
+  try:
+    rejects.check(n_used=used)
+  except errors.InputError as error:
+    raise errors.InputError(
+      f"config.select.target: {error}\nTarget examples need a prompt and an "
+      'answer. Name fields of its file alone with --config.pool.overrides="{'
+      "'NAME': {'prompt': 'FIELD', 'response': 'FIELD'}}\", where NAME is that "
+      "of the file without suffixes."
+    ) from error
 
 
 def write_target(
@@ -299,7 +312,7 @@ def write_target(
       shards.write_records(folder, shard, table)
       columns.add(kept)
     used, rejected = len(columns), rejects.reasons.total()
-    rejects.check(n_used=used)
+    _check_rejects(rejects, used=used)
   columns.write(
     folder, np.zeros(used, np.bool_), shard_rows=config.pool.shard_examples
   )

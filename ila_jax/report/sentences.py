@@ -6,6 +6,7 @@ from etils import epath
 
 from ila_jax.embed import inputs
 from ila_jax.finetune import verdict
+from ila_jax.methods import candidates, table
 from ila_jax.pool import unread
 from ila_jax.pool.contamination import findings
 from ila_jax.pool.tokens import tally
@@ -51,7 +52,26 @@ def answer(
       f"Dev loss in nats a token: {losses}.",
     ]
   scope = [verdict.SCOPE] if compared["rivals"] else []
-  return [verdict.answer(compared), *verdict.cautions(compared), *scope]
+  cautions = verdict.cautions(compared) + _aims(records.get("select", {}))
+  return [verdict.answer(compared), *cautions, *scope]
+
+
+def _aims(select: dict[str, Any]) -> list[str]:
+  """A caution where the selection is for something else than the dev split."""
+  asked = select.get("inputs", {}).get("config", {}).get("select", {})
+  strategy = table.METHODS.get(asked.get("strategy"))
+  needs = set(candidates.OF_TARGET) & set(strategy.needs if strategy else ())
+  is_aimed = "target" in asked and (needs or "cell_weight" in asked)
+  named = ["config.select.target"] if is_aimed else []
+  named += ["config.select.where"] if "where" in asked else []
+  if not named:
+    return []
+  return [
+    f"The selection is made for {' and '.join(named)}, and the dev examples "
+    "are a random part of the whole pool: these numbers do not tell whether "
+    "the model is better at what was asked for. Evaluate the tuned model on "
+    "examples of that."
+  ]
 
 
 def headline(

@@ -5,6 +5,7 @@ joined. They follow from the pool and those files alone: what is made of the
 pool stays, whichever scores are read.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -13,13 +14,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from etils import epath
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt64
 
 from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.forecast import costs, work
 from ila_jax.pool import index, reading, records, shards
 from ila_jax.pool.contamination import evaluation
+from ila_jax.pool.scores import ids as ids_lib
 from ila_jax.pool.scores import joined as joined_lib
 from ila_jax.pool.scores import names as names_lib
 from ila_jax.pool.scores import numeric
@@ -90,6 +92,7 @@ def _compute(
         index.column(workdir, "id"),
         index.column(workdir, "prompt_id"),
         reading.rules(config),
+        functools.partial(_given_ids, workdir),
       ),
       announce=lambda message: progress.say(f"  {message}"),
     )
@@ -117,6 +120,20 @@ def _compute(
     return values
 
   return of_shard
+
+
+def _given_ids(workdir: epath.Path, field: str) -> UInt64[np.ndarray, " n"]:
+  """The ids that the pool's records have in a field."""
+  return ids_lib.numbers(
+    (
+      json.loads(text)
+      for shard in range(shards.count(workdir))
+      for text in shards.read_records(workdir, shard, ["record"])
+      .column("record")
+      .to_pylist()
+    ),
+    field,
+  )
 
 
 def _say_other(path: str, record: dict[str, Any], row: int) -> None:
