@@ -144,6 +144,7 @@ def _run_claimed(
       jax.set_mesh(run.mesh),
       hardware.keep_compiled(tables.COMPILED.path(workdir)),
     ):
+      mesh_lib.first_host_checks(needs.check_beside, config, workdir, stages)
       names = stages_lib.in_order(stages)
       after_pool = [name for name in names if name != "pool"]
       there: set[str] = set()  # Signals and sets that were looked at.
@@ -178,7 +179,7 @@ def _after_pool(
   mesh_lib.first_host_checks(check_room)
   for name in needs.early(run.config):
     _run_needed(run, name, there)
-  mesh_lib.first_host_checks(lambda: needs.check_choice(run, stages))
+  mesh_lib.first_host_checks(needs.check_choice, run, stages)
 
 
 def _run_needed(run: context.Run, name: str, there: set[str]) -> None:

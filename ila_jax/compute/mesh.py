@@ -138,7 +138,7 @@ def first_host_says(flags: list[bool]) -> list[bool]:
   return list(map(bool, share(list(map(int, flags)))))
 
 
-def first_host_checks(check: Callable[[], object]) -> None:
+def first_host_checks(check: Callable[..., object], *args: Any) -> None:
   """Checks something on the first host; if it refuses, every host ends.
 
   Raises:
@@ -149,7 +149,7 @@ def first_host_checks(check: Callable[[], object]) -> None:
   refusal = None
   if is_writer():
     try:
-      check()
+      check(*args)
     except errors.InputError as error:
       refusal = error
   if first_host_says([refusal is not None])[0]:

@@ -1,5 +1,6 @@
 """Which candidates config.select lets in, and which goes first among equals."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,21 @@ def scores(select: selection.Select) -> list[str]:
   named = where.parse(select.where).names if select.where.strip() else ()
   named = (*named, *([select.tie_break] if select.tie_break else ()))
   return [n for n in dict.fromkeys(named) if n not in names_lib.COLUMNS]
+
+
+def asked(select: selection.Select) -> dict[str, list[str]]:
+  """The scores that a selection reads, by the field that names them.
+
+  Raises:
+    errors.InputError: config.select.where is no condition.
+
+  >>> asked(selection.Select(where="q > 1 and depth > 0", tie_break="r"))
+  {'config.select.where': ['q'], 'config.select.tie_break': ['r']}
+  """
+  return {
+    where.FIELD: scores(dataclasses.replace(select, tie_break="")),
+    TIE_BREAK: scores(dataclasses.replace(select, where="")),
+  }
 
 
 def made_from(
@@ -122,15 +138,12 @@ def check(
     say: gets a line for each thing that is told.
 
   Raises:
-    errors.InputError: no such score or column; config.select.where can hold
-      for none, or for fewer than the budget; or a candidate has no score that
-      config.select.tie_break names.
+    errors.InputError: config.select.where can hold for none, or for fewer than
+      the budget; or a candidate has no score that config.select.tie_break
+      names.
   """
   condition = where.parse(select.where) if select.where.strip() else None
   names = condition.names if condition else ()
-  noted = [one["name"] for one in scores_lib.noted(workdir)]
-  where.check_names(names, noted, where.FIELD)
-  where.check_names(filter(None, [select.tie_break]), noted, TIE_BREAK)
   unknown = np.full(len(row), np.nan, np.float32)
   cells = {"row": row, "depth": unknown, "relative_depth": unknown}
   free = np.ones(len(row), np.bool_)

@@ -12,6 +12,7 @@ from etils import epath
 
 import ila_jax
 from ila_jax import errors, pipeline
+from ila_jax.dry_run import dry_run
 from ila_jax.export import finished_run, huggingface
 from ila_jax.report import map_points, others
 from ila_jax.run.disk import files
@@ -406,6 +407,29 @@ def test_scores_are_told_of_before_the_models_run(source, tmp_path):
 def test_a_config_that_names_no_score(source, fields, said):
   with pytest.raises(errors.InputError, match=said):
     _config(source, **fields)
+
+
+@pytest.mark.parametrize("run", [pipeline.run, dry_run.run])
+def test_files_beside_the_pool_are_opened_before_it_is_read(
+  source, tmp_path, run
+):
+  gone = str(tmp_path / "gone.parquet")
+  file = tiny.write(tmp_path / "s.jsonl", [{"id": "0" * 16, "reward": 1}])
+  for fields, said in (
+    ({"pool__scores": gone}, "config.pool.scores is '.*no such file"),
+    (
+      {"pool__scores": gone, "pool__fields__scores": "reward"},
+      "config.pool.scores is '.*no such file",
+    ),
+    (
+      {"pool__scores": str(file), "select__where": "rewrad > 1"},
+      "config.select.where names 'rewrad'.*Did you mean 'reward'",
+    ),
+    ({"pool__decontaminate": gone}, "config.pool.decontaminate is '.*no such"),
+  ):
+    with pytest.raises(errors.InputError, match=said):
+      run(_config(source, **fields), tmp_path / "work", stages=_STAGES)
+    assert not (tmp_path / "work/pool/index.parquet").exists()
 
 
 def test_a_score_that_no_file_has_is_refused(source, workdir, tmp_path):

@@ -298,10 +298,10 @@ def _told(
   lost = file.read - int(belongs.sum())
   if lost and not first_lost:
     place = int(np.flatnonzero(~belongs)[0])
-    what = (
-      f"{file.id_field!r} alone" if file.kinds[place] == _BY_OWN else "prompt"
-    )
-    first_lost = f"{file.where(place)}: no example of the pool has this {what}"
+    none = "no example of the pool has this prompt"
+    if file.kinds[place] == _BY_OWN:
+      none = f"no example of the pool, or several, have this {file.id_field!r}"
+    first_lost = f"{file.where(place)}: {none}"
   if not is_met.any():
     raise errors.InputError(
       f"{FIELD} is {spec!r}, and none of its {file.read:,} records belongs to "

@@ -16,6 +16,7 @@ import pyarrow as pa
 from etils import epath
 from jaxtyping import Float, Int, UInt64
 
+from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.forecast import costs, work
@@ -51,7 +52,7 @@ def _made_from(run: context.Run) -> dict[str, Any]:
     for spec in made["files"]:
       with evaluation.names_field(joined_lib.FIELD):
         made["files"][spec] = sources.signature(spec, workdir=workdir)
-    return made | {"names": _paths(run)}
+    return made | {"names": paths(run.config)}
   except errors.InputError:
     is_same = recorded.get("fields") == made["fields"]
     if is_same and list(recorded["files"]) == list(made["files"]):
@@ -61,20 +62,23 @@ def _made_from(run: context.Run) -> dict[str, Any]:
     raise
 
 
-def _paths(run: context.Run) -> dict[str, str]:
-  """The path of each score by its name."""
-  config = run.config
-  paths = names_lib.parse(config.pool.fields.scores)
-  if not paths:
+def paths(config: config_lib.Config) -> dict[str, str]:
+  """The path of each score by its name.
+
+  Raises:
+    errors.InputError: a file of scores that cannot be read or holds none.
+  """
+  named = names_lib.parse(config.pool.fields.scores)
+  if not named:
     found = joined_lib.paths(config.pool.score_files, reading.rules(config))
-    paths = names_lib.named(found)
-  if not paths:
+    named = names_lib.named(found)
+  if not named:
     raise errors.InputError(
       f"{joined_lib.FIELD} is {config.pool.scores!r}, of which no field holds "
       "numbers; allowed: files with scores. Name their fields with "
       f"--{names_lib.FIELD}, or correct the file."
     )
-  return paths
+  return named
 
 
 def _compute(
@@ -82,12 +86,12 @@ def _compute(
 ) -> Callable[[pa.Table], Float[np.ndarray, "n k"]]:
   del account
   config, workdir = run.config, run.workdir
-  paths = _paths(run)
-  has, of_files = np.zeros(len(paths), np.bool_), None
+  named = paths(config)
+  has, of_files = np.zeros(len(named), np.bool_), None
   if config.pool.score_files:
     of_files, has = joined_lib.read(
       config.pool.score_files,
-      list(paths.values()),
+      list(named.values()),
       pool=joined_lib.Pool(
         index.column(workdir, "id"),
         index.column(workdir, "prompt_id"),
@@ -96,15 +100,15 @@ def _compute(
       ),
       announce=lambda message: progress.say(f"  {message}"),
     )
-  own = [place for place in range(len(paths)) if not has[place]]
+  own = [place for place in range(len(named)) if not has[place]]
   if has.any() and own:
-    names = ", ".join(list(paths)[place] for place in own)
+    names = ", ".join(list(named)[place] for place in own)
     progress.say(f"  not in these files, and read from the records: {names}")
   said: set[str] = set()
 
   def of_shard(table: pa.Table) -> np.ndarray:
     rows = table.column("row").to_numpy()
-    values = np.full((len(rows), len(paths)), np.nan, np.float32)
+    values = np.full((len(rows), len(named)), np.nan, np.float32)
     if of_files is not None:
       values[:, has] = of_files[rows][:, has]
     for place, text in enumerate(table.column("record").to_pylist()):
@@ -112,7 +116,7 @@ def _compute(
         break
       record = json.loads(text)
       for column in own:
-        path = list(paths.values())[column]
+        path = list(named.values())[column]
         values[place, column], is_other = numeric.at(record, path)
         if is_other and path not in said:
           said.add(path)
@@ -153,7 +157,9 @@ def _about(
     errors.InputError: no example has a score.
   """
   noted = []
-  for (name, path), held in zip(_paths(run).items(), values.T, strict=True):
+  for (name, path), held in zip(
+    paths(run.config).items(), values.T, strict=True
+  ):
     known = held[~np.isnan(held)]
     if not len(known):
       raise _none(run, name, path)
