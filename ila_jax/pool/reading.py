@@ -6,7 +6,6 @@ A target set is read in the same way, into a folder of its own.
 import collections
 import contextlib
 import dataclasses
-import fnmatch
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -87,18 +86,9 @@ def _overrides(config: config_lib.Config) -> dict[str, dict[str, str]]:
     *(*config.pool.evaluations, *config.pool.score_files),
     *config.select.targets,
   )
-  if not overrides or not beside:
-    return overrides
-  of_sets, of_pool = map(_names, (beside, config.pool.sources))
-  return {
-    pattern: own
-    for pattern, own in overrides.items()
-    if fnmatch.filter(of_pool, pattern) or not fnmatch.filter(of_sets, pattern)
-  }
-
-
-def _names(specs: Iterable[str]) -> set[str]:
-  return set().union(*map(sources.names, specs))
+  own = sources.matched(overrides, config.pool.sources)
+  gone = sources.matched(overrides, beside) - own
+  return {k: value for k, value in overrides.items() if k not in gone}
 
 
 def encoded(
@@ -224,17 +214,11 @@ def as_target(config: config_lib.Config) -> config_lib.Config:
   """A config whose pool is the target set, read as the run's own pool is."""
   targets = config.select.targets
   overrides = config.pool.overrides
-  if overrides:
-    named = _names(targets)
-    overrides = {
-      pattern: own
-      for pattern, own in overrides.items()
-      if fnmatch.filter(named, pattern)
-    }
+  own = sources.matched(overrides, targets)
   pool = dataclasses.replace(
     config.pool,
     source=targets,
-    overrides=overrides,
+    overrides={k: value for k, value in overrides.items() if k in own},
     limit=None,
     decontaminate=(),
     scores=(),

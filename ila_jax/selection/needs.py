@@ -91,7 +91,7 @@ def check_beside(
     next(evaluation.read([spec], overrides=rules.overrides), None)
   if config.pool.score_files:
     joined.paths(config.pool.score_files, rules)
-    _check_names(config, stages, scores.paths(config))
+    _check_names(config, stages, scores.paths(config.pool, rules))
 
 
 def check_choice(run: context.Run, stages: Iterable[str]) -> None:

@@ -305,6 +305,30 @@ def test_a_target_without_answers_says_what_it_needs(folder, run, tmp_path):
   assert "--config.pool.overrides=" in said
 
 
+def test_fields_of_a_target_are_no_part_of_the_pool(folder, run, tmp_path):
+  """They are named when the pool is long there, and the file may go."""
+  _, workdir = run
+  work = tmp_path / "work"
+  subprocess.run(["cp", "-rp", workdir, work], check=True)
+  rows_ = [
+    {"ask": row["instruction"], "say": row["output"]} for row in tiny.records(9)
+  ]
+  target = tiny.write(tmp_path / "asked.jsonl", rows_)
+  config = _config(
+    folder,
+    select__target=str(target),
+    pool__overrides={"ask*": {"prompt": "ask", "response": "say"}},
+  )
+  before = artifacts.written(work, "pool", "embed", "score")
+  pipeline.run(config, work, stages=_STAGES, redo="target")
+  assert files.read_json(epath.Path(work) / "beside/target/stage.json")[
+    "examples"
+  ] == len(rows_)
+  target.unlink()
+  pipeline.run(config, work, stages=_STAGES)
+  assert artifacts.written(work, "pool", "embed", "score") == before
+
+
 def test_a_target_that_changes_nothing_is_told(
   folder, run, tmp_path, monkeypatch
 ):

@@ -16,11 +16,10 @@ import pyarrow as pa
 from etils import epath
 from jaxtyping import Float, Int, UInt64
 
-from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.forecast import costs, work
-from ila_jax.pool import index, reading, records, shards
+from ila_jax.pool import examples, index, reading, records, shards
 from ila_jax.pool.contamination import evaluation
 from ila_jax.pool.scores import ids as ids_lib
 from ila_jax.pool.scores import joined as joined_lib
@@ -31,6 +30,7 @@ from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, stage_record
 from ila_jax.run.disk import folders
 from ila_jax.score.signals import example_signal
+from ila_jax.sections import data
 
 NAME = "scores"
 # Seconds for a record, whose JSON is read; assumed.
@@ -44,6 +44,10 @@ def _made_from(run: context.Run) -> dict[str, Any]:
     "fields": config.pool.fields.scores,
     "files": dict.fromkeys(config.pool.score_files),
   }
+  overrides = config.pool.overrides
+  own = sources.matched(overrides, config.pool.score_files)
+  if own:
+    made["overrides"] = {name: overrides[name] for name in sorted(own)}
   if not mesh.is_writer():  # The others may not see the first host's files.
     return made
   before = stage_record.Stage(workdir / folders.SIGNALS, NAME, {})
@@ -52,7 +56,7 @@ def _made_from(run: context.Run) -> dict[str, Any]:
     for spec in made["files"]:
       with evaluation.names_field(joined_lib.FIELD):
         made["files"][spec] = sources.signature(spec, workdir=workdir)
-    return made | {"names": paths(run.config)}
+    return made | {"names": _paths(run)}
   except errors.InputError:
     is_same = recorded.get("fields") == made["fields"]
     if is_same and list(recorded["files"]) == list(made["files"]):
@@ -62,23 +66,27 @@ def _made_from(run: context.Run) -> dict[str, Any]:
     raise
 
 
-def paths(config: config_lib.Config) -> dict[str, str]:
+def paths(settings: data.Pool, rules: examples.Rules) -> dict[str, str]:
   """The path of each score by its name.
 
   Raises:
     errors.InputError: a file of scores that cannot be read or holds none.
   """
-  named = names_lib.parse(config.pool.fields.scores)
+  named = names_lib.parse(settings.fields.scores)
   if not named:
-    found = joined_lib.paths(config.pool.score_files, reading.rules(config))
+    found = joined_lib.paths(settings.score_files, rules)
     named = names_lib.named(found)
   if not named:
     raise errors.InputError(
-      f"{joined_lib.FIELD} is {config.pool.scores!r}, of which no field holds "
+      f"{joined_lib.FIELD} is {settings.scores!r}, of which no field holds "
       "numbers; allowed: files with scores. Name their fields with "
       f"--{names_lib.FIELD}, or correct the file."
     )
   return named
+
+
+def _paths(run: context.Run) -> dict[str, str]:
+  return paths(run.config.pool, reading.rules(run.config))
 
 
 def _compute(
@@ -86,7 +94,7 @@ def _compute(
 ) -> Callable[[pa.Table], Float[np.ndarray, "n k"]]:
   del account
   config, workdir = run.config, run.workdir
-  named = paths(config)
+  named = _paths(run)
   has, of_files = np.zeros(len(named), np.bool_), None
   if config.pool.score_files:
     of_files, has = joined_lib.read(
@@ -157,9 +165,7 @@ def _about(
     errors.InputError: no example has a score.
   """
   noted = []
-  for (name, path), held in zip(
-    paths(run.config).items(), values.T, strict=True
-  ):
+  for (name, path), held in zip(_paths(run).items(), values.T, strict=True):
     known = held[~np.isnan(held)]
     if not len(known):
       raise _none(run, name, path)
