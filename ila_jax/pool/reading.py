@@ -265,9 +265,10 @@ def _check_rejects(rejects: rejects_lib.RejectCounter, *, used: int) -> None:
   except errors.InputError as error:
     raise errors.InputError(
       f"config.select.target: {error}\nTarget examples need a prompt and an "
-      'answer. Name fields of its file alone with --config.pool.overrides="{'
-      "'NAME': {'prompt': 'FIELD', 'response': 'FIELD'}}\", where NAME is that "
-      "of the file without suffixes."
+      "answer. config.pool.fields names fields of the pool, too. Name those of "
+      "the target alone with --config.pool.overrides=\"{'NAME': {'prompt': "
+      "'FIELD', 'response': 'FIELD'}}\", where NAME is that of its file "
+      "without suffixes."
     ) from error
 
 

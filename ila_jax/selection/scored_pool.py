@@ -104,7 +104,7 @@ def _check_left(
   ]
   raise errors.InputError(
     f"config.select.budget is {select.budget:,.12g} {select.unit}, and "
-    f"{' and '.join(asked)} leave out {left_out:,} of "
+    f"{' and '.join(asked)} left out {left_out:,} of "
     f"{left_out + len(n_tokens):,} candidates: {held['examples']:,} of "
     f"{held['tokens']:,} response tokens are left. Lower the budget, or change "
     "what is left out."

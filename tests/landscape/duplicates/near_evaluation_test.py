@@ -93,7 +93,7 @@ def test_what_leaves_nothing_is_named(folder, run, unit, budget):
   with pytest.raises(errors.InputError) as raised:
     pipeline.run(config, run, stages=_STAGES, redo="select")
   said = str(raised.value)
-  assert "config.select.exclude_near_evaluation=0.01 leave" in said
+  assert "config.select.exclude_near_evaluation=0.01 left" in said
   assert "0 of 0 response tokens are left" in said
 
 
