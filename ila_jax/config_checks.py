@@ -1,6 +1,5 @@
 """What the values of a config may be together; each alone: `sections`."""
 
-import dataclasses
 from typing import Any
 
 from ila_jax import errors
@@ -168,10 +167,7 @@ def _check_scores(config: Any) -> None:
   named = names_lib.parse(config.pool.fields.scores)
   score = depth.score_name(config.landscape.depth)
   select = config.select
-  asked = {
-    where.FIELD: filters.scores(dataclasses.replace(select, tie_break="")),
-    filters.TIE_BREAK: filters.scores(dataclasses.replace(select, where="")),
-  }
+  asked = filters.asked(select)
   if named or not config.pool.score_files:
     for field, names in asked.items():
       where.check_names(names, named, field)

@@ -144,6 +144,7 @@ def _run_claimed(
       jax.set_mesh(run.mesh),
       programs.kept(tables.COMPILED.path(workdir)),
     ):
+      mesh_lib.first_host_checks(needs.check_beside, config, workdir, stages)
       names = stages_lib.in_order(stages)
       after_pool = [name for name in names if name != "pool"]
       there: set[str] = set()  # Signals and sets that were looked at.
@@ -167,19 +168,18 @@ def _after_pool(
 ) -> None:
   """Refuses what would end the run later, on all hosts; reads scores.
 
-  That is a disk that these stages will fill, or a target set of no use.
+  That is a disk that these stages will fill, a target set of no use, or a
+  condition that leaves too few candidates.
   """
-  refusal = None
-  if mesh_lib.is_writer():
-    try:
-      disk.check(run.config, run.workdir, stages)
-      needs.check(run, stages)
-    except errors.InputError as error:
-      refusal = error
-  if mesh_lib.first_host_says([refusal is not None])[0]:
-    raise refusal or errors.InputError("see what the first host says")
+
+  def check_room() -> None:
+    disk.check(run.config, run.workdir, stages)
+    needs.check(run, stages)
+
+  mesh_lib.first_host_checks(check_room)
   for name in needs.early(run.config):
     _run_needed(run, name, there)
+  mesh_lib.first_host_checks(needs.check_choice, run, stages)
 
 
 def _run_needed(run: context.Run, name: str, there: set[str]) -> None:

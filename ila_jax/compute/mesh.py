@@ -6,6 +6,7 @@ sharded) and `tensor` (a layer is sharded). A batch is split over `data` and
 carry their sharding, so the same code runs on one CPU and on a pod.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -135,6 +136,24 @@ def first_host_says(flags: list[bool]) -> list[bool]:
   [True, False]
   """
   return list(map(bool, share(list(map(int, flags)))))
+
+
+def first_host_checks(check: Callable[..., object], *args: Any) -> None:
+  """Checks something on the first host; if it refuses, every host ends.
+
+  Raises:
+    errors.InputError: it refuses.
+
+  >>> first_host_checks(lambda: None)
+  """
+  refusal = None
+  if is_writer():
+    try:
+      check(*args)
+    except errors.InputError as error:
+      refusal = error
+  if first_host_says([refusal is not None])[0]:
+    raise refusal or errors.InputError("see what the first host says")
 
 
 def tell(text: str) -> list[str]:

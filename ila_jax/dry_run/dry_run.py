@@ -24,6 +24,7 @@ from ila_jax.models import decoder as decoder_lib
 from ila_jax.pool import index
 from ila_jax.run import progress, units
 from ila_jax.run import stages as stages_lib
+from ila_jax.selection import needs as needs_lib
 from ila_jax.training import base
 
 
@@ -55,6 +56,7 @@ def run(
   encoders.check(config, stages)
   if "landscape" in stages:
     join.check(config, workdir)
+  needs_lib.check_beside(config, workdir, stages)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   sample = pool_sample.draw(config, workdir)
   decoder = base.sizes(config)

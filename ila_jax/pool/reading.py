@@ -6,7 +6,6 @@ A target set is read in the same way, into a folder of its own.
 import collections
 import contextlib
 import dataclasses
-import fnmatch
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -87,18 +86,9 @@ def _overrides(config: config_lib.Config) -> dict[str, dict[str, str]]:
     *(*config.pool.evaluations, *config.pool.score_files),
     *config.select.targets,
   )
-  if not overrides or not beside:
-    return overrides
-  of_sets, of_pool = map(_names, (beside, config.pool.sources))
-  return {
-    pattern: own
-    for pattern, own in overrides.items()
-    if fnmatch.filter(of_pool, pattern) or not fnmatch.filter(of_sets, pattern)
-  }
-
-
-def _names(specs: Iterable[str]) -> set[str]:
-  return set().union(*map(sources.names, specs))
+  own = sources.matched(overrides, config.pool.sources)
+  gone = sources.matched(overrides, beside) - own
+  return {k: value for k, value in overrides.items() if k not in gone}
 
 
 def encoded(
@@ -224,17 +214,11 @@ def as_target(config: config_lib.Config) -> config_lib.Config:
   """A config whose pool is the target set, read as the run's own pool is."""
   targets = config.select.targets
   overrides = config.pool.overrides
-  if overrides:
-    named = _names(targets)
-    overrides = {
-      pattern: own
-      for pattern, own in overrides.items()
-      if fnmatch.filter(named, pattern)
-    }
+  own = sources.matched(overrides, targets)
   pool = dataclasses.replace(
     config.pool,
     source=targets,
-    overrides=overrides,
+    overrides={k: value for k, value in overrides.items() if k in own},
     limit=None,
     decontaminate=(),
     scores=(),
@@ -271,7 +255,21 @@ def check_target(config: config_lib.Config, tokenizer: Any) -> None:
     passing = encoded(
       config, tokenizer, rejects, tally, read=read, name="target"
     )
-    rejects.check(n_used=sum(map(len, passing)))
+    _check_rejects(rejects, used=sum(map(len, passing)))
+
+
+def _check_rejects(rejects: rejects_lib.RejectCounter, *, used: int) -> None:
+  """Refuses a target set with too many rejects; says what it needs."""
+  try:
+    rejects.check(n_used=used)
+  except errors.InputError as error:
+    raise errors.InputError(
+      f"config.select.target: {error}\nTarget examples need a prompt and an "
+      "answer. config.pool.fields names fields of the pool, too. Name those of "
+      "the target alone with --config.pool.overrides=\"{'NAME': {'prompt': "
+      "'FIELD', 'response': 'FIELD'}}\", where NAME is that of its file "
+      "without suffixes."
+    ) from error
 
 
 def write_target(
@@ -299,7 +297,7 @@ def write_target(
       shards.write_records(folder, shard, table)
       columns.add(kept)
     used, rejected = len(columns), rejects.reasons.total()
-    rejects.check(n_used=used)
+    _check_rejects(rejects, used=used)
   columns.write(
     folder, np.zeros(used, np.bool_), shard_rows=config.pool.shard_examples
   )

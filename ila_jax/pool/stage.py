@@ -17,6 +17,7 @@ from ila_jax.pool import reading as reading_lib
 from ila_jax.pool import size as size_lib
 from ila_jax.pool.contamination import evaluation, screen
 from ila_jax.pool.contamination import findings as findings_lib
+from ila_jax.pool.sources import sources
 from ila_jax.pool.tokens import tally as tally_lib
 from ila_jax.run import (
   context,
@@ -59,9 +60,12 @@ def _inputs(run: context.Run) -> dict[str, Any]:
   """What a pool is made from; sources that moved away count as they were."""
   config, workdir = run.config, run.workdir
   signatures: dict[str, dict[str, Any]] = {"sources": {}, "evaluations": {}}
+  section = config.section("pool", "tokens")
   if mesh_lib.is_writer():  # The others may not see the first host's files.
     made = stage_record.Stage(workdir, "pool", {}).recorded_inputs()
     with interrupts.alone():
+      before = made.get("config", {}).get("pool", {}).get("overrides", {})
+      section["pool"]["overrides"] = _overrides(config, before)
       before = made.get("sources", {})
       for source in config.pool.sources:
         signatures["sources"][source] = reading_lib.signature(
@@ -73,12 +77,30 @@ def _inputs(run: context.Run) -> dict[str, Any]:
           signed = reading_lib.signature(source, workdir, before)
         signatures["evaluations"][source] = signed
   return {
-    "config": config.section("pool", "tokens"),
+    "config": section,
     "columns": shards.SCHEMA.names,  # Those of an older version had others.
     "tokenizer": base_tokenizer.made_from(config, workdir),
     **signatures,
     "seed": config.seed,
   }
+
+
+def _overrides(
+  config: config_lib.Config, before: dict[str, Any]
+) -> dict[str, Any]:
+  """The overrides that decide what a pool is.
+
+  Those that name a target set or a file of scores alone count as they were
+  when the pool was made, with the overrides `before`.
+  """
+  overrides = config.pool.overrides
+  of_pool = (*config.pool.sources, *config.pool.evaluations)
+  beside = (*config.select.targets, *config.pool.score_files)
+  free = sources.matched(overrides, beside) - sources.matched(
+    overrides, of_pool
+  )
+  found = {k: before.get(k) if k in free else v for k, v in overrides.items()}
+  return {k: value for k, value in found.items() if value is not None}
 
 
 def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:

@@ -7,6 +7,7 @@ from etils import epath
 
 from ila_jax.embed import inputs
 from ila_jax.finetune import verdict
+from ila_jax.methods import candidates, table
 from ila_jax.pool import unread
 from ila_jax.pool.contamination import findings
 from ila_jax.pool.tokens import tally
@@ -53,6 +54,7 @@ def answer(
     ]
   scope = [verdict.SCOPE] if compared["rivals"] else []
   cautions = verdict.cautions(compared, _steps(workdir))
+  cautions += _aims(records.get("select", {}))
   return [verdict.answer(compared), *cautions, *scope]
 
 
@@ -60,6 +62,24 @@ def _steps(workdir: epath.Path) -> dict[str, int]:
   """Steps of the training of each model, by its name."""
   lines = files.read_jsonl(tables.METRICS.path(workdir))
   return dict(collections.Counter(line["name"] for line in lines))
+
+
+def _aims(select: dict[str, Any]) -> list[str]:
+  """A caution where the selection is for something else than the dev split."""
+  asked = select.get("inputs", {}).get("config", {}).get("select", {})
+  strategy = table.METHODS.get(asked.get("strategy"))
+  needs = set(candidates.OF_TARGET) & set(strategy.needs if strategy else ())
+  is_aimed = "target" in asked and (needs or "cell_weight" in asked)
+  named = ["config.select.target"] if is_aimed else []
+  named += ["config.select.where"] if "where" in asked else []
+  if not named:
+    return []
+  return [
+    f"The selection is made for {' and '.join(named)}, and the dev examples "
+    "are a random part of the whole pool: these numbers do not tell whether "
+    "the model is better at what was asked for. Evaluate the tuned model on "
+    "examples of that."
+  ]
 
 
 def headline(

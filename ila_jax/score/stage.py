@@ -17,7 +17,7 @@ from ila_jax.run import (
   tables,
 )
 from ila_jax.run.disk import files
-from ila_jax.score import losses
+from ila_jax.score import losses, split
 from ila_jax.training import base, trial
 
 _INDEX_COLUMNS = [
@@ -50,7 +50,7 @@ def run(run: context.Run) -> None:
   if stage.begin():
     return
   index = files.read_table(tables.INDEX.path(workdir), _INDEX_COLUMNS)
-  references = _references(
+  references = split.references(
     config, index["prompt_id"], index_lib.is_dev(workdir)
   )
   for drawn in references.values():
@@ -74,22 +74,6 @@ def run(run: context.Run) -> None:
       str(seed): int(rows.sum()) for seed, rows in references.items()
     },
   )
-
-
-def _references(
-  config: config_lib.Config, prompts: np.ndarray, is_dev: np.ndarray
-) -> dict[int, np.ndarray]:
-  """The rows of R for each seed: whole prompts, never of the dev split."""
-  return {
-    seed: draws.draw(
-      prompts,
-      count=config.score.reference_examples,
-      seed=seed,
-      purpose="reference",
-      allowed=~is_dev,
-    )
-    for seed in config.score.reference_seeds
-  }
 
 
 def _write_references(

@@ -10,15 +10,18 @@ from typing import Any
 from etils import epath
 
 from ila_jax import config as config_lib
-from ila_jax.landscape import depth
+from ila_jax.landscape import depth, ordering
 from ila_jax.landscape.duplicates import near_evaluation
-from ila_jax.methods import table
-from ila_jax.run import context, stage_record
+from ila_jax.methods import candidates, table
+from ila_jax.pool import reading
+from ila_jax.pool.contamination import evaluation
+from ila_jax.pool.scores import joined
+from ila_jax.run import context, progress, stage_record
 from ila_jax.run.disk import folders
-from ila_jax.score import target
+from ila_jax.score import split, target
 from ila_jax.score.signals import example_signal, scores
 from ila_jax.score.signals import table as signals_table
-from ila_jax.selection import filters
+from ila_jax.selection import filters, where
 
 # The stages that choose among candidates.
 _CHOOSING = ("select", "finetune", "scaling")
@@ -71,6 +74,76 @@ def check(run: context.Run, stages: Iterable[str]) -> None:
   """
   if target.NAME in of_all(run.config, stages):
     target.check(run)
+
+
+def check_beside(
+  config: config_lib.Config, workdir: epath.PathLike, stages: Iterable[str]
+) -> None:
+  """Opens the sets and scores beside a pool that is to be read.
+
+  Raises:
+    errors.InputError: one cannot be read, or has no score that is named.
+  """
+  if "pool" not in stages or _is_done(workdir, "pool"):
+    return
+  rules = reading.rules(config)
+  for spec in config.pool.evaluations:
+    next(evaluation.read([spec], overrides=rules.overrides), None)
+  if config.pool.score_files:
+    joined.paths(config.pool.score_files, rules)
+    _check_names(config, stages, scores.paths(config.pool, rules))
+
+
+def check_choice(run: context.Run, stages: Iterable[str]) -> None:
+  """Checks what decides which examples are chosen, once scores are read.
+
+  Raises:
+    errors.InputError: there is no such score, or too few may be chosen.
+  """
+  config, workdir = run.config, run.workdir
+  todo = [stage for stage in stages if not _is_done(workdir, stage)]
+  if early(config):
+    _check_names(config, todo, [one["name"] for one in scores.noted(workdir)])
+  if "select" in todo:
+    if config.select.where.strip() or config.select.tie_break:
+      score = depth.score_name(config.landscape.depth)
+      row = split.before_scores(run)
+      filters.check(workdir, config.select, row, depth=score)
+    _say_unused(config)
+
+
+def _is_done(workdir: epath.PathLike, stage: str) -> bool:
+  record = stage_record.read_record(epath.Path(workdir) / stage)
+  return bool(record.get("done"))
+
+
+def _check_names(
+  config: config_lib.Config, stages: Iterable[str], names: Iterable[str]
+) -> None:
+  """Checks that scores have the names by which some stages ask for them."""
+  if "select" in stages:
+    for field, asked in filters.asked(config.select).items():
+      where.check_names(asked, names, field)
+  score = depth.score_name(config.landscape.depth)
+  if score and "landscape" in stages:
+    where.check_names([score], names, "config.landscape.depth", columns=())
+
+
+def _say_unused(config: config_lib.Config) -> None:
+  """Warns of a target set that changes nothing that is chosen."""
+  select = config.select
+  names = select.strategy, *select.compare, *config.finetune.compare
+  wanted = {need for name in names for need in table.METHODS[name].needs}
+  is_used = wanted & set(candidates.OF_TARGET)
+  if select.targets and not is_used and select.cell_weight == ordering.EQUAL:
+    progress.say(
+      "  warning: config.select.target changes nothing that is selected, for "
+      f"config.select.strategy is {select.strategy!r} and "
+      f"config.select.cell_weight is {ordering.EQUAL!r}: the run only tells "
+      "how near the pool is to it. To select for it set "
+      "--config.select.cell_weight=target or "
+      "--config.select.strategy=target_nearest"
+    )
 
 
 def sets(config: config_lib.Config, stage: str) -> list[str]:

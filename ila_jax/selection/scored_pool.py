@@ -20,6 +20,7 @@ from ila_jax.run import context, progress, tables
 from ila_jax.run.disk import files
 from ila_jax.score import split
 from ila_jax.score.signals import table as signals_table
+from ila_jax.sections import selection
 from ila_jax.selection import budget as budget_lib
 from ila_jax.selection import filters, target
 from ila_jax.selection import inputs as inputs_lib
@@ -52,10 +53,12 @@ def load(run: context.Run) -> ScoredPool:
   free = split.candidates(run, cells["row"])
   select = config.select
   # First the filter: of near-duplicates one that it lets in is to stay.
-  candidate = filters.kept(workdir, select, cells, free)
-  candidate = write.kept(run, cells, candidate)
+  let_in = filters.kept(workdir, select, cells, free)
+  candidate = write.kept(run, cells, let_in)
   n_candidates = int(candidate.sum())
   n_tokens = index.column(workdir, "n_response_tokens")[cells["row"]]
+  left_out = int(let_in.sum()) - n_candidates
+  _check_left(select, n_tokens[candidate], left_out=left_out)
   budget, unit = _in_examples(config, n_candidates)
   made = candidates_lib.candidates(
     cells["id"],
@@ -77,6 +80,35 @@ def load(run: context.Run) -> ScoredPool:
   near = near_reference.is_near_evaluation(run, cells["row"])
   left_out = int((near & free).sum())
   return ScoredPool(cells["row"], made, n_candidates, left_out)
+
+
+def _check_left(
+  select: selection.Select, n_tokens: np.ndarray, *, left_out: int
+) -> None:
+  """Says who left out too many candidates, where what is near them does.
+
+  Raises:
+    errors.InputError: the budget is above those that are left.
+  """
+  held = {"examples": len(n_tokens), "tokens": n_tokens.sum(dtype=np.int64)}
+  if not left_out or (
+    len(n_tokens) and select.budget <= held.get(select.unit, np.inf)
+  ):
+    return
+  defaults, names = type(select)(), ("exclude_near_reference",)
+  names += "exclude_near_evaluation", "drop_duplicates"
+  asked = [
+    f"config.select.{name}={getattr(select, name)}"
+    for name in names
+    if getattr(select, name) != getattr(defaults, name)
+  ]
+  raise errors.InputError(
+    f"config.select.budget is {select.budget:,.12g} {select.unit}, and "
+    f"{' and '.join(asked)} left out {left_out:,} of "
+    f"{left_out + len(n_tokens):,} candidates: {held['examples']:,} of "
+    f"{held['tokens']:,} response tokens are left. Lower the budget, or change "
+    "what is left out."
+  )
 
 
 def place_target(run: context.Run, pool: ScoredPool) -> dict[str, Any] | None:

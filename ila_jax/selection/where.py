@@ -1,4 +1,4 @@
-"""Conditions on candidates: what config.select.where says, and where it holds.
+"""Conditions on candidates: what config.select.where says.
 
 A condition is written as Python writes comparisons, and is no program: it is
 read into a tree, of which every node is one of those below. What has no score
@@ -7,16 +7,17 @@ is neither chosen by `quality >= 4` nor by `not quality >= 4`.
 
 import ast
 import dataclasses
-import math
+import itertools
+import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NoReturn
 
 import numpy as np
-from jaxtyping import Bool, Int
 
 from ila_jax import errors
 from ila_jax.pool.scores import names as names_lib
+from ila_jax.selection import verdicts
 
 FIELD = "config.select.where"
 TEXTS = ("domain", "source")
@@ -25,34 +26,16 @@ ALLOWED = (
   f"and not in a list, and, or, not, parentheses, {names_lib.KNOWN}(NAME)"
 )
 _MAX_CHARACTERS, _DEPTH = 10_000, 50
-_ORDER: dict[type, Callable[[Any, Any], Any]] = {
-  ast.Eq: np.equal,
-  ast.NotEq: np.not_equal,
-  ast.Lt: np.less,
-  ast.LtE: np.less_equal,
-  ast.Gt: np.greater,
-  ast.GtE: np.greater_equal,
-}
+_LISTS = ast.List, ast.Tuple, ast.Set
+# As SQL and C write the words.
+_SHOUTED = re.compile(r"\b(AND|OR|NOT|IN)\b|&&|\|\|")
 _HINTS: dict[type, str] = {
   ast.BinOp: "For both of two write `and`, for one of them `or`",
   ast.Call: f"The one call that there is says {names_lib.KNOWN}(NAME)",
   ast.Attribute: "Give the field a name with --config.pool.fields.scores",
   ast.NamedExpr: "Write == for equal",
+  ast.Constant: "Compare it with a column, as in domain in ['a', 'b']",
 }
-
-
-class Text(NamedTuple):
-  """A column of texts: which of some names each row has."""
-
-  names: np.ndarray
-  number: Int[np.ndarray, " n"]
-
-
-class Verdict(NamedTuple):
-  """For which rows a condition holds; it may be open where a score is not."""
-
-  holds: Bool[np.ndarray, " n"]
-  fails: Bool[np.ndarray, " n"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +46,9 @@ class Condition:
   tree: ast.expr
   names: tuple[str, ...]
 
-  def __call__(self, columns: Mapping[str, np.ndarray | Text]) -> Verdict:
+  def __call__(
+    self, columns: Mapping[str, np.ndarray | verdicts.Text]
+  ) -> verdicts.Verdict:
     """Tells for which rows it holds, and for which it does not.
 
     Args:
@@ -75,7 +60,7 @@ class Condition:
     >>> found.holds.tolist(), found.fails.tolist()
     ([False, True, True], [True, False, False])
     """
-    return _verdict(self.tree, columns)
+    return verdicts.verdict(self.tree, columns)
 
 
 def parse(text: str) -> Condition:
@@ -95,7 +80,7 @@ def parse(text: str) -> Condition:
   try:
     with warnings.catch_warnings():
       warnings.simplefilter("ignore")  # Of backslashes in texts.
-      tree = ast.parse(text.strip(), mode="eval").body
+      tree = ast.parse(_source(text), mode="eval").body
     _check(text, tree)
     named = [
       node.id
@@ -104,12 +89,29 @@ def parse(text: str) -> Condition:
     ]
   except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
     what = getattr(error, "msg", None) or str(error) or "it is nested too deep"
+    what += "; equal is written =="
+    if _SHOUTED.search(text):
+      what += ", and the words are and, or, not, in, in small letters"
     raise errors.InputError(
-      f"{FIELD} is {text[:200]!r}, which cannot be read ({what}; equal is "
-      f"written ==); allowed: {ALLOWED}, such as 'quality >= 4 and domain == "
-      '"math"\'.'
+      f"{FIELD} is {text[:200]!r}, which cannot be read ({what}); allowed: "
+      f"{ALLOWED}, such as 'quality >= 4 and domain == \"math\"'."
     ) from None
   return Condition(text, tree, tuple(dict.fromkeys(named)))
+
+
+def texts(condition: Condition) -> Iterator[tuple[str, str]]:
+  """The texts that a condition compares columns with, and those columns.
+
+  >>> list(texts(parse("domain in ['math', 'code'] or 'gsm8k' != source")))
+  [('domain', 'math'), ('domain', 'code'), ('source', 'gsm8k')]
+  """
+  for node in ast.walk(condition.tree):
+    if isinstance(node, ast.Compare):
+      sides = [node.left, *node.comparators]
+      (column, *_) = [one.id for one in sides if isinstance(one, ast.Name)]
+      lists = [s.elts if isinstance(s, _LISTS) else [s] for s in sides]
+      found = map(verdicts.value, itertools.chain.from_iterable(lists))
+      yield from ((column, text) for text in found if isinstance(text, str))
 
 
 def check_names(
@@ -146,8 +148,13 @@ def check_names(
       )
 
 
+def _source(text: str) -> str:
+  """A condition in parentheses: it may have several lines."""
+  return f"({text.strip()}\n)" if text.strip() else text
+
+
 def _refuse(text: str, node: ast.AST, why: str = "") -> NoReturn:
-  part = (ast.get_source_segment(text.strip(), node) or "")[:80]
+  part = (ast.get_source_segment(_source(text), node) or "")[:80]
   hint = why or _HINTS.get(type(node), "")
   raise errors.InputError(
     f"{FIELD} is {text[:200]!r}, and {part!r} is not allowed in it; allowed: "
@@ -191,14 +198,14 @@ def _check_compared(text: str, node: ast.Compare) -> None:
   left = node.left
   for operator, right in zip(node.ops, node.comparators, strict=True):
     is_list = isinstance(operator, ast.In | ast.NotIn)
-    if not is_list and type(operator) not in _ORDER:
+    if not is_list and type(operator) not in verdicts.ORDER:
       _refuse(text, node, "Write == for equal, and known(NAME) for not None")
-    if is_list and not isinstance(right, ast.List | ast.Tuple | ast.Set):
+    if is_list and not isinstance(right, _LISTS):
       _refuse(text, node, "What follows `in` is a list, such as ['a', 'b']")
     items = right.elts if is_list else [right]
     kinds = {_kind(text, one) for one in (left, *items)}
     if len(kinds) > 1:
-      _refuse(text, node, "A number and a text are never equal")
+      _refuse(text, node, _unlike([left, *items]))
     if kinds == {str} and not isinstance(
       operator, ast.In | ast.NotIn | ast.Eq | ast.NotEq
     ):
@@ -210,121 +217,25 @@ def _check_compared(text: str, node: ast.Compare) -> None:
     left = right
 
 
+def _unlike(sides: Sequence[ast.expr]) -> str:
+  """What to say where a number is compared with a text."""
+  names = [one.id for one in sides if isinstance(one, ast.Name)]
+  numbers = [name for name in names if name not in TEXTS]
+  if len(numbers) < len(names) and numbers:
+    return f"A text stands in quotes: '{numbers[0]}'"
+  return (
+    "A number, which has no quotes, is never equal to a text; "
+    f"columns of texts are {' and '.join(TEXTS)}"
+  )
+
+
 def _kind(text: str, node: ast.expr) -> type:
   """Whether what is compared is a number, float, or a text, str."""
   if isinstance(node, ast.Name):
     return str if node.id in TEXTS else float
-  value = _value(node)
+  value = verdicts.value(node)
   if value is None:
-    _refuse(text, node)
+    is_none = isinstance(node, ast.Constant) and node.value is None
+    why = f"Ask {names_lib.KNOWN}(NAME) whether there is a score"
+    _refuse(text, node, why if is_none else "")
   return type(value)
-
-
-def _value(node: ast.expr) -> float | str | None:
-  """The number or text that is written; None: neither, or beyond all numbers.
-
-  Truths are 1 and 0, as scores are.
-  """
-  sign = 1.0
-  if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-    sign = -1.0 if isinstance(node.op, ast.USub) else 1.0
-    node = node.operand
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-      return None
-  if not isinstance(node, ast.Constant):
-    return None
-  if isinstance(node.value, str):
-    return node.value
-  if not isinstance(node.value, int | float):
-    return None
-  try:
-    number = sign * float(node.value)
-  except OverflowError:
-    return None
-  return number if math.isfinite(number) else None
-
-
-def _verdict(
-  node: ast.expr, columns: Mapping[str, np.ndarray | Text]
-) -> Verdict:
-  if isinstance(node, ast.BoolOp):
-    return _joined(
-      [_verdict(value, columns) for value in node.values],
-      every=isinstance(node.op, ast.And),
-    )
-  if isinstance(node, ast.UnaryOp):
-    holds, fails = _verdict(node.operand, columns)
-    return Verdict(fails, holds)
-  if isinstance(node, ast.Call):
-    known = _known(columns[node.args[0].id])
-    return Verdict(known, ~known)
-  left, pairs = node.left, []
-  for operator, right in zip(node.ops, node.comparators, strict=True):
-    pairs.append(_compared(left, operator, right, columns))
-    left = right
-  return _joined(pairs, every=True)
-
-
-def _joined(verdicts: list[Verdict], *, every: bool) -> Verdict:
-  """All of them, or any: open where those that are known do not decide."""
-  holds, fails = zip(*verdicts, strict=True)
-  if every:
-    return Verdict(np.logical_and.reduce(holds), np.logical_or.reduce(fails))
-  return Verdict(np.logical_or.reduce(holds), np.logical_and.reduce(fails))
-
-
-def _known(column: np.ndarray | Text) -> Bool[np.ndarray, " n"]:
-  if isinstance(column, Text):
-    return (column.names != "")[column.number]
-  return ~np.isnan(column)
-
-
-def _compared(
-  left: ast.expr,
-  operator: ast.cmpop,
-  right: ast.expr,
-  columns: Mapping[str, np.ndarray | Text],
-) -> Verdict:
-  """One comparison; it is open where a number is not known."""
-  if isinstance(operator, ast.In | ast.NotIn):
-    equal = [
-      _compared(left, ast.Eq(), item, columns) for item in right.elts
-    ] or [_nowhere(columns[left.id])]
-    found = _joined(equal, every=False)
-    is_in = isinstance(operator, ast.In)
-    return found if is_in else Verdict(found.fails, found.holds)
-  sides = [
-    columns[one.id] if isinstance(one, ast.Name) else _value(one)
-    for one in (left, right)
-  ]
-  known = np.logical_and.reduce(
-    [_there(side) for side in sides if isinstance(side, np.ndarray | Text)]
-  )
-  same = _ORDER[type(operator)](*_alike(sides))
-  return Verdict(known & same, known & ~same)
-
-
-def _nowhere(column: np.ndarray | Text) -> Verdict:
-  """What is in an empty list: nothing."""
-  there = _there(column)
-  return Verdict(np.zeros_like(there), there)
-
-
-def _there(column: np.ndarray | Text) -> Bool[np.ndarray, " n"]:
-  """Rows that can be compared: without a domain a text is '', which is one."""
-  if isinstance(column, Text):
-    return np.ones(len(column.number), np.bool_)
-  return ~np.isnan(column)
-
-
-def _alike(sides: list[Any]) -> list[np.ndarray]:
-  """Both sides as arrays of one kind: 4.7 is what float32 makes of it."""
-  if any(isinstance(side, Text) for side in sides):
-    return [
-      side.names[side.number] if isinstance(side, Text) else np.array(side)
-      for side in sides
-    ]
-  kinds = {side.dtype for side in sides if isinstance(side, np.ndarray)}
-  kind = np.float32 if kinds == {np.dtype(np.float32)} else np.float64
-  with np.errstate(over="ignore"):  # Beyond float32 is infinite.
-    return [np.asarray(side, kind) for side in sides]

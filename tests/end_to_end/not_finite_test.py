@@ -14,7 +14,7 @@ from ila_jax.models.folders import weights
 from ila_jax.passes import example_loss, layouts, token_set
 from ila_jax.pool import shards
 from ila_jax.run.disk import files
-from ila_jax.score import stage as score_stage
+from ila_jax.score import split
 from tests.support import model_folders, tiny
 
 # Each is a token in a few records.
@@ -51,7 +51,7 @@ def _rare_token(config, index, ids):
     for token in set(example.tolist()):
       rows_of[token].add(row)
   is_dev = index["split"] == "dev"
-  drawn = score_stage._references(config, index["prompt_id"], is_dev).values()
+  drawn = split.references(config, index["prompt_id"], is_dev).values()
   reference = set(np.flatnonzero(np.any(list(drawn), axis=0)).tolist())
   dev = set(np.flatnonzero(is_dev).tolist())
   for token, rows in sorted(rows_of.items()):

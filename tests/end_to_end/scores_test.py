@@ -12,6 +12,7 @@ from etils import epath
 
 import ila_jax
 from ila_jax import errors, pipeline
+from ila_jax.dry_run import dry_run
 from ila_jax.export import finished_run, huggingface
 from ila_jax.report import map_points, others
 from ila_jax.run.disk import files
@@ -30,6 +31,7 @@ def _records():
   return [
     record
     | {
+      "uid": f"q{i}",
       "quality": int(rng.integers(1, 6)),
       "judge": {"ifd": None if i % 20 == 7 else f"{rng.random():.4f}"},
     }
@@ -261,6 +263,57 @@ def test_a_filter_that_leaves_too_few(source, workdir, where, said):
     pipeline.run(config, workdir, stages=_STAGES, redo="select")
 
 
+@pytest.mark.parametrize(
+  ("fields", "said"),
+  [
+    ({"select__where": "quality > 5"}, r"holds for 0 of 70 candidates"),
+    (
+      {"select__where": "quality == 5 and ifd > 0.9 and depth > 0"},
+      r"may hold for \d of 70 candidates, and config",
+    ),
+    (
+      {
+        "select__where": "quality == 5",
+        "select__unit": "tokens",
+        "select__budget": 1e5,
+      },
+      r"of [\d,]+ response tokens, and config\.select\.budget is 100,000 tok",
+    ),
+    (
+      {"select__where": "domain in ['math']"},
+      r"No example has a domain: name its field with --config\.pool\.fields",
+    ),
+    (
+      {"select__where": "source == 'Pool'"},
+      r"the source 'Pool'; there are 'pool' \(120\)\. Did you mean 'pool'",
+    ),
+    ({"select__tie_break": "ifd"}, "of 70 candidates have no such score"),
+  ],
+)
+def test_what_leaves_too_few_is_told_before_a_model_runs(
+  source, workdir, fields, said
+):
+  gone = [workdir / name for name in (*_STAGES[1:], "model")]
+  subprocess.run(["rm", "-r", *gone], check=True)
+  config = _config(source, pool__fields__scores=_SCORES, **fields)
+  with pytest.raises(errors.InputError, match=said):
+    pipeline.run(config, workdir, stages=_STAGES)
+  assert not any(path.exists() for path in gone)
+
+
+def test_a_text_that_no_example_has_is_told(source, workdir, capsys):
+  """What a condition on depth leaves open is not refused."""
+  text = "known(depth) and (depth > -9 or relative_depth == 2)"
+  config = _config(source, select__where=f"{text} and source != 'pol'")
+  pipeline.run(config, workdir, stages=_STAGES, redo="select")
+  said = capsys.readouterr().err
+  assert "where may hold for 70 of 70 candidates" in said
+  assert "warning: config.select.where: No example has the source 'pol'" in said
+  frame = _frame(workdir)
+  ranking = files.read_table(workdir / "select/ranking.parquet")
+  assert sorted(ranking["row"]) == _candidates(workdir, frame).tolist()
+
+
 def test_a_file_of_scores_and_what_follows_from_it(
   source, workdir, tmp_path, capsys
 ):
@@ -306,6 +359,18 @@ def test_a_file_of_scores_and_what_follows_from_it(
   assert "taken to be what it was" in capsys.readouterr().err
 
 
+def test_a_file_with_the_ids_of_the_records_alone(source, workdir, tmp_path):
+  order = np.random.default_rng(0).permutation(120)
+  rows = [{"uid": f"q{i}", "reward": int(i) % 7} for i in order]
+  file = tiny.write(tmp_path / "judged.jsonl", rows)
+  config = _config(
+    source, pool__scores=str(file), select__where="reward in [1, 3, 5]"
+  )
+  pipeline.run(config, workdir, stages=_STAGES, redo="select")
+  chosen = _chosen(workdir)
+  assert len(chosen) == 20 and set(chosen % 7) <= {1, 3, 5}
+
+
 def test_scores_are_told_of_before_the_models_run(source, tmp_path):
   config = _config(source, pool__fields__scores="qualty, ifd=judge.ifd")
   with pytest.raises(errors.InputError) as raised:
@@ -344,15 +409,44 @@ def test_a_config_that_names_no_score(source, fields, said):
     _config(source, **fields)
 
 
+@pytest.mark.parametrize("run", [pipeline.run, dry_run.run])
+def test_files_beside_the_pool_are_opened_before_it_is_read(
+  source, tmp_path, run
+):
+  gone = str(tmp_path / "gone.parquet")
+  file = tiny.write(tmp_path / "s.jsonl", [{"id": "0" * 16, "reward": 1}])
+  for fields, said in (
+    ({"pool__scores": gone}, "config.pool.scores is '.*no such file"),
+    (
+      {"pool__scores": gone, "pool__fields__scores": "reward"},
+      "config.pool.scores is '.*no such file",
+    ),
+    (
+      {"pool__scores": str(file), "select__where": "rewrad > 1"},
+      "config.select.where names 'rewrad'.*Did you mean 'reward'",
+    ),
+    ({"pool__decontaminate": gone}, "config.pool.decontaminate is '.*no such"),
+  ):
+    with pytest.raises(errors.InputError, match=said):
+      run(_config(source, **fields), tmp_path / "work", stages=_STAGES)
+    assert not (tmp_path / "work/pool/index.parquet").exists()
+
+
 def test_a_score_that_no_file_has_is_refused(source, workdir, tmp_path):
   file = tiny.write(
     tmp_path / "s.jsonl", [row | {"reward": 1} for row in _records()]
   )
-  config = _config(source, pool__scores=str(file), select__where="rewrad >= 1")
-  with pytest.raises(errors.InputError) as raised:
-    pipeline.run(config, workdir, stages=_STAGES, redo="select")
-  assert "'rewrad' is no score of this run" in str(raised.value)
-  assert "Did you mean 'reward'?" in str(raised.value)
+  for field, value in (
+    ("select__where", "rewrad >= 1"),
+    ("select__tie_break", "rewrad"),
+    ("landscape__depth", "score:rewrad"),
+  ):
+    config = _config(source, pool__scores=str(file), **{field: value})
+    with pytest.raises(errors.InputError) as raised:
+      pipeline.run(config, workdir, stages=_STAGES, redo="landscape")
+    name = field.replace("__", ".")
+    assert f"config.{name} names 'rewrad'" in str(raised.value)
+    assert "Did you mean 'reward'?" in str(raised.value)
 
 
 def test_the_map_and_an_export_have_the_scores(source, workdir):

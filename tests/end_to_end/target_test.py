@@ -11,7 +11,7 @@ from ila_jax.embed import rows
 from ila_jax.landscape import join
 from ila_jax.run.disk import files
 from ila_jax.score import losses
-from ila_jax.selection import inputs, scored_pool
+from ila_jax.selection import inputs, needs, scored_pool
 from ila_jax.selection import target as target_lib
 from tests.support import artifacts, reference_selection, tiny
 
@@ -290,6 +290,62 @@ def test_a_target_of_no_use_is_refused_before_any_model_runs(folder, tmp_path):
   with pytest.raises(errors.InputError, match="9 of 9 records"):
     pipeline.run(config, tmp_path / "work", stages=_STAGES)
   assert not (tmp_path / "work/score").exists()
+
+
+def test_a_target_without_answers_says_what_it_needs(folder, run, tmp_path):
+  _, workdir = run
+  subprocess.run(["cp", "-rp", workdir, tmp_path / "work"], check=True)
+  asked = tiny.write(tmp_path / "asked.jsonl", [{"question": "1 + 1?"}] * 9)
+  config = _config(folder, select__target=str(asked))
+  with pytest.raises(errors.InputError) as raised:
+    pipeline.run(config, tmp_path / "work", stages=_STAGES, redo="target")
+  said = str(raised.value)
+  assert said.startswith("config.select.target: 9 of 9 records")
+  assert "need a prompt and an answer" in said
+  assert "--config.pool.overrides=" in said
+
+
+def test_fields_of_a_target_are_no_part_of_the_pool(folder, run, tmp_path):
+  """They are named when the pool is long there, and the file may go."""
+  _, workdir = run
+  work = tmp_path / "work"
+  subprocess.run(["cp", "-rp", workdir, work], check=True)
+  rows_ = [
+    {"ask": row["instruction"], "say": row["output"]} for row in tiny.records(9)
+  ]
+  target = tiny.write(tmp_path / "asked.jsonl", rows_)
+  config = _config(
+    folder,
+    select__target=str(target),
+    pool__overrides={"ask*": {"prompt": "ask", "response": "say"}},
+  )
+  before = artifacts.written(work, "pool", "embed", "score")
+  pipeline.run(config, work, stages=_STAGES, redo="target")
+  assert files.read_json(epath.Path(work) / "beside/target/stage.json")[
+    "examples"
+  ] == len(rows_)
+  target.unlink()
+  pipeline.run(config, work, stages=_STAGES)
+  assert artifacts.written(work, "pool", "embed", "score") == before
+
+
+def test_a_target_that_changes_nothing_is_told(
+  folder, run, tmp_path, monkeypatch
+):
+  _, workdir = run
+  subprocess.run(["cp", "-rp", workdir, tmp_path / "work"], check=True)
+  said = []
+  monkeypatch.setattr(needs.progress, "say", said.append)
+  for fields, is_told in (
+    ({"select__strategy": "ila"}, True),
+    ({"select__strategy": "ila", "select__cell_weight": "target"}, False),
+    ({"select__strategy": "target_nearest"}, False),
+  ):
+    said.clear()
+    config = _config(folder, **{"select__compare": ("random",)} | fields)
+    pipeline.run(config, tmp_path / "work", stages=_STAGES, redo="select")
+    unused = [line for line in said if "changes nothing" in line]
+    assert bool(unused) == is_told, fields
 
 
 def test_prompts_of_which_nothing_is_read_do_not_count(

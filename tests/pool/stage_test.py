@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ila_jax import errors, pipeline
-from ila_jax.pool import shards
+from ila_jax.pool import shards, stage
 from ila_jax.run import tables
 from ila_jax.run.disk import files
 from tests.support import tiny
@@ -241,3 +241,23 @@ def test_an_evaluation_set_that_is_not_there(tmp_path):
   config = _config(source, pool__decontaminate=str(tmp_path / "no.jsonl"))
   with pytest.raises(errors.InputError, match="decontaminate is"):
     pipeline.run(config, tmp_path / "work", stages=["pool"])
+
+
+def test_overrides_that_a_pool_is_made_from(tmp_path):
+  """Those of a target alone are none, or what an older run wrote down."""
+  source = tiny.write(tmp_path / "pool.jsonl", tiny.records(3))
+  asked = {"prompt": "ask"}
+  for overrides, before, wanted in (
+    ({"own": asked}, {}, {}),
+    ({"own": asked}, {"own": {"prompt": "old"}}, {"own": {"prompt": "old"}}),
+    ({"pool": asked, "p*": {}, "own": asked}, {}, {"pool": asked, "p*": {}}),
+    ({"*": asked}, {}, {"*": asked}),
+    ({"set": asked, "none": asked}, {}, {"set": asked, "none": asked}),
+  ):
+    config = tiny.config(
+      source,
+      select__target=str(tmp_path / "own.jsonl"),
+      pool__decontaminate=str(tmp_path / "set.jsonl"),
+      pool__overrides=overrides,
+    )
+    assert stage._overrides(config, before) == wanted

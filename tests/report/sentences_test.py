@@ -45,3 +45,47 @@ def test_what_was_chosen_is_told_beside_a_rival(tmp_path):
     "ila chose 167 examples with 9,259 response tokens; they occupy 99.4 % of "
     "the pool's cells; those of random occupy 63.5 % at the same budget."
   ]
+
+
+_MICRO = {"value": -0.031, "low": -0.049, "high": -0.012}
+_RIVAL = {"strategy": "random", "equal": "tokens", "micro": _MICRO}
+_RIVAL |= {"name": "random-equal-tokens"}
+_COMPARED = {
+  "strategy": "ila",
+  "chance": "random",
+  "groups": 300,
+  "gain": 0.2,
+  "rivals": [_RIVAL | {"macro": _MICRO}],
+}
+
+
+@pytest.mark.parametrize(
+  ("select", "named"),
+  [
+    ({"strategy": "ila"}, None),
+    ({"strategy": "ila", "target": "t.jsonl"}, None),  # It changes nothing.
+    (
+      {"strategy": "ila", "target": "t.jsonl", "cell_weight": "target"},
+      "config.select.target",
+    ),
+    (
+      {"strategy": "target_nearest", "target": "t.jsonl", "where": "q > 1"},
+      "config.select.target and config.select.where",
+    ),
+    ({"strategy": "random", "where": "q > 1"}, "config.select.where"),
+  ],
+)
+def test_what_the_dev_examples_do_not_tell(tmp_path, select, named):
+  workdir = epath.Path(tmp_path)
+  files.write_json(tables.COMPARISON.path(workdir), _COMPARED)
+  files.write_jsonl(tables.METRICS.path(workdir), [])
+  records = {
+    "finetune": {},
+    "select": {"inputs": {"config": {"select": select}}},
+  }
+  first, *rest = sentences.answer(workdir, records)
+  assert first.startswith("ila helped")
+  said = [line for line in rest if "a random part of the whole pool" in line]
+  assert len(said) == bool(named)
+  if named:
+    assert f"made for {named}, and" in said[0]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ila_jax import errors
-from ila_jax.selection import where
+from ila_jax.selection import verdicts, where
 
 _RNG = np.random.default_rng(0)
 _FRAME = pd.DataFrame(
@@ -25,7 +25,7 @@ def _columns(frame):
   columns = {}
   for name in frame:
     if name in where.TEXTS:
-      columns[name] = where.Text(
+      columns[name] = verdicts.Text(
         *np.unique(frame[name].to_numpy(np.str_), return_inverse=True)
       )
     else:
@@ -94,6 +94,17 @@ def test_where_there_is_no_score_a_condition_is_open():
     assert found.fails.tolist() == [bool(f) for f in fails], text
 
 
+def test_a_condition_may_have_several_lines_and_comments():
+  text = """
+    quality >= 4  # as the judge says
+    and (ifd < 0.5
+         or domain == 'math')
+  """
+  found = where.parse(text)(_columns(_FRAME))
+  wanted = _FRAME.query("quality >= 4 and (ifd < 0.5 or domain == 'math')")
+  assert np.flatnonzero(found.holds).tolist() == wanted.index.tolist()
+
+
 def test_numbers_are_those_of_float32():
   columns = {"q": np.float32([4.7, 4.6999, 3e38])}
   assert where.parse("q == 4.7")(columns).holds.tolist() == [1, 0, 0]
@@ -108,7 +119,13 @@ def test_numbers_are_those_of_float32():
   ("text", "said"),
   [
     ("quality = 4", "equal is written =="),
-    ("quality := 4", "cannot be read"),
+    ("quality := 4", "Write == for equal"),
+    ("quality > 1 AND ifd > 2", "and, or, not, in, in small letters"),
+    ("domain == 'a' or 'b'", "as in domain in ['a', 'b']"),
+    ("domain == math", "A text stands in quotes: 'math'"),
+    ("domain in [math, code]", "A text stands in quotes: 'math'"),
+    ("quality >= '4'", "A number, which has no quotes"),
+    ("tags == 'math'", "columns of texts are domain and source"),
     ("", "cannot be read"),
     ("quality >= 4; import os", "cannot be read"),
     ("quality > 1\x00", "cannot be read"),
@@ -129,14 +146,14 @@ def test_numbers_are_those_of_float32():
     ("known(quality, ifd)", "says known(NAME)"),
     ("len(quality) > 1", "is not allowed"),
     ("quality is None", "known(NAME) for not None"),
-    ("quality == None", "'None' is not allowed"),
+    ("quality == None", "Ask known(NAME)"),
     ("quality == 1e400", "'1e400' is not allowed"),
     ("quality == b'a'", "is not allowed"),
     ("quality == 1j", "is not allowed"),
     ("quality == ...", "is not allowed"),
-    ("quality == 'a'", "A number and a text are never equal"),
-    ("domain == 4", "A number and a text are never equal"),
-    ("domain in ['a', 4]", "A number and a text are never equal"),
+    ("quality == 'a'", "is never equal to a text"),
+    ("domain == 4", "is never equal to a text"),
+    ("domain in ['a', 4]", "is never equal to a text"),
     ("domain > 'a'", "none is greater"),
     ("domain in 'abc'", "What follows `in` is a list"),
     ("quality in [ifd]", "A list holds numbers"),

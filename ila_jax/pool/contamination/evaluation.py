@@ -161,8 +161,32 @@ def turns_of(
     read = fields_lib.resolve(asking, configured)
     *turns, last = turns_lib.to_turns(asking, read)
   except records.Reject:
-    raise because from None
+    alone = _questions_alone(record)
+    if not alone or configured != fields_lib.Fields():
+      raise because from None
+    return (*alone, records.Turn("assistant", ""))
   return (*turns, last._replace(text="", thought="", calls=""))
+
+
+def _questions_alone(record: Mapping[str, Any]) -> list[records.Turn]:
+  """Questions of one user in a list, without answers; [] if there are none.
+
+  MT-Bench and Arena-Hard write them so.
+
+  >>> _questions_alone({"turns": ["1 + 1?", {"content": "Why?"}]})[1].text
+  'Why?'
+  """
+  for name in ("turns", "prompt"):
+    held = record.get(name)
+    texts = [
+      one["content"]
+      if isinstance(one, Mapping) and [*one] == ["content"]
+      else one
+      for one in (held if isinstance(held, list) else ())
+    ]
+    if texts and all(isinstance(text, str) and text.strip() for text in texts):
+      return [records.Turn("user", text) for text in texts]
+  return []
 
 
 def _record(raw: records.RawRecord, turns: tuple[records.Turn, ...]) -> Record:

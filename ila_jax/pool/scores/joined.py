@@ -2,7 +2,8 @@
 
 A record belongs to the example whose id it has (`id`, 16 hex digits, as a run
 writes it, or that number); else to the example of its prompt and response; or,
-where it has no response, to all examples of its prompt.
+where it has no response, to all examples of its prompt. Where it has no prompt,
+it belongs to the example whose record has the same id in the same field.
 """
 
 import array
@@ -17,6 +18,7 @@ from jaxtyping import Bool, Float, Int, UInt64
 from ila_jax import errors
 from ila_jax.pool import examples, records
 from ila_jax.pool.contamination import evaluation
+from ila_jax.pool.scores import ids as ids_lib
 from ila_jax.pool.scores import names as names_lib
 from ila_jax.pool.scores import numeric
 from ila_jax.pool.shapes import fields as fields_lib
@@ -28,17 +30,19 @@ FIELD = "config.pool.scores"
 _LOOKED_AT = 1000
 _ID = re.compile(r"[0-9a-fA-F]{16}")
 # How a record can belong to examples.
-_BY_ID, _BY_PROMPT = 0, 1
+_BY_ID, _BY_PROMPT, _BY_OWN = range(3)
+_OTHER_TEXT = "no example of the pool has this text"
 
 _Announce = Callable[[str], object]
 
 
 class Pool(NamedTuple):
-  """The examples of a pool, and how its records are read."""
+  """The examples of a pool, how its records are read, and ids in them."""
 
   ids: UInt64[np.ndarray, " n"]
   prompt_ids: UInt64[np.ndarray, " n"]
   rules: examples.Rules
+  given_ids: ids_lib.Read | None = None
 
 
 class Joined(NamedTuple):
@@ -62,6 +66,7 @@ class _File:
     self._lines, self._values = array.array("q"), array.array("f")
     self._begins: dict[str, int] = {}  # Of each file, in their order.
     self.read, self.first_lost = 0, ""
+    self.id_field = ""  # Of records without a prompt.
 
   def add(
     self, key: int, kind: int, raw: records.RawRecord, held: list[float]
@@ -71,6 +76,11 @@ class _File:
     self.kinds.append(kind)
     self._lines.append(raw.line)
     self._values.extend(held)
+
+  def own_id(self, record: Mapping[str, Any]) -> int:
+    """The id of a record in the field where the first has one; 0: none."""
+    self.id_field = self.id_field or ids_lib.name(record)
+    return ids_lib.number(record.get(self.id_field))
 
   def where(self, place: int) -> str:
     """File and line of a record that has a key."""
@@ -180,11 +190,14 @@ def _read(
     try:
       key, kind = _key(spec, raw, rules, known)
     except records.Reject as reject:
-      detail = f", {reject.detail[:200]}" if reject.detail else ""
-      file.first_lost = file.first_lost or (
-        f"{raw.file} line {raw.line}: {reject.reason}{detail}"
-      )
-      continue
+      is_other = raw.record is None or reject.reason == _OTHER_TEXT
+      key, kind = 0 if is_other else file.own_id(raw.record or {}), _BY_OWN
+      if not key:
+        detail = f", {reject.detail[:200]}" if reject.detail else ""
+        file.first_lost = file.first_lost or (
+          f"{raw.file} line {raw.line}: {reject.reason}{detail}"
+        )
+        continue
     held = [numeric.at(raw.record or {}, path)[0] for path in fields]
     file.add(key, kind, raw, held)
   return file
@@ -206,7 +219,7 @@ def _key(
   own = raw.record.get("id")
   if isinstance(own, str) and _ID.fullmatch(own.strip()):
     own = int(own.strip(), 16)
-  if isinstance(own, int) and _is_among(known, own):
+  if isinstance(own, int) and ids_lib.is_among(known, own):
     return own, _BY_ID
   because = None
   for configured in _readings(spec, raw, rules):
@@ -218,20 +231,12 @@ def _key(
     except (records.Reject, UnicodeEncodeError) as error:
       because = because or error
       continue
-    if _is_among(known, key):
+    if ids_lib.is_among(known, key):
       return key, _BY_ID
-    because = records.Reject("no example of the pool has this text")
+    because = records.Reject(_OTHER_TEXT)
   if isinstance(because, records.Reject):
     raise because
   raise records.Reject("text is not Unicode")
-
-
-def _is_among(known: UInt64[np.ndarray, " n"], key: int) -> bool:
-  """Whether a number is one of some that ascend."""
-  if not 0 <= key < 2**64:
-    return False
-  place = int(np.searchsorted(known, np.uint64(key)))
-  return place < len(known) and int(known[place]) == key
 
 
 def _matched(
@@ -245,7 +250,10 @@ def _matched(
   is_met = np.zeros(len(pool.ids), np.bool_)
   belongs = np.zeros(len(keys), np.bool_)
   unlike: list[np.ndarray] = []
-  for kind, ids in ((_BY_ID, pool.ids), (_BY_PROMPT, pool.prompt_ids)):
+  by_kind = [pool.ids, pool.prompt_ids]
+  if file.id_field and pool.given_ids is not None:
+    by_kind.append(pool.given_ids(file.id_field))
+  for kind, ids in enumerate(by_kind):
     these = np.flatnonzero(kinds == kind)
     _, first, number = np.unique(
       keys[these], return_index=True, return_inverse=True
@@ -289,14 +297,18 @@ def _told(
   first_lost = file.first_lost
   lost = file.read - int(belongs.sum())
   if lost and not first_lost:
-    at = file.where(int(np.flatnonzero(~belongs)[0]))
-    first_lost = f"{at}: no example of the pool has this prompt"
+    place = int(np.flatnonzero(~belongs)[0])
+    none = "no example of the pool has this prompt"
+    if file.kinds[place] == _BY_OWN:
+      none = f"no example of the pool, or several, have this {file.id_field!r}"
+    first_lost = f"{file.where(place)}: {none}"
   if not is_met.any():
     raise errors.InputError(
       f"{FIELD} is {spec!r}, and none of its {file.read:,} records belongs to "
       f"an example of the pool (the first is {first_lost or 'not there'}); "
       f"allowed: records with `id`, as {tables.RANKING.template} has it, or "
-      "with the prompt, or the prompt and the response, of the pool's records. "
+      "with the prompt, or the prompt and the response, of the pool's records, "
+      "or without a prompt and with the `id` of a pool's record. "
       "Name their fields with --config.pool.overrides=\"{'NAME': {'prompt': "
       "'FIELD'}}\", where NAME is that of the file without suffixes; or name "
       f"the scores that the pool's own records hold with "

@@ -6,8 +6,9 @@ with one record is that record's reason; what makes the rest of a file
 unreadable is an `InputError`.
 """
 
+import fnmatch
 import lzma
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from etils import epath
@@ -100,6 +101,24 @@ def names(spec: str) -> set[str]:
   if kind:
     return {data_sets.name(spec)}
   return {file.source for file in files.find(spec)}
+
+
+def matched(patterns: Iterable[str], specs: Iterable[str]) -> set[str]:
+  """The patterns that match a name of some sources.
+
+  A file that is gone has the name that it had.
+
+  >>> sorted(matched(["js*", "a", "x"], ["docstrings:json", "no/a.jsonl"]))
+  ['a', 'js*']
+  """
+  patterns = list(patterns)
+  named: set[str] = set()
+  for spec in specs if patterns else ():
+    try:
+      named |= names(spec)
+    except errors.InputError:
+      named.add(spec.rstrip("/").rpartition("/")[2].partition(".")[0])
+  return {one for one in patterns if fnmatch.filter(named, one)}
 
 
 def signature(

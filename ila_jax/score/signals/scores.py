@@ -5,6 +5,7 @@ joined. They follow from the pool and those files alone: what is made of the
 pool stays, whichever scores are read.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -13,13 +14,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from etils import epath
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt64
 
 from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.forecast import costs, work
-from ila_jax.pool import index, reading, records, shards
+from ila_jax.pool import examples, index, reading, records, shards
 from ila_jax.pool.contamination import evaluation
+from ila_jax.pool.scores import ids as ids_lib
 from ila_jax.pool.scores import joined as joined_lib
 from ila_jax.pool.scores import names as names_lib
 from ila_jax.pool.scores import numeric
@@ -28,6 +30,7 @@ from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, stage_record
 from ila_jax.run.disk import folders
 from ila_jax.score.signals import example_signal
+from ila_jax.sections import data
 
 NAME = "scores"
 # Seconds for a record, whose JSON is read; assumed.
@@ -41,6 +44,10 @@ def _made_from(run: context.Run) -> dict[str, Any]:
     "fields": config.pool.fields.scores,
     "files": dict.fromkeys(config.pool.score_files),
   }
+  overrides = config.pool.overrides
+  own = sources.matched(overrides, config.pool.score_files)
+  if own:
+    made["overrides"] = {name: overrides[name] for name in sorted(own)}
   if not mesh.is_writer():  # The others may not see the first host's files.
     return made
   before = stage_record.Stage(workdir / folders.SIGNALS, NAME, {})
@@ -59,20 +66,27 @@ def _made_from(run: context.Run) -> dict[str, Any]:
     raise
 
 
-def _paths(run: context.Run) -> dict[str, str]:
-  """The path of each score by its name."""
-  config = run.config
-  paths = names_lib.parse(config.pool.fields.scores)
-  if not paths:
-    found = joined_lib.paths(config.pool.score_files, reading.rules(config))
-    paths = names_lib.named(found)
-  if not paths:
+def paths(settings: data.Pool, rules: examples.Rules) -> dict[str, str]:
+  """The path of each score by its name.
+
+  Raises:
+    errors.InputError: a file of scores that cannot be read or holds none.
+  """
+  named = names_lib.parse(settings.fields.scores)
+  if not named:
+    found = joined_lib.paths(settings.score_files, rules)
+    named = names_lib.named(found)
+  if not named:
     raise errors.InputError(
-      f"{joined_lib.FIELD} is {config.pool.scores!r}, of which no field holds "
+      f"{joined_lib.FIELD} is {settings.scores!r}, of which no field holds "
       "numbers; allowed: files with scores. Name their fields with "
       f"--{names_lib.FIELD}, or correct the file."
     )
-  return paths
+  return named
+
+
+def _paths(run: context.Run) -> dict[str, str]:
+  return paths(run.config.pool, reading.rules(run.config))
 
 
 def _compute(
@@ -80,28 +94,29 @@ def _compute(
 ) -> Callable[[pa.Table], Float[np.ndarray, "n k"]]:
   del account
   config, workdir = run.config, run.workdir
-  paths = _paths(run)
-  has, of_files = np.zeros(len(paths), np.bool_), None
+  named = _paths(run)
+  has, of_files = np.zeros(len(named), np.bool_), None
   if config.pool.score_files:
     of_files, has = joined_lib.read(
       config.pool.score_files,
-      list(paths.values()),
+      list(named.values()),
       pool=joined_lib.Pool(
         index.column(workdir, "id"),
         index.column(workdir, "prompt_id"),
         reading.rules(config),
+        functools.partial(_given_ids, workdir),
       ),
       announce=lambda message: progress.say(f"  {message}"),
     )
-  own = [place for place in range(len(paths)) if not has[place]]
+  own = [place for place in range(len(named)) if not has[place]]
   if has.any() and own:
-    names = ", ".join(list(paths)[place] for place in own)
+    names = ", ".join(list(named)[place] for place in own)
     progress.say(f"  not in these files, and read from the records: {names}")
   said: set[str] = set()
 
   def of_shard(table: pa.Table) -> np.ndarray:
     rows = table.column("row").to_numpy()
-    values = np.full((len(rows), len(paths)), np.nan, np.float32)
+    values = np.full((len(rows), len(named)), np.nan, np.float32)
     if of_files is not None:
       values[:, has] = of_files[rows][:, has]
     for place, text in enumerate(table.column("record").to_pylist()):
@@ -109,7 +124,7 @@ def _compute(
         break
       record = json.loads(text)
       for column in own:
-        path = list(paths.values())[column]
+        path = list(named.values())[column]
         values[place, column], is_other = numeric.at(record, path)
         if is_other and path not in said:
           said.add(path)
@@ -117,6 +132,20 @@ def _compute(
     return values
 
   return of_shard
+
+
+def _given_ids(workdir: epath.Path, field: str) -> UInt64[np.ndarray, " n"]:
+  """The ids that the pool's records have in a field."""
+  return ids_lib.numbers(
+    (
+      json.loads(text)
+      for shard in range(shards.count(workdir))
+      for text in shards.read_records(workdir, shard, ["record"])
+      .column("record")
+      .to_pylist()
+    ),
+    field,
+  )
 
 
 def _say_other(path: str, record: dict[str, Any], row: int) -> None:

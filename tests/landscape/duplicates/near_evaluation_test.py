@@ -80,6 +80,23 @@ def test_what_is_near_is_left_out(folder, run, capsys):
   assert "has a cosine of 0.95 or more to them" in page
 
 
+@pytest.mark.parametrize(
+  ("unit", "budget"), [("examples", 150), ("fraction", 0.5)]
+)
+def test_what_leaves_nothing_is_named(folder, run, unit, budget):
+  config = _config(
+    folder,
+    select__exclude_near_evaluation=0.01,
+    select__unit=unit,
+    select__budget=budget,
+  )
+  with pytest.raises(errors.InputError) as raised:
+    pipeline.run(config, run, stages=_STAGES, redo="select")
+  said = str(raised.value)
+  assert "config.select.exclude_near_evaluation=0.01 left" in said
+  assert "0 of 0 response tokens are left" in said
+
+
 def _check_brute_force(folder, config, workdir, table):
   asked = files.read_jsonl(epath.Path(folder / "set.jsonl"))
   lsa = texts.fit_lsa(tiny.run(config, workdir))

@@ -40,6 +40,14 @@ def _read(tmp_path, rows, overrides=None, said=None):
       "Hello?",
       "",
     ),
+    # MT-Bench, as its file and as the Hub have it, and Arena-Hard.
+    (
+      {"question_id": 81, "category": "writing", "turns": ["Who?", "Why?"]},
+      "Who?\n\nWhy?",
+      "",
+    ),
+    ({"prompt": ["Who?", "Why?"], "reference": []}, "Who?\n\nWhy?", ""),
+    ({"turns": [{"content": "Who?"}], "cluster": "a"}, "Who?", ""),
   ],
 )
 def test_what_is_asked_and_answered(tmp_path, row, prompt, answer):

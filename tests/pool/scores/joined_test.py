@@ -9,7 +9,7 @@ import pytest
 
 from ila_jax import errors
 from ila_jax.pool import examples
-from ila_jax.pool.scores import joined
+from ila_jax.pool.scores import ids, joined
 from tests.support import tiny
 
 RULES = examples.DEFAULT_RULES
@@ -33,6 +33,60 @@ def _read(file, fields, pool):
   said = []
   found = joined.read([str(file)], fields, pool=pool, announce=said.append)
   return found.values, said[0]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_by_the_ids_that_records_had(tmp_path, kind):
+  """Numbers and texts; of an id that two have nobody knows which is meant."""
+  held = [
+    row | {"uid": i if i % 2 else f"q-{i}"}
+    for i, row in enumerate(tiny.records(40))
+  ]
+  held[7]["uid"] = held[9]["uid"]
+  source = tiny.write(tmp_path / "pool.jsonl", held)
+  pool = _pool(source)._replace(
+    given_ids=lambda field: ids.numbers(held, field)
+  )
+  order = np.random.default_rng(0).permutation(40)[:30]
+  order = np.append(order[order != 9], 9)
+  frame = pd.DataFrame(
+    {
+      "uid": [held[i]["uid"] for i in order] + ["gone"],
+      "quality": [float(i) for i in order] + [0.5],
+    }
+  )
+  file = tmp_path / f"scores.{kind}"
+  if kind == "parquet":
+    frame.astype({"uid": str}).to_parquet(file)
+  elif kind == "csv":
+    frame.to_csv(file, index=False)
+  else:
+    frame.to_json(file, orient="records", lines=True)
+  values, said = _read(file, ["quality"], pool)
+  clear = [i for i in order if i not in (7, 9)]
+  wanted = np.full(40, np.nan, np.float32)
+  wanted[clear] = clear
+  np.testing.assert_array_equal(values[:, 0], wanted)
+  assert f"{len(clear)} belong to {len(clear)} of 40 examples" in said
+  assert "no example of the pool, or several, have this 'uid'" in said
+
+
+def test_a_record_of_another_text_is_not_joined_by_its_id(tmp_path):
+  held = [row | {"id": i} for i, row in enumerate(tiny.records(9))]
+  source = tiny.write(tmp_path / "pool.jsonl", held)
+  pool = _pool(source)._replace(
+    given_ids=lambda field: ids.numbers(held, field)
+  )
+  file = tiny.write(
+    tmp_path / "s.jsonl",
+    [
+      {"id": 2, "quality": 1},
+      held[3] | {"id": 4, "output": "No.", "quality": 2},
+    ],
+  )
+  values, said = _read(file, ["quality"], pool)
+  assert np.flatnonzero(~np.isnan(values[:, 0])).tolist() == [2]
+  assert "line 2: no example of the pool has this text" in said
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "json"])
