@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/venv.sh
-ensure_venv test
+ensure_venv test,tpu-compile
 
 # Older versions lint and format otherwise, and warn of what newer ones have
 # mended.

@@ -398,6 +398,7 @@ def test_setup_has_the_extras_that_are_asked_for(monkeypatch):
   for name in ("cuda12", "cuda13", "tpu"):
     assert extras[name] == [f"jax[{name}]"]
   assert {"test", "gcs", "hf"} < extras.keys()
+  assert extras["tpu-compile"][0].startswith("jax[tpu];")
 
 
 def _readme_commands() -> list[str]:

@@ -6,12 +6,12 @@ sharded) and `tensor` (a layer is sharded). A batch is split over `data` and
 carry their sharding, so the same code runs on one CPU and on a pod.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
@@ -22,32 +22,71 @@ BATCH = PartitionSpec(("data", "fsdp"))
 REPLICATED = PartitionSpec()
 
 
-def make(data: int | None = None, fsdp: int = 1, tensor: int = 1) -> Mesh:
+def make(
+  data: int | None = None,
+  fsdp: int = 1,
+  tensor: int = 1,
+  *,
+  devices: Sequence[Any] | None = None,
+) -> Mesh:
   """Arranges all devices of all hosts as a mesh (`data`, `fsdp`, `tensor`).
+
+  Slices of TPUs, between which the network is slow, are along `data`, or along
+  `fsdp` where they do not divide `data`.
 
   Args:
     data: devices along `data`; None takes all that the other axes leave.
     fsdp: devices along `fsdp`.
     tensor: devices along `tensor`.
+    devices: to arrange; None: all that this run has.
 
   Raises:
-    errors.InputError: the axes do not multiply to the number of devices.
+    errors.InputError: the axes do not multiply to the number of devices, or
+      slices divide neither `data` nor `fsdp`.
 
   >>> make().axis_names
   ('data', 'fsdp', 'tensor')
   """
-  devices = jax.device_count()
+  devices = jax.devices() if devices is None else devices
+  count = len(devices)
   if data is None:
-    data = max(devices // (fsdp * tensor), 1)
-  if data * fsdp * tensor != devices:
+    data = max(count // (fsdp * tensor), 1)
+  if data * fsdp * tensor != count:
     raise errors.InputError(
       f"config.mesh asks for data={data} × fsdp={fsdp} × tensor={tensor} = "
-      f"{data * fsdp * tensor} devices, but there are {devices}. Choose axes "
-      f"whose product is {devices}, or leave config.mesh.data at None."
+      f"{data * fsdp * tensor} devices, but there are {count}. Choose axes "
+      f"whose product is {count}, or leave config.mesh.data at None."
     )
-  return jax.make_mesh(
-    (data, fsdp, tensor), AXES, axis_types=(AxisType.Auto,) * len(AXES)
-  )
+  slices = len({getattr(device, "slice_index", 0) for device in devices})
+  if data % slices and fsdp % slices:
+    raise errors.InputError(
+      f"config.mesh has data={data} and fsdp={fsdp}, and the devices are "
+      f"{slices} slices. Choose a config.mesh.data that {slices} divides: each "
+      "slice is then a part of that axis."
+    )
+  # Axes may be parts of the sides of a slice: not every mesh has its shape.
+  options = {"devices": devices, "allow_split_physical_axes": True}
+  if slices == 1:
+    grid = mesh_utils.create_device_mesh((data, fsdp, tensor), **options)
+  else:
+    outer = (slices, 1, 1) if data % slices == 0 else (1, slices, 1)
+    inner = (data // outer[0], fsdp // outer[1], tensor)
+    grid = mesh_utils.create_hybrid_device_mesh(inner, outer, **options)
+  return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def platform() -> str:
+  """The platform that programs are compiled for: "cpu", "gpu" or "tpu".
+
+  It is that of the mesh that `jax.set_mesh` set, which need not be of this
+  machine (`topologies`), and else JAX's default.
+
+  >>> with jax.set_mesh(make()):
+  ...   platform() == jax.default_backend()
+  True
+  """
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return jax.default_backend() if device is None else device.platform
 
 
 def batch_multiple(mesh: Mesh) -> int:

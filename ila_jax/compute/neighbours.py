@@ -127,7 +127,7 @@ def block_floats() -> int:
   >>> block_floats() >= BLOCK_FLOATS
   True
   """
-  return BLOCK_FLOATS if jax.default_backend() == "cpu" else 128 * BLOCK_FLOATS
+  return BLOCK_FLOATS if mesh_lib.platform() == "cpu" else 128 * BLOCK_FLOATS
 
 
 def _greatest(values: Float[Array, " m"], k: int) -> Int[Array, " k"]:
@@ -136,7 +136,7 @@ def _greatest(values: Float[Array, " m"], k: int) -> Int[Array, " k"]:
   The k greatest lie in the k groups with the greatest maxima, and a search
   among few is faster than one among all.
   """
-  if jax.default_backend() == "tpu" and k >= _APPROXIMATE_FROM:
+  if mesh_lib.platform() == "tpu" and k >= _APPROXIMATE_FROM:
     return lax.approx_max_k(values, k, recall_target=0.98)[1]
   size = _group_size(len(values), k)
   groups = -(-len(values) // size)

@@ -86,20 +86,26 @@ def training_bytes(
     recipe: what is trained, and on which batches.
     mesh: the devices.
   """
+  arguments = training_arguments(config, recipe, mesh)
+  return program_bytes(step.train_step, *arguments, mesh=mesh)
+
+
+def training_arguments(
+  config: architecture.DecoderConfig, recipe: recipe_lib.Recipe, mesh: Mesh
+) -> tuple[Any, ...]:
+  """Shapes and places of what `training.step.train_step` is called with."""
   graphdef, params = placed(config, mesh)
   params = nnx.to_pure_dict(params)
   optimizer, lora = recipe.optimizer, recipe.lora
   trained, frozen = params, {}
   if lora is not None:
-    key = jax.random.key(0)
-    trained = jax.eval_shape(lora_lib.init, config, lora, key)
+    trained = _adapter(config, lora)
     frozen = params
   state = jax.eval_shape(
     lambda start: step.first_state(optimizer, start), trained
   )
   state = _on(state, step.shardings(state, mesh, lora))
-  return program_bytes(
-    step.train_step,
+  return (
     graphdef,
     optimizer,
     mesh,
@@ -108,7 +114,6 @@ def training_bytes(
     frozen,
     batch(recipe.width, recipe.batch_tokens, mesh, of_step=True),
     jax.ShapeDtypeStruct((), jnp.float32),
-    mesh=mesh,
   )
 
 
@@ -131,10 +136,16 @@ def stacked(
   """Shapes of adapters that are scored together; None where there are none."""
   if lora is None:
     return None
-  shapes = jax.eval_shape(lora_lib.init, config, lora, jax.random.key(0))
   return jax.eval_shape(
-    lambda one: lora_lib.stack(lora, [one] * models), shapes
+    lambda one: lora_lib.stack(lora, [one] * models), _adapter(config, lora)
   )
+
+
+def _adapter(
+  config: architecture.DecoderConfig, lora: lora_lib.LoraConfig
+) -> PyTree:
+  """Shapes of an adapter."""
+  return jax.eval_shape(lambda: lora_lib.init(config, lora, jax.random.key(0)))
 
 
 def _on(shapes: PyTree, shardings: PyTree) -> PyTree:

@@ -9,11 +9,11 @@ import dataclasses
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ila_jax import errors
+from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import kernels
 
 _RUN = {
@@ -41,7 +41,7 @@ def choose(
 
   Args:
     kernel: "auto" or one of `KERNELS`.
-    platform: "cpu", "gpu" or "tpu"; None asks JAX.
+    platform: "cpu", "gpu" or "tpu"; None is that of the mesh.
     dtype: compute dtype of the model.
     head_dim: width of a head.
     softcap: of the scores, if any.
@@ -58,7 +58,7 @@ def choose(
   >>> choose("auto", platform="gpu", dtype="bfloat16", head_dim=128)
   'cudnn'
   """
-  platform = platform or jax.default_backend()
+  platform = platform or mesh_lib.platform()
   asked = {"dtype": dtype, "head_dim": head_dim, "softcap": softcap}
   if kernel == "auto":
     fused = _FUSED.get(platform, "blocked")
@@ -136,7 +136,7 @@ def attend(
   window = None if mask.window is None or mask.window >= t else mask.window
   _check(
     kernel,
-    jax.default_backend(),
+    mesh_lib.platform(),
     dtype=query.dtype,
     head_dim=e,
     softcap=softcap,

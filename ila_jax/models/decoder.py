@@ -144,9 +144,7 @@ class Decoder(nnx.Module):
       Normed hidden states in the compute dtype; undefined at padding.
     """
     config = self.config
-    # Whole rows where the tokens are looked up; only the vocabulary is split.
-    table = layers.constrain(self.embedding[...], "tensor", None)
-    x = table[tokens].astype(config.dtype)
+    x = layers.look_up(self.embedding[...], tokens).astype(config.dtype)
     x = x * jnp.asarray(config.embedding_scale, config.dtype)
     x = layers.constrain(x, _BATCH)
     turns, local_turns = (
@@ -163,7 +161,10 @@ class Decoder(nnx.Module):
       return layers.constrain(x, _BATCH), None
 
     weights = nnx.to_pure_dict(nnx.state(self.blocks))
-    body = jax.checkpoint(body) if config.remat else body
+    if config.remat:
+      body = jax.checkpoint(body)
+    elif layers.splits_weights():
+      body = jax.checkpoint(body, policy=layers.saves)
     layer = (weights, adapters or {}, jnp.array(config.local))
     x, _ = jax.lax.scan(body, x, layer)
     return _norm(x, self.final_norm[...], config)
@@ -257,11 +258,13 @@ def _linear(
   adapters: PyTree,
 ) -> Float[Array, "b t f"]:
   """Computes x·W + bias, and x·A·B of the adapter that each row is under."""
-  out = layers.dot("btd,df->btf", x, weights[name])
+  out = layers.dot("btd,df->btf", x, layers.matrix(weights, name, x.dtype))
   if f"{name}_bias" in weights:
     out = out + weights[f"{name}_bias"].astype(out.dtype)[None, None, :]
   if name in adapters:
-    a, b = adapters[name]["a"], adapters[name]["b"]
+    into, out_of = layers.split_axes(name)
+    a = layers.gather(adapters[name]["a"], None, into, None, dtype=x.dtype)
+    b = layers.gather(adapters[name]["b"], None, None, out_of, dtype=x.dtype)
     # Each row meets every adapter and keeps its own: the products are plain
     # matrices, and the batch stays split over devices as it is.
     low = layers.dot("btd,mdr->btmr", x, a)

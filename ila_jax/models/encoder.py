@@ -271,7 +271,7 @@ def _block(
 def _linear(
   x: Float[Array, "b t d"], weights: dict[str, Array], name: str
 ) -> Float[Array, "b t f"]:
-  y = layers.dot("btd,df->btf", x, weights[name])
+  y = layers.dot("btd,df->btf", x, layers.matrix(weights, name, x.dtype))
   return y + weights[f"{name}_bias"].astype(y.dtype)[None, None, :]
 
 

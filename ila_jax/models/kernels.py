@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import layers
 
 # Queries whose scores are held at one time: few enough to stay in the cache.
@@ -271,7 +272,7 @@ def splash(
     head_shards=1,
     q_seq_shards=1,
     attn_logits_soft_cap=softcap,
-    interpret=jax.default_backend() != "tpu",
+    interpret=mesh_lib.platform() != "tpu",
   )
   segments = splash.SegmentIds(q=segments, kv=segments)
   seen = jax.vmap(kernel)(query, key, value, segments)

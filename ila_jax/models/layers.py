@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 
 @functools.partial(jax.jit, static_argnames=("shapes", "std", "dtype"))
@@ -60,8 +60,8 @@ def dot(
 
 
 def constrain(
-  x: Float[Array, "..."], *axes: str | tuple[str, ...] | None
-) -> Float[Array, "..."]:
+  x: Shaped[Array, "..."], *axes: str | tuple[str, ...] | None
+) -> Shaped[Array, "..."]:
   """Says how x is split over the axes of the mesh that `jax.set_mesh` set.
 
   Without such a mesh it says nothing.
@@ -74,6 +74,109 @@ def constrain(
     return x
   spec = fit(PartitionSpec(*axes), x.shape, mesh.shape)
   return jax.lax.with_sharding_constraint(x, spec)
+
+
+def splits_weights() -> bool:
+  """Whether the mesh that `jax.set_mesh` set splits weights along `fsdp`.
+
+  >>> splits_weights()
+  False
+  """
+  return jax.sharding.get_abstract_mesh().shape.get("fsdp", 1) > 1
+
+
+def gather(
+  weight: Float[Array, "..."], *split: str | None, dtype: Any
+) -> Float[Array, "..."]:
+  """Makes the weight of one layer whole over `fsdp`, where that splits it.
+
+  Left to itself, the compiler for TPUs multiplies by one device's part after
+  another, and adds up products that were rounded to `dtype`.
+
+  Args:
+    weight: of one layer.
+    split: the axes of the mesh that split it, by axis of the weight.
+    dtype: of the activations; the devices exchange numbers of it.
+
+  >>> gather(jnp.ones((2, 3)), "fsdp", "tensor", dtype=jnp.float32).shape
+  (2, 3)
+  """
+  if not splits_weights():
+    return weight
+  axes = tuple(None if axis == "fsdp" else axis for axis in split)
+  return _gather(weight, axes, split, jnp.dtype(dtype))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _gather(
+  weight: Float[Array, "..."], axes: tuple, split: tuple, dtype: np.dtype
+) -> Float[Array, "..."]:
+  return constrain(weight.astype(dtype), *axes)
+
+
+def _gather_forward(
+  weight: Float[Array, "..."], axes: tuple, split: tuple, dtype: np.dtype
+) -> tuple[Array, Array]:
+  # An empty array tells the dtype of the weight.
+  return _gather(weight, axes, split, dtype), jnp.zeros(0, weight.dtype)
+
+
+def _gather_backward(
+  axes: tuple, split: tuple, dtype: np.dtype, like: Array, slope: Array
+) -> tuple[Array]:
+  # A device keeps the sum of its own part alone.
+  return (constrain(slope, *split).astype(like.dtype),)
+
+
+_gather.defvjp(_gather_forward, _gather_backward)
+
+
+def saves(primitive: Any, *_: Any, **__: Any) -> bool:
+  """Whether the backward pass finds a value, and need not make it again.
+
+  A policy of `jax.checkpoint`: all but what `gather` made, for the weights of
+  all layers would fill a device.
+  """
+  return primitive.name != "sharding_constraint"
+
+
+def split_axes(name: str) -> tuple[str, str]:
+  """The axes of the mesh that split the matrix of a block.
+
+  >>> split_axes("query"), split_axes("output")
+  (('fsdp', 'tensor'), ('tensor', 'fsdp'))
+  """
+  split = "fsdp", "tensor"
+  return split[::-1] if name in ("output", "down") else split
+
+
+def matrix(
+  weights: Mapping[str, Array], name: str, dtype: Any
+) -> Float[Array, "d f"]:
+  """A matrix of one layer, whole over `fsdp` (`gather`).
+
+  >>> matrix({"query": jnp.ones((2, 3))}, "query", jnp.float32).shape
+  (2, 3)
+  """
+  return gather(weights[name], *split_axes(name), dtype=dtype)
+
+
+def look_up(
+  table: Float[Array, "v d"], tokens: Int[Array, "b t"]
+) -> Float[Array, "b t d"]:
+  """Looks up the rows of a table, which `tensor` and `fsdp` may split.
+
+  Where `fsdp` splits the columns, a device looks up its own of them for the
+  tokens of its neighbours too, and they exchange these: none holds the table.
+
+  >>> look_up(jnp.eye(2), jnp.array([[1]])).tolist()
+  [[[0.0, 1.0]]]
+  """
+  if not splits_weights():
+    return constrain(table, "tensor", None)[tokens]
+  tokens = constrain(tokens, "data")
+  columns = constrain(table, "tensor", "fsdp")[tokens]
+  return constrain(columns, "data", None, "fsdp")
 
 
 def fit(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import layers
 
 # The block of float32 logits that exists at one time, (tokens, vocabulary).
@@ -63,7 +64,7 @@ def token_nll(
   >>> token_nll(hidden, head, tokens, targets).round(4).tolist()
   [[0.0, 2.0794..., 2.0794...]]
   """
-  on_cpu = jax.default_backend() == "cpu"
+  on_cpu = mesh_lib.platform() == "cpu"
   block = _CPU_BLOCK if on_cpu else _ACCELERATOR_BLOCK
   plan = _Plan(softcap, chunk_tokens or block[0], chunk_vocab or block[1])
   # From here on everything stands where the state stands that predicts it.

@@ -3,7 +3,6 @@
 import collections
 from collections.abc import Callable, Iterator, Sequence
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
@@ -111,7 +110,7 @@ def program_tokens(
   >>> program_tokens(config)
   294
   """
-  compilation = 5e9 if jax.default_backend() == "cpu" else 5e12
+  compilation = 5e9 if mesh_lib.platform() == "cpu" else 5e12
   return int(compilation * 128 / flops(config, np.array([128]))) + 1
 
 

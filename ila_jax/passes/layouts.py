@@ -11,10 +11,10 @@ import collections
 import dataclasses
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 from jaxtyping import Int
 
+from ila_jax.compute import mesh as mesh_lib
 from ila_jax.passes import collate
 
 LAYOUTS = ("auto", "buckets", "pack")
@@ -77,7 +77,7 @@ def choose(
   if kind not in LAYOUTS:
     raise ValueError(f"layout {kind!r}; there are {', '.join(LAYOUTS)}")
   if kind == "auto":
-    kind = "buckets" if jax.default_backend() == "cpu" else "pack"
+    kind = "buckets" if mesh_lib.platform() == "cpu" else "pack"
   if kind == "buckets":
     widths = bucket_widths(lengths, program_tokens=program_tokens)
     return Layout(widths, batch_tokens, packed=False)

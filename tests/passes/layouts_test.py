@@ -6,6 +6,7 @@ import itertools
 import json
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -59,7 +60,7 @@ def test_bucket_widths_are_few_and_bounded():
 def test_the_platform_chooses(monkeypatch):
   lengths = random_lengths(0)
   assert not layouts.choose(lengths, batch_tokens=4096).packed
-  monkeypatch.setattr(layouts.jax, "default_backend", lambda: "tpu")
+  monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
   assert layouts.choose(lengths, batch_tokens=4096).widths == (2048,)
   assert layouts.choose(lengths, batch_tokens=100).widths == (384,)
   buckets = layouts.choose(lengths, batch_tokens=4096, kind="buckets")

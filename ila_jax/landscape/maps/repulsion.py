@@ -22,6 +22,7 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float, Int
 
+from ila_jax.compute import mesh as mesh_lib
 from ila_jax.compute import neighbours
 from ila_jax.landscape.maps import affinities, splines
 
@@ -269,7 +270,7 @@ def force_at(
 
 def _by_products() -> bool:
   """Whether points are spread by products: a TPU scatters one by one."""
-  return jax.default_backend() == "tpu"
+  return mesh_lib.platform() == "tpu"
 
 
 def _spread_by_products(
