@@ -75,6 +75,8 @@ setuptools.setup(
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
+    # The TPU's compiler, for a machine without a TPU.
+    "tpu-compile": ["jax[tpu]"],
     "gcs": ["etils[epath-gcs]"],
     "docs": _DOCS,
     "gguf": ["gguf>=0.19"],

@@ -59,8 +59,11 @@ make_venv() {
 
 install() {
   if have_uv; then
+    # The oldest versions that have wheels for this Python: what is older than it
+    # cannot be built for it. Two have no wheel at all.
     uv pip install --quiet --python "$venv/bin/python" \
-      ${RESOLUTION:+--resolution "$RESOLUTION"} "$@"
+      ${RESOLUTION:+--resolution "$RESOLUTION" --only-binary :all:
+        --no-binary promise --no-binary ila-jax} "$@"
   else
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
   fi

