@@ -18,5 +18,6 @@ for name in "$@"; do
     "$folder/$name.ipynb" > "$name.ipynb"
   grep -qF "$checkout" "$name.ipynb"
   echo "$name ..."
-  "${PYTHON:-python3}" -m jupyter execute --timeout=1200 "$name.ipynb"
+  "${PYTHON:-python3}" -m jupyter execute --timeout=1200 --startup_timeout=300 \
+    "$name.ipynb"
 done
