@@ -118,8 +118,10 @@ end() {
 
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
-if [ -n "$dry" ] ||
-  [ -z "$(kubectl get jobset "$name" --ignore-not-found -o name)" ]; then
+there=""
+[ -n "$dry" ] ||
+  there="$(kubectl get jobset "$name" --ignore-not-found -o name)"
+if [ -z "$there" ]; then
   mkdir "$folder/checkout"
   call git archive --format=tar -o "$folder/checkout.tar" HEAD
   call tar -xf "$folder/checkout.tar" -C "$folder/checkout"

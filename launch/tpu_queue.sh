@@ -65,18 +65,16 @@ create() {
 }
 
 # https://cloud.google.com/tpu/docs/queued-resources has the states. Nothing where
-# there is no such request; an error of gcloud ends the script.
+# there is no such request, which is no error.
 state() {
   call "${queue[@]}" list "${where[@]}" --format="value(state.state)" \
     --filter="name~/queuedResources/$TPU\$"
 }
 
 # The request may still be active when its slice is gone.
-slice_is_there() {
-  local found
-  found="$(gcloud compute tpus tpu-vm describe "$TPU" "${where[@]}" \
-    --format="value(state)" 2>/dev/null)" || return
-  [ "$found" = READY ] && [ "$(state)" = ACTIVE ]
+slice_state() {
+  gcloud compute tpus tpu-vm list "${where[@]}" --format="value(state)" \
+    --filter="name~/nodes/$TPU\$"
 }
 
 run() {
@@ -112,9 +110,15 @@ stays() {
 trap 'stays 130' INT
 trap 'stays 143' TERM
 
-failures=0 last=none
+failures=0 silent=0 last=none
 while :; do
-  now="$(state)"
+  if ! now="$(state)"; then
+    silent=$((silent + 1))
+    [ "$silent" -lt "$tries" ] || stays 1
+    sleep "$pause"
+    continue
+  fi
+  silent=0
   if [ "$now" != "$last" ]; then
     echo "$(program): $TPU ${now:-is not there}" >&2
     last="$now"
@@ -130,17 +134,21 @@ while :; do
       status=0
       run "$@" || status=$?
       [ "$status" -ne 0 ] || finish 0
-      # gcloud's own failures have statuses of the run: 1 where no slice is there.
       sleep "$pause"
-      if slice_is_there; then
-        case "$status" in 1 | 2 | 126 | 127) finish "$status" ;; esac
-        failed "status $status" "$status"
-      else
+      # Where gcloud does not answer, nothing is known, and nothing deleted.
+      if ! { vm="$(slice_state)" && now="$(state)"; }; then
+        continue
+      fi
+      if [ "$vm:$now" != READY:ACTIVE ]; then
         echo "$(program): $TPU was preempted" >&2
         failures=0
-        # What is left of it is of no use.
         delete
+        continue
       fi
+      # gcloud's own failures have statuses of the run: so this only where the
+      # slice is there.
+      case "$status" in 1 | 2 | 126 | 127) finish "$status" ;; esac
+      failed "status $status" "$status"
       ;;
     *) sleep "$pause" ;;
   esac
