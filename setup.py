@@ -75,8 +75,10 @@ setuptools.setup(
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
-    # The TPU's compiler, for a machine without a TPU.
-    "tpu-compile": ["jax[tpu]"],
+    # The compiler of TPUs, on a machine without one: the tests compile for it.
+    "tpu-compile": [
+      "jax[tpu]; sys_platform == 'linux' and platform_machine == 'x86_64'"
+    ],
     "gcs": ["etils[epath-gcs]"],
     "docs": _DOCS,
     "gguf": ["gguf>=0.19"],

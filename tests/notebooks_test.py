@@ -13,11 +13,19 @@ from importlib import metadata
 
 import pytest
 
+from tests.support import tiny
+
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 _FOLDER = CHECKOUT / "launch/colab"
 _NAMES = sorted(path.stem for path in _FOLDER.glob("*.ipynb"))
 # What a user may put into the forms: here so little that it takes seconds.
 _FEW = {"records": "220"}
+# And models that share their compiled programs with those of other tests.
+_SMALL = {
+  name: value
+  for name, value in tiny.OVERRIDES.items()
+  if name.split(".")[0] in ("model", "encoder", "train", "tokens", "landscape")
+}
 _RUNS = {
   "ablations": _FEW
   | {"budgets": '"5, 10"', "rivals": '"random"', "grids": '"6"'},
@@ -45,6 +53,8 @@ def _executed(name):
         pattern, f"{field} = {value}", cell.source, flags=re.M
       )
       filled[field] += found
+    given = '    "pool.source": pool,\n'
+    cell.source = cell.source.replace(given, f"{given}    **{_SMALL!r},\n")
   assert set(filled.values()) == {1}, filled
   nbclient.NotebookClient(
     notebook,
