@@ -27,12 +27,14 @@ case "${1:-}" in
     exec 9>.host/lock
     if flock --nonblock 9; then
       rm -f .host/status
+      # Before the run begins: it may not be as fast as who reads it.
+      : > .host/log
       echo "$said" > .host/command
       # Of a group of its own, to which `stop` speaks. A signal must not end the
       # shell before it has written the status.
       # shellcheck disable=SC2016
       setsid bash -c 'trap : TERM INT; "$@"; echo $? > .host/status' run "$@" \
-        > .host/log 2>&1 < /dev/null &
+        >> .host/log 2>&1 < /dev/null &
       echo $! > .host/pid
     elif [ "$(cat .host/command)" != "$said" ]; then
       echo "launch/host.sh: another run goes on here: $(cat .host/command)" \
