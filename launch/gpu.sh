@@ -6,9 +6,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/venv.sh
 
-run=
+run=""
 if [ "${1:-}" = --dry-run ]; then
-  run=echo
+  run="echo"
   shift
 fi
 if [ $# -eq 0 ]; then

@@ -39,7 +39,7 @@ done
 
 # A process group of its own: Ctrl-C comes here, and is passed on once.
 set -m
-child= stopped= woken=
+child="" stopped="" woken=""
 pass_on() {
   stopped="$1" woken=yes
   [ -z "$child" ] || kill -s "${stopped%:*}" "$child" 2>/dev/null

