@@ -43,3 +43,10 @@ usage() {
 program() {
   echo "launch/${0##*/}"
 }
+
+# The first word of each of them may be --dry-run; others must follow.
+if [ "${1:-}" = --dry-run ]; then
+  dry=yes
+  shift
+fi
+[ $# -gt 0 ] || usage

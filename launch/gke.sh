@@ -18,12 +18,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/calls.sh
-
-if [ "${1:-}" = --dry-run ]; then
-  dry=yes
-  shift
-fi
-[ $# -gt 0 ] || usage
 name="${NAME:-ila}"
 delete() {
   call kubectl delete jobset "$name" --ignore-not-found

@@ -13,12 +13,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/calls.sh
-
-if [ "${1:-}" = --dry-run ]; then
-  dry=yes
-  shift
-fi
-[ $# -gt 0 ] || usage
 for name in TPU ZONE; do
   needs "$name" "gcloud compute tpus tpu-vm list"
 done

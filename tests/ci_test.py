@@ -2,9 +2,7 @@
 
 import pathlib
 import re
-import runpy
 
-import pytest
 import yaml
 from packaging import requirements, specifiers, version
 
@@ -20,17 +18,6 @@ def _hooks():
   text = (CHECKOUT / ".pre-commit-config.yaml").read_text()
   (repository,) = yaml.safe_load(text)["repos"]
   return {hook["id"]: hook for hook in repository["hooks"]}
-
-
-@pytest.fixture
-def setup(monkeypatch):
-  setuptools = pytest.importorskip("setuptools")
-  given = {}
-  monkeypatch.setattr(
-    setuptools, "setup", lambda **options: given.update(options)
-  )
-  runpy.run_path(str(CHECKOUT / "setup.py"))
-  return given
 
 
 def test_every_python_that_is_supported_is_tested(setup):

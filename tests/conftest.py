@@ -4,6 +4,7 @@ import gc
 import importlib.util
 import os
 import pathlib
+import runpy
 import signal
 import sys
 
@@ -116,6 +117,35 @@ def keeps_no_programs():
   compilation_cache.reset_cache()
   for name, value in _COMPILED.items():
     jax.config.update(name, value)
+
+
+@pytest.fixture
+def hits(monkeypatch, keeps_no_programs):
+  """Programs that were found in a folder; all are worth keeping."""
+  from ila_jax.compute import hardware
+
+  monkeypatch.setattr(hardware, "_WORTH_SECONDS", 0.0)
+  found = []
+
+  def listen(event, **_):
+    if event == "/jax/compilation_cache/cache_hits":
+      found.append(event)
+
+  jax.monitoring.register_event_listener(listen)
+  yield found
+  jax.monitoring.unregister_event_listener(listen)
+
+
+@pytest.fixture
+def setup(monkeypatch):
+  """What setup.py gives setuptools."""
+  setuptools = pytest.importorskip("setuptools")
+  given = {}
+  monkeypatch.setattr(
+    setuptools, "setup", lambda **options: given.update(options)
+  )
+  runpy.run_path(str(_CHECKOUT / "setup.py"))
+  return given
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,10 @@ def splits_weights() -> bool:
   return jax.sharding.get_abstract_mesh().shape.get("fsdp", 1) > 1
 
 
+# Products, and attention on TPUs and on GPUs.
+_SAVED = ("dot_general", "pallas_call", "dot_product_attention_fwd_wrapper")
+
+
 def gather(
   weight: Float[Array, "..."], *split: str | None, dtype: Any
 ) -> Float[Array, "..."]:
@@ -134,10 +138,10 @@ _gather.defvjp(_gather_forward, _gather_backward)
 def saves(primitive: Any, *_: Any, **__: Any) -> bool:
   """Whether the backward pass finds a value, and need not make it again.
 
-  A policy of `jax.checkpoint`: all but what `gather` made, for the weights of
-  all layers would fill a device.
+  A policy of `jax.checkpoint`: products and what attention kernels give. So the
+  weights that `gather` made go, which for all layers would fill a device.
   """
-  return primitive.name != "sharding_constraint"
+  return primitive.name in _SAVED
 
 
 def split_axes(name: str) -> tuple[str, str]:

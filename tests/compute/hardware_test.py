@@ -10,21 +10,6 @@ from ila_jax import errors
 from ila_jax.compute import hardware, mesh
 
 
-@pytest.fixture
-def hits(monkeypatch, keeps_no_programs):
-  """Programs that were found in a folder; all are worth keeping."""
-  monkeypatch.setattr(hardware, "_WORTH_SECONDS", 0.0)
-  found = []
-
-  def listen(event, **_):
-    if event == "/jax/compilation_cache/cache_hits":
-      found.append(event)
-
-  jax.monitoring.register_event_listener(listen)
-  yield found
-  jax.monitoring.unregister_event_listener(listen)
-
-
 def _settings():
   return (
     jax.config.jax_compilation_cache_dir,

@@ -47,9 +47,7 @@ def test_programs_compile_as_the_table_says(place):
     lowered = tpu_programs.lower(name, mesh)
     text = tpu_facts.text_hash(lowered)
     found = kept
-    # Kernels carry the path of their source: of those a few are compiled.
-    is_new = text != kept["text"] and (not kept["kernels"] or name in _FEW)
-    if is_new or name == _EACH_TIME:
+    if text != kept["text"] or name == _EACH_TIME:
       _, facts = tpu_facts.compile_for_tpu(lowered)
       assert not facts.has_float64, name
       found = tpu_facts.entry(facts, text)

@@ -200,5 +200,4 @@ def test_training_holds_the_weights_and_its_state(folder, untried):
   assert lora == pytest.approx(0.75 * whole, rel=1e-6)
   split = _costs(folder, stages=("finetune",), mesh__fsdp=4, mesh__data=2)
   assert split["finetune"].flops == full["finetune"].flops
-  # Each layer's weights are gathered while they are used.
-  assert split["finetune"].device_bytes < full["finetune"].device_bytes / 1.5
+  assert split["finetune"].device_bytes < full["finetune"].device_bytes / 2

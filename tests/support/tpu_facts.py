@@ -73,6 +73,23 @@ def _no_cache() -> Iterator[None]:
     compilation_cache.reset_cache()
 
 
+@contextlib.contextmanager
+def without_places() -> Iterator[None]:
+  """Lowers programs without the places in the source that they come from."""
+  options = {
+    "jax_traceback_in_locations_limit": 0,
+    "jax_hlo_source_file_canonicalization_regex": ".*",
+  }
+  before = {name: getattr(jax.config, name) for name in options}
+  for name, value in options.items():
+    jax.config.update(name, value)
+  try:
+    yield
+  finally:
+    for name, value in before.items():
+      jax.config.update(name, value)
+
+
 def compile_for_tpu(lowered: Any) -> tuple[Any, Facts]:
   """Compiles a program that was lowered for a TPU, and reads it.
 

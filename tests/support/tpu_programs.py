@@ -467,8 +467,12 @@ OF_MODELS = re.compile("score|train|embed")
 
 
 def lower(name: str, mesh: Mesh) -> Any:
-  """A program, lowered for the devices of a mesh as a run would."""
-  with jax.set_mesh(mesh):
+  """A program, lowered for the devices of a mesh as a run would.
+
+  Its text is the same in every checkout: kernels would carry the files and
+  lines of their source.
+  """
+  with jax.set_mesh(mesh), tpu_facts.without_places():
     return (PROGRAMS | LARGE)[name](mesh)
 
 

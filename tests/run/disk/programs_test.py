@@ -7,24 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from ila_jax.compute import hardware
 from ila_jax.run.disk import checksums, programs
 from tests.support import damage
-
-
-@pytest.fixture
-def hits(monkeypatch, keeps_no_programs):
-  """Programs that were found in a folder; all are worth keeping."""
-  monkeypatch.setattr(hardware, "_WORTH_SECONDS", 0.0)
-  found = []
-
-  def listen(event, **_):
-    if event == "/jax/compilation_cache/cache_hits":
-      found.append(event)
-
-  jax.monitoring.register_event_listener(listen)
-  yield found
-  jax.monitoring.unregister_event_listener(listen)
 
 
 def _compile(folder, constant=1.0):
