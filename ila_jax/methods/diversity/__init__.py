@@ -1,0 +1,1 @@
+"""Methods that look at how alike the prompts are, without a map."""

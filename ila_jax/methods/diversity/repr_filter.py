@@ -1,0 +1,84 @@
+"""Repr filter: the deepest first, unless one like it is chosen (Deita).
+
+Liu et al., "What Makes Good Data for Alignment?", arXiv 2312.15685: examples
+are visited by falling score, and one is taken where its cosine to all that are
+taken is at most a threshold, 0.9. Deita's score is complexity × quality, each
+by a model of its own; here it is the depth of the run, which may be any score:
+landscape.depth=score:NAME. Its embeddings are of whole conversations by a large
+model; here they are those of the prompts, as the run has them. Blocks, in which
+the authors compare with rejected examples too, are of one example.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from ila_jax.methods import candidates, method
+from ila_jax.methods import options as options_lib
+from ila_jax.methods.diversity import likeness
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(options_lib.ByDepth):
+  """How alike two that are chosen may be."""
+
+  most: float = options_lib.field(
+    0.9, "cosine of two that are chosen, at most", low=-1, high=1
+  )
+
+
+def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
+  """The deepest that is not too like a deeper one that was taken.
+
+  What is too like one that is taken is left out. All in round 1.
+  """
+  depth = candidates.depth(c, options.rank_by)
+  rows = likeness.rows_by_tie(c)
+  if not len(rows):
+    return candidates.Ranking(rows, rows)
+  # The deepest first, of equals the first by id: the state is the turn.
+  rows = rows[np.argsort(-depth[rows], kind="stable")]
+  count = likeness.wanted(c, np.ones(len(rows), np.bool_))
+  chosen = likeness.greedy(
+    likeness.rounded(c.inputs["embeddings"], rows),
+    np.arange(len(rows), dtype=np.int32),
+    _Drop(_most(options.most)),
+    count=count,
+    desc="Repr filter",
+  )
+  rest = ""
+  if len(chosen) < len(rows):
+    rest = (
+      f"{len(chosen):,} are ordered: as many as the budget may buy, or as have "
+      f"a cosine of {options.most:g} or less to all before them "
+      "(config.select.options.repr_filter.most)."
+    )
+  return candidates.Ranking(rows[chosen], np.ones(len(chosen), np.int32), rest)
+
+
+def _most(cosine: float) -> int:
+  """The greatest likeness that is allowed; copies may be rounded above 1."""
+  return likeness.of_cosine(cosine) if cosine < 1 else likeness.CHOSEN
+
+
+@dataclasses.dataclass(frozen=True)
+class _Drop:
+  """Gives up rows that are more like the chosen one than allowed."""
+
+  most: int
+
+  def __call__(
+    self, state: Int[Array, " n"], like: Int[Array, " n"]
+  ) -> Int[Array, " n"]:
+    return jnp.where(like > self.most, likeness.CHOSEN, state)
+
+
+METHOD = method.Method(
+  name="repr_filter",
+  rank=rank,
+  needs=("embeddings", "depth", "relative_depth"),
+  options=Options,
+  colour="#6699cc",
+)

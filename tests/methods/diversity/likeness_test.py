@@ -1,0 +1,93 @@
+"""Greedy choices by likeness, beside brute force and scikit-learn."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from ila_jax.methods import candidates, table
+from ila_jax.methods.diversity import likeness
+from tests.support import reference_selection as reference
+
+
+def _pool(n, seed, **columns):
+  random = np.random.default_rng(seed)
+  x = random.normal(size=(n, 12)) + 2 * random.normal(size=(1, 12))
+  x /= np.linalg.norm(x, axis=1, keepdims=True)
+  pool = reference.pool(n, seed) | {"candidate": random.random(n) < 0.9}
+  pool["depth"] = random.normal(size=n)
+  made = candidates.candidates(**(pool | columns), seed=seed)
+  return dataclasses.replace(made, inputs={"embeddings": np.float32(x)}), x
+
+
+def test_kcenter_is_the_farthest_first_traversal():
+  """Each choice is the farthest from those before it, but for rounding."""
+  for seed in range(5):
+    c, x = _pool(60, seed)
+    order = table.METHODS["kcenter"](c).order.tolist()
+    rows = np.flatnonzero(c.candidate)
+    assert sorted(order) == rows.tolist()
+    assert order[0] == rows[np.argmin(c.uniform[rows])]
+    like = 1 - metrics.pairwise_distances(x.astype(np.float64), metric="cosine")
+    for place in range(1, len(order)):
+      nearest = like[:, order[:place]].max(axis=1)
+      assert nearest[order[place]] <= nearest[order[place:]].min() + 1e-4
+
+
+def test_kcenter_covers_within_twice_the_best():
+  """Of eleven points three: the best of all triples by brute force."""
+  for seed in range(5):
+    c, x = _pool(11, seed, candidate=np.ones(11, bool))
+    far = metrics.pairwise_distances(x)
+
+    def radius(some, far=far):
+      return far[:, list(some)].min(axis=1).max()
+
+    best = min(map(radius, itertools.combinations(range(11), 3)))
+    got = table.METHODS["kcenter"](c).order[:3]
+    assert best <= radius(got.tolist()) <= 2 * best
+
+
+@pytest.mark.parametrize("most", [0.3, 0.8, 0.95, 1.0])
+def test_the_repr_filter_is_a_walk_by_depth(most):
+  for seed in range(5):
+    c, x = _pool(60, seed)
+    got = table.METHODS["repr_filter"](c, most=most)
+    taken = []
+    for row in np.argsort(-c.depth, kind="stable"):
+      if c.candidate[row] and all(x[row] @ x[t] <= most for t in taken):
+        taken.append(int(row))
+    assert got.order.tolist() == taken
+    left = len(taken) < c.candidate.sum()
+    assert ("repr_filter.most" in got.rest) == left
+
+
+def test_copies_come_last_or_never():
+  c, x = _pool(20, 0, candidate=np.ones(20, bool))
+  twice = np.float32(np.concatenate([x[:10], x[:10]]))
+  c = dataclasses.replace(c, inputs={"embeddings": twice})
+  order = table.METHODS["kcenter"](c).order
+  assert sorted(order[:10] % 10) == sorted(order[10:] % 10) == list(range(10))
+  got = table.METHODS["repr_filter"](c, most=0.9999).order
+  assert sorted(got % 10) == list(range(10))
+
+
+def test_more_than_one_block_is_chosen(monkeypatch):
+  c, _ = _pool(60, 1)
+  whole = table.METHODS["kcenter"](c).order.tolist()
+  monkeypatch.setattr(likeness, "_BLOCK_CHOSEN", 7)
+  likeness._choose.clear_cache()
+  assert table.METHODS["kcenter"](c).order.tolist() == whole
+  likeness._choose.clear_cache()
+
+
+def test_rounded_cosines_are_near_those_of_float64():
+  random = np.random.default_rng(0)
+  x = random.normal(size=(200, 384))
+  x /= np.linalg.norm(x, axis=1, keepdims=True)
+  whole = np.asarray(likeness.rounded(np.float32(x), np.arange(200)))[:200]
+  products = whole.astype(np.int64) @ whole.T.astype(np.int64)
+  assert np.abs(products).max() < np.iinfo(np.int32).max
+  assert np.abs(products / likeness.of_cosine(1.0) - x @ x.T).max() < 1e-4
