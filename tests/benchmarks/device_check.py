@@ -49,6 +49,8 @@ PARTS = (
   Part("score_1_5b", 40, _SCORE, _SMALL),
   Part("score_blocked", 40, _SCORE, (*_SMALL, "--attention", "blocked")),
   Part("score_plain", 40, _SCORE, (*_SMALL, "--attention", "plain")),
+  Part("embed", 40, "device_embed"),
+  Part("score_adapters", 60, _SCORE, (*_SMALL, "--adapters", "4")),
   Part("train_lora", 60, _TRAIN, ("--model", "qwen2_7b", "--lora-rank", "16")),
   Part("runs", 240, "device_runs"),
   Part("sharded", 90, "pytest", ("-q", "-x", _TESTS)),

@@ -6,6 +6,7 @@ Two processes run the quickstart's pipeline, small, on the docstrings of the
 installed packages, enough of them for a t-SNE by a grid. Both must choose the
 same records in the same order, and hold the same losses and the same map to the
 bit. Each compiles for itself, for a GPU chooses among its kernels by trying.
+`ila verify` then computes a part of the second's losses and embeddings again.
 """
 
 import hashlib
@@ -58,6 +59,8 @@ def main() -> None:
       subprocess.run([*command, *flags], check=True)
       seconds.append(time.perf_counter() - begin)
       digests.append({file: _digest(workdir / file) for file in _COMPARED})
+    verify = [sys.executable, "-m", "ila_jax", "verify", workdir]
+    subprocess.run(verify, check=True)
   differ = [file for file in _COMPARED if digests[0][file] != digests[1][file]]
   quality = {"files_that_differ": differ, "seconds": seconds}
   device.report("device_runs", seconds[-1], quality, vars(options))
