@@ -430,6 +430,11 @@ def test_scores_are_told_of_before_the_models_run(source, tmp_path):
   assert "fields with numbers: weight, quality, judge.ifd" in said
   assert "Did you mean 'quality'?" in said
   assert not (tmp_path / "work/embed").exists()
+  # --dry-run says the same, of a pool that is there and of one that is not.
+  for workdir in (tmp_path / "work", tmp_path / "none"):
+    with pytest.raises(errors.InputError) as raised:
+      dry_run.run(config, workdir, stages=_STAGES)
+    assert str(raised.value) == said
 
 
 @pytest.mark.parametrize(
