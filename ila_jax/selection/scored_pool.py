@@ -126,8 +126,8 @@ def few_cells(run: context.Run, pool: ScoredPool, chosen: int) -> str | None:
   return (
     f"config.{field} counts the whole pool: the {pool.n_candidates:,} "
     f"candidates that config.select.where lets in lie in {occupied:,} cells "
-    f"only, and {chosen:,} were chosen of them. For more cells add "
-    f"--config.{field}={wanted} --redo=landscape"
+    f"only, and {chosen:,} were chosen of them (for more cells: "
+    f"--config.{field}={wanted} --redo=landscape)"
   )
 
 

@@ -186,8 +186,8 @@ def test_cells_that_are_few_for_a_filter_are_told(
   said = capsys.readouterr().err
   told = re.search(
     r"the 25 candidates that config\.select\.where lets in lie in (\d+) cells "
-    r"only, and 20 were chosen of them\. For more cells add "
-    r"--config\.landscape\.grid=(\d+) --redo=landscape",
+    r"only, and 20 were chosen of them \(for more cells: "
+    r"--config\.landscape\.grid=(\d+) --redo=landscape\)",
     said,
   )
   ranking = files.read_table(workdir / "select/ranking.parquet")
