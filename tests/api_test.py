@@ -66,7 +66,9 @@ def test_a_shell_can_go_on(kept, capsys):
   _, pool, workdir = kept
   ila_jax.select(pool, budget=12, workdir=workdir, settings=_SETTINGS)
   said = capsys.readouterr().err.splitlines()
-  assert "Run the same command with --stages=finetune,report." in said[-2]
+  assert (
+    "Run the same command with --stages=finetune,report at its end." in said[-2]
+  )
   prefix, _, command = said[-1].partition(": ")
   words = shlex.split(command)
   assert prefix == "the same in a shell"

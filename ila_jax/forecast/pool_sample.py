@@ -19,6 +19,7 @@ from ila_jax.passes import token_set
 from ila_jax.pool import base_tokenizer, index, reading, records, shards
 from ila_jax.pool import examples as examples_lib
 from ila_jax.pool.conversations import conversation
+from ila_jax.pool.scores import names, sought
 from ila_jax.pool.tokens import encode
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 from ila_jax.run import progress, stage_record, tables
@@ -83,7 +84,9 @@ def draw(config: config_lib.Config, workdir: epath.Path) -> Sample:
     desc="pool",
     unit="examples",
   )
-  sample, count = _reservoir(config, _noted(examples, texts))
+  scores = sought.Sought(names.parse(config.pool.fields.scores))
+  sample, count = _reservoir(config, _noted(examples, texts, scores))
+  scores.check(config.pool.score_files)
   read_seconds = time.monotonic() - begin
   tokenizer = _tokenizer(config, texts)
   tokenizer_seconds = time.monotonic() - begin - read_seconds
@@ -99,6 +102,7 @@ def draw(config: config_lib.Config, workdir: epath.Path) -> Sample:
 def _of_stage(config: config_lib.Config, workdir: epath.Path) -> Sample:
   """Rows of some shards of a pool that is there, evenly spaced."""
   total = shards.count(workdir)
+  _check_scores(config, workdir)
   chosen = np.unique(np.linspace(0, total - 1, _SHARDS).astype(int))
   tables = []
   for shard in chosen.tolist():
@@ -124,6 +128,22 @@ def _of_stage(config: config_lib.Config, workdir: epath.Path) -> Sample:
   )
 
 
+def _check_scores(config: config_lib.Config, workdir: epath.Path) -> None:
+  """Refuses a score that no record of a pool that is there has.
+
+  Raises:
+    errors.InputError: names the score, and the fields that hold numbers.
+  """
+  scores = sought.Sought(names.parse(config.pool.fields.scores))
+  for shard in range(shards.count(workdir)):
+    if not scores.left:
+      return
+    held = shards.read_records(workdir, shard, ["record"]).column("record")
+    for text in held.to_pylist():
+      scores.look(text)
+  scores.check(config.pool.score_files)
+
+
 def _bytes(table: pa.Table) -> tuple[float, float]:
   """Bytes of an example in a shard, and of its record."""
   record = pc.binary_length(table.column("record")).to_numpy()
@@ -131,10 +151,13 @@ def _bytes(table: pa.Table) -> tuple[float, float]:
 
 
 def _noted(
-  examples: Iterable[examples_lib.Example], texts: list[str]
+  examples: Iterable[examples_lib.Example],
+  texts: list[str],
+  scores: sought.Sought,
 ) -> Iterator[examples_lib.Example]:
-  """Passes the examples on, and keeps what a tokenizer is trained on."""
+  """Passes the examples on; keeps what a tokenizer is trained on."""
   for number, example in enumerate(examples):
+    scores.look(example.record_json)
     if number < base_tokenizer.TOKENIZER_EXAMPLES:
       texts += base_tokenizer.texts_of(example.turns)
     yield example

@@ -101,6 +101,8 @@ def auto_grid(
   *,
   max_cells: int,
   max_grid: int = 4096,
+  low: Corner | None = None,
+  high: Corner | None = None,
 ) -> int:
   """The finest grid whose occupied cells do not exceed a budget.
 
@@ -119,13 +121,19 @@ def auto_grid(
     max_cells: the budget in cells. One cell is always granted.
     max_grid: where the search ends; in more than two dimensions, where int32
       ends, if that is less.
+    low: lower corner of the box, which has all points; theirs if None.
+    high: upper corner.
 
   >>> xy = np.array([[0.0, 0.0], [0.1, 0.0], [1.0, 1.0]], np.float32)
   >>> [auto_grid(xy, max_cells=cells) for cells in (1, 2, 3, 4)]
   [1, 9, 10, 10]
+  >>> auto_grid(xy, max_cells=2, high=np.array([2.0, 2.0], np.float32))
+  19
   """
   xy = jnp.asarray(xy, jnp.float32)
-  low, high = bounding_box(xy)
+  box = bounding_box(xy)
+  low = box[0] if low is None else low
+  high = box[1] if high is None else high
   m = xy.shape[1]
   max_cells, max_grid = max(max_cells, 1), min(max_grid, finest_grid(m))
 

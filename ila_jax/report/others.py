@@ -74,6 +74,20 @@ def warnings(records: _Records) -> list[str]:
   where = _config(records, "select", "where")
   if where:
     said.append(
-      f"Only candidates for which {where} may be chosen (config.select.where)."
+      f"Only candidates for which {where} may be chosen (config.select.where)"
+      f"{_counted(records['select'].get('where'))}."
     )
+  few = records.get("select", {}).get("few_cells")
+  return said + ([f"{few}."] if few else [])
+
+
+def _counted(count: dict[str, int] | None) -> str:
+  """How many a filter lets in; "" in runs of older versions."""
+  if not count:
+    return ""
+  left_out = count["candidates"] - count["holds"]
+  said = f": {count['holds']:,} of {count['candidates']:,}"
+  said += f"; {left_out:,} {'is' if left_out == 1 else 'are'} left out"
+  if count["open"]:
+    said += f", {count['open']:,} of them for they lack a score"
   return said

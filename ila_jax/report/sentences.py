@@ -38,7 +38,7 @@ def answer(
     return [
       "Whether the selection helps is not known: stage finetune, which tunes "
       "the base on it and on rivals, was not run. Run the same command with "
-      f"--stages={','.join([*missing, 'report'])}."
+      f"--stages={','.join([*missing, 'report'])} at its end."
     ]
   workdir = epath.Path(workdir)
   compared = comparison(workdir)
@@ -49,7 +49,7 @@ def answer(
     return [
       "Whether the selection helped cannot be said with an interval: an older "
       "version of ila_jax made stage finetune and kept no loss of each dev "
-      "example. Run the same command with --redo=finetune.",
+      "example. Run the same command with --redo=finetune at its end.",
       f"Dev loss in nats a token: {losses}.",
     ]
   scope = [verdict.SCOPE] if compared["rivals"] else []

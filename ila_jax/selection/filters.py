@@ -93,7 +93,7 @@ def kept(
   cells: dict[str, np.ndarray],
   candidate: Bool[np.ndarray, " n"],
   say: Callable[[str], object] = progress.say,
-) -> Bool[np.ndarray, " n"]:
+) -> tuple[Bool[np.ndarray, " n"], dict[str, int]]:
   """The candidates for which config.select.where holds; says how many.
 
   Args:
@@ -103,19 +103,25 @@ def kept(
     candidate: which of them are candidates.
     say: gets a line.
 
+  Returns:
+    Those that are let in, and counts: of the candidates, of those for which it
+    holds, and of those that lack a score that decides; {} without a condition.
+
   Raises:
     errors.InputError: it holds for none, or for fewer than the budget.
   """
   if not select.where.strip():
-    return candidate
+    return candidate, {}
   condition = where.parse(select.where)
   verdict = condition(_columns(workdir, cells, list(condition.names)))
   left = candidate & verdict.holds
+  is_open = candidate & ~verdict.holds & ~verdict.fails
   told = f"holds for {left.sum():,} of {candidate.sum():,} candidates"
-  told += _open(candidate & ~verdict.holds & ~verdict.fails)
+  told += _open(is_open)
   say(f"  {where.FIELD} {told}")
   _check_left(workdir, select, cells["row"][left], told)
-  return left
+  counted = {"candidates": candidate, "holds": left, "open": is_open}
+  return left, {name: int(rows.sum()) for name, rows in counted.items()}
 
 
 def check(

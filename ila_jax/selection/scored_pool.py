@@ -35,14 +35,18 @@ class ScoredPool:
     candidates: the pool as selection sees it [n].
     n_candidates: how many may be selected.
     near_evaluation: how many may not, for they are near an evaluation set.
+    where: counts of those that config.select.where lets in; {}: it is not set.
   """
 
   row: np.ndarray
   candidates: candidates_lib.Candidates
   n_candidates: int
   near_evaluation: int = 0
+  where: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
+# So many chosen examples a cell are told, where cells follow the budget.
+_FEW_CELLS = 2
 _COLUMNS = ["row", "id", "cell", "depth", "relative_depth", "domain"]
 
 
@@ -53,7 +57,7 @@ def load(run: context.Run) -> ScoredPool:
   free = split.candidates(run, cells["row"])
   select = config.select
   # First the filter: of near-duplicates one that it lets in is to stay.
-  let_in = filters.kept(workdir, select, cells, free)
+  let_in, counted = filters.kept(workdir, select, cells, free)
   candidate = write.kept(run, cells, let_in)
   n_candidates = int(candidate.sum())
   n_tokens = index.column(workdir, "n_response_tokens")[cells["row"]]
@@ -79,7 +83,52 @@ def load(run: context.Run) -> ScoredPool:
   )
   near = near_reference.is_near_evaluation(run, cells["row"])
   left_out = int((near & free).sum())
-  return ScoredPool(cells["row"], made, n_candidates, left_out)
+  return ScoredPool(cells["row"], made, n_candidates, left_out, counted)
+
+
+def few_cells(run: context.Run, pool: ScoredPool, chosen: int) -> str | None:
+  """A sentence where cells that follow the budget are few for a filter.
+
+  They are made before config.select.where is asked, so that all conditions
+  choose on one map. What is let in may then lie in few of them, and depth alone
+  decides within a cell.
+
+  Args:
+    run: whose map it is.
+    pool: its scored examples.
+    chosen: how many of the candidates the budget pays for.
+  """
+  settings, c = run.config.landscape, pool.candidates
+  on_grid = settings.cells == "grid"
+  occupied = len(np.unique(c.cell[c.candidate]))
+  if (
+    not pool.where
+    or (settings.grid if on_grid else settings.clusters) not in ("auto", None)
+    or settings.map
+    or min(chosen, pool.n_candidates - 1) < _FEW_CELLS * occupied
+  ):
+    return None
+  known = files.read_json(tables.MAP.path(run.workdir))
+  if on_grid:
+    path = tables.CELLS.path(run.workdir)
+    at = files.read_table(path, grid.axes(known["dimensions"]))
+    wanted = grid.auto_grid(
+      np.stack([*at.values()], axis=1)[c.candidate],
+      max_cells=chosen,
+      low=np.array(known["low"], np.float32),
+      high=np.array(known["high"], np.float32),
+    )
+  else:
+    wanted = min(known["num_cells"] * chosen // occupied, len(c.cell))
+  if wanted <= (known["grid"] or known["num_cells"]):
+    return None
+  field = "landscape.grid" if on_grid else "landscape.clusters"
+  return (
+    f"config.{field} counts the whole pool: the {pool.n_candidates:,} "
+    f"candidates that config.select.where lets in lie in {occupied:,} cells "
+    f"only, and {chosen:,} were chosen of them (for more cells: "
+    f"--config.{field}={wanted} --redo=landscape)"
+  )
 
 
 def _check_left(

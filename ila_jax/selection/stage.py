@@ -73,15 +73,31 @@ def run(run: context.Run) -> None:
   warning = lengths.length_warning(pool.candidates.n_tokens, chosen)
   if warning:
     progress.say(f"  warning: {warning}")
-  extra = {"target": told} if told else {}
-  if config.select.exclude_near_evaluation is not None:
-    extra["near_evaluation"] = pool.near_evaluation
+  # The rivals that it is compared with are no part of the selection.
+  stage.finish(output=inputs, selected=k, **_notes(run, pool, told, k))
+
+
+def _notes(
+  run: context.Run,
+  pool: scored_pool.ScoredPool,
+  target: dict[str, Any] | None,
+  k: int,
+) -> dict[str, Any]:
+  """What the record of the stage tells beside; what is left out is said."""
+  notes: dict[str, Any] = {"target": target} if target else {}
+  if pool.where:
+    notes["where"] = pool.where
+  few = scored_pool.few_cells(run, pool, k)
+  if few:
+    notes["few_cells"] = few
+    progress.say(f"  warning: {few}")
+  if run.config.select.exclude_near_evaluation is not None:
+    notes["near_evaluation"] = pool.near_evaluation
     progress.say(
       f"  {pool.near_evaluation:,} more are left out, for they are near an "
       "evaluation set"
     )
-  # The rivals that it is compared with are no part of the selection.
-  stage.finish(output=inputs, selected=k, **extra)
+  return notes
 
 
 # What older versions did not have; at its default it is no input.

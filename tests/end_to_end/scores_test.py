@@ -156,7 +156,57 @@ def test_the_report_tells_of_a_filter(source, workdir):
   pipeline.run(config, workdir, stages=stages, redo="select")
   page = (workdir / "report/index.html").read_text()
   assert "Only candidates for which quality &gt;= 2 may be chosen" in page
+  frame = _frame(workdir)
+  free = frame.loc[_candidates(workdir, frame)]
+  left = int((free.quality >= 2).sum())
+  counted = f"{left} of {len(free)}; {len(free) - left} are left out."
+  assert counted in page
   assert "K = 1" in page
+
+
+def test_cells_that_are_few_for_a_filter_are_told(
+  source, workdir, tmp_path, capsys
+):
+  # What is let in lies in a corner of the map.
+  cells = files.read_table(workdir / "landscape/cells.parquet")
+  frame = _frame(workdir)
+  free = _candidates(workdir, frame)
+  corner = free[np.argsort(cells["x"][free] + cells["y"][free])[:25]]
+  file = tmp_path / "corner.parquet"
+  ids = [f"{one:016x}" for one in frame.id[corner]]
+  pd.DataFrame({"id": ids, "corner": 1}).to_parquet(file)
+  config = _config(
+    source,
+    pool__scores=str(file),
+    select__where="corner == 1",
+    landscape__grid="auto",
+  )
+  stages = (*_STAGES, "report")
+  pipeline.run(config, workdir, stages=stages, redo="landscape")
+  said = capsys.readouterr().err
+  told = re.search(
+    r"the 25 candidates that config\.select\.where lets in lie in (\d+) cells "
+    r"only, and 20 were chosen of them \(for more cells: "
+    r"--config\.landscape\.grid=(\d+) --redo=landscape\)",
+    said,
+  )
+  ranking = files.read_table(workdir / "select/ranking.parquet")
+  assert len(np.unique(ranking["cell"])) == int(told[1]) <= 10
+  page = (workdir / "report/index.html").read_text()
+  assert told[0] in page
+  # What it tells to do gives them more, and no more than the budget pays for.
+  finer = _config(
+    source,
+    pool__scores=str(file),
+    select__where="corner == 1",
+    landscape__grid=int(told[2]),
+  )
+  pipeline.run(finer, workdir, stages=stages, redo="landscape")
+  ranking = files.read_table(workdir / "select/ranking.parquet")
+  assert int(told[1]) < len(np.unique(ranking["cell"])) <= 20
+  assert (
+    "were chosen of them" not in (workdir / "report/index.html").read_text()
+  )
 
 
 def test_a_score_is_a_depth_and_another_breaks_ties(source, workdir):
@@ -380,6 +430,11 @@ def test_scores_are_told_of_before_the_models_run(source, tmp_path):
   assert "fields with numbers: weight, quality, judge.ifd" in said
   assert "Did you mean 'quality'?" in said
   assert not (tmp_path / "work/embed").exists()
+  # --dry-run says the same, of a pool that is there and of one that is not.
+  for workdir in (tmp_path / "work", tmp_path / "none"):
+    with pytest.raises(errors.InputError) as raised:
+      dry_run.run(config, workdir, stages=_STAGES)
+    assert str(raised.value) == said
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """What a run found, in sentences."""
 
 import pytest
+from absl import flags
 from etils import epath
 
 from ila_jax.report import sentences
+from ila_jax.run import stages as stages_lib
 from ila_jax.run import tables
 from ila_jax.run.disk import files
 
@@ -45,6 +47,21 @@ def test_what_was_chosen_is_told_beside_a_rival(tmp_path):
     "ila chose 167 examples with 9,259 response tokens; they occupy 99.4 % of "
     "the pool's cells; those of random occupy 63.5 % at the same budget."
   ]
+
+
+def test_what_to_run_for_an_answer_can_be_pasted(tmp_path):
+  # Behind the flags of the run: of two --stages the last counts, and no full
+  # stop is part of it.
+  done = {name: {} for name in ("pool", "embed", "score", "landscape")}
+  (said,) = sentences.answer(epath.Path(tmp_path), done)
+  (flag,) = (word for word in said.split() if word.startswith("--"))
+  assert flag == "--stages=select,finetune,report"
+  words = ["ila", "--stages=pool,score", flag]
+  values = flags.FlagValues()
+  stages = flags.DEFINE_list("stages", None, "", flag_values=values)
+  values(words)
+  stages_lib.check(stages.value)
+  assert stages.value == ["select", "finetune", "report"]
 
 
 _MICRO = {"value": -0.031, "low": -0.049, "high": -0.012}

@@ -15,7 +15,7 @@ from ila_jax.embed import work as embed_work
 from ila_jax.forecast import costs, sizes, work
 from ila_jax.landscape.duplicates import near_reference, pairs
 from ila_jax.pool import index
-from ila_jax.pool.contamination import evaluation
+from ila_jax.pool.contamination import evaluation, screen
 from ila_jax.pool.conversations import conversation
 from ila_jax.run import context, interrupts, progress, stage_record
 from ila_jax.run.disk import folders
@@ -31,8 +31,9 @@ _EACH = 24
 def run(run: context.Run) -> None:
   """Writes the nearest evaluation prompt of every example, and its cosine.
 
-  Prompts are those of `config.pool.decontaminate`, embedded as the pool is. A
-  prompt of which the encoder reads nothing is compared with none.
+  Prompts are those of `config.pool.decontaminate`, embedded as the pool is; of
+  a record with several questions, each of them as well. A prompt of which the
+  encoder reads nothing is compared with none.
 
   Raises:
     errors.InputError: sets that cannot be read, of which the encoder reads
@@ -46,13 +47,15 @@ def run(run: context.Run) -> None:
   stage = stage_record.Stage(workdir / folders.BESIDE, NAME, parents)
   if stage.begin():
     return
-  records = list(
-    evaluation.read(
+  records = [
+    part
+    for one in evaluation.read(
       config.pool.evaluations,
       overrides=config.pool.overrides,
       announce=lambda message: progress.say(f"  {message}"),
     )
-  )
+    for part in _parts(one)
+  ]
   vectors, is_read = _embedded(run, stage, records)
   said = inputs.check_read(is_read, field="config.pool.decontaminate")
   if said:
@@ -66,9 +69,14 @@ def run(run: context.Run) -> None:
   )
   stage.finish(
     matrix_rate=hardware.matrix_rate(run.mesh, config.encoder.dtype),
-    records=len(records),
+    prompts=len(records),
     unread=int((~is_read).sum()),
   )
+
+
+def _parts(one: evaluation.Record) -> list[evaluation.Record]:
+  """A record, and each of its questions that says enough by itself."""
+  return [one, *filter(screen.counts_alone, evaluation.questions(one))]
 
 
 def _embedded(
@@ -137,4 +145,4 @@ def need(known: sizes.Sizes) -> costs.Need:
 
 def _count(settings: data.Pool) -> int:
   sets = evaluation.read(settings.evaluations, overrides=settings.overrides)
-  return sum(1 for _ in sets)
+  return sum(len(_parts(one)) for one in sets)

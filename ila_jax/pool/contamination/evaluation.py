@@ -31,6 +31,7 @@ class Record(NamedTuple):
     said: all its turns but system and tools, its answer the last.
     answer: the last of them; "" without one.
     turns: all of it, as a pool's turns are.
+    follows: whether it is a question that follows another in its record.
   """
 
   source: str
@@ -40,6 +41,7 @@ class Record(NamedTuple):
   said: str
   answer: str
   turns: tuple[records.Turn, ...] = ()
+  follows: bool = False
 
 
 def asked(turns: Sequence[records.Turn]) -> str:
@@ -102,7 +104,7 @@ def read(
         first = first or _told(raw, reject)
         continue
       found += 1
-      yield _record(raw, turns)
+      yield _record(raw.source, raw.file, raw.line, turns)
     if not found:
       raise errors.InputError(
         f"config.pool.decontaminate is {spec!r}, of which no record can be "
@@ -189,14 +191,44 @@ def _questions_alone(record: Mapping[str, Any]) -> list[records.Turn]:
   return []
 
 
-def _record(raw: records.RawRecord, turns: tuple[records.Turn, ...]) -> Record:
+def _record(
+  source: str, file: str, line: int, turns: tuple[records.Turn, ...]
+) -> Record:
   shown = [turn for turn in turns if turn.role not in ("system", "tools")]
   return Record(
-    raw.source,
-    raw.file,
-    raw.line,
+    source,
+    file,
+    line,
     asked(turns[:-1]),
     "\n\n".join(map(conversation.said, shown)),
     turns[-1].text,
     turns,
   )
+
+
+def questions(one: Record) -> list[Record]:
+  """Each question of a record with several, and its answer, by itself.
+
+  A pool may hold one of them without the others.
+
+  Returns:
+    A record for each, in their order, of the same place; [] where there are
+    fewer than two.
+
+  >>> turns = [records.Turn("user", "1 + 1?"), records.Turn("assistant", "2"),
+  ...          records.Turn("user", "Why?"), records.Turn("assistant", "")]
+  >>> one = Record("set", "set.jsonl", 7, "", "", "", tuple(turns))
+  >>> [(q.prompt, q.answer, q.follows) for q in questions(one)]
+  [('1 + 1?', '2', False), ('Why?', '', True)]
+  """
+  places = [k for k, turn in enumerate(one.turns) if turn.role == "user"]
+  if len(places) < 2:
+    return []
+  found = []
+  for place in places:
+    answer = one.turns[place + 1]
+    if answer.role != "assistant":
+      answer = records.Turn("assistant", "")
+    own = _record(one.source, one.file, one.line, (one.turns[place], answer))
+    found.append(own._replace(follows=place > places[0]))
+  return found

@@ -24,7 +24,8 @@ COMMON_PROMPTS, COMMON_SHARE = 10, 0.01
 # Words of a text that counts where it stands within another; GPT-3's least
 # (Brown et al. 2020, appendix C).
 SHORT_WORDS = 8
-# Words of a prompt that counts alone; a shorter one needs its answer.
+# Words of a prompt that counts alone; a shorter one needs its answer. One that
+# follows another, such as "Tell me more.", counts from SHORT_WORDS on.
 PROMPT_WORDS = 3
 
 
@@ -60,6 +61,17 @@ class Template(NamedTuple):
   line: int
 
 
+def counts_alone(one: evaluation.Record) -> bool:
+  """Whether a prompt has words enough to count without its answer.
+
+  >>> one = evaluation.Record("set", "set.jsonl", 1, "Tell me more.", "", "")
+  >>> counts_alone(one), counts_alone(one._replace(follows=True))
+  (True, False)
+  """
+  least = SHORT_WORDS if one.follows else PROMPT_WORDS
+  return len(words.words(one.prompt)) >= least
+
+
 def _whole(said: Sequence[str]) -> int:
   return ngrams.text_hash(" ".join(said))
 
@@ -84,6 +96,23 @@ class _Hashes:
       np.concatenate(none[0] + self.hashes),
       np.concatenate(none[1] + self.record),
     )
+
+
+def _ngram(text: Sequence[str]) -> int:
+  """The hash of a text that is one n-gram."""
+  ((_, hashes),) = ngrams.windows(text, [len(text)])
+  return int(hashes[0])
+
+
+def _add_whole(
+  whole: dict[str, _Hashes], part: evaluation.Record, number: int
+) -> None:
+  """Adds a prompt that counts alone, and one with its answer."""
+  prompt, answer = words.words(part.prompt), words.words(part.answer)
+  if counts_alone(part):
+    whole[PROMPT].one(_whole(prompt), number)
+  if prompt and answer:
+    whole[BOTH].one(_whole(_both(prompt, answer)), number)
 
 
 class Screen:
@@ -113,18 +142,13 @@ class Screen:
     long: dict[str, _Hashes] = collections.defaultdict(_Hashes)
     for one in sets:
       number = self._note(one)
-      prompt, said = words.words(one.prompt), words.words(one.said)
-      prompts.append(_whole(prompt))
-      if len(prompt) >= PROMPT_WORDS:
-        whole[PROMPT].one(_whole(prompt), number)
-      answer = words.words(one.answer)
-      if prompt and answer:
-        whole[BOTH].one(_whole(_both(prompt, answer)), number)
-      for text in (prompt, said):
-        if self._least <= len(text) < width:
-          ((_, hashes),) = ngrams.windows(text, [len(text)])
-          short[len(text)].add(hashes, number)
-      for _, hashes in ngrams.windows(said, [width]):
+      prompts.append(_whole(words.words(one.prompt)))
+      for part in (one, *evaluation.questions(one)):
+        _add_whole(whole, part, number)
+        texts = map(words.words, (part.prompt, part.said))
+        for text in (t for t in texts if self._least <= len(t) < width):
+          short[len(text)].one(_ngram(text), number)
+      for _, hashes in ngrams.windows(words.words(one.said), [width]):
         long[one.source].add(np.unique(hashes), number)
     self._whole = {k: ngrams.Table(*h.joined()) for k, h in whole.items()}
     self._by_width = {n: ngrams.Table(*short[n].joined()) for n in short}

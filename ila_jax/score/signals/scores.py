@@ -24,7 +24,7 @@ from ila_jax.pool.contamination import evaluation
 from ila_jax.pool.scores import ids as ids_lib
 from ila_jax.pool.scores import joined as joined_lib
 from ila_jax.pool.scores import names as names_lib
-from ila_jax.pool.scores import numeric
+from ila_jax.pool.scores import numeric, sought
 from ila_jax.pool.sources import sources
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, stage_record
@@ -192,16 +192,9 @@ def _none(run: context.Run, name: str, path: str) -> errors.InputError:
   config = run.config
   texts = shards.read_records(run.workdir, 0, ["record"]).column("record")
   found = numeric.paths(map(json.loads, texts.to_pylist()))
-  where = "no record of the pool"
   if config.pool.score_files:
-    where += f" and none of {', '.join(config.pool.score_files)} that is joined"
     found += joined_lib.paths(config.pool.score_files, reading.rules(config))
-  numbers = ", ".join(dict.fromkeys(found)) or "none"
-  return errors.InputError(
-    f"{names_lib.FIELD} names {path!r} as the score {name!r}, and {where} has "
-    f"a number there; fields with numbers: {numbers}. Correct the name."
-    f"{errors.did_you_mean(path, found)}"
-  )
+  return sought.refusal(name, path, found, config.pool.score_files)
 
 
 def _cost(run: work.PlannedRun) -> costs.Cost:

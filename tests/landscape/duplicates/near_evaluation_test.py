@@ -8,6 +8,7 @@ from ila_jax import errors, pipeline
 from ila_jax.dry_run import dry_run
 from ila_jax.embed import encode, rows, texts
 from ila_jax.embed import lsa as lsa_lib
+from ila_jax.landscape.duplicates import near_evaluation
 from ila_jax.run.disk import files
 from tests.support import artifacts, tiny
 
@@ -69,7 +70,7 @@ def test_what_is_near_is_left_out(folder, run, capsys):
   assert f"{len(gone)} more are left out" in said
   assert artifacts.faults(run) == []
   beside = files.read_json(run / "beside/evaluation/stage.json")
-  assert (beside["records"], beside["unread"]) == (21, 1)
+  assert (beside["prompts"], beside["unread"]) == (21, 1)
   # Another cosine compares nothing anew.
   written = (run / _TABLE).stat().mtime
   other = _config(folder, select__exclude_near_evaluation=0.95)
@@ -136,3 +137,30 @@ def test_an_lsa_that_is_another_is_refused(folder, run, monkeypatch):
   config = _config(folder, select__exclude_near_evaluation=0.8)
   with pytest.raises(errors.InputError, match="--redo=embed"):
     pipeline.run(config, run, stages=_STAGES, redo="evaluation")
+
+
+def test_one_of_several_questions_is_near_by_itself(tmp_path):
+  asked = [
+    "Write a short poem about a quiet harbour town",
+    "Which metals melt below one hundred degrees, and why is that so",
+    "Compare both parties of parliament before their last election",
+  ]
+  tiny.write(
+    tmp_path / "pool.jsonl",
+    tiny.records(90) + [{"instruction": t, "output": "So."} for t in asked * 3],
+  )
+  # LSA counts words, in whatever order.
+  held = [" ".join(text.split()[::-1]) for text in asked[:2]]
+  rows = [{"question_id": 1, "turns": [*held, "Tell me more."]}]
+  tiny.write(tmp_path / "set.jsonl", rows)
+  config = _config(
+    tmp_path, select__exclude_near_evaluation=0.8, encoder__lsa_width=60
+  )
+  workdir = epath.Path(tmp_path / "work")
+  pipeline.run(config, workdir, stages=("pool", "embed"))
+  near_evaluation.run(tiny.run(config, workdir))
+  cosine = files.read_table(workdir / _TABLE)["cosine"]
+  assert (cosine[90:92] > 0.99).all() and cosine[92] < 0.5, cosine[90:]
+  # All together, and each but the third, which says little by itself.
+  beside = files.read_json(workdir / "beside/evaluation/stage.json")
+  assert beside["prompts"] == 3

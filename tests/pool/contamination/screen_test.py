@@ -10,7 +10,7 @@ import pytest
 
 from ila_jax.pool import records
 from ila_jax.pool.contamination import evaluation, screen, words
-from tests.support import leaks
+from tests.support import leaks, tiny
 
 ASK = "How many legs do three cats and two birds have when all stand together?"
 
@@ -59,6 +59,42 @@ def test_a_short_text_counts_whole_and_between_words():
   assert _how(sets, "name the three largest cities of peru", "") == (
     screen.PROMPT
   )
+
+
+def test_a_leak_of_one_of_two_turns_is_found(tmp_path):
+  # As question.jsonl of MT-Bench has them.
+  first = "Describe a quiet harbour town in two paragraphs."
+  second = "Now tell the same again, and begin each sentence with an S."
+  rows = [
+    {"question_id": 81, "category": "writing", "turns": [first, second]},
+    {"question_id": 82, "category": "math", "turns": ["2 + 2?", "Tell me why."],
+     "reference": ["4", "It is so."]},
+  ]  # fmt: skip
+  path = tiny.write(tmp_path / "question.jsonl", rows)
+  sets = list(evaluation.read([str(path)], overrides={}))
+  looking = screen.Screen(sets, width=13)
+  both = _turns(first, "A town.", second, "So it is.")
+  for turns in (both, _turns(first, "A town."), _turns(second, "So it is.")):
+    found = looking.match(turns)
+    assert (found.how, found.line) == (screen.PROMPT, 1)
+  # The first within a longer text, and the second as a later turn of another.
+  assert _how(sets, f"Please: {first} Thanks.", "A town.") == screen.SHORT
+  assert _how(sets, "Hello there, you!", "Yes?", second, "So.") == screen.PROMPT
+  # A short turn that follows says nothing without its answer.
+  assert _how(sets, "I am no thief.", "Sure.", "Tell me why.", "So.") is None
+
+
+def test_questions_with_answers_count_one_by_one_too(tmp_path):
+  turns = ["Name a river.", "The Nile.", "Why?", "It is long."]
+  roles = ("user", "assistant", "user", "assistant")
+  said = [{"role": r, "content": t} for r, t in zip(roles, turns, strict=True)]
+  path = tiny.write(tmp_path / "chats.jsonl", [{"messages": said}])
+  sets = list(evaluation.read([str(path)], overrides={}))
+  assert _how(sets, *turns) == screen.BOTH
+  assert _how(sets, "name a river", "the nile") == screen.BOTH
+  assert _how(sets, "Name a river.", "The Rhine.") == screen.PROMPT
+  assert _how(sets, "Why?", "It is long.") == screen.BOTH
+  assert _how(sets, "Why?", "It is wide.") is None
 
 
 def test_a_word_matches_nothing_but_the_same_question_and_answer():
