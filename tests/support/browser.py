@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 # Until a page is as wanted, on a machine that does much else.
-_SECONDS = 90
+_SECONDS = 240
 # The promise of a state, looked for in each frame, and of two frames after it.
 _UNTIL = """new Promise((done) => {
   const frame = requestAnimationFrame;
