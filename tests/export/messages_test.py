@@ -1,6 +1,7 @@
 """Messages for TRL and Axolotl: calls as they take them, masks as they obey."""
 
 import json
+import shlex
 
 import pytest
 
@@ -121,3 +122,18 @@ def test_trl_trains_on_the_answers(tmp_path):
   done = trainer.train()
   assert done.global_step == 1
   assert 0 < done.training_loss < 20
+
+
+# Of TRL's own defaults.
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
+def test_trl_reads_the_flags_of_the_command():
+  trl = pytest.importorskip("trl")
+  command = formats.train("trl", "/a folder", 1234)
+  words = shlex.split(command.replace("\\\n", ""))
+  assert words[:2] == ["trl", "sft"]
+  parser = trl.TrlParser((trl.ScriptArguments, trl.SFTConfig, trl.ModelConfig))
+  here = ["--use_cpu", "true", "--bf16", "false"]
+  script, training, model = parser.parse_args_and_config([*words[2:], *here])
+  assert script.dataset_name == "/a folder"
+  assert model.model_name_or_path == "MODEL"
+  assert training.max_length == 1234 and training.assistant_only_loss

@@ -8,8 +8,6 @@ import html.parser
 import importlib.resources
 import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from scipy import ndimage
 
 from ila_jax.report import map_page
 from ila_jax.report.figures import look
+from tests.support import browser
 
 HOSTILE = (
   "</script><script>document.title='run'</script>"
@@ -297,18 +296,14 @@ def _web(name):
   return folder.joinpath(name).read_text("utf-8")
 
 
-def _chromium(path, *flags):
-  browser = shutil.which("chromium") or shutil.which("google-chrome")
-  if browser is None:
-    pytest.skip("no Chromium on the PATH")
-  return subprocess.run(
-    [
-      browser, "--headless", "--no-sandbox", "--disable-gpu",
-      f"--user-data-dir={path.parent / 'profile'}",
-      "--virtual-time-budget=8000", *flags,
-    ],
-    check=True, capture_output=True, text=True, timeout=120,
-  ).stdout  # fmt: skip
+# The page has unpacked its data, and has shown it.
+_SHOWN = "document.getElementById('wait').hidden"
+
+
+def _dom(path, place):
+  with browser.page(path.parent / "profile") as page:
+    page.open(place, until=_SHOWN)
+    return _Page(page.dom())
 
 
 def test_a_browser_shows_hostile_text_as_text(tmp_path):
@@ -316,7 +311,7 @@ def test_a_browser_shows_hostile_text_as_text(tmp_path):
   path = tmp_path / "map.html"
   path.write_text(_page(points))
   place = f"file://{path}#{points.id[7]}"
-  found = _Page(_chromium(path, "--dump-dom", place))
+  found = _dom(path, place)
   tags = [tag for tag, _ in found.tags]
   assert "img" not in tags and tags.count("script") == 3
   assert dict(found.tags)["title"] == {} and found.all("title")[0][1] != "run"
@@ -335,13 +330,13 @@ def test_a_browser_offers_and_shows_a_score(tmp_path):
   path = tmp_path / "map.html"
   path.write_text(_page(points))
   known, other = points.id[4], points.id[8]
-  found = _Page(_chromium(path, "--dump-dom", f"file://{path}#{known}"))
+  found = _dom(path, f"file://{path}#{known}")
   values = [a["value"] for a, _ in found.all("input") if "value" in a]
   assert values[-1] == "score:quality"
   terms = [text for _, text in found.all("dt")]
   held = [text for _, text in found.all("dd")]
   assert dict(zip(terms, held, strict=True))["quality"] == "5"
-  found = _Page(_chromium(path, "--dump-dom", f"file://{path}#{other}"))
+  found = _dom(path, f"file://{path}#{other}")
   assert "none" in [text for _, text in found.all("dd")]
 
 
@@ -356,9 +351,9 @@ def test_a_browser_paints_the_points_where_they_are(tmp_path):
   path = tmp_path / "map.html"
   path.write_text(_page(points))
   shot = tmp_path / "shot.png"
-  _chromium(
-    path, f"--screenshot={shot}", "--window-size=900,900", f"file://{path}"
-  )
+  with browser.page(tmp_path / "profile", "--window-size=900,900") as page:
+    page.open(f"file://{path}", until=_SHOWN)
+    page.screenshot(shot)
   pixels = (image.imread(shot)[..., :3] * 255).round().astype(int)
   wanted = [int(look.RED[i : i + 2], 16) for i in (1, 3, 5)]
   blobs, count = ndimage.label((pixels == wanted).all(axis=-1))
