@@ -19,7 +19,9 @@ from typing import Any, NoReturn
 import jax
 
 from ila_jax import errors
+from ila_jax.compute import mesh
 from ila_jax.run import interrupts, log
+from ila_jax.run.disk import differences
 
 _FAILED, _HEARD, _ALIVE = "ila_jax/failed", "ila_jax/heard/", "ila_jax/alive/"
 # Where JAX notes that a host was told by SIGTERM that it has to go.
@@ -76,6 +78,27 @@ def leave(status: int, message: str) -> None:
   _acknowledge(client)
   # JAX would wait for the others at exit.
   atexit.register(_exit, status)
+
+
+def check_same(given: dict[str, Any]) -> None:
+  """Checks that all hosts have been given the same.
+
+  Args:
+    given: JSON values by name.
+
+  Raises:
+    errors.InputError: they have not; on every host, in the same words.
+
+  >>> check_same({"--stages": ["pool"]})
+  """
+  first, *others = map(json.loads, mesh.tell(json.dumps(given)))
+  for host, other in enumerate(others, start=1):
+    for name, ours, theirs in differences.find(first, other):
+      raise errors.InputError(
+        f"{name} is {ours!r} on the first host, and {theirs!r} on host {host}; "
+        "allowed: the same on all. Start all hosts by the same command, with "
+        "the same versions of all packages and the same files."
+      )
 
 
 def _acknowledge(client: Any) -> None:
