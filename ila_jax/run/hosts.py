@@ -33,6 +33,10 @@ _SILENT_SECONDS = 60
 _HEARD_SECONDS = 10
 # How long the main thread may take to stop: a call may be deaf to signals.
 _STOP_SECONDS = 10
+# What JAX says where it cannot reach another host.
+_LOST_WORDS = (
+  *("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED"),
+)
 _ended = threading.Event()
 _told = threading.Event()
 _listeners: list[threading.Thread] = []
@@ -78,6 +82,20 @@ def leave(status: int, message: str) -> None:
   _acknowledge(client)
   # JAX would wait for the others at exit.
   atexit.register(_exit, status)
+
+
+def is_lost(error: BaseException) -> bool:
+  """Whether an error says that JAX could not reach another host of the run.
+
+  Where a program runs for the first time it says so by a ValueError.
+
+  >>> is_lost(RuntimeError("UNAVAILABLE"))  # There is no other host.
+  False
+  """
+  if not isinstance(error, RuntimeError | ValueError):
+    return False
+  said = str(error)
+  return jax.process_count() > 1 and any(word in said for word in _LOST_WORDS)
 
 
 def check_same(given: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from orbax.checkpoint import multihost
 
 from ila_jax import errors
 from ila_jax.compute import mesh
-from ila_jax.run import progress, stage_record
+from ila_jax.run import hosts, progress, stage_record
 from ila_jax.training import checkpoint_reading as reading
 
 # Checkpoints of a run that are kept, but while the next one is written.
@@ -160,6 +160,8 @@ class Checkpoints:
         self._manager.wait_until_finished()
     # TensorStore tells of a full disk by ValueError.
     except (OSError, ValueError) as error:
+      if hosts.is_lost(error):
+        raise
       raise self._unwritable(error) from error
 
   def restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any]] | None:
@@ -199,6 +201,8 @@ class Checkpoints:
     try:
       self._manager.wait_until_finished()
     except (OSError, ValueError) as error:
+      if hosts.is_lost(error):
+        raise
       raise self._unwritable(error) from error
     finally:
       self._manager.close()
