@@ -1,6 +1,8 @@
 """Whole runs on several hosts: as one host, killed and resumed by others."""
 
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from ila_jax import errors, pipeline
+from ila_jax import errors, main, pipeline
 from ila_jax.run.disk import files
 from tests.support import forked, hosts, tiny
 
@@ -208,3 +210,42 @@ def test_two_hosts_equal_one(folder, alone):
   config = tiny.config(folder / "pool.jsonl", **_OVERRIDES)
   pipeline.run(config, two, stages=stages, redo="landscape")
   _same_selection(two, alone)
+
+
+@pytest.mark.parametrize(
+  ("stage", "full_at"),
+  [
+    ("pool", "records-00000.parquet"),
+    ("embed", "inputs-00000.parquet"),
+    ("beside/target", "stage.json"),
+    ("score", "stage.json"),
+    ("landscape", "stage.json"),
+    ("select", "ranking.parquet"),
+    ("finetune", "stage.json"),
+    ("scaling", "stage.json"),
+    ("report", "index.html"),
+  ],
+)
+def test_a_full_disk_ends_each_stage_in_one_way(
+  folder, alone, tmp_path, monkeypatch, stage, full_at
+):
+  """As `main` then tells all hosts, which wait where `finish` would be."""
+  copy = shutil.copytree(alone, tmp_path / "work")
+  config = tiny.config(folder / "pool.jsonl", **_OVERRIDES)
+  real = files.atomic
+
+  def atomic(path):
+    if path == copy / stage / full_at:
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(path))
+    return real(path)
+
+  shutil.rmtree(copy / stage)
+  for after in ("select", "report") if stage == "beside/target" else ():
+    shutil.rmtree(copy / after)
+  monkeypatch.setattr(files, "atomic", atomic)
+  name = "select" if stage == "beside/target" else stage
+  with pytest.raises(OSError) as raised:
+    pipeline.run(config, copy, stages=[name])
+  status, said = main._explain(raised.value)
+  assert status == errors.BAD_INPUT
+  assert f"No space left on device: {copy / stage / full_at}" in said
