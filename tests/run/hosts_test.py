@@ -61,10 +61,26 @@ def train(folder):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
   checkpoint_reading_test.train(pathlib.Path(folder))
 
+def redo(source, workdir):
+  # One host alone is refused, when the old stage has been set aside.
+  from ila_jax import pipeline
+  from tests.support import tiny
+  pipeline.run(tiny.config(source), workdir, stages=["pool"])
+
+  def refuse(run, name):
+    if host == fails:
+      raise errors.InputError("config.x is 1; allowed: 2.")
+    mesh.barrier("never reached by all")
+
+  pipeline._run_stage = refuse
+  pipeline.run(tiny.config(source), workdir, stages=["pool"], redo="pool")
+
 def work():
   mesh.barrier("all are there")
   if how in ("reads", "deaf"):
     read_pool(*more)
+  if how == "redo":
+    redo(f"{more[0]}.jsonl", more[0])
   if how == "saves":
     train(*more)
   if how == "stops":
@@ -131,11 +147,14 @@ def _start(fails: int, how: str, *more: pathlib.Path) -> list[_Host]:
     # Orbax would let the hosts meet first, for which they wait ten minutes.
     (0, "saves", 2, "cannot be written"),
     (1, "saves", 2, "cannot be written"),
+    # Nor do they meet to put back what --redo has set aside.
+    (1, "redo", 2, "config.x is 1"),
   ],
 )
 def test_a_host_that_fails_ends_the_other(tmp_path, fails, how, status, said):
   begin = time.monotonic()
-  found = [host.end() for host in _start(fails, how, tmp_path / "saved")]
+  tiny.write(tmp_path / "work.jsonl", tiny.records(220))
+  found = [host.end() for host in _start(fails, how, tmp_path / "work")]
   assert [code for code, _ in found] == [status, status], found
   (line,) = found[1 - fails][1]
   assert f"host {fails} has ended" in line
