@@ -111,7 +111,10 @@ def alone(folder):
 @pytest.fixture(scope="module")
 def killed(folder):
   """A run of four hosts of which one is killed; what each of them says."""
-  return _run(4, folder, "killed", dies="3")
+  found = _run(4, folder, "killed", dies="3")
+  checkpoints = folder / "killed/finetune/checkpoints-ila"
+  assert (checkpoints / "2").exists(), found
+  return found
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +134,8 @@ def _same_numbers(ours, theirs, columns, **tolerance):
     np.testing.assert_allclose(ours[name], theirs[name], **tolerance)
 
 
-def _same_selection(ours, theirs):
-  """Pool, embeddings, losses and selection: with a target set, too."""
+def _same_scores(ours, theirs):
+  """Pool, embeddings and losses; those of the target set, too."""
   for name in ("pool/index.parquet", "beside/target/pool/index.parquet"):
     assert (ours / name).read_bytes() == (theirs / name).read_bytes()
   for at in ("", "beside/target/"):
@@ -144,6 +147,9 @@ def _same_selection(ours, theirs):
     ]
     np.testing.assert_array_equal(*(one["id"] for one in scores))
     _same_numbers(*scores, ("nll_base", "nll_sft"), rtol=1e-4)
+
+
+def _same_selection(ours, theirs):
   cells = [_table(one, "landscape/cells.parquet") for one in (ours, theirs)]
   np.testing.assert_array_equal(*(one["cell"] for one in cells))
   places = [_table(one, "select/target.parquet") for one in (ours, theirs)]
@@ -167,6 +173,7 @@ def test_a_killed_host_ends_the_other_three(killed):
 
 def test_four_hosts_that_two_have_resumed_equal_one(alone, resumed):
   together, found = resumed
+  _same_scores(together, alone)
   _same_selection(together, alone)
   # The two went on in the midst of what the four had begun.
   assert "[select]\n  skipped: it is done" in found[0][1]
@@ -178,7 +185,7 @@ def test_four_hosts_that_two_have_resumed_equal_one(alone, resumed):
       for one in (together, alone)
     )
     assert ours.keys() == theirs.keys()
-    _same_numbers(ours, theirs, ours, rtol=2e-2, atol=2e-4)
+    _same_numbers(ours, theirs, ours, rtol=1e-3, atol=1e-4)
   for name, loss in (
     ("finetune/evaluations", "micro"),
     ("scaling/runs", "loss"),
@@ -202,6 +209,7 @@ def test_two_hosts_equal_one(folder, alone):
   found = _run(2, folder, "two", _SELECTION, devices=8, **tsne)
   assert [status for status, _ in found] == [0, 0], found
   two = folder / "two"
+  _same_scores(two, alone)
   again = shutil.copytree(two, folder / "again")
   stages = ("landscape", "select")
   config = tiny.config(folder / "pool.jsonl", **_OVERRIDES | tsne)
@@ -211,9 +219,6 @@ def test_two_hosts_equal_one(folder, alone):
   paths += [again / "landscape" / name for name in _LANDSCAPE_FILES]
   for path in paths:
     assert path.read_bytes() == (two / path.relative_to(again)).read_bytes()
-  config = tiny.config(folder / "pool.jsonl", **_OVERRIDES)
-  pipeline.run(config, two, stages=stages, redo="landscape")
-  _same_selection(two, alone)
 
 
 @pytest.mark.parametrize(
