@@ -144,7 +144,7 @@ def _start(fails: int, how: str, *more: pathlib.Path) -> list[_Host]:
     (1, "input", 2, "config.x is 1"),
     (0, "disk", 2, "No space left on device"),
     (0, "bug", 1, "ZeroDivisionError: a bug"),
-    # Orbax would let the hosts meet first, for which they wait ten minutes.
+    # Orbax would let the hosts meet first, for which they wait twenty minutes.
     (0, "saves", 2, "cannot be written"),
     (1, "saves", 2, "cannot be written"),
     # Nor do they meet to put back what --redo has set aside.
