@@ -158,7 +158,7 @@ def _explain(error: BaseException) -> tuple[int, str | None]:
       "--config.mesh.fsdp: the run goes on from here. A lower "
       "--config.train.batch_tokens makes other models, and asks for --redo."
     )
-  if isinstance(error, RuntimeError) and _is_of_hosts(error):
+  if _is_of_hosts(error):
     return errors.LOST, (
       f"the other hosts do not answer ({str(error).splitlines()[0][:200]}). "
       "What was whole is kept: start all hosts again."
@@ -166,12 +166,10 @@ def _explain(error: BaseException) -> tuple[int, str | None]:
   return 1, None
 
 
-def _is_of_hosts(error: RuntimeError) -> bool:
-  """Whether JAX could not reach another host of the run."""
-  import jax
+def _is_of_hosts(error: BaseException) -> bool:
+  from ila_jax.run import hosts
 
-  words = "Gloo", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED"
-  return jax.process_count() > 1 and any(word in str(error) for word in words)
+  return hosts.is_lost(error)
 
 
 def _command() -> str:

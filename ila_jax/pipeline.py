@@ -33,6 +33,7 @@ from ila_jax.landscape import join
 from ila_jax.pool import index
 from ila_jax.run import (
   context,
+  hosts,
   interrupts,
   log,
   progress,
@@ -70,6 +71,8 @@ def run(
       works in, or whatever is wrong with the pool, the models or the numbers.
   """
   workdir = epath.Path(workdir)
+  given = {"config": config.plain(), "--stages": [*stages], "--redo": redo}
+  hosts.check_same(given | stage_record.VERSIONS)
   _check_names(config, workdir, stages, redo)
   log.begin()
   progress.say(f"{hardware.describe()}; folder {workdir}")
@@ -136,15 +139,16 @@ def _run_claimed(
   _throw_away(workdir)
   begun = any((workdir / n).exists() for n in _set_aside_names(workdir))
   if not mesh_lib.first_host_says([begun])[0]:
-    _put_back(workdir)  # A --redo was killed before it had begun anything.
+    # A --redo was killed before it had begun anything.
+    mesh_lib.first_host_does(_put_back, workdir)
   if redo:
-    _set_aside(config, workdir, redo)
+    mesh_lib.first_host_does(_set_aside, config, workdir, redo)
   try:
     with (
       jax.set_mesh(run.mesh),
       programs.kept(tables.COMPILED.path(workdir)),
     ):
-      mesh_lib.first_host_checks(needs.check_beside, config, workdir, stages)
+      mesh_lib.first_host_does(needs.check_beside, config, workdir, stages)
       names = stages_lib.in_order(stages)
       after_pool = [name for name in names if name != "pool"]
       there: set[str] = set()  # Signals and sets that were looked at.
@@ -157,7 +161,9 @@ def _run_claimed(
         _run_stage(run, name)
         interrupts.point()
   except errors.InputError:
-    if redo and not _record(workdir, needs.folder(redo)).get("done"):
+    # The others may not be here: this host alone may have been refused.
+    is_made = not redo or _record(workdir, needs.folder(redo)).get("done")
+    if mesh_lib.is_writer() and not is_made:
       _put_back(workdir)
     raise
   _throw_away(workdir)
@@ -176,10 +182,10 @@ def _after_pool(
     disk.check(run.config, run.workdir, stages)
     needs.check(run, stages)
 
-  mesh_lib.first_host_checks(check_room)
+  mesh_lib.first_host_does(check_room)
   for name in needs.early(run.config):
     _run_needed(run, name, there)
-  mesh_lib.first_host_checks(needs.check_choice, run, stages)
+  mesh_lib.first_host_does(needs.check_choice, run, stages)
 
 
 def _run_needed(run: context.Run, name: str, there: set[str]) -> None:
@@ -219,7 +225,7 @@ def _run_stage(run: context.Run, name: str) -> None:
 def _set_aside(
   config: config_lib.Config, workdir: epath.Path, redo: str
 ) -> None:
-  """Moves a stage and what was made from it out of the way, the last first.
+  """Moves a stage and what was made from it out of the way, on the first host.
 
   They go for good when the run has ended well, and come back when the stage
   could not be made anew. What a killed attempt left is thrown away: the whole
@@ -234,18 +240,15 @@ def _set_aside(
     for name in reversed(_names(workdir))
     if {name, name.partition("/")[0]} & gone
   ]
-  # All are looked at, on every host, before the first one moves.
+  # All are looked at before the first one moves.
   names = [name for name in names if stage_record.read_record(workdir / name)]
   for name in names:
     stage_record.check_all_ours(workdir / name)
-  mesh_lib.barrier("old stages looked at")
-  if mesh_lib.is_writer():
-    for name in names:
-      if (workdir / run_folder.OLD / name).exists():
-        folders.remove(workdir / name)
-      else:
-        folders.move(workdir / name, workdir / run_folder.OLD / name)
-  mesh_lib.barrier("old stages set aside")
+  for name in names:
+    if (workdir / run_folder.OLD / name).exists():
+      folders.remove(workdir / name)
+    else:
+      folders.move(workdir / name, workdir / run_folder.OLD / name)
 
 
 def _made_with(config: config_lib.Config, redo: str) -> set[str]:
@@ -272,14 +275,12 @@ def _set_aside_names(workdir: epath.Path) -> list[str]:
 
 
 def _put_back(workdir: epath.Path) -> None:
-  """Undoes `_set_aside`."""
-  if mesh_lib.is_writer():
-    for name in _set_aside_names(workdir):
-      if (workdir / name).exists():
-        folders.remove(workdir / name)
-      folders.move(workdir / run_folder.OLD / name, workdir / name)
-    run_folder.drop_old(workdir)
-  mesh_lib.barrier("old stages put back")
+  """Undoes `_set_aside`; on the first host alone."""
+  for name in _set_aside_names(workdir):
+    if (workdir / name).exists():
+      folders.remove(workdir / name)
+    folders.move(workdir / run_folder.OLD / name, workdir / name)
+  run_folder.drop_old(workdir)
 
 
 def _throw_away(workdir: epath.Path) -> None:

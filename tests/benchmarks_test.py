@@ -19,7 +19,7 @@ _CHECKOUT = conftest.__file__.rpartition("/tests/")[0]
 
 
 # They measure processes, or fork theirs before JAX has devices.
-_APART = ("dry_run", "loading", "pool_scale")
+_APART = ("dry_run", "host_batches", "loading", "pool_scale")
 
 
 @pytest.fixture(name="trial")
@@ -219,6 +219,15 @@ def test_a_trial_of_the_dry_run_sets_it_beside_the_run(trial):
     assert f"| {stage} |" in printed
   assert found["quality"]["promised"] == 1.5
   assert found["ours"] > 0 and found["rivals"]["the run itself"] > 0
+
+
+def test_a_trial_of_hosts_tells_what_each_lays_out(trial):
+  _, found = trial("host_batches")
+  one, two = (found["ours"][count] for count in ("1", "2"))
+  for case in ("batch", "rows"):
+    assert two[case]["bytes"] == one[case]["bytes"] / 2 > 0
+  for case in ("whole batch", "all rows"):
+    assert two[case]["bytes"] == one[case]["bytes"]
 
 
 def test_a_trial_of_decontamination_finds_what_was_planted(trial):

@@ -45,7 +45,8 @@ for _name, _value in _COMPILED.items():
 # What is begun first: whole runs, which share their programs, and then what
 # takes longest, so that at the end no worker is alone with it.
 _FIRST = (
-  *("end_to_end/pipeline_test.py", "end_to_end/killed_test.py"),
+  *("end_to_end/hosts_test.py", "end_to_end/pipeline_test.py"),
+  "end_to_end/killed_test.py",
   *("end_to_end", "api_test.py", "benchmarks_test.py", "packaging_test.py"),
   *("run/hosts_test.py", "training/checkpoint_reading_test.py"),
   *("landscape/maps/tsne_witness_test.py", "dry_run/dry_run_test.py"),

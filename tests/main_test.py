@@ -6,6 +6,7 @@ import signal
 import sys
 import typing
 
+import jax
 import pytest
 
 from ila_jax import config as config_lib
@@ -99,6 +100,17 @@ def test_the_status_tells_what_to_do(error, status, said):
   assert found == status
   assert (message is None) == (said is None)
   assert said is None or said in message
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError])
+def test_a_host_that_is_gone_is_told_by_errors_of_two_kinds(monkeypatch, kind):
+  error = kind("UNKNOWN: Gloo AllGather failed: Connection reset by peer")
+  assert main._explain(error) == (1, None)
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  status, message = main._explain(error)
+  assert status == errors.LOST
+  assert "the other hosts do not answer" in message
+  assert main._explain(kind("shapes do not match")) == (1, None)
 
 
 CONFIGS = {

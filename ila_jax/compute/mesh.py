@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import Int, PyTree
 
 from ila_jax import errors
 
@@ -111,16 +111,50 @@ def put(tree: PyTree, mesh: Mesh, spec: PartitionSpec = BATCH) -> PyTree:
   return jax.tree.map(place, tree)
 
 
-def put_rows(array: np.ndarray, mesh: Mesh) -> jax.Array:
+def put_own_rows(
+  make: Callable[[Int[np.ndarray, " r"]], PyTree], count: int, mesh: Mesh
+) -> PyTree:
+  """Shards rows over all batch shards; a host makes those of its devices alone.
+
+  Args:
+    make: from the numbers of some rows, ascending, to arrays of these rows.
+    count: of all rows; the batch shards divide it.
+    mesh: rows are split over `data` and `fsdp`.
+
+  >>> put_own_rows(lambda rows: 2 * rows, 8, make()).tolist()
+  [0, 2, 4, 6, 8, 10, 12, 14]
+  """
+  sharding = NamedSharding(mesh, BATCH)
+  parts = sharding.addressable_devices_indices_map((count,)).values()
+  own = np.unique(np.concatenate([np.arange(count)[part] for part in parts]))
+
+  def place(array: np.ndarray) -> jax.Array:
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+      first, end, _ = index[0].indices(count)
+      start = int(np.searchsorted(own, first))
+      return array[start : start + end - first]
+
+    shape = (count, *array.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, part)
+
+  return jax.tree.map(place, make(own))
+
+
+def put_rows(rows: Any, mesh: Mesh) -> jax.Array:
   """Shards rows over all batch shards; the last row is repeated to fill up.
+
+  Args:
+    rows: an array; or what has a length and gives the rows of one by their
+      numbers, such as `embed.rows.Rows`, of which a host reads its own alone.
+    mesh: rows are split over `data` and `fsdp`.
 
   >>> put_rows(np.zeros((9, 2)), make()).shape[0] % batch_multiple(make())
   0
   """
-  missing = -len(array) % batch_multiple(mesh)
-  if missing:
-    array = np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
-  return put(array, mesh)
+  multiple = batch_multiple(mesh)
+  count = -(-len(rows) // multiple) * multiple
+  last = len(rows) - 1
+  return put_own_rows(lambda own: rows[np.minimum(own, last)], count, mesh)
 
 
 def row_sharding(x: Any) -> tuple[Mesh | None, Any]:
@@ -177,22 +211,32 @@ def first_host_says(flags: list[bool]) -> list[bool]:
   return list(map(bool, share(list(map(int, flags)))))
 
 
-def first_host_checks(check: Callable[..., object], *args: Any) -> None:
-  """Checks something on the first host; if it refuses, every host ends.
+def first_host_does(action: Callable[..., object], *args: Any) -> bool:
+  """Does something on the first host alone, for which the others wait.
+
+  An error of another kind than `InputError` is left to end the first host, and
+  with it the others (`run.hosts`).
+
+  Returns:
+    Whether the action returned what is true; on every host.
 
   Raises:
-    errors.InputError: it refuses.
+    errors.InputError: the action raised it; on every host, in the same words.
 
-  >>> first_host_checks(lambda: None)
+  >>> first_host_does(lambda: 7)
+  True
   """
-  refusal = None
+  outcome, refusal = False, None
   if is_writer():
     try:
-      check(*args)
+      outcome = bool(action(*args))
     except errors.InputError as error:
       refusal = error
-  if first_host_says([refusal is not None])[0]:
-    raise refusal or errors.InputError("see what the first host says")
+  outcome, is_refused = first_host_says([outcome, refusal is not None])
+  if is_refused:
+    said = tell("" if refusal is None else str(refusal))
+    raise refusal or errors.InputError(said[0])
+  return outcome
 
 
 def tell(text: str) -> list[str]:

@@ -78,6 +78,9 @@ class Rows:
     # All shards have as many rows as the first, but for the last.
     self._shard_rows, self.width = self._shard(0).shape
 
+  def __len__(self) -> int:
+    return len(self._rows)
+
   def __getitem__(self, places: np.ndarray) -> np.ndarray:
     """float32 [k, d] of k places."""
     shard, row = np.divmod(self._rows[places], self._shard_rows)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 
 import numpy as np
 from etils import epath
@@ -48,8 +49,8 @@ def run(run: context.Run) -> None:
     return
   decoder = base.load(run, stage.account)
   dev = trial.dev_set(workdir)
-  names = _evaluated(workdir)
-  mesh_lib.barrier("evaluations read")
+  evaluated = sorted(_evaluated(workdir)) if mesh_lib.is_writer() else []
+  names = json.loads(mesh_lib.tell(json.dumps(evaluated))[0])
   if "base" not in names:
     untuned = trial.Tuned(decoder)
     with trial.recording(run, "finetune", "base") as recorder:

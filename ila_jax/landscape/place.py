@@ -100,10 +100,6 @@ def run(
 class _Embeddings(rows_lib.Rows):
   """Embeddings of the scored rows; one that is not finite is refused."""
 
-  def __init__(self, workdir: epath.Path, rows: np.ndarray) -> None:
-    super().__init__(workdir, rows)
-    self._of_pool = rows
-
   def __getitem__(self, places: np.ndarray) -> np.ndarray:
     embeddings = super().__getitem__(places)
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
@@ -111,7 +107,7 @@ class _Embeddings(rows_lib.Rows):
       raise errors.InputError(
         f"config.encoder.path: {len(bad):,} of {len(places):,} embeddings of "
         f"stage `embed` are not finite, the first is that of row "
-        f"{self._of_pool[places[bad[0]]]} of the pool; allowed: finite "
+        f"{self._rows[places[bad[0]]]} of the pool; allowed: finite "
         "numbers. Set another encoder, or make them anew with --redo=embed."
       )
     return embeddings
@@ -223,7 +219,7 @@ def _places(
         xy = files.read_array(target)
       else:
         xy = mesh_lib.fetch(
-          fitted_map.place(mesh_lib.put_rows(x[part], run.mesh))
+          fitted_map.place(mesh_lib.put_rows(x.of(part), run.mesh))
         )
         xy = xy[: len(part)]
         files.write_array(target, xy)
@@ -264,7 +260,7 @@ def _clusters(
   with progress.counter(len(ids), desc="assign", unit="examples") as advance:
     for part in _parts(len(ids)):
       assigned = centers_lib.assign(
-        mesh_lib.put_rows(x[part], run.mesh), centers
+        mesh_lib.put_rows(x.of(part), run.mesh), centers
       )
       cell.append(mesh_lib.fetch(assigned.cell)[: len(part)])
       advance(len(part))
@@ -291,7 +287,7 @@ def _fit_centers(
   progress.say(f"  k-means with {count:,} clusters of {len(rows):,} examples")
   with progress.counter(None, desc="k-means", unit="iterations") as advance:
     clustered = clusters.kmeans(
-      mesh_lib.put_rows(x[rows], mesh),
+      mesh_lib.put_rows(x.of(rows), mesh),
       clusters=count,
       key=jax.random.key(config.seed),
       count=len(rows),

@@ -5,7 +5,10 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Int, Shaped
+
+from ila_jax.compute import mesh as mesh_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +30,15 @@ class Batch:
   def examples(self) -> Int[np.ndarray, " r"]:
     """The indices of all its examples, row after row."""
     return np.fromiter(itertools.chain.from_iterable(self.rows), np.int64)
+
+  def part(self, rows: Int[np.ndarray, " r"]) -> "Batch":
+    """Some of its rows, by their numbers, as a batch of their own.
+
+    >>> Batch([[4], [7, 2]], width=8, height=4).part(np.array([1, 3])).rows
+    [[7, 2]]
+    """
+    held = [self.rows[row] for row in rows.tolist() if row < len(self.rows)]
+    return Batch(held, self.width, len(rows))
 
   @property
   def cells(self) -> int:
@@ -65,10 +77,7 @@ def collate(
   [[0, 0, 1, 0]]
   """
   shape = (batch.height, batch.width)
-  if len(batch.rows) > batch.height:
-    raise ValueError(
-      f"{len(batch.rows)} rows of examples; the batch has {batch.height}"
-    )
+  _check_height(batch)
   arrays = {
     "tokens": np.zeros(shape, np.int32),
     "targets": np.zeros(shape, np.bool_),
@@ -90,6 +99,46 @@ def collate(
   arrays["segment_ids"][row, column] = segment
   arrays["positions"][row, column] = position
   return arrays
+
+
+def on_mesh(
+  tokens: Sequence[Int[np.ndarray, " _"]],
+  is_response: Sequence[Bool[np.ndarray, " _"]],
+  batch: Batch,
+  mesh: Mesh,
+) -> dict[str, Shaped[Array, "b t"]]:
+  """Lays a batch out on a mesh; a host lays out the rows of its devices alone.
+
+  Args:
+    tokens: ids of each example of the whole set.
+    is_response: which of them the model must produce.
+    batch: b rows of t tokens; the batch shards of the mesh divide b.
+    mesh: rows are split over `data` and `fsdp`.
+
+  Returns:
+    As `collate`.
+
+  Raises:
+    ValueError: as `collate`.
+
+  >>> ids, masks = [np.array([7, 8], np.int32)], [np.array([False, True])]
+  >>> batch = Batch([[0]], width=4, height=8)
+  >>> on_mesh(ids, masks, batch, mesh_lib.make())["tokens"][0].tolist()
+  [7, 8, 0, 0]
+  """
+  _check_height(batch)
+  return mesh_lib.put_own_rows(
+    lambda rows: collate(tokens, is_response, batch.part(rows)),
+    batch.height,
+    mesh,
+  )
+
+
+def _check_height(batch: Batch) -> None:
+  if len(batch.rows) > batch.height:
+    raise ValueError(
+      f"{len(batch.rows)} rows of examples; the batch has {batch.height}"
+    )
 
 
 def _places(

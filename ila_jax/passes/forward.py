@@ -58,7 +58,7 @@ def map_examples(
 
   def run(plan: Sequence[collate.Batch]) -> Iterator[collate.Batch]:
     laid_out = (
-      (batch, mesh_lib.put(collate.collate(tokens, is_response, batch), mesh))
+      (batch, collate.on_mesh(tokens, is_response, batch, mesh))
       for batch in plan
     )
     pending: collections.deque[tuple[collate.Batch, Array]]

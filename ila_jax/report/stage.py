@@ -1,7 +1,8 @@
 """Stage `report`: what the other stages found, on one page and in PNGs."""
 
+from ila_jax.compute import mesh
 from ila_jax.report import gather, page, sentences
-from ila_jax.run import context, progress, stage_record, tables
+from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import checksums, files
 from ila_jax.score.signals import scores
 
@@ -24,8 +25,10 @@ def run(run: context.Run) -> None:
     },
   )
   if not stage.begin(replace="all"):
-    for name, content in page.render(gather.gather(run)).items():
-      files.write_bytes(stage.folder / name, content)
+    if mesh.is_writer():
+      with interrupts.alone():
+        for name, content in page.render(gather.gather(run)).items():
+          files.write_bytes(stage.folder / name, content)
     stage.finish()
   records = gather.stage_records(workdir)
   for sentence in sentences.found(workdir, records):

@@ -19,7 +19,9 @@ from typing import Any, NoReturn
 import jax
 
 from ila_jax import errors
+from ila_jax.compute import mesh
 from ila_jax.run import interrupts, log
+from ila_jax.run.disk import differences
 
 _FAILED, _HEARD, _ALIVE = "ila_jax/failed", "ila_jax/heard/", "ila_jax/alive/"
 # Where JAX notes that a host was told by SIGTERM that it has to go.
@@ -31,6 +33,10 @@ _SILENT_SECONDS = 60
 _HEARD_SECONDS = 10
 # How long the main thread may take to stop: a call may be deaf to signals.
 _STOP_SECONDS = 10
+# What JAX says where it cannot reach another host.
+_LOST_WORDS = (
+  *("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED"),
+)
 _ended = threading.Event()
 _told = threading.Event()
 _listeners: list[threading.Thread] = []
@@ -76,6 +82,41 @@ def leave(status: int, message: str) -> None:
   _acknowledge(client)
   # JAX would wait for the others at exit.
   atexit.register(_exit, status)
+
+
+def is_lost(error: BaseException) -> bool:
+  """Whether an error says that JAX could not reach another host of the run.
+
+  Where a program runs for the first time it says so by a ValueError.
+
+  >>> is_lost(RuntimeError("UNAVAILABLE"))  # There is no other host.
+  False
+  """
+  if not isinstance(error, RuntimeError | ValueError):
+    return False
+  said = str(error)
+  return jax.process_count() > 1 and any(word in said for word in _LOST_WORDS)
+
+
+def check_same(given: dict[str, Any]) -> None:
+  """Checks that all hosts have been given the same.
+
+  Args:
+    given: JSON values by name.
+
+  Raises:
+    errors.InputError: they have not; on every host, in the same words.
+
+  >>> check_same({"--stages": ["pool"]})
+  """
+  first, *others = map(json.loads, mesh.tell(json.dumps(given)))
+  for host, other in enumerate(others, start=1):
+    for name, ours, theirs in differences.find(first, other):
+      raise errors.InputError(
+        f"{name} is {ours!r} on the first host, and {theirs!r} on host {host}; "
+        "allowed: the same on all. Start all hosts by the same command, with "
+        "the same versions of all packages and the same files."
+      )
 
 
 def _acknowledge(client: Any) -> None:

@@ -67,18 +67,10 @@ class Stage:
     Raises:
       errors.InputError: the folder was made from other inputs.
     """
-    done, refusal = False, None
-    if mesh.is_writer():
-      try:
-        done = self._claim(replace)
-      except errors.InputError as error:
-        refusal = error
-    agreed = mesh.first_host_says([done, refusal is not None])
-    if agreed[1]:
-      raise refusal or errors.InputError("see what the first host says")
-    if agreed[0] and not quiet:
+    done = mesh.first_host_does(self._claim, replace)
+    if done and not quiet:
       progress.say("  skipped: it is done")
-    return bool(agreed[0])
+    return done
 
   def _claim(self, replace: str) -> bool:
     """Looks at the folder; makes it this run's if it is free."""

@@ -118,7 +118,5 @@ def batch(
   """
   multiple = mesh_lib.batch_multiple(mesh)
   height = -(-rows // multiple) * multiple
-  arrays = collate.collate(
-    data.tokens, data.is_response, collate.Batch(step, width, height)
-  )
-  return mesh_lib.put(arrays, mesh)
+  laid_out = collate.Batch(step, width, height)
+  return collate.on_mesh(data.tokens, data.is_response, laid_out, mesh)

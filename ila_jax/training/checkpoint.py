@@ -6,6 +6,7 @@ the folder of another one; and a checksum of what it holds.
 """
 
 import logging
+import sys
 import time
 import zlib
 from typing import Any
@@ -17,10 +18,11 @@ from etils import epath
 from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, PyTree, Shaped, UInt32
+from orbax.checkpoint import multihost
 
 from ila_jax import errors
 from ila_jax.compute import mesh
-from ila_jax.run import progress, stage_record
+from ila_jax.run import hosts, progress, stage_record
 from ila_jax.training import checkpoint_reading as reading
 
 # Checkpoints of a run that are kept, but while the next one is written.
@@ -117,6 +119,7 @@ class Checkpoints:
           max_to_keep=keep,
           # Hosts that list a folder may see it a moment apart.
           single_host_load_and_broadcast=True,
+          async_options=ocp.AsyncOptions(barrier_sync_fn=_meet),
         ),
       )
     except OSError as error:
@@ -157,6 +160,8 @@ class Checkpoints:
         self._manager.wait_until_finished()
     # TensorStore tells of a full disk by ValueError.
     except (OSError, ValueError) as error:
+      if hosts.is_lost(error):
+        raise
       raise self._unwritable(error) from error
 
   def restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any]] | None:
@@ -196,6 +201,8 @@ class Checkpoints:
     try:
       self._manager.wait_until_finished()
     except (OSError, ValueError) as error:
+      if hosts.is_lost(error):
+        raise
       raise self._unwritable(error) from error
     finally:
       self._manager.close()
@@ -245,6 +252,17 @@ class Checkpoints:
       f"{self.folder} cannot be written ({reading.short(error)}). Free space "
       "there, or choose another --workdir; whole checkpoints were kept."
     )
+
+
+def _meet(*, key: str, timeout_ms: int) -> None:
+  """Waits in a thread for the other hosts, unless this one has failed.
+
+  Orbax lets hosts meet also while one of them is about to raise an error: the
+  others, which have not failed, do not come, and it would be told only after
+  many minutes.
+  """
+  if sys.exc_info()[1] is None:
+    multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
 
 def _agreed(fault: str) -> str:

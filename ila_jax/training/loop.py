@@ -28,7 +28,7 @@ from ila_jax.models import architecture
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
 from ila_jax.passes import token_set
-from ila_jax.run import interrupts
+from ila_jax.run import hosts, interrupts
 from ila_jax.training import batches, checkpoint
 from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import step as step_lib
@@ -239,6 +239,7 @@ def _open(
   if saving is None:
     return contextlib.nullcontext()
   fingerprint = _fingerprint(params, data, identity)
+  hosts.check_same({"what is trained, and on what": fingerprint})
   return checkpoint.Checkpoints(saving.folder, fingerprint=fingerprint)
 
 

@@ -1,10 +1,6 @@
 """One mesh; what goes in comes out; two processes see the same."""
 
-import os
-import pathlib
-import socket
-import subprocess
-import sys
+import json
 
 import jax
 import numpy as np
@@ -12,29 +8,58 @@ import pytest
 
 from ila_jax import errors
 from ila_jax.compute import mesh
-
-CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+from tests.support import hosts
 
 # Two hosts of four devices each: what `pipeline` asks of them.
 _HOST = """
-import sys
+import json, sys
+from tests.support import hosts
+host = hosts.join(sys.argv[1:3], devices=4)
 import jax, numpy as np
-jax.config.update("jax_num_cpu_devices", 4)
-jax.config.update("jax_cpu_collectives_implementation", "gloo")
-address, host = sys.argv[1], int(sys.argv[2])
-jax.distributed.initialize(address, num_processes=2, process_id=host)
+from ila_jax import errors
 from ila_jax.compute import mesh
 devices = mesh.make(fsdp=2)
 rows = mesh.put(np.arange(16, dtype=np.float32), devices)
 assert not rows.is_fully_addressable
 total = jax.jit(lambda x: (x * x).sum())(rows)
 mesh.barrier("done")
-same = mesh.fetch(rows).tolist() == list(range(16))
-said = mesh.share([host + 7, 0]), mesh.first_host_says([host == 0, host == 1])
-same = same and said == ([7, 0], [True, False])
-same = same and mesh.tell("") == ["", ""]
-same = same and mesh.tell("é" * host) == ["", "é"]
-print(mesh.is_writer(), same, float(total))
+assert mesh.fetch(rows).tolist() == list(range(16))
+assert mesh.share([host + 7, 0]) == [7, 0]
+assert mesh.first_host_says([host == 0, host == 1]) == [True, False]
+assert mesh.tell("") == ["", ""]
+assert mesh.tell("é" * host) == ["", "é"]
+
+def own(devices, count=16):
+  asked = []
+
+  def make(rows):
+    asked.extend(rows.tolist())
+    return np.stack([rows, rows * rows], axis=1)
+
+  placed = mesh.put_own_rows(make, count, devices)
+  expected = np.arange(count)[:, None] ** [1, 2]
+  np.testing.assert_array_equal(mesh.fetch(placed), expected)
+  return asked
+
+# Devices of the two hosts in turn, as the network of a slice may have them.
+order = np.arange(8).reshape(2, 4).T.reshape(8, 1, 1)
+in_turn = jax.sharding.Mesh(np.array(jax.devices())[order], mesh.AXES)
+asked = {
+  "by host": own(devices),
+  "in turn": own(in_turn),
+  "both": own(mesh.make(data=1, tensor=8)),
+}
+# Seven rows are filled up to eight with the last.
+assert mesh.fetch(mesh.put_rows(np.arange(7), devices)).tolist() == [
+  0, 1, 2, 3, 4, 5, 6, 6
+]
+assert mesh.first_host_does(lambda: host == 0)
+said = None
+try:
+  mesh.first_host_does(lambda: (_ for _ in ()).throw(errors.InputError("né")))
+except errors.InputError as error:
+  said = str(error)
+print(json.dumps([mesh.is_writer(), float(total), asked, said]))
 """
 
 
@@ -71,23 +96,29 @@ def test_put_rows_fills_up_with_the_last():
   assert found.tolist() == [*range(9), *[8] * 7]
 
 
-def test_two_hosts():
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    address = f"localhost:{free.getsockname()[1]}"
-  environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-  hosts = [
-    subprocess.Popen(
-      [sys.executable, "-c", _HOST, address, str(host)],
-      cwd=CHECKOUT,
-      env=environment,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    for host in range(2)
+@pytest.fixture(scope="module")
+def two():
+  """What two hosts say."""
+  answers = hosts.run(_HOST, seconds=120)
+  return [json.loads(stdout.splitlines()[-1]) for stdout, _ in answers]
+
+
+def test_two_hosts_have_the_same_arrays_and_the_first_writes(two):
+  assert [(writes, total) for writes, total, _, _ in two] == [
+    (True, 1240.0),
+    (False, 1240.0),
   ]
-  answers = [host.communicate(timeout=120) for host in hosts]
-  assert [host.returncode for host in hosts] == [0, 0], answers
-  said = [stdout.splitlines()[-1] for stdout, _ in answers]
-  assert said == ["True True 1240.0", "False True 1240.0"]
+
+
+def test_a_host_makes_the_rows_of_its_devices_alone(two):
+  (_, _, first, _), (_, _, other, _) = two
+  assert first["by host"] == list(range(8))
+  assert other["by host"] == list(range(8, 16))
+  assert first["in turn"] == [0, 1, 4, 5, 8, 9, 12, 13]
+  assert other["in turn"] == [2, 3, 6, 7, 10, 11, 14, 15]
+  # One layer is on the devices of both: both need all rows.
+  assert first["both"] == other["both"] == list(range(16))
+
+
+def test_a_refusal_of_the_first_host_is_in_the_same_words_on_all(two):
+  assert [said for *_, said in two] == ["né", "né"]

@@ -1,7 +1,6 @@
 """The eight stages together: the contract, resuming, refusing."""
 
 import dataclasses
-import json
 import pathlib
 import shutil
 import subprocess
@@ -22,7 +21,7 @@ from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files as files_lib
 from ila_jax.run.disk import folders
 from ila_jax.training import base
-from tests.support import artifacts, hosts, tiny
+from tests.support import artifacts, tiny
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -422,22 +421,6 @@ def test_draws_do_not_depend_on_the_order_of_reading(run, tmp_path):
   assert len(dev[0]) == 20
 
 
-# One of two hosts with four devices each, on one folder.
-_HOST = """
-import json
-import sys
-from ila_jax import pipeline
-from tests.support import hosts, tiny
-hosts.join(sys.argv[1:3], devices=4)
-source, workdir, overrides = sys.argv[3:]
-pipeline.run(
-  tiny.config(source, **json.loads(overrides)),
-  workdir,
-  stages=["pool", "embed", "score", "landscape", "select", "finetune"],
-)
-"""
-
-
 def test_a_dry_run_tells_what_the_run_takes(run, tmp_path, capsys, monkeypatch):
   config, workdir, _ = run
   stages = files_lib.read_json(workdir / "manifest.json")["stages"]
@@ -469,34 +452,3 @@ def test_models_are_looked_at_where_they_are_needed(run, monkeypatch):
   pipeline.run(config, workdir, stages=("landscape", "select", "report"))
   with pytest.raises(errors.InputError, match="the model is gone"):
     pipeline.run(config, workdir, stages=("score",))
-
-
-_LANDSCAPE_FILES = ("cells.parquet", "duplicates.parquet", "map.json")
-
-
-def test_two_hosts_equal_one(run, tmp_path):
-  _, alone, _ = run
-  together = tmp_path / "work"
-  source = alone.parent / "pool.jsonl"
-  # A step of the map is slow where its devices are not of one host.
-  overrides = {"pool__fields__labels": "tags", "mesh__fsdp": 2}
-  overrides |= {"landscape__iterations": 60}
-  hosts.run(_HOST, source, together, json.dumps(overrides), seconds=400)
-  ours, theirs = (
-    files_lib.read_table(folder / "score/scores.parquet")
-    for folder in (together, alone)
-  )
-  np.testing.assert_array_equal(ours["id"], theirs["id"])
-  for name in ("nll_base", "nll_sft"):
-    np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3)
-  compared = files_lib.read_json(together / "finetune/comparison.json")
-  assert compared["rivals"]
-  # From the scores on one host gives the bits of two.
-  again = shutil.copytree(together, tmp_path / "again")
-  config = tiny.config(source, **overrides)
-  pipeline.run(config, again, stages=("landscape", "select"), redo="landscape")
-  files = sorted((again / "select").glob("*.parquet"))
-  files += [again / "landscape" / name for name in _LANDSCAPE_FILES]
-  for path in files:
-    there = together / path.relative_to(again)
-    assert path.read_bytes() == there.read_bytes(), path

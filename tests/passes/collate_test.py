@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ila_jax.compute import mesh
 from ila_jax.passes import collate, layouts
 
 
@@ -67,9 +68,32 @@ def test_collate_of_nothing_and_of_empty_rows():
     np.testing.assert_array_equal(array, expected[name])
 
 
+@pytest.mark.parametrize("axes", [{}, {"fsdp": 2, "tensor": 2}])
+def test_a_batch_on_a_mesh_is_that_of_the_host(axes):
+  ids, masks = examples([3, 1, 8, 2, 2])
+  batch = collate.Batch([[0], [1, 3], [2], [4]], 8, 8)
+  whole = collate.collate(ids, masks, batch)
+  placed = collate.on_mesh(ids, masks, batch, mesh.make(**axes))
+  for name, array in mesh.fetch(placed).items():
+    np.testing.assert_array_equal(array, whole[name])
+    assert array.dtype == whole[name].dtype
+
+
+def test_some_rows_of_a_batch_are_laid_out_as_in_the_whole():
+  ids, masks = examples([3, 1, 8, 2, 2])
+  batch = collate.Batch([[0], [1, 3], [2], [4]], 8, 6)
+  whole = collate.collate(ids, masks, batch)
+  for rows in ([0, 1], [1, 3], [2, 5], [4, 5]):
+    part = collate.collate(ids, masks, batch.part(np.array(rows)))
+    for name, array in part.items():
+      np.testing.assert_array_equal(array, whole[name][rows])
+
+
 def test_collate_refuses_what_does_not_fit():
   ids, masks = examples([3, 3])
   with pytest.raises(ValueError, match="2 rows of examples; the batch has 1"):
     collate.collate(ids, masks, collate.Batch([[0], [1]], 8, 1))
+  with pytest.raises(ValueError, match="9 rows of examples; the batch has 8"):
+    collate.on_mesh(ids, masks, collate.Batch([[0]] * 9, 8, 8), mesh.make())
   with pytest.raises(ValueError, match="a row holds 6 tokens of 5"):
     collate.collate(ids, masks, collate.Batch([[0, 1]], 5, 1))

@@ -1,5 +1,6 @@
 """What ends one host ends all of them, soon and with one status."""
 
+import json
 import os
 import pathlib
 import re
@@ -50,10 +51,38 @@ def read_pool(source, workdir):
     print("listening", flush=True)
   pipeline.run(tiny.config(source), workdir, stages=["pool"])
 
+def train(folder):
+  # Each host keeps its part of a checkpoint; on one the disk is full.
+  import resource
+  from tests.support import hosts
+  from tests.training import checkpoint_reading_test
+  hosts.keep_programs()
+  if host == fails:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+  checkpoint_reading_test.train(pathlib.Path(folder))
+
+def redo(source, workdir):
+  # One host alone is refused, when the old stage has been set aside.
+  from ila_jax import pipeline
+  from tests.support import tiny
+  pipeline.run(tiny.config(source), workdir, stages=["pool"])
+
+  def refuse(run, name):
+    if host == fails:
+      raise errors.InputError("config.x is 1; allowed: 2.")
+    mesh.barrier("never reached by all")
+
+  pipeline._run_stage = refuse
+  pipeline.run(tiny.config(source), workdir, stages=["pool"], redo="pool")
+
 def work():
   mesh.barrier("all are there")
   if how in ("reads", "deaf"):
     read_pool(*more)
+  if how == "redo":
+    redo(f"{more[0]}.jsonl", more[0])
+  if how == "saves":
+    train(*more)
   if how == "stops":
     print("listening", flush=True)
     for step in range(10_000):
@@ -115,17 +144,63 @@ def _start(fails: int, how: str, *more: pathlib.Path) -> list[_Host]:
     (1, "input", 2, "config.x is 1"),
     (0, "disk", 2, "No space left on device"),
     (0, "bug", 1, "ZeroDivisionError: a bug"),
+    # Orbax would let the hosts meet first, for which they wait twenty minutes.
+    (0, "saves", 2, "cannot be written"),
+    (1, "saves", 2, "cannot be written"),
+    # Nor do they meet to put back what --redo has set aside.
+    (1, "redo", 2, "config.x is 1"),
   ],
 )
-def test_a_host_that_fails_ends_the_other(fails, how, status, said):
+def test_a_host_that_fails_ends_the_other(tmp_path, fails, how, status, said):
   begin = time.monotonic()
-  found = [host.end() for host in _start(fails, how)]
+  tiny.write(tmp_path / "work.jsonl", tiny.records(220))
+  found = [host.end() for host in _start(fails, how, tmp_path / "work")]
   assert [code for code, _ in found] == [status, status], found
   (line,) = found[1 - fails][1]
   assert f"host {fails} has ended" in line
   assert said in line
   # Far less than the minutes that a barrier waits.
   assert time.monotonic() - begin < 100
+
+
+# Hosts that are started each in its own way; what each is told of it.
+_UNLIKE = """
+import json, sys
+from tests.support import hosts, tiny
+host = hosts.join(sys.argv[1:3], devices=1)
+from ila_jax import errors, pipeline
+from ila_jax.run.disk import run_folder
+
+run_folder._SEEN_SECONDS = 0.1
+source, folder = sys.argv[3:]
+
+def told(name, stages=("pool",), **changes):
+  config = tiny.config(source, **changes)
+  try:
+    pipeline.run(config, f"{folder}/{name}", stages=stages)
+  except errors.InputError as error:
+    return str(error)
+
+print(json.dumps([
+  told("a", seed=host),
+  told("b", ["pool", "embed"][: 1 + host]),
+  told(f"own-{host}"),
+]))
+"""
+
+
+def test_hosts_that_are_started_in_other_ways_are_refused(tmp_path):
+  source = tiny.write(tmp_path / "pool.jsonl", tiny.records(20))
+  answers = hosts.run(_UNLIKE, source, tmp_path, seconds=200)
+  first, other = (json.loads(out.splitlines()[-1]) for out, _ in answers)
+  assert first[:2] == other[:2]
+  config, stages, _ = first
+  assert "config.seed is 0 on the first host, and 1 on host 1" in config
+  assert "--stages is ['pool'] on the first host" in stages
+  for host, (*_, folder) in enumerate((first, other)):
+    assert f"--workdir is {tmp_path}/own-{host}, and what the first" in folder
+    assert "a folder that all hosts share" in folder
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["own-0", "pool.jsonl"]
 
 
 def test_the_other_hosts_hear_of_a_killed_one():

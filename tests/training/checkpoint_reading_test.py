@@ -46,7 +46,7 @@ class _Ended(Exception):
   """Raised in the middle of a run, on both hosts."""
 
 
-def _train(folder, on_step=lambda metrics: None) -> dict:
+def train(folder, on_step=lambda metrics: None) -> dict:
   """The first step that was made, and a hash of weights and history."""
   steps = []
 
@@ -148,9 +148,9 @@ def test_two_hosts_go_on_from_the_newest_that_is_whole(results, what, how):
 def work(host: int, folder: str) -> None:
   """What a host does; it prints the results of all runs."""
   folder = pathlib.Path(folder)
-  said = {"whole": _train(folder / "whole")}
+  said = {"whole": train(folder / "whole")}
   with pytest.raises(_Ended):
-    _train(folder / "ended", _end)
+    train(folder / "ended", _end)
   mesh_lib.barrier("ended")
   if host == 0:
     _damage_copies(folder / "ended", folder / "copies")
@@ -158,5 +158,5 @@ def work(host: int, folder: str) -> None:
   for copy in sorted((folder / "copies").iterdir()):
     which, _, how = copy.name.partition("-")
     reading.read = _ALONE[how] if which == f"host{host}" else _READ
-    said[copy.name] = _train(copy)
+    said[copy.name] = train(copy)
   print(json.dumps(said), flush=True)

@@ -17,7 +17,7 @@ from ila_jax.landscape.duplicates import near_reference, pairs
 from ila_jax.pool import index
 from ila_jax.pool.contamination import evaluation, screen
 from ila_jax.pool.conversations import conversation
-from ila_jax.run import context, interrupts, progress, stage_record
+from ila_jax.run import context, hosts, interrupts, progress, stage_record
 from ila_jax.run.disk import folders
 from ila_jax.sections import data
 
@@ -56,6 +56,8 @@ def run(run: context.Run) -> None:
     )
     for part in _parts(one)
   ]
+  seen = stage_record.fingerprint([one[:-1] for one in records])
+  hosts.check_same({"config.pool.decontaminate": seen})
   vectors, is_read = _embedded(run, stage, records)
   said = inputs.check_read(is_read, field="config.pool.decontaminate")
   if said:

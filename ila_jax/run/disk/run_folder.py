@@ -1,6 +1,9 @@
 """The folder of a run: whether it is ours, its lock, what dead runs left."""
 
 import contextlib
+import hashlib
+import socket
+import time
 from collections.abc import Iterator, Sequence
 
 from etils import epath
@@ -11,6 +14,8 @@ from ila_jax.compute import mesh
 from ila_jax.run import stage_record, tables
 from ila_jax.run.disk import files, folders, lock
 
+# How long a network file system may keep what one host wrote from another.
+_SEEN_SECONDS = 30
 # Where --redo keeps what it replaces, until the new one is whole.
 OLD = ".old"
 
@@ -28,17 +33,11 @@ def claim(workdir: epath.Path, names: Sequence[str]) -> Iterator[None]:
 
   Raises:
     errors.InputError: the folder is something else's, cannot be made, or is
-      in use; nothing is changed.
+      in use, and nothing is changed; or another host does not see it.
   """
   with contextlib.ExitStack() as stack:
-    refusal = None
-    if mesh.is_writer():
-      try:
-        _claim(workdir, names, stack)
-      except errors.InputError as error:
-        refusal = error
-    if mesh.first_host_says([refusal is not None])[0]:
-      raise refusal or errors.InputError("see what the first host says")
+    mesh.first_host_does(_claim, workdir, names, stack)
+    _check_seen(workdir)
     yield
 
 
@@ -67,6 +66,29 @@ def _claim(
   for name in {*names, *folders.on_demand(workdir), *folders.on_demand(old)}:
     folders.sweep(workdir / name)
     folders.sweep(old / name)
+
+
+def _check_seen(workdir: epath.Path) -> None:
+  """Refuses a folder that another host does not have as the first has it."""
+  first = mesh.tell(_manifest_hash(workdir))[0]
+  deadline = time.monotonic() + _SEEN_SECONDS
+  while (is_other := _manifest_hash(workdir) != first) and (
+    time.monotonic() < deadline
+  ):
+    time.sleep(0.2)
+  others = [name for name in mesh.tell(socket.gethostname() * is_other) if name]
+  if others:
+    raise errors.InputError(
+      f"--workdir is {workdir}, and what the first host writes there is not "
+      f"there on {', '.join(map(repr, others))}; allowed: a folder that all "
+      "hosts share, of gs:// or a network file system."
+    )
+
+
+def _manifest_hash(workdir: epath.Path) -> str:
+  path = tables.MANIFEST.path(workdir)
+  content = path.read_bytes() if path.exists() else b""
+  return hashlib.sha256(content).hexdigest()
 
 
 def _check_ours(workdir: epath.Path, names: Sequence[str]) -> None:
