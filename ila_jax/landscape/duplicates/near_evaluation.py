@@ -56,7 +56,7 @@ def run(run: context.Run) -> None:
     )
     for part in _parts(one)
   ]
-  seen = stage_record.fingerprint([one[:-1] for one in records])
+  seen = stage_record.fingerprint([[one.line, one.said] for one in records])
   hosts.check_same({"config.pool.decontaminate": seen})
   vectors, is_read = _embedded(run, stage, records)
   said = inputs.check_read(is_read, field="config.pool.decontaminate")
