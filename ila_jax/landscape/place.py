@@ -102,12 +102,13 @@ class _Embeddings(rows_lib.Rows):
 
   def __getitem__(self, places: np.ndarray) -> np.ndarray:
     embeddings = super().__getitem__(places)
-    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
-    if len(bad):
+    is_bad = ~np.isfinite(embeddings).all(axis=1)
+    if is_bad.any():
+      bad, read = np.unique(places[is_bad]), np.unique(places)  # Some twice.
       raise errors.InputError(
-        f"config.encoder.path: {len(bad):,} of {len(places):,} embeddings of "
+        f"config.encoder.path: {len(bad):,} of {len(read):,} embeddings of "
         f"stage `embed` are not finite, the first is that of row "
-        f"{self._rows[places[bad[0]]]} of the pool; allowed: finite "
+        f"{self._rows[bad[0]]} of the pool; allowed: finite "
         "numbers. Set another encoder, or make them anew with --redo=embed."
       )
     return embeddings
