@@ -21,6 +21,7 @@ from jaxtyping import Array, PyTree, Shaped, UInt32
 from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.run import progress, stage_record
+from ila_jax.run.disk import buckets
 from ila_jax.training import checkpoint_reading as reading
 
 # Checkpoints of a run that are kept, but while the next one is written.
@@ -108,7 +109,9 @@ class Checkpoints:
       errors.InputError: the folder cannot be written, or is another run's, or
         has no checkpoint that tells whose it is; nothing is changed.
     """
-    self.folder = epath.Path(folder).absolute()
+    self.folder = epath.Path(folder)
+    if not buckets.is_remote(folder):
+      self.folder = self.folder.absolute()
     self._fingerprint = fingerprint
     try:
       self._manager = ocp.CheckpointManager(

@@ -12,12 +12,13 @@ import time
 import pytest
 
 from ila_jax import errors
-from ila_jax.run.disk import folders, lock
+from ila_jax.run.disk import folders
+from ila_jax.run.disk.lock import lock
 from tests.support import forked, tiny
 
 _HOLDER = """
 import sys, time
-from ila_jax.run.disk import lock
+from ila_jax.run.disk.lock import lock
 with lock.hold(sys.argv[1]):
   print("held", flush=True)
   time.sleep(600)

@@ -1,0 +1,68 @@
+"""Copies of files in a bucket, on a disk of this machine.
+
+Weights are read by slices and mapped into memory, which only a local file
+allows.
+"""
+
+import errno
+import os
+
+from etils import epath
+
+from ila_jax import errors
+from ila_jax.run import progress
+
+_PART = 2**25
+
+
+def copy(source: epath.PathLike, target: epath.PathLike) -> epath.Path:
+  """Copies a file, or the files of a folder and of the folders in it.
+
+  Args:
+    source: in a bucket.
+    target: local folder, which exists.
+
+  Returns:
+    The copy: `target` itself, or of a file the one in it.
+
+  Raises:
+    errors.InputError: the disk is full.
+  """
+  source, target = epath.Path(source), epath.Path(target)
+  if not source.is_dir():
+    sizes = {source: target / source.name}
+    kept = target / source.name
+  else:
+    sizes, kept = _of_folder(source, target), target
+  try:
+    with progress.counter(None, desc="copying", unit="MB") as advance:
+      for path, copied in sizes.items():
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as stream, copied.open("wb") as file:
+          while part := stream.read(_PART):
+            file.write(part)
+            advance(len(part) // 10**6)
+  except OSError as error:
+    if error.errno != errno.ENOSPC:
+      raise
+    need = sum(path.stat().length for path in sizes)
+    raise errors.InputError(
+      f"{source} is copied to {target}, and that disk is full: the copy needs "
+      f"{need:,} bytes. Free space there, or name another folder for copies by "
+      "TMPDIR."
+    ) from error
+  return kept
+
+
+def _of_folder(
+  source: epath.Path, target: epath.Path
+) -> dict[epath.Path, epath.Path]:
+  """Each file of a folder, and of those in it, with the place of its copy."""
+  found = {}
+  for path in sorted(source.iterdir()):
+    inside = sorted(path.iterdir()) if path.is_dir() else [path]
+    for file in inside:
+      if not file.is_dir():
+        place = os.path.relpath(os.fspath(file), os.fspath(source))
+        found[file] = target / place
+  return found
