@@ -200,8 +200,11 @@ def _names(workdir: epath.Path) -> list[str]:
   places = workdir, workdir / run_folder.OLD
   names = []
   for name in stages_lib.GRAPH:
+    if name in stages_lib.NAMES:
+      names.append(name)
+      continue
     of_kind = {one for at in places for one in folders.on_demand(at, [name])}
-    names += [name] if name in stages_lib.NAMES else sorted(of_kind)
+    names += sorted(of_kind)
   return names
 
 

@@ -243,7 +243,9 @@ class Checkpoints:
       f"{goes_on}"
     )
 
-  def _unwritable(self, error: Exception) -> errors.InputError:
+  def _unwritable(self, error: Exception) -> Exception:
+    if buckets.is_remote(self.folder):  # Where no disk is full.
+      return reading.unreachable(error) or error
     return errors.InputError(
       f"{self.folder} cannot be written ({reading.short(error)}). Free space "
       "there, or choose another --workdir; whole checkpoints were kept."

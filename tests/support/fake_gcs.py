@@ -37,7 +37,8 @@ class Bucket:
   Attributes:
     address: of the server, `http://127.0.0.1:PORT`.
     objects: name -> bytes and what the API tells of them.
-    asked: requests so far, as `PUT name`: the method and the object.
+    asked: requests so far, as `POST name`: the method and the object; `READ`
+      for what is in one, and `GET` for what is told of it.
     fault: given a method and the name of an object, the status with which to
       refuse the request, or None; it may kill the client, or wait.
   """
@@ -50,6 +51,14 @@ class Bucket:
     self.uploads: dict[str, Any] = {}
     self.numbers = itertools.count(1)
     self.lock = threading.RLock()
+
+  def clear(self) -> None:
+    """Forgets all objects, requests and faults."""
+    with self.lock:
+      self.objects.clear()
+      self.uploads.clear()
+      self.asked.clear()
+      self.fault = lambda method, name: None
 
   def content(self, name: str) -> bytes:
     """The bytes of an object."""
@@ -184,7 +193,8 @@ class _Handler(server.BaseHTTPRequestHandler):
         name = words.get("name") or query.get("name") or query.get("prefix", "")
         if query.get("upload_id"):
           name = self.bucket.uploads[query["upload_id"]][0]
-        self.bucket.asked.append(f"{method} {name}")
+        asked = "READ" if query.get("alt") == "media" else method
+        self.bucket.asked.append(f"{asked} {name}")
         status = self.bucket.fault(method, name)
         if status:
           raise _Refused(status)
@@ -200,8 +210,9 @@ class _Handler(server.BaseHTTPRequestHandler):
   def _check(self, name: str, query: dict[str, str]) -> None:
     """Refuses where an object is not of the generation that is meant."""
     _, about = self.bucket.objects.get(name, (b"", {"generation": "0"}))
-    if query.get("ifGenerationMatch", about["generation"]) != (
-      about["generation"]
+    if (
+      query.get("ifGenerationMatch", about["generation"])
+      != (about["generation"])
     ):
       raise _Refused(412)
 
@@ -225,9 +236,7 @@ class _Handler(server.BaseHTTPRequestHandler):
       return 304, b""
     extra["x-goog-generation"] = about["generation"]
     extra["x-goog-hash"] = f"crc32c={about['crc32c']},md5={about['md5Hash']}"
-    wanted = re.fullmatch(
-      r"bytes=(\d+)-(\d*)", self.headers.get("Range") or ""
-    )
+    wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
     if not wanted:
       return 200, content
     start, end = int(wanted[1]), int(wanted[2] or len(content) - 1)
@@ -295,4 +304,6 @@ class _Handler(server.BaseHTTPRequestHandler):
     name = json.loads(about.partition(b"{")[2].join([b"{", b""]))["name"]
     self._check(name, query)
     head = re.search(rb"\r?\n\r?\n", content)
-    return 200, self.bucket.put(name, re.sub(rb"\r?\n$", b"", content[head.end() :]))
+    return 200, self.bucket.put(
+      name, re.sub(rb"\r?\n$", b"", content[head.end() :])
+    )

@@ -8,10 +8,10 @@ temporary name is needed: a kill leaves the former object, or none.
 
 import base64
 import contextlib
-import errno
 import logging
 import os
 import re
+import traceback
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -34,8 +34,6 @@ logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
 _PART = 2**25
 # Answers that tell of an account without the right, or of no account.
 _NO_RIGHT = (401, 403)
-# Packages whose errors are those of a network or a server.
-_OF_NETWORK = ("gcsfs", "aiohttp", "requests", "google", "fsspec", "asyncio")
 _LOGIN = (
   "Log in with `gcloud auth application-default login`, or set "
   "GOOGLE_APPLICATION_CREDENTIALS to the key file of an account that has the "
@@ -143,16 +141,41 @@ def read(path: epath.PathLike) -> bytes:
   return _system(path).cat_file(os.fspath(path))
 
 
+def bytes_in(folder: epath.PathLike) -> int:
+  """Bytes of all objects in a folder and below; 0 where there is none."""
+  return sum(_system(folder).du(os.fspath(folder), total=False).values())
+
+
 def _system(path: epath.PathLike) -> Any:
   """The file system of a path; fsspec keeps one for all."""
   return fsspec.core.url_to_fs(os.fspath(path))[0]
 
 
+def inside(folder: epath.PathLike) -> Iterator[epath.Path]:
+  """Yields what is in a folder, here or in a bucket.
+
+  A folder that was made by the console of a bucket is an object of no bytes,
+  which listings of that folder have too: it is left out.
+
+  Raises:
+    FileNotFoundError: there is no such folder.
+  """
+  folder = epath.Path(folder)
+  if not is_remote(folder):
+    yield from folder.iterdir()
+    return
+  system = _system(folder)
+  own = system._strip_protocol(os.fspath(folder))
+  for name in system.ls(os.fspath(folder), detail=False):
+    if name.rstrip("/") != own:
+      yield folder / name.rstrip("/").rpartition("/")[2]
+
+
 def no_bucket(path: epath.PathLike) -> errors.InputError:
-  """Tells that a path is in no bucket: where nothing can be written."""
+  """Tells that there is no bucket, which is where nothing can be written."""
   bucket = re.match(r"\w+://[^/]*", os.fspath(path))[0]
   return errors.InputError(
-    f"--workdir is {path}, and there is no bucket {bucket}, or this account "
+    f"{path} cannot be written: there is no bucket {bucket}, or this account "
     f"may not see it. Make it with `gcloud storage buckets create {bucket}`, "
     "or correct the name."
   )
@@ -166,22 +189,27 @@ def explain(error: BaseException) -> tuple[int, str] | None:
   Returns:
     None: it is another error.
 
-  >>> explain(OSError("Forbidden: b/mine/o"))[0]
-  2
-  >>> explain(ValueError("none of a bucket"))
+  >>> explain(ValueError("of no bucket"))
   """
+  frames = traceback.walk_tb(error.__traceback__)
+  if not any(
+    frame.f_globals.get("__name__", "").startswith("gcsfs")
+    for frame, _ in frames
+  ):
+    return None
   said = " ".join(str(error).split())[:300] or type(error).__name__
-  package = type(error).__module__.partition(".")[0]
-  code = getattr(error, "code", None)
-  refused = isinstance(error, OSError) and said.startswith("Forbidden: ")
-  if package == "google" and "Credentials" in type(error).__name__:
-    refused = True
-  if refused or (package == "gcsfs" and code in _NO_RIGHT):
-    return errors.BAD_INPUT, f"the bucket refuses this account ({said}). {_LOGIN}."
-  is_timeout = isinstance(error, TimeoutError) and error.errno in (None, errno.ETIMEDOUT)
-  if package in _OF_NETWORK or is_timeout:
-    return errors.LOST, (
-      f"the bucket does not answer ({said}). What was whole is kept: run the "
-      "same command again, which goes on from here."
+  refused = (
+    said.startswith("Forbidden: ")
+    or getattr(error, "code", None) in _NO_RIGHT
+    or type(error).__name__ == "DefaultCredentialsError"
+  )
+  if refused:
+    return errors.BAD_INPUT, (
+      f"the bucket refuses this account ({said}). {_LOGIN}."
     )
-  return None
+  if type(error) in (FileNotFoundError, ValueError):
+    return None  # Of what asked for it.
+  return errors.LOST, (
+    f"the bucket does not answer as it should ({said}). What was whole is "
+    "kept: run the same command again, which goes on from here."
+  )

@@ -97,7 +97,9 @@ def read(folder: epath.PathLike) -> Ledger | None:
   """
   path = epath.Path(folder) / FILE
   try:
-    content = buckets.read(path) if buckets.is_remote(path) else path.read_bytes()
+    content = (
+      buckets.read(path) if buckets.is_remote(path) else path.read_bytes()
+    )
   except (FileNotFoundError, NotADirectoryError):
     return None
   try:
@@ -259,7 +261,7 @@ def _parse(crc: str) -> tuple[str, str]:
 
 
 def _stamp(path: epath.Path) -> tuple[int, ...]:
-  """Size first; tells whether a local file was touched since it was looked at."""
+  """Size, and what tells whether a local file was touched since."""
   stat = os.stat(path)
   return stat.st_size, stat.st_mtime_ns, stat.st_ino
 

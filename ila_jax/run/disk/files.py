@@ -112,7 +112,7 @@ def read_bytes(path: epath.PathLike) -> bytes:
     return file.read()
 
 
-def reading(path: epath.PathLike) -> io.BufferedIOBase:
+def reading(path: epath.PathLike) -> io.IOBase:
   """Opens a file for reading, once it is known to be what was written.
 
   Raises:

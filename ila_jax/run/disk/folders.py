@@ -62,7 +62,7 @@ def visible(folder: epath.PathLike) -> set[epath.Path]:
     return set()
   return {
     path
-    for path in folder.iterdir()
+    for path in buckets.inside(folder)
     if path.name not in (LOCK, _MARK, checksums.FILE)
     and not _TEMPORARY.fullmatch(path.name)
   }
@@ -128,7 +128,7 @@ def remove(folder: epath.PathLike) -> None:
   """
   folder = epath.Path(folder)
   (folder / _MARK).write_text("")
-  for path in sorted(folder.iterdir()):
+  for path in sorted(buckets.inside(folder)):
     if path.name == _MARK:
       continue
     if path.is_dir():

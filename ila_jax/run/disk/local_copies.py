@@ -11,6 +11,7 @@ from etils import epath
 
 from ila_jax import errors
 from ila_jax.run import progress
+from ila_jax.run.disk import buckets
 
 _PART = 2**25
 
@@ -59,8 +60,8 @@ def _of_folder(
 ) -> dict[epath.Path, epath.Path]:
   """Each file of a folder, and of those in it, with the place of its copy."""
   found = {}
-  for path in sorted(source.iterdir()):
-    inside = sorted(path.iterdir()) if path.is_dir() else [path]
+  for path in sorted(buckets.inside(source)):
+    inside = sorted(buckets.inside(path)) if path.is_dir() else [path]
     for file in inside:
       if not file.is_dir():
         place = os.path.relpath(os.fspath(file), os.fspath(source))

@@ -103,7 +103,7 @@ def test_sweep_removes_what_the_dead_left_and_nothing_else(tmp_path):
 def test_no_two_temporary_names_are_alike(tmp_path):
   names = {folders.temporary(tmp_path / "file") for _ in range(1000)}
   assert len(names) == 1000
-  with files.atomic(tmp_path / "file") as temporary:
-    temporary.write_text("half")
+  with files.atomic(tmp_path / "file") as file:
+    file.write(b"half")
     assert not folders.visible(tmp_path)
   assert folders.visible(tmp_path) == {epath.Path(tmp_path / "file")}
