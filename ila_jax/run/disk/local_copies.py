@@ -6,6 +6,7 @@ allows.
 
 import errno
 import os
+from collections.abc import Callable
 
 from etils import epath
 
@@ -31,28 +32,34 @@ def copy(source: epath.PathLike, target: epath.PathLike) -> epath.Path:
   """
   source, target = epath.Path(source), epath.Path(target)
   if not source.is_dir():
-    sizes = {source: target / source.name}
     kept = target / source.name
+    places = {source: kept}
   else:
-    sizes, kept = _of_folder(source, target), target
+    places, kept = _of_folder(source, target), target
   try:
     with progress.counter(None, desc="copying", unit="MB") as advance:
-      for path, copied in sizes.items():
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("rb") as stream, copied.open("wb") as file:
-          while part := stream.read(_PART):
-            file.write(part)
-            advance(len(part) // 10**6)
+      for path, copied in places.items():
+        _copy(path, copied, advance)
   except OSError as error:
     if error.errno != errno.ENOSPC:
       raise
-    need = sum(path.stat().length for path in sizes)
+    need = sum(path.stat().length for path in places)
     raise errors.InputError(
       f"{source} is copied to {target}, and that disk is full: the copy needs "
       f"{need:,} bytes. Free space there, or name another folder for copies by "
       "TMPDIR."
     ) from error
   return kept
+
+
+def _copy(
+  path: epath.Path, target: epath.Path, advance: Callable[..., None]
+) -> None:
+  target.parent.mkdir(parents=True, exist_ok=True)
+  with path.open("rb") as stream, target.open("wb") as file:
+    while part := stream.read(_PART):
+      file.write(part)
+      advance(len(part) // 10**6)
 
 
 def _of_folder(

@@ -62,15 +62,10 @@ def test_a_killed_removal_is_finished(tmp_path, monkeypatch, step):
     assert _content(folder) == before
 
 
-@pytest.mark.parametrize("step", range(14))
-@pytest.mark.parametrize("renames", [False, True])
-def test_a_killed_move_leaves_a_whole_folder(
-  tmp_path, monkeypatch, renames, step
-):
-  """Where folders are renamed, and where they are copied (gs://)."""
+@pytest.mark.parametrize("step", range(3))
+def test_a_killed_move_leaves_a_whole_folder(tmp_path, monkeypatch, step):
   folder, target = tmp_path / "score", tmp_path / ".old" / "score"
   before = _fill(folder)
-  monkeypatch.setattr(folders, "_renames", lambda folder: renames)
   died = True
   with monkeypatch.context() as patch:
     _die_at(patch, step)
