@@ -154,4 +154,4 @@ def test_a_bucket_has_the_log_too(bucket):
   assert [t for t in texts if "run by" not in t] == [
     *("hello 0", "ended: done", "hello 1", "ended: done"),
   ]
-  assert not tables.PROGRESS.path(tmp_path).exists()
+  assert bucket.names() == ["run/log.txt"]
