@@ -83,8 +83,7 @@ def test_a_kill_leaves_the_former_file_or_the_new_one(bucket, name, nth):
     if method == "POST" and object_name.endswith(name):
       asked.append(object_name)
       if len(asked) == nth:
-        process.send_signal(signal.SIGKILL)
-        process.join()
+        process.end()
 
   bucket.fault = kill
   process = forked.start("-c", _WRITER)
