@@ -18,6 +18,8 @@ _DOCS = [
   "mkdocs-material>=9.6,<10",
   "mkdocstrings[python]>=1.0",
 ]
+# Workdirs in a bucket; etils would bring TensorFlow's way to one, too.
+_GCS = ["gcsfs>=2026.10"]
 
 
 def _requirements() -> list[str]:
@@ -79,7 +81,7 @@ setuptools.setup(
     "tpu-compile": [
       "jax[tpu]; sys_platform == 'linux' and platform_machine == 'x86_64'"
     ],
-    "gcs": ["etils[epath-gcs]"],
+    "gcs": _GCS,
     "docs": _DOCS,
     "gguf": ["gguf>=0.19"],
     "hf": ["datasets>=3.0"],
@@ -90,6 +92,7 @@ setuptools.setup(
     # this exact version, for others bring gigabytes of CUDA along.
     "test": [
       *_DOCS,
+      *_GCS,
       "aiohttp>=3.9",  # by which fsspec reads http://
       "beartype>=0.19",
       "datasets>=5.0",

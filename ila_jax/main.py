@@ -139,6 +139,9 @@ def _explain(error: BaseException) -> tuple[int, str | None]:
     status = getattr(error, "status", 130)
     name = "SIGINT" if status == 130 else "SIGTERM"
     return status, f"stopped by {name}; {said}. Go on with: {_command()}"
+  of_bucket = _of_bucket(error)
+  if of_bucket is not None:
+    return of_bucket
   if isinstance(error, OSError) and error.errno in _MENDABLE:
     return errors.BAD_INPUT, (
       f"{error.strerror}: {error.filename or 'the disk'}. Nothing that was "
@@ -164,6 +167,12 @@ def _explain(error: BaseException) -> tuple[int, str | None]:
       "What was whole is kept: start all hosts again."
     )
   return 1, None
+
+
+def _of_bucket(error: BaseException) -> tuple[int, str] | None:
+  from ila_jax.run.disk import buckets
+
+  return buckets.explain(error)
 
 
 def _is_of_hosts(error: BaseException) -> bool:

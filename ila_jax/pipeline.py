@@ -206,8 +206,9 @@ def _names(workdir: epath.Path) -> list[str]:
   places = workdir, workdir / run_folder.OLD
   names = []
   for name in stages_lib.GRAPH:
-    of_kind = {one for at in places for one in folders.on_demand(at, [name])}
-    names += [name] if name in stages_lib.NAMES else sorted(of_kind)
+    looked = () if name in stages_lib.NAMES else places
+    of_kind = {one for at in looked for one in folders.on_demand(at, [name])}
+    names += sorted(of_kind) if looked else [name]
   return names
 
 

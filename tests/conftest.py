@@ -137,6 +137,26 @@ def hits(monkeypatch, keeps_no_programs):
   jax.monitoring.unregister_event_listener(listen)
 
 
+@pytest.fixture(scope="session")
+def gcs():
+  """A bucket of Google Cloud Storage that this process serves, gs://fake."""
+  pytest.importorskip("gcsfs", reason="gcsfs is not installed")
+  from tests.support import fake_gcs
+
+  with fake_gcs.serve("fake") as served, pytest.MonkeyPatch.context() as patch:
+    for name, value in fake_gcs.environment(served).items():
+      patch.setenv(name, value)
+    yield served
+
+
+@pytest.fixture
+def bucket(gcs):
+  """The same, empty."""
+  gcs.clear()
+  yield gcs
+  gcs.clear()
+
+
 @pytest.fixture
 def setup(monkeypatch):
   """What setup.py gives setuptools."""

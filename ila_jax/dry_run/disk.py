@@ -1,6 +1,5 @@
 """What a run will write, and whether the disk of its folder has room."""
 
-import os
 import pathlib
 import shutil
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ from ila_jax.dry_run import plans
 from ila_jax.forecast import costs, sizes
 from ila_jax.pool import shards
 from ila_jax.run import progress, stage_record, tables, units
-from ila_jax.run.disk import files
+from ila_jax.run.disk import buckets, files
 from ila_jax.training import base
 
 # What is foretold may be wrong by this factor.
@@ -54,7 +53,7 @@ def free(workdir: epath.PathLike) -> int | None:
   >>> free("no/such/folder") > 0, free("gs://bucket/run")
   (True, None)
   """
-  if "://" in os.fspath(workdir):
+  if buckets.is_remote(workdir):
     return None
   path = pathlib.Path(workdir).absolute()
   while not path.exists():

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import os
 import resource
 import shutil
 import tempfile
@@ -16,7 +15,7 @@ from ila_jax import errors
 from ila_jax.embed import inputs as inputs_lib
 from ila_jax.pool import shards
 from ila_jax.run import tables
-from ila_jax.run.disk import checksums, files
+from ila_jax.run.disk import buckets, checksums, files, local_copies
 
 
 def paths(workdir: epath.PathLike) -> list[epath.Path]:
@@ -125,7 +124,7 @@ def _shards_of(vectors: list[epath.Path]) -> Callable[[int], np.ndarray]:
   when nobody can ask any more.
   """
   copies = None
-  if "://" in os.fspath(vectors[0]):
+  if buckets.is_remote(vectors[0]):
     copies = epath.Path(tempfile.mkdtemp(prefix="ila_jax_embed_"))
 
   @functools.lru_cache(_mapped_shards())
@@ -135,7 +134,7 @@ def _shards_of(vectors: list[epath.Path]) -> Callable[[int], np.ndarray]:
     if copies is not None:
       path = copies / path.name
       if not path.exists():
-        vectors[number].copy(path)
+        local_copies.copy(vectors[number], copies)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
   if copies is not None:

@@ -21,7 +21,7 @@ from etils import epath
 
 from ila_jax import errors
 from ila_jax.run import tables
-from ila_jax.run.disk import folders
+from ila_jax.run.disk import buckets, folders
 
 # Between two writings of progress.json, and of a log on gs://.
 _SECONDS = 10.0
@@ -54,7 +54,7 @@ class _Log:
     with self._lock, self._no_error():
       self._path, self._failed = path, False
       content = path.read_bytes() if path.exists() else b""
-      if _is_remote(path):
+      if buckets.is_remote(path):
         self._whole = self._saved = content.decode(errors="replace")
       if content and not content.endswith(b"\n"):
         first = f"\n{first}"  # After a line that a full disk has cut.
@@ -219,13 +219,9 @@ def _append(path: epath.Path, text: str) -> None:
     file.write(text)
 
 
-def _is_remote(path: epath.Path) -> bool:
-  return "://" in os.fspath(path)
-
-
 def _replace(path: epath.Path, content: str) -> None:
   """Writes a small file whole or not at all; no need for it to be on disk."""
-  if _is_remote(path):
+  if buckets.is_remote(path):
     path.write_text(content)
     return
   temporary = folders.temporary(path)

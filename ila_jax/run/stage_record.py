@@ -17,7 +17,7 @@ import ila_jax
 from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.run import account, progress, stages, tables
-from ila_jax.run.disk import checksums, differences, files, folders
+from ila_jax.run.disk import buckets, checksums, differences, files, folders
 
 RECORD = tables.RECORD.file()
 # What may change a result and is no input: told, and not refused.
@@ -278,6 +278,8 @@ def told(versions: dict[str, str]) -> str:
 
 def bytes_in(folder: epath.Path) -> int:
   """Bytes of all files in a folder and below; 0 where there is none."""
+  if buckets.is_remote(folder):
+    return buckets.bytes_in(folder)
   if not folder.exists():
     return 0
   return sum(

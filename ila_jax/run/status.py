@@ -12,7 +12,8 @@ from etils import epath
 from ila_jax import errors
 from ila_jax.run import stages as stages_lib
 from ila_jax.run import tables, units
-from ila_jax.run.disk import artifact, folders, holder
+from ila_jax.run.disk import artifact, folders
+from ila_jax.run.disk.lock import holder
 
 # The shards by which a stage goes on.
 _SHARDS = {

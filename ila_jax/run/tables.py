@@ -53,7 +53,7 @@ GIVEN = Artifact(
 CHECKSUMS = Artifact(
   "{folder}checksums.json",
   "run.disk.checksums",
-  "size and CRC-32 of the files beside it",
+  "size and CRC-32C of the files beside it",
 )
 RECORD = Artifact(
   "{stage}/stage.json",

@@ -23,6 +23,7 @@ from orbax.checkpoint import multihost
 from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.run import hosts, progress, stage_record
+from ila_jax.run.disk import buckets
 from ila_jax.training import checkpoint_reading as reading
 
 # Checkpoints of a run that are kept, but while the next one is written.
@@ -110,7 +111,9 @@ class Checkpoints:
       errors.InputError: the folder cannot be written, or is another run's, or
         has no checkpoint that tells whose it is; nothing is changed.
     """
-    self.folder = epath.Path(folder).absolute()
+    self.folder = epath.Path(folder)
+    if not buckets.is_remote(folder):
+      self.folder = self.folder.absolute()
     self._fingerprint = fingerprint
     try:
       self._manager = ocp.CheckpointManager(
@@ -247,7 +250,9 @@ class Checkpoints:
       f"{goes_on}"
     )
 
-  def _unwritable(self, error: Exception) -> errors.InputError:
+  def _unwritable(self, error: Exception) -> Exception:
+    if buckets.is_remote(self.folder):  # Where no disk is full.
+      return reading.unreachable(error) or error
     return errors.InputError(
       f"{self.folder} cannot be written ({reading.short(error)}). Free space "
       "there, or choose another --workdir; whole checkpoints were kept."

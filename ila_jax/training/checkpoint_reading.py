@@ -6,6 +6,7 @@ what each has read is for the hosts to compare.
 """
 
 import contextlib
+import errno
 import functools
 import gc
 import sys
@@ -18,7 +19,16 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jaxtyping import PyTree
 
+from ila_jax.run.disk import buckets
+
 _KEYS = {"fingerprint", "checksum", "record"}
+# What TensorStore begins with where a bucket refuses, or does not answer.
+_STATUS = {
+  "PERMISSION_DENIED": errno.EACCES,
+  "UNAUTHENTICATED": errno.EACCES,
+  "UNAVAILABLE": errno.EIO,
+  "DEADLINE_EXCEEDED": errno.EIO,
+}
 
 
 class _Broken(Exception):
@@ -88,8 +98,25 @@ def _breaks() -> Iterator[None]:
     raise
   # Orbax raises a plain Exception where TensorStore cannot read.
   except Exception as error:
+    away = unreachable(error)
+    if away is not None:
+      raise away from error
     sys.unraisablehook = functools.partial(_hush, sys.unraisablehook)
     raise _Broken(short(error)) from error
+
+
+def unreachable(error: Exception) -> Exception | None:
+  """The error to raise where a bucket is to blame; None where it is not.
+
+  >>> unreachable(ValueError("DATA_LOSS: cut")) is None
+  True
+  >>> unreachable(ValueError("UNAVAILABLE: no answer"))
+  OSError(5, 'UNAVAILABLE: no answer')
+  """
+  if buckets.explain(error):
+    return error
+  number = _STATUS.get(str(error).partition(":")[0])
+  return None if number is None else OSError(number, short(error))
 
 
 @contextlib.contextmanager

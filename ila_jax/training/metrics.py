@@ -16,6 +16,7 @@ from etils import epath
 from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.run import progress, tables
+from ila_jax.run.disk import buckets
 
 # What is known of each step beside its metrics.
 _OF_THE_STEP = ("step", "total_steps")
@@ -68,7 +69,7 @@ def _wandb(workdir: epath.Path, name: str, purge: int) -> _Opened:
       "no API key: run `wandb login`, or set WANDB_MODE=offline"
     )
   folder = tables.LIVE.path(workdir)
-  is_local = "://" not in os.fspath(folder)
+  is_local = not buckets.is_remote(folder)
   if is_local:
     folder.mkdir(parents=True, exist_ok=True)
   settings = {"silent": True, "console": "off", "init_timeout": _ANSWER_SECONDS}

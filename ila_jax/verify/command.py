@@ -80,7 +80,8 @@ def run(words: Sequence[str]) -> tuple[str, bool]:
 
 def _notes(workdir: Any) -> list[str]:
   """What may make a run look other than it is."""
-  from ila_jax.run.disk import folders, holder
+  from ila_jax.run.disk import folders
+  from ila_jax.run.disk.lock import holder
 
   lock = workdir / folders.LOCK
   note = holder.read(lock)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pathlib
 import shutil
 import tempfile
 import tracemalloc
@@ -20,6 +21,7 @@ from ila_jax.models.folders import encoder_families
 from ila_jax.passes import forward
 from ila_jax.pool import shards
 from ila_jax.run import tables
+from ila_jax.run.disk import buckets, local_copies
 from ila_jax.run.disk import files as files_lib
 from tests.support import model_folders, tiny
 
@@ -203,13 +205,21 @@ def bucket(tmp_path, monkeypatch):
   def there(true, path):
     return true(here(path))
 
-  def copy(true, path, target, *, overwrite):
-    copied.append(os.path.basename(path))
-    true(here(path), target, overwrite=overwrite)
+  def copy(path, target):
+    copied.append(path.name)
+    return shutil.copy(here(path), target)
 
+  def look(path):
+    size = os.path.getsize(here(path))
+    return buckets.Object(size=size, version="1", crc32c=None)
+
+  monkeypatch.setattr(local_copies, "copy", copy)
+  monkeypatch.setattr(buckets, "look", look)
+  monkeypatch.setattr(
+    buckets, "read", lambda path: pathlib.Path(here(path)).read_bytes()
+  )
   opened = testing.mock_epath(
     **dict.fromkeys(("exists", "stat", "listdir"), there),
-    copy=copy,
     open=lambda true, path, mode: true(here(path), mode),
   )
   with opened:

@@ -159,7 +159,7 @@ CASES = {
     ["--config.seed=5000000000"],
     "allowed: 0 to 42949",
   ),
-  "gs without gcsfs": (["--workdir=gs://bucket/run"], "gcsfs"),
+  "a workdir on s3": (["--workdir=s3://bucket/run"], "(gs://)"),
   "stray argument": (["quickly"], "'quickly' is no flag"),
 }
 

@@ -7,6 +7,7 @@ import re
 import time
 
 import pytest
+from etils import epath
 
 from ila_jax import errors
 from ila_jax.run import interrupts, log, progress, tables
@@ -141,15 +142,16 @@ def test_progress_is_logged_now_and_then(
   assert "about 3000 s left" in texts[0]
 
 
-def test_a_bucket_has_the_log_too(tmp_path, monkeypatch):
-  monkeypatch.setattr(log, "_is_remote", lambda path: True)
+def test_a_bucket_has_the_log_too(bucket):
+  workdir = epath.Path("gs://fake/run")
   for number in range(2):
-    with log.kept(tmp_path):
+    with log.kept(workdir):
       progress.say(f"hello {number}")
       log.enter("pool")
-      assert _texts(tmp_path)[-1] == f"hello {number}"
-  texts = _texts(tmp_path)
+      assert _texts(workdir)[-1] == f"hello {number}"
+      assert "run/progress.json" in bucket.names()
+  texts = _texts(workdir)
   assert [t for t in texts if "run by" not in t] == [
     *("hello 0", "ended: done", "hello 1", "ended: done"),
   ]
-  assert not tables.PROGRESS.path(tmp_path).exists()
+  assert bucket.names() == ["run/log.txt"]

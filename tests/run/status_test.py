@@ -13,7 +13,8 @@ from etils import epath
 from ila_jax import errors, main
 from ila_jax.run import stages as stages_lib
 from ila_jax.run import status, tables
-from ila_jax.run.disk import folders, holder
+from ila_jax.run.disk import folders
+from ila_jax.run.disk.lock import holder
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 _SEEDS = {"score": {"reference_seeds": [0, 1]}}

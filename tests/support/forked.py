@@ -6,14 +6,17 @@ has neither a device nor a thread.
 """
 
 import atexit
+import contextlib
 import gc
 import multiprocessing
 import os
 import pathlib
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from multiprocessing import reduction
 from typing import IO, Any
 
@@ -39,6 +42,14 @@ class _Process(_SERVER.Process):
 
   def send_signal(self, number: int) -> None:
     os.kill(self.pid, number)
+
+  def end(self) -> None:
+    """Kills it and waits until it is gone; another thread may `join` it."""
+    with contextlib.suppress(ProcessLookupError):
+      self.send_signal(signal.SIGKILL)
+      while True:
+        os.kill(self.pid, 0)
+        time.sleep(0.01)
 
   def __getstate__(self) -> dict[str, Any]:
     there = [reduction.DupFd(number) for number in self._files]

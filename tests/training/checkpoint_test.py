@@ -237,3 +237,50 @@ def test_hosts_seldom_meet_to_look_at_the_clock(clock):
   (first, *_) = _due(clock, due, slow, 9000)
   seconds = sum(map(slow, range(1, first + 1)))
   assert 600 <= seconds < 700
+
+
+def _saved_in(folder, step=1):
+  with checkpoint.Checkpoints(folder, fingerprint="mine") as checkpoints:
+    checkpoints.save(step, {"w": jnp.arange(3) + step}, {"step": step})
+
+
+def _restored_from(folder):
+  with checkpoint.Checkpoints(folder, fingerprint="mine") as checkpoints:
+    return checkpoints.restore({"w": jnp.zeros(3, int)})
+
+
+def test_a_checkpoint_in_a_bucket_is_whole_by_its_mark(bucket):
+  folder = "gs://fake/run/checkpoints"
+  _saved_in(folder)
+  mark = "run/checkpoints/2/commit_success.txt"
+
+  def lose(method, name):
+    return 403 if method == "POST" and name == mark else None
+
+  bucket.fault = lose
+  with pytest.raises(OSError, match="Forbidden"):
+    _saved_in(folder, step=2)
+  bucket.fault = lambda method, name: None
+  assert bucket.names("run/checkpoints/2/") and mark not in bucket.names()
+  state, record = _restored_from(folder)
+  assert record == {"step": 1}
+  np.testing.assert_array_equal(state["w"], [1, 2, 3])
+  _saved_in(folder, step=2)
+  assert _restored_from(folder)[1] == {"step": 2}
+
+
+def test_a_bucket_that_refuses_is_no_damage(bucket):
+  folder = "gs://fake/run/checkpoints"
+  _saved_in(folder)
+  names = bucket.names()
+  # TensorStore reads the arrays.
+  bucket.fault = lambda method, name: 403 if ".ocdbt" in name else None
+  with pytest.raises(PermissionError, match="PERMISSION_DENIED"):
+    _restored_from(folder)
+  # gcsfs reads the rest.
+  bucket.fault = lambda method, name: 403 if "_METADATA" in name else None
+  with pytest.raises(OSError, match="Forbidden"):
+    _restored_from(folder)
+  bucket.fault = lambda method, name: None
+  assert bucket.names() == names
+  assert _restored_from(folder)[1] == {"step": 1}

@@ -10,6 +10,7 @@ from etils import epath
 
 from ila_jax import errors
 from ila_jax.models.folders.gguf import container
+from ila_jax.run.disk import buckets
 
 # What is read of a folder, by what reads it.
 TOKENIZER = (
@@ -109,7 +110,7 @@ def files(
     f"{inside}/{path.name}" if inside else path.name: path
     for inside in below
     if (folder / inside).exists()
-    for path in (folder / inside).iterdir()
+    for path in buckets.inside(folder / inside)
     if not path.is_dir()
   }
   return {

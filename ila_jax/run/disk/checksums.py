@@ -1,7 +1,8 @@
 """Files that are what was written: a folder's ledger of sizes and checksums.
 
 Each folder of artifacts holds `checksums.json`: of every file its bytes and
-its CRC-32, `{"scores.parquet": [[5120, "9ae0daaf"]]}`. An entry is written
+its CRC-32C, `{"scores.parquet": [[5120, "crc32c:9ae0daaf"]]}`. Versions up to
+0.1 wrote CRC-32, without a name before it. An entry is written
 before its file takes its name, with the file's former one beside it: whenever
 a run is killed, what stands under the name is one of the two.
 """
@@ -14,18 +15,27 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import google_crc32c
 from etils import epath
 
 from ila_jax import errors
 from ila_jax.run import tables
+from ila_jax.run.disk import buckets
 
 FILE = tables.CHECKSUMS.file(folder="")
 # Bytes that are read at once.
 _CHUNK = 2**16
+_COPIED = 2**22
 # Files that this process has found whole, as they were then.
 _SEEN: dict[str, tuple[Any, ...]] = {}
 
 Ledger = dict[str, list[list[Any]]]
+# What new entries have, and what of old ones has no name.
+_KIND, _OLD_KIND = "crc32c", "crc32"
+_EXTEND = {
+  _KIND: google_crc32c.extend,
+  _OLD_KIND: lambda crc, content: zlib.crc32(content, crc),
+}
 
 
 class Damaged(errors.InputError):
@@ -48,7 +58,7 @@ class Writer(io.RawIOBase):
 
   >>> writer = Writer(io.BytesIO())
   >>> writer.write(b"abc"), writer.entry
-  (3, [3, '352441c2'])
+  (3, [3, 'crc32c:364b3fb7'])
   """
 
   def __init__(self, file: Any):
@@ -68,13 +78,15 @@ class Writer(io.RawIOBase):
     view = memoryview(content).cast("B")
     self._file.write(view)
     self._size += len(view)
-    self._crc = zlib.crc32(view, self._crc)
+    for start in range(0, len(view), _COPIED):  # It takes `bytes` only.
+      part = bytes(view[start : start + _COPIED])
+      self._crc = google_crc32c.extend(self._crc, part)
     return len(view)
 
   @property
   def entry(self) -> list[Any]:
-    """[bytes, CRC-32], as the ledger has them."""
-    return [self._size, f"{self._crc:08x}"]
+    """[bytes, CRC-32C], as the ledger has them."""
+    return [self._size, f"{_KIND}:{self._crc:08x}"]
 
 
 def read(folder: epath.PathLike) -> Ledger | None:
@@ -84,14 +96,19 @@ def read(folder: epath.PathLike) -> Ledger | None:
     errors.InputError: the ledger itself is damaged.
   """
   path = epath.Path(folder) / FILE
-  if not path.exists():
+  try:
+    content = (
+      buckets.read(path) if buckets.is_remote(path) else path.read_bytes()
+    )
+  except (FileNotFoundError, NotADirectoryError):
     return None
   try:
-    ledger = json.loads(path.read_bytes())
+    ledger = json.loads(content)
     for entries in ledger.values():
       for size, crc in entries:
-        int(size), int(crc, 16)
-  except (ValueError, TypeError, AttributeError) as error:
+        kind, digits = _parse(crc)
+        int(size), int(digits, 16), _EXTEND[kind]
+  except (LookupError, ValueError, TypeError, AttributeError) as error:
     # Of a run's own folder it is of the manifest, which is easily written.
     of_run = tables.MANIFEST.path(path.parent).exists()
     raise errors.InputError(
@@ -105,9 +122,9 @@ def read(folder: epath.PathLike) -> Ledger | None:
 def text(ledger: Ledger) -> bytes:
   """A ledger as it is written, a file a line.
 
-  >>> print(text({"a": [[3, "352441c2"]]}).decode(), end="")
+  >>> print(text({"a": [[3, "crc32c:364b3fb7"]]}).decode(), end="")
   {
-  "a": [[3, "352441c2"]]
+  "a": [[3, "crc32c:364b3fb7"]]
   }
   """
   lines = (
@@ -172,7 +189,7 @@ def find_damage(folder: epath.PathLike) -> dict[epath.Path, str]:
     for name, known in (read(own) or {}).items():
       paths.append(own / name)
       entries.append(known)
-  # Files are hashed side by side: zlib lets go of the interpreter.
+  # Side by side: while one is waited for, others are read.
   with concurrent.futures.ThreadPoolExecutor() as pool:
     reasons = list(pool.map(damage, paths, entries))
   return {
@@ -195,41 +212,64 @@ def damage(
   >>> damage(epath.Path("/no/such/file"), [[3, "352441c2"]])
   'it is missing'
   """
-  if not path.exists():
+  if buckets.is_remote(path):
+    known = buckets.look(path)
+    stamp: tuple[Any, ...] | None = known
+  else:
+    known, stamp = None, _stamp(path) if path.exists() else None
+  if stamp is None:
     return "it is missing"
   if not entries:
     return f"{FILE} beside it does not name it"
-  key = (_stamp(path), *map(tuple, entries))
+  key = (stamp, *map(tuple, entries))
   if _SEEN.get(os.fspath(path)) == key:
     return ""
-  size = path.stat().length
-  if all(size != known for known, _ in entries):
+  size = stamp[0]
+  if all(size != written for written, _ in entries):
     return f"it has {size:,} bytes, and {entries[0][0]:,} were written"
-  crc = _crc(path, advance)
-  if [size, crc] not in entries:
-    return f"its checksum is {crc}, and {entries[0][1]} was written"
+  found = {}
+  for kind in sorted({_parse(crc)[0] for _, crc in entries}):
+    if kind == _KIND and known is not None and known.crc32c is not None:
+      found[kind] = known.crc32c  # The bucket has computed it.
+      advance(size)
+    else:
+      found[kind] = _sum(path, kind, advance)
+  if not any(
+    [size, found[kind]] == [written, digits]
+    for written, crc in entries
+    for kind, digits in [_parse(crc)]
+  ):
+    kind, digits = _parse(entries[0][1])
+    return f"its checksum is {found[kind]}, and {digits} was written"
   _SEEN[os.fspath(path)] = key
   return ""
 
 
 def entry(path: epath.Path) -> list[Any]:
-  """[bytes, CRC-32] of a file as it is now, for a ledger."""
-  return [path.stat().length, _crc(path, lambda size: None)]
+  """[bytes, CRC-32C] of a file as it is now, for a ledger."""
+  known = buckets.look(path) if buckets.is_remote(path) else None
+  crc = known.crc32c if known else None
+  if crc is None:
+    crc = _sum(path, _KIND, lambda size: None)
+  return [path.stat().length, f"{_KIND}:{crc}"]
+
+
+def _parse(crc: str) -> tuple[str, str]:
+  """Which checksum an entry has, and its digits."""
+  kind, _, digits = crc.rpartition(":")
+  return kind or _OLD_KIND, digits
 
 
 def _stamp(path: epath.Path) -> tuple[int, ...]:
-  """Tells whether a file was touched since it was looked at."""
-  if "://" in os.fspath(path):
-    stat = path.stat()
-    return stat.length, stat.mtime
+  """Size, and what tells whether a local file was touched since."""
   stat = os.stat(path)
   return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
-def _crc(path: epath.Path, advance: Callable[[int], object]) -> str:
+def _sum(path: epath.Path, kind: str, advance: Callable[[int], object]) -> str:
   crc = 0
   with path.open("rb") as file:
     while chunk := file.read(_CHUNK):
-      crc = zlib.crc32(chunk, crc)
+      crc = _EXTEND[kind](crc, chunk)
       advance(len(chunk))
   return f"{crc:08x}"

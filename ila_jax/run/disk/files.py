@@ -1,8 +1,8 @@
 """Files that are whole or absent: JSON, JSON lines, Parquet, arrays.
 
-Every file is written under a temporary name and renamed when it is whole and
-on the disk, by the first host only; all hosts read. What was written stands in
-the folder's `checksums.json`, and is compared with it when it is read.
+Every file has its name only when it is whole, and is written by the first host
+only; all hosts read. What was written stands in the folder's `checksums.json`,
+and is compared with it when it is read.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,23 +22,30 @@ from jaxtyping import Int, Shaped
 
 from ila_jax import errors
 from ila_jax.compute import mesh
-from ila_jax.run.disk import checksums, folders
+from ila_jax.run.disk import buckets, checksums, folders, local_copies
 from ila_jax.run.disk import columns as columns_lib
 
 
 @contextlib.contextmanager
-def atomic(path: epath.PathLike) -> Iterator[epath.Path]:
-  """Yields a temporary name beside `path`, renamed when the block is done.
+def atomic(path: epath.PathLike) -> Iterator[IO[bytes]]:
+  """Yields a file to write bytes to, which is `path` when the block is done.
 
-  If the block raises, the temporary file goes and `path` is as it was. Files
-  that checksums are kept of are written by `create`.
+  On a disk it has a temporary name until then, and is renamed. If the block
+  raises, `path` is as it was. Files that checksums are kept of are written by
+  `create`.
   """
   path = epath.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
+  if buckets.is_remote(path):
+    with buckets.upload(path) as file:
+      yield file
+    return
+  buckets.make(path.parent)
   temporary = folders.temporary(path)
   try:
-    yield temporary
-    _sync(temporary)
+    with temporary.open("wb") as file:
+      yield file
+      file.flush()
+      os.fsync(file.fileno())
     temporary.replace(path)
     _sync(path.parent)
   except BaseException:
@@ -46,11 +53,9 @@ def atomic(path: epath.PathLike) -> Iterator[epath.Path]:
     raise
 
 
-def _sync(path: epath.Path) -> None:
-  """Waits until a local file, or the names in a folder, are on the disk."""
-  if "://" in os.fspath(path):
-    return
-  descriptor = os.open(path, os.O_RDONLY)
+def _sync(folder: epath.Path) -> None:
+  """Waits until the names in a local folder are on the disk."""
+  descriptor = os.open(folder, os.O_RDONLY)
   try:
     os.fsync(descriptor)
   finally:
@@ -65,17 +70,16 @@ def create(path: epath.PathLike) -> Iterator[checksums.Writer]:
   all is as it was. On the first host only.
   """
   path = epath.Path(path)
-  with atomic(path) as temporary:
-    with temporary.open("wb") as file:
-      writer = checksums.Writer(file)
-      yield writer
+  with atomic(path) as file:
+    writer = checksums.Writer(file)
+    yield writer
     ledger = checksums.read(path.parent) or {}
-    # A kill before the renaming leaves the file that was there.
+    # A kill before the file has its name leaves the one that was there.
     known = [
       entry for entry in ledger.get(path.name, []) if entry != writer.entry
     ]
     ledger[path.name] = [writer.entry, *known[:1]]
-    _write_ledger(path.parent, ledger)
+    write_ledger(path.parent, ledger)
 
 
 def remove(path: epath.PathLike) -> None:
@@ -83,13 +87,14 @@ def remove(path: epath.PathLike) -> None:
   path = epath.Path(path)
   ledger = checksums.read(path.parent)
   if ledger is not None and ledger.pop(path.name, None) is not None:
-    _write_ledger(path.parent, ledger)
+    write_ledger(path.parent, ledger)
   path.unlink(missing_ok=True)
 
 
-def _write_ledger(folder: epath.Path, ledger: checksums.Ledger) -> None:
-  with atomic(folder / checksums.FILE) as temporary:
-    temporary.write_bytes(checksums.text(ledger))
+def write_ledger(folder: epath.PathLike, ledger: checksums.Ledger) -> None:
+  """Writes the ledger of a folder, whole."""
+  with atomic(epath.Path(folder) / checksums.FILE) as file:
+    file.write(checksums.text(ledger))
 
 
 def write_bytes(path: epath.PathLike, content: bytes) -> None:
@@ -107,7 +112,7 @@ def read_bytes(path: epath.PathLike) -> bytes:
     return file.read()
 
 
-def reading(path: epath.PathLike) -> io.BufferedIOBase:
+def reading(path: epath.PathLike) -> io.IOBase:
   """Opens a file for reading, once it is known to be what was written.
 
   Raises:
@@ -310,21 +315,8 @@ def read_array(path: epath.PathLike) -> np.ndarray:
 @contextlib.contextmanager
 def local(folder: epath.PathLike) -> Iterator[str]:
   """Yields a local folder or file: this one, or a copy of one on gs://."""
-  if "://" not in str(folder):
+  if not buckets.is_remote(folder):
     yield os.fspath(folder)
     return
-  with tempfile.TemporaryDirectory() as copy:
-    source, target = epath.Path(folder), epath.Path(copy)
-    if source.is_file():
-      yield os.fspath(source.copy(target / source.name))
-      return
-    _copy_files(source, target)
-    if (source / "1_Pooling").exists():  # As sentence-transformers keep it.
-      (target / "1_Pooling").mkdir()
-      _copy_files(source / "1_Pooling", target / "1_Pooling")
-    yield copy
-
-
-def _copy_files(source: epath.Path, target: epath.Path) -> None:
-  for path in (path for path in source.iterdir() if not path.is_dir()):
-    path.copy(target / path.name)
+  with tempfile.TemporaryDirectory() as target:
+    yield os.fspath(local_copies.copy(folder, target))

@@ -12,7 +12,7 @@ from etils import epath
 
 from ila_jax import errors
 from ila_jax.run import tables
-from ila_jax.run.disk import checksums
+from ila_jax.run.disk import buckets, checksums
 
 # In a folder that is being removed.
 _MARK = ".removed"
@@ -51,7 +51,7 @@ def check_readable(workdir: epath.PathLike) -> None:
   except ImportError as error:
     raise errors.InputError(
       f"--workdir is {workdir}, and gcsfs, which reads such paths, is not "
-      "installed: pip install 'etils[epath-gcs]', or give a local folder."
+      "installed: pip install gcsfs, or give a local folder."
     ) from error
 
 
@@ -62,7 +62,7 @@ def visible(folder: epath.PathLike) -> set[epath.Path]:
     return set()
   return {
     path
-    for path in folder.iterdir()
+    for path in buckets.inside(folder)
     if path.name not in (LOCK, _MARK, checksums.FILE)
     and not _TEMPORARY.fullmatch(path.name)
   }
@@ -128,7 +128,7 @@ def remove(folder: epath.PathLike) -> None:
   """
   folder = epath.Path(folder)
   (folder / _MARK).write_text("")
-  for path in sorted(folder.iterdir()):
+  for path in sorted(buckets.inside(folder)):
     if path.name == _MARK:
       continue
     if path.is_dir():
@@ -145,28 +145,22 @@ def move(folder: epath.PathLike, target: epath.PathLike) -> None:
   marked as one to be removed until it is whole.
   """
   folder, target = epath.Path(folder), epath.Path(target)
-  target.parent.mkdir(parents=True, exist_ok=True)
-  if _renames(folder):
+  if not buckets.is_remote(folder):
+    buckets.make(target.parent)
     folder.rename(target)
     return
-  target.mkdir(parents=True, exist_ok=True)
   (target / _MARK).write_text("")
   _copy(folder, target)
   (target / _MARK).unlink()
   remove(folder)
 
 
-def _renames(folder: epath.Path) -> bool:
-  return "://" not in str(folder)
-
-
 def _copy(folder: epath.Path, target: epath.Path) -> None:
   for path in folder.iterdir():
     if path.is_dir():
-      (target / path.name).mkdir(exist_ok=True)
       _copy(path, target / path.name)
     else:
-      path.copy(target / path.name, overwrite=True)
+      buckets.copy(path, target / path.name)
 
 
 def finish_removal(folder: epath.PathLike) -> None:

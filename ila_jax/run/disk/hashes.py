@@ -16,6 +16,7 @@ from etils import epath
 from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.run import progress, tables
+from ila_jax.run.disk import buckets
 from ila_jax.run.disk import files as files_lib
 
 # Smaller files are read each time: that costs little, and needs no trust.
@@ -64,7 +65,7 @@ def of_files(
 def _of_file(
   file: epath.Path, known: dict[str, Any], advance: Callable[[int], None]
 ) -> dict[str, Any]:
-  name = str(file) if _remote(file) else os.path.abspath(file)
+  name = str(file) if buckets.is_remote(file) else os.path.abspath(file)
   state = _state(file)
   size = state[0]
   kept = known.get(name)
@@ -76,13 +77,9 @@ def _of_file(
   return {"bytes": size, "sha256": digest}
 
 
-def _remote(file: epath.Path) -> bool:
-  return "://" in str(file)
-
-
 def _state(file: epath.Path) -> list[int]:
   """Size, times in nanoseconds, inode: what any change of a file changes."""
-  if _remote(file):
+  if buckets.is_remote(file):
     status = file.stat()
     return [status.length, int(status.mtime * 1e9)]
   status = os.stat(file)

@@ -123,9 +123,7 @@ def _unreadable(url: str, schemes: tuple[str, ...]) -> str:
   if scheme not in schemes:
     return f"{scheme}:// is not read as a folder; copy it here, and name that"
   package = _PACKAGES[scheme]
-  # TensorFlow reads gs:// by itself.
-  packages = (package, "tensorflow") if scheme == "gs" else (package,)
-  if any(importlib.util.find_spec(each) for each in packages):
+  if importlib.util.find_spec(package):
     return ""
   return (
     f"{package}, which reads {scheme}://, is not installed; run `pip install "

@@ -7,7 +7,6 @@ folder has a ledger of its own, and what does not agree with it is removed.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from ila_jax import errors
 from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.run import progress
-from ila_jax.run.disk import checksums, files
+from ila_jax.run.disk import buckets, checksums, files
 
 # What JAX tells when a program was compiled, and kept if it is worth that.
 _COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -52,7 +51,7 @@ def kept(folder: epath.PathLike) -> Iterator[None]:
 
   def compiled(event: str, seconds: float | int, **_: Any) -> None:
     # A kill leaves no program unknown; a listing of a bucket takes too long.
-    if event == _COMPILED and "://" not in os.fspath(folder):
+    if event == _COMPILED and not buckets.is_remote(folder):
       _note(folder, mine)
 
   with contextlib.ExitStack() as stack:
@@ -126,5 +125,4 @@ def _write(
 ) -> None:
   for path in fresh:
     ledger[path.name] = [checksums.entry(path)]
-  with files.atomic(folder / checksums.FILE) as temporary:
-    temporary.write_bytes(checksums.text(ledger))
+  files.write_ledger(folder, ledger)

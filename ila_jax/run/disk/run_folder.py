@@ -12,7 +12,8 @@ import ila_jax
 from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.run import stage_record, tables
-from ila_jax.run.disk import files, folders, lock
+from ila_jax.run.disk import buckets, files, folders
+from ila_jax.run.disk.lock import lock
 
 # How long a network file system may keep what one host wrote from another.
 _SEEN_SECONDS = 30
@@ -51,7 +52,7 @@ def _claim(
     )
   _check_ours(workdir, names)
   try:
-    workdir.mkdir(parents=True, exist_ok=True)
+    buckets.make(workdir)
   except OSError as error:
     raise errors.InputError(
       f"--workdir is {workdir}, which cannot be made ({error.strerror}). "

@@ -14,8 +14,8 @@ from ila_jax.run.disk import checksums, columns, files
 def test_atomic_leaves_the_old_file_when_the_writer_fails(tmp_path):
   path = epath.Path(tmp_path / "file.txt")
   path.write_text("old")
-  with pytest.raises(RuntimeError), files.atomic(path) as temporary:
-    temporary.write_text("half of the n")
+  with pytest.raises(RuntimeError), files.atomic(path) as file:
+    file.write(b"half of the n")
     raise RuntimeError
   assert path.read_text() == "old"
   assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
@@ -31,8 +31,8 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     synced.append((is_folder, path.exists()))
 
   monkeypatch.setattr(os, "fsync", fsync)
-  with files.atomic(path) as temporary:
-    temporary.write_text("new")
+  with files.atomic(path) as file:
+    file.write(b"new")
   assert synced == [(False, False), (True, True)]
 
 

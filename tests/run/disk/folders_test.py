@@ -62,15 +62,10 @@ def test_a_killed_removal_is_finished(tmp_path, monkeypatch, step):
     assert _content(folder) == before
 
 
-@pytest.mark.parametrize("step", range(14))
-@pytest.mark.parametrize("renames", [False, True])
-def test_a_killed_move_leaves_a_whole_folder(
-  tmp_path, monkeypatch, renames, step
-):
-  """Where folders are renamed, and where they are copied (gs://)."""
+@pytest.mark.parametrize("step", range(3))
+def test_a_killed_move_leaves_a_whole_folder(tmp_path, monkeypatch, step):
   folder, target = tmp_path / "score", tmp_path / ".old" / "score"
   before = _fill(folder)
-  monkeypatch.setattr(folders, "_renames", lambda folder: renames)
   died = True
   with monkeypatch.context() as patch:
     _die_at(patch, step)
@@ -103,7 +98,7 @@ def test_sweep_removes_what_the_dead_left_and_nothing_else(tmp_path):
 def test_no_two_temporary_names_are_alike(tmp_path):
   names = {folders.temporary(tmp_path / "file") for _ in range(1000)}
   assert len(names) == 1000
-  with files.atomic(tmp_path / "file") as temporary:
-    temporary.write_text("half")
+  with files.atomic(tmp_path / "file") as file:
+    file.write(b"half")
     assert not folders.visible(tmp_path)
   assert folders.visible(tmp_path) == {epath.Path(tmp_path / "file")}

@@ -12,12 +12,13 @@ import time
 import pytest
 
 from ila_jax import errors
-from ila_jax.run.disk import folders, lock
+from ila_jax.run.disk import folders
+from ila_jax.run.disk.lock import lock
 from tests.support import forked, tiny
 
 _HOLDER = """
 import sys, time
-from ila_jax.run.disk import lock
+from ila_jax.run.disk.lock import lock
 with lock.hold(sys.argv[1]):
   print("held", flush=True)
   time.sleep(600)
@@ -210,3 +211,60 @@ def test_two_runs_in_one_folder(tmp_path):
   assert work == after
   assert first.exitcode == 0, said
   assert not held.exists()
+
+
+_BUCKET = "gs://fake/run"
+
+
+@pytest.fixture
+def short_patience(monkeypatch):
+  monkeypatch.setattr(lock.holder, "BEAT_SECONDS", 0.05)
+  monkeypatch.setattr(lock, "_PATIENCE_SECONDS", 0.3)
+  monkeypatch.setattr(lock, "_SETTLE_SECONDS", 0.01)
+
+
+def test_a_bucket_has_one_run_at_a_time(bucket, short_patience):
+  with lock.hold(_BUCKET):
+    assert bucket.names() == [f"run/{folders.LOCK}"]
+    before = bucket.content(bucket.names()[0])
+    _refused(_BUCKET)
+    assert bucket.content(bucket.names()[0]) == before
+  assert not bucket.names()
+
+
+def test_two_that_begin_at_once_are_one(bucket, short_patience, monkeypatch):
+  # Both have seen that nobody is there.
+  monkeypatch.setattr(lock.holder, "read", lambda path: None)
+  with lock.hold(_BUCKET):
+    _refused(_BUCKET, "in use by another run")
+
+
+def test_a_dead_process_of_here_is_not_waited_for(bucket, monkeypatch):
+  monkeypatch.setattr(lock, "_watch", None)
+  monkeypatch.setattr(lock, "_SETTLE_SECONDS", 0.01)
+  process = forked.start("-c", _HOLDER, _BUCKET, stdout=subprocess.PIPE)
+  assert process.stdout.readline() == "held\n"
+  process.kill()
+  process.join()
+  process.stdout.close()
+  assert bucket.names() == [f"run/{folders.LOCK}"]
+  with lock.hold(_BUCKET):
+    pass
+  assert not bucket.names()
+
+
+def test_a_lock_in_a_bucket_that_another_takes_ends_the_run(
+  bucket, elsewhere, capsys
+):
+  _, note = elsewhere
+  bucket.put(f"run/{folders.LOCK}", json.dumps(note).encode())
+  with (
+    pytest.raises(errors.InputError, match="was taken by process 5"),
+    lock.hold(_BUCKET),  # After some patience: that machine was silent.
+  ):
+    taker = json.dumps(note | {"process": 5}).encode()
+    bucket.put(f"run/{folders.LOCK}", taker)
+    for _ in range(400):
+      time.sleep(0.05)
+  assert "died and left its lock" in capsys.readouterr().err
+  assert bucket.content(f"run/{folders.LOCK}") == taker

@@ -21,11 +21,12 @@ from etils import epath
 
 from ila_jax import errors
 from ila_jax.run import progress
-from ila_jax.run.disk import folders, holder
+from ila_jax.run.disk import buckets, folders
+from ila_jax.run.disk.lock import holder
 
 # How long a lock of another machine is watched for a sign of life.
 _PATIENCE_SECONDS = 60.0
-# On gs://, where two may write at once: the last one has it.
+# Two may take over the lock of a dead one at once: the last one has it.
 _SETTLE_SECONDS = 2.0
 # What file systems say that know no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -51,14 +52,21 @@ def hold(folder: epath.PathLike) -> Iterator[None]:
     by_system = _lock_file(path, stack)
     before = holder.read(path)
     if before is not None:
-      if not by_system or holder.machine(before) != holder.machine(note):
+      elsewhere = holder.machine(before) != holder.machine(note)
+      sure = by_system and not elsewhere
+      if not sure and holder.life(path, before) != "dead":
         _watch(path, before)
       progress.say(
         f"  {holder.told(before)} died and left its lock in {folder}: this run "
         "goes on"
       )
-    path.write_text(json.dumps(note))
-    if not by_system:
+    content = json.dumps(note)
+    if before is None and buckets.is_remote(path):
+      if not buckets.create(path, content.encode()):
+        raise _refusal(path, holder.read(path))
+    else:
+      path.write_text(content)
+    if before is not None and not by_system:
       time.sleep(_SETTLE_SECONDS)
       if holder.read(path) != note:
         raise _refusal(path, holder.read(path))
@@ -85,7 +93,7 @@ def hold(folder: epath.PathLike) -> Iterator[None]:
 
 def _lock_file(path: epath.Path, stack: contextlib.ExitStack) -> bool:
   """Whether the system holds the lock for us; False where it knows none."""
-  if "://" in str(path):
+  if buckets.is_remote(path):
     return False
   while True:
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -113,7 +121,7 @@ def _watch(path: epath.Path, note: dict[str, Any]) -> None:
 
   def state() -> tuple[Any, Any]:
     with contextlib.suppress(FileNotFoundError):
-      remote = "://" in str(path)
+      remote = buckets.is_remote(path)
       renewed = path.stat().mtime if remote else os.stat(path).st_mtime_ns
       return holder.read(path), renewed
     return None, None
@@ -149,20 +157,21 @@ def _beat(
 ) -> None:
   """Renews the lock; notes who else has taken it, and ends the run."""
   while not stop.wait(holder.BEAT_SECONDS):
-    # A disk that is away for a moment is not the end of a run.
-    with contextlib.suppress(OSError):
+    # A disk that is away for a moment is not the end of a run; the errors of a
+    # bucket are of many kinds.
+    with contextlib.suppress(Exception):
       theirs = holder.read(path)
       if theirs is not None and theirs != note:
         takers.append(theirs)
         _thread.interrupt_main()
         return
-      if "://" in str(path) or theirs is None:
+      if buckets.is_remote(path) or theirs is None:
         path.write_text(json.dumps(note))
       else:
         os.utime(path)
 
 
 def _release(path: epath.Path, note: dict[str, Any]) -> None:
-  with contextlib.suppress(OSError):
+  with contextlib.suppress(Exception):  # It is silent then, and taken over.
     if holder.read(path) == note:
       path.unlink()
