@@ -41,6 +41,11 @@ _DISTRIBUTED = flags.DEFINE_bool(
 _DRY_RUN = flags.DEFINE_bool(
   "dry_run", False, "Print time, FLOPs and memory, and run nothing."
 )
+_TOPOLOGY = flags.DEFINE_string(
+  "topology",
+  None,
+  "With --dry-run: chips that need not be here, such as v5e:4x4 or h100:8.",
+)
 _COPY_PRESET = flags.DEFINE_string(
   "copy_preset", None, "A preset to copy into the file named after it."
 )
@@ -204,6 +209,9 @@ def _run(argv: list[str]) -> None:
     return
   if _QUIET.value:
     os.environ["TQDM_DISABLE"] = "1"  # Bars of others, such as of downloads.
+  if _TOPOLOGY.value is not None:
+    # Nothing runs on an accelerator, and what is here may be busy.
+    os.environ["JAX_PLATFORMS"] = "cpu"
   from ila_jax.compute import hardware
   from ila_jax.run import hosts, interrupts, progress
 
@@ -229,12 +237,13 @@ def _run_stages() -> None:
   from ila_jax import config_parsing, pipeline
   from ila_jax.run import stages as stages_lib
 
-  workdir = _workdir()
+  workdir, topology = _workdir(), _TOPOLOGY.value
   stages = stages_lib.NAMES if _STAGES.value is None else _STAGES.value
   if _DRY_RUN.value:
     from ila_jax.dry_run import dry_run
 
-    dry_run.run(config_parsing.parse(_CONFIG.value), workdir, stages=stages)
+    config = config_parsing.parse(_CONFIG.value)
+    dry_run.run(config, workdir, stages=stages, topology=topology)
     return
   pipeline.run(
     config_parsing.parse(_CONFIG.value),
@@ -294,7 +303,12 @@ def _workdir() -> str:
 
 def _check_values() -> None:
   """Refuses flags that are given and empty, and a workdir that is no folder."""
-  for flag in (_WORKDIR, _STAGES, _REDO):
+  if _TOPOLOGY.value is not None and not _DRY_RUN.value:
+    raise errors.InputError(
+      f"--topology={_TOPOLOGY.value} is for chips that are not here, and "
+      "nothing can run on them. Add --dry-run, or leave --topology out."
+    )
+  for flag in (_WORKDIR, _STAGES, _REDO, _TOPOLOGY):
     if flag.value is not None and not "".join(flag.value).strip():
       raise errors.InputError(
         f"--{flag.name} is empty: a shell variable that is not set? Give it a "
