@@ -46,6 +46,11 @@ _TOPOLOGY = flags.DEFINE_string(
   None,
   "With --dry-run: chips that need not be here, such as v5e:4x4 or h100:8.",
 )
+_BY_SHAPES = flags.DEFINE_bool(
+  "by_shapes",
+  False,
+  "With --topology: the memory of TPUs by shapes, without their compiler.",
+)
 _COPY_PRESET = flags.DEFINE_string(
   "copy_preset", None, "A preset to copy into the file named after it."
 )
@@ -237,13 +242,14 @@ def _run_stages() -> None:
   from ila_jax import config_parsing, pipeline
   from ila_jax.run import stages as stages_lib
 
-  workdir, topology = _workdir(), _TOPOLOGY.value
+  workdir = _workdir()
   stages = stages_lib.NAMES if _STAGES.value is None else _STAGES.value
   if _DRY_RUN.value:
     from ila_jax.dry_run import dry_run
 
     config = config_parsing.parse(_CONFIG.value)
-    dry_run.run(config, workdir, stages=stages, topology=topology)
+    wanted = {"topology": _TOPOLOGY.value, "by_shapes": _BY_SHAPES.value}
+    dry_run.run(config, workdir, stages=stages, **wanted)
     return
   pipeline.run(
     config_parsing.parse(_CONFIG.value),
@@ -305,9 +311,11 @@ def _check_values() -> None:
   """Refuses flags that are given and empty, and a workdir that is no folder."""
   if _TOPOLOGY.value is not None and not _DRY_RUN.value:
     raise errors.InputError(
-      f"--topology={_TOPOLOGY.value} is for chips that are not here, and "
-      "nothing can run on them. Add --dry-run, or leave --topology out."
+      f"--topology={_TOPOLOGY.value} names chips that need not be here: nothing "
+      "can run on them. Add --dry-run, or leave --topology out."
     )
+  if _BY_SHAPES.value and _TOPOLOGY.value is None:
+    raise errors.InputError("--by-shapes wants --topology, such as v5e:4x4.")
   for flag in (_WORKDIR, _STAGES, _REDO, _TOPOLOGY):
     if flag.value is not None and not "".join(flag.value).strip():
       raise errors.InputError(

@@ -61,7 +61,9 @@ def _tpu(
   )
 
 
-def _gpu(page: str, rate: float, float32: float, hbm: float, *more: float):
+def _gpu(
+  page: str, rate: float, float32: float, hbm: float, *more: float
+) -> Chip:
   memory = int(_SHARE_OF_JAX * hbm)
   return Chip("gpu", rate, float32, memory, *more, _NVIDIA + page)
 

@@ -51,7 +51,8 @@ def devices(topology: str, *, slices: int = 1) -> tuple[Any, ...]:
     raise errors.InputError(
       f"topology {topology!r}: {str(error).splitlines()[0]}. To compile for "
       "TPUs needs Linux on x86, pip install 'ila_jax[tpu-compile]', and a "
-      "topology that exists, such as v5e:4x4, v6e:2x4 or v5p:2x2x4."
+      "topology that exists, such as v5e:4x4, v6e:2x4 or v5p:2x2x4. A dry run "
+      "does without with --by-shapes."
     ) from error
   return tuple(found.devices)
 

@@ -36,6 +36,7 @@ def run(
   *,
   stages: Sequence[str] = stages_lib.NAMES,
   topology: str | None = None,
+  by_shapes: bool = False,
 ) -> dict[str, costs.Cost]:
   """Prints time, FLOPs, memory and disk of each stage.
 
@@ -45,6 +46,7 @@ def run(
     stages: names of the stages to run.
     topology: chips that need not be here, such as "v5e:4x4" or "h100:8"; None:
       the devices of this machine.
+    by_shapes: of TPUs too, memory is by shapes, and no compiler is needed.
 
   Returns:
     What each takes, by its folder in the workdir.
@@ -56,7 +58,7 @@ def run(
   stages_lib.check(stages)
   workdir = epath.Path(workdir)
   progress.say(f"{hardware.describe()}; folder {workdir}")
-  machine, mesh = _machine(config, topology)
+  machine, mesh = _machine(config, topology, by_shapes)
   index.check_version(workdir)
   with machine.target():
     encoders.check(config, stages)
@@ -71,7 +73,9 @@ def run(
   with machine.target():
     needs = {name: plan.need(begun.sizes) for name, plan in plans.items()}
   if topology is not None:  # The run will have another disk.
-    return _elsewhere(begun, plans, topology, needs)
+    is_tpu = machine.chip.platform == "tpu"
+    compiles = is_tpu and not by_shapes
+    return _elsewhere(begun, plans, needs, compiles=compiles)
   estimates = _tried(begun, plans)
   printed.here(begun, estimates, needs)
   said = disk.shortage(workdir, disk.most(needs.values()))
@@ -81,7 +85,7 @@ def run(
 
 
 def _machine(
-  config: config_lib.Config, topology: str | None
+  config: config_lib.Config, topology: str | None, by_shapes: bool
 ) -> tuple[work.Machine, jax.sharding.Mesh]:
   """Where the run will go, and the devices here on which things are tried."""
   if topology is None:
@@ -90,7 +94,7 @@ def _machine(
     mesh = mesh_lib.make(*axes)
     return here.Here(mesh), mesh
   chip, count = chips.of(topology)
-  if chip.platform == "tpu":
+  if chip.platform == "tpu" and not by_shapes:
     topologies.devices(topology)  # Its compiler is there.
   axes = meshes.axes_of(config, count) or meshes.along_fsdp(count)
   machine = elsewhere.Elsewhere(topology, axes, compiles=False)
@@ -131,12 +135,14 @@ def _tried(
 def _elsewhere(
   begun: work.PlannedRun,
   plans: Mapping[str, plans_lib.Plan],
-  topology: str,
   needs: Mapping[str, costs.Need],
+  *,
+  compiles: bool,
 ) -> dict[str, costs.Cost]:
   """What each stage takes in the fastest mesh that fits, or in that given."""
   progress.say(
-    f"  for {topology}: models by a roofline, the rest as this machine does it"
+    f"  for {begun.machine.topology}: models by a roofline, the rest as this "
+    "machine does it"
   )
   estimates = {name: plan.cost(begun) for name, plan in plans.items()}
   of_models = {
@@ -146,14 +152,14 @@ def _elsewhere(
   }
   given = meshes.axes_of(begun.config, begun.machine.axes.count)
   others = list(meshes.candidates(begun.machine.axes.count, begun.decoder))
-  found = meshes.search(
-    begun, of_models, topology, [given] if given else others
-  )
+  tries = [given] if given else others
+  found = meshes.search(begun, of_models, tries, compiles=compiles)
   best = found[0]
   estimates |= best.costs
   printed.elsewhere(begun, found, estimates, needs)
   if given and not best.fits:
     progress.say(f"  {given} does not fit: trying other meshes")
     rest = [axes for axes in others if axes != given]
-    printed.advice(meshes.search(begun, of_models, topology, rest))
+    if rest:
+      printed.advice(meshes.search(begun, of_models, rest, compiles=compiles))
   return estimates

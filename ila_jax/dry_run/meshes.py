@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from ila_jax import config as config_lib
 from ila_jax import errors
-from ila_jax.compute import chips
 from ila_jax.dry_run import plans as plans_lib
 from ila_jax.forecast import costs, elsewhere, roofline, shapes, work
 from ila_jax.models import architecture
@@ -114,8 +113,9 @@ def candidates(
 def search(
   run: work.PlannedRun,
   plans: dict[str, plans_lib.Plan],
-  topology: str,
   tries: Iterable[shapes.Axes],
+  *,
+  compiles: bool,
 ) -> list[Tried]:
   """Tries meshes for what models do; the fastest that fits comes first.
 
@@ -123,35 +123,32 @@ def search(
   memory of those that might fit is asked of it until one does.
 
   Args:
-    run: of which the machine is exchanged.
+    run: of which the machine is exchanged for others of its chips.
     plans: of the stages that use models.
-    topology: the chips.
     tries: at least one.
+    compiles: the compiler of TPUs is asked.
   """
-  chip, _ = chips.of(topology)
 
   def tried(axes: shapes.Axes, *, compiles: bool) -> Tried:
-    machine = elsewhere.Elsewhere(topology, axes, compiles=compiles)
+    machine = run.machine.with_axes(axes, compiles=compiles)
     own = dataclasses.replace(run, machine=machine)
     return Tried(machine, {n: plan.cost(own) for n, plan in plans.items()})
 
   found = sorted((tried(axes, compiles=False) for axes in tries), key=_order)
-  if not plans:
-    return found
   looked = []
   for place, one in enumerate(found):
-    if chip.platform == "tpu" and _might_fit(one):
+    if compiles and plans and _might_fit(one):
       one = tried(one.machine.axes, compiles=True)
     looked.append(one)
-    if one.fits and (one.machine.is_compiled or chip.platform == "gpu"):
+    if one.fits and one.machine.is_compiled == (compiles and bool(plans)):
       return [one, *looked[:-1], *found[place + 1 :]]
   return sorted(looked, key=lambda one: one.memory)
 
 
 def _order(one: Tried) -> tuple[float, ...]:
-  """Of two that take as long, that which sends less, and holds less."""
+  """Puts the fastest first; of equals, what sends less, and holds less."""
   limits = one.limits
-  return (float(f"{one.seconds:.3g}"), limits.network, one.memory)
+  return (float(f"{one.seconds:.3g}"), limits.network + limits.sums, one.memory)
 
 
 def _might_fit(one: Tried) -> bool:
@@ -168,7 +165,7 @@ def lines(found: list[Tried], said: Callable[[float], str]) -> Iterator[str]:
   """
   yield (
     f"{'data × fsdp × tensor':22}{'time':>14}{'products':>14}"
-    f"{'memory':>14}{'network':>14}   memory a device"
+    f"{'memory':>14}{'network':>14}{'sums':>14}   memory a device"
   )
   for one in found:
     limits, machine = one.limits, one.machine

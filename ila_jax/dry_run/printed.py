@@ -85,13 +85,14 @@ def elsewhere(
     f"{'memory a device':>17}{'chip-hours':>12}{'disk':>10}"
   )
   for name, cost in estimates.items():
-    slowest = roofline.limits(cost.load, machine.chip).slowest
-    if cost.load == roofline.NOTHING:
+    load = cost.load
+    slowest = roofline.limits(load, machine.chip).slowest
+    if load == roofline.NOTHING:
       slowest = "a host"
     progress.answer(
       f"{name:{width}}{_si(cost.flops, 'FLOP'):>12}"
       f"{units.duration(cost.seconds):>14}{slowest:>12}"
-      f"{_si(cost.load.hbm, 'B'):>13}{_si(cost.load.network, 'B'):>10}"
+      f"{_si(load.hbm, 'B'):>13}{_si(load.network + load.sums, 'B'):>10}"
       f"{_si(cost.device_bytes, 'B'):>17}"
       f"{cost.seconds * count / 3600:>12,.2f}"
       f"{units.si(needs[name].kept, 'B'):>10}"

@@ -65,7 +65,8 @@ class Cost:
 
     >>> Cost(3.0, flops=2.0).and_also(Cost(1.0, tried=False))
     Cost(seconds=4.0, compile_seconds=0.0, flops=2.0, device_bytes=0, \
-tried=False, left_out=(), load=Load(compute=0.0, hbm=0.0, network=0.0))
+tried=False, left_out=(), load=Load(compute=0.0, hbm=0.0, network=0.0, \
+sums=0.0))
     """
     return Cost(
       self.seconds + other.seconds,

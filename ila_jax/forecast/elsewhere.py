@@ -6,7 +6,7 @@ GPUs, and of a mesh that is only looked over, it follows from shapes.
 
 import collections
 import contextlib
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import jax
 import numpy as np
@@ -51,6 +51,10 @@ class Elsewhere:
       sizes = axes._asdict()
       self._mesh = topologies.mesh(topology, **sizes) if compiles else None
     self._bytes: dict[Hashable, float] = {}
+
+  def with_axes(self, axes: shapes.Axes, *, compiles: bool) -> "Elsewhere":
+    """The same chips in another mesh."""
+    return Elsewhere(self.topology, axes, compiles=compiles)
 
   @property
   def device_bytes(self) -> int:
@@ -156,7 +160,12 @@ class Elsewhere:
       compiled,
     )
 
-  def _kept(self, key: Hashable, by_shapes, compiled) -> int:
+  def _kept(
+    self,
+    key: Hashable,
+    by_shapes: Callable[[], float],
+    compiled: Callable[[], float],
+  ) -> int:
     """Bytes that were found before, or are found now."""
     if key not in self._bytes:
       find = compiled if self.is_compiled else by_shapes

@@ -227,7 +227,7 @@ def _compiled_elsewhere(
 
 
 def _kept_path(text: str, mesh: Mesh) -> epath.Path:
-  """Where it is kept what the compiler said of a program."""
+  """Says where is kept what the compiler said of a program."""
   cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
   versions = [importlib.metadata.version(name) for name in ("jax", "libtpu")]
   # The text does not say for which chips it is.
@@ -235,4 +235,4 @@ def _kept_path(text: str, mesh: Mesh) -> epath.Path:
   places = str([device.coords for device in mesh.devices.flat])
   key = "\n".join([*versions, kind, places, text])
   name = hashlib.sha256(key.encode()).hexdigest()[:32]
-  return epath.Path(cache) / "ila_jax" / "programs" / f"{name}.json"
+  return epath.Path(cache) / "ila_jax" / "programs" / name

@@ -1,8 +1,9 @@
 """How long a program takes at best on chips that are not here.
 
-A device multiplies, moves bytes from and to its memory, and sends bytes to the
-others, all at the same time: the slowest of the three is its time. Each counts
-at a share of the chip's peak.
+A device multiplies, moves bytes from and to its memory, and sends weights and
+gradients to the others, all at the same time: the slowest of the three is its
+time. Where a layer is split, its devices wait for the sums of what each has
+computed: that is added. Each counts at a share of the chip's peak.
 """
 
 from typing import NamedTuple
@@ -28,18 +29,20 @@ class Load(NamedTuple):
   Attributes:
     compute: seconds of its products, at the share of the peak.
     hbm: bytes from and to its memory.
-    network: bytes that it sends to others.
+    network: bytes of weights and gradients that it sends to others.
+    sums: bytes that it sends within layers.
   """
 
   compute: float = 0.0
   hbm: float = 0.0
   network: float = 0.0
+  sums: float = 0.0
 
   def times(self, count: float | int) -> "Load":
     """The load of `count` such programs.
 
     >>> Load(1.0, 2.0, 3.0).times(2)
-    Load(compute=2.0, hbm=4.0, network=6.0)
+    Load(compute=2.0, hbm=4.0, network=6.0, sums=0.0)
     """
     return Load(*(count * one for one in self))
 
@@ -57,32 +60,39 @@ class Limits(NamedTuple):
   compute: float
   memory: float
   network: float
+  sums: float
 
   @property
   def seconds(self) -> float:
-    """The time: the longest, for they work at the same time."""
-    return max(self)
+    """The time: of the longest, and of the sums.
+
+    >>> Limits(1.0, 3.0, 2.0, sums=0.5).seconds
+    3.5
+    """
+    return max(self[:3]) + self.sums
 
   @property
   def slowest(self) -> str:
-    """Which of them takes so long.
+    """Which of them takes the most.
 
-    >>> Limits(1.0, 3.0, 2.0).slowest
+    >>> Limits(1.0, 3.0, 2.0, sums=0.5).slowest
     'memory'
     """
-    return self._fields[self.index(self.seconds)]
+    return self._fields[self.index(max(self))]
 
 
 def limits(load: Load, chip: chips.Chip) -> Limits:
   """Seconds of a load on a chip.
 
   >>> limits(Load(2.0, 819e9, 200e9), chips.TPUS["v5e"])
-  Limits(compute=2.0, memory=1.4285714285714286, network=2.0)
+  Limits(compute=2.0, memory=1.4285714285714286, network=2.0, sums=0.0)
   """
+  link = LINK_SHARE * chip.link_rate
   return Limits(
     load.compute,
     load.hbm / (HBM_SHARE * chip.hbm_rate),
-    load.network / (LINK_SHARE * chip.link_rate),
+    load.network / link,
+    load.sums / link,
   )
 
 
@@ -101,7 +111,7 @@ def forward(
   hbm = weights * (2 if axes.fsdp > 1 else 1)
   hbm += _stream(shapes, axes, tokens)
   network = weights * _others(axes.fsdp)
-  return Load(0.0, hbm, network + _sums(shapes, axes, tokens))
+  return Load(0.0, hbm, network, _sums(shapes, axes, tokens))
 
 
 def training(
@@ -125,7 +135,6 @@ def training(
   hbm = passes * (weights + _stream(shapes, axes, tokens))
   # Weights are gathered in both directions.
   network = 2 * weights * _others(axes.fsdp)
-  network += passes * _sums(shapes, axes, tokens)
   if axes.fsdp > 1:
     hbm += 2 * weights
   if not adapter:
@@ -135,7 +144,7 @@ def training(
     head = 4 * shapes.head / axes.tensor
     network += (blocks + 2 * head) * _others(axes.fsdp)
     network += 2 * (blocks + head) / axes.fsdp * _others(axes.data)
-  return Load(0.0, hbm, network)
+  return Load(0.0, hbm, network, passes * _sums(shapes, axes, tokens))
 
 
 def _others(devices: int) -> float:
