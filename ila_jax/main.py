@@ -311,8 +311,8 @@ def _check_values() -> None:
   """Refuses flags that are given and empty, and a workdir that is no folder."""
   if _TOPOLOGY.value is not None and not _DRY_RUN.value:
     raise errors.InputError(
-      f"--topology={_TOPOLOGY.value} names chips that need not be here: nothing "
-      "can run on them. Add --dry-run, or leave --topology out."
+      f"--topology={_TOPOLOGY.value} names chips that need not be here: "
+      "nothing can run on them. Add --dry-run, or leave --topology out."
     )
   if _BY_SHAPES.value and _TOPOLOGY.value is None:
     raise errors.InputError("--by-shapes wants --topology, such as v5e:4x4.")

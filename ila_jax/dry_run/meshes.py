@@ -148,7 +148,11 @@ def search(
 def _order(one: Tried) -> tuple[float, ...]:
   """Puts the fastest first; of equals, what sends less, and holds less."""
   limits = one.limits
-  return (float(f"{one.seconds:.3g}"), limits.network + limits.sums, one.memory)
+  return (
+    float(f"{one.seconds:.3g}"),
+    limits.network + limits.sums,
+    float(one.memory),
+  )
 
 
 def _might_fit(one: Tried) -> bool:

@@ -98,12 +98,16 @@ def elsewhere(
       f"{units.si(needs[name].kept, 'B'):>10}"
     )
   total = sum(cost.seconds for cost in estimates.values())
-  progress.answer(
-    f"{'all':{width}}{'':12}{units.duration(total):>14}{'':52}"
-    f"{total * count / 3600:>12,.2f}"
-    f"{units.si(disk.most(needs.values()), 'B'):>10}\n"
-  )
-  progress.answer(_basis(found[0], estimates))
+  disk_bytes = units.si(disk.most(needs.values()), "B")
+  for what, seconds, more in (
+    ("models", found[0].seconds, ""),
+    ("all", total, disk_bytes),
+  ):
+    progress.answer(
+      f"{what:{width}}{'':12}{units.duration(seconds):>14}{'':52}"
+      f"{seconds * count / 3600:>12,.2f}{more:>10}"
+    )
+  progress.answer("\n" + _basis(found[0], estimates))
   _left_out(estimates)
   advice(found)
 

@@ -50,7 +50,7 @@ class Elsewhere:
     if self.chip.platform == "tpu":
       sizes = axes._asdict()
       self._mesh = topologies.mesh(topology, **sizes) if compiles else None
-    self._bytes: dict[Hashable, float] = {}
+    self._bytes: dict[Hashable, float | int] = {}
 
   def with_axes(self, axes: shapes.Axes, *, compiles: bool) -> "Elsewhere":
     """The same chips in another mesh."""
@@ -83,7 +83,7 @@ class Elsewhere:
     shard = np.resize(lengths, min(work.examples, work.shard_examples))
     plan = layouts.plan(shard, layout, multiple=self.axes.shards)
     found = shapes.of(each.model)
-    per_cell = each.flops / max(each.lengths.sum(), 1)
+    per_cell = each.flops / max(int(each.lengths.sum()), 1)
     rate = self.rate(each.model.dtype) * roofline.FORWARD_SHARE
     seconds, load = 0.0, roofline.NOTHING
     heights = collections.Counter(batch.cells for batch in plan)
@@ -112,14 +112,14 @@ class Elsewhere:
     count = work.runs * work.steps
     seconds = count * roofline.limits(step, self.chip).seconds
 
-    def by_shapes() -> float:
+    def by_shapes() -> float | int:
       needed = shapes.training_bytes(
         found, self.axes, tokens=tokens, adapter=adapter
       )
       # A whole model is trained beside the base, which is kept.
       return needed + (0 if adapter else self._weights(found))
 
-    def compiled() -> float:
+    def compiled() -> float | int:
       self._say("a step of training")
       needed = memory_lib.training_bytes(decoder, recipe, self._mesh)
       return needed + (0 if adapter else self._weights(found))
@@ -149,7 +149,7 @@ class Elsewhere:
     width = layout.widths[-1]
     tokens = models * max(layout.batch_tokens // width, 1) * width
 
-    def compiled() -> float:
+    def compiled() -> float | int:
       self._say("a pass of the encoder" if not found.head else "a scoring pass")
       return work.each.device_bytes(layout, self._mesh)
 
@@ -163,8 +163,8 @@ class Elsewhere:
   def _kept(
     self,
     key: Hashable,
-    by_shapes: Callable[[], float],
-    compiled: Callable[[], float],
+    by_shapes: Callable[[], float | int],
+    compiled: Callable[[], float | int],
   ) -> int:
     """Bytes that were found before, or are found now."""
     if key not in self._bytes:
