@@ -150,7 +150,7 @@ class Elsewhere:
     tokens = models * max(layout.batch_tokens // width, 1) * width
 
     def compiled() -> float | int:
-      self._say("a pass of the encoder" if not found.head else "a scoring pass")
+      self._say("a pass")
       return work.each.device_bytes(layout, self._mesh)
 
     # Another room for examples in a row is another program of like memory.

@@ -1,6 +1,7 @@
 """The mesh that a dry run advises is the best of those that it has tried."""
 
 import dataclasses
+import re
 import sys
 
 import pytest
@@ -62,7 +63,7 @@ def test_a_larger_mesh_costs_less_time_and_no_trial_runs(monkeypatch):
     )
   cost = {}
   for count in (1, 8):
-    run = _run(f"h200:{count}")
+    run = _run(f"h200:{count}", pool__shard_examples=20_000)
     axes = shapes.Axes(1, count, 1)
     machine = run.machine.with_axes(axes, compiles=False)
     run = dataclasses.replace(run, machine=machine)
@@ -121,23 +122,22 @@ def test_a_dry_run_for_tpus_asks_their_compiler_once(
   folder, capsys, monkeypatch, tmp_path
 ):
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-  config = _config(folder, mesh__fsdp=2, mesh__data=2)
+  config = _config(folder, mesh__fsdp=2, mesh__data=2, encoder__path="base")
 
-  def score():
+  def memory():
     costs = dry_run.run(
-      config, folder / "work", stages=("score",), topology="v5e:2x2"
+      config, folder / "work", stages=("embed",), topology="v5e:2x2"
     )
-    return costs["score"]
+    return costs["embed"].device_bytes
 
-  first = score()
+  first = memory()
   said = capsys.readouterr().err
-  assert "compiling a step of training for v5e:2x2 as 2 × 2 × 1" in said
+  assert "compiling a pass for v5e:2x2 as 2 × 2 × 1" in said
   assert "by its compiler" in said
   monkeypatch.setattr(
     "ila_jax.compute.topologies.uncached", lambda: pytest.fail("compiled")
   )
-  assert score() == first
-  assert len(list(tmp_path.rglob("programs/*"))) == 2
+  assert memory() == first > 0
 
 
 def test_without_libtpu_it_is_told_how_to_get_it(folder, monkeypatch):
@@ -163,9 +163,9 @@ def test_too_little_memory_here_is_told(folder, capsys, monkeypatch):
   here = dry_run.here
   monkeypatch.setattr(here, "_MOST_SECONDS", 0.0)
   monkeypatch.setattr(here.hardware, "matrix_rate", lambda mesh, dtype: 1e9)
-  monkeypatch.setattr(here.memory_lib, "training_bytes", lambda *_: 10**6)
-  monkeypatch.setattr(here.hardware, "device_bytes", lambda: 4 * 10**5)
+  monkeypatch.setattr(here.memory_lib, "training_bytes", lambda *_: 10**8)
+  monkeypatch.setattr(here.hardware, "device_bytes", lambda: 4 * 10**7)
   dry_run.run(_config(folder), folder / "work", stages=("score",))
   said = capsys.readouterr().err
-  assert "warning: score needs 1." in said and "it does not fit" in said
+  assert re.search(r"warning: score needs 100 MB a device, .*not fit", said)
   assert "Try --config.mesh.fsdp=4" in said
