@@ -41,8 +41,9 @@ class Tried(NamedTuple):
 
   @property
   def seconds(self) -> float:
-    """Of all that models do."""
-    return sum(cost.seconds for cost in self.costs.values())
+    """Time of all models, by the roofline; without what a host does."""
+    chip, loads = self.machine.chip, (c.load for c in self.costs.values())
+    return sum(roofline.limits(load, chip).seconds for load in loads)
 
   @property
   def limits(self) -> roofline.Limits:
@@ -146,7 +147,7 @@ def search(
 
 
 def _order(one: Tried) -> tuple[float, ...]:
-  """Puts the fastest first; of equals, what sends less, and holds less."""
+  """Puts the fastest first; of equals, what holds less, and sends less."""
   limits = one.limits
   return (
     float(f"{one.seconds:.3g}"),
