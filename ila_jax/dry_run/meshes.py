@@ -36,7 +36,7 @@ class Tried(NamedTuple):
 
   @property
   def memory(self) -> int:
-    """Bytes of a device, at the fullest moment of all stages."""
+    """Memory of a device, at the fullest moment of all stages."""
     return max((cost.device_bytes for cost in self.costs.values()), default=0)
 
   @property
@@ -148,12 +148,8 @@ def search(
 
 def _order(one: Tried) -> tuple[float, ...]:
   """Puts the fastest first; of equals, what holds less, and sends less."""
-  limits = one.limits
-  return (
-    float(f"{one.seconds:.3g}"),
-    limits.network + limits.sums,
-    float(one.memory),
-  )
+  sent = one.limits.network + one.limits.sums
+  return (float(f"{one.seconds:.3g}"), float(one.memory), sent)
 
 
 def _might_fit(one: Tried) -> bool:
