@@ -77,7 +77,7 @@ def expand(argv: Sequence[str]) -> list[str]:
   words: list[str] = []
   for word in argv:
     name, equals, value = word.partition("=")
-    if name in ("--dry-run", "--copy-preset"):
+    if name in ("--dry-run", "--copy-preset", "--by-shapes"):
       name = f"--{name[2:].replace('-', '_')}"
     if name == "--fields" and equals and value not in ("true", "false"):
       words += [name, value]

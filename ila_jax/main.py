@@ -41,6 +41,16 @@ _DISTRIBUTED = flags.DEFINE_bool(
 _DRY_RUN = flags.DEFINE_bool(
   "dry_run", False, "Print time, FLOPs and memory, and run nothing."
 )
+_TOPOLOGY = flags.DEFINE_string(
+  "topology",
+  None,
+  "With --dry-run: chips that need not be here, such as v5e:4x4 or h100:8.",
+)
+_BY_SHAPES = flags.DEFINE_bool(
+  "by_shapes",
+  False,
+  "With --topology: the memory of TPUs by shapes, without their compiler.",
+)
 _COPY_PRESET = flags.DEFINE_string(
   "copy_preset", None, "A preset to copy into the file named after it."
 )
@@ -211,6 +221,9 @@ def _run(argv: list[str]) -> None:
     return
   if _QUIET.value:
     os.environ["TQDM_DISABLE"] = "1"  # Bars of others, such as of downloads.
+  if _TOPOLOGY.value is not None:
+    # Nothing runs on an accelerator, and what is here may be busy.
+    os.environ["JAX_PLATFORMS"] = "cpu"
   from ila_jax.compute import hardware
   from ila_jax.run import hosts, interrupts, progress
 
@@ -241,7 +254,9 @@ def _run_stages() -> None:
   if _DRY_RUN.value:
     from ila_jax.dry_run import dry_run
 
-    dry_run.run(config_parsing.parse(_CONFIG.value), workdir, stages=stages)
+    config = config_parsing.parse(_CONFIG.value)
+    wanted = {"topology": _TOPOLOGY.value, "by_shapes": _BY_SHAPES.value}
+    dry_run.run(config, workdir, stages=stages, **wanted)
     return
   pipeline.run(
     config_parsing.parse(_CONFIG.value),
@@ -301,7 +316,14 @@ def _workdir() -> str:
 
 def _check_values() -> None:
   """Refuses flags that are given and empty, and a workdir that is no folder."""
-  for flag in (_WORKDIR, _STAGES, _REDO):
+  if _TOPOLOGY.value is not None and not _DRY_RUN.value:
+    raise errors.InputError(
+      f"--topology={_TOPOLOGY.value} names chips that need not be here: "
+      "nothing can run on them. Add --dry-run, or leave --topology out."
+    )
+  if _BY_SHAPES.value and _TOPOLOGY.value is None:
+    raise errors.InputError("--by-shapes wants --topology, such as v5e:4x4.")
+  for flag in (_WORKDIR, _STAGES, _REDO, _TOPOLOGY):
     if flag.value is not None and not "".join(flag.value).strip():
       raise errors.InputError(
         f"--{flag.name} is empty: a shell variable that is not set? Give it a "

@@ -5,55 +5,20 @@ programs are lowered for shapes on a mesh of such devices, compiled, and asked
 for their memory and their text. Nothing runs on them.
 """
 
+import contextlib
 import functools
 import os
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
+import jax
 from jax.experimental import topologies as jax_topologies
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 
 from ila_jax import errors
+from ila_jax.compute import chips
 from ila_jax.compute import mesh as mesh_lib
-
-_GIB = 2**30
-
-
-class Chip(NamedTuple):
-  """A kind of TPU.
-
-  Attributes:
-    accelerator: how libtpu calls a slice of it.
-    hbm_bytes: memory of a device that programs may take.
-  """
-
-  accelerator: str
-  hbm_bytes: int
-
-
-# The memory is what the compiler says that it has when a program needs more.
-CHIPS = {
-  "v5e": Chip("v5litepod-16", int(15.75 * _GIB)),
-  "v6e": Chip("v6e-16", int(31.25 * _GIB)),
-  "v5p": Chip("v5p-32", int(95.74 * _GIB)),
-}
-
-
-def chip(topology: str) -> Chip:
-  """The kind of TPU of a topology.
-
-  Raises:
-    errors.InputError: a kind that is not in `CHIPS`.
-
-  >>> chip("v5e:4x4").hbm_bytes / 2**30
-  15.75
-  """
-  name = topology.partition(":")[0]
-  if name not in CHIPS:
-    raise errors.InputError(
-      f"topology {topology!r} begins with {name!r}; allowed: "
-      f"{', '.join(CHIPS)}, and after a colon the sides, as in 'v5e:4x4'."
-    )
-  return CHIPS[name]
 
 
 @functools.cache
@@ -68,7 +33,7 @@ def devices(topology: str, *, slices: int = 1) -> tuple[Any, ...]:
     errors.InputError: no such topology, or libtpu is not installed or cannot
       be loaded.
   """
-  kind = chip(topology)
+  kind, _ = chips.of(topology)
   # libtpu asks the machine where it is on a pod, unless it is told; and several
   # processes may compile at the same time, since none takes a TPU.
   told = {
@@ -86,7 +51,8 @@ def devices(topology: str, *, slices: int = 1) -> tuple[Any, ...]:
     raise errors.InputError(
       f"topology {topology!r}: {str(error).splitlines()[0]}. To compile for "
       "TPUs needs Linux on x86, pip install 'ila_jax[tpu-compile]', and a "
-      "topology that exists, such as v5e:4x4, v6e:2x4 or v5p:2x2x4."
+      "topology that exists, such as v5e:4x4, v6e:2x4 or v5p:2x2x4. A dry run "
+      "does without with --by-shapes."
     ) from error
   return tuple(found.devices)
 
@@ -103,3 +69,36 @@ def mesh(
   return mesh_lib.make(
     data, fsdp, tensor, devices=devices(topology, slices=slices)
   )
+
+
+@contextlib.contextmanager
+def uncached() -> Iterator[None]:
+  """Compiles without JAX's cache, which reads such programs on a TPU alone."""
+  folder = jax.config.jax_compilation_cache_dir
+  jax.config.update("jax_compilation_cache_dir", None)
+  compilation_cache.reset_cache()
+  try:
+    yield
+  finally:
+    jax.config.update("jax_compilation_cache_dir", folder)
+    compilation_cache.reset_cache()
+
+
+@contextlib.contextmanager
+def without_places() -> Iterator[None]:
+  """Lowers programs without the places in the source that they come from.
+
+  Their text is then the same in every checkout.
+  """
+  options = {
+    "jax_traceback_in_locations_limit": 0,
+    "jax_hlo_source_file_canonicalization_regex": ".*",
+  }
+  before = {name: getattr(jax.config, name) for name in options}
+  for name, value in options.items():
+    jax.config.update(name, value)
+  try:
+    yield
+  finally:
+    for name, value in before.items():
+      jax.config.update(name, value)

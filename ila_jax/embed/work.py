@@ -25,18 +25,19 @@ def cost(run: work.PlannedRun, *, fitted: int | None = None) -> costs.Cost:
   config, prompts = run.config, run.sample.prompts
   if config.encoder.path == "lsa":
     return _lsa(run, run.sample.examples if fitted is None else fitted)
-  model, reader = encoders.planned(config, run.decoder, run.sample.tokenizer)
+  with run.machine.target():
+    model, reader = encoders.planned(config, run.decoder, run.sample.tokenizer)
   begin = time.monotonic()
   ids, read = reader.read(prompts)
   # A thread tokenizes while the devices work; the first shard is waited for.
   waiting = (time.monotonic() - begin) / len(prompts)
   waiting *= min(run.sample.examples, config.pool.shard_examples)
-  each = work.Pass(
+  each = costs.Pass(
     model,
     read.tokens,
     forward.flops(model, read.tokens),
     layout=lambda lengths: encode.layout(model, lengths, config.encoder),
-    device_bytes=lambda layout: _device_bytes(model, layout, run.mesh),
+    device_bytes=lambda layout, mesh: _device_bytes(model, layout, mesh),
     trial=lambda: _trial(model, ids, mesh=run.mesh),
   )
   return run.passes(each, examples=run.sample.examples).plus(waiting)

@@ -6,7 +6,18 @@ of a run that has not begun (`work.PlannedRun`), and `need`, of its sizes
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
+
+import numpy as np
+from jax.sharding import Mesh
+
+from ila_jax.forecast import roofline
+from ila_jax.models import architecture, encoder
+from ila_jax.passes import layouts, token_set
+from ila_jax.training import recipe as recipe_lib
+
+Model = architecture.DecoderConfig | encoder.EncoderConfig
 
 # Whatever is in it, a table and its entry in the ledger have about so many
 # bytes.
@@ -24,6 +35,7 @@ class Cost:
     device_bytes: memory on each device; 0 where the host works.
     tried: whether its code was tried; else a share of the matrix rate.
     left_out: what comes on top of all that, each in words.
+    load: of each device, where time is by a roofline.
   """
 
   seconds: float
@@ -32,6 +44,7 @@ class Cost:
   device_bytes: int = 0
   tried: bool = True
   left_out: tuple[str, ...] = ()
+  load: roofline.Load = roofline.NOTHING
 
   def plus(self, seconds: float) -> "Cost":
     """The cost with more seconds on the host."""
@@ -44,6 +57,7 @@ class Cost:
       self,
       seconds=once + count * (self.seconds - once),
       flops=count * self.flops,
+      load=self.load.times(count),
     )
 
   def and_also(self, other: "Cost") -> "Cost":
@@ -51,7 +65,8 @@ class Cost:
 
     >>> Cost(3.0, flops=2.0).and_also(Cost(1.0, tried=False))
     Cost(seconds=4.0, compile_seconds=0.0, flops=2.0, device_bytes=0, \
-tried=False, left_out=())
+tried=False, left_out=(), load=Load(compute=0.0, hbm=0.0, network=0.0, \
+sums=0.0))
     """
     return Cost(
       self.seconds + other.seconds,
@@ -60,6 +75,7 @@ tried=False, left_out=())
       max(self.device_bytes, other.device_bytes),
       self.tried and other.tried,
       self.left_out + other.left_out,
+      self.load.and_also(other.load),
     )
 
 
@@ -73,3 +89,67 @@ class Need(NamedTuple):
 
   kept: float | int
   passing: float | int = 0.0
+
+
+class Pass(NamedTuple):
+  """A forward pass over a sample of examples.
+
+  Attributes:
+    model: its sizes.
+    lengths: tokens of each example [s].
+    flops: of them all.
+    layout: of examples of these lengths.
+    device_bytes: memory on each device of a mesh, under a layout.
+    trial: returns the function that `trials.passes` times.
+  """
+
+  model: Model
+  lengths: np.ndarray
+  flops: float | int
+  layout: Callable[[np.ndarray], layouts.Layout]
+  device_bytes: Callable[[layouts.Layout, Mesh], int]
+  trial: Callable[[], Callable]
+
+
+class Passes(NamedTuple):
+  """Passes over some examples that are like the sample.
+
+  Attributes:
+    each: over the sample.
+    rows: of the sample, in a random order; as many as there are examples.
+    layout: of the examples.
+    examples: how many.
+    shard_examples: of a shard, whose last batches have fewer rows.
+    models: m, passed together.
+    flops: of them all.
+  """
+
+  each: Pass
+  rows: np.ndarray
+  layout: layouts.Layout
+  examples: int
+  shard_examples: int
+  models: int
+  flops: float
+
+
+class Training(NamedTuple):
+  """Training runs, each on examples like these.
+
+  Attributes:
+    decoder: what is trained, or what an adapter is trained beside.
+    data: the sample.
+    recipe: of each.
+    runs: how many.
+    steps: of each.
+    tokens: of all examples of all runs, each as often as it is learned.
+    flops: of them all.
+  """
+
+  decoder: architecture.DecoderConfig
+  data: token_set.TokenSet
+  recipe: recipe_lib.Recipe
+  runs: int
+  steps: float | int
+  tokens: float
+  flops: float

@@ -3,26 +3,40 @@
 Programs are compiled for shapes on the mesh and asked for their memory.
 """
 
+import hashlib
+import importlib.metadata
 import math
+import os
+import re
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import PyTree
 
 from ila_jax.compute import mesh as mesh_lib
+from ila_jax.compute import topologies
 from ila_jax.models import architecture, decoder, encoder
 from ila_jax.models import lora as lora_lib
 from ila_jax.passes import example_loss, layouts
+from ila_jax.run.disk import files
 from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import step
 
+# "... total memory required for HLO temporaries (66.19G) exceeds ...", "Used
+# 17.05G of 15.75G hbm".
+_TOO_LARGE = re.compile(r"(?:\(|Used )([\d.]+)([KMGT])")
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
-def weight_bytes(config: architecture.DecoderConfig, mesh: Mesh) -> int:
-  """Bytes of a decoder's weights on each device.
+
+def weight_bytes(
+  config: architecture.DecoderConfig | encoder.EncoderConfig, mesh: Mesh
+) -> int:
+  """Bytes of a model's weights on each device.
 
   >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
   >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
@@ -172,7 +186,13 @@ def batch(
 
 
 def program_bytes(function: Any, *args: Any, mesh: Mesh) -> int:
-  """Bytes of arguments, results and temporaries; shared ones count once."""
+  """Bytes of arguments, results and temporaries; shared ones count once.
+
+  Of TPUs that are not here, bytes at the fullest moment, as their compiler
+  says. What it said is kept in the user's cache, for it takes a minute.
+  """
+  if mesh.devices.flat[0].platform != jax.default_backend():
+    return _compiled_elsewhere(function, args, mesh)
   with jax.set_mesh(mesh):
     analysis = function.lower(*args).compile().memory_analysis()
   return (
@@ -181,3 +201,38 @@ def program_bytes(function: Any, *args: Any, mesh: Mesh) -> int:
     + analysis.temp_size_in_bytes
     - analysis.alias_size_in_bytes
   )
+
+
+def _compiled_elsewhere(
+  function: Any, args: tuple[Any, ...], mesh: Mesh
+) -> int:
+  """Bytes of a program for TPUs; where it does not fit, those that it lacks."""
+  with jax.set_mesh(mesh), topologies.without_places():
+    lowered = function.lower(*args)
+  path = _kept_path(lowered.as_text(), mesh)
+  if path.exists():
+    return files.read_json(path)["bytes"]
+  try:
+    with topologies.uncached():
+      analysis = lowered.compile().memory_analysis()
+    found = analysis.peak_memory_in_bytes
+  except jax.errors.JaxRuntimeError as error:
+    told = _TOO_LARGE.search(str(error))
+    if told is None:
+      raise
+    found = round(float(told[1]) * _UNITS[told[2]])
+  path.parent.mkdir(parents=True, exist_ok=True)
+  files.write_json(path, {"bytes": found})
+  return found
+
+
+def _kept_path(text: str, mesh: Mesh) -> epath.Path:
+  """Says where is kept what the compiler said of a program."""
+  cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+  versions = [importlib.metadata.version(name) for name in ("jax", "libtpu")]
+  # The text does not say for which chips it is.
+  kind = mesh.devices.flat[0].device_kind
+  places = str([device.coords for device in mesh.devices.flat])
+  key = "\n".join([*versions, kind, places, text])
+  name = hashlib.sha256(key.encode()).hexdigest()[:32]
+  return epath.Path(cache) / "ila_jax" / "programs" / name

@@ -35,10 +35,12 @@ def cost(run: work.PlannedRun) -> costs.Cost:
   if kind.by_tsne:
     # The network of a parametric map learns a t-SNE, which is fitted first.
     name, options = "tsne", dataclasses.replace(options, dimensions=2)
+  with run.machine.target():
+    width = encoders.width(run.config, run.decoder)
   trial = _trial(
     fitted=min(settings.fit_examples, examples),
     placed=examples,
-    width=encoders.width(run.config, run.decoder),
+    width=width,
     name=name,
     options=options,
   )

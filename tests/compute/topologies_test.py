@@ -15,8 +15,8 @@ import pytest
 
 import ila_jax
 from ila_jax import errors
+from ila_jax.compute import chips, topologies
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.compute import topologies
 from tests.support import tpu_facts, tpu_programs
 
 _RENEW = "python -m tests.benchmarks.tpu_compile --renew"
@@ -62,7 +62,7 @@ def test_programs_compile_as_the_table_says(place):
 @needs_libtpu
 def test_the_compiler_refuses_what_does_not_fit():
   mesh = topologies.mesh("v5e:2x2")
-  floats = topologies.CHIPS["v5e"].hbm_bytes // 4
+  floats = chips.TPUS["v5e"].hbm_bytes // 4
   spec = jax.NamedSharding(mesh, jax.P("data"))
   x = jax.ShapeDtypeStruct((4 * floats // 1024, 1024), "float32", sharding=spec)
   lowered = jax.jit(lambda x: jax.numpy.sort(x, axis=1)).lower(x)

@@ -7,7 +7,7 @@ import pytest
 
 from ila_jax import errors
 from ila_jax.dry_run import dry_run
-from ila_jax.forecast import pool_sample, work
+from ila_jax.forecast import here, pool_sample
 from ila_jax.models import decoder
 from tests.support import model_folders, tiny
 
@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def untried(monkeypatch):
   """For what does not depend on a trial; compiling is enough then."""
-  monkeypatch.setattr(work, "_MOST_SECONDS", 0.0)
+  monkeypatch.setattr(here, "_MOST_SECONDS", 0.0)
 
 
 def _costs(folder, *, stages, **overrides):
@@ -92,7 +92,7 @@ def test_only_the_stages_that_are_asked_for(folder, capsys, untried):
 def test_an_encoder_costs_a_pass_over_the_prompts(folder, encoder, monkeypatch):
   path = str(folder / "bert") if encoder == "bert" else "base"
   found = _costs(folder, stages=("embed",), encoder__path=path)
-  monkeypatch.setattr(work, "_MOST_SECONDS", 0.0)
+  monkeypatch.setattr(here, "_MOST_SECONDS", 0.0)
   found |= _costs(folder, stages=("score",), encoder__path=path)
   embed, score = found["embed"], found["score"]
   assert embed.flops > 0 and embed.seconds > 0
@@ -121,7 +121,7 @@ def test_a_base_from_scratch_is_counted_once(folder, monkeypatch):
   train = found["model"].compile_seconds
   assert train > 0
   assert all(cost.tried for cost in found.values())
-  monkeypatch.setattr(work, "_MOST_SECONDS", 0.0)
+  monkeypatch.setattr(here, "_MOST_SECONDS", 0.0)
   twice = _costs(
     folder, stages=("score",), model__path="scratch", score__epochs=2.0
   )
@@ -169,8 +169,8 @@ def test_a_disk_that_is_too_small_is_told(folder, capsys, monkeypatch, untried):
 def test_what_is_too_large_is_not_tried(folder, capsys, monkeypatch):
   small = {"model__path": "scratch"}
   tried = _costs(folder, stages=("score",), **small)["score"]
-  monkeypatch.setattr(work.hardware, "device_bytes", lambda: 1000)
-  monkeypatch.setattr(work.hardware, "matrix_rate", lambda mesh, dtype: 1e9)
+  monkeypatch.setattr(here.hardware, "device_bytes", lambda: 1000)
+  monkeypatch.setattr(here.hardware, "matrix_rate", lambda mesh, dtype: 1e9)
   found = _costs(folder, stages=("score",), **small)["score"]
   assert tried.tried and not found.tried
   assert (found.flops, found.device_bytes) == (tried.flops, tried.device_bytes)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ila_jax.forecast import costs, trials, work
+from ila_jax.forecast import costs, here, trials, work
 from ila_jax.passes import forward, windows
 from ila_jax.training import trial
 from tests.support import planned
@@ -11,10 +11,10 @@ from tests.support import planned
 @pytest.fixture
 def untried(monkeypatch):
   """Shares of 1 GFLOP/s are assumed; nothing is compiled."""
-  monkeypatch.setattr(work, "_MOST_SECONDS", 0.0)
-  monkeypatch.setattr(work.hardware, "matrix_rate", lambda mesh, dtype: 1e9)
+  monkeypatch.setattr(here, "_MOST_SECONDS", 0.0)
+  monkeypatch.setattr(here.hardware, "matrix_rate", lambda mesh, dtype: 1e9)
   for name in ("scoring_bytes", "training_bytes"):
-    monkeypatch.setattr(work.memory_lib, name, lambda *_, **__: 7)
+    monkeypatch.setattr(here.memory_lib, name, lambda *_, **__: 7)
 
 
 def _pass_flops(run):
@@ -77,7 +77,7 @@ def test_a_program_is_tried_once_and_compiled_once(monkeypatch):
 
   monkeypatch.setattr(trials, "training", training)
   monkeypatch.setattr(
-    work.memory_lib, "training_bytes", lambda config, recipe, mesh: 1000
+    here.memory_lib, "training_bytes", lambda config, recipe, mesh: 1000
   )
   run = planned.run(
     tokens__max_tokens=64, train__batch_tokens=64, finetune__epochs=1.0
@@ -89,7 +89,7 @@ def test_a_program_is_tried_once_and_compiled_once(monkeypatch):
   first, second = (
     run.training(data, recipe, examples=40, runs=runs) for runs in (1, 2)
   )
-  weights = 4 * work.memory_lib.decoder.count_parameters(run.decoder)
+  weights = 4 * here.memory_lib.decoder.count_parameters(run.decoder)
   assert tried == [recipe]
   assert first.seconds == 10 + 3 + 2 * steps
   assert second.seconds == 2 * (3 + 2 * steps)

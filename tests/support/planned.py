@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ila_jax.compute import mesh
-from ila_jax.forecast import pool_sample, sizes, work
+from ila_jax.forecast import here, pool_sample, sizes, work
 from ila_jax.models import architecture
 from ila_jax.passes import token_set
 from tests.support import tiny
@@ -55,6 +55,6 @@ def run(
     stored=700.0,
     record=1000.0,
   )
-  return work.PlannedRun(
-    tiny.config("pool.jsonl", **fields), mesh.make(), sample, decoder
-  )
+  devices = mesh.make()
+  config = tiny.config("pool.jsonl", **fields)
+  return work.PlannedRun(config, devices, sample, decoder, here.Here(devices))

@@ -1,7 +1,6 @@
 """What the compiler of TPUs says of a program: memory, collectives, kernels."""
 
 import collections
-import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -9,11 +8,8 @@ import math
 import pathlib
 import re
 import time
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import jax
-from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 
 from ila_jax.compute import topologies
@@ -60,43 +56,13 @@ def versions() -> dict[str, str]:
   return {name: importlib.metadata.version(name) for name in ("jax", "libtpu")}
 
 
-@contextlib.contextmanager
-def _no_cache() -> Iterator[None]:
-  """JAX can keep these programs, and cannot read them without a TPU."""
-  folder = jax.config.jax_compilation_cache_dir
-  jax.config.update("jax_compilation_cache_dir", None)
-  compilation_cache.reset_cache()
-  try:
-    yield
-  finally:
-    jax.config.update("jax_compilation_cache_dir", folder)
-    compilation_cache.reset_cache()
-
-
-@contextlib.contextmanager
-def without_places() -> Iterator[None]:
-  """Lowers programs without the places in the source that they come from."""
-  options = {
-    "jax_traceback_in_locations_limit": 0,
-    "jax_hlo_source_file_canonicalization_regex": ".*",
-  }
-  before = {name: getattr(jax.config, name) for name in options}
-  for name, value in options.items():
-    jax.config.update(name, value)
-  try:
-    yield
-  finally:
-    for name, value in before.items():
-      jax.config.update(name, value)
-
-
 def compile_for_tpu(lowered: Any) -> tuple[Any, Facts]:
   """Compiles a program that was lowered for a TPU, and reads it.
 
   The compiler refuses what does not fit in the memory of a device.
   """
   began = time.process_time()
-  with _no_cache():
+  with topologies.uncached():
     compiled = lowered.compile()
   seconds = time.process_time() - began
   text, memory = compiled.as_text(), compiled.memory_analysis()

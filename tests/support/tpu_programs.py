@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.compute import neighbours, row_blocks
+from ila_jax.compute import neighbours, row_blocks, topologies
 from ila_jax.embed import encode
 from ila_jax.forecast import memory
 from ila_jax.landscape import (
@@ -472,7 +472,7 @@ def lower(name: str, mesh: Mesh) -> Any:
   Its text is the same in every checkout: kernels would carry the files and
   lines of their source.
   """
-  with jax.set_mesh(mesh), tpu_facts.without_places():
+  with jax.set_mesh(mesh), topologies.without_places():
     return (PROGRAMS | LARGE)[name](mesh)
 
 

@@ -135,9 +135,8 @@ def cost(run: work.PlannedRun) -> costs.Cost:
     run, sample=dataclasses.replace(run.sample, examples=count)
   )
   products = 2.0 * examples * count * embed_work.width(run.sizes)
-  seconds = products / (run.rate("float32") * work.FORWARD_SHARE)
   embedding = embed_work.cost(own, fitted=examples)
-  return embedding.and_also(costs.Cost(seconds, 0.0, products))
+  return embedding.and_also(run.machine.products(products, "float32"))
 
 
 def need(known: sizes.Sizes) -> costs.Need:
