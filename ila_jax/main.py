@@ -8,7 +8,6 @@ for a trainer. Without the command `ila` on PATH: python -m ila_jax.
 """
 
 import contextlib
-import errno
 import os
 import shlex
 import sys
@@ -16,13 +15,14 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from ila_jax import command_line, errors, presets, version
+from ila_jax import errors, presets, version
+from ila_jax.command_line import endings, words
 
 _PROGRAM = "ila"  # As setup.py installs it.
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "A preset, such as quickstart, or the path of a config file."
 )
-flags.FLAGS["config"].parser = command_line.ConfigParser()
+flags.FLAGS["config"].parser = words.ConfigParser()
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the artifacts; made if absent."
 )
@@ -68,34 +68,6 @@ _FIELDS = flags.DEFINE_bool(
 _VERSION = flags.DEFINE_bool(
   "version", False, "Print version and commit, and run nothing."
 )
-# What the system says of a disk, a folder or a limit (ulimit) that is the
-# user's to mend.
-_MENDABLE = frozenset(
-  (
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOSPC,
-    errno.EPERM,
-    errno.EROFS,
-  )
-)
-# What it says of a disk or a network that may be there again in a minute.
-_PASSING = frozenset(
-  (
-    errno.ECONNABORTED,
-    errno.ECONNREFUSED,
-    errno.ECONNRESET,
-    errno.EHOSTUNREACH,
-    errno.EIO,
-    errno.ENETDOWN,
-    errno.ENETUNREACH,
-    errno.ESTALE,
-    errno.ETIMEDOUT,
-  )
-)
 
 
 def main() -> int:
@@ -111,12 +83,12 @@ def main() -> int:
       print(_help(), flush=True)
     return 0
   try:
-    command = command_line.command(sys.argv)
+    command = words.command(sys.argv)
     if command is not None:
       return command(sys.argv[2:])
     _run(sys.argv)
   except BaseException as error:
-    status, message = _explain(error)
+    status, message = endings.explain(error, _command())
     if message is None:
       raise
     print(f"ila_jax: {message}", file=sys.stderr)
@@ -125,7 +97,7 @@ def main() -> int:
 
 
 def _help() -> str:
-  of_command = command_line.command_help(sys.argv)
+  of_command = words.command_help(sys.argv)
   if of_command is not None:
     return of_command
   presets_text = "".join(
@@ -140,63 +112,12 @@ def _help() -> str:
   )
 
 
-def _explain(error: BaseException) -> tuple[int, str | None]:
-  """The exit status, and what the user can do; None of a bug."""
-  if isinstance(error, errors.InputError):
-    return errors.BAD_INPUT, str(error)
-  if isinstance(error, KeyboardInterrupt):
-    said = getattr(error, "kept", "") or "what was whole is kept"
-    status = getattr(error, "status", 130)
-    name = "SIGINT" if status == 130 else "SIGTERM"
-    return status, f"stopped by {name}; {said}. Go on with: {_command()}"
-  of_bucket = _of_bucket(error)
-  if of_bucket is not None:
-    return of_bucket
-  if isinstance(error, OSError) and error.errno in _MENDABLE:
-    return errors.BAD_INPUT, (
-      f"{error.strerror}: {error.filename or 'the disk'}. Nothing that was "
-      "whole is lost: mend it and run the same command again, which goes on "
-      "from here."
-    )
-  if isinstance(error, OSError) and error.errno in _PASSING:
-    return errors.LOST, (
-      f"{error.strerror}: {error.filename or 'the disk or the network'}. What "
-      "was whole is kept: run the same command again, which goes on from here."
-    )
-  if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
-    return errors.BAD_INPUT, (
-      f"the device's memory is full ({str(error).splitlines()[0][:200]}). "
-      "Lower --config.score.batch_tokens or --config.encoder.batch_tokens, set "
-      "--config.train.remat=True, or shard the weights with "
-      "--config.mesh.fsdp: the run goes on from here. A lower "
-      "--config.train.batch_tokens makes other models, and asks for --redo."
-    )
-  if _is_of_hosts(error):
-    return errors.LOST, (
-      f"the other hosts do not answer ({str(error).splitlines()[0][:200]}). "
-      "What was whole is kept: start all hosts again."
-    )
-  return 1, None
-
-
-def _of_bucket(error: BaseException) -> tuple[int, str] | None:
-  from ila_jax.run.disk import buckets
-
-  return buckets.explain(error)
-
-
-def _is_of_hosts(error: BaseException) -> bool:
-  from ila_jax.run import hosts
-
-  return hosts.is_lost(error)
-
-
 def _command() -> str:
   """The command that goes on: a --redo has begun, and is not begun again."""
-  words = sys.argv[1:]
+  typed = sys.argv[1:]
   kept = [
     word
-    for before, word in zip(["", *words], words, strict=False)
+    for before, word in zip(["", *typed], typed, strict=False)
     if "--redo" not in (before, word) and not word.startswith("--redo=")
   ]
   is_command = os.path.basename(sys.argv[0]) == _PROGRAM
@@ -239,7 +160,7 @@ def _run(argv: list[str]) -> None:
     if isinstance(error, interrupts.Stopped) and not error.is_alone:
       hosts.rest()  # All hosts stop at the same place.
     else:
-      status, message = _explain(error)
+      status, message = endings.explain(error, _command())
       hosts.leave(status, message or f"{type(error).__name__}: {error}")
     raise
   hosts.rest()
@@ -282,7 +203,7 @@ def _copy_preset(rest: list[str]) -> None:
 
 def _parse_flags(argv: list[str]) -> list[str]:
   """Reads the flags; returns the words that belong to none."""
-  argv = command_line.expand(argv)
+  argv = words.expand(argv)
   try:
     rest = flags.FLAGS(argv)[1:]
     needed = (_CONFIG, _WORKDIR)
@@ -291,7 +212,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
       needed = ()
     missing = [flag.name for flag in needed if flag.value is None]
   except Exception as error:
-    told = command_line.fault(error, argv)
+    told = words.fault(error, argv)
     if told is None:
       raise
     raise told from error

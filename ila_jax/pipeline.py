@@ -144,10 +144,8 @@ def _run_claimed(
   if redo:
     mesh_lib.first_host_does(_set_aside, config, workdir, redo)
   try:
-    with (
-      jax.set_mesh(run.mesh),
-      programs.kept(tables.COMPILED.path(workdir)),
-    ):
+    kept = programs.kept(tables.COMPILED.path(workdir))
+    with jax.set_mesh(run.mesh), kept:
       mesh_lib.first_host_does(needs.check_beside, config, workdir, stages)
       names = stages_lib.in_order(stages)
       after_pool = [name for name in names if name != "pool"]

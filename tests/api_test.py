@@ -10,7 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 import ila_jax
-from ila_jax import command_line, config_parsing
+from ila_jax import config_parsing
 from ila_jax.run.disk import files
 from tests.support import tiny
 
@@ -76,7 +76,7 @@ def test_a_shell_can_go_on(kept, capsys):
   words = words[:2] + words[3:]
   given = flags.FlagValues()
   config_flags.DEFINE_config_file("config", flag_values=given, sys_argv=words)
-  given["config"].parser = command_line.ConfigParser()
+  given["config"].parser = words_lib.ConfigParser()
   given(words)
   manifest = json.loads((workdir / "manifest.json").read_text())
   typed = config_parsing.parse(given.config).plain()

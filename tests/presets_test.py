@@ -4,7 +4,8 @@ import pathlib
 
 import pytest
 
-from ila_jax import command_line, config_fields, errors, presets
+from ila_jax import config_fields, errors, presets
+from ila_jax.command_line import words as words_lib
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
 
@@ -41,7 +42,7 @@ def test_what_is_no_preset_is_refused_with_the_names(tmp_path):
 def test_both_ways_to_a_config_file_read_it_alike(tmp_path, monkeypatch):
   """The flag and `ila_jax.select`: same config, same refusal."""
   monkeypatch.setenv("HOME", str(tmp_path))
-  parser = command_line.ConfigParser()
+  parser = words_lib.ConfigParser()
   for name in ("quickstart", "~/mine.py", "~/mine.py:7"):
     (tmp_path / "mine.py").write_text(
       "from ila_jax.configs import common\n\n\ndef get_config(seed='3'):\n"
@@ -113,4 +114,4 @@ def test_a_fault_of_this_package_stays_a_traceback(tmp_path, monkeypatch):
   ],
 )
 def test_command_lines_are_expanded(words, expanded):
-  assert command_line.expand(words) == expanded
+  assert words_lib.expand(words) == expanded

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from ila_jax import errors, main, pipeline
+from ila_jax import endings, errors, pipeline
 from ila_jax.run.disk import files
 from tests.support import forked, hosts, tiny
 
@@ -255,6 +255,6 @@ def test_a_full_disk_ends_each_stage_in_one_way(
   name = "select" if stage == "beside/target" else stage
   with pytest.raises(OSError) as raised:
     pipeline.run(config, copy, stages=[name])
-  status, said = main._explain(raised.value)
+  status, said = endings.explain(raised.value, "ila")
   assert status == errors.BAD_INPUT
   assert f"No space left on device: {copy / stage / full_at}" in said

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from etils import epath
 
-from ila_jax import errors, main
+from ila_jax import errors
+from ila_jax.command_line import endings
 from ila_jax.run.disk import checksums, columns, files
 
 
@@ -104,7 +105,7 @@ def test_a_disk_that_fills_up_leaves_what_was_whole(tmp_path, full_disk):
   before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
   with pytest.raises(OSError, match="File too large") as raised:
     files.write_array(path, np.arange(9000))
-  assert raised.value.errno in main._MENDABLE
+  assert raised.value.errno in endings._MENDABLE
   # Neither half a file is left, nor an entry of one.
   assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
   assert files.read_array(path).tolist() == list(range(9))

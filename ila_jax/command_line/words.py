@@ -1,4 +1,4 @@
-"""The command line: how its words are read, and what is wrong with them."""
+"""Words of the command line: how they are read, and what is wrong with them."""
 
 import contextlib
 import re
