@@ -11,6 +11,7 @@ from ml_collections import config_flags
 
 import ila_jax
 from ila_jax import config_parsing
+from ila_jax.command_line import words as words_lib
 from ila_jax.run.disk import files
 from tests.support import tiny
 
