@@ -129,6 +129,27 @@ TOKENIZER = Artifact(
   "the tokenizer of a base from scratch, trained on the pool",
 )
 
+# Of stage `pool`, while it reads: a folder for each split of the input.
+SPLIT_FOLDER = "pool_splits"
+SPLIT = Artifact(
+  "pool_splits/{shard:05d}/split.json",
+  "pool.splits.task",
+  "what a split was read from, and the names in it",
+  is_passing=True,
+)
+SPLIT_OUTCOMES = Artifact(
+  "pool_splits/{shard:05d}/outcomes.parquet",
+  "pool.splits.task",
+  "what became of each record of a split",
+  is_passing=True,
+)
+SPLIT_RECORDS = Artifact(
+  "pool_splits/{shard:05d}/records.parquet",
+  "pool.splits.task",
+  "the usable records of a split",
+  is_passing=True,
+)
+
 # Of stage `embed`.
 EMBEDDINGS = Artifact(
   "embed/embeddings-{shard:05d}.npy",
