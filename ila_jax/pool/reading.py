@@ -14,15 +14,12 @@ from etils import epath
 
 from ila_jax import config as config_lib
 from ila_jax import errors
-from ila_jax.models.folders import hub
 from ila_jax.pool import examples as examples_lib
-from ila_jax.pool import index, records, revisions, shards, unread
+from ila_jax.pool import index, records, shards, unread
 from ila_jax.pool import rejects as rejects_lib
-from ila_jax.pool.contamination import evaluation, findings
+from ila_jax.pool.contamination import evaluation
 from ila_jax.pool.scores import names as names_lib
 from ila_jax.pool.sources import sources
-from ila_jax.pool.splits import job as job_lib
-from ila_jax.pool.splits import splits as splits_lib
 from ila_jax.pool.tokens import encode
 from ila_jax.pool.tokens import overflow as overflow_lib
 from ila_jax.pool.tokens import tally as tally_lib
@@ -81,49 +78,6 @@ def rules(config: config_lib.Config) -> examples_lib.Rules:
 def pool_rules(config: config_lib.Config) -> examples_lib.Rules:
   """The rules by which the pool's own sources are read."""
   return dataclasses.replace(rules(config), overrides=_overrides(config))
-
-
-def splits(
-  config: config_lib.Config,
-  announce: Callable[[str], object] = lambda message: None,
-) -> list[splits_lib.Split]:
-  """The splits of the pool's sources; checks the rules first.
-
-  Raises:
-    errors.InputError: a source that is not there, or an unknown field.
-  """
-  examples_lib.check_rules(config.pool.sources, pool_rules(config), announce)
-  return splits_lib.of(
-    config.pool.sources, most_bytes=config.pool.split_bytes, announce=announce
-  )
-
-
-def job(
-  config: config_lib.Config, workdir: epath.Path | None, tokenizer: str
-) -> job_lib.Job:
-  """What the tasks of the pool are told.
-
-  Args:
-    config: the run.
-    workdir: keeps the hashes of large files; None: nobody does.
-    tokenizer: folder of the base's tokenizer.
-  """
-  evaluations = config.pool.evaluations
-  return job_lib.Job(
-    rules=dataclasses.asdict(pool_rules(config)),
-    max_tokens=config.tokens.max_tokens,
-    overflow=config.tokens.overflow,
-    limit=config.pool.limit,
-    evaluations=evaluations,
-    evaluation_overrides=config.pool.overrides,
-    ngram=config.pool.contamination_ngram,
-    removes=config.pool.contaminated == findings.REMOVE,
-    tokenizer=tokenizer,
-    made_from=[
-      revisions.of_model(tokenizer, patterns=hub.TOKENIZER, workdir=workdir),
-      [sources.signature(one, workdir=workdir) for one in evaluations],
-    ],
-  )
 
 
 def _overrides(config: config_lib.Config) -> dict[str, dict[str, str]]:

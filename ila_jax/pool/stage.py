@@ -4,6 +4,7 @@ import contextlib
 import itertools
 from typing import Any
 
+import jax
 import numpy as np
 import pyarrow as pa
 from etils import epath
@@ -19,12 +20,13 @@ from ila_jax.pool.contamination import findings as findings_lib
 from ila_jax.pool.sources import sources
 from ila_jax.pool.splits import job as job_lib
 from ila_jax.pool.splits import merge as merge_lib
-from ila_jax.pool.splits import workers
+from ila_jax.pool.splits import shares, workers
 from ila_jax.pool.tokens import tally as tally_lib
 from ila_jax.run import (
   context,
   draws,
   interrupts,
+  log,
   progress,
   stage_record,
   tables,
@@ -51,7 +53,15 @@ def run(run: context.Run) -> None:
     return
   if mesh_lib.is_writer():
     with interrupts.alone():
-      _read_and_write(run, stage)
+      _prepare(run)
+  mesh_lib.barrier("pool begun")
+  if jax.process_count() > 1 and run.config.pool.limit is None:
+    with interrupts.alone():
+      _read_share(run)
+    mesh_lib.barrier("shares of the pool read")
+  if mesh_lib.is_writer():
+    with interrupts.alone():
+      _read_and_write(run)
   mesh_lib.barrier("pool read")
   counts = files.read_json(tables.COUNTS.path(workdir))
   stage.account.add(tokens=counts["tokens"])
@@ -105,13 +115,37 @@ def _overrides(
   return {k: value for k, value in found.items() if value is not None}
 
 
-def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
+def _prepare(run: context.Run) -> None:
+  """Looks whether the pool is worth reading; makes its tokenizer."""
+  _remove_what_was_begun(run.workdir)
+  size_lib.check_count(run.config)
+  with base_tokenizer.folder(run.config, run.workdir):
+    pass
+
+
+def _read_share(run: context.Run) -> None:
+  """Reads this host's share of the splits, side by side with the others.
+
+  A host that does not see the sources leaves its share to the first, which
+  reads what is left, and says what is wrong.
+  """
+  try:
+    with shares.opened(run.config, run.workdir) as (job, splits):
+      own = splits[jax.process_index() :: jax.process_count()]
+      asked = run.config.pool.workers
+      for _ in workers.finished(job, own, run.workdir, asked=asked):
+        pass
+  except errors.InputError as error:
+    if mesh_lib.is_writer():
+      raise
+    log.write(f"  left to the first host: {error}")
+
+
+def _read_and_write(run: context.Run) -> None:
   config, workdir = run.config, run.workdir
-  _remove_what_was_begun(workdir)
-  size_lib.check_count(config)
   with contextlib.ExitStack() as stack:
     tokenizer = stack.enter_context(base_tokenizer.folder(config, workdir))
-    job = reading_lib.job(config, workdir, tokenizer)
+    job = shares.job_of(config, workdir, tokenizer)
     counts = merge_lib.Counts(
       reading_lib.counted_rejects(config, workdir, stack),
       tally_lib.Tally(max_tokens=config.tokens.max_tokens),
@@ -137,7 +171,7 @@ def _merged(
   )
   passing = workers.finished(
     job,
-    reading_lib.splits(config, announce=_announce),
+    shares.splits_of(config, announce=_announce),
     workdir,
     asked=config.pool.workers,
   )
@@ -193,7 +227,7 @@ def _write(
     ),
   }
   files.write_json(tables.COUNTS.path(workdir), counts)
-  folders.remove(workdir / tables.SPLIT_FOLDER)
+  folders.remove(tables.SPLIT.path(workdir, shard=0).parent.parent)
 
 
 def _remove_what_was_begun(workdir: epath.Path) -> None:

@@ -24,19 +24,15 @@ from ila_jax.pool.sources import (
   formats,
   json_records,
   json_text,
-  spans,
 )
 from ila_jax.pool.sources import paths as source_paths
+from ila_jax.pool.splits import spans
 from ila_jax.run.disk import hashes
 from ila_jax.run.disk import paths as paths_lib
 
-# What reading a damaged file raises, over all formats and packings.
+# What reading a damaged file raises.
 _DAMAGE = (OSError, ValueError, RuntimeError, EOFError, lzma.LZMAError)
 _Announce = Callable[[str], object]
-
-
-def _silently(message: str) -> None:
-  del message
 
 
 def known_fields(spec: str) -> dict[str, str]:
@@ -54,7 +50,7 @@ def open_source(
   spec: str,
   *,
   data_dir: str | None = None,
-  announce: _Announce = _silently,
+  announce: _Announce = str,
 ) -> Iterator[records.RawRecord]:
   """Streams the records of one source, in an order that never changes.
 
@@ -163,27 +159,22 @@ def signature(
 def read_span(
   span: spans.Span,
   *,
-  announce: _Announce = _silently,
+  announce: _Announce = str,
   lost: columnar.Lost | None = None,
   counted: Callable[[int], object] = lambda lines: None,
 ) -> Iterator[records.RawRecord]:
-  """Streams the records of a part of a source.
-
-  In a range of lines that does not begin with its file, lines are numbered
-  from 1, for nobody has counted those before; in a message of an error all
-  are counted.
+  """Streams the records of a part of a source; lines count from its begin.
 
   Args:
     span: of `spans.of`.
     announce: gets a line of what is as no one expects.
-    lost: counts cells that have no JSON form, by file, column and reason;
-      None: they are announced.
+    lost: counts cells that have no JSON form; None: they are announced.
     counted: gets the number of lines of a range, once all are read.
 
   Raises:
     InputError: nothing there to read, or what is damaged as a whole.
   """
-  if span.file is None:
+  if not span.file:
     yield from open_source(span.spec, announce=announce)
     return
   try:
@@ -191,10 +182,9 @@ def read_span(
   except errors.InputError:
     if not spans.is_of_lines(span):
       raise
-    # Once more, with the lines before it counted: the message has a number.
+    # Once more, with the lines before counted, for the number in the message.
     before = spans.lines_before(span)
-    for _ in _file_records(span.file, announce, span, {}, counted, before):
-      pass
+    list(_file_records(span.file, announce, span, {}, counted, before))
     raise
 
 

@@ -20,8 +20,8 @@ from ila_jax.pool import index, shards, unread
 from ila_jax.pool import rejects as rejects_lib
 from ila_jax.pool import seen as seen_lib
 from ila_jax.pool.contamination import findings as findings_lib
-from ila_jax.pool.sources import columnar, spans
-from ila_jax.pool.splits import field_watch
+from ila_jax.pool.sources import columnar
+from ila_jax.pool.splits import field_watch, spans
 from ila_jax.pool.splits import splits as splits_lib
 from ila_jax.pool.tokens import tally as tally_lib
 from ila_jax.run import tables

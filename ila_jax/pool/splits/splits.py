@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ila_jax import errors
-from ila_jax.pool.sources import files, sources, spans
+from ila_jax.pool.sources import files, sources
+from ila_jax.pool.splits import spans
 from ila_jax.run.disk import paths as paths_lib
 
 

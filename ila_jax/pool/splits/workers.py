@@ -21,10 +21,9 @@ from typing import Any
 from etils import epath
 
 from ila_jax import errors
-from ila_jax.pool.sources import spans
 from ila_jax.pool.splits import job as job_lib
+from ila_jax.pool.splits import spans, task
 from ila_jax.pool.splits import splits as splits_lib
-from ila_jax.pool.splits import task
 from ila_jax.run import progress
 
 # Less input than that is read before workers have started.
