@@ -20,7 +20,7 @@ from ila_jax.pool.contamination import findings as findings_lib
 from ila_jax.pool.sources import sources
 from ila_jax.pool.splits import job as job_lib
 from ila_jax.pool.splits import merge as merge_lib
-from ila_jax.pool.splits import shares, workers
+from ila_jax.pool.splits import shares, task, workers
 from ila_jax.pool.tokens import tally as tally_lib
 from ila_jax.run import (
   context,
@@ -227,7 +227,7 @@ def _write(
     ),
   }
   files.write_json(tables.COUNTS.path(workdir), counts)
-  folders.remove(tables.SPLIT.path(workdir, shard=0).parent.parent)
+  folders.remove(task.folder(workdir))
 
 
 def _remove_what_was_begun(workdir: epath.Path) -> None:

@@ -15,7 +15,7 @@ from ila_jax.pool.contamination import findings
 from ila_jax.pool.sources import sources
 from ila_jax.pool.splits import job as job_lib
 from ila_jax.pool.splits import splits as splits_lib
-from ila_jax.pool.splits import workers
+from ila_jax.pool.splits import task, workers
 from ila_jax.run import progress, stages, tables
 from ila_jax.run.disk import run_folder
 
@@ -59,7 +59,9 @@ def job_of(
     removes=config.pool.contaminated == findings.REMOVE,
     tokenizer=tokenizer,
     made_from=[
-      revisions.of_model(tokenizer, patterns=hub.TOKENIZER, workdir=workdir),
+      # Every host asks for itself, so that all have one answer.
+      revisions.of_path(tokenizer, patterns=hub.TOKENIZER, workdir=workdir)
+      or hub.find(tokenizer, with_weights=False).name,
       [sources.signature(one, workdir=workdir) for one in evaluations],
     ],
   )
@@ -67,7 +69,7 @@ def job_of(
 
 @contextlib.contextmanager
 def opened(
-  config: config_lib.Config, workdir: epath.Path
+  config: config_lib.Config, workdir: epath.PathLike
 ) -> Iterator[tuple[job_lib.Job, list[splits_lib.Split]]]:
   """Yields the job of a pool and its splits, for a machine of its own.
 
@@ -82,6 +84,7 @@ def opened(
     errors.InputError: the folder is something else's, or a source, a
       tokenizer or an evaluation set cannot be read.
   """
+  workdir = epath.Path(workdir)
   run_folder.prepare(workdir, stages.RECORDED)
   with contextlib.ExitStack() as stack:
     place = workdir
@@ -118,7 +121,7 @@ def run(config: config_lib.Config, workdir: epath.PathLike, tasks: str) -> str:
     done = sum(1 for _ in passing)
   return (
     f"task {number} of {count}: its {done:,} of {len(splits):,} splits are "
-    f"read, in {workdir / tables.SPLIT_FOLDER}. Once all tasks have ended, "
+    f"read, in {task.folder(workdir)}. Once all tasks have ended, "
     "run ila with the same --config and --workdir, and without --tasks: it "
     "merges them and goes on."
   )

@@ -35,6 +35,15 @@ _SHOWN_CHARACTERS = 1 << 20
 Beat = Callable[[str, int, int], object]
 
 
+def folder(root: epath.PathLike) -> epath.Path:
+  """The folder of all splits that were read, in that of a run.
+
+  >>> folder("runs/first").name
+  'pool_splits'
+  """
+  return tables.SPLIT.path(root, shard=0).parent.parent
+
+
 def is_done(
   job: job_lib.Job, split: splits_lib.Split, root: epath.Path
 ) -> bool:

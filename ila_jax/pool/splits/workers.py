@@ -159,6 +159,8 @@ class _Crew:
     finally:
       self._end()
       pool.shutdown(cancel_futures=True)
+      for worker in self._all:
+        worker.close()
 
   def _wait(
     self,
@@ -266,7 +268,12 @@ class _Worker:
     """Ends it at once: what it has not finished is read again."""
     self._process.kill()
     self._process.wait()
-    self._process.stdin.close()
+
+  def close(self) -> None:
+    """Closes its pipes, once no thread waits for it."""
+    with contextlib.suppress(BrokenPipeError):
+      self._process.stdin.close()
+    self._process.stdout.close()
 
 
 def _place(split: splits_lib.Split, at: list[Any] | None) -> str:
