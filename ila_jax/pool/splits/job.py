@@ -49,7 +49,9 @@ class Job:
   @classmethod
   def from_text(cls, text: str) -> "Job":
     """The job that `text` told."""
-    return cls(**json.loads(text))
+    values = json.loads(text)
+    values["evaluations"] = tuple(values["evaluations"])
+    return cls(**values)
 
   def key(self, split: splits.Split) -> str:
     """A short hash of all that the result of a split follows from."""
