@@ -85,7 +85,7 @@ class Pool(checked.Checked):
     changes=checked.NOTHING,
   )
   split_bytes: int = checked.field(
-    16 << 20,
+    4 << 20,
     "bytes of input that a process reads at a time, the unit of resuming",
     low=1,
     high=2**34,

@@ -7,7 +7,8 @@ Writes a synthetic pool of JSON lines (a few sentences of random words each, one
 in a hundred a duplicate of an earlier one) and has fresh processes run the
 stage on it, with a byte-level tokenizer that is trained on it. Memory is the
 peak of the resident set of the process that merges, and of the largest of its
-workers; `--small` names the pool that it is compared with.
+workers, at most: a worker that has not begun yet counts as large as the process
+that starts it. `--small` names the pool that it is compared with.
 
 Goal: twice the records a second on two free cores; memory that grows by no
 more than 100 bytes a record of the pool.

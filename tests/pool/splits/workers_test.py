@@ -3,14 +3,17 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 from etils import epath
 
-from ila_jax import errors
+from ila_jax import errors, pipeline
+from ila_jax.pool.splits import merge as merge_lib
 from ila_jax.pool.splits import shares, splits, task, workers
 from ila_jax.run import tables
-from tests.support import tiny
+from tests.pool.splits import merge_test
+from tests.support import forked, tiny
 
 
 @pytest.fixture
@@ -136,3 +139,46 @@ def test_a_small_input_is_read_without_workers():
   assert workers.count(some(1 << 24, 500), 0) == workers.cores()
   assert workers.count(some(1 << 24, 1), 0) == 1
   assert workers.count(some(1000, 50), 3) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_goes_on_with_what_was_read(tmp_path, number):
+  source = tiny.write(tmp_path / "pool.jsonl", tiny.records(2000))
+  work = tmp_path / "work"
+  settings = {
+    "pool__split_bytes": 4000,
+    "pool__limit": 1_000_000,  # A flag cannot say None here.
+    "pool__workers": 2,
+    "pool__dev_examples": 5,
+    "score__reference_examples": 5,
+  }
+  words = [*tiny.flags(source, **settings), "--stages=pool"]
+  run = forked.start("-m", "ila_jax", *words, f"--workdir={work}")
+  mark = tables.SPLIT.path(work, shard=1)
+  end = time.monotonic() + 120
+  while not mark.exists():
+    assert run.is_alive() and time.monotonic() < end
+    time.sleep(0.02)
+  run.send_signal(number)
+  run.join(30)
+  assert run.exitcode == (143 if number == signal.SIGTERM else -number)
+  there = list((work / "pool_splits").iterdir())
+  assert 2 <= len(there) < 30  # No worker goes on alone.
+  read = {path: os.stat(path).st_mtime_ns for path in [mark]}
+  settings["pool__workers"] = 1
+  made = []
+
+  def merged(merge, split, root):
+    made.append(split.number)
+    if split.number == 1:
+      assert os.stat(mark).st_mtime_ns == read[mark]
+    add(merge, split, root)
+
+  add = merge_lib.Merge.add
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(merge_lib.Merge, "add", merged)
+    pipeline.run(tiny.config(source, **settings), work, stages=["pool"])
+  alone = tmp_path / "alone"
+  pipeline.run(tiny.config(source, **settings), alone, stages=["pool"])
+  assert len(made) > 30
+  assert merge_test._made(work) == merge_test._made(alone)
