@@ -81,6 +81,8 @@ setuptools.setup(
     "tpu-compile": [
       "jax[tpu]; sys_platform == 'linux' and platform_machine == 'x86_64'"
     ],
+    # Reads a pool in a pipeline, by launch/beam.py.
+    "beam": ["apache-beam>=2.60"],
     "gcs": _GCS,
     "docs": _DOCS,
     "gguf": ["gguf>=0.19"],

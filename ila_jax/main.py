@@ -4,7 +4,8 @@ CONFIG is the name of a preset or a config file of your own, such as
 `ila --copy-preset=quickstart my.py` makes. --config.SECTION.FIELD=VALUE sets
 a field. `ila status DIR` tells how far a run is, `ila verify DIR` whether it is
 what was written, and `ila export DIR --to FORMAT` writes what it has selected
-for a trainer. Without the command `ila` on PATH: python -m ila_jax.
+for a trainer. `ila pool --tasks i/N` with these flags reads share i of N of a
+large pool before. Without the command `ila` on PATH: python -m ila_jax.
 """
 
 import contextlib
@@ -64,6 +65,9 @@ _FIELDS = flags.DEFINE_bool(
   False,
   "Print the fields of a config, or those of the sections named after it: "
   "default, meaning and what is allowed; with --config its values, too.",
+)
+_TASKS = flags.DEFINE_string(
+  "tasks", None, "With `ila pool`: i/N, the share to read, i from 0."
 )
 _VERSION = flags.DEFINE_bool(
   "version", False, "Print version and commit, and run nothing."
@@ -126,7 +130,12 @@ def _command() -> str:
 
 
 def _run(argv: list[str]) -> None:
-  rest = _parse_flags(argv)
+  reads_pool = argv[1:2] == ["pool"]
+  rest = _parse_flags([argv[0], *argv[2:]] if reads_pool else argv)
+  if reads_pool != (_TASKS.value is not None):
+    raise errors.InputError(
+      "`ila pool` and --tasks go together. Example: ila pool --tasks 0/16 ..."
+    )
   if _VERSION.value:
     print(version.describe())
     return
@@ -155,7 +164,10 @@ def _run(argv: list[str]) -> None:
   interrupts.listen()
   hosts.watch()
   try:
-    _run_stages()
+    if reads_pool:
+      _run_share()
+    else:
+      _run_stages()
   except BaseException as error:
     if isinstance(error, interrupts.Stopped) and not error.is_alone:
       hosts.rest()  # All hosts stop at the same place.
@@ -185,6 +197,19 @@ def _run_stages() -> None:
     stages=stages,
     redo=_REDO.value,
   )
+
+
+def _run_share() -> None:
+  import jax
+
+  # Text needs no accelerator, and another process may hold it.
+  jax.config.update("jax_platforms", "cpu")
+  from ila_jax import config_parsing
+  from ila_jax.pool.splits import shares
+  from ila_jax.run import progress
+
+  parsed = config_parsing.parse(_CONFIG.value)
+  progress.answer(shares.run(parsed, _workdir(), _TASKS.value))
 
 
 def _copy_preset(rest: list[str]) -> None:

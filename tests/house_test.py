@@ -55,6 +55,7 @@ KNOW_RUNS = (
   *("landscape.trust.write", "models.folders.peft", "models.folders.weights"),
   *("models.folders.safetensors_files", "pool.base_tokenizer", "pool.index"),
   *("pool.reading", "pool.shards", "pool.size", "pool.tokens.tokenizer"),
+  *("pool.splits.merge", "pool.splits.shares", "pool.splits.task"),
   *("score.losses", "score.signals.example_signal", "score.split"),
   *("score.signals.nll_without_prompt", "selection.compare"),
   *("selection.inputs", "selection.needs", "selection.scored_pool"),

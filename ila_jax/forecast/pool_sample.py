@@ -20,6 +20,7 @@ from ila_jax.pool import base_tokenizer, index, reading, records, shards
 from ila_jax.pool import examples as examples_lib
 from ila_jax.pool.conversations import conversation
 from ila_jax.pool.scores import names, sought
+from ila_jax.pool.splits import shares, workers
 from ila_jax.pool.tokens import encode
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 from ila_jax.run import progress, stage_record, tables
@@ -95,7 +96,9 @@ def draw(config: config_lib.Config, workdir: epath.Path) -> Sample:
     seen = min(base_tokenizer.TOKENIZER_EXAMPLES, count)
     tokenizer_seconds += read_seconds * seen / max(count, 1)
   tokenized = _tokenized(config, sample, count, tokenizer)
-  whole = read_seconds + tokenizer_seconds + tokenized.seconds
+  # Workers share the reading; here all threads have shared the tokenizing.
+  several = workers.count(shares.splits_of(config), config.pool.workers)
+  whole = read_seconds / several + tokenizer_seconds + tokenized.seconds
   return dataclasses.replace(tokenized, seconds=whole)
 
 

@@ -1,5 +1,6 @@
 """The base's tokenizer; a scratch one is trained on the pool."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,21 +23,27 @@ def tokenizer(config: config_lib.Config, workdir: epath.Path) -> Any:
   Raises:
     errors.InputError: the folder has no tokenizer.
   """
+  with folder(config, workdir) as here:
+    return tokenizer_lib.load_tokenizer(here)
+
+
+@contextlib.contextmanager
+def folder(config: config_lib.Config, workdir: epath.Path) -> Iterator[str]:
+  """Yields a local folder with the base's tokenizer; as `tokenizer`."""
   if config.model.path != config_lib.SCRATCH:
     with files.local(config.model.path) as here:
-      return tokenizer_lib.load_tokenizer(here)
-  folder = tables.TOKENIZER.path(workdir)
-  if not (folder / tokenizer_lib.FAST).exists():
+      yield here
+    return
+  made = tables.TOKENIZER.path(workdir)
+  if not (made / tokenizer_lib.FAST).exists():
     vocab = config.model.scratch.vocab
     progress.say(
       f"  training a tokenizer on the pool, of up to {vocab:,} entries"
     )
-    tokenizer_lib.train_bpe(
-      _pool_texts(config), vocab_size=vocab, folder=folder
-    )
-  checksums.check_folder(folder)
-  with files.local(folder) as here:
-    return tokenizer_lib.load_tokenizer(here)
+    tokenizer_lib.train_bpe(_pool_texts(config), vocab_size=vocab, folder=made)
+  checksums.check_folder(made)
+  with files.local(made) as here:
+    yield here
 
 
 def _pool_texts(config: config_lib.Config) -> Iterator[str]:

@@ -10,16 +10,13 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ila_jax import errors
 from ila_jax.pool import records, unread
 from ila_jax.pool import rejects as rejects_lib
 from ila_jax.pool import seen as seen_lib
 from ila_jax.pool.shapes import fields as fields_lib
 from ila_jax.pool.shapes import labels, turns
 from ila_jax.pool.sources import delimited, json_text, sources
-
-# Records of a source in which each configured field must be found.
-_PATIENCE_RECORDS = 1000
+from ila_jax.pool.splits import field_watch
 
 
 class Example(NamedTuple):
@@ -71,40 +68,6 @@ class Rules:
 
 
 DEFAULT_RULES = Rules()
-
-
-class _FieldWatch:
-  """Finds configured fields that no record of a source has: a wrong name."""
-
-  def __init__(self, source: str, fields: fields_lib.Fields):
-    self._source, self._n_seen = source, 0
-    self._missing = {n: p for n, p in fields._asdict().items() if p}
-    self._names: dict[str, None] = {}
-
-  def see(self, record: Mapping) -> None:
-    if not self._missing:
-      return
-    self._n_seen += 1
-    self._names.update(dict.fromkeys(list(record)[:50]))
-    for name, path in list(self._missing.items()):
-      paths = [path]
-      if name in fields_lib.SEVERAL:
-        paths = records.paths(record, path)
-      if any(records.lookup(record, p) is not records.MISSING for p in paths):
-        del self._missing[name]
-    if self._n_seen >= _PATIENCE_RECORDS:
-      self.check()
-
-  def check(self) -> None:
-    if not (self._missing and self._n_seen):
-      return
-    name, path = next(iter(self._missing.items()))
-    raise errors.InputError(
-      f"config.pool.fields.{name} is {path!r}, but none of the first "
-      f"{self._n_seen} records of {self._source} has that field. Allowed: "
-      f"{', '.join(list(self._names)[:50])}. Correct the name, or set it for "
-      "one source only with config.pool.overrides."
-    )
 
 
 def source_fields(spec: str, source: str, rules: Rules) -> fields_lib.Fields:
@@ -170,61 +133,105 @@ def _resolved(
   return read
 
 
-def _rejected(
+def duplicate(number: int) -> records.Reject:
+  """Why an example that was read before is not used.
+
+  >>> duplicate(255).detail
+  'of the earlier 00000000000000ff'
+  """
+  return records.Reject(rejects_lib.DUPLICATE, f"of the earlier {number:016x}")
+
+
+def rejected(
   raw: records.RawRecord, reject: records.Reject
 ) -> rejects_lib.Rejected:
-  # Names of fields come from the record: of any length, and of any characters.
-  detail = reject.detail[:500].encode(errors="backslashreplace").decode()
+  """What is written of a record that is not used."""
   return rejects_lib.Rejected(
-    raw.file, raw.line, raw.source, reject.reason, detail, raw.text
+    raw.file, raw.line, raw.source, reject.reason, detail(reject), raw.text
   )
 
 
-class _Reader:
-  """What is remembered of each source while its records pass."""
+def detail(reject: records.Reject) -> str:
+  """What is written of a reason's detail.
 
-  def __init__(
-    self,
-    rules: Rules,
-    announce: Callable[[str], object],
-    reading: unread.Reading,
-  ):
+  >>> detail(records.Reject("not JSON", "at column 7"))
+  'at column 7'
+  """
+  # Names of fields come from the record: of any length, and of any characters.
+  return reject.detail[:500].encode(errors="backslashreplace").decode()
+
+
+class Reader:
+  """Makes examples of records, and remembers what it has seen of each source.
+
+  Attributes:
+    watches: of the configured fields, by source as named and source name.
+
+  >>> reader = Reader(DEFAULT_RULES)
+  >>> record = {"prompt": "1 + 1?", "response": "2"}
+  >>> raw = records.RawRecord("a.jsonl", 1, "a", record, "{}")
+  >>> example, shape, notes = reader.example("a.jsonl", raw)
+  >>> example.turns[0].text, shape
+  ('1 + 1?', 'prompt = prompt, response = response')
+  """
+
+  def __init__(self, rules: Rules):
+    """Begins with no record; `rules` say where records keep things."""
     self._rules = rules
-    self._announce, self._reading = announce, reading
     self._configured: dict[tuple[str, str], fields_lib.Fields] = {}
-    self._watches: dict[tuple[str, str], _FieldWatch] = {}
+    self.watches: dict[tuple[str, str], field_watch.FieldWatch] = {}
     self._names = functools.lru_cache(maxsize=4096)(str)
 
   def example(
-    self, spec: str, raw: records.RawRecord
-  ) -> tuple[Example, fields_lib.Fields, unread.Notes]:
-    """The raw record as an example; raises Reject where it is not usable."""
+    self, spec: str, raw: records.RawRecord, *, is_first: bool = True
+  ) -> tuple[Example, str, unread.Notes]:
+    """A raw record as an example, with the fields read and what it holds else.
+
+    Args:
+      spec: the source, as the user named it.
+      raw: of that source.
+      is_first: whether this reader sees its source from the beginning.
+
+    Raises:
+      records.Reject: it is not usable.
+      InputError: a configured field that none of the first records has.
+    """
     if raw.record is None:
       raise records.Reject(raw.reason, raw.detail)
     key = spec, raw.source
     if key not in self._configured:
-      configured = source_fields(*key, self._rules)
-      self._configured[key] = configured
-      self._watches[key] = _FieldWatch(raw.source, configured)
-    self._watches[key].see(raw.record)
+      self._configured[key] = source_fields(*key, self._rules)
+      watch = field_watch.FieldWatch(raw.source, self._configured[key])
+      self.watches[key] = watch
+    self.watches[key].see(raw.record, may_end=is_first)
     configured = self._configured[key]
     read = _resolved(raw, configured)
     notes, rule = unread.Notes(), self._rules.answers
     is_named = bool(configured.response)
-    return _example(raw, read, rule, is_named, notes), read, notes
-
-  def use(
-    self, example: Example, read: fields_lib.Fields, notes: unread.Notes
-  ) -> None:
-    """Counts what was read of an example, and says what is new in it."""
+    made = _example(raw, read, rule, is_named, notes)
     if read.conversation and read.response in notes.unread:
       read = read._replace(response="")
-    for message in self._reading.add(example.source, self._names(read), notes):
-      self._announce(message)
+    return made, self._names(read), notes
 
   def finish(self) -> None:
-    for watch in self._watches.values():
+    """Checks the fields of sources with few records."""
+    for watch in self.watches.values():
       watch.check()
+
+
+def check_rules(
+  specs: Sequence[str], rules: Rules, announce: Callable[[str], object]
+) -> None:
+  """Refuses unknown names of fields, and tells of rules for no source.
+
+  Raises:
+    InputError: names the field.
+  """
+  fields_lib.check_names(rules.fields, where="config.pool.fields")
+  for pattern, own in rules.overrides.items():
+    fields_lib.check_names(own, where=f"config.pool.overrides[{pattern!r}]")
+  if warning := _vain_overrides(specs, rules.overrides):
+    announce(warning)
 
 
 def _vain_overrides(
@@ -273,13 +280,9 @@ def read(
   >>> next(examples).source
   'json'
   """
-  fields_lib.check_names(rules.fields, where="config.pool.fields")
-  for pattern, own in rules.overrides.items():
-    fields_lib.check_names(own, where=f"config.pool.overrides[{pattern!r}]")
-  if warning := _vain_overrides(specs, rules.overrides):
-    announce(warning)
+  check_rules(specs, rules, announce)
   reading = unread.Reading() if reading is None else reading
-  reader = _Reader(rules, announce, reading)
+  reader = Reader(rules)
   seen = seen_lib.Seen()
   for spec in specs:
     opened = sources.open_source(spec, data_dir=data_dir, announce=announce)
@@ -289,12 +292,12 @@ def read(
       try:
         example, *how = reader.example(spec, raw)
         if example.id in seen:
-          earlier = f"of the earlier {example.id:016x}"
-          raise records.Reject(rejects_lib.DUPLICATE, earlier)
+          raise duplicate(example.id)
       except records.Reject as reject:
-        rejects(_rejected(raw, reject))
+        rejects(rejected(raw, reject))
         continue
       seen.add(example.id)
-      reader.use(example, *how)
+      for message in reading.add(example.source, *how):
+        announce(message)
       yield example
   reader.finish()

@@ -6,7 +6,8 @@ as text and held as places in a list of names.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -54,26 +55,36 @@ class Columns:
   ) -> None:
     """Adds the examples of one shard."""
     responses = [int(encoded.is_response.sum()) for _, encoded in kept]
-    shard = {
-      "id": [example.id for example, _ in kept],
-      "prompt_id": [example.prompt_id for example, _ in kept],
-      "n_prompt_tokens": [
-        len(encoded.ids) - n
-        for (_, encoded), n in zip(kept, responses, strict=True)
-      ],
-      "n_response_tokens": responses,
-      "n_labels": [example.n_labels for example, _ in kept],
-      "truncated": [encoded.truncated for _, encoded in kept],
-    }
-    for name, values in shard.items():
-      self._parts[name].append(np.array(values, _NUMBERS[name]))
+    self.extend(
+      {
+        "id": [example.id for example, _ in kept],
+        "prompt_id": [example.prompt_id for example, _ in kept],
+        "n_prompt_tokens": [
+          len(encoded.ids) - n
+          for (_, encoded), n in zip(kept, responses, strict=True)
+        ],
+        "n_response_tokens": responses,
+        "n_labels": [example.n_labels for example, _ in kept],
+        "truncated": [encoded.truncated for _, encoded in kept],
+        **{
+          name: [getattr(example, name) for example, _ in kept]
+          for name in _NAMES
+        },
+      }
+    )
+
+  def extend(self, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
+    """Adds examples by their columns.
+
+    Args:
+      columns: numbers, and the names of source and domain, of each example.
+    """
+    for name, kind in _NUMBERS.items():
+      self._parts[name].append(np.asarray(columns[name], kind))
     for name in _NAMES:
       place = self._places[name]
-      values = [
-        place.setdefault(getattr(example, name), len(place))
-        for example, _ in kept
-      ]
-      self._parts[name].append(np.array(values, np.int32))
+      places = [place.setdefault(value, len(place)) for value in columns[name]]
+      self._parts[name].append(np.array(places, np.int32))
 
   def __getitem__(self, name: str) -> np.ndarray:
     """A column of numbers, or the places of names in `names` [n]."""

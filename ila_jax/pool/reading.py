@@ -3,11 +3,10 @@
 A target set is read in the same way, into a folder of its own.
 """
 
-import collections
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,9 +28,6 @@ from ila_jax.run.disk import files
 
 # Examples that are tokenized in one call, by all threads.
 _TOKENIZE_EXAMPLES = 1024
-_Passing = Callable[
-  [Iterable[examples_lib.Example]], Iterable[examples_lib.Example]
-]
 
 
 def examples(
@@ -55,7 +51,7 @@ def examples(
   return examples_lib.read(
     config.pool.sources,
     rejects=rejects,
-    rules=dataclasses.replace(rules(config), overrides=_overrides(config)),
+    rules=pool_rules(config),
     limit=config.pool.limit,
     announce=announce,
     reading=begun(config) if reading is None else reading,
@@ -79,6 +75,11 @@ def rules(config: config_lib.Config) -> examples_lib.Rules:
   )
 
 
+def pool_rules(config: config_lib.Config) -> examples_lib.Rules:
+  """The rules by which the pool's own sources are read."""
+  return dataclasses.replace(rules(config), overrides=_overrides(config))
+
+
 def _overrides(config: config_lib.Config) -> dict[str, dict[str, str]]:
   """Those of single sources, but for what names sets beside the pool alone."""
   overrides = config.pool.overrides
@@ -91,44 +92,29 @@ def _overrides(config: config_lib.Config) -> dict[str, dict[str, str]]:
   return {k: value for k, value in overrides.items() if k not in gone}
 
 
-def encoded(
+def _encoded(
   config: config_lib.Config,
   tokenizer: Any,
   rejects: rejects_lib.RejectCounter,
   tally: tally_lib.Tally,
-  *,
-  read: collections.Counter[str],
-  reading: unread.Reading | None = None,
-  passing: _Passing = iter,
-  name: str = "pool",
 ) -> Iterator[list[tuple[examples_lib.Example, encode.Encoded]]]:
-  """Streams the usable examples with their tokens, a shard at a time.
+  """Streams usable examples of a target set with tokens, a shard at a time.
 
   Args:
-    config: the run.
+    config: of `as_target`.
     tokenizer: of the base.
     rejects: gets every record that is not used.
     tally: counts what is kept, cut and rejected for its length.
-    read: "examples" counts those that were tokenized.
-    reading: counts how the examples were read.
-    passing: takes examples and yields those that stay in the pool.
-    name: what is read, for those who wait.
   """
-  streamed = progress.progress(
-    examples(
-      config,
-      rejects=rejects,
-      announce=lambda message: progress.say(f"  {message}"),
-      reading=reading,
-    ),
-    desc=name,
-    unit="examples",
+  found = examples(
+    config,
+    rejects=rejects,
+    announce=lambda message: progress.say(f"  {message}"),
   )
-  stays = iter(passing(streamed))
+  streamed = progress.progress(found, desc="target", unit="examples")
   pending: list[tuple[examples_lib.Example, encode.Encoded]] = []
   size = config.pool.shard_examples
-  while batch := tuple(itertools.islice(stays, _TOKENIZE_EXAMPLES)):
-    read["examples"] += len(batch)
+  while batch := tuple(itertools.islice(streamed, _TOKENIZE_EXAMPLES)):
     pending += _tokenized(config, tokenizer, rejects, tally, batch)
     while len(pending) >= size:
       yield pending[:size]
@@ -250,11 +236,8 @@ def check_target(config: config_lib.Config, tokenizer: Any) -> None:
     lambda reject: None, max_reject_fraction=config.pool.max_reject_fraction
   )
   tally = tally_lib.Tally(max_tokens=config.tokens.max_tokens)
-  read = collections.Counter[str]()
   with names_target():
-    passing = encoded(
-      config, tokenizer, rejects, tally, read=read, name="target"
-    )
+    passing = _encoded(config, tokenizer, rejects, tally)
     _check_rejects(rejects, used=sum(map(len, passing)))
 
 
@@ -285,13 +268,11 @@ def write_target(
   Raises:
     errors.InputError: a source that cannot be read, or too many rejects.
   """
-  columns, read = index.Columns(), collections.Counter[str]()
+  columns = index.Columns()
   tally = tally_lib.Tally(max_tokens=config.tokens.max_tokens)
   with contextlib.ExitStack() as stack, names_target():
     rejects = counted_rejects(config, folder, stack)
-    passing = encoded(
-      config, tokenizer, rejects, tally, read=read, name="target"
-    )
+    passing = _encoded(config, tokenizer, rejects, tally)
     for shard, kept in enumerate(passing):
       table = shards.table_of(len(columns), kept)
       shards.write_records(folder, shard, table)

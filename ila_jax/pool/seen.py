@@ -1,6 +1,7 @@
 """Ids that were read before, 8 bytes each however many there are."""
 
 import numpy as np
+from jaxtyping import Bool, UInt64
 
 # Ids that are held as Python integers, before they are sorted into an array.
 _RECENT = 2**20
@@ -36,8 +37,32 @@ class Seen:
   def add(self, number: int) -> None:
     """Adds an id that is not there."""
     self._recent.add(number)
-    if len(self._recent) < _RECENT:
-      return
+    if len(self._recent) >= _RECENT:
+      self._merge()
+
+  def add_many(self, ids: UInt64[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Adds ids that differ from each other; tells which were not there.
+
+    >>> seen = Seen()
+    >>> seen.add(7)
+    >>> seen.add_many(np.array([8, 7], np.uint64)), len(seen)
+    (array([ True, False]), 2)
+    """
+    is_new = np.ones(len(ids), np.bool_)
+    for held in self._sorted:
+      place = held.searchsorted(ids)
+      inside = place < len(held)
+      is_new[inside] &= held[place[inside]] != ids[inside]
+    if self._recent:
+      known = [number in self._recent for number in ids.tolist()]
+      is_new &= ~np.array(known, np.bool_)
+    self._recent.update(ids[is_new].tolist())
+    if len(self._recent) >= _RECENT:
+      self._merge()
+    return is_new
+
+  def _merge(self) -> None:
+    """Moves the recent ids into an array, and merges arrays of like length."""
     ids = np.fromiter(self._recent, np.uint64, len(self._recent))
     self._recent = set()
     while self._sorted and len(self._sorted[-1]) <= len(ids):

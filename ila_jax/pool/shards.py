@@ -123,6 +123,44 @@ def write_records(workdir: epath.PathLike, shard: int, table: pa.Table) -> None:
     _write(table, file)
 
 
+class Cutter:
+  """Cuts the records of a pool into shards, as they come.
+
+  All shards have as many rows as the first, but for the last.
+
+  Attributes:
+    rows: that came so far.
+  """
+
+  def __init__(self, workdir: epath.PathLike, *, shard_rows: int):
+    """Begins with no record."""
+    self._workdir, self._size = workdir, shard_rows
+    self._parts: list[pa.Table] = []
+    self._held = self._shards = self.rows = 0
+
+  def add(self, table: pa.Table) -> None:
+    """Takes the next records, of `SCHEMA`; numbers them, and writes shards."""
+    while len(table):
+      part = table.slice(0, self._size - self._held)
+      table = table.slice(len(part))
+      self._parts.append(part)
+      self._held += len(part)
+      if self._held == self._size:
+        self.finish()
+
+  def finish(self) -> None:
+    """Writes what is left as the last shard."""
+    if not self._held:
+      return
+    table = pa.concat_tables(self._parts).combine_chunks()
+    row = pa.array(np.arange(self.rows, self.rows + self._held))
+    table = table.set_column(0, SCHEMA.field("row"), row)
+    write_records(self._workdir, self._shards, table)
+    self.rows += self._held
+    self._shards += 1
+    self._parts, self._held = [], 0
+
+
 def _write(table: pa.Table, file: Any) -> None:
   pq.write_table(table, file, compression="zstd", row_group_size=_GROUP_ROWS)
 

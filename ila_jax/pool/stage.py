@@ -1,10 +1,10 @@
 """Stage `pool`: records become tokenized examples with ids, or rejects."""
 
-import collections
 import contextlib
 import itertools
 from typing import Any
 
+import jax
 import numpy as np
 import pyarrow as pa
 from etils import epath
@@ -15,19 +15,23 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.pool import base_tokenizer, index, shards, unread
 from ila_jax.pool import reading as reading_lib
 from ila_jax.pool import size as size_lib
-from ila_jax.pool.contamination import evaluation, screen
+from ila_jax.pool.contamination import evaluation
 from ila_jax.pool.contamination import findings as findings_lib
 from ila_jax.pool.sources import sources
+from ila_jax.pool.splits import job as job_lib
+from ila_jax.pool.splits import merge as merge_lib
+from ila_jax.pool.splits import shares, task, workers
 from ila_jax.pool.tokens import tally as tally_lib
 from ila_jax.run import (
   context,
   draws,
   interrupts,
+  log,
   progress,
   stage_record,
   tables,
 )
-from ila_jax.run.disk import files
+from ila_jax.run.disk import files, folders
 
 
 def run(run: context.Run) -> None:
@@ -49,7 +53,15 @@ def run(run: context.Run) -> None:
     return
   if mesh_lib.is_writer():
     with interrupts.alone():
-      _read_and_write(run, stage)
+      _prepare(run)
+  mesh_lib.barrier("pool begun")
+  if jax.process_count() > 1 and run.config.pool.limit is None:
+    with interrupts.alone():
+      _read_share(run)
+    mesh_lib.barrier("shares of the pool read")
+  if mesh_lib.is_writer():
+    with interrupts.alone():
+      _read_and_write(run)
   mesh_lib.barrier("pool read")
   counts = files.read_json(tables.COUNTS.path(workdir))
   stage.account.add(tokens=counts["tokens"])
@@ -103,35 +115,87 @@ def _overrides(
   return {k: value for k, value in found.items() if value is not None}
 
 
-def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
+def _prepare(run: context.Run) -> None:
+  """Looks whether the pool is worth reading; makes its tokenizer."""
+  _remove_what_was_begun(run.workdir)
+  size_lib.check_count(run.config)
+  with base_tokenizer.folder(run.config, run.workdir):
+    pass
+
+
+def _read_share(run: context.Run) -> None:
+  """Reads this host's share of the splits, side by side with the others.
+
+  A host that does not see the sources leaves its share to the first, which
+  reads what is left, and says what is wrong.
+  """
+  try:
+    with shares.opened(run.config, run.workdir) as (job, splits):
+      own = splits[jax.process_index() :: jax.process_count()]
+      asked = run.config.pool.workers
+      for _ in workers.finished(job, own, run.workdir, asked=asked):
+        pass
+  except errors.InputError as error:
+    if mesh_lib.is_writer():
+      raise
+    log.write(f"  left to the first host: {error}")
+
+
+def _read_and_write(run: context.Run) -> None:
   config, workdir = run.config, run.workdir
-  _remove_what_was_begun(workdir)
-  size_lib.check_count(config)
-  tokenizer = base_tokenizer.tokenizer(config, workdir)
-  columns, cut, labelled = index.Columns(), [], 0
-  tally = tally_lib.Tally(max_tokens=config.tokens.max_tokens)
-  read, reading = collections.Counter[str](), reading_lib.begun(config)
   with contextlib.ExitStack() as stack:
-    rejects = reading_lib.counted_rejects(config, workdir, stack)
-    found = _findings(config, workdir, stack)
-    passing = reading_lib.encoded(
-      config,
-      tokenizer,
-      rejects,
-      tally,
-      read=read,
-      reading=reading,
-      passing=found.passing if found else iter,
+    tokenizer = stack.enter_context(base_tokenizer.folder(config, workdir))
+    job = shares.job_of(config, workdir, tokenizer)
+    counts = merge_lib.Counts(
+      reading_lib.counted_rejects(config, workdir, stack),
+      tally_lib.Tally(max_tokens=config.tokens.max_tokens),
+      reading_lib.begun(config),
+      _findings(config, job, workdir, stack),
     )
-    for shard, kept in enumerate(passing):
-      table = shards.table_of(len(columns), kept)
-      shards.write_records(workdir, shard, table)
-      cut.append(tally_lib.cut_rows(len(columns), kept))
-      columns.add(kept)
-      labelled += sum(example.has_labels for example, _ in kept)
-  # The rejects are on disk by now, also when they end the run here.
+    merged = _merged(run, job, counts)
+  _write(run, merged, counts)
+
+
+def _merged(
+  run: context.Run, job: job_lib.Job, counts: merge_lib.Counts
+) -> merge_lib.Merge:
+  """Reads all splits, or finds them read, and merges them."""
+  config, workdir = run.config, run.workdir
+  size = config.pool.shard_examples
+  merged = merge_lib.Merge(
+    shards.Cutter(workdir, shard_rows=size),
+    counts,
+    rules=reading_lib.pool_rules(config),
+    limit=config.pool.limit,
+    announce=_announce,
+  )
+  passing = workers.finished(
+    job,
+    shares.splits_of(config, announce=_announce),
+    workdir,
+    asked=config.pool.workers,
+  )
+  with contextlib.closing(passing):
+    for split in passing:
+      merged.add(split, workdir)
+      if merged.is_full:
+        break
+  merged.finish()
+  return merged
+
+
+def _announce(message: str) -> None:
+  progress.say(f"  {message}")
+
+
+def _write(
+  run: context.Run, merged: merge_lib.Merge, parts: merge_lib.Counts
+) -> None:
+  """Writes the index and the counts; the rejects are on the disk by now."""
+  config, workdir = run.config, run.workdir
+  columns, rejects, found = merged.columns, parts.rejects, parts.found
   used, removed = len(columns), found.removed if found else 0
-  limited = read["examples"] + removed == config.pool.limit
+  limited = merged.examples == config.pool.limit
   counts = {
     "read": used + rejects.reasons.total() + removed,
     "used": used,
@@ -139,19 +203,21 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
     "contaminated": removed,
     "contamination": found and found.told(),
     "reasons": dict(rejects.reasons.most_common()),
-    "with_labels": labelled,
+    "with_labels": merged.with_labels,
     "limited": limited,
-    **reading.told(),
-    **tally.told(),
+    **parts.reading.told(),
+    **parts.tally.told(),
   }
   _say_counts(workdir, counts)
-  _say_what_was_read(config, reading, counts["answers_left_out"], limited)
+  left_out = counts["answers_left_out"]
+  _say_what_was_read(config, parts.reading, left_out, limited)
   rejects.check(n_used=used + removed)
   _check_left(config, used, removed)
   is_dev = _dev(config, columns)
   columns.write(workdir, is_dev, shard_rows=config.pool.shard_examples)
   if counts["truncated"]:
-    files.write_table(tables.TRUNCATED.path(workdir), pa.concat_tables(cut))
+    cut = pa.concat_tables(merged.cut)
+    files.write_table(tables.TRUNCATED.path(workdir), cut)
   with_domain = np.array([bool(name) for name in columns.names("domain")])
   counts |= {
     "with_domain": int(with_domain[columns["domain"]].sum()),
@@ -161,6 +227,7 @@ def _read_and_write(run: context.Run, stage: stage_record.Stage) -> None:
     ),
   }
   files.write_json(tables.COUNTS.path(workdir), counts)
+  folders.remove(task.folder(workdir))
 
 
 def _remove_what_was_begun(workdir: epath.Path) -> None:
@@ -181,26 +248,21 @@ def _check_left(config: config_lib.Config, used: int, removed: int) -> None:
 
 
 def _findings(
-  config: config_lib.Config, workdir: epath.Path, stack: contextlib.ExitStack
+  config: config_lib.Config,
+  job: job_lib.Job,
+  workdir: epath.Path,
+  stack: contextlib.ExitStack,
 ) -> findings_lib.Findings | None:
-  """Reads the evaluation sets; None: there are none.
-
-  Args:
-    config: the run.
-    workdir: where what is found is written.
-    stack: closes that file.
-  """
-  if not config.pool.evaluations:
+  """What repeats an evaluation set; None: none was named."""
+  screening = job_lib.screen_of(
+    job,
+    lambda sets: progress.progress(
+      sets, desc="evaluation sets", unit="records"
+    ),
+    announce=_announce,
+  )
+  if screening is None:
     return None
-  sets = evaluation.read(
-    config.pool.evaluations,
-    overrides=config.pool.overrides,
-    announce=lambda message: progress.say(f"  {message}"),
-  )
-  screening = screen.Screen(
-    progress.progress(sets, desc="evaluation sets", unit="records"),
-    width=config.pool.contamination_ngram,
-  )
   file = stack.enter_context(files.create(tables.CONTAMINATION.path(workdir)))
   return findings_lib.Findings(
     screening,

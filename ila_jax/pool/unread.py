@@ -143,9 +143,21 @@ class Reading:
     self.weights: collections.Counter[str] = collections.Counter()
     self.unread: collections.Counter[str] = collections.Counter()
 
-  def add(self, source: str, shape: str, notes: Notes) -> list[str]:
-    """Counts one example; returns what it is the first to show, in words."""
-    self.shapes[shape] += 1
+  def add(
+    self, source: str, shape: str, notes: Notes, count: int = 1
+  ) -> list[str]:
+    """Counts examples that are alike; returns what they are first to show.
+
+    The first names in their order are counted each for itself: whether one is
+    among them is known when it first comes.
+
+    Args:
+      source: name of their source.
+      shape: the fields that were read.
+      notes: what they hold beside those.
+      count: how many examples.
+    """
+    self.shapes[shape] += count
     new = []
     sources = self.sources.setdefault(shape, {})
     if source not in sources:
@@ -158,12 +170,13 @@ class Reading:
       ("not read", notes.unread - self._elsewhere, self.unread),
     ):
       first = sorted(names - seen.keys())
-      if len(seen) + len(first) > _NAMES:
-        names = {name if name in seen else _OTHERS for name in names}
-        first = sorted(names - seen.keys())
+      room = max(_NAMES - len(seen.keys() - {_OTHERS}), 0)
+      if len(first) > room:
+        names = names.difference(first[room:]) | {_OTHERS}
+        first = first[:room] + [_OTHERS] * (_OTHERS not in seen)
       if first:
         new.append(f"{source}: {what}: {', '.join(map(_quoted, first))}")
-      seen.update(names)
+      seen.update(dict.fromkeys(names, count))
     return new
 
   def told(self) -> dict[str, Any]:

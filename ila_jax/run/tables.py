@@ -105,9 +105,7 @@ RECORDS = Artifact(
   },
 )
 REJECTS = Artifact(
-  "pool/rejects.jsonl",
-  "pool.stage",
-  "what cannot be used, with file, line and reason",
+  "pool/rejects.jsonl", "pool.stage", "what cannot be used, and why"
 )
 TRUNCATED = Artifact(
   "pool/truncated.parquet",
@@ -116,9 +114,7 @@ TRUNCATED = Artifact(
   _EXAMPLE | _columns("prompt:int32 response:int32"),
 )
 CONTAMINATION = Artifact(
-  "pool/contamination.jsonl",
-  "pool.stage",
-  "what repeats an evaluation set, how, and which record of it",
+  "pool/contamination.jsonl", "pool.stage", "what repeats an evaluation set"
 )
 COUNTS = Artifact(
   "pool/counts.json", "pool.stage", "how much was read, used and rejected"
@@ -127,6 +123,17 @@ TOKENIZER = Artifact(
   "pool/tokenizer/",
   "pool.base_tokenizer",
   "the tokenizer of a base from scratch, trained on the pool",
+)
+
+_TASK = "pool.splits.task"
+SPLIT = Artifact(
+  "pool_splits/{shard:05d}/split.json", _TASK, "what it was made from", {}, True
+)
+SPLIT_OUTCOMES = Artifact(
+  "pool_splits/{shard:05d}/outcomes.parquet", _TASK, "of each record", {}, True
+)
+SPLIT_RECORDS = Artifact(
+  "pool_splits/{shard:05d}/records.parquet", _TASK, "the usable ones", {}, True
 )
 
 # Of stage `embed`.
@@ -248,9 +255,7 @@ NEAR_REFERENCE = Artifact(
   _EXAMPLE | _columns("reference_row:int64 cosine:float"),
 )
 DUPLICATES = Artifact(
-  "landscape/duplicates.json",
-  "landscape.duplicates.write",
-  "what the report shows of near-duplicates",
+  "landscape/duplicates.json", "landscape.duplicates.write", "for the report"
 )
 STABILITY = Artifact(
   "landscape/stability.json",

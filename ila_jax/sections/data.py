@@ -76,6 +76,21 @@ class Pool(checked.Checked):
   shard_examples: int = checked.field(
     8192, "examples of a shard file, the unit of resuming", low=1, high=2**24
   )
+  workers: int = checked.field(
+    0,
+    "processes that read the pool; 0: one for each core, where that is worth "
+    "their start",
+    low=0,
+    high=1024,
+    changes=checked.NOTHING,
+  )
+  split_bytes: int = checked.field(
+    4 << 20,
+    "bytes of input that a process reads at a time, the unit of resuming",
+    low=1,
+    high=2**34,
+    changes=checked.NOTHING,
+  )
   fields: Fields = dataclasses.field(default_factory=Fields)
   scores: str | tuple[str, ...] = checked.field(
     (),

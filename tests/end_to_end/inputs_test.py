@@ -35,6 +35,8 @@ FIELDS = {
   "pool.max_reject_fraction": (0.5, None),
   "pool.dev_examples": (7, "pool"),
   "pool.shard_examples": (7, "pool"),
+  "pool.workers": (1, None),
+  "pool.split_bytes": (1000, None),
   "pool.scores": ("scratch.jsonl", None),  # Of a signal.
   "pool.fields": ({"labels": "tags"}, "pool"),
   "pool.overrides": ({"train": {"prompt": "instruction"}}, "pool"),

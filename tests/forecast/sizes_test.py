@@ -34,7 +34,9 @@ def test_an_adapter_is_small_and_its_base_is_not():
 def test_a_pool_and_a_base_from_scratch():
   known = planned.known()
   pool = pool_plan.need(known)
-  assert pool.kept == pytest.approx(7.3e6, rel=0.1) and not pool.passing
+  assert pool.kept == pytest.approx(7.3e6, rel=0.1)
+  # Until they are merged the splits hold what the shards hold.
+  assert pool.passing == pytest.approx(pool.kept, rel=0.05)
   scratch = pool_plan.need(planned.known(model__path="scratch"))
   assert scratch.kept - pool.kept == known.tokenizer
   base = base_plan.need(known)

@@ -103,6 +103,6 @@ def test_columns_are_those_that_the_writers_know():
 
 def test_stages_own_the_folders():
   folders = {one.folder.partition("/")[0] for one in tables.ARTIFACTS}
-  # What a command of its own writes has a folder of its own.
-  own = {tables.EXPORT.folder}
+  # What commands of their own write has folders of their own.
+  own = {one.folder.partition("/")[0] for one in (tables.EXPORT, tables.SPLIT)}
   assert folders - {"", "{stage}"} - own == set(stages.GRAPH)

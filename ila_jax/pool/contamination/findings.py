@@ -1,7 +1,7 @@
 """Findings: which evaluation sets a pool repeats, and how often."""
 
 import collections
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ila_jax.pool import examples as examples_lib
@@ -16,14 +16,31 @@ _MANY = 10
 _SHOWN_CHARACTERS = 120
 
 
-class Findings:
-  """Compares examples with evaluation sets and counts the matches.
+def line(
+  example: examples_lib.Example, match: screen_lib.Match
+) -> dict[str, Any]:
+  """What `contamination.jsonl` says of an example that repeats a record."""
+  return {
+    "id": f"{example.id:016x}",
+    "file": example.file,
+    "line": example.line,
+    "source": example.source,
+    "how": match.how,
+    "evaluation": match.source,
+    "evaluation_file": match.file,
+    "evaluation_line": match.line,
+    "text": match.text,
+  }
 
-  >>> from ila_jax.pool.contamination import evaluation
-  >>> findings = Findings(
-  ...   screen_lib.Screen([], width=13), action=REMOVE, write=print)
-  >>> list(findings.passing([])), findings.removed
-  ([], 0)
+
+class Findings:
+  """Counts the examples that repeat a record of an evaluation set.
+
+  >>> screen = screen_lib.Screen([], width=13)
+  >>> findings = Findings(screen, action=REMOVE, write=print)
+  >>> findings.compare(2)
+  >>> findings.told()["compared"], findings.removed
+  (2, 0)
   """
 
   def __init__(
@@ -38,7 +55,7 @@ class Findings:
     Args:
       screen: of the evaluation sets.
       action: one of `ACTIONS`.
-      write: gets a line of `contamination.jsonl` for each that is found.
+      write: gets each line of `contamination.jsonl`.
     """
     self._screen, self._action, self._write = screen, action, write
     self._compared = 0
@@ -46,37 +63,18 @@ class Findings:
     self._shown: dict[str, dict[str, Any]] = {}
     self._texts: collections.Counter[str] = collections.Counter()
 
-  def passing(
-    self, examples: Iterable[examples_lib.Example]
-  ) -> Iterator[examples_lib.Example]:
-    """Yields the examples that stay in the pool; counts and writes the rest."""
-    for example in examples:
-      self._compared += 1
-      match = self._screen.match(example.turns)
-      if match:
-        self._add(example, match)
-      if not match or self._action == REPORT:
-        yield example
+  def compare(self, count: int) -> None:
+    """Notes that so many more examples were compared."""
+    self._compared += count
 
-  def _add(
-    self, example: examples_lib.Example, match: screen_lib.Match
-  ) -> None:
-    line = {
-      "id": f"{example.id:016x}",
-      "file": example.file,
-      "line": example.line,
-      "source": example.source,
-      "how": match.how,
-      "evaluation": match.source,
-      "evaluation_file": match.file,
-      "evaluation_line": match.line,
-      "text": match.text,
-    }
-    self._write(line)
-    self._how.setdefault(match.source, collections.Counter())[match.how] += 1
-    self._shown.setdefault(match.source, line)
-    if match.how in (screen_lib.SHORT, screen_lib.NGRAM):
-      self._texts[match.text] += 1
+  def add(self, found: dict[str, Any]) -> None:
+    """Counts and writes an example of them, as `line` tells it."""
+    self._write(found)
+    source, how = found["evaluation"], found["how"]
+    self._how.setdefault(source, collections.Counter())[how] += 1
+    self._shown.setdefault(source, found)
+    if how in (screen_lib.SHORT, screen_lib.NGRAM):
+      self._texts[found["text"]] += 1
 
   @property
   def examples(self) -> int:

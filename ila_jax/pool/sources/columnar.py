@@ -23,6 +23,8 @@ from ila_jax.pool.sources import json_text
 BATCH_ROWS = 1024
 # How a stream of Arrow messages ends.
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+# Cells that have no JSON form, by file, column and reason.
+Lost = dict[tuple[str, str, str], int]
 _SHORT_FLOATS = (pa.types.is_float16, pa.types.is_float32)
 
 
@@ -75,10 +77,22 @@ def to_row(cells: Mapping[str, Any] | Sequence[tuple[str, Any]]) -> Row:
   return Row(record, text, None, tuple(lost.items()))
 
 
-def read_parquet(stream: io.BufferedIOBase) -> Iterator[Row]:
-  """The rows of a Parquet file, in their order."""
-  for batch in parquet.ParquetFile(stream).iter_batches(BATCH_ROWS):
-    yield from _rows(batch)
+def read_parquet(
+  stream: io.BufferedIOBase, begin: int = 0, end: int | None = None
+) -> Iterator[tuple[int, Row]]:
+  """The rows of a Parquet file with their numbers from 1, in their order.
+
+  Args:
+    stream: the file.
+    begin: the first group of rows to read.
+    end: the group that is not read any more; None: all are read.
+  """
+  file = parquet.ParquetFile(stream)
+  groups = range(file.num_row_groups)[begin:end]
+  number = 1 + sum(file.metadata.row_group(i).num_rows for i in range(begin))
+  for batch in file.iter_batches(BATCH_ROWS, row_groups=list(groups)):
+    yield from enumerate(_rows(batch), start=number)
+    number += batch.num_rows
 
 
 def read_arrow(stream: io.BufferedIOBase, *, name: str) -> Iterator[Row]:
@@ -110,6 +124,22 @@ def _rows(batch: pa.RecordBatch) -> Iterator[Row]:
   columns = [_cells(column) for column in batch.columns]
   for cells in zip(*columns, strict=True):
     yield to_row(list(zip(names, cells, strict=True)))
+
+
+def told_lost(lost: Lost) -> list[str]:
+  """What is said of cells that have no JSON form.
+
+  Args:
+    lost: how many, by file, column and reason.
+
+  >>> told_lost({("a.parquet", "image", "bytes that are no UTF-8"): 2})
+  ["a.parquet: 2 cells of column 'image' left out: bytes that are no UTF-8"]
+  """
+  return [
+    f"{file}: {count:,} {'cell' if count == 1 else 'cells'} of column "
+    f"{column!r} left out: {why}"
+    for (file, column, why), count in lost.items()
+  ]
 
 
 class _Unreadable(NamedTuple):

@@ -56,6 +56,68 @@ def read(
       yield from _values(reader, parser, name, announce)
 
 
+def read_part(
+  stream: io.BufferedIOBase,
+  begin: int,
+  end: int | None,
+  *,
+  name: str,
+  before: int = 0,
+  counted: Callable[[int], object] = lambda lines: None,
+) -> Iterator[Entry]:
+  r"""Yields the entries of the lines that begin in a range of bytes.
+
+  The file has one object per line (`is_lines`). Parts that follow each other
+  yield together what `read` yields, but for the numbers: those of a part
+  begin at `before` + 1.
+
+  Args:
+    stream: the file, which can seek.
+    begin: byte at which the range begins, in a line or between two.
+    end: byte at which it ends; None: at the end of the file.
+    name: of the file, for messages.
+    before: lines of the file before the range, as far as they count.
+    counted: gets the number of lines, once all are read.
+
+  Raises:
+    InputError: a line that is too long for a record of text.
+
+  >>> stream = io.BytesIO(b'{"a": 1}\n{"a": 2}\n{"a": 3}\n')
+  >>> [e[1] for e in read_part(stream, 4, 12, name="x.jsonl")]
+  [{'a': 2}]
+  """
+  at = begin
+  if begin:
+    # A line that begins at `begin` has a line end before it.
+    stream.seek(begin - 1)
+    at -= 1
+    while chunk := stream.readline(1 << 20):
+      at += len(chunk)
+      if chunk.endswith(b"\n"):
+        break
+  parser, number = json_text.Parser(), before
+  lines = _bounded_lines(stream, name, at=at, end=end, before=before)
+  for number, raw in lines:
+    if raw is None:
+      yield number, None, "", json_text.TOO_LARGE
+    elif raw:
+      yield number, *json_text.parse_line(parser, raw)
+  counted(number - before)
+
+
+def is_lines(head: bytes) -> bool:
+  r"""Whether a file has one object per line, and more than one line.
+
+  Args:
+    head: its first HEAD_BYTES.
+
+  >>> is_lines(b'{"a": 1}\n{"a": 2}\n'), is_lines(b'{"a": 1}\n')
+  (True, False)
+  """
+  text = head.removeprefix(b"\xef\xbb\xbf").strip(_SPACES)
+  return b"\n" in text and _layout(head) == "lines"
+
+
 def bounded(entry: Entry) -> Entry:
   """The entry itself, or the reject of a record that is too large.
 
@@ -102,6 +164,8 @@ def _lines(
   pending: Entry | None = None  # The first may turn out to be a document.
   is_first = True
   for number, raw in _bounded_lines(stream, name):
+    if raw == b"":
+      continue
     if pending:
       yield bounded(pending)
       pending = None
@@ -119,17 +183,34 @@ def _lines(
 
 
 def _bounded_lines(
-  stream: io.BufferedIOBase, name: str
+  stream: io.BufferedIOBase,
+  name: str,
+  *,
+  at: int = 0,
+  end: int | None = None,
+  before: int = 0,
 ) -> Iterator[tuple[int, bytes | None]]:
-  """Yields (number, line) of lines that are not blank; None: too long.
+  """Yields (number, line); None of one that is too long, b"" of a blank one.
+
+  Args:
+    stream: read from where it is.
+    name: of the file, for messages.
+    at: the byte where that is.
+    end: lines that begin there or later are not read.
+    before: lines of the file before.
 
   Raises:
     InputError: so long a line, or so many blank ones, that this is no text.
   """
-  limit = json_text.MAX_DOCUMENT_BYTES
-  number = blank = 0
-  while raw := stream.readline(limit + 1):
+  # The first line of a file may hold all of it.
+  limit = json_text.MAX_RECORD_BYTES if at else json_text.MAX_DOCUMENT_BYTES
+  number, blank = before, 0
+  while end is None or at < end:
+    raw = stream.readline(limit + 1)
+    if not raw:
+      return
     number += 1
+    at += len(raw)
     # Files that were put together have more than one.
     raw = raw.removeprefix(b"\xef\xbb\xbf")
     passed = len(raw)
@@ -137,6 +218,7 @@ def _bounded_lines(
     while is_long and not raw.endswith(b"\n") and raw:
       raw = stream.readline(1 << 20)
       passed += len(raw)
+      at += len(raw)
       if passed > 2 * json_text.MAX_DOCUMENT_BYTES:
         raise _no_text(name, number, "a line")
     if is_long:
@@ -148,6 +230,7 @@ def _bounded_lines(
       blank += passed
       if blank > 2 * json_text.MAX_DOCUMENT_BYTES:
         raise _no_text(name, number, "blank lines")
+      yield number, b""
     limit = json_text.MAX_RECORD_BYTES
 
 

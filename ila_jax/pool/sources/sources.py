@@ -26,17 +26,13 @@ from ila_jax.pool.sources import (
   json_text,
 )
 from ila_jax.pool.sources import paths as source_paths
+from ila_jax.pool.splits import spans
 from ila_jax.run.disk import hashes
 from ila_jax.run.disk import paths as paths_lib
 
-# What reading a damaged file raises, over all formats and packings.
+# What reading a damaged file raises.
 _DAMAGE = (OSError, ValueError, RuntimeError, EOFError, lzma.LZMAError)
-_LIBRARIES = ("docstrings", "tfds", "hf")
 _Announce = Callable[[str], object]
-
-
-def _silently(message: str) -> None:
-  del message
 
 
 def known_fields(spec: str) -> dict[str, str]:
@@ -54,7 +50,7 @@ def open_source(
   spec: str,
   *,
   data_dir: str | None = None,
-  announce: _Announce = _silently,
+  announce: _Announce = str,
 ) -> Iterator[records.RawRecord]:
   """Streams the records of one source, in an order that never changes.
 
@@ -74,7 +70,7 @@ def open_source(
   >>> next(open_source("docstrings:json")).source
   'json'
   """
-  kind, name = _library(spec)
+  kind, name = spans.library(spec)
   if kind == "docstrings":
     yield from docstrings.read([n.strip() for n in name.split(",")])
   elif kind:
@@ -95,7 +91,7 @@ def names(spec: str) -> set[str]:
   >>> sorted(names("docstrings:json,csv"))
   ['csv', 'json']
   """
-  kind, name = _library(spec)
+  kind, name = spans.library(spec)
   if kind == "docstrings":
     return {n.strip() for n in name.split(",")}
   if kind:
@@ -141,7 +137,7 @@ def signature(
   >>> list(signature("docstrings:json"))
   ['json']
   """
-  kind, name = _library(spec)
+  kind, name = spans.library(spec)
   if kind == "docstrings":
     packages = [n.strip() for n in name.split(",")]
     return revisions.of_docstrings(packages, workdir=workdir)
@@ -160,26 +156,57 @@ def signature(
   return signed | dict(zip(names, hashed, strict=True))
 
 
-def _library(spec: str) -> tuple[str, str]:
-  """The library for a source that is no file, and its name there; or ""."""
-  kind, colon, name = spec.partition(":")
-  # hf://datasets/... is a URL.
-  is_known = colon and kind in _LIBRARIES and not name.startswith("//")
-  return (kind, name) if is_known else ("", spec)
+def read_span(
+  span: spans.Span,
+  *,
+  announce: _Announce = str,
+  lost: columnar.Lost | None = None,
+  counted: Callable[[int], object] = lambda lines: None,
+) -> Iterator[records.RawRecord]:
+  """Streams the records of a part of a source; lines count from its begin.
+
+  Args:
+    span: of `spans.of`.
+    announce: gets a line of what is as no one expects.
+    lost: counts cells that have no JSON form; None: they are announced.
+    counted: gets the number of lines of a range, once all are read.
+
+  Raises:
+    InputError: nothing there to read, or what is damaged as a whole.
+  """
+  if not span.file:
+    yield from open_source(span.spec, announce=announce)
+    return
+  try:
+    yield from _file_records(span.file, announce, span, lost, counted)
+  except errors.InputError:
+    if not spans.is_of_lines(span):
+      raise
+    # Once more, with the lines before counted, for the number in the message.
+    before = spans.lines_before(span)
+    list(_file_records(span.file, announce, span, {}, counted, before))
+    raise
 
 
 def _file_records(
-  file: formats.DataFile, announce: _Announce
+  file: formats.DataFile,
+  announce: _Announce,
+  span: spans.Span | None = None,
+  lost: columnar.Lost | None = None,
+  counted: Callable[[int], object] = lambda lines: None,
+  before: int = 0,
 ) -> Iterator[records.RawRecord]:
-  reached = 0
+  reached = before
+  begin, end = (span.begin, span.end) if span else (0, None)
   try:
-    head = formats.head(file, json_records.HEAD_BYTES)
-    if file.format == "json":
-      raws = _json(file, head, announce)
+    if (begin, end) != (0, None) and file.format == "json":
+      raws = _lines(file, begin, end, before, counted)
+    elif file.format == "json":
+      raws = _json(file, announce)
     elif file.format == "array_record":
-      raws = _array_record(file.path)
+      raws = _array_record(file.path, begin, end)
     else:
-      raws = _table(file, head, announce)
+      raws = _table(file, announce, begin, end, lost)
     for raw in raws:
       reached = raw.line
       yield raw
@@ -201,38 +228,62 @@ def _damaged(
 
 
 def _json(
-  file: formats.DataFile, head: bytes, announce: _Announce
+  file: formats.DataFile, announce: _Announce
 ) -> Iterator[records.RawRecord]:
+  head = formats.head(file, json_records.HEAD_BYTES)
   with formats.open_bytes(file) as stream:
     entries = json_records.read(stream, head, name=file.path, announce=announce)
     for number, record, text, problem in entries:
       yield _raw(file.path, number, file.source, record, text, problem)
 
 
-def _table(
-  file: formats.DataFile, head: bytes, announce: _Announce
+def _lines(
+  file: formats.DataFile,
+  begin: int,
+  end: int | None,
+  before: int,
+  counted: Callable[[int], object],
 ) -> Iterator[records.RawRecord]:
   with formats.open_bytes(file) as stream:
+    entries = json_records.read_part(
+      stream, begin, end, name=file.path, before=before, counted=counted
+    )
+    for number, record, text, problem in entries:
+      yield _raw(file.path, number, file.source, record, text, problem)
+
+
+def _table(
+  file: formats.DataFile,
+  announce: _Announce,
+  begin: int,
+  end: int | None,
+  lost: columnar.Lost | None,
+) -> Iterator[records.RawRecord]:
+  head = formats.head(file, json_records.HEAD_BYTES)
+  with formats.open_bytes(file) as stream:
     if file.format == "parquet":
-      rows = enumerate(columnar.read_parquet(stream), start=1)
+      rows = columnar.read_parquet(stream, begin, end)
     elif file.format == "arrow":
       rows = enumerate(columnar.read_arrow(stream, name=file.path), start=1)
     else:
       rows = delimited.read(
         stream, head, kind=file.format, name=file.path, announce=announce
       )
-    yield from _numbered(rows, file.path, file.source, announce)
+    yield from _numbered(rows, file.path, file.source, announce, lost)
 
 
-def _array_record(path: str) -> Iterator[records.RawRecord]:
+def _array_record(
+  path: str, begin: int, end: int | None
+) -> Iterator[records.RawRecord]:
   from array_record.python import array_record_module
 
+  formats.head(formats.DataFile(path, "array_record"), json_records.HEAD_BYTES)
   parser = json_text.Parser()
   source = formats.DataFile(path, "array_record").source
   reader = array_record_module.ArrayRecordReader(path)
   try:
-    total = reader.num_records()
-    for start in range(0, total, columnar.BATCH_ROWS):
+    total = reader.num_records() if end is None else end
+    for start in range(begin, total, columnar.BATCH_ROWS):
       rows = reader.read(start, min(start + columnar.BATCH_ROWS, total))
       for number, raw in enumerate(rows, start=start + 1):
         entry = number, *json_text.parse_line(parser, raw)
@@ -260,18 +311,17 @@ def _numbered(
   file: str,
   source: str,
   announce: _Announce,
+  lost: columnar.Lost | None = None,
 ) -> Iterator[records.RawRecord]:
   """Rows as records; tells at the end which cells are in none of them."""
-  lost: dict[tuple[str, str], int] = {}
+  own: columnar.Lost = {} if lost is None else lost
   try:
     for number, row in rows:
-      for cell in row.lost:
-        lost[cell] = lost.get(cell, 0) + 1
+      for column, why in row.lost:
+        cell = file, column, why
+        own[cell] = own.get(cell, 0) + 1
       raw = _raw(file, number, source, row.record, row.text, row.problem)
       yield raw._replace(lost=row.lost)
   finally:  # Also where no more rows are wanted.
-    for (column, why), count in lost.items():
-      cells = "cell" if count == 1 else "cells"
-      announce(
-        f"{file}: {count:,} {cells} of column {column!r} left out: {why}"
-      )
+    for line in columnar.told_lost(own) if lost is None else ():
+      announce(line)

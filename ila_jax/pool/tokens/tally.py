@@ -6,13 +6,11 @@ which a pool is read changes nothing.
 """
 
 import collections
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
-from ila_jax.pool import examples as examples_lib
 from ila_jax.pool.tokens import encode, overflow
 
 # What becomes of an example; those that are kept fit as they are.
@@ -22,6 +20,44 @@ _LONG = (_REJECTED, _CUT, _WINDOWS)
 _SOURCES = 20
 # Sources that a sentence names.
 _NAMED = 3
+
+
+class Outcome(NamedTuple):
+  """What became of a tokenized example.
+
+  Attributes:
+    fate: "kept", "windows", "cut" or "rejected".
+    response: its response tokens as read.
+    cut: tokens of prompt and response that were cut.
+    left_out: answers that are learnt and yet no response.
+    largest_token: the greatest of its tokens; 0 where it is rejected.
+  """
+
+  fate: str
+  response: int
+  cut: tuple[int, int] = (0, 0)
+  left_out: int = 0
+  largest_token: int = 0
+
+
+def outcome(
+  result: encode.Encoded | overflow.TooLong, *, max_tokens: int
+) -> Outcome:
+  """What became of an example.
+
+  >>> outcome(overflow.TooLong("longer than max_tokens", "", 7), max_tokens=4)
+  Outcome(fate='rejected', response=7, cut=(0, 0), left_out=0, largest_token=0)
+  """
+  if isinstance(result, overflow.TooLong):
+    return Outcome(_REJECTED, result.n_response_tokens)
+  is_long = len(result.ids) > max_tokens
+  return Outcome(
+    _WINDOWS if is_long else _CUT if result.truncated else _KEPT,
+    int(result.is_response.sum()) + result.cut[1],
+    result.cut,
+    result.n_left_out,
+    int(result.ids.max()),
+  )
 
 
 class Tally:
@@ -47,19 +83,18 @@ class Tally:
 
   def add(self, source: str, result: encode.Encoded | overflow.TooLong) -> None:
     """Counts one example."""
-    if isinstance(result, overflow.TooLong):
-      fate, response = _REJECTED, result.n_response_tokens
-    else:
-      is_long = len(result.ids) > self._max_tokens
-      fate = _WINDOWS if is_long else _CUT if result.truncated else _KEPT
-      response = int(result.is_response.sum()) + result.cut[1]
-      self._left_out += result.n_left_out
-      self._largest = max(self._largest, int(result.ids.max()))
-    if fate == _CUT:
-      self._cut += result.cut
-      self._losses[sum(result.cut)] += 1
-    self._responses[fate][response] += 1
-    self._sources.setdefault(source, collections.Counter())[fate] += 1
+    self.add_like(source, outcome(result, max_tokens=self._max_tokens), 1)
+
+  def add_like(self, source: str, one: Outcome, count: int) -> None:
+    """Counts so many examples of a source that came out alike."""
+    self._left_out += one.left_out * count
+    self._largest = max(self._largest, one.largest_token)
+    if one.fate == _CUT:
+      self._cut += np.array(one.cut, np.int64) * count
+      self._losses[sum(one.cut)] += count
+    self._responses[one.fate][one.response] += count
+    fates = self._sources.setdefault(source, collections.Counter())
+    fates[one.fate] += count
 
   def told(self) -> dict[str, Any]:
     """The counts as JSON values.
@@ -135,35 +170,6 @@ def _median(counts: collections.Counter[int]) -> int | None:
   values = sorted(counts)
   reached = np.cumsum([counts[value] for value in values])
   return values[int(np.searchsorted(reached, (counts.total() + 1) // 2))]
-
-
-def cut_rows(
-  first_row: int,
-  kept: Sequence[tuple[examples_lib.Example, encode.Encoded]],
-) -> pa.Table:
-  """Which of the examples from some row on were cut, and by how much.
-
-  Args:
-    first_row: of the pool.
-    kept: the examples that are used.
-
-  Returns:
-    row, id, prompt and response: the tokens of each that were cut.
-  """
-  cut = [
-    (first_row + place, example.id, *encoded.cut)
-    for place, (example, encoded) in enumerate(kept)
-    if encoded.truncated
-  ]
-  row, ids, prompt, response = zip(*cut, strict=True) if cut else ((),) * 4
-  return pa.table(
-    {
-      "row": np.array(row, np.int64),
-      "id": np.array(ids, np.uint64),
-      "prompt": np.array(prompt, np.int32),
-      "response": np.array(response, np.int32),
-    }
-  )
 
 
 def sentences(counts: Mapping[str, Any]) -> list[str]:

@@ -45,6 +45,31 @@ def claim(workdir: epath.Path, names: Sequence[str]) -> Iterator[None]:
 def _claim(
   workdir: epath.Path, names: Sequence[str], stack: contextlib.ExitStack
 ) -> None:
+  _make(workdir, names)
+  stack.enter_context(lock.hold(workdir))
+  _write_manifest(workdir)
+  folders.sweep_files(workdir)
+  old = workdir / OLD
+  for name in {*names, *folders.on_demand(workdir), *folders.on_demand(old)}:
+    folders.sweep(workdir / name)
+    folders.sweep(old / name)
+
+
+def prepare(workdir: epath.Path, names: Sequence[str]) -> None:
+  """Makes a folder for a run to come, in which others work side by side.
+
+  Args:
+    workdir: local or gs://.
+    names: of the folders that a run writes in it.
+
+  Raises:
+    errors.InputError: the folder is something else's, or cannot be made.
+  """
+  _make(workdir, names)
+  _write_manifest(workdir)
+
+
+def _make(workdir: epath.Path, names: Sequence[str]) -> None:
   folders.check_readable(workdir)
   if workdir.exists() and not workdir.is_dir():
     raise errors.InputError(
@@ -58,15 +83,12 @@ def _claim(
       f"--workdir is {workdir}, which cannot be made ({error.strerror}). "
       "Give a folder that you may write."
     ) from error
-  stack.enter_context(lock.hold(workdir))
+
+
+def _write_manifest(workdir: epath.Path) -> None:
   manifest = tables.MANIFEST.path(workdir)
   if not manifest.exists():
     files.write_json(manifest, {tables.OURS: ila_jax.__version__})
-  folders.sweep_files(workdir)
-  old = workdir / OLD
-  for name in {*names, *folders.on_demand(workdir), *folders.on_demand(old)}:
-    folders.sweep(workdir / name)
-    folders.sweep(old / name)
 
 
 def _check_seen(workdir: epath.Path) -> None:

@@ -227,7 +227,7 @@ NESTED_TYPE = pa.struct(
 def test_short_floats_are_as_they_are_written(column, expected):
   stream = io.BytesIO()
   parquet.write_table(pa.table({"x": column}), stream)
-  rows = list(columnar.read_parquet(stream))
+  rows = [row for _, row in columnar.read_parquet(stream)]
   assert [row.record["x"] for row in rows] == expected
   assert [json.loads(row.text)["x"] for row in rows] == expected
 

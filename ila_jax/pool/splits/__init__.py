@@ -1,0 +1,1 @@
+"""Splits: parts of a pool, each read for itself, and merged by one host."""
