@@ -16,7 +16,10 @@ if [ -z "${RESOLUTION:-}" ]; then
   "$venv/bin/ruff" format --check .
   oldest=()
 fi
-# A worker a core, but each holds eight devices and their programs. Files keep
-# the order of tests/conftest.py, the longest first.
-exec "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile \
+# A worker a core and one more, for now and then one waits for a process that it
+# has started; four at most, since each holds eight devices and their programs.
+# Files keep the order of tests/conftest.py, the longest first.
+cores="$("$venv/bin/python" -c 'import os; print(os.cpu_count() or 1)')"
+exec "$venv/bin/python" -m pytest -n "$((cores < 3 ? cores + 1 : 4))" \
+  --dist loadfile \
   --no-loadscope-reorder --durations=10 --durations-min=1 "${oldest[@]}" "$@"

@@ -40,7 +40,9 @@ def cores() -> int:
   >>> cores() > 0
   True
   """
-  return len(os.sched_getaffinity(0))
+  if hasattr(os, "sched_getaffinity"):  # macOS has none.
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
 
 
 def count(splits: list[splits_lib.Split], asked: int) -> int:

@@ -77,9 +77,14 @@ def noted(job, tools, split, *rest):
   print("read", split.number)
   return run(job, tools, split, *rest)
 task.run = noted
-here = source if host == 0 or others == "see" else source + ".elsewhere"
+if host and others == "miss":  # Its disk has no such folder.
+  from ila_jax.pool.splits import splits as splits_lib
+  of = splits_lib.of
+  splits_lib.of = lambda specs, **options: of(
+    [f"{spec}.elsewhere" for spec in specs], **options
+  )
 from tests.pool.splits import shares_test
-config = tiny.config(here, **shares_test._FLAGS)
+config = tiny.config(source, **shares_test._FLAGS)
 pipeline.run(config, work, stages=["pool"])
 """
 
