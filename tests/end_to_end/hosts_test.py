@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from ila_jax import endings, errors, pipeline
+from ila_jax import errors, pipeline
+from ila_jax.command_line import endings
 from ila_jax.run.disk import files
 from tests.support import forked, hosts, tiny
 

@@ -13,7 +13,7 @@ from etils import epath
 from ila_jax import errors, pipeline
 from ila_jax.compute import hardware, mesh
 from ila_jax.dry_run import disk, dry_run, plans
-from ila_jax.forecast import pool_sample, work
+from ila_jax.forecast import here, pool_sample, work
 from ila_jax.pool import shards
 from ila_jax.report import map_page, map_points
 from ila_jax.run import progress, stage_record
@@ -81,7 +81,9 @@ def test_the_disk_is_foretold(run, monkeypatch, capsys):
   workdir = epath.Path(workdir)
   sample = pool_sample.draw(config, workdir)
   decoder = dataclasses.replace(base.sizes(config), vocab=len(sample.tokenizer))
-  known = work.PlannedRun(config, mesh.make(), sample, decoder).sizes
+  devices = mesh.make()
+  machine = here.Here(devices)
+  known = work.PlannedRun(config, devices, sample, decoder, machine).sizes
   found = plans.in_order(config, stages_lib.NAMES)
   needs = {name: plan.need(known) for name, plan in found.items()}
   assert needs.keys() == {*stages_lib.NAMES, "model"}
@@ -399,7 +401,7 @@ def test_a_report_made_early_is_made_anew(run, tmp_path):
   pipeline.run(config, copy, stages=["report"])
   early = (copy / "report/index.html").read_text()
   assert "stage scaling was not run" in early
-  assert "--stages=finetune,report." in early
+  assert "--stages=finetune,report at its end" in early
   shutil.copytree(workdir / "finetune", copy / "finetune")
   pipeline.run(config, copy, stages=["report"])
   assert (copy / "report/index.html").read_text() != early
@@ -426,7 +428,7 @@ def test_a_dry_run_tells_what_the_run_takes(run, tmp_path, capsys, monkeypatch):
   stages = files_lib.read_json(workdir / "manifest.json")["stages"]
   known = dry_run.run(config, workdir)
   # FLOPs need no trial.
-  monkeypatch.setattr(work, "_MOST_SECONDS", 0.0)
+  monkeypatch.setattr(here, "_MOST_SECONDS", 0.0)
   fresh = dry_run.run(config, tmp_path / "none")
   # Of the pool that is there nothing is left to do; a base may be made anew.
   assert list(fresh) == ["pool", *known]
