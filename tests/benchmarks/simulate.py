@@ -12,9 +12,16 @@ stands what the plans of the stages (`need`) foretell.
 
 `--of 2` runs half of the records in as many shards too: what a host holds for a
 record is the difference.
+
+    python -m tests.benchmarks.simulate --paper POOL --model FOLDER \\
+      --encoder FOLDER [--rows 100000000] [--topology v5p:4x4x8]
+
+prints the dry run of preset qwen2_7b on a pool of so many records like those of
+POOL, for chips that are not here.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -34,7 +41,7 @@ _DEVICES = 8
 def write_pool(path: pathlib.Path, rows: int) -> None:
   """Records of lengths as those of instruction data: log-normal."""
   random = np.random.default_rng(0)
-  words = np.array([f"w{n}" for n in range(3000)])
+  words = np.array([_word(n) for n in range(3000)])
   with path.open("w") as file:
     for row in range(rows):
       prompt, response = np.clip(
@@ -45,10 +52,16 @@ def write_pool(path: pathlib.Path, rows: int) -> None:
       near = topic + random.geometric(0.05, prompt + response) % 100
       text = words[near]
       record = {
-        "instruction": f"{row}: " + " ".join(text[:prompt]),
+        "instruction": f"{_word(row)}: " + " ".join(text[:prompt]),
         "output": " ".join(text[prompt:]),
       }
       file.write(json.dumps(record) + "\n")
+
+
+def _word(number: int) -> str:
+  """A word for a number, in letters: tokenizers split digits."""
+  letters = "bcdfghjklmnpqrst"
+  return "".join(letters[int(digit, 16)] for digit in f"{number:x}")
 
 
 def _config(source: str, shard_rows: int) -> Any:
@@ -59,16 +72,16 @@ def _config(source: str, shard_rows: int) -> Any:
     pool__limit=10**9,
     pool__shard_examples=shard_rows,
     pool__dev_examples=100,
-    # A word is a token, and an example fits into a row of 128: a batch of eight
-    # such rows is to a shard here what one of 128 devices is to 65,536 records.
-    tokens__max_tokens=128,
+    tokens__max_tokens=256,
     model__scratch__vocab=4000,
     score__layout="pack",
-    score__batch_tokens=128,
-    train__batch_tokens=1024,
+    score__batch_tokens=256,
+    train__batch_tokens=2048,
     score__reference_examples=500,
     landscape__fit_examples=2000,
     landscape__iterations=250,
+    # Its time says nothing here: cells of so few records are swept one by one.
+    landscape__duplicate_cosine=None,
     select__budget=0.01,
   )
 
@@ -79,16 +92,17 @@ def run(workdir: str, source: str, stage: str, shard_rows: int) -> None:
 
   jax.config.update("jax_num_cpu_devices", _DEVICES)
   from ila_jax import pipeline
-  from ila_jax.compute import mesh as mesh_lib
+  from ila_jax.passes import collate
   from ila_jax.run.disk import files
 
   counts = {"batches": 0, "to_devices": 0, "files": 0, "ledgers": 0}
-  put, create, atomic = mesh_lib.put, files.create, files.atomic
+  on_mesh, create, atomic = collate.on_mesh, files.create, files.atomic
 
-  def counted_put(batch: Any, *arguments: Any, **options: Any) -> Any:
+  def counted_batch(*arguments: Any) -> Any:
+    batch = on_mesh(*arguments)
     counts["batches"] += 1
     counts["to_devices"] += sum(a.nbytes for a in jax.tree.leaves(batch))
-    return put(batch, *arguments, **options)
+    return batch
 
   def counted_create(path: Any) -> Any:
     counts["files"] += 1
@@ -98,7 +112,7 @@ def run(workdir: str, source: str, stage: str, shard_rows: int) -> None:
     counts["ledgers"] += str(path).endswith("checksums.json")
     return atomic(path)
 
-  mesh_lib.put, files.create = counted_put, counted_create
+  collate.on_mesh, files.create = counted_batch, counted_create
   files.atomic = counted_atomic
   config = _config(source, shard_rows)
   before = _io()
@@ -175,6 +189,37 @@ def simulate(rows: int, shard_rows: int) -> list[dict[str, Any]]:
   return [one | {"foretold": needs[one["stage"]]} for one in found]
 
 
+def forecast(
+  rows: int, pool: str, model: str, encoder: str, topology: str
+) -> None:
+  """Prints a dry run on a pool of `rows` records like those of `pool`."""
+  from ila_jax import config_parsing, presets
+  from ila_jax.dry_run import dry_run
+  from ila_jax.forecast import pool_sample
+
+  config = presets.load("qwen2_7b")
+  config.pool.source, config.pool.fields.labels = pool, ""
+  config.model.path, config.encoder.path = model, encoder
+  config.select.unit, config.select.budget = "fraction", 0.01
+  draw = pool_sample.draw
+
+  def many(*arguments: Any) -> pool_sample.Sample:
+    sample = draw(*arguments)
+    times = rows / sample.examples
+    seconds = sample.seconds and sample.seconds * times
+    return dataclasses.replace(sample, examples=rows, seconds=seconds)
+
+  pool_sample.draw = many
+  with tempfile.TemporaryDirectory() as folder:
+    dry_run.run(
+      config_parsing.parse(config),
+      folder,
+      stages=_STAGES,
+      topology=topology,
+      by_shapes=True,
+    )
+
+
 def _table(whole: list[dict[str, Any]], half: list[dict[str, Any]]) -> None:
   names = "files", "kept, MB", "foretold, MB", "written, MB", "read, MB"
   names += "batches", "to devices, MB", "tokens, M", "GFLOP", "peak, MB"
@@ -199,9 +244,13 @@ def _table(whole: list[dict[str, Any]], half: list[dict[str, Any]]) -> None:
 
 def main() -> None:
   flags = argparse.ArgumentParser(prog="python -m tests.benchmarks.simulate")
-  flags.add_argument("--rows", type=int, default=100_000)
+  flags.add_argument("--rows", type=int, help="default: 100,000")
   flags.add_argument("--shard-rows", type=int, default=66)
   flags.add_argument("--of", type=int, help="a fraction, 1 / OF, is run too")
+  flags.add_argument("--paper", metavar="POOL")
+  flags.add_argument("--model", help="a folder with config.json, tokenizer")
+  flags.add_argument("--encoder", help="likewise")
+  flags.add_argument("--topology", default="v5p:4x4x8")
   flags.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
   options = flags.parse_args()
   if options.one:
@@ -209,10 +258,15 @@ def main() -> None:
     run(workdir, source, stage, int(shard_rows))
     return
   os.environ["JAX_PLATFORMS"] = "cpu"
-  whole = simulate(options.rows, options.shard_rows)
+  if options.paper:
+    where = options.model, options.encoder, options.topology
+    forecast(options.rows or 10**8, options.paper, *where)
+    return
+  rows = options.rows or 100_000
+  whole = simulate(rows, options.shard_rows)
   half = []
   if options.of:
-    part = options.rows // options.of
+    part = rows // options.of
     half = simulate(part, options.shard_rows // options.of)
   _table(whole, half)
 
