@@ -136,6 +136,8 @@ def _run(argv: list[str]) -> None:
     raise errors.InputError(
       "`ila pool` and --tasks go together. Example: ila pool --tasks 0/16 ..."
     )
+  if reads_pool:
+    _check_only_reads()
   if _VERSION.value:
     print(version.describe())
     return
@@ -152,8 +154,11 @@ def _run(argv: list[str]) -> None:
   if _QUIET.value:
     os.environ["TQDM_DISABLE"] = "1"  # Bars of others, such as of downloads.
   if _TOPOLOGY.value is not None:
-    # Nothing runs on an accelerator, and what is here may be busy.
-    os.environ["JAX_PLATFORMS"] = "cpu"
+    # Nothing runs on an accelerator, and what is here may be busy. JAX is
+    # imported by now, and does not look at its environment again.
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
   from ila_jax.compute import hardware
   from ila_jax.run import hosts, interrupts, progress
 
@@ -258,6 +263,16 @@ def _workdir() -> str:
   from ila_jax.run.disk import paths
 
   return paths.of_folder(_WORKDIR.value, name="--workdir", schemes=("gs",))
+
+
+def _check_only_reads() -> None:
+  """Refuses flags of a run, which `ila pool` would not heed."""
+  for flag in (_STAGES, _REDO, _DRY_RUN, _DISTRIBUTED):
+    if flag.value:
+      raise errors.InputError(
+        f"--{flag.name} does not go with `ila pool`, which reads a share of "
+        "the pool and nothing else. Leave it out, and give it to the run."
+      )
 
 
 def _check_values() -> None:

@@ -76,14 +76,28 @@ def run(
       )
 
 
+def _check_no_field(options: Sequence[str]) -> None:
+  """Refuses fields of a config, which Beam would drop with a warning."""
+  for option in options:
+    if option.startswith("--config."):
+      raise errors.InputError(
+        f"{option.partition('=')[0]} is a field of a config, and is not read "
+        "here. Set it in the file that --config names; `ila "
+        "--copy-preset=quickstart my.py` makes one."
+      )
+
+
 def main() -> int:
   """Reads the command line, and runs."""
-  flags = argparse.ArgumentParser(prog="python launch/beam.py")
+  flags = argparse.ArgumentParser(
+    prog="python launch/beam.py", allow_abbrev=False
+  )
   flags.add_argument("--config", required=True, help="a preset or a file")
   flags.add_argument("--workdir", required=True, help="folder of the run")
   known, options = flags.parse_known_args()
-  config = config_parsing.parse(presets.load(known.config, place="--config"))
   try:
+    _check_no_field(options)
+    config = config_parsing.parse(presets.load(known.config, place="--config"))
     run(config, known.workdir, options)
   except errors.InputError as error:
     print(f"beam.py: {error}", file=sys.stderr)

@@ -49,6 +49,13 @@ def test_a_pipeline_reads_what_tasks_read(tmp_path, monkeypatch, launcher):
   shares.run(config, work, "0/1")
 
 
+def test_a_field_of_a_config_is_refused(launcher, monkeypatch, capsys):
+  words = ["--config=quickstart", "--workdir=x", "--config.pool.source=y"]
+  monkeypatch.setattr(sys, "argv", ["beam.py", *words])
+  assert launcher.main() == errors.BAD_INPUT
+  assert "--config.pool.source is a field" in capsys.readouterr().err
+
+
 def test_a_base_from_scratch_is_refused(tmp_path, launcher):
   source = tiny.write(tmp_path / "pool.jsonl", tiny.records(9))
   with pytest.raises(errors.InputError, match="tokenizer is trained on"):

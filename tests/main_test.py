@@ -9,7 +9,7 @@ from ila_jax import config as config_lib
 from ila_jax import main, pipeline
 from ila_jax.run import interrupts
 from ila_jax.sections import checked
-from tests.support import forked_runs
+from tests.support import forked, forked_runs
 
 # Every field that may be None but for paths of models, which must be there.
 OPTIONAL = {
@@ -30,6 +30,23 @@ def test_the_optional_fields_are_all_here():
     if type(None) in typing.get_args(one.hint)
   }
   assert optional == {*OPTIONAL, "model.path", "encoder.path"}
+
+
+_PLANS = """
+import sys
+import jax
+from ila_jax import main
+from ila_jax.dry_run import dry_run
+jax.config.update("jax_platforms", None)  # As without JAX_PLATFORMS.
+dry_run.run = lambda *words, **options: print(jax.config.jax_platforms)
+sys.argv[1:] = ["--config=quickstart", "--workdir=x", *sys.argv[1:]]
+sys.exit(main.main())
+"""
+
+
+def test_chips_that_are_not_here_are_planned_on_the_cpu():
+  done = forked.run("-c", _PLANS, "--dry-run", "--topology=h100:8")
+  assert (done.returncode, done.stdout) == (0, "cpu\n"), done.stderr
 
 
 def test_home_folders_are_found(tmp_path, monkeypatch):

@@ -13,6 +13,8 @@ _GIB = 2**30
 # JAX takes so much of a GPU's memory, unless XLA_PYTHON_CLIENT_MEM_FRACTION
 # says more (docs.jax.dev/en/latest/gpu_memory_allocation.html).
 _SHARE_OF_JAX = 0.75
+# Sides of a slice. The compiler ends the process where there is one more.
+_SIDES = {"v5e": 2, "v6e": 2, "v5p": 3}
 # GPUs of one server, which all reach each other at the same rate.
 _MOST_GPUS = 8
 _NVIDIA = "https://www.nvidia.com/en-us/"
@@ -89,9 +91,10 @@ GPUS = {
   ),
 }
 _ALLOWED = (
-  f"allowed: {', '.join(TPUS)}, and after a colon the sides of the slice, as "
-  f"in 'v5e:4x4' or 'v5p:2x2x1'; or {', '.join(GPUS)}, and after a colon how "
-  f"many of one server, 1 to {_MOST_GPUS}, as in 'h100:8'"
+  f"Allowed: a kind of TPU ({', '.join(TPUS)}), a colon and the sides of the "
+  "slice, two or for v5p three, as in 'v5e:4x4' or 'v5p:2x2x1'; or a kind of "
+  f"GPU ({', '.join(GPUS)}), a colon and their number in one server, 1 to "
+  f"{_MOST_GPUS}, as in 'h100:8'"
 )
 
 
@@ -112,17 +115,19 @@ def of(topology: str) -> tuple[Chip, int]:
   chip = (TPUS | GPUS).get(name)
   if chip is None:
     raise errors.InputError(
-      f"topology {topology!r} begins with {name!r}; {_ALLOWED}."
+      f"topology {topology!r} names the kind of chip {name!r}, which is not "
+      f"known. {_ALLOWED}."
     )
   number = r"[1-9]\d{0,3}"
-  sides = rf"{number}(x{number}){{1,2}}" if name in TPUS else number
+  more = _SIDES[name] - 1 if name in TPUS else 0
   count = 0
-  if re.fullmatch(sides, size):
+  if re.fullmatch(rf"{number}(x{number}){{{more}}}", size):
     count = 1
     for side in size.split("x"):
       count *= int(side)
   if not count or (name in GPUS and count > _MOST_GPUS):
     raise errors.InputError(
-      f"topology {topology!r} ends with {size!r}; {_ALLOWED}."
+      f"topology {topology!r} gives {name} the size {size!r}, which is not "
+      f"possible. {_ALLOWED}."
     )
   return chip, count

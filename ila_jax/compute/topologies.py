@@ -49,10 +49,10 @@ def devices(topology: str, *, slices: int = 1) -> tuple[Any, ...]:
     found = jax_topologies.get_topology_desc(topology, "tpu", **more)
   except (RuntimeError, ValueError, ImportError) as error:
     raise errors.InputError(
-      f"topology {topology!r}: {str(error).splitlines()[0]}. To compile for "
+      f"topology {topology!r}: {str(error).splitlines()[0]}. The compiler of "
       "TPUs needs Linux on x86, pip install 'ila_jax[tpu-compile]', and a "
-      "topology that exists, such as v5e:4x4, v6e:2x4 or v5p:2x2x4. A dry run "
-      "does without with --by-shapes."
+      "slice that exists, such as v5e:4x4, v6e:2x4 or v5p:2x2x4. With "
+      "--by-shapes a dry run needs no compiler."
     ) from error
   return tuple(found.devices)
 

@@ -14,6 +14,7 @@ from ila_jax import errors
 from ila_jax.dry_run import plans as plans_lib
 from ila_jax.forecast import costs, elsewhere, roofline, shapes, work
 from ila_jax.models import architecture
+from ila_jax.run import units
 from ila_jax.sections import models
 
 # Memory by shapes is within this factor of what a compiler says
@@ -175,5 +176,5 @@ def lines(found: list[Tried], said: Callable[[float], str]) -> Iterator[str]:
     columns = "".join(f"{said(seconds):>14}" for seconds in limits)
     yield (
       f"{machine.axes!s:22}{said(one.seconds):>14}{columns}"
-      f"   {one.memory / 1e9:.1f} GB {by}{fits}"
+      f"   {units.si(one.memory, 'B')} {by}{fits}"
     )

@@ -86,9 +86,9 @@ def elsewhere(
   )
   for name, cost in estimates.items():
     load = cost.load
-    slowest = roofline.limits(load, machine.chip).slowest
-    if load == roofline.NOTHING:
-      slowest = "a host"
+    limits = roofline.limits(load, machine.chip)
+    # Of a stage whose models take the lesser part, the rest is a host's.
+    slowest = limits.slowest if limits.seconds > cost.seconds / 2 else "a host"
     progress.answer(
       f"{name:{width}}{_si(cost.flops, 'FLOP'):>12}"
       f"{units.duration(cost.seconds):>14}{slowest:>12}"

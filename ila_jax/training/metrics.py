@@ -27,6 +27,15 @@ _ANSWER_SECONDS = 30
 _failed: set[str] = set()
 
 
+def steps_left(step: Mapping[str, float | int]) -> int:
+  """Steps from this one on: all of a training, or those after a checkpoint.
+
+  >>> steps_left({"step": 7, "total_steps": 9})
+  3
+  """
+  return int(step["total_steps"]) - int(step["step"]) + 1
+
+
 class _Opened(NamedTuple):
   """A writer of one training."""
 

@@ -137,10 +137,13 @@ def fit(
     before=stage.save_progress,
   )
   with progress.counter(None, desc=f"train {name}", unit="steps") as advance:
+    total = None
 
     def count(step: loop.Metrics) -> None:
+      nonlocal total
       record(step)
-      advance(1, total=step["total_steps"])
+      total = total or metrics.steps_left(step)
+      advance(1, total=total)
       share = recipe.epochs / step["total_steps"]
       stage.account.add(
         flops=share * cost,

@@ -18,10 +18,24 @@ def test_a_topology_names_chips_and_their_number(topology, count):
 
 @pytest.mark.parametrize(
   "topology",
-  ["v9:4x4", "8xH100", "h100", "h100:9", "h100:2x4", "v5e:16", "v5e:0x4", ""],
+  [
+    *(
+      "v9:4x4",
+      "8xH100",
+      "h100",
+      "h100:9",
+      "h100:2x4",
+      "v5e:16",
+      "v5e:0x4",
+      "",
+    ),
+    *("v5e:4x4x4", "v6e:2x4x", "v5p:2x2"),
+  ],
 )
 def test_another_topology_is_refused_with_those_allowed(topology):
-  with pytest.raises(errors.InputError, match=r"allowed: v5e.*as in 'h100:8'"):
+  with pytest.raises(
+    errors.InputError, match=r"Allowed: a kind of TPU \(v5e.*as in 'h100:8'"
+  ):
     chips.of(topology)
 
 

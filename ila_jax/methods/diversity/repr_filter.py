@@ -49,12 +49,14 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
     desc="Repr filter",
   )
   rest = ""
-  if len(chosen) < len(rows):
+  if len(chosen) < count:
+    alike = len(rows) - len(chosen)
     rest = (
-      f"{len(chosen):,} are ordered: as many as the budget may buy, or as have "
-      f"a cosine of {options.most:g} or less to all before them "
-      "(config.select.options.repr_filter.most)."
+      f"{alike:,} have a cosine above {options.most:g} to one that is taken "
+      "(config.select.options.repr_filter.most; a greater one keeps more)."
     )
+  elif count < len(rows):
+    rest = f"Repr filter orders {count:,}, as many as the budget may buy."
   return candidates.Ranking(rows[chosen], np.ones(len(chosen), np.int32), rest)
 
 

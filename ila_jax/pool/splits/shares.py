@@ -16,7 +16,7 @@ from ila_jax.pool.sources import sources
 from ila_jax.pool.splits import job as job_lib
 from ila_jax.pool.splits import splits as splits_lib
 from ila_jax.pool.splits import task, workers
-from ila_jax.run import progress, stages, tables
+from ila_jax.run import progress, stage_record, stages, tables
 from ila_jax.run.disk import run_folder
 
 
@@ -115,6 +115,12 @@ def run(config: config_lib.Config, workdir: epath.PathLike, tasks: str) -> str:
   """
   number, count = splits_lib.share(tasks)
   workdir = epath.Path(workdir)
+  if stage_record.read_record(workdir / "pool").get("done"):
+    return (
+      f"task {number} of {count}: stage pool of {workdir} is done, so nothing "
+      "is read. To read the pool again, run ila with --redo=pool, or give "
+      "another --workdir."
+    )
   with opened(config, workdir) as (job, splits):
     own = splits[number::count]
     passing = workers.finished(job, own, workdir, asked=config.pool.workers)

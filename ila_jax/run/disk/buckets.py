@@ -184,7 +184,7 @@ def no_bucket(path: epath.PathLike) -> errors.InputError:
 def explain(error: BaseException) -> tuple[int, str] | None:
   """The exit status and the message of an error of a bucket.
 
-  gcsfs has tried six times by then, for half a minute, where that may help.
+  gcsfs has tried six times by then, for up to a minute, where that may help.
 
   Returns:
     None: it is another error.

@@ -19,6 +19,8 @@ _HUB_URL = re.compile(
   r"(@(?P<at>[\w.-]+))?(/(tree|blob|resolve)/(?P<revision>[\w.-]+))?([/?#].*)?",
   re.IGNORECASE,
 )
+# A URL that lost a slash would be a folder here, by the name of its scheme.
+_ONE_SLASH = re.compile(r"(gs|s3|az|https?):/(?!/)", re.IGNORECASE)
 # What reads a bucket.
 _PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
 
@@ -102,6 +104,10 @@ def of_folder(
     )
   if not fault and is_url(expanded):
     fault = _unreadable(expanded, schemes)
+  elif (
+    not fault and _ONE_SLASH.match(expanded) and not os.path.lexists(expanded)
+  ):
+    fault = "a URL has two slashes behind its colon"
   if fault:
     buckets = ", ".join(f"{scheme}://" for scheme in schemes)
     named = ", or a name on the Hugging Face Hub (ORG/NAME)" if is_model else ""
@@ -122,6 +128,8 @@ def _unreadable(url: str, schemes: tuple[str, ...]) -> str:
     )
   if scheme not in schemes:
     return f"{scheme}:// is not read as a folder; copy it here, and name that"
+  if not re.match(r"\w", url.partition("://")[2]):
+    return f"it names no bucket; write {scheme}://BUCKET/FOLDER"
   package = _PACKAGES[scheme]
   if importlib.util.find_spec(package):
     return ""

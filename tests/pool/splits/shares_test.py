@@ -27,6 +27,9 @@ def test_tasks_before_a_run_make_what_it_makes_alone(tmp_path, monkeypatch):
   monkeypatch.setattr(task, "run", None)  # Nothing is left to read.
   pipeline.run(config, work, stages=["pool"])
   assert merge_test._made(work) == merge_test._made(alone)
+  # A task that is late leaves nothing behind.
+  assert "is done, so nothing is read" in shares.run(config, work, "0/3")
+  assert not task.folder(work).exists()
 
 
 def test_the_command_reads_its_share(tmp_path):
@@ -43,6 +46,7 @@ def test_the_command_reads_its_share(tmp_path):
     (["pool", "--tasks=2/2"], "--tasks is '2/2'; allowed: i/N with i from 0"),
     (["pool"], "`ila pool` and --tasks go together"),
     (["--tasks=0/2"], "`ila pool` and --tasks go together"),
+    (["pool", "--tasks=0/2", "--dry-run"], "--dry_run does not go with"),
   ):
     wrong = forked.run("-m", "ila_jax", *more, *words)
     assert (wrong.returncode, said in wrong.stderr) == (2, True), wrong.stderr
