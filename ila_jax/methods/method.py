@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ila_jax import errors
-from ila_jax.methods import candidates
+from ila_jax.methods import candidates, named
 from ila_jax.methods import options as options_lib
 from ila_jax.score.signals import table as signals_table
 
@@ -69,7 +69,7 @@ class Method:
       ValueError: a candidate is left out so; or `rank` reads what is not in
         `needs`.
     """
-    ranking = self.rank(candidates.named(c, self.name, self.needs), options)
+    ranking = self.rank(named.named(c, self.name, self.needs), options)
     if len(ranking.order) < c.candidate.sum() and not ranking.rest:
       raise ValueError(
         f"{self.name} orders {len(ranking.order)} of {c.candidate.sum()} "

@@ -58,6 +58,8 @@ def compare(
     k = scored_pool.cut(config, pool, ranking, strategy)
     chosen[strategy] = order[:k]
     covered = coverage_lib.coverage(c.cell, order[:k], num_cells=num_cells)
+    if ranking.warning:
+      progress.say(f"  warning: {strategy}: {ranking.warning}")
     table.append(
       {
         "strategy": strategy,
@@ -66,6 +68,7 @@ def compare(
         "pool_cells": covered["coverage"],
         "all_cells": covered["coverage_all"],
         "effective_cells": covered["effective_cells"],
+        **({"warning": ranking.warning} if ranking.warning else {}),
       }
     )
     # The order of a rival may be shorter.
