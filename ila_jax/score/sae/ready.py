@@ -1,5 +1,6 @@
 """The autoencoder of a run: read, or trained once; and judged."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -222,11 +223,17 @@ def _train(
         [made_from, dataclasses.asdict(how)]
       ),
     ) as checkpoints,
-    progress.counter(total, desc="train sae", unit="steps") as advance,
+    contextlib.ExitStack() as open_,
   ):
+    counted: list[Callable[[int], Any]] = []
 
     def count() -> None:
-      advance(1)
+      if (
+        not counted
+      ):  # The first chunk is read by now.
+        counter = progress.counter(total, desc="train sae", unit="steps")
+        counted.append(open_.enter_context(counter))
+      counted[0](1)
       account.add(flops=how.flops)
 
     fitted = fit.fit(
