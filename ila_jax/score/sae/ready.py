@@ -228,9 +228,7 @@ def _train(
     counted: list[Callable[[int], Any]] = []
 
     def count() -> None:
-      if (
-        not counted
-      ):  # The first chunk is read by now.
+      if not counted:  # The first chunk is read by now.
         counter = progress.counter(total, desc="train sae", unit="steps")
         counted.append(open_.enter_context(counter))
       counted[0](1)
