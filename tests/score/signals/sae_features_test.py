@@ -1,5 +1,7 @@
 """Features of a pool: whose tokens have them, resumed, on any mesh."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -8,14 +10,15 @@ from etils import epath
 
 from ila_jax import config_parsing, errors, pipeline
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.passes import layouts, token_set, windows
+from ila_jax.forecast import costs, here
+from ila_jax.passes import forward, layouts, token_set, windows
 from ila_jax.pool import index, shards
 from ila_jax.run import account, context, tables
 from ila_jax.run.disk import files
 from ila_jax.score.sae import features, published, ready, records, top
 from ila_jax.score.signals import example_signal, sae_features
 from ila_jax.training import base
-from tests.support import model_folders, tiny, torch_models
+from tests.support import model_folders, planned, tiny, torch_models
 
 _SAE = {
   "sae__latents": 64,
@@ -290,3 +293,44 @@ def test_a_layer_that_the_model_has_not_is_refused(made):
   with pytest.raises(errors.InputError, match=r"config\.sae\.layer is 99"):
     ready.layers(config, sizes)
   assert ready.layers(made[1], sizes) == sizes.layers
+
+
+class _Counting(here.Here):
+  """A machine on which nothing is tried."""
+
+  def passes(self, work):
+    return costs.Cost(0.0, flops=work.flops)
+
+  def products(self, flops, dtype):
+    assert dtype == "float32"
+    return costs.Cost(0.0, flops=flops)
+
+
+def test_a_plan_counts_reading_and_training(tmp_path):
+  """FLOPs of hidden states after one of two layers, and of the products."""
+  decoder = dataclasses.replace(planned.SMALL, layers=2)
+  fields = _SAE | {"sae__layer": 1, "sae__tokens": 2000}
+  run = planned.run(decoder, **fields)
+  run.machine = _Counting(mesh_lib.make())
+  lengths = run.sample.data.lengths
+  lower = dataclasses.replace(decoder, layers=1)
+  pool = forward.flops(lower, lengths) * 1000 / len(lengths)
+  drawn = round(2000 / (lengths.mean() - 1)) / 1000
+  steps = 6 * 8  # Of 256 tokens, 6 times.
+  sae = 2 * 64 * 16 * 1000 * lengths.mean() + 12 * 64 * 16 * 256 * steps
+  found = sae_features.SIGNAL.cost(run)
+  assert found.flops == pytest.approx(pool * (1 + drawn) + sae, rel=1e-6)
+  published.save(
+    tmp_path,
+    ready.autoencoder.Weights(
+      *(np.ones(s, np.float32) for s in ((16, 24), 24, (24, 16), 16, 24))
+    ),
+    k=2,
+  )
+  given = planned.run(decoder, **fields, sae__path=str(tmp_path))
+  given.machine = _Counting(mesh_lib.make())
+  found = sae_features.SIGNAL.cost(given)
+  wanted = pool + 2 * 24 * 16 * 1000 * lengths.mean()
+  assert found.flops == pytest.approx(wanted, rel=1e-6)
+  known = planned.known(**_SAE)
+  assert sae_features.SIGNAL.need(known).kept == 64 // 8 * 10_000
