@@ -10,6 +10,7 @@ from ila_jax.compute import neighbours
 from ila_jax.embed import rows as rows_lib
 from ila_jax.landscape import coverage as coverage_lib
 from ila_jax.methods import candidates as candidates_lib
+from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, tables
 from ila_jax.run.disk import files
 from ila_jax.selection import scored_pool
@@ -27,6 +28,7 @@ def compare(
   run: context.Run,
   pool: scored_pool.ScoredPool,
   ranking: candidates_lib.Ranking,
+  account: account_lib.Account,
 ) -> dict[str, Any]:
   """Coverage of the strategy and its rivals, each cut at the same budget.
 
@@ -34,6 +36,7 @@ def compare(
     run: with cells and embeddings.
     pool: what was scored.
     ranking: of config.select.strategy.
+    account: is told the seconds of each rival's order, by its name.
 
   Returns:
     `table`, a row for each strategy; `curves`, coverage by budget; and
@@ -49,7 +52,8 @@ def compare(
     (config.select.strategy, *config.select.compare)
   ):
     if strategy != config.select.strategy:
-      ranking = scored_pool.rank(config, pool, strategy)
+      with account.part(strategy):
+        ranking = scored_pool.rank(config, pool, strategy)
     order = ranking.order
     k = scored_pool.cut(config, pool, ranking, strategy)
     chosen[strategy] = order[:k]

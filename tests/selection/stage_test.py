@@ -108,6 +108,13 @@ def test_options_reach_the_method(workdir, tmp_path):
   assert (np.diff(ranking["depth"][first]) > 0).any()
 
 
+def test_the_seconds_of_each_order_are_told(workdir, tmp_path):
+  _run(workdir, tmp_path, compare=("longest", "random"))
+  record = stage_record.read_record(epath.Path(tmp_path) / "select")
+  assert list(record["parts"]) == ["ila", "longest", "random"]
+  assert 0 <= sum(record["parts"].values()) <= record["seconds"]
+
+
 def _toy(order, rest):
   """A method that orders `order` rows by id, and says `rest` of the others."""
 
