@@ -68,6 +68,28 @@ def test_by_hand():
   assert "2 add no feature to those that are taken" in rest
 
 
+def test_it_is_the_maximum_coverage_of_apricot():
+  """Recorded with apricot-select 0.6.1, scikit-learn, NumPy 2.4.6.
+
+  MaxCoverageSelection(30, optimizer="naive").fit(bits.astype(float)).ranking
+  and .gains, up to the first gain of 0; bits as below.
+  """
+  i, j = np.ogrid[:60, :80]
+  mixed = i * i * 7919 + j * j * 104_729 + i * j * 31_337
+  bits = mixed * 2_654_435_761 % 2**32 < 2**32 // 12
+  ranking = [31, 30, 14, 8, 41, 0, 12, 54, 57, 18, 1, 9, 34, 11, 28, 47]
+  gains = [14, 12, 8, 7, 6, 5, 5, 5, 4, 3, 2, 2, 2, 1, 1, 1]
+  c, sets = pool(bits, ids=np.arange(60, dtype=np.uint64))
+  pairs, _ = got("sae_greedy", c, reset=False)
+  order = [row for row, _ in pairs]
+  assert order == ranking
+  united = [
+    len(frozenset().union(*(sets[r] for r in order[:k])))
+    for k in range(len(order) + 1)
+  ]
+  assert np.diff(united).tolist() == gains
+
+
 @pytest.mark.parametrize("reset", [True, False])
 def test_it_is_the_loop_over_sets(reset):
   for seed in range(6):
