@@ -71,7 +71,7 @@ def beside(
     beyond = (candidates or {}).get(measure.key)
     if beyond is not None and measure.scale != "share":
       axes.axvline(beyond, color=look.MUTED, lw=1, ls=(0, (2, 2)), zorder=1)
-  labels = [look.wrap(name, 28).partition("\n")[0] for name in names]
+  labels = [look.wrap(name, 24).partition("\n")[0] for name in names]
   first = panels[0]
   first.set(ylim=(places[-1] - 0.7, 0.7), yticks=places, yticklabels=labels)
   for label, name in zip(first.get_yticklabels(), names, strict=True):
@@ -87,10 +87,8 @@ def _panel(
   places: np.ndarray,
 ) -> None:
   """Draws the dots of one measure."""
-  from matplotlib import ticker
-
   axes.tick_params(axis="y", length=0, pad=2)
-  axes.tick_params(axis="x", labelsize=8)
+  axes.tick_params(axis="x", labelsize=7.5)
   axes.spines["left"].set_visible(False)
   for place in places:
     axes.axhline(place, color=look.FAINT, lw=0.8, zorder=0)
@@ -102,20 +100,16 @@ def _panel(
     if row.get(measure.key) is not None
   ]
   values = np.array([value for value, *_ in known], float)
-  if measure.scale == "log" and values.min() > 0:
+  low, high = values.min(), values.max()
+  ends = np.array([low, high])
+  if measure.scale == "log" and low > 0:
     axes.set_xscale("log")
-    decades = np.log10(values.max() / values.min())
-    subs = (1,) if decades > 1 else (1, 3) if decades > 0.5 else (1, 2, 5)
-    axes.xaxis.set_major_locator(ticker.LogLocator(subs=subs, numticks=4))
-    axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-    axes.xaxis.set_minor_locator(ticker.NullLocator())
-  else:
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(2))
-    # A dot at an end would be cut, and its number would leave the panel.
-    edge = 0.12 * (values.max() - values.min())
-    axes.set_xlim(values.min() - edge, values.max() + edge)
-  if measure.scale == "share":
-    axes.xaxis.set_major_formatter(look.percent())
+    ends = np.log(ends)
+  # A dot at an end would be cut.
+  edge = 0.1 * (ends[1] - ends[0])
+  ends = np.array([ends[0] - edge, ends[1] + edge])
+  axes.set_xlim(np.exp(ends) if axes.get_xscale() == "log" else ends)
+  _label_ends(axes, measure, low, high)
   axes.scatter(
     values, [place for _, place, _ in known], s=34, lw=0.5, zorder=3,
     color=[color for *_, color in known], edgecolors="white",
@@ -124,6 +118,25 @@ def _panel(
     measure.title, loc="left", fontsize=8.5, color=look.INK, pad=7,
     fontweight="bold",
   )  # fmt: skip
+
+
+def _label_ends(axes: Any, measure: Measure, low: float, high: float) -> None:
+  """Says the least and the greatest value below a panel, which is narrow."""
+  from matplotlib import ticker
+
+  def said(value: float) -> str:
+    if measure.scale == "share":
+      return f"{100 * value:.0f} %"
+    if abs(value) >= 100:
+      return f"{value:,.0f}"
+    return f"{value:.{1 if abs(value) < 0.01 else 2}g}".replace("-", "−")
+
+  values = [low] if said(low) == said(high) else [low, high]
+  axes.xaxis.set_minor_locator(ticker.NullLocator())
+  axes.set_xticks(values, [said(value) for value in values])
+  sides = ("left", "right") if len(values) > 1 else ("center",)
+  for label, side in zip(axes.get_xticklabels(), sides, strict=True):
+    label.set_horizontalalignment(side)
 
 
 def overlap(found: dict[str, Any]) -> Any:
@@ -203,7 +216,8 @@ def coverage(
     len(names), rows=rows, height=0.5 + 1.45 * rows, sharex=True, sharey=True
   )
   ours, right = next(iter(curves)), max(c[0][-1] for c in curves.values())
-  for axes, name in zip(panels, names, strict=True):
+  figure.supxlabel("examples selected", fontsize=9, color=look.INK)
+  for number, (axes, name) in enumerate(zip(panels, names, strict=True)):
     for other in names:
       axes.plot(*curves[other], color="#dde2e6", lw=0.8, zorder=1)
     axes.plot(*curves[ours], color=look.MUTED, lw=1.1, ls=(0, (3, 2)), zorder=2)
@@ -216,6 +230,8 @@ def coverage(
       ticker.MaxNLocator(2, integer=True, prune="upper")
     )
     axes.tick_params(labelsize=7.5)
+    if number + _PANELS_ACROSS >= len(names):  # No panel is below it.
+      axes.tick_params(labelbottom=True)
     said = look.wrap(name, 18).replace("\n", "")
     said = said if len(said) <= 18 else said[:17] + "…"
     axes.set_title(

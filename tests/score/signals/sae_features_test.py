@@ -1,6 +1,5 @@
 """Features of a pool: whose tokens have them, resumed, on any mesh."""
 
-
 import numpy as np
 import pytest
 import safetensors.numpy
