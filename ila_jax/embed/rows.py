@@ -89,7 +89,7 @@ class Rows:
     return len(self._rows)
 
   def __getitem__(self, places: np.ndarray) -> np.ndarray:
-    """Of k places: [k, d], float32 of embeddings."""
+    """Reads [k, d] of k places, float32 of embeddings."""
     shard, row = np.divmod(self._rows[places], self._shard_rows)
     vectors = np.empty((len(places), self.width), self._shard(0).dtype)
     for one in np.unique(shard).tolist():
