@@ -24,9 +24,7 @@ _EXAMPLE = _columns("row:int64 id:uint64")
 
 # Of the run.
 MANIFEST = Artifact(
-  "manifest.json",
-  "pipeline",
-  "config, versions, seeds, device, and what each stage cost",
+  "manifest.json", "pipeline", "config, versions, seeds, device and costs"
 )
 # The key of a manifest by which it is known as ours.
 OURS = "ila_jax"
@@ -35,9 +33,7 @@ PROGRESS = Artifact(
   "progress.json", "run.log", "what the run is at", is_passing=True
 )
 HASHES = Artifact(
-  "hashes.json",
-  "run.disk.hashes",
-  "hashes of large input files, by size, time and inode; may be removed",
+  "hashes.json", "run.disk.hashes", "hashes of large files; may be removed"
 )
 COMPILED = Artifact(
   "compiled/", "pipeline", "compiled programs; may be removed"
@@ -56,9 +52,7 @@ CHECKSUMS = Artifact(
   "size and CRC-32C of the files beside it",
 )
 RECORD = Artifact(
-  "{stage}/stage.json",
-  "run.stage_record",
-  "what a stage was made from, whether it is done, and what it cost",
+  "{stage}/stage.json", "run.stage_record", "made from what, done, its cost"
 )
 HISTORY = Artifact(
   "{stage}/metrics-{name}.jsonl",
@@ -72,9 +66,7 @@ CHECKPOINTS = Artifact(
   is_passing=True,
 )
 LIVE = Artifact(
-  "live/",
-  "training.metrics",
-  "metrics of trainings as they came, where config.train.metrics asks for them",
+  "live/", "training.metrics", "for config.train.metrics, as they come"
 )
 
 # Of the base that is made from scratch.
@@ -138,9 +130,7 @@ SPLIT_RECORDS = Artifact(
 
 # Of stage `embed`.
 EMBEDDINGS = Artifact(
-  "embed/embeddings-{shard:05d}.npy",
-  "embed.rows",
-  "unit vectors of the prompts, float32 [rows, d]",
+  "embed/embeddings-{shard:05d}.npy", "embed.rows", "unit vectors of prompts"
 )
 INPUTS = Artifact(
   "embed/inputs-{shard:05d}.parquet",
@@ -186,24 +176,15 @@ SIGNAL = Artifact(
   "score.signals.example_signal",
   "a signal that some methods need, a file for each shard of the pool",
 )
-SAE = Artifact(
-  "signals/sae_features/autoencoder/",
-  "score.sae.ready",
-  "the sparse autoencoder as sparsify writes it, and how good it is",
-)
+_OF_SAE = "signals/sae_features/"
 _TOP = _columns("latent:int32 rank:int32 row:int64 id:uint64 activation:float")
+_SHARE = {"share": "double"}
+SAE = Artifact(f"{_OF_SAE}autoencoder/", "score.sae.ready", "the autoencoder")
 SHARD_TOP = Artifact(
-  "signals/sae_features/top-{shard:05d}.parquet",
-  "score.sae.top",
-  "the records of a shard that have most of each latent",
-  _TOP,
+  _OF_SAE + "top-{shard:05d}.parquet", "score.sae.top", "of a shard", _TOP
 )
 TOP = Artifact(
-  "signals/sae_features/top.parquet",
-  "score.sae.top",
-  "the records of the pool that have most of each latent, and the share of "
-  "records that have it",
-  _TOP | _columns("share:double"),
+  f"{_OF_SAE}top.parquet", "score.sae.top", "of each latent", _TOP | _SHARE
 )
 
 # Of sets beside the pool.
