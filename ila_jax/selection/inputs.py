@@ -95,6 +95,7 @@ _TOKENS = ("tokens", "is_response")
 #   target_embeddings: float32 [m, d], unit vectors
 #   target_nll_base, target_nll_sft: as above, float32 [m]
 #   target_tokens: a `TokenSet` of m
+# Signals are float32 [n] or [n, width]; bits are uint8 [k, w] by [places].
 READERS: dict[str, Read] = {
   **{name: _scores(name) for name in ("nll_base", "nll_sft")},
   **{n: _index(n) for n in ("prompt_id", "n_labels", "n_prompt_tokens")},
@@ -115,6 +116,16 @@ READERS: dict[str, Read] = {
 }
 
 
+def _bits(workdir: epath.Path, name: str, row: np.ndarray) -> rows_lib.Rows:
+  """A signal of many bits a row, which is read when rows are asked for."""
+  stage_record.output(workdir / folders.SIGNALS, name)
+  paths = [
+    tables.SIGNAL.path(workdir, name=name, shard=shard)
+    for shard in range(shards.count(workdir))
+  ]
+  return rows_lib.Rows(workdir, row, paths)
+
+
 class Inputs(Mapping[str, Any]):
   """The inputs of a run's candidates, by name; each is read when asked for."""
 
@@ -124,6 +135,8 @@ class Inputs(Mapping[str, Any]):
 
   def __getitem__(self, name: str) -> Any:
     if name in signals_table.SIGNALS:
+      if signals_table.SIGNALS[name].dtype == "uint8":
+        return _bits(self._workdir, name, self._row)
       return example_signal.read(self._workdir, name, self._row)
     return READERS[name](self._workdir, self._row)
 

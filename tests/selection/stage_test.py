@@ -198,6 +198,55 @@ def test_curves_have_the_budget_of_their_own_strategy_alone(workdir, tmp_path):
     assert mine == common | {size[name]}
 
 
+def test_what_methods_are_like_and_where_they_disagree(workdir, tmp_path):
+  compare = ("longest", "random")
+  ranking, _, table = _run(workdir, tmp_path, compare=compare)
+  found = files.read_json(tmp_path / "select/coverage.json")
+  cells = files.read_table(workdir / "landscape/cells.parquet")
+  lengths = files.read_table(workdir / "pool/index.parquet")[
+    "n_response_tokens"
+  ]
+  rows = ranking["row"][:60]
+  depth = cells["depth"][np.searchsorted(cells["row"], rows)]
+  assert table[0]["mean_depth"] == pytest.approx(depth.mean())
+  assert table[0]["median_tokens"] == np.median(lengths[rows])
+  assert table[0]["domains"] == table[0]["effective_domains"] == 1
+  every = ranking["row"]
+  assert found["candidates"]["median_tokens"] == np.median(lengths[every])
+  longest = sorted(every, key=lambda row: -lengths[row])[:60]
+  assert table[1]["median_tokens"] == np.median(lengths[longest])
+  assert found["overlap"]["strategies"] == ["ila", *compare]
+  assert "features" not in table[0]
+  for side, is_ours in (("missed", False), ("alone", True)):
+    for one in found["disagreement"][side]:
+      assert (one["row"] in rows) == is_ours == ("ila" in one["chosen_by"])
+      assert ranking["id"][every.tolist().index(one["row"])] == one["id"]
+  (tmp_path / "alone").mkdir()
+  _run(workdir, tmp_path / "alone", compare=())
+  alone = files.read_json(tmp_path / "alone/select/coverage.json")
+  assert not {"overlap", "disagreement"} & {*alone}
+
+
+def test_features_are_told_where_a_method_needs_them(
+  workdir, tmp_path, monkeypatch
+):
+  """Of all methods; here each row has a feature of its own, and one more."""
+  bits = np.packbits(np.eye(_POOL, 512) > 0, axis=1, bitorder="little")
+  bits[:, -1] = 128
+  cells = files.read_table(workdir / "landscape/cells.parquet", ["row"])
+  monkeypatch.setattr(
+    scored_pool.inputs_lib,
+    "Inputs",
+    lambda *_: {"sae_features": bits[cells["row"]]},
+  )
+  monkeypatch.setattr(scored_pool, "made_from", lambda *_: {})
+  ranking, _, table = _run(workdir, tmp_path, compare=("sae_greedy",))
+  for row in table:
+    on = len(ranking["row"]) + 1
+    assert row["features"] == pytest.approx(61 / on)
+    assert row["features_often"] == pytest.approx(1 / on)
+
+
 def test_distances_are_those_of_scipy(workdir, tmp_path):
   ranking, selected, (ours, rival) = _run(workdir, tmp_path)
   vectors = np.concatenate(

@@ -144,6 +144,9 @@ def inputs(needs, n, seed):
       found[need] = rng.random(n) < 0.3
     elif need == "tokens" or need == "turns":
       found[need] = np.array([[i % 5, i % 3] for i in rng.permutation(n)])
+    elif need == "sae_features":  # Bits; some rows have none.
+      bits = rng.random((n, 40)) < rng.choice([0.0, 0.2, 0.5], (n, 1))
+      found[need] = np.packbits(bits, axis=1, bitorder="little")
     elif need in signals_table.SIGNALS:
       width = signals_table.SIGNALS[need].width
       shape = (n,) if width == 1 else (n, width)

@@ -37,6 +37,7 @@ from ila_jax.landscape.maps import (
   tsne,
 )
 from ila_jax.landscape.trust import agreement
+from ila_jax.methods.features import feature_coverage, packed, sae_simscale
 from ila_jax.models import architecture, encoder, layers
 from ila_jax.models import lora as lora_lib
 from ila_jax.models.folders import placement
@@ -354,6 +355,33 @@ def ranks(mesh: Mesh) -> Any:
   return agreement._places.lower(x, rows, others)
 
 
+def _features(mesh: Mesh, rows: int = 2**20) -> Any:
+  """131,072 latents of a million examples, as bits."""
+  return _array(mesh, (rows, 4096), "uint32", _ROWS)
+
+
+def most_new_features(mesh: Mesh) -> Any:
+  on = _array(mesh, 2**20, "int32", _ROWS)
+  state = _array(mesh, 4096, "uint32"), on
+  steps = _array(mesh, (), "int32")
+  options = {"mesh": mesh, "axes": _ROWS[0]}
+  return packed._choose.lower(_features(mesh), on, state, steps, **options)
+
+
+def visit_features(mesh: Mesh) -> Any:
+  block = _array(mesh, 1024, "int32")
+  covered = _array(mesh, 4096, "uint32")
+  whole = NamedSharding(mesh, _WHOLE)
+  words = _features(mesh)
+  return sae_simscale._take.lower(words, covered, block, block, whole=whole)
+
+
+def count_features(mesh: Mesh) -> Any:
+  words, rows = _features(mesh, 4096), _array(mesh, (), "int32")
+  whole = NamedSharding(mesh, _WHOLE)
+  return feature_coverage._count.lower(words, rows, whole=whole)
+
+
 def _autoencoder(mesh: Mesh) -> autoencoder.Weights:
   first = functools.partial(autoencoder.init, latents=LATENTS)
   shapes = jax.eval_shape(lambda: first(jax.random.key(0), width=STATE_WIDTH))
@@ -510,6 +538,9 @@ PROGRAMS: dict[str, Callable[[Mesh], Any]] = {
   "occupied cells, by sort": _at(occupied, size=None),
   "near-duplicates": near_pairs,
   "ranks": ranks,
+  "most new features": most_new_features,
+  "visit features": visit_features,
+  "count features": count_features,
   "autoencoder: step": train_autoencoder,
   "autoencoder: judge": judge_autoencoder,
   "score features": lambda mesh: score_features(mesh, small("llama")),
