@@ -68,11 +68,23 @@ def write(
 
 
 class Rows:
-  """Embeddings of some rows of the pool, read from the shards when asked."""
+  """Vectors of some rows of the pool, read from the shards when asked."""
 
-  def __init__(self, workdir: epath.Path, rows: np.ndarray) -> None:
-    """Finds the shards; rows are those that places 0, 1, ... stand for."""
-    self._shard = _shards_of(paths(workdir))
+  def __init__(
+    self,
+    workdir: epath.Path,
+    rows: np.ndarray,
+    *,
+    held: list[epath.Path] | None = None,
+  ) -> None:
+    """Finds the shards; rows are those that places 0, 1, ... stand for.
+
+    Args:
+      workdir: of the run.
+      rows: of its pool [n].
+      held: the file of each shard; None: of its embeddings.
+    """
+    self._shard = _shards_of(paths(workdir) if held is None else held)
     self._rows = rows
     # All shards have as many rows as the first, but for the last.
     self._shard_rows, self.width = self._shard(0).shape

@@ -93,6 +93,8 @@ _TOKENS = ("tokens", "is_response")
 #   turns, tokens: [places] is a list of turns, or a `TokenSet`
 # and of the m examples of config.select.target, where it is set:
 #   target_embeddings: float32 [m, d], unit vectors
+#   target_id: distinct, uint64 [m]
+#   target_turns: as above, of m
 #   target_nll_base, target_nll_sft: as above, float32 [m]
 #   target_tokens: a `TokenSet` of m
 READERS: dict[str, Read] = {
@@ -107,12 +109,27 @@ READERS: dict[str, Read] = {
     workdir, row, _TOKENS, token_set.tokens_of
   ),
   "target_embeddings": _of_target(rows_lib.load),
+  "target_turns": _of_target(
+    lambda own, row: Records(own, row, ("turns",), shards.turns_of)
+  ),
+  "target_id": _of_target(_index("id")),
   "target_tokens": _of_target(
     lambda own, row: token_set.tokens_of(shards.gather(own, row, _TOKENS))
   ),
   "target_nll_base": _of_target(_scores("nll_base")),
   "target_nll_sft": _of_target(_scores("nll_sft")),
 }
+
+
+def _signal(
+  workdir: epath.Path, signal: example_signal.Signal, row: np.ndarray
+) -> Any:
+  """A signal of rows, or of the target set; a wide one as `embeddings` is."""
+  if signal.of == example_signal.TARGET:
+    row = target_rows(workdir)[1]
+  if callable(signal.width):
+    return example_signal.rows(workdir, signal, row)
+  return example_signal.read(workdir, signal.name, row)
 
 
 class Inputs(Mapping[str, Any]):
@@ -123,8 +140,9 @@ class Inputs(Mapping[str, Any]):
     self._workdir, self._row = workdir, row
 
   def __getitem__(self, name: str) -> Any:
-    if name in signals_table.SIGNALS:
-      return example_signal.read(self._workdir, name, self._row)
+    signal = signals_table.SIGNALS.get(name)
+    if signal is not None:
+      return _signal(self._workdir, signal, self._row)
     return READERS[name](self._workdir, self._row)
 
   def __iter__(self) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 `DIR/signals/NAME` has a record of its own, so that a method which needs a
 signal leaves `score` as it is. `values-00000.npy` and on are float32 [n] or
-[n, width], one for each shard of the pool; what is on disk is kept.
+[n, width], one for each shard of the pool; what is on disk is kept. A signal
+may be of the target set's examples instead.
 """
 
 import dataclasses
@@ -16,12 +17,16 @@ from jaxtyping import Float, Int
 
 from ila_jax.compute import hardware, prefetch
 from ila_jax.compute import mesh as mesh_lib
+from ila_jax.embed import rows as rows_lib
 from ila_jax.forecast import costs, sizes, work
+from ila_jax.models import architecture
 from ila_jax.pool import index, shards
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files, folders
+from ila_jax.score import target as target_lib
 
+POOL, TARGET = "pool", target_lib.NAME
 OfShard = Callable[[pa.Table], np.ndarray]
 # Numbers of an example that a plan takes some for.
 _SOME = 4
@@ -40,10 +45,13 @@ class Signal:
       and only if a shard is to be computed.
     cost: of that, before the run has begun: what a plan of a stage says.
     reads: these columns, of `pool.shards.SCHEMA`.
-    width: numbers of an example; None: some, and at once: the first host
-      makes them alone, and anew whenever what they are made from has changed.
+    width: numbers of an example, or a function of the base's sizes that tells
+      it; None: some, and at once: the first host makes them alone, and anew
+      whenever what they are made from has changed.
     about: from the run and all values, float32 [n] or [n, width], to what its
       record notes of them; it refuses values that are of no use.
+    of: `POOL`, or `TARGET`: of the examples of config.select.target instead,
+      which are made anew whenever the target set has changed.
   """
 
   name: str
@@ -51,12 +59,22 @@ class Signal:
   compute: Callable[[context.Run, account_lib.Account], OfShard]
   cost: Callable[[work.PlannedRun], costs.Cost]
   reads: tuple[str, ...] = ("tokens", "is_response")
-  width: int | None = 1
+  width: int | Callable[[architecture.DecoderConfig], int] | None = 1
   about: Callable[[context.Run, np.ndarray], dict[str, Any]] | None = None
+  of: str = POOL
 
   def need(self, known: sizes.Sizes) -> costs.Need:
     """Bytes of its values, as a plan of a stage says them."""
-    return costs.Need(4 * (self.width or _SOME) * known.examples)
+    width = self.width(known.decoder) if callable(self.width) else self.width
+    count = known.examples
+    if self.of == TARGET:
+      count = target_lib.count(known.config)
+    return costs.Need(4 * (width or _SOME) * count)
+
+  def source(self, workdir: epath.PathLike) -> epath.Path:
+    """The folder whose `pool` has its examples."""
+    is_target = self.of == TARGET
+    return target_lib.folder(workdir) if is_target else epath.Path(workdir)
 
 
 def run(signal: Signal, run: context.Run) -> None:
@@ -71,11 +89,14 @@ def run(signal: Signal, run: context.Run) -> None:
     signal.name,
     {
       "made_from": signal.made_from(run),
-      "pool": stage_record.output(workdir, "pool"),
+      signal.of: stage_record.output(
+        workdir / folders.BESIDE if signal.of == TARGET else workdir, signal.of
+      ),
     },
   )
   at_once = signal.width is None
-  if stage.begin(replace="all" if at_once else "nothing"):
+  is_quick = at_once or signal.of == TARGET
+  if stage.begin(replace="all" if is_quick else "nothing"):
     return
   todo, noted = _todo(signal, workdir), {}
   if not at_once:
@@ -85,7 +106,7 @@ def run(signal: Signal, run: context.Run) -> None:
       _compute(signal, run, stage, todo)
   mesh_lib.barrier(f"{signal.name} computed")
   if signal.about and mesh_lib.is_writer():
-    count = len(index.lengths(workdir))
+    count = len(index.lengths(signal.source(workdir)))
     noted = signal.about(run, _values(workdir, signal.name, np.arange(count)))
   stage.finish(
     matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype), **noted
@@ -100,7 +121,7 @@ def _compute(
 ) -> None:
   """Computes the shards that are not there yet."""
   of_shard = None
-  total = len(index.lengths(run.workdir))
+  total = len(index.lengths(signal.source(run.workdir)))
   with progress.counter(total, desc=signal.name, unit="examples") as advance:
     for target, rows, table in prefetch.ahead(todo, depth=1):
       if table is not None:
@@ -116,23 +137,21 @@ def _todo(
   signal: Signal, workdir: epath.Path
 ) -> Iterator[tuple[epath.Path, int, pa.Table | None]]:
   """Each shard's file and rows, and its columns if it is to be computed."""
-  count = shards.count(workdir)
-  targets = [
-    tables.SIGNAL.path(workdir, name=signal.name, shard=shard)
-    for shard in range(count)
-  ]
+  source = signal.source(workdir)
+  targets = _paths(signal, workdir)
   done = shards.done(targets)
 
   def read(shard: int) -> tuple[int, pa.Table | None]:
     columns = ["row"] if done[shard] else list(signal.reads)
-    table = shards.read_records(workdir, shard, columns)
+    table = shards.read_records(source, shard, columns)
     return len(table), None if done[shard] else table
 
   return ((target, *read(shard)) for shard, target in enumerate(targets))
 
 
 def _checked(signal: Signal, values: np.ndarray, rows: int) -> np.ndarray:
-  width = values.shape[-1] if signal.width is None else signal.width
+  is_known = isinstance(signal.width, int)
+  width = signal.width if is_known else values.shape[-1]
   wanted = (rows,) if width == 1 == signal.width else (rows, width)
   if values.shape != wanted:
     raise ValueError(
@@ -153,6 +172,25 @@ def read(
   """
   stage_record.output(workdir / folders.SIGNALS, name)
   return _values(workdir, name, row)
+
+
+def rows(
+  workdir: epath.Path, signal: Signal, row: Int[np.ndarray, " k"]
+) -> rows_lib.Rows:
+  """A signal of several numbers for some of its rows, read when asked.
+
+  Raises:
+    errors.InputError: the signal has not been computed.
+  """
+  stage_record.output(workdir / folders.SIGNALS, signal.name)
+  return rows_lib.Rows(workdir, row, held=_paths(signal, workdir))
+
+
+def _paths(signal: Signal, workdir: epath.Path) -> list[epath.Path]:
+  return [
+    tables.SIGNAL.path(workdir, name=signal.name, shard=shard)
+    for shard in range(shards.count(signal.source(workdir)))
+  ]
 
 
 def _values(
