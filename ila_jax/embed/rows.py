@@ -87,15 +87,16 @@ class Rows:
     self._shard = _shards_of(paths(workdir) if held is None else held)
     self._rows = rows
     # All shards have as many rows as the first, but for the last.
-    self._shard_rows, self.width = self._shard(0).shape
+    first = self._shard(0)
+    (self._shard_rows, self.width), self._dtype = first.shape, first.dtype
 
   def __len__(self) -> int:
     return len(self._rows)
 
   def __getitem__(self, places: np.ndarray) -> np.ndarray:
-    """float32 [k, d] of k places."""
+    """[k, d] of k places; embeddings are float32."""
     shard, row = np.divmod(self._rows[places], self._shard_rows)
-    vectors = np.empty((len(places), self.width), np.float32)
+    vectors = np.empty((len(places), self.width), self._dtype)
     for one in np.unique(shard).tolist():
       here = shard == one
       vectors[here] = self._shard(one)[row[here]]

@@ -184,7 +184,26 @@ TUNED = Artifact(
 SIGNAL = Artifact(
   "signals/{name}/values-{shard:05d}.npy",
   "score.signals.example_signal",
-  "a signal that some methods need, float32, a file for each shard of the pool",
+  "a signal that some methods need, a file for each shard of the pool",
+)
+SAE = Artifact(
+  "signals/sae_features/autoencoder/",
+  "score.sae.ready",
+  "the sparse autoencoder as sparsify writes it, and how good it is",
+)
+_TOP = _columns("latent:int32 rank:int32 row:int64 id:uint64 activation:float")
+SHARD_TOP = Artifact(
+  "signals/sae_features/top-{shard:05d}.parquet",
+  "score.sae.top",
+  "the records of a shard that have most of each latent",
+  _TOP,
+)
+TOP = Artifact(
+  "signals/sae_features/top.parquet",
+  "score.sae.top",
+  "the records of the pool that have most of each latent, and the share of "
+  "records that have it",
+  _TOP | _columns("share:double"),
 )
 
 # Of sets beside the pool.

@@ -1,9 +1,9 @@
 """What a signal is, and how one is computed: shard by shard, once.
 
 `DIR/signals/NAME` has a record of its own, so that a method which needs a
-signal leaves `score` as it is. `values-00000.npy` and on are float32 [n] or
-[n, width], one for each shard of the pool; what is on disk is kept. A signal
-may be of the target set's examples instead.
+signal leaves `score` as it is. `values-00000.npy` and on are [n] or [n, width],
+one for each shard of the pool; what is on disk is kept. A signal may be of the
+target set's examples instead.
 """
 
 import dataclasses
@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from etils import epath
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 
+from ila_jax import config as config_lib
 from ila_jax.compute import hardware, prefetch
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.embed import rows as rows_lib
 from ila_jax.forecast import costs, sizes, work
-from ila_jax.models import architecture
 from ila_jax.pool import index, shards
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, interrupts, progress, stage_record, tables
+from ila_jax.run.disk import artifact as artifact_lib
 from ila_jax.run.disk import files, folders
 from ila_jax.score import target as target_lib
 
@@ -41,15 +42,18 @@ class Signal:
     made_from: from the run to the JSON value of all that it follows from,
       beside the pool.
     compute: from the run and an account to a function that takes some columns
-      of a shard of the pool to float32 [n] or [n, width]. It is called once,
-      and only if a shard is to be computed.
+      of a shard of the pool to [n] or [n, width]. It is called once, and only
+      if a shard is to be computed.
     cost: of that, before the run has begun: what a plan of a stage says.
     reads: these columns, of `pool.shards.SCHEMA`.
-    width: numbers of an example, or a function of the base's sizes that tells
-      it; None: some, and at once: the first host makes them alone, and anew
-      whenever what they are made from has changed.
-    about: from the run and all values, float32 [n] or [n, width], to what its
-      record notes of them; it refuses values that are of no use.
+    width: numbers of an example, or from the config to how many; None: some,
+      and at once: the first host makes them alone, and anew whenever what they
+      are made from has changed.
+    dtype: of the values.
+    about: from the run and the values of each shard, in their order, to what
+      its record notes of them; it refuses values that are of no use.
+    beside: a file that `compute`'s function writes for each shard, too.
+    by_place: whether methods read it as they read embeddings, some at a time.
     of: `POOL`, or `TARGET`: of the examples of config.select.target instead,
       which are made anew whenever the target set has changed.
   """
@@ -59,17 +63,25 @@ class Signal:
   compute: Callable[[context.Run, account_lib.Account], OfShard]
   cost: Callable[[work.PlannedRun], costs.Cost]
   reads: tuple[str, ...] = ("tokens", "is_response")
-  width: int | Callable[[architecture.DecoderConfig], int] | None = 1
-  about: Callable[[context.Run, np.ndarray], dict[str, Any]] | None = None
+  width: int | Callable[[config_lib.Config], int] | None = 1
+  dtype: str = "float32"
+  about: (
+    Callable[[context.Run, Iterator[np.ndarray]], dict[str, Any]] | None
+  ) = None
+  beside: artifact_lib.Artifact | None = None
+  by_place: bool = False
   of: str = POOL
+
+  def width_of(self, config: config_lib.Config) -> int | None:
+    """Numbers of an example in a run; None: some."""
+    return self.width(config) if callable(self.width) else self.width
 
   def need(self, known: sizes.Sizes) -> costs.Need:
     """Bytes of its values, as a plan of a stage says them."""
-    width = self.width(known.decoder) if callable(self.width) else self.width
-    count = known.examples
+    width, count = self.width_of(known.config) or _SOME, known.examples
     if self.of == TARGET:
       count = target_lib.count(known.config)
-    return costs.Need(4 * (width or _SOME) * count)
+    return costs.Need(np.dtype(self.dtype).itemsize * width * count)
 
   def source(self, workdir: epath.PathLike) -> epath.Path:
     """The folder whose `pool` has its examples."""
@@ -106,8 +118,7 @@ def run(signal: Signal, run: context.Run) -> None:
       _compute(signal, run, stage, todo)
   mesh_lib.barrier(f"{signal.name} computed")
   if signal.about and mesh_lib.is_writer():
-    count = len(index.lengths(signal.source(workdir)))
-    noted = signal.about(run, _values(workdir, signal.name, np.arange(count)))
+    noted = signal.about(run, _shards(signal, workdir))
   stage.finish(
     matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype), **noted
   )
@@ -120,15 +131,16 @@ def _compute(
   todo: Iterator[tuple[epath.Path, int, pa.Table | None]],
 ) -> None:
   """Computes the shards that are not there yet."""
-  of_shard = None
+  of_shard, width = None, signal.width_of(run.config)
   total = len(index.lengths(signal.source(run.workdir)))
   with progress.counter(total, desc=signal.name, unit="examples") as advance:
     for target, rows, table in prefetch.ahead(todo, depth=1):
       if table is not None:
         of_shard = of_shard or signal.compute(run, stage.account)
-        files.write_array(target, _checked(signal, of_shard(table), rows))
+        values = _checked(signal, of_shard(table), rows, width)
+        files.write_array(target, values)
         stage.save_progress()
-        if signal.width is not None:  # Else the others are not here.
+        if width is not None:  # Else the others are not here.
           interrupts.point()
       advance(rows)
 
@@ -140,6 +152,10 @@ def _todo(
   source = signal.source(workdir)
   targets = _paths(signal, workdir)
   done = shards.done(targets)
+  if signal.beside:
+    numbers = range(len(targets))
+    others = [signal.beside.path(workdir, shard=n) for n in numbers]
+    done = [a and b for a, b in zip(done, shards.done(others), strict=True)]
 
   def read(shard: int) -> tuple[int, pa.Table | None]:
     columns = ["row"] if done[shard] else list(signal.reads)
@@ -149,20 +165,26 @@ def _todo(
   return ((target, *read(shard)) for shard, target in enumerate(targets))
 
 
-def _checked(signal: Signal, values: np.ndarray, rows: int) -> np.ndarray:
-  is_known = isinstance(signal.width, int)
-  width = signal.width if is_known else values.shape[-1]
-  wanted = (rows,) if width == 1 == signal.width else (rows, width)
+def _checked(
+  signal: Signal, values: np.ndarray, rows: int, width: int | None
+) -> np.ndarray:
+  each = values.shape[-1] if width is None else width
+  wanted = (rows,) if each == 1 == width else (rows, each)
   if values.shape != wanted:
     raise ValueError(
       f"signal {signal.name} is {values.shape} for a shard; wanted: {wanted}"
     )
-  return values.astype(np.float32)
+  return values.astype(signal.dtype)
+
+
+def _shards(signal: Signal, workdir: epath.Path) -> Iterator[np.ndarray]:
+  """The values of each shard, one held at a time."""
+  return map(files.read_array, _paths(signal, workdir))
 
 
 def read(
   workdir: epath.Path, name: str, row: Int[np.ndarray, " k"]
-) -> Float[np.ndarray, "k ..."]:
+) -> Shaped[np.ndarray, "k ..."]:
   """The values of a signal for some rows of the pool, in any order.
 
   One shard is held at a time, beside the result.
@@ -195,9 +217,9 @@ def _paths(signal: Signal, workdir: epath.Path) -> list[epath.Path]:
 
 def _values(
   workdir: epath.Path, name: str, row: Int[np.ndarray, " k"]
-) -> Float[np.ndarray, "k ..."]:
+) -> Shaped[np.ndarray, "k ..."]:
   first = files.read_array(tables.SIGNAL.path(workdir, name=name, shard=0))
-  chosen = np.empty((len(row), *first.shape[1:]), np.float32)
+  chosen = np.empty((len(row), *first.shape[1:]), first.dtype)
   # All shards have as many rows as the first, but for the last.
   shard, place = np.divmod(row, len(first))
   for one in np.unique(shard).tolist():

@@ -3,8 +3,8 @@
 One that methods compare with the target set has a TARGET beside it: the same
 numbers of the examples of the target set.
 
->>> list(SIGNALS)
-['nll_without_prompt', 'rds_embedding', 'target_rds_embedding', 'scores']
+>>> [name for name in SIGNALS if name.endswith("rds_embedding")]
+['rds_embedding', 'target_rds_embedding']
 """
 
 import importlib

