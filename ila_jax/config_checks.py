@@ -7,7 +7,7 @@ from ila_jax.landscape import depth, ordering
 from ila_jax.landscape import grid as grid_lib
 from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import variants
-from ila_jax.methods import candidates, table
+from ila_jax.methods import table
 from ila_jax.models import lora
 from ila_jax.pool.scores import names as names_lib
 from ila_jax.sections import checked
@@ -160,7 +160,7 @@ def _check_beside(config: Any) -> None:
   wanting += [
     f"the method {name!r}"
     for name in dict.fromkeys(chosen)
-    if set(table.METHODS[name].needs) & set(candidates.OF_TARGET)
+    if table.METHODS[name].wants_target
   ]
   if wanting and not select.targets:
     raise errors.InputError(

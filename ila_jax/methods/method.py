@@ -7,6 +7,7 @@ from typing import Any
 from ila_jax import errors
 from ila_jax.methods import candidates, named
 from ila_jax.methods import options as options_lib
+from ila_jax.score.signals import example_signal
 from ila_jax.score.signals import table as signals_table
 
 
@@ -47,6 +48,14 @@ class Method:
           f"inputs and signals: {', '.join(known)}."
           f"{errors.did_you_mean(need, known)}"
         )
+
+  @property
+  def wants_target(self) -> bool:
+    """Whether it reads anything of the examples of config.select.target."""
+    signals = signals_table.among(self.needs)
+    of_target = (signals_table.SIGNALS[name].of for name in signals)
+    named = set(self.needs) & set(candidates.OF_TARGET)
+    return bool(named) or example_signal.TARGET in of_target
 
   def __call__(
     self, c: candidates.Candidates, **options: Any

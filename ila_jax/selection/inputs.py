@@ -93,6 +93,8 @@ _TOKENS = ("tokens", "is_response")
 #   turns, tokens: [places] is a list of turns, or a `TokenSet`
 # and of the m examples of config.select.target, where it is set:
 #   target_embeddings: float32 [m, d], unit vectors
+#   target_id: distinct, uint64 [m]
+#   target_turns: as above, of m
 #   target_nll_base, target_nll_sft: as above, float32 [m]
 #   target_tokens: a `TokenSet` of m
 # Signals are float32 [n] or [n, width]; bits are uint8 [k, w] by [places].
@@ -108,6 +110,10 @@ READERS: dict[str, Read] = {
     workdir, row, _TOKENS, token_set.tokens_of
   ),
   "target_embeddings": _of_target(rows_lib.load),
+  "target_turns": _of_target(
+    lambda own, row: Records(own, row, ("turns",), shards.turns_of)
+  ),
+  "target_id": _of_target(_index("id")),
   "target_tokens": _of_target(
     lambda own, row: token_set.tokens_of(shards.gather(own, row, _TOKENS))
   ),
@@ -116,14 +122,15 @@ READERS: dict[str, Read] = {
 }
 
 
-def _bits(workdir: epath.Path, name: str, row: np.ndarray) -> rows_lib.Rows:
-  """A signal of many bits a row, which is read when rows are asked for."""
-  stage_record.output(workdir / folders.SIGNALS, name)
-  paths = [
-    tables.SIGNAL.path(workdir, name=name, shard=shard)
-    for shard in range(shards.count(workdir))
-  ]
-  return rows_lib.Rows(workdir, row, paths)
+def _signal(
+  workdir: epath.Path, signal: example_signal.Signal, row: np.ndarray
+) -> Any:
+  """A signal of rows, or of the target set; a wide one as `embeddings` is."""
+  if signal.of == example_signal.TARGET:
+    row = target_rows(workdir)[1]
+  if signal.by_place:
+    return example_signal.rows(workdir, signal, row)
+  return example_signal.read(workdir, signal.name, row)
 
 
 class Inputs(Mapping[str, Any]):
@@ -134,10 +141,9 @@ class Inputs(Mapping[str, Any]):
     self._workdir, self._row = workdir, row
 
   def __getitem__(self, name: str) -> Any:
-    if name in signals_table.SIGNALS:
-      if signals_table.SIGNALS[name].dtype == "uint8":
-        return _bits(self._workdir, name, self._row)
-      return example_signal.read(self._workdir, name, self._row)
+    signal = signals_table.SIGNALS.get(name)
+    if signal is not None:
+      return _signal(self._workdir, signal, self._row)
     return READERS[name](self._workdir, self._row)
 
   def __iter__(self) -> Iterator[str]:

@@ -12,7 +12,7 @@ from etils import epath
 from ila_jax import config as config_lib
 from ila_jax.landscape import depth, ordering
 from ila_jax.landscape.duplicates import near_evaluation
-from ila_jax.methods import candidates, table
+from ila_jax.methods import table
 from ila_jax.pool import reading
 from ila_jax.pool.contamination import evaluation
 from ila_jax.pool.scores import joined
@@ -133,8 +133,7 @@ def _say_unused(config: config_lib.Config) -> None:
   """Warns of a target set that changes nothing that is chosen."""
   select = config.select
   names = select.strategy, *select.compare, *config.finetune.compare
-  wanted = {need for name in names for need in table.METHODS[name].needs}
-  is_used = wanted & set(candidates.OF_TARGET)
+  is_used = any(table.METHODS[name].wants_target for name in names)
   if select.targets and not is_used and select.cell_weight == ordering.EQUAL:
     progress.say(
       "  warning: config.select.target changes nothing that is selected, for "

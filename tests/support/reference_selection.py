@@ -10,6 +10,7 @@ import fractions
 import numpy as np
 
 from ila_jax.methods import candidates
+from ila_jax.pool import records
 from ila_jax.score.signals import table as signals_table
 
 
@@ -140,9 +141,15 @@ def inputs(needs, n, seed):
       continue
     if need in ("embeddings", "target_embeddings"):
       found[need] = rng.normal(size=(n, 8)).round(1).astype(np.float32)
+    elif need in ("rds_embedding", "target_rds_embedding"):
+      found[need] = rng.integers(-1, 2, (n, 8)).astype(np.float32)
+    elif need == "target_id":
+      found[need] = rng.permutation(n).astype(np.uint64)
     elif need == "dev":
       found[need] = rng.random(n) < 0.3
-    elif need == "tokens" or need == "turns":
+    elif need in ("turns", "target_turns"):
+      found[need] = _turns(rng.integers(1, 9, (n, 3)))
+    elif need == "tokens":
       found[need] = np.array([[i % 5, i % 3] for i in rng.permutation(n)])
     elif need == "sae_features":  # Bits; some rows have none.
       bits = rng.random((n, 40)) < rng.choice([0.0, 0.2, 0.5], (n, 1))
@@ -153,6 +160,16 @@ def inputs(needs, n, seed):
       found[need] = rng.integers(1, 9, shape).astype(np.float32)
     else:
       found[need] = rng.integers(1, 6, n).astype(np.float32)
+  return found
+
+
+def _turns(numbers):
+  """Sums and their answers, an entry each."""
+  found = np.empty(len(numbers), object)
+  for place, (one, two, more) in enumerate(numbers.tolist()):
+    ask = records.Turn("user", f"Add {one} and {two}.")
+    answer = records.Turn("assistant", f"It is {one + two}." * (more % 3))
+    found[place] = [ask, answer]
   return found
 
 
