@@ -69,3 +69,15 @@ def options(name: str, values: Mapping[str, Any]) -> options_lib.Options:
   """
   place = f"config.select.options.{name}"
   return options_lib.build(METHODS[name].options, values.get(name, {}), place)
+
+
+def needed(name: str, values: Mapping[str, Any]) -> tuple[str, ...]:
+  """What a method needs with its options from config.select.options.
+
+  Raises:
+    errors.InputError: as `options`.
+
+  >>> needed("ifd", {"ifd": {"variant": "superfiltering"}})
+  ('n_tokens', 'nll_base', 'answers_alone')
+  """
+  return METHODS[name].needed(options(name, values))

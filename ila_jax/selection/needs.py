@@ -43,7 +43,7 @@ def before(config: config_lib.Config, stage: str) -> list[str]:
   needs = [scores.NAME] if by_score.get(stage) else []
   if stage in rivals:
     for name in (config.select.strategy, *rivals[stage]):
-      needs += table.METHODS[name].needs
+      needs += table.needed(name, config.select.options)
   return [*sets(config, stage), *signals_table.among(dict.fromkeys(needs))]
 
 
