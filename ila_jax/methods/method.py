@@ -24,6 +24,8 @@ class Method:
       `rank` reads beside ids; `rank` is shown nothing else. A signal that a
       chosen method needs is computed before.
     also: what it needs beside that with some options: from them to names.
+    scores: which scores of others it reads with some options, by the option
+      that names each; the run must have them.
     options: dataclass of what config.select.options.NAME may set.
     colour: of its curves, '#rrggbb'.
 
@@ -37,6 +39,7 @@ class Method:
   colour: str
   options: type[options_lib.Options] = options_lib.Options
   also: Callable[[Any], tuple[str, ...]] = lambda _: ()
+  scores: Callable[[Any], dict[str, str]] = lambda _: {}
 
   def __post_init__(self) -> None:
     """Checks that all needs are known."""
@@ -52,7 +55,8 @@ class Method:
 
   def needed(self, options: options_lib.Options) -> tuple[str, ...]:
     """All that it needs with these options, each once."""
-    return tuple(dict.fromkeys((*self.needs, *self.also(options))))
+    scores = ("scores",) if self.scores(options) else ()
+    return tuple(dict.fromkeys((*self.needs, *self.also(options), *scores)))
 
   def __call__(
     self, c: candidates.Candidates, **options: Any

@@ -144,6 +144,12 @@ def inputs(needs, n, seed):
       found[need] = rng.random(n) < 0.3
     elif need == "tokens" or need == "turns":
       found[need] = np.array([[i % 5, i % 3] for i in rng.permutation(n)])
+    elif need == "scores":
+      kind = [("quality", np.float32), ("complexity", np.float32)]
+      found[need] = rng.integers(1, 6, (n, 2)).astype(np.float32).view(kind)
+      found[need] = found[need][:, 0]
+    elif need == "tags":
+      found[need] = rng.integers(-1, 6, (n, 3)).astype(np.float32)
     elif need in signals_table.SIGNALS:
       width = signals_table.SIGNALS[need].width
       shape = (n,) if width == 1 else (n, width)
