@@ -58,7 +58,7 @@ KNOW_RUNS = (
   *("pool.splits.merge", "pool.splits.shares", "pool.splits.task"),
   *("score.losses", "score.signals.example_signal", "score.split"),
   *("score.signals.nll_without_prompt", "score.signals.nll_warmed_up"),
-  *("selection.compare",),
+  *("score.signals.noisy_ifd", "selection.compare"),
   *("selection.inputs", "selection.needs", "selection.scored_pool"),
   *("training.base", "training.trial"),
 )

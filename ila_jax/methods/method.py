@@ -27,6 +27,8 @@ class Method:
     scores: which scores of others it reads with some options, by the option
       that names each; the run must have them.
     options: dataclass of what config.select.options.NAME may set.
+    is_nested: whether a smaller budget gets the head of a larger one's order;
+      else the order is that of `Candidates.wanted`.
     colour: of its curves, '#rrggbb'.
 
   Raises:
@@ -40,6 +42,7 @@ class Method:
   options: type[options_lib.Options] = options_lib.Options
   also: Callable[[Any], tuple[str, ...]] = lambda _: ()
   scores: Callable[[Any], dict[str, str]] = lambda _: {}
+  is_nested: bool = True
 
   def __post_init__(self) -> None:
     """Checks that all needs are known."""

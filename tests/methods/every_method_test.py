@@ -111,7 +111,8 @@ def test_a_smaller_budget_gets_the_head_of_the_order(name):
       got = table.METHODS[name](_candidates(pool, more, seed, wanted=wanted))
       k = min(wanted, len(whole.order))
       assert len(got.order) >= k
-      assert _ids(pool, got)[:k] == _ids(pool, whole)[:k]
+      if table.METHODS[name].is_nested:
+        assert _ids(pool, got)[:k] == _ids(pool, whole)[:k]
 
 
 @every_method

@@ -37,6 +37,7 @@ def run(folder):
     pool__shard_examples=32,
     pool__dev_examples=5,
     score__reference_examples=5,
+    score__reference_seeds=(0,),
   )
   workdir = epath.Path(folder / "work")
   pipeline.run(config, workdir, stages=["pool", "score"])
