@@ -241,6 +241,7 @@ SIGNAL = example_signal.Signal(
   reads=("row", "id", "tokens"),
   width=_width,
   dtype="uint8",
+  by_place=True,
   about=_about,
   beside=tables.SHARD_TOP,
 )
