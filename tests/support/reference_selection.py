@@ -139,7 +139,8 @@ def inputs(needs, n, seed):
     if need in candidates.COLUMNS:
       continue
     if need in ("embeddings", "target_embeddings"):
-      found[need] = rng.normal(size=(n, 8)).round(1).astype(np.float32)
+      x = rng.normal(size=(n, 8)).round(1)
+      found[need] = np.float32(x / np.linalg.norm(x, axis=1, keepdims=True))
     elif need == "dev":
       found[need] = rng.random(n) < 0.3
     elif need == "tokens" or need == "turns":
