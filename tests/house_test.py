@@ -57,7 +57,8 @@ KNOW_RUNS = (
   *("pool.reading", "pool.shards", "pool.size", "pool.tokens.tokenizer"),
   *("pool.splits.merge", "pool.splits.shares", "pool.splits.task"),
   *("score.losses", "score.signals.example_signal", "score.split"),
-  *("score.signals.nll_without_prompt", "selection.compare"),
+  *("score.signals.nll_without_prompt", "score.signals.nll_warmed_up"),
+  *("score.signals.noisy_ifd", "selection.compare"),
   *("selection.inputs", "selection.needs", "selection.scored_pool"),
   *("training.base", "training.trial"),
 )

@@ -129,6 +129,7 @@ class Decoder(nnx.Module):
     positions: Int[Array, "b t"],
     segment_ids: Int[Array, "b t"],
     adapters: PyTree | None = None,
+    noise: Float[Array, "b t d"] | None = None,
   ) -> Float[Array, "b t d"]:
     """Computes final hidden states; that at i has seen its segment up to i.
 
@@ -139,12 +140,16 @@ class Decoder(nnx.Module):
       adapters: low-rank updates of matrices, by their name: `a` [layer, m, in,
         r] and `b` [layer, m, r, out]; row i of the batch is under adapter
         i mod m.
+      noise: added to the embeddings of the tokens, before they are scaled;
+        None: nothing is.
 
     Returns:
       Normed hidden states in the compute dtype; undefined at padding.
     """
     config = self.config
     x = layers.look_up(self.embedding[...], tokens).astype(config.dtype)
+    if noise is not None:
+      x = x + noise.astype(config.dtype)
     x = x * jnp.asarray(config.embedding_scale, config.dtype)
     x = layers.constrain(x, _BATCH)
     turns, local_turns = (

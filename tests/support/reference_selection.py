@@ -10,6 +10,7 @@ import fractions
 import numpy as np
 
 from ila_jax.methods import candidates
+from ila_jax.score.signals import noisy_ifd
 from ila_jax.score.signals import table as signals_table
 
 
@@ -145,6 +146,18 @@ def inputs(needs, n, seed):
       found[need] = rng.random(n) < 0.3
     elif need == "tokens" or need == "turns":
       found[need] = np.array([[i % 5, i % 3] for i in rng.permutation(n)])
+    elif need == "scores":
+      kind = [("quality", np.float32), ("complexity", np.float32)]
+      found[need] = rng.integers(1, 6, (n, 2)).astype(np.float32).view(kind)
+      found[need] = found[need][:, 0]
+    elif need == "noisy_ifd":
+      shape = n, len(noisy_ifd.THRESHOLDS), noisy_ifd.COLUMNS
+      values = rng.integers(1, 6, shape) / 4
+      # Fewer tokens are above a higher threshold.
+      values[:, :, 2] = np.linspace(200, 0, shape[1]).round()[None]
+      found[need] = values.reshape(n, shape[1] * shape[2]).astype(np.float32)
+    elif need == "tags":
+      found[need] = rng.integers(-1, 6, (n, 3)).astype(np.float32)
     elif need in signals_table.SIGNALS:
       width = signals_table.SIGNALS[need].width
       shape = (n,) if width == 1 else (n, width)
