@@ -141,7 +141,8 @@ def inputs(needs, n, seed):
     if need in candidates.COLUMNS:
       continue
     if need in ("embeddings", "target_embeddings"):
-      found[need] = rng.normal(size=(n, 8)).round(1).astype(np.float32)
+      x = rng.normal(size=(n, 8)).round(1)
+      found[need] = np.float32(x / np.linalg.norm(x, axis=1, keepdims=True))
     elif need in ("rds_embedding", "target_rds_embedding"):
       found[need] = rng.integers(-1, 2, (n, 8)).astype(np.float32)
     elif need == "target_id":
