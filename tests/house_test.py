@@ -61,7 +61,7 @@ KNOW_RUNS = (
   *("score.signals.sae_features",),
   *("score.losses", "score.signals.example_signal", "score.split"),
   *("score.signals.nll_without_prompt", "score.signals.nll_warmed_up"),
-  *("score.signals.noisy_ifd", "score.signals.rds_embedding"),
+  *("score.signals.noisy_ifd",),
   *("selection.compare",),
   *("selection.inputs", "selection.needs", "selection.scored_pool"),
   *("training.base", "training.trial"),
