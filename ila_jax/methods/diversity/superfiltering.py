@@ -72,5 +72,5 @@ METHOD = method.Method(
   rank=rank,
   needs=("embeddings", "nll_base", "nll_without_prompt", "n_tokens"),
   options=Options,
-  colour="#e7298a",
+  colour="#b79f00",
 )

@@ -81,5 +81,5 @@ METHOD = method.Method(
   needs=("noisy_ifd",),
   options=Options,
   is_nested=False,
-  colour="#e7298a",
+  colour="#7570b3",
 )

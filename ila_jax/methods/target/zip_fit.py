@@ -142,5 +142,5 @@ METHOD = method.Method(
   rank=rank,
   needs=("turns", "target_turns", "target_id"),
   options=Options,
-  colour="#66a61e",
+  colour="#5e8c61",
 )
