@@ -57,8 +57,7 @@ KNOW_RUNS = (
   *("pool.reading", "pool.shards", "pool.size", "pool.tokens.tokenizer"),
   *("pool.splits.merge", "pool.splits.shares", "pool.splits.task"),
   *("score.losses", "score.signals.example_signal", "score.split"),
-  *("score.signals.nll_without_prompt", "score.signals.rds_embedding"),
-  *("selection.compare",),
+  *("score.signals.nll_without_prompt", "selection.compare"),
   *("selection.inputs", "selection.needs", "selection.scored_pool"),
   *("training.base", "training.trial"),
 )
