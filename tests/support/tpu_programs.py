@@ -434,9 +434,7 @@ PROGRAMS: dict[str, Callable[[Mesh], Any]] = {
   "first state": lambda mesh: first_state(mesh, small("llama")),
   "embed by encoder": lambda mesh: embed(mesh, ENCODER, "cls"),
   "embed by decoder": lambda mesh: embed(mesh, small("qwen3"), "mean"),
-  "embed by position": lambda mesh: embed(
-    mesh, small("qwen3"), "weightedmean"
-  ),
+  "embed by position": lambda mesh: embed(mesh, small("qwen3"), "weightedmean"),
   "nearest": _at(nearest, k=10),
   "nearest, approximately": _at(nearest, k=91),
   "nearest to targets": nearest_to_targets,
