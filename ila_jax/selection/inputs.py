@@ -129,7 +129,7 @@ def _signal(
   """A signal of rows, or of the target set; a wide one as `embeddings` is."""
   if signal.of == example_signal.TARGET:
     row = target_rows(workdir)[1]
-  if signal.by_place:
+  if signal.is_wide:
     return example_signal.rows(workdir, signal, row)
   return example_signal.read(workdir, signal.name, row)
 

@@ -38,6 +38,7 @@ from ila_jax.landscape.maps import (
 )
 from ila_jax.landscape.trust import agreement
 from ila_jax.methods.features import feature_coverage, packed, sae_simscale
+from ila_jax.methods.target import nearness
 from ila_jax.models import architecture, encoder, layers
 from ila_jax.models import lora as lora_lib
 from ila_jax.models.folders import placement
@@ -183,6 +184,24 @@ def nearest(mesh: Mesh, *, k: int, same: bool = True) -> Any:
   search = neighbours._search(k, same)
   points = _array(mesh, (POINTS, WIDTH))
   return _apply(mesh, search, (rows, queries), points)
+
+
+def nearest_to_targets(mesh: Mesh) -> Any:
+  """The nearest candidates of 1,024 target examples, in a block of 8,192."""
+  best = [_array(mesh, (1024, 1024), t, _ROWS) for t in ("float32", "int32")]
+  return nearness._merge.lower(
+    tuple(best),
+    _array(mesh, (1024, WIDTH), spec=_ROWS),
+    _array(mesh, (8192, WIDTH)),
+    _array(mesh, 8192, "bool"),
+    _array(mesh, (), "int32"),
+    mesh=mesh,
+  )
+
+
+def greatest_to_targets(mesh: Mesh) -> Any:
+  block = _array(mesh, (8192, WIDTH), spec=_ROWS)
+  return nearness._greatest.lower(block, _array(mesh, (1024, WIDTH)))
 
 
 def _near(mesh: Mesh, k: int) -> neighbours.Neighbours:
@@ -514,8 +533,11 @@ PROGRAMS: dict[str, Callable[[Mesh], Any]] = {
   "first state": lambda mesh: first_state(mesh, small("llama")),
   "embed by encoder": lambda mesh: embed(mesh, ENCODER, "cls"),
   "embed by decoder": lambda mesh: embed(mesh, small("qwen3"), "mean"),
+  "embed by position": lambda mesh: embed(mesh, small("qwen3"), "weightedmean"),
   "nearest": _at(nearest, k=10),
   "nearest, approximately": _at(nearest, k=91),
+  "nearest to targets": nearest_to_targets,
+  "greatest to targets": greatest_to_targets,
   "affinities": affinity,
   "descend, all pairs": _at(descend, nodes=None),
   "descend, grid": _at(descend, nodes=64),

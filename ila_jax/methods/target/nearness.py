@@ -76,8 +76,8 @@ def round_robin(
   """Each target example in turn takes its nearest candidate that is free.
 
   The nearest 1,024 or more are known of each target example at once; the pool
-  is read again when one of them has none left that is free. That takes
-  4 m d FLOPs a candidate and reading, and 8 KB a target example.
+  is read again when one of them has none left that is free. A pass takes
+  2 m d FLOPs a candidate, and memory 8 KB a target example or more.
 
   Args:
     vectors: vectors[rows] is an array [n, d].

@@ -53,7 +53,8 @@ class Signal:
     about: from the run and the values of each shard, in their order, to what
       its record notes of them; it refuses values that are of no use.
     beside: a file that `compute`'s function writes for each shard, too.
-    by_place: whether methods read it as they read embeddings, some at a time.
+    is_wide: whether all values may not fit into memory: methods read them by
+      [places], as embeddings.
     of: `POOL`, or `TARGET`: of the examples of config.select.target instead,
       which are made anew whenever the target set has changed.
   """
@@ -69,7 +70,7 @@ class Signal:
     Callable[[context.Run, Iterator[np.ndarray]], dict[str, Any]] | None
   ) = None
   beside: artifact_lib.Artifact | None = None
-  by_place: bool = False
+  is_wide: bool = False
   of: str = POOL
 
   def width_of(self, config: config_lib.Config) -> int | None:
@@ -205,7 +206,7 @@ def rows(
     errors.InputError: the signal has not been computed.
   """
   stage_record.output(workdir / folders.SIGNALS, signal.name)
-  return rows_lib.Rows(workdir, row, held=_paths(signal, workdir))
+  return rows_lib.Rows(workdir, row, _paths(signal, workdir))
 
 
 def _paths(signal: Signal, workdir: epath.Path) -> list[epath.Path]:

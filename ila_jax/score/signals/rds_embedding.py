@@ -80,7 +80,7 @@ def _signal(of: str, name: str) -> example_signal.Signal:
     reads=("tokens", "is_response"),
     width=lambda config: base.sizes(config).width,
     dtype="float16",
-    by_place=True,
+    is_wide=True,
     of=of,
   )
 
