@@ -70,9 +70,20 @@ def write(
 class Rows:
   """Embeddings of some rows of the pool, read from the shards when asked."""
 
-  def __init__(self, workdir: epath.Path, rows: np.ndarray) -> None:
-    """Finds the shards; rows are those that places 0, 1, ... stand for."""
-    self._shard = _shards_of(paths(workdir))
+  def __init__(
+    self,
+    workdir: epath.Path,
+    rows: np.ndarray,
+    held: list[epath.Path] | None = None,
+  ) -> None:
+    """Finds the shards; rows are those that places 0, 1, ... stand for.
+
+    Args:
+      workdir: folder of the run.
+      rows: of the pool.
+      held: the shards of something else, with a row an example.
+    """
+    self._shard = _shards_of(paths(workdir) if held is None else held)
     self._rows = rows
     # All shards have as many rows as the first, but for the last.
     self._shard_rows, self.width = self._shard(0).shape
@@ -81,9 +92,9 @@ class Rows:
     return len(self._rows)
 
   def __getitem__(self, places: np.ndarray) -> np.ndarray:
-    """float32 [k, d] of k places."""
+    """float32 [k, d] of k places; of something else what its shards hold."""
     shard, row = np.divmod(self._rows[places], self._shard_rows)
-    vectors = np.empty((len(places), self.width), np.float32)
+    vectors = np.empty((len(places), self.width), self._shard(0).dtype)
     for one in np.unique(shard).tolist():
       here = shard == one
       vectors[here] = self._shard(one)[row[here]]

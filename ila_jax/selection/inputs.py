@@ -90,6 +90,7 @@ _TOKENS = ("tokens", "is_response")
 #   n_labels, n_prompt_tokens: int32 [n]
 #   dev: whether held out for the dev loss, bool [n]
 #   embeddings: [places] is float32 [k, d], unit vectors
+#   sae_features: [places] is uint8 [k, w], eight latents a byte
 #   turns, tokens: [places] is a list of turns, or a `TokenSet`
 # and of the m examples of config.select.target, where it is set:
 #   target_embeddings: float32 [m, d], unit vectors
@@ -124,7 +125,9 @@ class Inputs(Mapping[str, Any]):
 
   def __getitem__(self, name: str) -> Any:
     if name in signals_table.SIGNALS:
-      return example_signal.read(self._workdir, name, self._row)
+      is_wide = signals_table.SIGNALS[name].dtype == "uint8"
+      read = example_signal.rows if is_wide else example_signal.read
+      return read(self._workdir, name, self._row)
     return READERS[name](self._workdir, self._row)
 
   def __iter__(self) -> Iterator[str]:

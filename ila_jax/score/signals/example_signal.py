@@ -17,6 +17,7 @@ from jaxtyping import Int, Shaped
 from ila_jax import config as config_lib
 from ila_jax.compute import hardware, prefetch
 from ila_jax.compute import mesh as mesh_lib
+from ila_jax.embed import rows as rows_lib
 from ila_jax.forecast import costs, sizes, work
 from ila_jax.pool import index, shards
 from ila_jax.run import account as account_lib
@@ -45,7 +46,7 @@ class Signal:
     width: numbers of an example, or from the config to how many; None: some,
       and at once: the first host makes them alone, and anew whenever what they
       are made from has changed.
-    dtype: of the values.
+    dtype: of the values; uint8 is for wide ones, which methods read by rows.
     about: from the run and the values of each shard, in their order, to what
       its record notes of them; it refuses values that are of no use.
     beside: a file that `compute`'s function writes for each shard, too.
@@ -178,6 +179,22 @@ def read(
   """
   stage_record.output(workdir / folders.SIGNALS, name)
   return _values(workdir, name, row)
+
+
+def rows(
+  workdir: epath.Path, name: str, row: Int[np.ndarray, " k"]
+) -> rows_lib.Rows:
+  """A signal [n, width], of which only the rows that are asked for are read.
+
+  Raises:
+    errors.InputError: the signal has not been computed.
+  """
+  stage_record.output(workdir / folders.SIGNALS, name)
+  held = [
+    tables.SIGNAL.path(workdir, name=name, shard=shard)
+    for shard in range(shards.count(workdir))
+  ]
+  return rows_lib.Rows(workdir, row, held)
 
 
 def _values(
