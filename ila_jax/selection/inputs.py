@@ -90,6 +90,7 @@ _TOKENS = ("tokens", "is_response")
 #   n_labels, n_prompt_tokens: int32 [n]
 #   dev: whether held out for the dev loss, bool [n]
 #   embeddings: [places] is float32 [k, d], unit vectors
+#   sae_features: [places] is uint8 [k, w], eight latents a byte
 #   turns, tokens: [places] is a list of turns, or a `TokenSet`
 #   a signal: its values, float32; `scores` is a structured array, by names
 # and of the m examples of config.select.target, where it is set:
@@ -98,7 +99,6 @@ _TOKENS = ("tokens", "is_response")
 #   target_turns: as above, of m
 #   target_nll_base, target_nll_sft: as above, float32 [m]
 #   target_tokens: a `TokenSet` of m
-# Signals are float32 [n] or [n, width]; bits are uint8 [k, w] by [places].
 READERS: dict[str, Read] = {
   **{name: _losses(name) for name in ("nll_base", "nll_sft")},
   **{n: _index(n) for n in ("prompt_id", "n_labels", "n_prompt_tokens")},
