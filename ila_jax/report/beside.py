@@ -6,6 +6,10 @@ import numpy as np
 from etils import epath
 
 from ila_jax.report import map_points
+from ila_jax.score.sae import top
+
+# Records of a feature that are shown.
+_RECORDS = 3
 
 # Of a row of the table; None where a run of an older version lacks it.
 _LATER = (
@@ -44,6 +48,34 @@ def table(
     }
     for row in (ours, *rivals)
   ]
+
+
+def features(
+  workdir: epath.Path, coverage: dict[str, Any]
+) -> dict[str, Any] | None:
+  """The features that tell the strategy and a rival apart.
+
+  Each comes with the prompts of the records of the pool that have most of it.
+  """
+  found = coverage.get("features")
+  if not found:
+    return None
+  sides = {name: found[name] for name in ("gained", "lost")}
+  named = [one["latent"] for side in sides.values() for one in side["shown"]]
+  most = top.read(workdir)
+  is_shown = np.isin(most["latent"], named) & (most["rank"] <= _RECORDS)
+  latent, row = most["latent"][is_shown], most["row"][is_shown]
+  prompts = map_points.prompts(workdir, np.unique(row))
+  return found | {
+    name: side
+    | {
+      "shown": [
+        one | {"prompts": [prompts[r] for r in row[latent == one["latent"]]]}
+        for one in side["shown"]
+      ]
+    }
+    for name, side in sides.items()
+  }
 
 
 def disagreement(

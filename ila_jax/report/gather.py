@@ -160,6 +160,7 @@ def _selection(workdir: epath.Path) -> dict[str, Any]:
     "coverage_table": beside.table(coverage, record),
     "all_candidates": coverage.get("candidates"),
     "overlap": coverage.get("overlap"),
+    "features": beside.features(workdir, coverage),
     "disagreement": beside.disagreement(workdir, coverage),
     "distance_examples": measured if measured < len(cells["row"]) else None,
     "examples": map_points.examples(workdir, ranking, k),

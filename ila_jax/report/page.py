@@ -61,6 +61,7 @@ class ReportData:
   # selection.compare writes them; and the examples that tell them apart
   all_candidates: dict[str, Any] | None = None
   overlap: dict[str, Any] | None = None
+  features: dict[str, Any] | None = None  # as beside.features has them
   disagreement: dict[str, Any] | None = None  # as beside.disagreement has it
   # Examples over which its distances are taken; None: all
   distance_examples: int | None = None

@@ -12,6 +12,7 @@ from ila_jax.landscape import coverage as coverage_lib
 from ila_jax.landscape.trust import agreement
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.methods import table as table_lib
+from ila_jax.methods.baselines import random_order
 from ila_jax.methods.features import feature_coverage
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, tables, units
@@ -50,8 +51,8 @@ def compare(
   Returns:
     `table`, a row for each strategy; `candidates`, what all candidates would
     have there; `curves`, coverage by budget; `distance_examples`, over which
-    the table's distances are taken; and where there are rivals `overlap` and
-    `disagreement`.
+    the table's distances are taken; and where there are rivals `overlap`,
+    `disagreement` and, if one needs them, `features`.
   """
   config = run.config
   num_cells = files.read_json(tables.MAP.path(run.workdir))["num_cells"]
@@ -83,7 +84,7 @@ def compare(
   for row in table:
     summary = coverage_lib.distance_summary(distances[row["strategy"]])
     row["mean_distance"], row["p95_distance"] = summary["mean"], summary["p95"]
-  _add_features(c, table, chosen)
+  featured = _add_features(c, table, chosen)
   every = _about(c, np.flatnonzero(c.candidate), num_cells=num_cells)
   found = {
     "table": table,
@@ -91,6 +92,7 @@ def compare(
     "curves": curves,
     "distance_examples": len(distances[config.select.strategy]),
   }
+  found |= featured
   return found | (_agreement(pool, chosen) if len(chosen) > 1 else {})
 
 
@@ -118,24 +120,52 @@ def _add_features(
   c: candidates_lib.Candidates,
   table: list[dict[str, Any]],
   chosen: dict[str, np.ndarray],
-) -> None:
+) -> dict[str, Any]:
   """Adds feature coverage, where a method of the table needs the features.
 
   Else they are no input of the stage, and may be there or not.
+
+  Returns:
+    `features`, those that the strategy has on and a rival does not, and the
+    other way round: random, if it is among them. {} without a rival.
   """
   if not any(_FEATURES in table_lib.METHODS[name].needs for name in chosen):
-    return
-  features = c.inputs[_FEATURES]
+    return {}
+  features, counts = c.inputs[_FEATURES], {}
   pool = feature_coverage.rows_with(
     features, np.flatnonzero(c.candidate), desc="features of the candidates"
   )
   for row in table:
     name = row["strategy"]
-    counts = feature_coverage.rows_with(
+    counts[name] = feature_coverage.rows_with(
       features, np.sort(chosen[name]), desc=f"features of {name}"
     )
     for field, times in (("features", 1), ("features_often", OFTEN)):
-      row[field] = feature_coverage.feature_coverage(counts, pool, times=times)
+      row[field] = feature_coverage.feature_coverage(
+        counts[name], pool, times=times
+      )
+  ours, *rivals = counts
+  if not rivals:
+    return {}
+  by_chance = random_order.METHOD.name
+  rival = by_chance if by_chance in rivals else rivals[0]
+  found: dict[str, Any] = {"rival": rival}
+  for side, one, other in (("gained", ours, rival), ("lost", rival, ours)):
+    total, latents = feature_coverage.gained(
+      counts[one], counts[other], count=_SHOWN
+    )
+    found[side] = {
+      "features": total,
+      "shown": [
+        {
+          "latent": latent,
+          "chosen": int(counts[one][latent]),
+          "pool": int(pool[latent]),
+        }
+        for latent in latents.tolist()
+      ],
+    }
+  return {"features": found}
 
 
 def _agreement(

@@ -35,7 +35,7 @@ PNGS = {
 ONLY_THE_MAP = dict.fromkeys(
   (
     *("coverage_curves", "training", "evaluations", "fits", "coverage_table"),
-    *("comparison", "overlap", "disagreement"),
+    *("comparison", "overlap", "disagreement", "features"),
   )
 )
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -199,6 +199,10 @@ def test_numbers_of_the_page_are_those_of_the_data(files, data):
   assert "3 examples that more than half of the other methods choose, ila" in (
     text
   )
+  assert "31 features are on in what ila chooses and in nothing that ran" in (
+    text
+  )
+  assert "Has most of 9. <i> Has less of it. 9 4 19" in text
   assert "chosen by random, longest Differ 1. It differs 1." in text
   assert "select.strategy ila" in text
   assert "no label field: K = 1" in text

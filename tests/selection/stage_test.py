@@ -245,6 +245,15 @@ def test_features_are_told_where_a_method_needs_them(
     on = len(ranking["row"]) + 1
     assert row["features"] == pytest.approx(61 / on)
     assert row["features_often"] == pytest.approx(1 / on)
+  found = files.read_json(tmp_path / "select/coverage.json")["features"]
+  assert found["rival"] == "sae_greedy"
+  # Each adds as many, so that the lower ids go first.
+  by_id = ranking["row"][np.argsort(ranking["id"])]
+  ours, rival = {*ranking["row"][:60].tolist()}, {*by_id[:60].tolist()}
+  for side, only in (("gained", ours - rival), ("lost", rival - ours)):
+    assert found[side]["features"] == len(only)
+    for one in found[side]["shown"]:
+      assert one["latent"] in only and one["chosen"] == one["pool"] == 1
 
 
 def test_distances_are_those_of_scipy(workdir, tmp_path):

@@ -117,6 +117,11 @@ def report_data(n=5000, *, seed=0, **changes):
       "jaccard": overlap.jaccard({k: v[: n // 10] for k, v in order.items()}),
       "by_chance": 0.05,
     },
+    "features": {
+      "rival": "random",
+      "gained": {"features": 31, "shown": [_feature(7), _feature(9)]},
+      "lost": {"features": 0, "shown": []},
+    },
     "disagreement": {
       "missed": [_differing(1, ["random", "longest"])],
       "alone": [_differing(2, ["ila"])],
@@ -212,6 +217,12 @@ def _prefers(n_tokens, depth):
     "seconds": float(n_tokens.mean() / 100),
     "shared": 0.1,
   }
+
+
+def _feature(latent):
+  """A feature that one selection alone has, as `beside.features` has it."""
+  prompts = [f"Has most of {latent}. <i>", "Has less of it."]
+  return {"latent": latent, "chosen": 4, "pool": 19, "prompts": prompts}
 
 
 def _differing(row, chosen_by):
