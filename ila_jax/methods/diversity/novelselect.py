@@ -84,7 +84,7 @@ def novelsum(x: Float[np.ndarray, "n d"], rows: Int[np.ndarray, " k"]) -> float:
 
 
 def _density(distance: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " n"]:
-  """Of each row, from the distances to its neighbours."""
+  """How crowded rows are, from the distances to their neighbours."""
   return np.float32(np.maximum(distance.mean(axis=1), _LEAST_DISTANCE) ** -0.5)
 
 
