@@ -49,7 +49,7 @@ class Signal:
     width: numbers of an example, or from the config to how many; None: some,
       and at once: the first host makes them alone, and anew whenever what they
       are made from has changed.
-    dtype: of the values; uint8 is for wide ones, which methods read by rows.
+    dtype: of the values.
     about: from the run and the values of each shard, in their order, to what
       its record notes of them; it refuses values that are of no use.
     beside: a file that `compute`'s function writes for each shard, too.

@@ -244,7 +244,7 @@ SIGNAL = example_signal.Signal(
   reads=("row", "id", "tokens"),
   width=_width,
   dtype="uint8",
-  by_place=True,
+  is_wide=True,
   about=_about,
   beside=tables.SHARD_TOP,
 )
