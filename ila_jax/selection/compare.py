@@ -10,8 +10,11 @@ from ila_jax.compute import neighbours
 from ila_jax.embed import rows as rows_lib
 from ila_jax.landscape import coverage as coverage_lib
 from ila_jax.methods import candidates as candidates_lib
+from ila_jax.methods import table as table_lib
+from ila_jax.methods.diversity import instag
 from ila_jax.run import context, progress, tables
 from ila_jax.run.disk import files
+from ila_jax.score.signals import tags as tags_lib
 from ila_jax.selection import scored_pool
 
 # Budgets at which the coverage curves are drawn.
@@ -36,7 +39,8 @@ def compare(
     ranking: of config.select.strategy.
 
   Returns:
-    `table`, a row for each strategy; `curves`, coverage by budget; and
+    `table`, a row for each strategy (with InsTag's numbers of each where one
+    reads tags); `curves`, coverage by budget; and
     `distance_examples`, over which the table's distances are taken.
   """
   config = run.config
@@ -64,8 +68,10 @@ def compare(
         "effective_cells": covered["effective_cells"],
       }
     )
-    # The order of a rival may be shorter.
-    at = np.union1d(budgets[budgets <= len(order)], [k])
+    # The order of a rival may be shorter; one may be that of a budget alone.
+    smaller = budgets[budgets <= len(order)]
+    is_nested = table_lib.METHODS[strategy].is_nested
+    at = np.union1d(smaller if is_nested else [], [k]).astype(np.int64)
     curves[strategy] = {
       "budgets": at.tolist(),
       "coverage": coverage_lib.coverage_curve(c.cell, order, at).tolist(),
@@ -74,8 +80,24 @@ def compare(
   for row in table:
     summary = coverage_lib.distance_summary(distances[row["strategy"]])
     row["mean_distance"], row["p95_distance"] = summary["mean"], summary["p95"]
+  _add_tags(run, c, table, chosen)
   measured = len(distances[config.select.strategy])
   return {"table": table, "curves": curves, "distance_examples": measured}
+
+
+def _add_tags(
+  run: context.Run,
+  c: candidates_lib.Candidates,
+  table: list[dict[str, Any]],
+  chosen: dict[str, np.ndarray],
+) -> None:
+  """Adds InsTag's numbers of each selection, where tags have been read."""
+  options = run.config.select.options
+  needed = {n for name in chosen for n in table_lib.needed(name, options)}
+  if tags_lib.NAME in needed:
+    tags = c.inputs[tags_lib.NAME]
+    for row in table:
+      row |= instag.metrics(tags, chosen[row["strategy"]], c.candidate)
 
 
 def _distances(
