@@ -13,10 +13,12 @@ from ila_jax.landscape.trust import agreement
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.methods import table as table_lib
 from ila_jax.methods.baselines import random_order
+from ila_jax.methods.diversity import instag
 from ila_jax.methods.features import feature_coverage
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, tables, units
 from ila_jax.run.disk import files
+from ila_jax.score.signals import tags as tags_lib
 from ila_jax.selection import scored_pool
 from ila_jax.selection.measures import overlap
 
@@ -49,7 +51,8 @@ def compare(
     account: is told the seconds of each rival's order, by its name.
 
   Returns:
-    `table`, a row for each strategy; `candidates`, what all candidates would
+    `table`, a row for each strategy (with InsTag's numbers of each where
+    one reads tags); `candidates`, what all candidates would
     have there; `curves`, coverage by budget; `distance_examples`, over which
     the table's distances are taken; and where there are rivals `overlap`,
     `disagreement` and, if one needs them, `features`.
@@ -74,8 +77,10 @@ def compare(
       progress.say(f"  warning: {strategy}: {ranking.warning}")
       row["warning"] = ranking.warning
     table.append(row)
-    # The order of a rival may be shorter.
-    at = np.union1d(budgets[budgets <= len(order)], [k])
+    # The order of a rival may be shorter; one may be that of a budget alone.
+    smaller = budgets[budgets <= len(order)]
+    is_nested = table_lib.METHODS[strategy].is_nested
+    at = np.union1d(smaller if is_nested else [], [k]).astype(np.int64)
     curves[strategy] = {
       "budgets": at.tolist(),
       "coverage": coverage_lib.coverage_curve(c.cell, order, at).tolist(),
@@ -85,6 +90,7 @@ def compare(
     summary = coverage_lib.distance_summary(distances[row["strategy"]])
     row["mean_distance"], row["p95_distance"] = summary["mean"], summary["p95"]
   featured = _add_features(c, table, chosen)
+  _add_tags(run, c, table, chosen)
   every = _about(c, np.flatnonzero(c.candidate), num_cells=num_cells)
   found = {
     "table": table,
@@ -205,6 +211,21 @@ def _agreement(
       "counts": found.counts,
     },
   }
+
+
+def _add_tags(
+  run: context.Run,
+  c: candidates_lib.Candidates,
+  table: list[dict[str, Any]],
+  chosen: dict[str, np.ndarray],
+) -> None:
+  """Adds InsTag's numbers of each selection, where tags have been read."""
+  options = run.config.select.options
+  needed = {n for name in chosen for n in table_lib.needed(name, options)}
+  if tags_lib.NAME in needed:
+    tags = c.inputs[tags_lib.NAME]
+    for row in table:
+      row |= instag.metrics(tags, chosen[row["strategy"]], c.candidate)
 
 
 def _distances(

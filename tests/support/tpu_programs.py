@@ -42,7 +42,7 @@ from ila_jax.methods.target import nearness
 from ila_jax.models import architecture, encoder, layers
 from ila_jax.models import lora as lora_lib
 from ila_jax.models.folders import placement
-from ila_jax.passes import example_loss, hidden
+from ila_jax.passes import example_loss, hidden, noisy_loss
 from ila_jax.score.sae import autoencoder, features, judge, records
 from ila_jax.score.sae import train as sae_train
 from ila_jax.training import checkpoint, recipe, step
@@ -134,6 +134,15 @@ def score(
   return example_loss.batch_nll.lower(
     graphdef, segments, params, adapters, batch
   )
+
+
+def noisy(mesh: Mesh, config: architecture.DecoderConfig) -> Any:
+  """A scoring step of three noisy neighbours, packed."""
+  graphdef, params = memory.placed(config, mesh)
+  batch = memory.batch(2048, 4096, mesh)
+  about = dict.fromkeys(("low", "high", "length", "place"), batch["tokens"])
+  setting = noisy_loss.Noise(5.0, 3, 0)
+  return noisy_loss.batch_losses.lower(graphdef, setting, params, batch, about)
 
 
 def train(
@@ -524,6 +533,7 @@ PROGRAMS: dict[str, Callable[[Mesh], Any]] = {
   "score 4 adapters": lambda mesh: score(
     mesh, small("llama"), tokens=8192, models=4
   ),
+  "score noisy neighbours": lambda mesh: noisy(mesh, small("llama")),
   "train": lambda mesh: train(mesh, small("llama", **_REMAT)),
   "train without remat": lambda mesh: train(mesh, small("llama", **_MASTER)),
   "train gemma": lambda mesh: train(mesh, small("gemma", **_REMAT)),

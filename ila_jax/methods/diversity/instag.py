@@ -14,7 +14,7 @@ nothing is tagged, stemmed or merged here. The authors drop tags of fewer than
 import dataclasses
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 
 from ila_jax.methods import candidates, method
 from ila_jax.methods import options as options_lib
@@ -95,6 +95,35 @@ def passes(
       first, end = first[alive], end[alive]
   turn = np.repeat(np.arange(len(order)), [len(one) for one in order])
   return np.concatenate(order), turn
+
+
+def metrics(
+  tags: Float[np.ndarray, "n w"],
+  chosen: Int[np.ndarray, " k"],
+  candidate: Bool[np.ndarray, " n"],
+) -> dict[str, float]:
+  """InsTag's numbers of any selection.
+
+  Args:
+    tags: of the signal `tags`.
+    chosen: rows.
+    candidate: rows that may be chosen.
+
+  Returns:
+    `tag_diversity`, the share of the candidates' tags that the chosen have, and
+    `tag_complexity`, tags of a chosen example in the mean; 0 without any.
+
+  >>> tags = np.array([[0.0, 1.0], [2.0, -1.0]])
+  >>> metrics(tags, np.array([0]), np.array([True, True]))
+  {'tag_diversity': 0.6666666666666666, 'tag_complexity': 2.0}
+  """
+  is_tag = tags != tags_lib.NONE
+  kinds = len(np.unique(tags[candidate][is_tag[candidate]]))
+  held = len(np.unique(tags[chosen][is_tag[chosen]]))
+  return {
+    "tag_diversity": held / max(kinds, 1),
+    "tag_complexity": float(is_tag[chosen].sum()) / max(len(chosen), 1),
+  }
 
 
 METHOD = method.Method(

@@ -20,10 +20,10 @@ from jaxtyping import Float, Int, UInt64
 from ila_jax import config as config_lib
 from ila_jax.forecast import costs, work
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.passes import forward, noisy_loss, token_set, windows
+from ila_jax.passes import collate, forward, noisy_loss, token_set, windows
 from ila_jax.pool import base_tokenizer, index
 from ila_jax.run import account as account_lib
-from ila_jax.run import context
+from ila_jax.run import context, progress
 from ila_jax.score.signals import example_signal, nll_without_prompt
 from ila_jax.sections import checked
 from ila_jax.training import base
@@ -112,18 +112,17 @@ def _compute(
     ids = table.column("id").to_numpy()
     whole = token_set.tokens_of(table)
     found = [np.zeros((0, COLUMNS * len(THRESHOLDS)), np.float32)]
-    for begin in range(0, len(ids), _BLOCK):
-      rows = np.arange(begin, min(begin + _BLOCK, len(ids)))
-      data = whole.subset(rows)
-      given = of_given(
-        *with_prompt(data, max_tokens=longest), ids[rows], data.lengths
-      )
-      alone = of_alone(
-        *without_prompt(data, before, max_tokens=longest),
-        *(ids[rows], data.lengths),
-      )
-      changes = (a - b for a, b in zip(given, alone, strict=True))
-      found.append(np.stack([of_changes(change) for change in changes]))
+    desc = f"{NAME} of a shard"
+    with progress.counter(len(ids), desc=desc, unit="examples") as advance:
+      for begin in range(0, len(ids), _BLOCK):
+        rows = np.arange(begin, min(begin + _BLOCK, len(ids)))
+        data, own = whole.subset(rows), ids[rows]
+        read = with_prompt(data, max_tokens=longest)
+        given = of_given(*read, own, data.lengths, advance)
+        read = without_prompt(data, before, max_tokens=longest)
+        alone = of_alone(*read, own, data.lengths)
+        changes = (a - b for a, b in zip(given, alone, strict=True))
+        found.append(np.stack([of_changes(change) for change in changes]))
     return np.concatenate(found)
 
   return of_shard
@@ -155,7 +154,12 @@ def _scorer(
     places: windows.Parts,
     ids: UInt64[np.ndarray, " n"],
     lengths: Int[np.ndarray, " n"],
+    advance: Callable[[int], object] = lambda examples: None,
   ) -> list[Float[np.ndarray, "m t"]]:
+    def count(batch: collate.Batch) -> None:
+      account.add(cells=copies * batch.cells)
+      advance(parts.begun(batch.examples))
+
     of_part = noisy_loss.token_losses(
       decoder,
       noisy_loss.Read(
@@ -167,7 +171,7 @@ def _scorer(
       setting,
       layout=layout,
       mesh=run.mesh,
-      on_batch=lambda batch: account.add(cells=copies * batch.cells),
+      on_batch=count,
     )
     tokens = parts.data.lengths
     flops = forward.flops(

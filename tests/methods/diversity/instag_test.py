@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from ila_jax.methods import candidates, table
+from ila_jax.methods.diversity import instag
 from tests.support import reference_selection as reference
 
 _INSTAG = table.METHODS["instag"]
@@ -38,6 +39,16 @@ def test_rare_tags_do_not_count():
   assert got.order.tolist() == [3, 1, 4, 2]
   assert got.round.tolist() == [1, 2, 2, 3]
   assert "of 2 candidates or more (config.select.options.instag." in got.rest
+
+
+def test_the_numbers_of_a_selection_by_hand():
+  """Of four tags of candidates the chosen have 0, 1 and 2."""
+  c = _pool([[0, 1], [1, 2], [3], [4, 5], []])
+  candidate = np.array([True, True, True, False, True])
+  got = instag.metrics(c.inputs["tags"], np.array([0, 1, 4]), candidate)
+  assert got == {"tag_diversity": 3 / 4, "tag_complexity": 4 / 3}
+  none = instag.metrics(c.inputs["tags"], np.zeros(0, int), candidate)
+  assert none == {"tag_diversity": 0.0, "tag_complexity": 0.0}
 
 
 def _brute_force(tags, candidate):
