@@ -100,7 +100,7 @@ INPUTS = (
 # example, and not a row.
 OF_TARGET = (
   *("target_embeddings", "target_tokens"),
-  *("target_nll_base", "target_nll_sft"),
+  *("target_nll_base", "target_nll_sft", "target_domain", "target_gradients"),
 )
 
 

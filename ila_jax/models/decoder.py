@@ -6,6 +6,7 @@ them: the program's size and its compile time do not grow with the depth.
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -129,6 +130,7 @@ class Decoder(nnx.Module):
     positions: Int[Array, "b t"],
     segment_ids: Int[Array, "b t"],
     adapters: PyTree | None = None,
+    tap: Callable[[PyTree], PyTree] | None = None,
   ) -> Float[Array, "b t d"]:
     """Computes final hidden states; that at i has seen its segment up to i.
 
@@ -139,6 +141,8 @@ class Decoder(nnx.Module):
       adapters: low-rank updates of matrices, by their name: `a` [layer, m, in,
         r] and `b` [layer, m, r, out]; row i of the batch is under adapter
         i mod m.
+      tap: makes the adapters of one layer of what `adapters` has of it, any
+        tree whose leading axis is the layer; the backward pass makes them again.
 
     Returns:
       Normed hidden states in the compute dtype; undefined at padding.
@@ -154,6 +158,8 @@ class Decoder(nnx.Module):
 
     def body(x: Array, layer: PyTree) -> tuple[Array, None]:
       weights, adapters, is_local = layer
+      if tap is not None:
+        adapters = tap(adapters)
       own = turns
       if config.local_rope:
         own = jnp.where(is_local, local_turns, turns)
@@ -163,7 +169,7 @@ class Decoder(nnx.Module):
     weights = nnx.to_pure_dict(nnx.state(self.blocks))
     if config.remat:
       body = jax.checkpoint(body)
-    elif layers.splits_weights():
+    elif tap is not None or layers.splits_weights():
       body = jax.checkpoint(body, policy=layers.saves)
     layer = (weights, adapters or {}, jnp.array(config.local))
     x, _ = jax.lax.scan(body, x, layer)
@@ -262,9 +268,14 @@ def _linear(
   if f"{name}_bias" in weights:
     out = out + weights[f"{name}_bias"].astype(out.dtype)[None, None, :]
   if name in adapters:
+    a, b = (adapters[name][factor] for factor in ("a", "b"))
+    if len(a) == len(x) > 1:  # An adapter a row.
+      a, b = (layers.constrain(ab, _BATCH) for ab in (a, b))
+      low = layers.dot("btd,bdr->btr", x, a)
+      return out + layers.dot("btr,brf->btf", low, b)
     into, out_of = layers.split_axes(name)
-    a = layers.gather(adapters[name]["a"], None, into, None, dtype=x.dtype)
-    b = layers.gather(adapters[name]["b"], None, None, out_of, dtype=x.dtype)
+    a = layers.gather(a, None, into, None, dtype=x.dtype)
+    b = layers.gather(b, None, None, out_of, dtype=x.dtype)
     # Each row meets every adapter and keeps its own: the products are plain
     # matrices, and the batch stays split over devices as it is.
     low = layers.dot("btd,mdr->btmr", x, a)

@@ -184,12 +184,22 @@ TUNED = Artifact(
 SIGNAL = Artifact(
   "signals/{name}/values-{shard:05d}.npy",
   "score.signals.example_signal",
-  "a signal that some methods need, float32, a file for each shard of the pool",
+  "a signal that some methods need, a file for each shard of the pool",
 )
 
 # Of sets beside the pool.
 BESIDE = Artifact(
   "beside/{name}/", "score.target", "the target set, as a pool of its own"
+)
+WARMED_UP = Artifact(
+  "beside/less_warmup/epoch-{epoch}.safetensors",
+  "score.gradients.warmup",
+  "an adapter at the end of an epoch, and Adam's moments of it",
+)
+TARGET_GRADIENTS = Artifact(
+  "beside/target_gradients/values.npy",
+  "score.gradients.of_target",
+  "projected gradients of the target set, float16 [rows, epochs · width]",
 )
 NEAR_EVALUATION = Artifact(
   "beside/evaluation/near_evaluation.parquet",

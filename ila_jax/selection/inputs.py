@@ -13,6 +13,7 @@ from ila_jax.pool import index, shards
 from ila_jax.run import stage_record, tables
 from ila_jax.run.disk import files, folders
 from ila_jax.score import target
+from ila_jax.score.gradients import of_target
 from ila_jax.score.signals import example_signal
 from ila_jax.score.signals import table as signals_table
 
@@ -95,6 +96,9 @@ _TOKENS = ("tokens", "is_response")
 #   target_embeddings: float32 [m, d], unit vectors
 #   target_nll_base, target_nll_sft: as above, float32 [m]
 #   target_tokens: a `TokenSet` of m
+#   target_domain: its text, or None [m]
+#   target_gradients: float32 [m, c · w], see `score.gradients.of_target`
+# A signal of which not all values fit into memory is read by [places].
 READERS: dict[str, Read] = {
   **{name: _scores(name) for name in ("nll_base", "nll_sft")},
   **{n: _index(n) for n in ("prompt_id", "n_labels", "n_prompt_tokens")},
@@ -112,6 +116,10 @@ READERS: dict[str, Read] = {
   ),
   "target_nll_base": _of_target(_scores("nll_base")),
   "target_nll_sft": _of_target(_scores("nll_sft")),
+  "target_domain": _of_target(_index("domain")),
+  "target_gradients": lambda workdir, row: of_target.read(
+    workdir, target_rows(workdir)[1]
+  ),
 }
 
 
@@ -124,7 +132,9 @@ class Inputs(Mapping[str, Any]):
 
   def __getitem__(self, name: str) -> Any:
     if name in signals_table.SIGNALS:
-      return example_signal.read(self._workdir, name, self._row)
+      wide = signals_table.SIGNALS[name].is_wide
+      read = example_signal.Rows if wide else example_signal.read
+      return read(self._workdir, name, self._row)
     return READERS[name](self._workdir, self._row)
 
   def __iter__(self) -> Iterator[str]:

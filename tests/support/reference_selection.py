@@ -138,7 +138,7 @@ def inputs(needs, n, seed):
   for need in needs:
     if need in candidates.COLUMNS:
       continue
-    if need in ("embeddings", "target_embeddings"):
+    if need in ("embeddings", "target_embeddings", "target_gradients"):
       found[need] = rng.normal(size=(n, 8)).round(1).astype(np.float32)
     elif need == "dev":
       found[need] = rng.random(n) < 0.3
@@ -146,6 +146,7 @@ def inputs(needs, n, seed):
       found[need] = np.array([[i % 5, i % 3] for i in rng.permutation(n)])
     elif need in signals_table.SIGNALS:
       width = signals_table.SIGNALS[need].width
+      width = 8 if callable(width) else width
       shape = (n,) if width == 1 else (n, width)
       found[need] = rng.integers(1, 9, shape).astype(np.float32)
     else:

@@ -1,8 +1,8 @@
 """What a signal is, and how one is computed: shard by shard, once.
 
 `DIR/signals/NAME` has a record of its own, so that a method which needs a
-signal leaves `score` as it is. `values-00000.npy` and on are float32 [n] or
-[n, width], one for each shard of the pool; what is on disk is kept.
+signal leaves `score` as it is. `values-00000.npy` and on are [n] or [n, width],
+one for each shard of the pool; what is on disk is kept.
 """
 
 import dataclasses
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from etils import epath
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 
+from ila_jax import config as config_lib
 from ila_jax.compute import hardware, prefetch
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.forecast import costs, sizes, work
@@ -36,12 +37,15 @@ class Signal:
     made_from: from the run to the JSON value of all that it follows from,
       beside the pool.
     compute: from the run and an account to a function that takes some columns
-      of a shard of the pool to float32 [n] or [n, width]. It is called once,
-      and only if a shard is to be computed.
+      of a shard of the pool to [n] or [n, width]. It is called once, and only
+      if a shard is to be computed.
     cost: of that, before the run has begun: what a plan of a stage says.
     reads: these columns, of `pool.shards.SCHEMA`.
-    width: numbers of an example; None: some, and at once: the first host
-      makes them alone, and anew whenever what they are made from has changed.
+    width: numbers of an example, or from the config to how many; None: some,
+      and at once: the first host makes them alone, and anew whenever what they
+      are made from has changed.
+    dtype: of the values.
+    is_wide: whether all values would not fit into memory: `Rows` reads them.
     about: from the run and all values, float32 [n] or [n, width], to what its
       record notes of them; it refuses values that are of no use.
   """
@@ -51,12 +55,19 @@ class Signal:
   compute: Callable[[context.Run, account_lib.Account], OfShard]
   cost: Callable[[work.PlannedRun], costs.Cost]
   reads: tuple[str, ...] = ("tokens", "is_response")
-  width: int | None = 1
+  width: int | Callable[[config_lib.Config], int] | None = 1
+  dtype: str = "float32"
+  is_wide: bool = False
   about: Callable[[context.Run, np.ndarray], dict[str, Any]] | None = None
+
+  def width_of(self, config: config_lib.Config) -> int | None:
+    """Numbers of an example in a run; None: some."""
+    return self.width(config) if callable(self.width) else self.width
 
   def need(self, known: sizes.Sizes) -> costs.Need:
     """Bytes of its values, as a plan of a stage says them."""
-    return costs.Need(4 * (self.width or _SOME) * known.examples)
+    width = self.width_of(known.config) or _SOME
+    return costs.Need(np.dtype(self.dtype).itemsize * width * known.examples)
 
 
 def run(signal: Signal, run: context.Run) -> None:
@@ -99,15 +110,16 @@ def _compute(
   todo: Iterator[tuple[epath.Path, int, pa.Table | None]],
 ) -> None:
   """Computes the shards that are not there yet."""
-  of_shard = None
+  of_shard, width = None, signal.width_of(run.config)
   total = len(index.lengths(run.workdir))
   with progress.counter(total, desc=signal.name, unit="examples") as advance:
     for target, rows, table in prefetch.ahead(todo, depth=1):
       if table is not None:
         of_shard = of_shard or signal.compute(run, stage.account)
-        files.write_array(target, _checked(signal, of_shard(table), rows))
+        values = _checked(signal, of_shard(table), rows, width)
+        files.write_array(target, values)
         stage.save_progress()
-        if signal.width is not None:  # Else the others are not here.
+        if width is not None:  # Else the others are not here.
           interrupts.point()
       advance(rows)
 
@@ -131,19 +143,21 @@ def _todo(
   return ((target, *read(shard)) for shard, target in enumerate(targets))
 
 
-def _checked(signal: Signal, values: np.ndarray, rows: int) -> np.ndarray:
-  width = values.shape[-1] if signal.width is None else signal.width
-  wanted = (rows,) if width == 1 == signal.width else (rows, width)
+def _checked(
+  signal: Signal, values: np.ndarray, rows: int, width: int | None
+) -> np.ndarray:
+  each = values.shape[-1] if width is None else width
+  wanted = (rows,) if each == 1 == width else (rows, each)
   if values.shape != wanted:
     raise ValueError(
       f"signal {signal.name} is {values.shape} for a shard; wanted: {wanted}"
     )
-  return values.astype(np.float32)
+  return values.astype(signal.dtype)
 
 
 def read(
   workdir: epath.Path, name: str, row: Int[np.ndarray, " k"]
-) -> Float[np.ndarray, "k ..."]:
+) -> Shaped[np.ndarray, "k ..."]:
   """The values of a signal for some rows of the pool, in any order.
 
   One shard is held at a time, beside the result.
@@ -155,11 +169,35 @@ def read(
   return _values(workdir, name, row)
 
 
+class Rows:
+  """Values of a signal that are too many to hold: only those asked for."""
+
+  def __init__(
+    self, workdir: epath.Path, name: str, row: Int[np.ndarray, " n"]
+  ) -> None:
+    """Names rows of the pool, which places 0, 1, ... stand for.
+
+    Raises:
+      errors.InputError: the signal has not been computed.
+    """
+    stage_record.output(workdir / folders.SIGNALS, name)
+    self._workdir, self._name, self._row = workdir, name, row
+
+  def __len__(self) -> int:
+    return len(self._row)
+
+  def __getitem__(
+    self, places: Int[np.ndarray, " k"]
+  ) -> Shaped[np.ndarray, "k ..."]:
+    """Reads the values at some places; a shard at a time is held beside."""
+    return _values(self._workdir, self._name, self._row[places])
+
+
 def _values(
   workdir: epath.Path, name: str, row: Int[np.ndarray, " k"]
-) -> Float[np.ndarray, "k ..."]:
+) -> Shaped[np.ndarray, "k ..."]:
   first = files.read_array(tables.SIGNAL.path(workdir, name=name, shard=0))
-  chosen = np.empty((len(row), *first.shape[1:]), np.float32)
+  chosen = np.empty((len(row), *first.shape[1:]), first.dtype)
   # All shards have as many rows as the first, but for the last.
   shard, place = np.divmod(row, len(first))
   for one in np.unique(shard).tolist():

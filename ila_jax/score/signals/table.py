@@ -1,7 +1,7 @@
 """All signals: the modules of this folder that have a SIGNAL.
 
 >>> list(SIGNALS)
-['nll_without_prompt', 'scores']
+['gradients', 'nll_without_prompt', 'scores']
 """
 
 import importlib
