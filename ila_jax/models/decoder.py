@@ -142,7 +142,7 @@ class Decoder(nnx.Module):
         r] and `b` [layer, m, r, out]; row i of the batch is under adapter
         i mod m.
       tap: makes the adapters of one layer of what `adapters` has of it, any
-        tree whose leading axis is the layer; the backward pass makes them again.
+        tree whose leading axis is the layer; made again in the backward pass.
 
     Returns:
       Normed hidden states in the compute dtype; undefined at padding.
@@ -268,21 +268,7 @@ def _linear(
   if f"{name}_bias" in weights:
     out = out + weights[f"{name}_bias"].astype(out.dtype)[None, None, :]
   if name in adapters:
-    a, b = (adapters[name][factor] for factor in ("a", "b"))
-    if len(a) == len(x) > 1:  # An adapter a row.
-      a, b = (layers.constrain(ab, _BATCH) for ab in (a, b))
-      low = layers.dot("btd,bdr->btr", x, a)
-      return out + layers.dot("btr,brf->btf", low, b)
-    into, out_of = layers.split_axes(name)
-    a = layers.gather(a, None, into, None, dtype=x.dtype)
-    b = layers.gather(b, None, None, out_of, dtype=x.dtype)
-    # Each row meets every adapter and keeps its own: the products are plain
-    # matrices, and the batch stays split over devices as it is.
-    low = layers.dot("btd,mdr->btmr", x, a)
-    each = jnp.arange(len(a))
-    own = jnp.arange(len(x))[:, None] % len(a) == each[None]
-    low = jnp.where(own[:, None, :, None], low, 0)
-    out = out + layers.dot("btmr,mrf->btf", low, b)
+    out = out + layers.adapted(x, name, adapters[name], _BATCH)
   return out
 
 

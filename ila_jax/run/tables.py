@@ -194,12 +194,10 @@ BESIDE = Artifact(
 WARMED_UP = Artifact(
   "beside/less_warmup/epoch-{epoch}.safetensors",
   "score.gradients.warmup",
-  "an adapter at the end of an epoch, and Adam's moments of it",
+  "adapter and Adam's moments",
 )
 TARGET_GRADIENTS = Artifact(
-  "beside/target_gradients/values.npy",
-  "score.gradients.of_target",
-  "projected gradients of the target set, float16 [rows, epochs · width]",
+  "beside/target_gradients/values.npy", "score.gradients.of_target", "projected"
 )
 NEAR_EVALUATION = Artifact(
   "beside/evaluation/near_evaluation.parquet",

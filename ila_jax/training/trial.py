@@ -122,9 +122,9 @@ def fit(
 
   An example longer than a row is trained on in windows. Checkpoints go to
   `checkpoints-NAME` in the stage's folder, the history of all steps to
-  `metrics-NAME.jsonl`; neither where not `keep`. Call `drop_checkpoints` when
-  the result is safe. `record` is given the metrics of each step as it is done;
-  `keep`, where it is a function, what `loop.Saving.at` is.
+  `metrics-NAME.jsonl`; neither where not `keep`, which may be the `at` of a
+  `loop.Saving`. Call `drop_checkpoints` when the result is safe. `record` is
+  given the metrics of each step as it is done.
 
   Raises:
     errors.InputError: as `loop.train`.

@@ -90,7 +90,7 @@ def _flat(tree, layer):
 
 
 def _torch_gradients(tuned, config):
-  """d loss / d adapter of each example, in the layout of our adapter."""
+  """D loss / d adapter of each example, in the layout of our adapter."""
   torch = pytest.importorskip("torch")
   data, (model, held) = _data(), tuned
   for ids, mask in zip(data.tokens, data.is_response, strict=True):

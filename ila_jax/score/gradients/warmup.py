@@ -99,8 +99,9 @@ def made_from(run: context.Run) -> dict[str, Any]:
   config = run.config
   own = dataclasses.asdict(settings(config))
   del own["width"]
-  train = config.section("train")["train"]
-  del train["method"]
+  train = config.section("train")["train"].items()
+  train = {k: v for k, v in train if k != "method" and k[:5] != "lora_"}
+  train["lora"] = dataclasses.asdict(trial.adapter(config))
   return {
     "base": nll_without_prompt.SIGNAL.made_from(run),
     "config": {"less": own, "train": train},
