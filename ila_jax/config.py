@@ -10,6 +10,7 @@ from typing import Any
 
 from ila_jax.sections import checked, data, models, ranges, selection, training
 from ila_jax.sections import landscape as landscape_lib
+from ila_jax.sections import sae as sae_lib
 
 SCRATCH = "scratch"
 
@@ -38,6 +39,7 @@ class Config(checked.Checked):
   mesh: models.Mesh = dataclasses.field(default_factory=models.Mesh)
   train: training.Train = dataclasses.field(default_factory=training.Train)
   score: training.Score = dataclasses.field(default_factory=training.Score)
+  sae: sae_lib.Sae = dataclasses.field(default_factory=sae_lib.Sae)
   landscape: landscape_lib.Landscape = dataclasses.field(
     default_factory=landscape_lib.Landscape
   )

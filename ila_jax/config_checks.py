@@ -79,6 +79,7 @@ def _check_across(config: Any) -> None:
       "is 'fraction'; allowed: above 0 and up to 1. For a number of examples "
       "set --config.select.unit=examples."
     )
+  _check_autoencoder(config.sae)
   _check_grid(config.landscape)
   if config.landscape.map is None:  # Else what is joined tells what it can be.
     projections.check_dimensions(
@@ -89,6 +90,21 @@ def _check_across(config: Any) -> None:
     raise errors.InputError(
       f"config.scaling.sizes is {config.scaling.sizes}; allowed: one or more "
       "numbers of examples, such as (500, 1000)."
+    )
+
+
+def _check_autoencoder(sae: Any) -> None:
+  """Eight latents are held in a byte."""
+  if sae.latents % 8:
+    raise errors.InputError(
+      f"config.sae.latents is {sae.latents}; allowed: multiples of 8, such as "
+      f"{-(-sae.latents // 8) * 8}."
+    )
+  if sae.k > sae.latents:
+    raise errors.InputError(
+      f"config.sae.k is {sae.k} and config.sae.latents is {sae.latents}; "
+      f"allowed: at most as many at a token as there are. Set --config.sae.k "
+      f"to {sae.latents} or less."
     )
 
 

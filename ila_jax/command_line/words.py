@@ -193,6 +193,10 @@ def command_help(words: Sequence[str]) -> str | None:
     from ila_jax.verify import command as verify
 
     return verify.HELP
+  if found is _latents:
+    from ila_jax.score.sae import look
+
+    return look.HELP
   return None
 
 
@@ -231,4 +235,24 @@ def _verify(words: list[str]) -> int:
   return 0 if is_well else 1
 
 
-_COMMANDS = {"export": _export, "status": _status, "verify": _verify}
+def _latents(words: list[str]) -> int:
+  from ila_jax.run.disk import paths
+  from ila_jax.score.sae import look
+
+  if not words or words[0].startswith("-"):
+    raise errors.InputError(
+      f"ila latents has {words}; allowed: the folder of one run, and numbers "
+      "of latents. Example: ila latents runs/first 17"
+    )
+  folder = paths.of_folder(words[0], name="DIR", schemes=("gs",))
+  with contextlib.suppress(BrokenPipeError):
+    print(look.told(folder, words[1:]), flush=True)
+  return 0
+
+
+_COMMANDS = {
+  "export": _export,
+  "latents": _latents,
+  "status": _status,
+  "verify": _verify,
+}

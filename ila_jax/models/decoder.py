@@ -130,9 +130,10 @@ class Decoder(nnx.Module):
     positions: Int[Array, "b t"],
     segment_ids: Int[Array, "b t"],
     adapters: PyTree | None = None,
+    layers_read: int | None = None,
     tap: Callable[[PyTree], PyTree] | None = None,
   ) -> Float[Array, "b t d"]:
-    """Computes final hidden states; that at i has seen its segment up to i.
+    """Computes hidden states; that at i has seen its segment up to i.
 
     Args:
       tokens: token ids.
@@ -141,11 +142,13 @@ class Decoder(nnx.Module):
       adapters: low-rank updates of matrices, by their name: `a` [layer, m, in,
         r] and `b` [layer, m, r, out]; row i of the batch is under adapter
         i mod m.
+      layers_read: None: all, and the final norm. A number: the residual stream
+        after so many layers, without a norm.
       tap: makes the adapters of one layer of what `adapters` has of it, any
         tree whose leading axis is the layer; made again in the backward pass.
 
     Returns:
-      Normed hidden states in the compute dtype; undefined at padding.
+      Hidden states in the compute dtype; undefined at padding.
     """
     config = self.config
     x = layers.look_up(self.embedding[...], tokens).astype(config.dtype)
@@ -172,6 +175,12 @@ class Decoder(nnx.Module):
     elif tap is not None or layers.splits_weights():
       body = jax.checkpoint(body, policy=layers.saves)
     layer = (weights, adapters or {}, jnp.array(config.local))
+    if layers_read is not None:
+      # By number, for a part of the stacked weights would be a copy of them.
+      def numbered(x: Array, i: Array) -> tuple[Array, None]:
+        return body(x, jax.tree.map(lambda a: a[i], layer))
+
+      return jax.lax.scan(numbered, x, jnp.arange(layers_read))[0]
     x, _ = jax.lax.scan(body, x, layer)
     return _norm(x, self.final_norm[...], config)
 

@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from jax.sharding import Mesh
@@ -13,6 +14,8 @@ from ila_jax.models import architecture, encoder
 from ila_jax.passes import collate, layouts
 from ila_jax.sections import models as models_lib
 from ila_jax.sections import training
+
+Made = TypeVar("Made")
 
 
 def map_examples(
@@ -57,18 +60,8 @@ def map_examples(
   values = np.zeros((len(tokens), width), np.float32)
 
   def run(plan: Sequence[collate.Batch]) -> Iterator[collate.Batch]:
-    laid_out = (
-      (batch, collate.on_mesh(tokens, is_response, batch, mesh))
-      for batch in plan
-    )
-    pending: collections.deque[tuple[collate.Batch, Array]]
-    pending = collections.deque()
-    for batch, arrays in prefetch.ahead(laid_out):
-      pending.append((batch, step(arrays)))
-      if len(pending) > 1:
-        yield _collect(*pending.popleft(), values)
-    while pending:
-      yield _collect(*pending.popleft(), values)
+    for batch, made in each_batch(step, tokens, is_response, plan, mesh):
+      yield _collect(batch, made, values)
 
   for batch in run(plan):
     on_batch(batch)
@@ -80,6 +73,42 @@ def map_examples(
     for _ in run(layouts.batches(alone, plan[0], multiple=multiple)):
       pass
   return values
+
+
+def each_batch(
+  step: Callable[[dict[str, Array]], Made],
+  tokens: Sequence[Int[np.ndarray, " _"]],
+  is_response: Sequence[Bool[np.ndarray, " _"]],
+  plan: Sequence[collate.Batch],
+  mesh: Mesh,
+) -> Iterator[tuple[collate.Batch, Made]]:
+  """Runs `step` over the batches of a plan; yields what it makes of each.
+
+  Args:
+    step: from a batch of `collate.collate`, sharded over the mesh, to arrays.
+    tokens: int32 ids of each example.
+    is_response: which of them the model must produce.
+    plan: of `layouts.plan`.
+    mesh: a batch is split over `data` and `fsdp`.
+
+  >>> ids, masks = [np.array([7, 8], np.int32)], [np.zeros(2, bool)]
+  >>> plan = [collate.Batch([[0]], width=2, height=8)]
+  >>> step, mesh = lambda batch: batch["tokens"], mesh_lib.make()
+  >>> found = each_batch(step, ids, masks, plan, mesh)
+  >>> [made[0].tolist() for _, made in found]
+  [[7, 8]]
+  """
+  laid_out = (
+    (batch, collate.on_mesh(tokens, is_response, batch, mesh)) for batch in plan
+  )
+  pending: collections.deque[tuple[collate.Batch, Made]]
+  pending = collections.deque()
+  for batch, arrays in prefetch.ahead(laid_out):
+    pending.append((batch, step(arrays)))
+    if len(pending) > 1:
+      yield pending.popleft()
+  while pending:
+    yield pending.popleft()
 
 
 def _collect(

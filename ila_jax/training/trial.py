@@ -120,11 +120,10 @@ def fit(
 ) -> Tuned:
   """Trains for a stage, which accounts for it; resumes what was killed.
 
-  An example longer than a row is trained on in windows. Checkpoints go to
-  `checkpoints-NAME` in the stage's folder, the history of all steps to
-  `metrics-NAME.jsonl`; neither where not `keep`, which may be the `at` of a
-  `loop.Saving`. Call `drop_checkpoints` when the result is safe. `record` is
-  given the metrics of each step as it is done.
+  A long example is trained on in windows. Checkpoints go to `checkpoints-NAME`
+  in the stage's folder, the history of all steps to `metrics-NAME.jsonl`;
+  neither where not `keep`, which may be an `at` of `loop.Saving`. Call
+  `drop_checkpoints` when the result is safe. `record` has each step's metrics.
 
   Raises:
     errors.InputError: as `loop.train`.

@@ -21,6 +21,7 @@ from ila_jax.forecast import costs, sizes, work
 from ila_jax.pool import index, shards
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, interrupts, progress, stage_record, tables
+from ila_jax.run.disk import artifact as artifact_lib
 from ila_jax.run.disk import files, folders
 
 OfShard = Callable[[pa.Table], np.ndarray]
@@ -46,8 +47,9 @@ class Signal:
       are made from has changed.
     dtype: of the values.
     is_wide: whether all values would not fit into memory: `Rows` reads them.
-    about: from the run and all values, float32 [n] or [n, width], to what its
-      record notes of them; it refuses values that are of no use.
+    about: from the run and the values of each shard, in their order, to what
+      its record notes of them; it refuses values that are of no use.
+    beside: a file that `compute`'s function writes for each shard, too.
   """
 
   name: str
@@ -58,7 +60,10 @@ class Signal:
   width: int | Callable[[config_lib.Config], int] | None = 1
   dtype: str = "float32"
   is_wide: bool = False
-  about: Callable[[context.Run, np.ndarray], dict[str, Any]] | None = None
+  about: (
+    Callable[[context.Run, Iterator[np.ndarray]], dict[str, Any]] | None
+  ) = None
+  beside: artifact_lib.Artifact | None = None
 
   def width_of(self, config: config_lib.Config) -> int | None:
     """Numbers of an example in a run; None: some."""
@@ -96,8 +101,7 @@ def run(signal: Signal, run: context.Run) -> None:
       _compute(signal, run, stage, todo)
   mesh_lib.barrier(f"{signal.name} computed")
   if signal.about and mesh_lib.is_writer():
-    count = len(index.lengths(workdir))
-    noted = signal.about(run, _values(workdir, signal.name, np.arange(count)))
+    noted = signal.about(run, _shards(workdir, signal.name))
   stage.finish(
     matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype), **noted
   )
@@ -134,6 +138,9 @@ def _todo(
     for shard in range(count)
   ]
   done = shards.done(targets)
+  if signal.beside:
+    others = [signal.beside.path(workdir, shard=n) for n in range(count)]
+    done = [a and b for a, b in zip(done, shards.done(others), strict=True)]
 
   def read(shard: int) -> tuple[int, pa.Table | None]:
     columns = ["row"] if done[shard] else list(signal.reads)
@@ -153,6 +160,12 @@ def _checked(
       f"signal {signal.name} is {values.shape} for a shard; wanted: {wanted}"
     )
   return values.astype(signal.dtype)
+
+
+def _shards(workdir: epath.Path, name: str) -> Iterator[np.ndarray]:
+  """The values of each shard, one held at a time."""
+  for shard in range(shards.count(workdir)):
+    yield files.read_array(tables.SIGNAL.path(workdir, name=name, shard=shard))
 
 
 def read(

@@ -8,7 +8,7 @@ pool stays, whichever scores are read.
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -157,14 +157,14 @@ def _say_other(path: str, record: dict[str, Any], row: int) -> None:
 
 
 def _about(
-  run: context.Run, values: Float[np.ndarray, "n k"]
+  run: context.Run, shards: Iterator[Float[np.ndarray, "_ k"]]
 ) -> dict[str, Any]:
   """What is noted of each score: a hash, how many have one, and the range.
 
   Raises:
     errors.InputError: no example has a score.
   """
-  noted = []
+  noted, values = [], np.concatenate(list(shards))
   for (name, path), held in zip(_paths(run).items(), values.T, strict=True):
     known = held[~np.isnan(held)]
     if not len(known):

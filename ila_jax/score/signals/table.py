@@ -1,7 +1,7 @@
 """All signals: the modules of this folder that have a SIGNAL.
 
 >>> list(SIGNALS)
-['gradients', 'nll_without_prompt', 'scores']
+['gradients', 'nll_without_prompt', 'sae_features', 'scores']
 """
 
 import importlib

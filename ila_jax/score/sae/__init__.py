@@ -1,0 +1,1 @@
+"""A sparse autoencoder of the base: its latents, and who has them."""
