@@ -101,9 +101,9 @@ INPUTS = (
 # Those that there are where config.select.target is set: one entry a target
 # example, and not a row.
 OF_TARGET = (
-  *("target_embeddings", "target_id"),
+  *("target_embeddings", "target_id", "target_domain"),
   *("target_tokens", "target_turns"),
-  *("target_nll_base", "target_nll_sft"),
+  *("target_nll_base", "target_nll_sft", "target_gradients"),
 )
 
 

@@ -6,6 +6,7 @@ them: the program's size and its compile time do not grow with the depth.
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -131,6 +132,7 @@ class Decoder(nnx.Module):
     adapters: PyTree | None = None,
     layers_read: int | None = None,
     noise: Float[Array, "b t d"] | None = None,
+    tap: Callable[[PyTree], PyTree] | None = None,
   ) -> Float[Array, "b t d"]:
     """Computes hidden states; that at i has seen its segment up to i.
 
@@ -145,6 +147,8 @@ class Decoder(nnx.Module):
         after so many layers, without a norm.
       noise: added to the embeddings of the tokens, before they are scaled;
         None: nothing is.
+      tap: makes the adapters of one layer of what `adapters` has of it, any
+        tree whose leading axis is the layer; made again in the backward pass.
 
     Returns:
       Hidden states in the compute dtype; undefined at padding.
@@ -162,6 +166,8 @@ class Decoder(nnx.Module):
 
     def body(x: Array, layer: PyTree) -> tuple[Array, None]:
       weights, adapters, is_local = layer
+      if tap is not None:
+        adapters = tap(adapters)
       own = turns
       if config.local_rope:
         own = jnp.where(is_local, local_turns, turns)
@@ -171,7 +177,7 @@ class Decoder(nnx.Module):
     weights = nnx.to_pure_dict(nnx.state(self.blocks))
     if config.remat:
       body = jax.checkpoint(body)
-    elif layers.splits_weights():
+    elif tap is not None or layers.splits_weights():
       body = jax.checkpoint(body, policy=layers.saves)
     layer = (weights, adapters or {}, jnp.array(config.local))
     if layers_read is not None:
@@ -276,16 +282,7 @@ def _linear(
   if f"{name}_bias" in weights:
     out = out + weights[f"{name}_bias"].astype(out.dtype)[None, None, :]
   if name in adapters:
-    into, out_of = layers.split_axes(name)
-    a = layers.gather(adapters[name]["a"], None, into, None, dtype=x.dtype)
-    b = layers.gather(adapters[name]["b"], None, None, out_of, dtype=x.dtype)
-    # Each row meets every adapter and keeps its own: the products are plain
-    # matrices, and the batch stays split over devices as it is.
-    low = layers.dot("btd,mdr->btmr", x, a)
-    each = jnp.arange(len(a))
-    own = jnp.arange(len(x))[:, None] % len(a) == each[None]
-    low = jnp.where(own[:, None, :, None], low, 0)
-    out = out + layers.dot("btmr,mrf->btf", low, b)
+    out = out + layers.adapted(x, name, adapters[name], _BATCH)
   return out
 
 

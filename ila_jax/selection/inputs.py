@@ -13,6 +13,7 @@ from ila_jax.pool import index, shards
 from ila_jax.run import stage_record, tables
 from ila_jax.run.disk import files, folders
 from ila_jax.score import target
+from ila_jax.score.gradients import of_target
 from ila_jax.score.signals import example_signal, scores
 from ila_jax.score.signals import table as signals_table
 
@@ -99,6 +100,9 @@ _TOKENS = ("tokens", "is_response")
 #   target_turns: as above, of m
 #   target_nll_base, target_nll_sft: as above, float32 [m]
 #   target_tokens: a `TokenSet` of m
+#   target_domain: its text, or None [m]
+#   target_gradients: float32 [m, c · w], see `score.gradients.of_target`
+# A signal of which not all values fit into memory is read by [places].
 READERS: dict[str, Read] = {
   **{name: _losses(name) for name in ("nll_base", "nll_sft")},
   **{n: _index(n) for n in ("prompt_id", "n_labels", "n_prompt_tokens")},
@@ -120,6 +124,10 @@ READERS: dict[str, Read] = {
   ),
   "target_nll_base": _of_target(_losses("nll_base")),
   "target_nll_sft": _of_target(_losses("nll_sft")),
+  "target_domain": _of_target(_index("domain")),
+  "target_gradients": lambda workdir, row: of_target.read(
+    workdir, target_rows(workdir)[1]
+  ),
 }
 
 

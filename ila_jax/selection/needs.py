@@ -19,7 +19,8 @@ from ila_jax.pool.scores import joined
 from ila_jax.run import context, progress, stage_record
 from ila_jax.run.disk import folders
 from ila_jax.score import split, target
-from ila_jax.score.signals import example_signal, scores
+from ila_jax.score.gradients import of_target, warmup
+from ila_jax.score.signals import example_signal, gradients, scores
 from ila_jax.score.signals import table as signals_table
 from ila_jax.selection import filters, where
 
@@ -28,23 +29,30 @@ _CHOOSING = ("select", "finetune", "scaling")
 # Modules with `run`, `cost` and `need`, by the name of the set.
 _SETS: dict[str, types.ModuleType] = {
   target.NAME: target,
+  warmup.NAME: warmup,
+  of_target.NAME: of_target,
   near_evaluation.NAME: near_evaluation,
 }
 
 
 def before(config: config_lib.Config, stage: str) -> list[str]:
   """Names of the signals and sets that a stage reads, each once."""
+  by_score = {"landscape": bool(depth.score_name(config.landscape.depth))}
+  by_score |= dict.fromkeys(_CHOOSING, bool(filters.scores(config.select)))
+  needs = [scores.NAME] if by_score.get(stage) else []
+  needs += sorted(_needs(config, stage))
+  return [*sets(config, stage), *signals_table.among(dict.fromkeys(needs))]
+
+
+def _needs(config: config_lib.Config, stage: str) -> set[str]:
+  """All that the methods need by which a stage chooses."""
   rivals = {
     "select": config.select.compare,
     "finetune": config.finetune.compare,
   }
-  by_score = {"landscape": bool(depth.score_name(config.landscape.depth))}
-  by_score |= dict.fromkeys(_CHOOSING, bool(filters.scores(config.select)))
-  needs = [scores.NAME] if by_score.get(stage) else []
-  if stage in rivals:
-    for name in (config.select.strategy, *rivals[stage]):
-      needs += table.needed(name, config.select.options)
-  return [*sets(config, stage), *signals_table.among(dict.fromkeys(needs))]
+  names = (config.select.strategy, *rivals[stage]) if stage in rivals else ()
+  options = config.select.options
+  return {need for name in names for need in table.needed(name, options)}
 
 
 def of_all(config: config_lib.Config, stages: Iterable[str]) -> list[str]:
@@ -163,8 +171,11 @@ def _say_unused(config: config_lib.Config) -> None:
 
 def sets(config: config_lib.Config, stage: str) -> list[str]:
   """Names of the sets beside the pool that a stage needs."""
+  needs = _needs(config, stage)
   wanted = {
     target.NAME: bool(config.select.targets) and stage != "scaling",
+    warmup.NAME: bool({gradients.NAME, of_target.NAME} & needs),
+    of_target.NAME: of_target.NAME in needs,
     near_evaluation.NAME: config.select.exclude_near_evaluation is not None,
   }
   return [name for name in _SETS if wanted[name] and stage in _CHOOSING]

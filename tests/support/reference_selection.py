@@ -147,6 +147,8 @@ def inputs(needs, n, seed):
       found[need] = rng.integers(-1, 2, (n, 8)).astype(np.float32)
     elif need == "target_id":
       found[need] = rng.permutation(n).astype(np.uint64)
+    elif need == "target_gradients":
+      found[need] = rng.normal(size=(n, 8)).round(1).astype(np.float32)
     elif need == "dev":
       found[need] = rng.random(n) < 0.3
     elif need in ("turns", "target_turns"):
@@ -170,6 +172,7 @@ def inputs(needs, n, seed):
       found[need] = rng.integers(-1, 6, (n, 3)).astype(np.float32)
     elif need in signals_table.SIGNALS:
       width = signals_table.SIGNALS[need].width
+      width = 8 if callable(width) else width
       shape = (n,) if width == 1 else (n, width)
       found[need] = rng.integers(1, 9, shape).astype(np.float32)
     else:
