@@ -74,16 +74,13 @@ class Rows:
     self,
     workdir: epath.Path,
     rows: np.ndarray,
-    held: list[epath.Path] | None = None,
+    shards: list[epath.Path] | None = None,
   ) -> None:
     """Finds the shards; rows are those that places 0, 1, ... stand for.
 
-    Args:
-      workdir: folder of the run.
-      rows: of the pool.
-      held: the shards of something else, with a row an example.
+    Other arrays of the pool's rows are read alike, where `shards` names them.
     """
-    self._shard = _shards_of(paths(workdir) if held is None else held)
+    self._shard = _shards_of(paths(workdir) if shards is None else shards)
     self._rows = rows
     # All shards have as many rows as the first, but for the last.
     self._shard_rows, self.width = self._shard(0).shape
@@ -92,7 +89,7 @@ class Rows:
     return len(self._rows)
 
   def __getitem__(self, places: np.ndarray) -> np.ndarray:
-    """float32 [k, d] of k places; of something else what its shards hold."""
+    """Reads [k, d] of k places, float32 of embeddings."""
     shard, row = np.divmod(self._rows[places], self._shard_rows)
     vectors = np.empty((len(places), self.width), self._shard(0).dtype)
     for one in np.unique(shard).tolist():

@@ -40,16 +40,12 @@ COMPILED = Artifact(
 )
 
 GIVEN = Artifact(
-  "records-{name}.jsonl",
-  "api",
-  "the pool, where `ila_jax.select` was given records; named by their hash",
+  "records-{name}.jsonl", "api", "the records of `ila_jax.select`"
 )
 
 # Of every folder, and of every stage.
 CHECKSUMS = Artifact(
-  "{folder}checksums.json",
-  "run.disk.checksums",
-  "size and CRC-32C of the files beside it",
+  "{folder}checksums.json", "run.disk.checksums", "size and CRC-32C"
 )
 RECORD = Artifact(
   "{stage}/stage.json", "run.stage_record", "made from what, done, its cost"
@@ -112,9 +108,7 @@ COUNTS = Artifact(
   "pool/counts.json", "pool.stage", "how much was read, used and rejected"
 )
 TOKENIZER = Artifact(
-  "pool/tokenizer/",
-  "pool.base_tokenizer",
-  "the tokenizer of a base from scratch, trained on the pool",
+  "pool/tokenizer/", "pool.base_tokenizer", "of a base from scratch"
 )
 
 _TASK = "pool.splits.task"
@@ -190,6 +184,14 @@ TOP = Artifact(
 # Of sets beside the pool.
 BESIDE = Artifact(
   "beside/{name}/", "score.target", "the target set, as a pool of its own"
+)
+WARMED_UP = Artifact(
+  "beside/less_warmup/epoch-{epoch}.safetensors",
+  "score.gradients.warmup",
+  "an adapter and its moments",
+)
+TARGET_GRADIENTS = Artifact(
+  "beside/target_gradients/values.npy", "score.gradients.of_target", "projected"
 )
 NEAR_EVALUATION = Artifact(
   "beside/evaluation/near_evaluation.parquet",
@@ -320,9 +322,7 @@ FIGURE = Artifact("report/{name}.png", "report.page", "a figure of the page")
 
 # Of the command `ila export`.
 EXPORT = Artifact(
-  "export/{name}/",
-  "export.command",
-  "the selection as a trainer reads it, in a format of `ila export`",
+  "export/{name}/", "export.command", "the selection for a trainer"
 )
 
 ARTIFACTS = tuple(

@@ -1,6 +1,6 @@
 """Which latents of a sparse autoencoder each record has, eight a byte.
 
-Yang et al. (arXiv 2502.14050; docs/method.md 13): a TopK autoencoder of the
+Yang et al. (arXiv 2502.14050; docs/method.md 15): a TopK autoencoder of the
 base's hidden states is trained on tokens of the pool, or a published one is
 read; a latent is on for a record if it exceeds a threshold at any of its
 tokens. A reconstruction from summaries of the paper, whose code is not public.
@@ -244,6 +244,7 @@ SIGNAL = example_signal.Signal(
   reads=("row", "id", "tokens"),
   width=_width,
   dtype="uint8",
+  is_wide=True,
   about=_about,
   beside=tables.SHARD_TOP,
 )
