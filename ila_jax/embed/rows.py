@@ -68,30 +68,35 @@ def write(
 
 
 class Rows:
-  """Embeddings of some rows of the pool, read from the shards when asked."""
+  """Vectors of some rows of the pool, read from the shards when asked."""
 
   def __init__(
     self,
     workdir: epath.Path,
     rows: np.ndarray,
-    shards: list[epath.Path] | None = None,
+    *,
+    held: list[epath.Path] | None = None,
   ) -> None:
     """Finds the shards; rows are those that places 0, 1, ... stand for.
 
-    Other arrays of the pool's rows are read alike, where `shards` names them.
+    Args:
+      workdir: of the run.
+      rows: of its pool [n].
+      held: the file of each shard; None: of its embeddings.
     """
-    self._shard = _shards_of(paths(workdir) if shards is None else shards)
+    self._shard = _shards_of(paths(workdir) if held is None else held)
     self._rows = rows
     # All shards have as many rows as the first, but for the last.
-    self._shard_rows, self.width = self._shard(0).shape
+    first = self._shard(0)
+    (self._shard_rows, self.width), self._dtype = first.shape, first.dtype
 
   def __len__(self) -> int:
     return len(self._rows)
 
   def __getitem__(self, places: np.ndarray) -> np.ndarray:
-    """Reads [k, d] of k places, float32 of embeddings."""
+    """[k, d] of k places; embeddings are float32."""
     shard, row = np.divmod(self._rows[places], self._shard_rows)
-    vectors = np.empty((len(places), self.width), self._shard(0).dtype)
+    vectors = np.empty((len(places), self.width), self._dtype)
     for one in np.unique(shard).tolist():
       here = shard == one
       vectors[here] = self._shard(one)[row[here]]

@@ -59,13 +59,17 @@ def gather(run: context.Run) -> page.ReportData:
     parts["runs"] = files.read_jsonl(tables.RUNS.path(workdir))
     parts["fits"] = files.read_json(tables.FITS.path(workdir))
     parts["axes"] = others.axes(workdir, parts["runs"])
+  warnings = sentences.warnings(records)
+  for row in parts.get("coverage_table", ()):
+    if "warning" in row:
+      warnings.append(f"{row['strategy']}: {row['warning']}")
   return page.ReportData(
     title=_title(config.pool.sources),
     config=config.plain(),
     answer=sentences.answer(workdir, records),
     read=sentences.read(records),
     chosen=sentences.chosen(workdir, records),
-    warnings=sentences.warnings(records),
+    warnings=warnings,
     costs=[
       {
         "stage": "the base" if name == stages.BASE else name,

@@ -171,7 +171,7 @@ def cost(run: work.PlannedRun) -> costs.Cost:
 
   Its examples are counted, and taken to be as long as those of the pool.
   """
-  some = dataclasses.replace(run.sample, examples=_count(run.config))
+  some = dataclasses.replace(run.sample, examples=count(run.config))
   own = dataclasses.replace(run, sample=some)
   names, models = losses.passes(run.config)
   one = own.scoring(some.data, examples=some.examples, models=models)
@@ -182,9 +182,10 @@ def cost(run: work.PlannedRun) -> costs.Cost:
 def need(known: sizes.Sizes) -> costs.Need:
   """Bytes of its records, embeddings and losses."""
   each = 2 * known.record + 4 * embed_work.width(known) + _NOTES
-  return costs.Need(_count(known.config) * each + 10 * costs.TABLE)
+  return costs.Need(count(known.config) * each + 10 * costs.TABLE)
 
 
-def _count(config: Any) -> int:
+def count(config: Any) -> int:
+  """The records of the target set, at least 1; they are read to be counted."""
   with reading.names_target():
     return max(sum(1 for _ in reading.examples(reading.as_target(config))), 1)

@@ -69,9 +69,11 @@ def compare(
     order = ranking.order
     k = scored_pool.cut(config, pool, ranking, strategy)
     chosen[strategy] = order[:k]
-    table.append(
-      {"strategy": strategy, **_about(c, order[:k], num_cells=num_cells)}
-    )
+    row = {"strategy": strategy, **_about(c, order[:k], num_cells=num_cells)}
+    if ranking.warning:
+      progress.say(f"  warning: {strategy}: {ranking.warning}")
+      row["warning"] = ranking.warning
+    table.append(row)
     # The order of a rival may be shorter.
     at = np.union1d(budgets[budgets <= len(order)], [k])
     curves[strategy] = {

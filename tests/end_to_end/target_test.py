@@ -35,7 +35,7 @@ def _config(folder, **overrides):
     "select__target": str(folder / "target.jsonl"),
     "landscape__projection": "pca",
     "landscape__grid": 6,
-    "select__compare": ("random", "target_nearest"),
+    "select__compare": ("random", "target_nearest", "rds_plus"),
     "finetune__compare": ("random",),
   }
   return tiny.config(str(folder / "pool.jsonl"), **fields | overrides)
@@ -74,6 +74,10 @@ def _check_numbers(config, workdir):
   tuned = np.mean([by_seed[seed] for seed in (0, 1)], axis=0)
   np.testing.assert_allclose(found["target_nll_sft"], tuned, rtol=1e-5)
   assert np.abs(tuned - base).max() > 1e-3
+  of_target = found["target_rds_embedding"][np.arange(_TARGET)]
+  of_pool = inputs.Inputs(workdir, row)["rds_embedding"][np.arange(_TARGET)]
+  np.testing.assert_allclose(of_target, of_pool, atol=5e-4)
+  np.testing.assert_array_equal(found["target_id"], scores["id"])
   return row, found
 
 

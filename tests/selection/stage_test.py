@@ -1,5 +1,6 @@
 """The stage `select` alone: a pool that passes by parts against a whole one."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -115,12 +116,13 @@ def test_the_seconds_of_each_order_are_told(workdir, tmp_path):
   assert 0 <= sum(record["parts"].values()) <= record["seconds"]
 
 
-def _toy(order, rest):
+def _toy(order, rest, warning=""):
   """A method that orders `order` rows by id, and says `rest` of the others."""
 
   def rank(c, _):
     kept = c.candidate & (np.cumsum(c.candidate) <= order)
-    return candidates.ranking(c, (c.id_rank,), among=kept, rest=rest)
+    ranking = candidates.ranking(c, (c.id_rank,), among=kept, rest=rest)
+    return dataclasses.replace(ranking, warning=warning)
 
   return method.Method(name="toy", rank=rank, needs=(), colour="#000000")
 
@@ -145,6 +147,17 @@ def test_a_budget_beyond_the_head_of_an_order_is_refused(
     "Lower config.select.budget, or choose another method",
   ):
     _run(workdir, tmp_path, budget=budget, unit=unit, **toy)
+
+
+def test_what_makes_an_order_worth_little_is_told(
+  workdir, tmp_path, monkeypatch, capsys
+):
+  toy = _toy(_POOL, "", "all are alike.")
+  monkeypatch.setitem(table_lib.METHODS, "toy", toy)
+  table = _run(workdir, tmp_path, compare=("toy", "longest"))[2]
+  told = {row["strategy"]: row.get("warning") for row in table}
+  assert told == {"ila": None, "toy": "all are alike.", "longest": None}
+  assert "warning: toy: all are alike." in capsys.readouterr().err
 
 
 def test_the_head_of_an_order_is_enough_for_its_own_length(

@@ -295,6 +295,7 @@ def lloyd(mesh: Mesh) -> Any:
     _array(mesh, POINTS, "int32", _ROWS),
     _array(mesh, (), "int32"),
     _array(mesh, (), "int32"),
+    False,
     over=mesh,
     axes=_ROWS[0],
   )

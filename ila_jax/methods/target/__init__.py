@@ -1,0 +1,1 @@
+"""Methods that choose for the examples of a target set."""
