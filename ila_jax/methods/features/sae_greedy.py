@@ -1,8 +1,9 @@
 """sae_greedy: each choice adds the most features that no other has.
 
 GreedSelect of Yang et al., "Diversity-driven Data Selection for Language Model
-Tuning through Sparse Autoencoder", arXiv 2502.14050. A reconstruction: written
-from a description of the paper, whose code we have not found.
+Tuning through Sparse Autoencoder", arXiv 2502.14050 (docs/method.md 15). A
+reconstruction: written from a description of the paper, whose code we have not
+found.
 
 Faithful: the features of an example are the latents of a sparse autoencoder
 that are on at any of its tokens; the next example is that with the most

@@ -221,7 +221,11 @@ def coverage(
     for other in names:
       axes.plot(*curves[other], color="#dde2e6", lw=0.8, zorder=1)
     axes.plot(*curves[ours], color=look.MUTED, lw=1.1, ls=(0, (3, 2)), zorder=2)
-    axes.plot(*curves[name], color=look.color(name, names), lw=2.2, zorder=3)
+    (line,) = axes.plot(
+      *curves[name], color=look.color(name, names), lw=2.2, zorder=3
+    )
+    if len(curves[name][0]) == 1:  # One budget has no line.
+      line.set(marker="o", ms=6)
     axes.axvline(budget, color=look.MUTED, lw=0.7, ls=(0, (2, 2)))
     axes.set(ylim=(0, 1.02), xlim=(0, int(right)))
     axes.yaxis.set_major_formatter(look.percent())

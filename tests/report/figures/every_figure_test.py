@@ -189,11 +189,18 @@ def test_coverage_of_many_methods(count, height):
     name: (budgets, height * (1 - np.exp(-budgets / (2000 + 400 * i))))
     for i, name in enumerate(TWENTY[:count])
   }
+  # A method that orders for one budget alone.
+  curves[TWENTY[3]] = (np.array([700]), np.array([height / 2]))
   figure = methods.coverage(curves, budget=700)
   _check(figure)
   assert len(figure.axes) == count
-  for axes, (_, covered) in zip(figure.axes, curves.values(), strict=True):
-    np.testing.assert_array_equal(axes.lines[-2].get_ydata(), covered)
+  titles = {axes.get_title("left").split()[0] for axes in figure.axes}
+  assert {"ila", TWENTY[3]} < titles
+  most = {tuple(axes.lines[-2].get_ydata()) for axes in figure.axes}
+  assert most == {tuple(covered) for _, covered in curves.values()}
+  for axes in figure.axes:
+    is_point = axes.lines[-2].get_marker() == "o"
+    assert is_point == (len(axes.lines[-2].get_ydata()) == 1)
 
 
 @pytest.mark.parametrize("label", [LABEL, "information depth (nats per token)"])
