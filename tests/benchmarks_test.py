@@ -74,6 +74,13 @@ def test_a_trial_of_kmeans_ends_where_sklearn_does(trial):
     assert abs(inertia / quality["inertia"] - 1) < 1e-4
 
 
+def test_a_trial_of_methods_finds_the_rows_of_numpy(trial):
+  _, found = trial("methods", "--methods", "kcenter", "--only=NumPy")
+  quality = found["quality"]
+  assert quality["same_head"] == {"ours": 20, "NumPy": 20}
+  assert len({*map(str, quality["quality"].values())}) == 1
+
+
 def test_a_trial_of_maps_tells_what_each_keeps(trial):
   _, found = trial("maps")
   kept = found["quality"]["kept"]
