@@ -138,6 +138,12 @@ class Elsewhere:
     load = roofline.Load(compute=seconds)
     return costs.Cost(seconds, 0.0, flops, tried=False, load=load)
 
+  def reading(self, size: float) -> costs.Cost:
+    """Cost of bytes that all devices read, each row multiplied once."""
+    load = roofline.Load(hbm=size / self.axes.count)
+    seconds = roofline.limits(load, self.chip).seconds
+    return costs.Cost(seconds, tried=False, load=load)
+
   def _weights(self, found: shapes.Shapes) -> float:
     """Bytes of a device's part of the weights."""
     parts = self.axes.fsdp * self.axes.tensor

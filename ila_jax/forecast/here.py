@@ -21,6 +21,7 @@ _TRIAL_SECONDS = 1.0
 _MOST_SECONDS = 30.0
 # Weights, gradients and moments, and what lies between, in sizes of a model.
 _HELD_IN_TRAINING = 8
+_NONE = costs.Cost(0.0)
 
 
 class Here:
@@ -104,6 +105,10 @@ class Here:
     """Cost of matrix products that no model makes."""
     seconds = flops / (self.rate(dtype) * roofline.FORWARD_SHARE)
     return costs.Cost(seconds, 0.0, flops)
+
+  def reading(self, size: float) -> costs.Cost:
+    """Cost of bytes that all devices read, each row multiplied once."""
+    return costs.Cost(size / hardware.row_rate(self.mesh)) if size else _NONE
 
   def _affords(self, model: costs.Model, seconds: float) -> bool:
     """Whether a trial may be begun: in time, and training within memory."""

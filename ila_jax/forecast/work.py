@@ -55,6 +55,9 @@ class Machine(Protocol):
   def products(self, flops: float, dtype: str) -> costs.Cost:
     """Cost of matrix products that no model makes."""
 
+  def reading(self, size: float) -> costs.Cost:
+    """Cost of bytes that all devices read, each row multiplied once."""
+
 
 @dataclasses.dataclass
 class PlannedRun:

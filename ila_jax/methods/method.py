@@ -6,6 +6,7 @@ from typing import Any
 
 from ila_jax import errors
 from ila_jax.methods import candidates, named
+from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import options as options_lib
 from ila_jax.score.signals import example_signal
 from ila_jax.score.signals import table as signals_table
@@ -30,6 +31,8 @@ class Method:
     options: dataclass of what config.select.options.NAME may set.
     is_nested: whether a smaller budget gets the head of a larger one's order;
       else the order is that of `Candidates.wanted`.
+    effort: what `rank` takes beside sorts, by the sizes of a run and the
+      options; `--dry-run` tells it.
     colour: of its curves, '#rrggbb'.
 
   Raises:
@@ -44,6 +47,9 @@ class Method:
   also: Callable[[Any], tuple[str, ...]] = lambda _: ()
   scores: Callable[[Any], dict[str, str]] = lambda _: {}
   is_nested: bool = True
+  effort: Callable[[effort_lib.Size, Any], effort_lib.Effort] = (
+    lambda size, options: effort_lib.Effort()
+  )
 
   def __post_init__(self) -> None:
     """Checks that all needs are known."""

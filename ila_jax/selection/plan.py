@@ -1,6 +1,12 @@
 """Plan of stage `select`: its time, memory and bytes on disk."""
 
+import os
+
+from ila_jax.embed import encoders
 from ila_jax.forecast import costs, sizes, work
+from ila_jax.methods import effort as effort_lib
+from ila_jax.methods import table
+from ila_jax.score import target
 
 # What no trial tells: seconds, and more for every example.
 # Of 100 million these were 5e-6 (docs/results.md); each rival sorts, too.
@@ -9,8 +15,35 @@ _RANKING = 22  # Bytes of an example in the ranking, of thousands.
 
 
 def cost(run: work.PlannedRun) -> costs.Cost:
-  """Cost of ordering and comparing, on the host; assumed."""
-  return costs.Cost(_SECONDS + _SECONDS_EACH * run.sample.examples)
+  """Cost of ordering and comparing: assumed, and the methods' own efforts."""
+  select = run.config.select
+  total = costs.Cost(_SECONDS + _SECONDS_EACH * run.sample.examples)
+  size = _size(run)
+  for name in dict.fromkeys((select.strategy, *select.compare)):
+    options = table.options(name, select.options)
+    total = total.and_also(
+      _of_method(run, table.METHODS[name].effort(size, options))
+    )
+  return total
+
+
+def _of_method(run: work.PlannedRun, effort: effort_lib.Effort) -> costs.Cost:
+  products = run.machine.products(effort.flops, "float32")
+  reading = run.machine.reading(effort.read)
+  host = effort.core_seconds / (os.cpu_count() or 1)
+  return products.and_also(reading).plus(host)
+
+
+def _size(run: work.PlannedRun) -> effort_lib.Size:
+  config = run.config
+  return effort_lib.Size(
+    candidates=run.sizes.candidates,
+    wanted=round(min(run.sizes.selected, run.sizes.candidates)),
+    targets=target.count(config) if config.select.targets else 0,
+    embedding=encoders.width(config, run.decoder),
+    hidden=run.decoder.width,
+    feature_bytes=-(-config.sae.latents // 8),
+  )
 
 
 def need(known: sizes.Sizes) -> costs.Need:

@@ -6,6 +6,7 @@ import numpy as np
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.landscape.duplicates import pairs
 from ila_jax.methods import candidates, method, options
+from ila_jax.methods import effort as effort_lib
 
 
 def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
@@ -24,9 +25,14 @@ def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
   return candidates.ranking(c, (-cosine[0],))
 
 
+def _effort(size: effort_lib.Size, _: options.Options) -> effort_lib.Effort:
+  return effort_lib.against(size.candidates, size.targets, size.embedding)
+
+
 METHOD = method.Method(
   name="target_nearest",
   rank=rank,
   needs=("embeddings", "target_embeddings"),
+  effort=_effort,
   colour="#a6611a",
 )

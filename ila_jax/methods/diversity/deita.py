@@ -66,5 +66,6 @@ METHOD = method.Method(
   needs=("embeddings",),
   scores=_scores,
   options=Options,
+  effort=repr_filter.effort,
   colour="#0b84a5",
 )

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Int
 
 from ila_jax.methods import candidates, method
+from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import options as options_lib
 from ila_jax.methods.diversity import gains, likeness, represent
 
@@ -106,10 +107,28 @@ def _rest(
   return f"{name} orders {count:,}, as many as the budget may buy.{share}"
 
 
+def _effort(size: effort_lib.Size, options: Options) -> effort_lib.Effort:
+  return effort(size, size.candidates, options.represented)
+
+
+def effort(
+  size: effort_lib.Size, rows: float, represented: int
+) -> effort_lib.Effort:
+  """What the first look at all pairs takes; later looks are few.
+
+  Args:
+    size: of the run.
+    rows: to choose from.
+    represented: of them, at most.
+  """
+  return effort_lib.against(rows, min(rows, represented), size.embedding)
+
+
 METHOD = method.Method(
   name="facility_location",
   rank=rank,
   needs=("embeddings",),
   options=Options,
+  effort=_effort,
   colour="#8c510a",
 )

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from ila_jax.methods import candidates, method, options
+from ila_jax.methods import effort as effort_lib
 from ila_jax.methods.diversity import likeness
 
 
@@ -48,9 +49,15 @@ def _nearest(
   return jnp.maximum(state, like)
 
 
+def _effort(size: effort_lib.Size, _: options.Options) -> effort_lib.Effort:
+  # The rows are int16.
+  return effort_lib.one_by_one(size.candidates, size.wanted, 2 * size.embedding)
+
+
 METHOD = method.Method(
   name="kcenter",
   rank=rank,
   needs=("embeddings", "uniform"),
+  effort=_effort,
   colour="#332288",
 )

@@ -30,6 +30,7 @@ from jaxtyping import Array, Float, Int
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.compute import neighbours, row_blocks
 from ila_jax.methods import candidates, method, options
+from ila_jax.methods import effort as effort_lib
 from ila_jax.methods.diversity import gains, likeness, represent
 from ila_jax.run import progress
 
@@ -207,9 +208,18 @@ def _choose(
   return far, score, places
 
 
+def _effort(size: effort_lib.Size, _: options.Options) -> effort_lib.Effort:
+  n, k = size.candidates, size.wanted
+  density = effort_lib.against(n, n, size.embedding)
+  # Before each choice all rows are read, and all distances to the chosen.
+  read = n * k * (4 * size.embedding + 4 * k)
+  return effort_lib.Effort(flops=density.flops, read=read)
+
+
 METHOD = method.Method(
   name="novelselect",
   rank=rank,
   needs=("embeddings", "uniform"),
+  effort=_effort,
   colour="#e6550d",
 )

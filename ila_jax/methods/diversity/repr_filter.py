@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ila_jax.methods import candidates, method
+from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import options as options_lib
 from ila_jax.methods.diversity import likeness
 
@@ -100,10 +101,17 @@ class _Drop:
     return jnp.where(like > self.most, likeness.CHOSEN, state)
 
 
+def effort(size: effort_lib.Size, _: options_lib.Options) -> effort_lib.Effort:
+  """What visiting the candidates takes."""
+  # The rows are int16.
+  return effort_lib.one_by_one(size.candidates, size.wanted, 2 * size.embedding)
+
+
 METHOD = method.Method(
   name="repr_filter",
   rank=rank,
   needs=("embeddings", "depth", "relative_depth"),
   options=Options,
+  effort=effort,
   colour="#6699cc",
 )

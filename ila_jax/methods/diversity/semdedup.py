@@ -31,6 +31,7 @@ from ila_jax.landscape import centers as centers_lib
 from ila_jax.landscape import clusters
 from ila_jax.landscape.duplicates import pairs
 from ila_jax.methods import candidates, method
+from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import options as options_lib
 from ila_jax.methods.diversity import likeness
 from ila_jax.run import draws, progress
@@ -172,10 +173,20 @@ def _centers(
   return mesh_lib.fetch(found.centers)
 
 
+def _effort(size: effort_lib.Size, options: Options) -> effort_lib.Effort:
+  count = max(size.candidates / options.cluster_examples, 1)
+  fitted = min(size.candidates, _FITTED)
+  clusters = effort_lib.against(_ITERATIONS * fitted, count, size.embedding)
+  in_cluster = min(options.cluster_examples, size.candidates)
+  pairs = effort_lib.against(size.candidates, in_cluster, size.embedding)
+  return effort_lib.Effort(flops=clusters.flops + pairs.flops)
+
+
 METHOD = method.Method(
   name="semdedup",
   rank=rank,
   needs=("embeddings", "uniform"),
   options=Options,
+  effort=_effort,
   colour="#66a61e",
 )

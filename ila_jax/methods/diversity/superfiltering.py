@@ -18,6 +18,7 @@ import dataclasses
 import numpy as np
 
 from ila_jax.methods import candidates, method
+from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import options as options_lib
 from ila_jax.methods.diversity import facility_location, gains, likeness
 
@@ -67,10 +68,16 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   return dataclasses.replace(found, rest=rest)
 
 
+def _effort(size: effort_lib.Size, options: Options) -> effort_lib.Effort:
+  rows = options.share * size.candidates
+  return facility_location.effort(size, rows, options.represented)
+
+
 METHOD = method.Method(
   name="superfiltering",
   rank=rank,
   needs=("embeddings", "nll_base", "nll_without_prompt", "n_tokens"),
   options=Options,
+  effort=_effort,
   colour="#b79f00",
 )

@@ -19,6 +19,7 @@ import numpy as np
 
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.methods import candidates, method
+from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import options as options_lib
 from ila_jax.methods.diversity import likeness
 from ila_jax.methods.features import packed
@@ -66,10 +67,16 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   return candidates.Ranking(rows[places], turn, " ".join(rest))
 
 
+def _effort(size: effort_lib.Size, _: Options) -> effort_lib.Effort:
+  # Most choices count only the rows with the highest bounds.
+  return effort_lib.Effort(read=size.candidates * size.feature_bytes)
+
+
 METHOD = method.Method(
   name="sae_greedy",
   rank=rank,
   needs=("sae_features",),
   options=Options,
+  effort=_effort,
   colour="#b8004f",
 )

@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Int, UInt32
 
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.methods import candidates, method
+from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import options as options_lib
 from ila_jax.methods.diversity import likeness
 from ila_jax.methods.features import packed
@@ -170,10 +171,16 @@ def _take(
   return covered, taken
 
 
+def _effort(size: effort_lib.Size, _: Options) -> effort_lib.Effort:
+  # A round reads all that are left; how many rounds there are is not known.
+  return effort_lib.Effort(read=size.candidates * size.feature_bytes)
+
+
 METHOD = method.Method(
   name="sae_simscale",
   rank=rank,
   needs=("sae_features", "n_tokens"),
   options=Options,
+  effort=_effort,
   colour="#00a5b5",
 )

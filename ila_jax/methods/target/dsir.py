@@ -20,12 +20,15 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ila_jax.methods import candidates, method
+from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import options as options_lib
 from ila_jax.methods.target import ngrams, texts
 from ila_jax.run import progress
 
 # Added to shares, so that a bucket without n-grams has a logarithm.
 _FLOOR = 1e-8
+# Of a text of the pool of Alpaca, on one core (docs/results.md).
+_SECONDS_EACH = 8e-5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,10 +122,16 @@ def gumbel(uniform: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
   return -np.log(-np.log1p(-inside))
 
 
+def _effort(size: effort_lib.Size, _: Options) -> effort_lib.Effort:
+  texts = size.candidates + size.targets
+  return effort_lib.Effort(core_seconds=_SECONDS_EACH * texts)
+
+
 METHOD = method.Method(
   name="dsir",
   rank=rank,
   needs=("turns", "target_turns", "uniform"),
   options=Options,
+  effort=_effort,
   colour="#e7298a",
 )

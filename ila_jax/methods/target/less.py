@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Shaped
 from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.methods import candidates, method
+from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import options as options_lib
 from ila_jax.score.gradients import warmup
 
@@ -120,10 +121,17 @@ def _best(
   return products.max(axis=0)
 
 
+def _effort(size: effort_lib.Size, options: Options) -> effort_lib.Effort:
+  # The products are with the means of a few subtasks.
+  each = 2 * options.epochs * options.width
+  return effort_lib.Effort(read=size.candidates * each)
+
+
 METHOD = method.Method(
   name="less",
   rank=rank,
   needs=("gradients", "target_gradients", "target_domain"),
   options=Options,
+  effort=_effort,
   colour="#6a3d9a",
 )

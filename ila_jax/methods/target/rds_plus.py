@@ -14,6 +14,7 @@ import dataclasses
 import numpy as np
 
 from ila_jax.methods import candidates, method
+from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import options as options_lib
 from ila_jax.methods.diversity import likeness
 from ila_jax.methods.target import nearness
@@ -64,10 +65,15 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   return candidates.Ranking(rows[places], turn, rest)
 
 
+def _effort(size: effort_lib.Size, _: Options) -> effort_lib.Effort:
+  return effort_lib.against(size.candidates, size.targets, size.hidden)
+
+
 METHOD = method.Method(
   name="rds_plus",
   rank=rank,
   needs=("rds_embedding", "target_rds_embedding", "target_id"),
   options=Options,
+  effort=_effort,
   colour="#b2182b",
 )

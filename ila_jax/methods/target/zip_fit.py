@@ -23,12 +23,15 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ila_jax.methods import candidates, method
+from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import options as options_lib
 from ila_jax.methods.target import texts
 from ila_jax.run import draws, progress
 
 # zlib writes the format of gzip, with a window of 32 KB.
 _GZIP = 16 + 15
+# Of a compression, on one core (docs/results.md).
+_SECONDS_EACH = 3.2e-5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,10 +140,16 @@ def alignment(
   return float(1 - ncd.mean())
 
 
+def _effort(size: effort_lib.Size, options: Options) -> effort_lib.Effort:
+  used = min(size.targets, options.most_targets)
+  return effort_lib.Effort(core_seconds=size.candidates * used * _SECONDS_EACH)
+
+
 METHOD = method.Method(
   name="zip_fit",
   rank=rank,
   needs=("turns", "target_turns", "target_id"),
   options=Options,
+  effort=_effort,
   colour="#5e8c61",
 )
