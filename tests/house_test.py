@@ -44,6 +44,7 @@ MODULES = sorted(
 # models, of tokenizers, of data sets and of what trainers read.
 NAMES_FILES = (
   *("run.tables", "models.folders", "pool.sources", "pool.tokens", "export."),
+  "score.sae.published",
 )
 # Modules that know a run, by its config or its files, beside the stages, their
 # plans and the folders that are about runs. All others are functions of plain
@@ -56,8 +57,13 @@ KNOW_RUNS = (
   *("models.folders.safetensors_files", "pool.base_tokenizer", "pool.index"),
   *("pool.reading", "pool.shards", "pool.size", "pool.tokens.tokenizer"),
   *("pool.splits.merge", "pool.splits.shares", "pool.splits.task"),
+  *("score.gradients.features", "score.gradients.of_target"),
+  *("score.gradients.warmup", "score.sae.published", "score.sae.ready"),
+  *("score.sae.top", "score.signals.sae_features"),
   *("score.losses", "score.signals.example_signal", "score.split"),
-  *("score.signals.nll_without_prompt", "selection.compare"),
+  *("score.signals.nll_without_prompt", "score.signals.nll_warmed_up"),
+  *("score.signals.noisy_ifd",),
+  *("selection.compare",),
   *("selection.inputs", "selection.needs", "selection.scored_pool"),
   *("training.base", "training.trial"),
 )

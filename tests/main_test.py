@@ -15,6 +15,10 @@ from tests.support import forked, forked_runs
 OPTIONAL = {
   "pool.limit": ("None", None),
   "mesh.data": ("2", 2),
+  "sae.path": ("None", None),
+  "sae.layer": ("9", 9),
+  "sae.learning_rate": ("1", 1.0),
+  "sae.threshold": ("None", None),
   "landscape.map": ("None", None),
   "landscape.clusters": ("9", 9),
   "landscape.duplicate_cosine": ("1", 1.0),

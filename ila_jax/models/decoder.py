@@ -6,6 +6,7 @@ them: the program's size and its compile time do not grow with the depth.
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -130,6 +131,8 @@ class Decoder(nnx.Module):
     segment_ids: Int[Array, "b t"],
     adapters: PyTree | None = None,
     layers_read: int | None = None,
+    noise: Float[Array, "b t d"] | None = None,
+    tap: Callable[[PyTree], PyTree] | None = None,
   ) -> Float[Array, "b t d"]:
     """Computes hidden states; that at i has seen its segment up to i.
 
@@ -142,12 +145,18 @@ class Decoder(nnx.Module):
         i mod m.
       layers_read: None: all, and the final norm. A number: the residual stream
         after so many layers, without a norm.
+      noise: added to the embeddings of the tokens, before they are scaled;
+        None: nothing is.
+      tap: makes the adapters of one layer of what `adapters` has of it, any
+        tree whose leading axis is the layer; made again in the backward pass.
 
     Returns:
       Hidden states in the compute dtype; undefined at padding.
     """
     config = self.config
     x = layers.look_up(self.embedding[...], tokens).astype(config.dtype)
+    if noise is not None:
+      x = x + noise.astype(config.dtype)
     x = x * jnp.asarray(config.embedding_scale, config.dtype)
     x = layers.constrain(x, _BATCH)
     turns, local_turns = (
@@ -157,6 +166,8 @@ class Decoder(nnx.Module):
 
     def body(x: Array, layer: PyTree) -> tuple[Array, None]:
       weights, adapters, is_local = layer
+      if tap is not None:
+        adapters = tap(adapters)
       own = turns
       if config.local_rope:
         own = jnp.where(is_local, local_turns, turns)
@@ -166,7 +177,7 @@ class Decoder(nnx.Module):
     weights = nnx.to_pure_dict(nnx.state(self.blocks))
     if config.remat:
       body = jax.checkpoint(body)
-    elif layers.splits_weights():
+    elif tap is not None or layers.splits_weights():
       body = jax.checkpoint(body, policy=layers.saves)
     layer = (weights, adapters or {}, jnp.array(config.local))
     if layers_read is not None:
@@ -271,16 +282,7 @@ def _linear(
   if f"{name}_bias" in weights:
     out = out + weights[f"{name}_bias"].astype(out.dtype)[None, None, :]
   if name in adapters:
-    into, out_of = layers.split_axes(name)
-    a = layers.gather(adapters[name]["a"], None, into, None, dtype=x.dtype)
-    b = layers.gather(adapters[name]["b"], None, None, out_of, dtype=x.dtype)
-    # Each row meets every adapter and keeps its own: the products are plain
-    # matrices, and the batch stays split over devices as it is.
-    low = layers.dot("btd,mdr->btmr", x, a)
-    each = jnp.arange(len(a))
-    own = jnp.arange(len(x))[:, None] % len(a) == each[None]
-    low = jnp.where(own[:, None, :, None], low, 0)
-    out = out + layers.dot("btmr,mrf->btf", low, b)
+    out = out + layers.adapted(x, name, adapters[name], _BATCH)
   return out
 
 

@@ -165,6 +165,40 @@ def matrix(
   return gather(weights[name], *split_axes(name), dtype=dtype)
 
 
+def adapted(
+  x: Float[Array, "b t d"],
+  name: str,
+  adapters: Mapping[str, Array],
+  batch: tuple[str, ...],
+) -> Float[Array, "b t f"]:
+  """Computes x·A·B of the adapter that each row is under.
+
+  Args:
+    x: activations; row i is under adapter i mod m.
+    name: of the matrix that the adapters are beside.
+    adapters: `a` [m, d, r] and `b` [m, r, f].
+    batch: axes of the mesh that split the rows.
+
+  >>> factors = {"a": jnp.ones((2, 4, 1)), "b": jnp.arange(2.0)[:, None, None]}
+  >>> adapted(jnp.ones((2, 1, 4)), "query", factors, ("data",)).tolist()
+  [[[0.0]], [[4.0]]]
+  """
+  a, b = adapters["a"], adapters["b"]
+  if len(a) == len(x) > 1:  # An adapter a row.
+    a, b = (constrain(factor, batch) for factor in (a, b))
+    return dot("btr,brf->btf", dot("btd,bdr->btr", x, a), b)
+  into, out_of = split_axes(name)
+  a = gather(a, None, into, None, dtype=x.dtype)
+  b = gather(b, None, None, out_of, dtype=x.dtype)
+  # Each row meets every adapter and keeps its own: the products are plain
+  # matrices, and the batch stays split over devices as it is.
+  low = dot("btd,mdr->btmr", x, a)
+  each = jnp.arange(len(a))
+  own = jnp.arange(len(x))[:, None] % len(a) == each[None]
+  low = jnp.where(own[:, None, :, None], low, 0)
+  return dot("btmr,mrf->btf", low, b)
+
+
 def look_up(
   table: Float[Array, "v d"], tokens: Int[Array, "b t"]
 ) -> Float[Array, "b t d"]:

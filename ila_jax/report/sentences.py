@@ -130,7 +130,24 @@ def chosen(
     line += (
       f"; those of {name} occupy {quantities.percent(share)} at the same budget"
     )
-  return [line + ".", *_beside(records["select"])]
+  return [line + ".", *_tags(coverage["table"]), *_beside(records["select"])]
+
+
+def _tags(table: list[dict[str, Any]]) -> list[str]:
+  """InsTag's numbers of each selection, where tags were read.
+
+  >>> _tags([{"strategy": "instag", "tag_diversity": 1.0, "tag_complexity": 3}])
+  ['Tags of the candidates that are chosen, and tags an example: instag \
+100.0 % and 3.00.']
+  """
+  each = [
+    f"{row['strategy']} {quantities.percent(row['tag_diversity'])} and "
+    f"{row['tag_complexity']:.2f}"
+    for row in table
+    if "tag_diversity" in row
+  ]
+  said = "Tags of the candidates that are chosen, and tags an example: "
+  return [said + ", ".join(each) + "."] if each else []
 
 
 def _beside(select: dict[str, Any]) -> list[str]:

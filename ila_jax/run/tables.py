@@ -24,9 +24,7 @@ _EXAMPLE = _columns("row:int64 id:uint64")
 
 # Of the run.
 MANIFEST = Artifact(
-  "manifest.json",
-  "pipeline",
-  "config, versions, seeds, device, and what each stage cost",
+  "manifest.json", "pipeline", "config, versions, seeds, device and costs"
 )
 # The key of a manifest by which it is known as ours.
 OURS = "ila_jax"
@@ -35,30 +33,22 @@ PROGRESS = Artifact(
   "progress.json", "run.log", "what the run is at", is_passing=True
 )
 HASHES = Artifact(
-  "hashes.json",
-  "run.disk.hashes",
-  "hashes of large input files, by size, time and inode; may be removed",
+  "hashes.json", "run.disk.hashes", "hashes of large files; may be removed"
 )
 COMPILED = Artifact(
   "compiled/", "pipeline", "compiled programs; may be removed"
 )
 
 GIVEN = Artifact(
-  "records-{name}.jsonl",
-  "api",
-  "the pool, where `ila_jax.select` was given records; named by their hash",
+  "records-{name}.jsonl", "api", "the records of `ila_jax.select`"
 )
 
 # Of every folder, and of every stage.
 CHECKSUMS = Artifact(
-  "{folder}checksums.json",
-  "run.disk.checksums",
-  "size and CRC-32C of the files beside it",
+  "{folder}checksums.json", "run.disk.checksums", "size and CRC-32C"
 )
 RECORD = Artifact(
-  "{stage}/stage.json",
-  "run.stage_record",
-  "what a stage was made from, whether it is done, and what it cost",
+  "{stage}/stage.json", "run.stage_record", "made from what, done, its cost"
 )
 HISTORY = Artifact(
   "{stage}/metrics-{name}.jsonl",
@@ -72,9 +62,7 @@ CHECKPOINTS = Artifact(
   is_passing=True,
 )
 LIVE = Artifact(
-  "live/",
-  "training.metrics",
-  "metrics of trainings as they came, where config.train.metrics asks for them",
+  "live/", "training.metrics", "for config.train.metrics, as they come"
 )
 
 # Of the base that is made from scratch.
@@ -120,9 +108,7 @@ COUNTS = Artifact(
   "pool/counts.json", "pool.stage", "how much was read, used and rejected"
 )
 TOKENIZER = Artifact(
-  "pool/tokenizer/",
-  "pool.base_tokenizer",
-  "the tokenizer of a base from scratch, trained on the pool",
+  "pool/tokenizer/", "pool.base_tokenizer", "of a base from scratch"
 )
 
 _TASK = "pool.splits.task"
@@ -138,9 +124,7 @@ SPLIT_RECORDS = Artifact(
 
 # Of stage `embed`.
 EMBEDDINGS = Artifact(
-  "embed/embeddings-{shard:05d}.npy",
-  "embed.rows",
-  "unit vectors of the prompts, float32 [rows, d]",
+  "embed/embeddings-{shard:05d}.npy", "embed.rows", "unit vectors of prompts"
 )
 INPUTS = Artifact(
   "embed/inputs-{shard:05d}.parquet",
@@ -186,29 +170,28 @@ SIGNAL = Artifact(
   "score.signals.example_signal",
   "a signal that some methods need, a file for each shard of the pool",
 )
-SAE = Artifact(
-  "signals/sae_features/autoencoder/",
-  "score.sae.ready",
-  "the sparse autoencoder as sparsify writes it, and how good it is",
-)
+_OF_SAE = "signals/sae_features/"
 _TOP = _columns("latent:int32 rank:int32 row:int64 id:uint64 activation:float")
+_SHARE = {"share": "double"}
+SAE = Artifact(f"{_OF_SAE}autoencoder/", "score.sae.ready", "the autoencoder")
 SHARD_TOP = Artifact(
-  "signals/sae_features/top-{shard:05d}.parquet",
-  "score.sae.top",
-  "the records of a shard that have most of each latent",
-  _TOP,
+  _OF_SAE + "top-{shard:05d}.parquet", "score.sae.top", "of a shard", _TOP
 )
 TOP = Artifact(
-  "signals/sae_features/top.parquet",
-  "score.sae.top",
-  "the records of the pool that have most of each latent, and the share of "
-  "records that have it",
-  _TOP | _columns("share:double"),
+  f"{_OF_SAE}top.parquet", "score.sae.top", "of each latent", _TOP | _SHARE
 )
 
 # Of sets beside the pool.
 BESIDE = Artifact(
   "beside/{name}/", "score.target", "the target set, as a pool of its own"
+)
+WARMED_UP = Artifact(
+  "beside/less_warmup/epoch-{epoch}.safetensors",
+  "score.gradients.warmup",
+  "an adapter and its moments",
+)
+TARGET_GRADIENTS = Artifact(
+  "beside/target_gradients/values.npy", "score.gradients.of_target", "projected"
 )
 NEAR_EVALUATION = Artifact(
   "beside/evaluation/near_evaluation.parquet",
@@ -339,9 +322,7 @@ FIGURE = Artifact("report/{name}.png", "report.page", "a figure of the page")
 
 # Of the command `ila export`.
 EXPORT = Artifact(
-  "export/{name}/",
-  "export.command",
-  "the selection as a trainer reads it, in a format of `ila export`",
+  "export/{name}/", "export.command", "the selection for a trainer"
 )
 
 ARTIFACTS = tuple(

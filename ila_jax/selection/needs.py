@@ -13,13 +13,14 @@ from ila_jax import config as config_lib
 from ila_jax.landscape import depth, ordering
 from ila_jax.landscape.duplicates import near_evaluation
 from ila_jax.methods import table
-from ila_jax.pool import reading
+from ila_jax.pool import index, reading
 from ila_jax.pool.contamination import evaluation
 from ila_jax.pool.scores import joined
 from ila_jax.run import context, progress, stage_record
 from ila_jax.run.disk import folders
 from ila_jax.score import split, target
-from ila_jax.score.signals import example_signal, scores
+from ila_jax.score.gradients import of_target, warmup
+from ila_jax.score.signals import example_signal, gradients, scores
 from ila_jax.score.signals import table as signals_table
 from ila_jax.selection import filters, where
 
@@ -28,23 +29,30 @@ _CHOOSING = ("select", "finetune", "scaling")
 # Modules with `run`, `cost` and `need`, by the name of the set.
 _SETS: dict[str, types.ModuleType] = {
   target.NAME: target,
+  warmup.NAME: warmup,
+  of_target.NAME: of_target,
   near_evaluation.NAME: near_evaluation,
 }
 
 
 def before(config: config_lib.Config, stage: str) -> list[str]:
   """Names of the signals and sets that a stage reads, each once."""
+  by_score = {"landscape": bool(depth.score_name(config.landscape.depth))}
+  by_score |= dict.fromkeys(_CHOOSING, bool(filters.scores(config.select)))
+  needs = [scores.NAME] if by_score.get(stage) else []
+  needs += sorted(_needs(config, stage))
+  return [*sets(config, stage), *signals_table.among(dict.fromkeys(needs))]
+
+
+def _needs(config: config_lib.Config, stage: str) -> set[str]:
+  """All that the methods need by which a stage chooses."""
   rivals = {
     "select": config.select.compare,
     "finetune": config.finetune.compare,
   }
-  by_score = {"landscape": bool(depth.score_name(config.landscape.depth))}
-  by_score |= dict.fromkeys(_CHOOSING, bool(filters.scores(config.select)))
-  needs = [scores.NAME] if by_score.get(stage) else []
-  if stage in rivals:
-    for name in (config.select.strategy, *rivals[stage]):
-      needs += table.METHODS[name].needs
-  return [*sets(config, stage), *signals_table.among(dict.fromkeys(needs))]
+  names = (config.select.strategy, *rivals[stage]) if stage in rivals else ()
+  options = config.select.options
+  return {need for name in names for need in table.needed(name, options)}
 
 
 def of_all(config: config_lib.Config, stages: Iterable[str]) -> list[str]:
@@ -54,6 +62,14 @@ def of_all(config: config_lib.Config, stages: Iterable[str]) -> list[str]:
   for stage in after_pool:
     found += before(config, stage)
   return list(dict.fromkeys(found))
+
+
+def method_scores(config: config_lib.Config) -> dict[str, str]:
+  """The scores that the chosen methods read, by the field that names each."""
+  select, read = config.select, {}
+  for name in (select.strategy, *select.compare, *config.finetune.compare):
+    read |= table.scores(name, select.options)
+  return read
 
 
 def early(config: config_lib.Config) -> list[str]:
@@ -104,6 +120,10 @@ def check_choice(run: context.Run, stages: Iterable[str]) -> None:
   todo = [stage for stage in stages if not _is_done(workdir, stage)]
   if early(config):
     _check_names(config, todo, [one["name"] for one in scores.noted(workdir)])
+  if "landscape" in todo and "pool" not in todo:
+    depth.check_labels(
+      config.landscape.depth, index.column(workdir, "n_labels")
+    )
   if "select" in todo:
     if config.select.where.strip() or config.select.tie_break:
       score = depth.score_name(config.landscape.depth)
@@ -121,9 +141,13 @@ def _check_names(
   config: config_lib.Config, stages: Iterable[str], names: Iterable[str]
 ) -> None:
   """Checks that scores have the names by which some stages ask for them."""
+  stages, names = list(stages), list(names)
   if "select" in stages:
     for field, asked in filters.asked(config.select).items():
       where.check_names(asked, names, field)
+  if set(_CHOOSING) & set(stages):
+    for field, score in method_scores(config).items():
+      where.check_names([score], names, field, columns=())
   score = depth.score_name(config.landscape.depth)
   if score and "landscape" in stages:
     where.check_names([score], names, "config.landscape.depth", columns=())
@@ -147,8 +171,11 @@ def _say_unused(config: config_lib.Config) -> None:
 
 def sets(config: config_lib.Config, stage: str) -> list[str]:
   """Names of the sets beside the pool that a stage needs."""
+  needs = _needs(config, stage)
   wanted = {
     target.NAME: bool(config.select.targets) and stage != "scaling",
+    warmup.NAME: bool({gradients.NAME, of_target.NAME} & needs),
+    of_target.NAME: of_target.NAME in needs,
     near_evaluation.NAME: config.select.exclude_near_evaluation is not None,
   }
   return [name for name in _SETS if wanted[name] and stage in _CHOOSING]

@@ -45,12 +45,15 @@ class Saving:
     steps: between checkpoints; the last step has one too.
     minutes: a step that comes so long after the last checkpoint has one, too.
     before: called before each checkpoint is written.
+    at: called after each step, before a checkpoint of it, with its number (from
+      1) and the state: `params` and `optimizer`, which the next step takes.
   """
 
   folder: str | os.PathLike[str]
   steps: int = 500
   minutes: float | int = math.inf
   before: Callable[[], None] = lambda: None
+  at: Callable[[int, PyTree], None] = lambda step, state: None
 
 
 def train(
@@ -152,6 +155,8 @@ def train(
       if pending is not None:
         report(pending)
       pending = metrics
+      if saving:
+        saving.at(step + 1, state)
       # Every host asks at every step, so that all stop at the same one.
       stops = checkpoints is not None and interrupts.is_requested()
       is_due = checkpoints and due.after(step + 1)

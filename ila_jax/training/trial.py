@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
-from jaxtyping import Int
+from jaxtyping import Int, PyTree
 
 from ila_jax import config as config_lib
 from ila_jax.compute import mesh as mesh_lib
@@ -51,8 +51,11 @@ class Tuned(NamedTuple):
 
 def lora(config: config_lib.Config) -> lora_lib.LoraConfig | None:
   """The adapter of config.train; None where the whole model is trained."""
-  if config.train.method == "full":
-    return None
+  return None if config.train.method == "full" else adapter(config)
+
+
+def adapter(config: config_lib.Config) -> lora_lib.LoraConfig:
+  """What an adapter is like, wherever one is trained."""
   return lora_lib.LoraConfig(
     rank=config.train.lora_rank,
     alpha=config.train.lora_alpha,
@@ -112,15 +115,15 @@ def fit(
   run: context.Run,
   stage: stage_record.Stage,
   name: str,
-  keep: bool = True,
+  keep: bool | Callable[[int, PyTree], None] = True,
   record: Callable[[loop.Metrics], None] = lambda metrics: None,
 ) -> Tuned:
   """Trains for a stage, which accounts for it; resumes what was killed.
 
-  An example longer than a row is trained on in windows. Checkpoints go to
-  `checkpoints-NAME` in the stage's folder, the history of all steps to
-  `metrics-NAME.jsonl`; neither where not `keep`. Call `drop_checkpoints` when
-  the result is safe. `record` is given the metrics of each step as it is done.
+  A long example is trained on in windows. Checkpoints go to `checkpoints-NAME`
+  in the stage's folder, the history of all steps to `metrics-NAME.jsonl`;
+  neither where not `keep`, which may be an `at` of `loop.Saving`. Call
+  `drop_checkpoints` when the result is safe. `record` has each step's metrics.
 
   Raises:
     errors.InputError: as `loop.train`.
@@ -135,6 +138,7 @@ def fit(
     steps=settings.checkpoint_steps,
     minutes=settings.checkpoint_minutes,
     before=stage.save_progress,
+    **({"at": keep} if callable(keep) else {}),
   )
   with progress.counter(None, desc=f"train {name}", unit="steps") as advance:
     total = None

@@ -85,6 +85,19 @@ FIELDS = {
   "score.learning_rate": (0.5, "score"),
   "score.batch_tokens": (64, None),
   "score.layout": ("buckets", None),
+  "sae.path": ("llama", None),  # All of them are of a signal.
+  "sae.layer": (1, None),
+  "sae.latents": (64, None),
+  "sae.k": (3, None),
+  "sae.tokens": (70, None),
+  "sae.epochs": (7, None),
+  "sae.batch_tokens": (70, None),
+  "sae.learning_rate": (0.5, None),
+  "sae.warmup_fraction": (0.7, None),
+  "sae.auxiliary_k": (7, None),
+  "sae.dead_tokens": (7, None),
+  "sae.threshold": (7.0, None),
+  "sae.threshold_quantile": (0.7, None),
   "landscape.projection": ("pca", "landscape"),
   "landscape.dimensions": (3, "landscape"),
   "landscape.map": ("map", "landscape"),
@@ -128,7 +141,7 @@ _WITH = {
 }
 # Where an adapter is trained they change the model.
 _OF_ADAPTERS = {"train.lora_rank", "train.lora_alpha", "train.lora_targets"}
-_OF_SIGNALS = {"pool.scores"}
+_OF_SIGNALS = {"pool.scores"} | {n for n in FIELDS if n.startswith("sae.")}
 _RIVAL = {
   "select.strategy": "random",
   "select.compare": ("longest",),

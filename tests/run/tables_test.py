@@ -62,7 +62,13 @@ def test_the_writer_takes_the_name_from_here(name):
 def test_each_path_is_one_artifact_at_most():
   paths = {
     artifact.template.format(
-      shard=7, folder="pool/", stage="score", name="a", seed=1, losses="sft-1"
+      shard=7,
+      folder="pool/",
+      stage="score",
+      name="a",
+      seed=1,
+      losses="sft-1",
+      epoch=2,
     ): artifact
     for artifact in tables.ARTIFACTS
   }

@@ -37,11 +37,14 @@ from ila_jax.landscape.maps import (
   tsne,
 )
 from ila_jax.landscape.trust import agreement
+from ila_jax.methods.features import feature_coverage, packed, sae_simscale
 from ila_jax.methods.target import nearness
 from ila_jax.models import architecture, encoder, layers
 from ila_jax.models import lora as lora_lib
 from ila_jax.models.folders import placement
-from ila_jax.passes import example_loss
+from ila_jax.passes import example_loss, hidden, noisy_loss
+from ila_jax.score.sae import autoencoder, features, judge, records
+from ila_jax.score.sae import train as sae_train
 from ila_jax.training import checkpoint, recipe, step
 from tests.support import tpu_facts
 
@@ -94,6 +97,8 @@ LORA = lora_lib.LoraConfig(
   rank=8, alpha=16, targets=("query", "key", "value", "output")
 )
 POINTS, WIDTH, CELLS = 16_384, 768, 1000
+# An autoencoder of Yang et al. (arXiv 2502.14050), of Llama 3.1 8B.
+LATENTS, STATE_WIDTH = 131_072, 4096
 _ROWS = mesh_lib.BATCH
 _WHOLE = PartitionSpec()
 
@@ -129,6 +134,15 @@ def score(
   return example_loss.batch_nll.lower(
     graphdef, segments, params, adapters, batch
   )
+
+
+def noisy(mesh: Mesh, config: architecture.DecoderConfig) -> Any:
+  """A scoring step of three noisy neighbours, packed."""
+  graphdef, params = memory.placed(config, mesh)
+  batch = memory.batch(2048, 4096, mesh)
+  about = dict.fromkeys(("low", "high", "length", "place"), batch["tokens"])
+  setting = noisy_loss.Noise(5.0, 3, 0)
+  return noisy_loss.batch_losses.lower(graphdef, setting, params, batch, about)
 
 
 def train(
@@ -309,6 +323,7 @@ def lloyd(mesh: Mesh) -> Any:
     _array(mesh, POINTS, "int32", _ROWS),
     _array(mesh, (), "int32"),
     _array(mesh, (), "int32"),
+    False,
     over=mesh,
     axes=_ROWS[0],
   )
@@ -369,6 +384,99 @@ def ranks(mesh: Mesh) -> Any:
   return agreement._places.lower(x, rows, others)
 
 
+def _features(mesh: Mesh, rows: int = 2**20) -> Any:
+  """131,072 latents of a million examples, as bits."""
+  return _array(mesh, (rows, 4096), "uint32", _ROWS)
+
+
+def most_new_features(mesh: Mesh) -> Any:
+  on = _array(mesh, 2**20, "int32", _ROWS)
+  state = _array(mesh, 4096, "uint32"), on
+  steps = _array(mesh, (), "int32")
+  options = {"mesh": mesh, "axes": _ROWS[0]}
+  return packed._choose.lower(_features(mesh), on, state, steps, **options)
+
+
+def visit_features(mesh: Mesh) -> Any:
+  block = _array(mesh, 1024, "int32")
+  covered = _array(mesh, 4096, "uint32")
+  whole = NamedSharding(mesh, _WHOLE)
+  words = _features(mesh)
+  return sae_simscale._take.lower(words, covered, block, block, whole=whole)
+
+
+def count_features(mesh: Mesh) -> Any:
+  words, rows = _features(mesh, 4096), _array(mesh, (), "int32")
+  whole = NamedSharding(mesh, _WHOLE)
+  return feature_coverage._count.lower(words, rows, whole=whole)
+
+
+def _autoencoder(mesh: Mesh) -> autoencoder.Weights:
+  first = functools.partial(autoencoder.init, latents=LATENTS)
+  shapes = jax.eval_shape(lambda: first(jax.random.key(0), width=STATE_WIDTH))
+  return _at_places(shapes, autoencoder.place(shapes, mesh))
+
+
+def _at_places(shapes: PyTree, places: PyTree) -> PyTree:
+  return jax.tree.map(
+    lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
+    shapes,
+    places,
+  )
+
+
+def train_autoencoder(mesh: Mesh) -> Any:
+  """A step of the paper's sizes: 131,072 latents, 128 of them a token."""
+  made = sae_train.Recipe(
+    **{"width": STATE_WIDTH, "latents": LATENTS, "k": 128},
+    **{"k_auxiliary": 512, "learning_rate": 7e-5, "warmup_fraction": 0.05},
+    **{"steps": 1000, "batch_tokens": 4096, "dead_tokens": 10**7, "seed": 0},
+  )
+  shapes = jax.eval_shape(functools.partial(sae_train.first_state, made))
+  state = _at_places(shapes, sae_train.place(shapes, mesh))
+  return sae_train.step.lower(made, state, _array(mesh, (4096, STATE_WIDTH)))
+
+
+def judge_autoencoder(mesh: Mesh) -> Any:
+  given = [(1024, STATE_WIDTH), (1024,), (STATE_WIDTH,)]
+  x, counts, mean = (_array(mesh, shape) for shape in given)
+  counts = _array(mesh, 1024, "bool")
+  return judge._step.lower(_autoencoder(mesh), x, counts, mean, k=128)
+
+
+def score_features(mesh: Mesh, config: architecture.DecoderConfig) -> Any:
+  """The features of a packed batch."""
+  graphdef, params = memory.placed(config, mesh)
+  latents, block = 2**14, PartitionSpec(None, "tensor")
+  shape = latents // features.BLOCK, features.BLOCK
+  reader = features.Reader(
+    _array(mesh, (shape[0], config.width, shape[1]), spec=features.BY_LATENT),
+    *[_array(mesh, shape, spec=block)] * 2,
+    _array(mesh, config.width),
+  )
+  return records.batch_features.lower(
+    *(graphdef, config.layers, 16, params, reader, _array(mesh, ())),
+    memory.batch(2048, 4096, mesh),
+  )
+
+
+def merge_top(mesh: Mesh) -> Any:
+  by_latent = PartitionSpec(autoencoder.AXES, None)
+  shape = LATENTS, 10
+  top = features.Top(
+    _array(mesh, shape, spec=by_latent),
+    _array(mesh, shape, "int32", by_latent),
+  )
+  peak = _array(mesh, (128, LATENTS), spec=_ROWS)
+  return features.merge.lower(top, peak, _array(mesh, 128, "int32"))
+
+
+def states_of_layer(mesh: Mesh, config: architecture.DecoderConfig) -> Any:
+  graphdef, params = memory.placed(config, mesh)
+  batch = memory.batch(2048, 4096, mesh)
+  return hidden.batch_states.lower(graphdef, 1, params, batch)
+
+
 def draw(mesh: Mesh) -> Any:
   shapes = ((4096, 512), (512, 512))
   return layers.draw.lower(_key(mesh), shapes, std=0.02, dtype="float32")
@@ -425,6 +533,7 @@ PROGRAMS: dict[str, Callable[[Mesh], Any]] = {
   "score 4 adapters": lambda mesh: score(
     mesh, small("llama"), tokens=8192, models=4
   ),
+  "score noisy neighbours": lambda mesh: noisy(mesh, small("llama")),
   "train": lambda mesh: train(mesh, small("llama", **_REMAT)),
   "train without remat": lambda mesh: train(mesh, small("llama", **_MASTER)),
   "train gemma": lambda mesh: train(mesh, small("gemma", **_REMAT)),
@@ -462,6 +571,14 @@ PROGRAMS: dict[str, Callable[[Mesh], Any]] = {
   "occupied cells, by sort": _at(occupied, size=None),
   "near-duplicates": near_pairs,
   "ranks": ranks,
+  "most new features": most_new_features,
+  "visit features": visit_features,
+  "count features": count_features,
+  "autoencoder: step": train_autoencoder,
+  "autoencoder: judge": judge_autoencoder,
+  "score features": lambda mesh: score_features(mesh, small("llama")),
+  "top of a latent": merge_top,
+  "score states of a layer": lambda mesh: states_of_layer(mesh, small("llama")),
   "draw": draw,
   "first adapter": first_adapter,
   "checksum": checksum,

@@ -39,10 +39,13 @@ class Options(options_lib.Options):
     10_000, "buckets of n-grams", low=1, high=2**24
   )
   pseudo_count: float = options_lib.field(
-    0.0, "added to the count of each bucket in the target set", low=0, high=1e9
+    0.0,
+    "added to the count of each bucket in the target set",
+    low=0,
+    high=10**9,
   )
   least_words: int = options_lib.field(
-    0, "examples with fewer words are left out", low=0, high=1e9
+    0, "examples with fewer words are left out", low=0, high=10**9
   )
   sample: bool = options_lib.field(
     True, "draw by the weights; False: the greatest weight first"

@@ -42,7 +42,7 @@ class Options(options_lib.Options):
     9, "of gzip, from the quickest to the smallest", low=1, high=9
   )
   most_targets: int = options_lib.field(
-    100, "target examples that are used, at most", low=1, high=1e9
+    100, "target examples that are used, at most", low=1, high=10**9
   )
 
 
@@ -142,5 +142,5 @@ METHOD = method.Method(
   rank=rank,
   needs=("turns", "target_turns", "target_id"),
   options=Options,
-  colour="#66a61e",
+  colour="#5e8c61",
 )

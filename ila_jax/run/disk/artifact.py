@@ -13,6 +13,7 @@ _FIELDS = {
   "stage": r"[a-z]+|(?:signals|beside)/[^/]+",
   "name": r"[^/]+",
   "seed": r"\d+",
+  "epoch": r"\d+",
   "losses": r"base|sft-\d+|base-and-sft",
   "model": r"\d+",
   "axis": r"x|y|z|x\d+",

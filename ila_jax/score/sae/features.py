@@ -1,7 +1,7 @@
 """Which latents each record has: bits, and the records that have most of one.
 
 A latent is on for a record if it exceeds a threshold at any of its tokens: the
-JumpReLU of Yang et al. (arXiv 2502.14050; docs/method.md 2.10).
+JumpReLU of Yang et al. (arXiv 2502.14050; docs/method.md 15).
 """
 
 import functools
@@ -17,7 +17,9 @@ from ila_jax.models import layers
 from ila_jax.score.sae import autoencoder
 
 # Latents that are computed at once: of all, tokens × latents would not fit.
-_BLOCK = 2048
+BLOCK = 2048
+# How the encoder's blocks are split over a mesh.
+BY_LATENT = PartitionSpec(None, None, "tensor")
 _BATCH = ("data", "fsdp")
 
 
@@ -46,7 +48,7 @@ def reader(weights: autoencoder.Weights, mesh: Mesh) -> Reader:
   (1, 4, 16)
   """
   count = weights.latents
-  size = next(m for m in range(min(_BLOCK, count), 0, -1) if count % m == 0)
+  size = next(m for m in range(min(BLOCK, count), 0, -1) if count % m == 0)
   split = functools.partial(np.reshape, shape=(-1, size))
   encoder = np.asarray(weights.encoder).reshape(weights.width, -1, size)
   held = Reader(
@@ -56,7 +58,7 @@ def reader(weights: autoencoder.Weights, mesh: Mesh) -> Reader:
     np.asarray(weights.bias),
   )
   specs = Reader(
-    PartitionSpec(None, None, "tensor"),
+    BY_LATENT,
     PartitionSpec(None, "tensor"),
     PartitionSpec(None, "tensor"),
     PartitionSpec(),
@@ -174,5 +176,9 @@ def merge(top: Top, peak: Float[Array, "r l"], row: Int[Array, " r"]) -> Top:
   peak = jnp.concatenate([top.peak, peak.T], axis=1)
   rows = jnp.broadcast_to(row[None].astype(jnp.int32), (len(peak), len(row)))
   rows = jnp.concatenate([top.row, rows], axis=1)
+  # Each device sorts the records of its own latents.
+  peak, rows = (
+    layers.constrain(x, autoencoder.AXES, None) for x in (peak, rows)
+  )
   least, rows = jax.lax.sort((-peak, rows), dimension=1, num_keys=2)
   return Top(-least[:, :count], rows[:, :count])

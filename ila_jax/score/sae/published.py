@@ -24,6 +24,8 @@ from ila_jax.sections import sae as sae_lib
 
 FIELD = "config.sae.path"
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
+# Beside ours: how good it is, and its threshold.
+NOTES = "notes.json"
 # Files of weights, by who writes them.
 _SPARSIFY, _LENS, _SCOPE = WEIGHTS, "sae_weights.safetensors", "params.npz"
 _ALLOWED = (
@@ -102,14 +104,14 @@ def latents(settings: sae_lib.Sae) -> int:
   if settings.path is None:
     return settings.latents
   with files.local(settings.path) as here:
-    path, name = pathlib.Path(here), "W_dec"
-    for file in (_SPARSIFY, _LENS):
-      if (path / file).is_file():
-        with _opened(path / file) as opened:
-          if name not in opened.keys():  # noqa: SIM118
-            raise _refusal(path, f"has no tensor {name!r}", _ALLOWED)
-          return opened.get_slice(name).get_shape()[0]
-    return _found(path, settings.path).weights.latents
+    path = pathlib.Path(here)
+    held = [name for name in (_SPARSIFY, _LENS) if (path / name).is_file()]
+    if not held:
+      return _found(path, settings.path).weights.latents
+    with _opened(path / held[0]) as opened:
+      if "W_dec" not in opened.keys():  # noqa: SIM118
+        raise _refusal(path, "has no tensor 'W_dec'", _ALLOWED)
+      return opened.get_slice("W_dec").get_shape()[0]
 
 
 def _found(path: pathlib.Path, folder: epath.PathLike) -> Published:
@@ -196,7 +198,7 @@ def _scope(path: pathlib.Path) -> Published:
 def _weights(
   held: Mapping[str, np.ndarray], path: pathlib.Path, *, subtracts: bool
 ) -> autoencoder.Weights:
-  """Of tensors that have the names of SAELens.
+  """Reads tensors that have the names of SAELens.
 
   Args:
     held: by name.

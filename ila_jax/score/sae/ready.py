@@ -1,5 +1,6 @@
 """The autoencoder of a run: read, or trained once; and judged."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -30,7 +31,6 @@ from ila_jax.training import checkpoint
 # Learning rate of 16,384 latents; of others it goes with 1 / √latents, as Gao
 # et al. found. At 131,072 that is the 7e-5 of Yang et al.
 _RATE, _RATE_LATENTS = 2e-4, 2**14
-NOTES = "notes.json"
 _NAME = "sae"
 
 
@@ -128,10 +128,10 @@ def get(
   folder = tables.SAE.path(run.workdir)
   width, depth = decoder.config.width, layers(run.config, decoder.config)
   given = run.config.sae.path
-  drawn = draw(run, width)
-  states = _reader(run, account, decoder, depth)
-  is_made = (folder / NOTES).exists() and mesh_lib.is_writer()
+  is_made = (folder / published.NOTES).exists() and mesh_lib.is_writer()
   if not mesh_lib.first_host_says([is_made])[0]:
+    drawn = draw(run, width)
+    states = _reader(run, account, decoder, depth)
     if given is None:
       notes = _train(run, account, folder, drawn, states, width)
     else:
@@ -139,11 +139,12 @@ def get(
       notes = {"layout": found.layout, "k": found.k, "dead_share": None}
     found = published.read(given or folder, width=width)
     files.write_json(
-      folder / NOTES, notes | _judged(run, found, states(drawn.held), depth)
+      folder / published.NOTES,
+      notes | _judged(run, found, states(drawn.held), depth),
     )
     mesh_lib.barrier("autoencoder judged")
     _drop_checkpoints(folder.parent)
-  notes = files.read_json(folder / NOTES)
+  notes = files.read_json(folder / published.NOTES)
   found = published.read(given or folder, width=width)
   return Ready(found.weights, depth, notes["threshold"], notes)
 
@@ -222,11 +223,15 @@ def _train(
         [made_from, dataclasses.asdict(how)]
       ),
     ) as checkpoints,
-    progress.counter(total, desc="train sae", unit="steps") as advance,
+    contextlib.ExitStack() as open_,
   ):
+    counted: list[Callable[[int], Any]] = []
 
     def count() -> None:
-      advance(1)
+      if not counted:  # The first chunk is read by now.
+        counter = progress.counter(total, desc="train sae", unit="steps")
+        counted.append(open_.enter_context(counter))
+      counted[0](1)
       account.add(flops=how.flops)
 
     fitted = fit.fit(

@@ -50,6 +50,7 @@ class Signal:
       and at once: the first host makes them alone, and anew whenever what they
       are made from has changed.
     dtype: of the values.
+    is_wide: whether all values would not fit into memory: `Rows` reads them.
     about: from the run and the values of each shard, in their order, to what
       its record notes of them; it refuses values that are of no use.
     beside: a file that `compute`'s function writes for each shard, too.
@@ -66,6 +67,7 @@ class Signal:
   reads: tuple[str, ...] = ("tokens", "is_response")
   width: int | Callable[[config_lib.Config], int] | None = 1
   dtype: str = "float32"
+  is_wide: bool = False
   about: (
     Callable[[context.Run, Iterator[np.ndarray]], dict[str, Any]] | None
   ) = None

@@ -1,6 +1,6 @@
 """Which latents of a sparse autoencoder each record has, eight a byte.
 
-Yang et al. (arXiv 2502.14050; docs/method.md 2.10): a TopK autoencoder of the
+Yang et al. (arXiv 2502.14050; docs/method.md 15): a TopK autoencoder of the
 base's hidden states is trained on tokens of the pool, or a published one is
 read; a latent is on for a record if it exceeds a threshold at any of its
 tokens. A reconstruction from summaries of the paper, whose code is not public.
@@ -12,6 +12,7 @@ Hidden states are rounded by the shapes of the batches: on other devices a
 latent whose greatest value lies within that of the threshold may be on or off.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ from ila_jax.pool import index, revisions, shards
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, tables
 from ila_jax.run.disk import files
-from ila_jax.score.sae import features, published, ready, records, top
+from ila_jax.score.sae import features, fit, published, ready, records, top
 from ila_jax.score.signals import example_signal, nll_without_prompt
 from ila_jax.training import base
 
@@ -39,6 +40,8 @@ _TRAINING = (
 )
 # Below this share of the variance an autoencoder has hardly learnt anything.
 _LITTLE = 0.5
+# Records that are unpacked at once.
+_ROWS = 1024
 # More dead latents than this are told.
 _MANY_DEAD = 0.5
 
@@ -117,12 +120,13 @@ def _about(
     errors.InputError: no feature is on for any record, or all are for all.
   """
   workdir = run.workdir
-  notes = files.read_json(tables.SAE.path(workdir) / ready.NOTES)
+  notes = files.read_json(tables.SAE.path(workdir) / published.NOTES)
   on, richness = 0, []
   for held in values:
-    bits = features.unpack(held)
-    on = on + bits.sum(axis=0)
-    richness.append(bits.sum(axis=1))
+    for begin in range(0, len(held), _ROWS):  # A byte becomes eight.
+      bits = features.unpack(held[begin : begin + _ROWS])
+      on = on + bits.sum(axis=0)
+      richness.append(bits.sum(axis=1))
   count = np.concatenate(richness)
   share = on / len(count)
   if not on.any() or (share == 1).all():
@@ -200,28 +204,36 @@ def _say(noted: dict[str, Any]) -> None:
 
 
 def _cost(run: work.PlannedRun) -> costs.Cost:
-  """Cost of reading hidden states, of training, and of reading the pool."""
-  config, sample = run.config, run.sample
-  sae, width = config.sae, run.decoder.width
-  data = token_set.TokenSet.of_text(sample.data.tokens)
-  each = float(data.lengths.mean())
-  count = published.latents(sae)
-  cost = run.scoring(data, examples=sample.examples)
-  cost = cost.and_also(
-    run.machine.products(
-      2.0 * count * width * each * sample.examples, "float32"
-    )
+  """Cost of reading the pool, and of training an autoencoder before."""
+  config, sae = run.config, run.config.sae
+  depth, width = ready.layers(config, run.decoder), run.decoder.width
+  whole = token_set.TokenSet.of_text(run.sample.data.tokens)
+  parts = windows.split(whole, max_tokens=config.tokens.max_tokens).data
+  # Neither the layers above nor the head are run.
+  none = [np.zeros(len(ids), np.bool_) for ids in parts.tokens]
+  data = token_set.TokenSet(parts.tokens, none)
+  local = run.decoder.local_layers[:depth]
+  lower = dataclasses.replace(run.decoder, layers=depth, local_layers=local)
+  reading = dataclasses.replace(run, decoder=lower)
+  count = round(run.sample.examples * len(parts) / len(whole))
+  each = float(parts.lengths.mean())
+  latents = published.latents(sae)
+  flops = 2.0 * latents * width * each * count
+  cost = reading.scoring(data, examples=count).and_also(
+    run.machine.products(flops, "float32")
   )
   if sae.path is not None:
     return cost
-  tokens = min(sae.tokens, each * sample.examples)
-  passes = 1 if tokens <= ready.chunk_tokens(config, width) else sae.epochs
-  drawn = max(round(tokens / each), 1)
-  steps = -(-tokens // sae.batch_tokens) * sae.epochs
-  how = ready.recipe(config, width=width, steps=int(steps))
-  return cost.and_also(
-    run.scoring(data, examples=drawn).times(passes)
-  ).and_also(run.machine.products(steps * how.flops, "float32"))
+  drawn = min(sae.tokens, (each - 1) * count)
+  passes = 1 if drawn <= ready.chunk_tokens(config, width) else sae.epochs
+  examples = max(round(drawn / max(each - 1, 1)), 1)
+  steps = fit.steps(
+    [round(drawn)], batch_tokens=sae.batch_tokens, epochs=sae.epochs
+  )
+  recipe = ready.recipe(config, width=width, steps=steps)
+  states = reading.scoring(data, examples=examples).times(passes)
+  training = run.machine.products(steps * recipe.flops, "float32")
+  return cost.and_also(states).and_also(training)
 
 
 SIGNAL = example_signal.Signal(
@@ -232,6 +244,7 @@ SIGNAL = example_signal.Signal(
   reads=("row", "id", "tokens"),
   width=_width,
   dtype="uint8",
+  is_wide=True,
   about=_about,
   beside=tables.SHARD_TOP,
 )

@@ -5,6 +5,8 @@ numbers of the examples of the target set.
 
 >>> [name for name in SIGNALS if name.endswith("rds_embedding")]
 ['rds_embedding', 'target_rds_embedding']
+>>> SIGNALS["nll_without_prompt"].width
+1
 """
 
 import importlib

@@ -1,0 +1,1 @@
+"""Projected gradients of examples, as LESS compares them."""

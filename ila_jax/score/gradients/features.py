@@ -1,0 +1,205 @@
+"""Gradients of examples at each epoch of the warm-up, as unit vectors."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float
+
+from ila_jax import config as config_lib
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.forecast import costs, memory, trials, work
+from ila_jax.models import architecture
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import lora as lora_lib
+from ila_jax.passes import (
+  collate,
+  example_gradients,
+  forward,
+  layouts,
+  projection,
+  token_set,
+  windows,
+)
+from ila_jax.pool import index
+from ila_jax.run import account as account_lib
+from ila_jax.run import context
+from ila_jax.score.gradients import warmup
+from ila_jax.training import trial
+
+Of = Callable[[token_set.TokenSet], np.ndarray]
+
+
+def width(config: config_lib.Config) -> int:
+  """Numbers of an example: of all epochs, side by side."""
+  own = warmup.settings(config)
+  return own.epochs * own.width
+
+
+def _recipe(config: config_lib.Config) -> example_gradients.Recipe:
+  own = warmup.settings(config)
+  return example_gradients.Recipe(trial.adapter(config), own.width, config.seed)
+
+
+def _layout(
+  config: config_lib.Config,
+  decoder: architecture.DecoderConfig,
+  lengths: np.ndarray,
+) -> layouts.Layout:
+  """One example a row: a packed row would have the sum of several gradients."""
+  return layouts.choose(
+    windows.lengths(lengths, max_tokens=config.tokens.max_tokens),
+    batch_tokens=config.score.batch_tokens,
+    kind="buckets",
+    program_tokens=forward.program_tokens(decoder),
+  )
+
+
+def reader(
+  run: context.Run,
+  own: context.Run,
+  decoder: decoder_lib.Decoder,
+  account: account_lib.Account,
+  *,
+  is_adam: bool,
+  on_batch: Callable[[collate.Batch], None] = lambda batch: None,
+) -> Of:
+  """A function from examples to projected unit vectors, float16 [n, c · w].
+
+  The gradient is that of the mean loss of the response tokens. Of an example
+  that is read in windows it is the mean over them, by their response tokens;
+  of Adam's directions that is an approximation, for they do not add up.
+
+  Args:
+    run: whose warm-up is done.
+    own: the run whose folder has the examples: `run`, or the target set's.
+    decoder: the base.
+    account: of who asks.
+    is_adam: the direction of Adam; or the plain gradient.
+    on_batch: called with each batch of each epoch.
+  """
+  config = run.config
+  recipe = _recipe(config)
+  layout = _layout(config, decoder.config, index.lengths(own.workdir))
+  states = list(warmup.states(run))
+
+  def count(batch: collate.Batch) -> None:
+    account.add(cells=batch.cells)
+    on_batch(batch)
+
+  def of(data: token_set.TokenSet) -> np.ndarray:
+    parts = windows.split(data, max_tokens=config.tokens.max_tokens)
+    targets = np.array([mask.sum() for mask in parts.data.is_response])
+    share = targets / np.maximum(parts.total(targets)[parts.example], 1)
+    found = []
+    for adapter, moments in states:
+      placed = mesh_lib.put(
+        (adapter, moments if is_adam else None), run.mesh, mesh_lib.REPLICATED
+      )
+      each = example_gradients.example_gradients(
+        decoder,
+        parts.data,
+        recipe,
+        adapter=placed[0],
+        moments=placed[1],
+        layout=layout,
+        mesh=run.mesh,
+        on_batch=count,
+      )
+      found.append(unit(parts.total(each * share[:, None].astype(np.float32))))
+    flops = len(states) * _flops(config, decoder.config, parts.data)
+    account.add(flops=flops, tokens=len(states) * int(parts.data.lengths.sum()))
+    return np.concatenate(found, axis=1)
+
+  return of
+
+
+def unit(x: Float[np.ndarray, "n w"]) -> Float[np.ndarray, "n w"]:
+  """Rows of norm 1 in float16; of zeros, which have no direction, zeros.
+
+  >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)).tolist()
+  [[0.60009765625, 0.7998046875], [0.0, 0.0]]
+  """
+  norm = np.linalg.norm(x, axis=1, keepdims=True)
+  return (x / np.where(norm == 0, 1, norm)).astype(np.float16)
+
+
+def _flops(
+  config: config_lib.Config,
+  decoder: architecture.DecoderConfig,
+  data: token_set.TokenSet,
+) -> float:
+  """FLOPs of the gradients of examples at one epoch, and of projecting them."""
+  size = -(-warmup.adapter_size(config, decoder) // decoder.layers)
+  each = projection.flops(size, width=warmup.settings(config).width)
+  passes = trial.training_flops(decoder, data, trial.adapter(config))
+  return passes + float(len(data)) * decoder.layers * each
+
+
+def cost(run: work.PlannedRun, *, examples: int) -> costs.Cost:
+  """Cost of the gradients of examples like those of the pool, at each epoch."""
+  config, model = run.config, run.decoder
+  parts = windows.split(run.sample.data, max_tokens=config.tokens.max_tokens)
+  data = parts.data
+  each = costs.Pass(
+    model,
+    data.lengths,
+    _flops(config, model, data),
+    layout=lambda lengths: _layout(config, model, lengths),
+    device_bytes=lambda layout, mesh: _device_bytes(
+      model, _recipe(config), layout, mesh
+    ),
+    trial=lambda: _trial(model, _recipe(config), data, run.mesh),
+  )
+  count = round(examples * len(data) / max(len(run.sample.data), 1))
+  one = run.passes(each, examples=count)
+  return one.times(warmup.settings(config).epochs)
+
+
+def _device_bytes(
+  model: architecture.DecoderConfig,
+  recipe: example_gradients.Recipe,
+  layout: layouts.Layout,
+  mesh: Mesh,
+) -> int:
+  """Bytes on each device: weights, moments, and one layer's gradients."""
+  graphdef, params = memory.placed(model, mesh)
+  adapter = jax.eval_shape(
+    lambda: lora_lib.init(model, recipe.lora, jax.random.key(0))
+  )
+  return memory.program_bytes(
+    example_gradients.batch_gradients,
+    graphdef,
+    recipe,
+    params,
+    adapter,
+    example_gradients.Moments(adapter, adapter),
+    memory.batch(layout.widths[-1], layout.batch_tokens, mesh),
+    mesh=mesh,
+  )
+
+
+def _trial(
+  model: architecture.DecoderConfig,
+  recipe: example_gradients.Recipe,
+  data: token_set.TokenSet,
+  mesh: Mesh,
+) -> Callable[..., np.ndarray]:
+  decoder = trials.zeros(model, mesh)
+  adapter = lora_lib.init(model, recipe.lora, jax.random.key(0))
+  placed = mesh_lib.put(adapter, mesh, mesh_lib.REPLICATED)
+  moments = example_gradients.Moments(placed, lora_lib.zero(placed))
+
+  def run(layout: layouts.Layout, rows: list[int]) -> np.ndarray:
+    return example_gradients.example_gradients(
+      decoder,
+      data.subset(rows),
+      recipe,
+      adapter=placed,
+      moments=moments,
+      layout=layout,
+      mesh=mesh,
+    )
+
+  return run
