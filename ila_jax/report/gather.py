@@ -116,6 +116,12 @@ def stability(workdir: epath.Path) -> dict[str, Any] | None:
   return files.read_json(path) if path.exists() else None
 
 
+def coverage(workdir: epath.Path) -> dict[str, Any] | None:
+  """What the methods choose and cover, where stage `select` has run."""
+  path = tables.COVERAGE.path(workdir)
+  return files.read_json(path) if path.exists() else None
+
+
 def _cells(workdir: epath.Path) -> dict[str, Any]:
   """What the map and its cells are, name by name, as the page says it."""
   cells = files.read_json(tables.MAP.path(workdir))

@@ -21,6 +21,8 @@ def run(run: context.Run) -> None:
     {
       "stages": dict(gather.stage_outputs(workdir)),
       "stability": stage_record.fingerprint(gather.stability(workdir)),
+      # Of rivals, which are no part of what stage `select` made.
+      "coverage": stage_record.fingerprint(gather.coverage(workdir)),
       **({"scores": noted} if noted else {}),
     },
   )

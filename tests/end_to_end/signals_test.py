@@ -90,6 +90,16 @@ def test_a_method_with_a_signal_leaves_what_is_scored(source, workdir, capsys):
   assert f"signals/{_NAME}" in (workdir / "report/index.html").read_text()
 
 
+def test_other_rivals_make_another_report(source, workdir):
+  """They are no part of the selection, whose output stays what it was."""
+  page = workdir / "report/index.html"
+  pipeline.run(_config(source), workdir, stages=("report",))
+  assert "<td>longest</td>" not in page.read_text()
+  other = _config(source, select__compare=("random", "longest"))
+  pipeline.run(other, workdir, stages=("select", "report"), redo="select")
+  assert "<td>longest</td>" in page.read_text()
+
+
 def test_a_kill_within_a_signal_is_resumed(source, workdir, monkeypatch):
   config = _ifd(source, select__strategy="ila", finetune__compare=("ifd",))
   whole, killed = workdir.parent / "whole", workdir

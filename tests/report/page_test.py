@@ -202,7 +202,7 @@ def test_numbers_of_the_page_are_those_of_the_data(files, data):
   assert "31 features are on in what ila chooses and in nothing that ran" in (
     text
   )
-  assert "Has most of 9. <i> Has less of it. 9 4 19" in text
+  assert "· Has most of 9. <i> · Has less of it. 9 4 19" in text
   assert "chosen by random, longest Differ 1. It differs 1." in text
   assert "select.strategy ila" in text
   assert "no label field: K = 1" in text
