@@ -185,12 +185,8 @@ def _on_mesh(
     name: spread(_Repeated(of_part, read.data.tokens))
     for name, of_part in of_parts.items()
   }
-  arrays = collate.on_mesh(*_arrays(read.data), batch, mesh)
+  arrays = collate.on_mesh(read.data.tokens, read.data.is_response, batch, mesh)
   return arrays, about | {"place": spread(read.places)}
-
-
-def _arrays(data: token_set.TokenSet) -> tuple[Sequence, Sequence]:
-  return data.tokens, data.is_response
 
 
 class _Repeated(Sequence):

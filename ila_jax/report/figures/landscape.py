@@ -122,7 +122,7 @@ def coverage(
       budgets, covered, color=color, ls=style, lw=2.2, zorder=9 - number
     )
     if len(budgets) == 1:  # One budget has no line.
-      line.set(marker="o", ms=7)
+      line.set(marker="o", ms=7, clip_on=False)
     ends.append((float(covered[-1]), name, color))
   right = max(int(budgets[-1]) for budgets, _ in curves.values())
   axes.axvline(budget, color=look.MUTED, lw=0.8, ls=(0, (2, 2)))

@@ -56,12 +56,10 @@ class Options(checked.Checked):
 def _setting(config: config_lib.Config) -> noisy_loss.Noise:
   """The options of the method `tshirt` that say how much noise there is."""
   values = config.select.options.get("tshirt", {})
-  own = {f.name: values[f.name] for f in _FIELDS if f.name in values}
+  names = [field.name for field in dataclasses.fields(Options)]
+  own = {name: values[name] for name in names if name in values}
   made = checked.build(Options, own, "config.select.options.tshirt")
   return noisy_loss.Noise(made.alpha, made.neighbours, config.seed)
-
-
-_FIELDS = dataclasses.fields(Options)
 
 
 def _made_from(run: context.Run) -> dict[str, Any]:
@@ -104,9 +102,9 @@ def _compute(
     config, base_tokenizer.tokenizer(config, workdir)
   )
   decoder = base.load(run, account)
-  alone = index.column(workdir, "n_response_tokens") + len(before)
+  responses = index.column(workdir, "n_response_tokens")
   of_given = _scorer(run, account, decoder, index.lengths(workdir))
-  of_alone = _scorer(run, account, decoder, alone)
+  of_alone = _scorer(run, account, decoder, responses + len(before))
 
   def of_shard(table: pa.Table) -> np.ndarray:
     ids = table.column("id").to_numpy()
