@@ -81,7 +81,7 @@ def head(
   # Ids are hashes: the lowest are a fair draw, and new rows change few of it.
   drawn = np.argsort(c.ids[rows], kind="stable")[:represented]
   chosen = represent.greedy(
-    represent.rounded(c.inputs["embeddings"], rows),
+    likeness.rounded(c.inputs["embeddings"], rows),
     np.sort(drawn),
     count=count,
     similarity=similarity,

@@ -14,12 +14,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.compute import neighbours, row_blocks
+from ila_jax.methods.diversity import likeness as likeness_lib
 
-# The length of a row, rounding included, stays below 4096 to width 36,000.
-SCALE = 4000
 # Of a product: one step of cosine, whose range is -8191 to 8191.
 _STEP = 2048
-_STEPS = SCALE**2 // _STEP
+_STEPS = likeness_lib.SCALE**2 // _STEP
 # More than any likeness: of a row that nothing can represent better.
 COVERED = 2**14
 _AXES = mesh_lib.BATCH[0]
@@ -56,7 +55,7 @@ def _euclidean(
   own = jnp.sum(rows * rows, axis=1)
   their = jnp.sum(others * others, axis=1)
   squared = (own[:, None] - product) + (their[None] - product)
-  distance = jnp.sqrt(jnp.maximum(squared, 0)) / SCALE
+  distance = jnp.sqrt(jnp.maximum(squared, 0)) / likeness_lib.SCALE
   return jnp.round(_STEPS * (2 - distance))
 
 

@@ -1,8 +1,9 @@
 """How alike prompts are, in whole numbers: the same on any number of devices.
 
 A greedy choice compares likenesses for equality and order, and one bit that
-differs changes all that follows. So embeddings are rounded to 16 bits, and
-their products are summed as integers, in which no order of a sum matters.
+differs changes all that follows. So embeddings are rounded to whole coordinates
+of so few bits that products and all their partial sums stay below 2^24, where
+float32 is exact, and no order of a sum matters.
 """
 
 from collections.abc import Callable
@@ -12,19 +13,20 @@ import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ila_jax.compute import mesh as mesh_lib
+from ila_jax.compute import neighbours
 from ila_jax.methods import candidates
 from ila_jax.run import progress
 
-# Of a coordinate, which fits int16; the product of unit vectors is at most its
-# square and a bit, which fits int32.
-_SCALE = 32_000
+# The length of a row, rounding included, stays below 4096 to width 36,000.
+SCALE = 4000
 # Less than any product, and more.
 NEVER, CHOSEN = np.iinfo(np.int32).min, np.iinfo(np.int32).max
-# Rows that are read at once, and chosen between two signs of life.
-_BLOCK_ROWS, _BLOCK_CHOSEN = 65_536, 256
+# Rows that are read at once, looked at together, and rounds of that between two
+# signs of life.
+_BLOCK_ROWS, _TOGETHER, _ROUNDS = 65_536, 32, 8
 
 # From the state and the likeness of all rows to the one just chosen, to the
 # next state [n].
@@ -35,37 +37,39 @@ def of_cosine(cosine: float) -> int:
   """The whole number that stands for a cosine.
 
   >>> of_cosine(1.0)
-  1024000000
+  16000000
   """
-  return round(cosine * _SCALE**2)
+  return round(cosine * SCALE**2)
 
 
 def rounded(
   embeddings: Any, rows: Int[np.ndarray, " m"]
-) -> Int[jax.Array, "p d"]:
-  """Embeddings of some rows as int16, split over the devices.
+) -> Int[np.ndarray, "m d"]:
+  """Embeddings of some rows in whole coordinates, int16.
 
-  A cosine of these differs from that of the embeddings by less than 1e-4.
+  A cosine of these differs from that of the embeddings by less than 1e-3.
 
   Args:
     embeddings: of unit norm; embeddings[rows] is float32 [m, d].
     rows: in the order that decides ties.
 
-  Returns:
-    p >= m rows: the last is repeated, so that the devices share them.
+  Raises:
+    ValueError: rows that are longer than 1, of which products are not exact.
+
+  >>> rounded(np.array([[0.6, 0.8]]), np.array([0])).tolist()
+  [[2400, 3200]]
   """
-  parts = [
-    np.rint(np.asarray(embeddings[part]) * _SCALE).astype(np.int16)
-    for part in np.split(rows, range(_BLOCK_ROWS, len(rows), _BLOCK_ROWS))
-  ]
-  mesh = jax.sharding.get_mesh()
-  return mesh_lib.put_rows(
-    np.concatenate(parts), mesh_lib.make() if mesh.empty else mesh
-  )
+  parts = []
+  for part in np.split(rows, range(_BLOCK_ROWS, len(rows), _BLOCK_ROWS)):
+    whole = np.rint(np.asarray(embeddings[part]) * SCALE)
+    if (np.einsum("nd,nd->n", whole, whole) >= 2**24).any():
+      raise ValueError("embeddings are not of unit norm")
+    parts.append(whole.astype(np.int16))
+  return np.concatenate(parts)
 
 
 def greedy(
-  x: Int[jax.Array, "p d"],
+  x: Int[np.ndarray, "m d"],
   state: Int[np.ndarray, " m"],
   update: Update,
   *,
@@ -75,12 +79,14 @@ def greedy(
   """Chooses rows one after the other: of the lowest state, the first.
 
   After each choice `update` sees how like all rows are to the chosen one; a row
-  whose state is `CHOSEN` is not chosen any more.
+  whose state is `CHOSEN` is not chosen any more. States never fall: so the rows
+  of the lowest states are looked at together, and are chosen from while none
+  of the others can be lower.
 
   Args:
     x: of `rounded`.
     state: at the start [m].
-    update: jittable, the same function each time.
+    update: jittable, the same function each time; it lowers no state.
     count: of the rows to choose, at most.
     desc: of the work, for the progress.
 
@@ -88,42 +94,76 @@ def greedy(
     Places in m, in the order of the choice; fewer than `count` where no row is
     left.
   """
-  sharding = jax.sharding.NamedSharding(x.sharding.mesh, x.sharding.spec)
-  filled = np.full(len(x), CHOSEN, np.int32)
+  mesh = jax.sharding.get_mesh()
+  mesh = mesh_lib.make() if mesh.empty else mesh
+  placed = mesh_lib.put_rows(x.astype(np.float32), mesh)
+  filled = np.full(len(placed), CHOSEN, np.int32)
   filled[: len(state)] = state
-  left = jax.device_put(filled, sharding)
+  left = mesh_lib.put(filled, mesh)
   chosen: list[np.ndarray] = []
   with progress.counter(count, desc=desc, unit="examples") as advance:
     while count > 0:
-      left, block = _choose(x, left, update)
+      left, block = _choose(placed, left, update)
       places = mesh_lib.fetch(block)
       places = places[places >= 0][:count]
       chosen.append(places)
       advance(len(places))
       count -= len(places)
-      if len(places) < _BLOCK_CHOSEN:
+      if not len(places):
         break
   return np.concatenate([np.zeros(0, np.int32), *chosen])
 
 
 def _choose(
-  x: Int[Array, "p d"], state: Int[Array, " p"], update: Update
-) -> tuple[Int[Array, " p"], Int[Array, " b"]]:
-  """A block of choices; -1 where no row was left."""
+  x: Float[Array, "p d"], state: Int[Array, " p"], update: Update
+) -> tuple[Int[Array, " p"], Int[Array, " c"]]:
+  """Some rounds of choices; -1 where no row was chosen."""
+  together = min(_TOGETHER, len(x) - 1)
 
-  def one(state: Array, _: None) -> tuple[Array, Array]:
-    place = jnp.argmin(state)
-    is_left = state[place] != CHOSEN
-    own = x[place].astype(jnp.int32)
-    like = jnp.sum(x.astype(jnp.int32) * own[None], axis=1)
-    after = jnp.where(state == CHOSEN, CHOSEN, update(state, like))
-    after = after.at[place].set(CHOSEN)
-    return (
-      jnp.where(is_left, after, state),
-      jnp.where(is_left, place.astype(jnp.int32), -1),
-    )
+  # Rounded rows are not of one length; a copy has to be as like as can be.
+  length = jnp.sqrt(jnp.sum(x * x, axis=1))
+  scale = jnp.where(length > 0, SCALE / length, 0.0)
 
-  return lax.scan(one, state, length=_BLOCK_CHOSEN)
+  def alike(places: Array, others: Array, scale_others: Array) -> Array:
+    product = jnp.dot(x[places], others.T, precision=neighbours.EXACT)
+    product = product * scale[places][:, None] * scale_others[None]
+    return jnp.round(product).astype(jnp.int32)
+
+  def after(state: Array, like: Array) -> Array:
+    return jnp.where(state == CHOSEN, CHOSEN, update(state, like))
+
+  def a_round(state: Array, _: None) -> tuple[Array, Array]:
+    # Of equal states the first; `~` turns the order of whole numbers around.
+    lowest = lax.top_k(~state, together + 1)[1].astype(jnp.int32)
+    other = lowest[together]
+    bound = state[other]
+    places = jnp.sort(lowest[:together])
+    among = alike(places, x[places], scale[places])
+
+    def one(
+      carry: tuple[Array, Array], _: None
+    ) -> tuple[tuple[Array, Array], Array]:
+      own, goes_on = carry
+      place = jnp.argmin(own)
+      first = (own[place] == bound) & (places[place] < other)
+      goes_on &= (own[place] != CHOSEN) & ((own[place] < bound) | first)
+      new = after(own, among[place]).at[place].set(CHOSEN)
+      own = jnp.where(goes_on, new, own)
+      return (own, goes_on), jnp.where(goes_on, place.astype(jnp.int32), -1)
+
+    start = state[places], jnp.bool_(True)
+    members = lax.scan(one, start, length=together)[1]
+    likes = alike(places, x, scale)
+
+    def follow(state: Array, member: Array) -> tuple[Array, None]:
+      new = after(state, likes[member]).at[places[member]].set(CHOSEN)
+      return jnp.where(member >= 0, new, state), None
+
+    state = lax.scan(follow, state, members)[0]
+    return state, jnp.where(members >= 0, places[members], -1)
+
+  state, chosen = lax.scan(a_round, state, length=_ROUNDS)
+  return state, chosen.reshape(-1)
 
 
 _choose = jax.jit(_choose, static_argnums=2)

@@ -31,14 +31,14 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.compute import neighbours, row_blocks
 from ila_jax.methods import candidates, method, options
 from ila_jax.methods import effort as effort_lib
-from ila_jax.methods.diversity import gains, likeness, represent
+from ila_jax.methods.diversity import likeness
 from ila_jax.run import progress
 
 _NEIGHBOURS = 10
 _LEAST_DISTANCE = 0.01
 # Chosen rows that there is room for at first; then twice as many, and again.
 _ROOM = 16
-_UNIT = gains.SCALE**2
+_UNIT = likeness.SCALE**2
 
 
 def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
@@ -52,7 +52,7 @@ def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
   if not count:
     rest = "NovelSelect orders none: the budget buys none." if len(rows) else ""
     return candidates.Ranking(rows[:0], rows[:0], rest)
-  x = represent.rounded(c.inputs["embeddings"], rows)
+  x = likeness.rounded(c.inputs["embeddings"], rows)
   chosen = _greedy(x, int(np.argmin(c.uniform[rows])), count)
   rest = (
     f"NovelSelect orders {count:,}, as many as the budget may buy."

@@ -21,6 +21,8 @@ from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import options as options_lib
 from ila_jax.methods.diversity import likeness
 
+_VISITED = 1024  # Rows of the first walk, at least.
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(options_lib.ByDepth):
@@ -65,13 +67,21 @@ def walk(
   # The greatest first, of equals the first by id: the state is the turn.
   rows = rows[np.argsort(-score[rows], kind="stable")]
   count = likeness.wanted(c, np.ones(len(rows), np.bool_))
-  chosen = likeness.greedy(
-    likeness.rounded(c.inputs["embeddings"], rows),
-    np.arange(len(rows), dtype=np.int32),
-    _Drop(_most(most)),
-    count=count,
-    desc="Repr filter",
-  )
+  # Rows behind the last that is taken have no part in it: a few are walked,
+  # and where these are not enough, all over again with four times as many.
+  visited = max(_VISITED, 2 * count)
+  while True:
+    some = rows[:visited]
+    chosen = likeness.greedy(
+      likeness.rounded(c.inputs["embeddings"], some),
+      np.arange(len(some), dtype=np.int32),
+      _Drop(_most(most)),
+      count=count,
+      desc="Repr filter",
+    )
+    if len(chosen) == count or len(some) == len(rows):
+      break
+    visited *= 4
   rest = ""
   if len(chosen) < count:
     alike = len(rows) - len(chosen)

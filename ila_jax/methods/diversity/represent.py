@@ -6,15 +6,13 @@ chosen one, summed: F(S) = Σ_i max_{j in S} s_ij. The gain of j, Σ_i max(0, s_
 does (F is submodular). An old gain is therefore an upper bound, and only the
 examples with the greatest bounds are looked at again (Minoux 1978).
 
-All numbers are whole, so their sums have the same bits in any order. A row is
-rounded to coordinates of so few bits that products and all their partial sums
-stay below 2^24, where float32 is exact. Likeness counts in steps of about
+All numbers are whole (`likeness`), so their sums have the same bits in any
+order. Likeness counts in steps of about
 1.3e-4, so few that the gains of `MOST` represented examples fit int32.
 """
 
 import collections
 import heapq
-from typing import Any
 
 import jax
 import numpy as np
@@ -34,33 +32,6 @@ _FIRST, _AGAIN = 512, 64
 _NEW = 8, _AGAIN
 # What was computed of the candidates looked at last is kept, on all devices.
 _KEPT_BYTES = 2**28
-_READ_ROWS = 65_536
-
-
-def rounded(
-  embeddings: Any, rows: Int[np.ndarray, " m"]
-) -> Int[np.ndarray, "m d"]:
-  """Embeddings of some rows in whole coordinates, int16.
-
-  A cosine of these differs from that of the embeddings by less than 1e-3.
-
-  Args:
-    embeddings: of unit norm; embeddings[rows] is float32 [m, d].
-    rows: in the order that decides ties.
-
-  Raises:
-    ValueError: rows that are longer than 1, of which products are not exact.
-
-  >>> rounded(np.array([[0.6, 0.8]]), np.array([0])).tolist()
-  [[2400, 3200]]
-  """
-  parts = []
-  for part in np.split(rows, range(_READ_ROWS, len(rows), _READ_ROWS)):
-    whole = np.rint(np.asarray(embeddings[part]) * gains.SCALE)
-    if (np.einsum("nd,nd->n", whole, whole) >= 2**24).any():
-      raise ValueError("embeddings are not of unit norm")
-    parts.append(whole.astype(np.int16))
-  return np.concatenate(parts)
 
 
 def greedy(
@@ -74,7 +45,7 @@ def greedy(
   """Chooses the row of the greatest gain, of equals the first, and again.
 
   Args:
-    x: of `rounded`; equal on every host.
+    x: of `likeness.rounded`; equal on every host.
     represented: rows whose likeness to the chosen counts, at most `MOST`.
     count: of the rows to choose, at most m.
     similarity: "cosine", or "euclidean": 2 - distance.
@@ -83,7 +54,7 @@ def greedy(
   Returns:
     Rows in the order of the choice, int32 [count].
 
-  >>> x = rounded(np.array([[1, 0], [0.8, 0.6], [0, 1.0]]), np.arange(3))
+  >>> x = np.array([[4000, 0], [3200, 2400], [0, 4000]], np.int16)
   >>> greedy(x, np.arange(3), count=2, similarity="cosine", desc="").tolist()
   [1, 2]
   """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ila_jax.methods import candidates, table
-from ila_jax.methods.diversity import novelselect
+from ila_jax.methods.diversity import likeness, novelselect
 from tests.support import reference_selection as reference
 
 
@@ -61,9 +61,7 @@ def test_novelsum_is_that_of_numpy():
 
 def test_what_novelselect_chooses_has_a_greater_novelsum_than_chance():
   x = np.float32(_rows(5))
-  chosen = novelselect._greedy(
-    novelselect.represent.rounded(x, np.arange(70)), 3, 12
-  )
+  chosen = novelselect._greedy(likeness.rounded(x, np.arange(70)), 3, 12)
   random = np.random.default_rng(0)
   best = max(
     novelselect.novelsum(x, random.permutation(70)[:12]) for _ in range(20)

@@ -7,7 +7,7 @@ import pytest
 
 from ila_jax.compute import row_blocks
 from ila_jax.methods import candidates, table
-from ila_jax.methods.diversity import gains, represent
+from ila_jax.methods.diversity import gains, likeness, represent
 from tests.support import reference_selection as reference
 
 # The first twelve of `_rows(seed, width=384)`, by
@@ -34,7 +34,7 @@ def _rows(seed, n=90, width=24):
   topics = 1.5 * random.normal(size=(7, width))
   x = topics[random.integers(0, 7, n)] + random.normal(size=(n, width))
   x /= np.linalg.norm(x, axis=1, keepdims=True)
-  return represent.rounded(np.float32(x), np.arange(n)), x
+  return likeness.rounded(np.float32(x), np.arange(n)), x
 
 
 def _walk(like, first, count):
@@ -101,7 +101,7 @@ def test_rounded_cosines_are_near_those_of_float64():
 
 def test_sums_fit_their_numbers():
   """Of the widest rows, whose rounding adds most to their length."""
-  longest = (gains.SCALE + np.sqrt(36_000) / 2) ** 2
+  longest = (likeness.SCALE + np.sqrt(36_000) / 2) ** 2
   assert longest < 2**24
   steps = 2 * longest / 2048
   assert steps * row_blocks.ROWS < 2**24
@@ -111,7 +111,7 @@ def test_sums_fit_their_numbers():
 
 def test_rows_that_are_too_long_are_refused():
   with pytest.raises(ValueError, match="not of unit norm"):
-    represent.rounded(np.full((1, 2), 0.8), np.arange(1))
+    likeness.rounded(np.full((1, 2), 0.8), np.arange(1))
 
 
 def test_more_than_can_be_represented_is_refused():
