@@ -7,11 +7,11 @@ from ila_jax.landscape import depth, ordering
 from ila_jax.landscape import grid as grid_lib
 from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import variants
-from ila_jax.methods import candidates, table
+from ila_jax.methods import table
 from ila_jax.models import lora
 from ila_jax.pool.scores import names as names_lib
 from ila_jax.sections import checked
-from ila_jax.selection import filters, where
+from ila_jax.selection import filters, needs, where
 from ila_jax.training import metrics
 
 
@@ -160,7 +160,7 @@ def _check_beside(config: Any) -> None:
   wanting += [
     f"the method {name!r}"
     for name in dict.fromkeys(chosen)
-    if set(table.METHODS[name].needs) & set(candidates.OF_TARGET)
+    if table.METHODS[name].wants_target
   ]
   if wanting and not select.targets:
     raise errors.InputError(
@@ -187,6 +187,8 @@ def _check_scores(config: Any) -> None:
   if named or not config.pool.score_files:
     for field, names in asked.items():
       where.check_names(names, named, field)
+    for field, name in needs.method_scores(config).items():
+      where.check_names([name], named, field, columns=())
     if score or config.landscape.depth == depth.SCORE:
       field = "config.landscape.depth"
       where.check_names([score], named, field, columns=())
@@ -195,7 +197,10 @@ def _check_scores(config: Any) -> None:
       f"{filters.TIE_BREAK} is {select.tie_break!r}, which is a text; allowed: "
       "a score, or a column of numbers."
     )
-  if score and "reference_seed" in config.landscape.stability:
+  if (
+    not depth.is_of_tuned(config.landscape.depth)
+    and "reference_seed" in config.landscape.stability
+  ):
     raise errors.InputError(
       "config.landscape.stability has 'reference_seed' in it, and "
       f"config.landscape.depth is {config.landscape.depth!r}, which no "

@@ -13,8 +13,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 
-import apache_beam as beam
-from apache_beam.options import pipeline_options
 from etils import epath
 
 from ila_jax import config as config_lib
@@ -22,6 +20,12 @@ from ila_jax import config_parsing, errors, presets
 from ila_jax.pool.splits import job as job_lib
 from ila_jax.pool.splits import shares, task
 from ila_jax.pool.splits import splits as splits_lib
+
+try:
+  import apache_beam as beam
+  from apache_beam.options import pipeline_options
+except ImportError:
+  sys.exit("beam.py needs Apache Beam: pip install 'ila_jax[beam]'")
 
 
 class ReadSplit(beam.DoFn):

@@ -36,6 +36,8 @@ _COMPILED = {
   # What XLA keeps of GPUs lies in the folder too, and its path would stand in
   # the name of each program: no other checkout could use them.
   "jax_persistent_cache_enable_xla_caches": "none",
+  # Programs are lowered faster without the places they come from.
+  "jax_traceback_in_locations_limit": 0,
 }
 for _name, _value in _COMPILED.items():
   jax.config.update(_name, _value)

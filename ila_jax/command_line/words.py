@@ -69,13 +69,16 @@ def expand(argv: Sequence[str]) -> list[str]:
   """Returns a command line with its flags as absl knows them.
 
   A hyphen in a flag of two words becomes the underscore under which it is
-  known, and what --fields is to show stands behind it as a word of its own.
+  known, what --fields is to show stands behind it as a word of its own, and
+  the config file comes before its fields, wherever it was typed.
 
-  >>> expand(["ila", "--config=quickstart", "--dry-run", "--fields=pool"])
-  ['ila', '--config=quickstart', '--dry_run', '--fields', 'pool']
+  >>> expand(["ila", "--config.seed=1", "--dry-run", "--config", "quickstart"])
+  ['ila', '--config', 'quickstart', '--config.seed=1', '--dry_run']
+  >>> expand(["ila", "--fields=pool"])
+  ['ila', '--fields', 'pool']
   """
   words: list[str] = []
-  for word in argv:
+  for word in _config_first(argv):
     name, equals, value = word.partition("=")
     if name in ("--dry-run", "--copy-preset", "--by-shapes"):
       name = f"--{name[2:].replace('-', '_')}"
@@ -84,6 +87,17 @@ def expand(argv: Sequence[str]) -> list[str]:
     else:
       words.append(f"{name}{equals}{value}")
   return words
+
+
+def _config_first(argv: Sequence[str]) -> Sequence[str]:
+  """The same words; absl reads fields only behind the file that has them."""
+  for place, word in enumerate(argv):
+    if word == "--":
+      break
+    if word == "--config" or word.startswith("--config="):
+      end = place + (1 if "=" in word else 2)
+      return [*argv[:1], *argv[place:end], *argv[1:place], *argv[end:]]
+  return argv
 
 
 def fault(error: Exception, argv: Sequence[str]) -> errors.InputError | None:

@@ -48,9 +48,10 @@ def devices(topology: str, *, slices: int = 1) -> tuple[Any, ...]:
   try:
     found = jax_topologies.get_topology_desc(topology, "tpu", **more)
   except (RuntimeError, ValueError, ImportError) as error:
+    said = str(error).splitlines()[0].removeprefix("INVALID_ARGUMENT: ")
     raise errors.InputError(
-      f"topology {topology!r}: {str(error).splitlines()[0]}. The compiler of "
-      "TPUs needs Linux on x86, pip install 'ila_jax[tpu-compile]', and a "
+      f"topology {topology!r}: {said.rstrip('.')}. The compiler of TPUs "
+      "needs Linux on x86, pip install 'ila_jax[tpu-compile]', and a "
       "slice that exists, such as v5e:4x4, v6e:2x4 or v5p:2x2x4. With "
       "--by-shapes a dry run needs no compiler."
     ) from error

@@ -70,9 +70,17 @@ def write(
 class Rows:
   """Embeddings of some rows of the pool, read from the shards when asked."""
 
-  def __init__(self, workdir: epath.Path, rows: np.ndarray) -> None:
-    """Finds the shards; rows are those that places 0, 1, ... stand for."""
-    self._shard = _shards_of(paths(workdir))
+  def __init__(
+    self,
+    workdir: epath.Path,
+    rows: np.ndarray,
+    shards: list[epath.Path] | None = None,
+  ) -> None:
+    """Finds the shards; rows are those that places 0, 1, ... stand for.
+
+    Other arrays of the pool's rows are read alike, where `shards` names them.
+    """
+    self._shard = _shards_of(paths(workdir) if shards is None else shards)
     self._rows = rows
     # All shards have as many rows as the first, but for the last.
     self._shard_rows, self.width = self._shard(0).shape
@@ -81,9 +89,9 @@ class Rows:
     return len(self._rows)
 
   def __getitem__(self, places: np.ndarray) -> np.ndarray:
-    """float32 [k, d] of k places."""
+    """Reads [k, d] of k places, float32 of embeddings."""
     shard, row = np.divmod(self._rows[places], self._shard_rows)
-    vectors = np.empty((len(places), self.width), np.float32)
+    vectors = np.empty((len(places), self.width), self._shard(0).dtype)
     for one in np.unique(shard).tolist():
       here = shard == one
       vectors[here] = self._shard(one)[row[here]]

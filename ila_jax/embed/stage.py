@@ -7,7 +7,7 @@ import numpy as np
 
 from ila_jax.compute import hardware, prefetch
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.embed import encode, encoders
+from ila_jax.embed import encode, encoders, shared_reading
 from ila_jax.embed import inputs as inputs_lib
 from ila_jax.embed import lsa as lsa_lib
 from ila_jax.embed import rows as rows_lib
@@ -73,7 +73,7 @@ def _counts(run: context.Run, *, remedy: str) -> dict[str, Any]:
 
 
 def _run_model(run: context.Run, stage: stage_record.Stage) -> str:
-  """Embeds by an encoder, or by the base; a thread tokenizes ahead.
+  """Embeds by an encoder, or by the base; threads of all hosts tokenize.
 
   Returns:
     What to do where the model does not tell the prompts apart.
@@ -83,7 +83,7 @@ def _run_model(run: context.Run, stage: stage_record.Stage) -> str:
   lengths = _sample_lengths(run, reader)
   layout = encode.layout(model.config, lengths, config.encoder)
   todo = (
-    (shard, rows, texts and reader.read(texts))
+    (shard, rows, texts and shared_reading.of_own(reader.read, texts))
     for shard, rows, texts in _todo(run)
   )
   total = len(index.lengths(workdir))
@@ -97,7 +97,7 @@ def _run_model(run: context.Run, stage: stage_record.Stage) -> str:
       if tokenized is None:
         advance(rows)
         continue
-      ids, read = tokenized
+      ids, read = shared_reading.whole(tokenized)
       vectors = encode.encode(
         model,
         ids,

@@ -43,6 +43,32 @@ def cost(run: work.PlannedRun, *, fitted: int | None = None) -> costs.Cost:
   return run.passes(each, examples=run.sample.examples).plus(waiting)
 
 
+def of_base(
+  run: work.PlannedRun,
+  tokens: Sequence[Int[np.ndarray, " _"]],
+  *,
+  examples: int,
+) -> costs.Cost:
+  """Cost of a pass of the base whose hidden states are pooled.
+
+  Args:
+    run: what is known of it.
+    tokens: ids of some texts, which stand for all.
+    examples: of all.
+  """
+  model = run.decoder
+  lengths = np.array([len(ids) for ids in tokens], np.int32)
+  each = costs.Pass(
+    model,
+    lengths,
+    forward.flops(model, lengths),
+    layout=lambda of: forward.layout(model, of, run.config.score),
+    device_bytes=lambda layout, mesh: _device_bytes(model, layout, mesh),
+    trial=lambda: _trial(model, tokens, mesh=run.mesh),
+  )
+  return run.passes(each, examples=examples)
+
+
 def width(known: sizes.Sizes) -> int:
   """Columns of the embeddings."""
   return encoders.width(known.config, known.decoder)

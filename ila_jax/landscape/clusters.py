@@ -42,6 +42,7 @@ def kmeans(
   count: int | None = None,
   iterations: int = 50,
   start_examples: int = 65_536,
+  spherical: bool = False,
   on_progress: Callable[[int, int], None] | None = None,
 ) -> KMeans:
   """Clusters of the embeddings as cells: Lloyd (1982) from k-means++.
@@ -68,6 +69,8 @@ def kmeans(
     iterations: Lloyd steps at most.
     start_examples: the start looks at a sample of so many rows (or clusters, if
       these are more).
+    spherical: rows are of unit norm, and so are the centres: the nearest has
+      the greatest cosine (Dhillon and Modha 2001).
     on_progress: called with (iterations done, rows that changed their cell) now
       and then.
 
@@ -96,7 +99,12 @@ def kmeans(
   sampled = jnp.asarray(np.asarray(neighbours.take_whole(x, rows)))
   centers = _plus_plus(sampled, start_key, clusters=clusters)
   centers = lloyd(
-    x, centers, count=n, iterations=iterations, on_progress=on_progress
+    x,
+    centers,
+    count=n,
+    iterations=iterations,
+    spherical=spherical,
+    on_progress=on_progress,
   )
   cell, squared = centers_lib.assign(x, centers)
   inertia = np.sum(mesh.fetch(squared)[:n], dtype=np.float64)
@@ -109,6 +117,7 @@ def lloyd(
   *,
   count: int | None = None,
   iterations: int = 50,
+  spherical: bool = False,
   on_progress: Callable[[int, int], None] | None = None,
 ) -> Float[Array, "c d"]:
   """Moves centres to the means of their rows until no row changes its cell.
@@ -120,6 +129,7 @@ def lloyd(
     centers: the centres to start from.
     count: as for `kmeans`.
     iterations: Lloyd steps at most.
+    spherical: as for `kmeans`.
     on_progress: as for `kmeans`.
 
   Returns:
@@ -140,7 +150,7 @@ def lloyd(
   while done < iterations and changed:
     steps = min(_STEPS_PER_CALL, iterations - done)
     made, centers, cell, changed = _lloyd(
-      x, centers, cell, n, steps, over=over, axes=axes
+      x, centers, cell, n, steps, spherical, over=over, axes=axes
     )
     done, changed = done + int(made), int(changed)
     if on_progress:
@@ -180,13 +190,14 @@ def _plus_plus(
   return lax.fori_loop(1, clusters, add, state)[0]
 
 
-@functools.partial(jax.jit, static_argnames=("over", "axes"))
+@functools.partial(jax.jit, static_argnames=("spherical", "over", "axes"))
 def _lloyd(
   x: Float[Array, "n d"],
   centers: Float[Array, "c d"],
   cell: Int[Array, " n"],
   count: Int[Array, ""],
   steps: Int[Array, ""],
+  spherical: bool,
   *,
   over: Mesh | None,
   axes: str | tuple[str, ...] | None,
@@ -216,6 +227,10 @@ def _lloyd(
       cell, sums = _survey(x, cell, real, centers, low, high, digit_bits)
       totals, changed = sums if axes is None else lax.psum(sums, axes)
       centers = _means(totals, centers, low, high, digit_bits)
+      if spherical:
+        squared = jnp.sum(centers * centers, axis=1, keepdims=True)
+        # A cluster of opposites has no direction: its mean stays as it is.
+        centers = centers / jnp.where(squared > 0, jnp.sqrt(squared), 1.0)
       return step + 1, centers, cell, changed
 
     state = jnp.int32(0), centers, cell, jnp.int32(1)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int, Num
 
+from ila_jax import errors
+
 # Rows that are sorted at once, unless one group has more.
 _SORTED_ROWS = 2**22
 BINS = 10
@@ -51,6 +53,30 @@ def ila(
   _check_counts(n_tokens, n_labels)
   gain = nll_base.astype(np.float32) - nll_sft.astype(np.float32)
   return gain / n_tokens.astype(np.float32) * n_labels.astype(np.float32)
+
+
+def infinity_instruct(
+  nll_base: Float[np.ndarray, " n"],
+  nll_sft: Float[np.ndarray, " n"],
+  n_tokens: Int[np.ndarray, " n"],
+  n_labels: Int[np.ndarray, " n"],
+  domain: Int[np.ndarray, " n"],
+) -> Float[np.ndarray, " n"]:
+  """Depth of InfinityInstruct-Subject: log K times the loss of a token.
+
+  log(K) * nll(base) / T with the natural logarithm, a reconstruction after
+  arXiv 2506.11116. No tuned model is asked; of one label the depth is 0.
+
+  Args, what it returns and raises: as `ila`, without nll_sft and domain.
+
+  >>> one = np.array([1])
+  >>> infinity_instruct(
+  ...   np.array([8.0]), np.array([0.0]), 4 * one, 3 * one, 0 * one)
+  array([2.1972246], dtype=float32)
+  """
+  _check_counts(n_tokens, n_labels)
+  loss = nll_base.astype(np.float32) / n_tokens.astype(np.float32)
+  return loss * np.log(n_labels.astype(np.float32))
 
 
 def ila_std(
@@ -234,11 +260,15 @@ PUBLISHED = "ila"  # Equation 5, the depth of the paper
 DEPTHS: dict[str, Callable[..., np.ndarray]] = {
   PUBLISHED: ila,
   "ila_length": ila_length,
+  "infinity_instruct": infinity_instruct,
 }
 LABELS = {
   PUBLISHED: "information depth (nats per token)",
   "ila_length": "depth among answers of like length (quantile)",
+  "infinity_instruct": "log of the labels × loss of a token (nats)",
 }
+# Formulas in which the tuned model has no part.
+_OF_BASE = ("infinity_instruct",)
 # What a depth begins with that is a score of others as it stands.
 SCORE = "score:"
 CHOICES = (*DEPTHS, f"{SCORE}NAME")
@@ -251,6 +281,29 @@ def score_name(depth: str) -> str:
   ('quality', '')
   """
   return depth.removeprefix(SCORE) if depth.startswith(SCORE) else ""
+
+
+def is_of_tuned(depth: str) -> bool:
+  """Whether a depth changes with the reference set.
+
+  >>> is_of_tuned("ila"), is_of_tuned("score:quality")
+  (True, False)
+  """
+  return not score_name(depth) and depth not in _OF_BASE
+
+
+def check_labels(depth: str, n_labels: Int[np.ndarray, " n"]) -> None:
+  """Refuses a depth that is 0 everywhere, for no example has two labels.
+
+  Raises:
+    errors.InputError: that is so.
+  """
+  if depth == "infinity_instruct" and not (n_labels > 1).any():
+    raise errors.InputError(
+      f"config.landscape.depth is {depth!r}, which is 0 for an example of one "
+      "label, and no example of the pool has more. Name their field with "
+      "--config.pool.fields.labels=FIELD --redo=pool, or choose another depth."
+    )
 
 
 def label(depth: str) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ila_jax import errors
-from ila_jax.methods import candidates
+from ila_jax.methods import candidates, named
 from ila_jax.methods import options as options_lib
+from ila_jax.score.signals import example_signal
 from ila_jax.score.signals import table as signals_table
 
 
@@ -23,7 +24,12 @@ class Method:
     needs: columns of `Candidates`, and names of `Candidates.inputs`: all that
       `rank` reads beside ids; `rank` is shown nothing else. A signal that a
       chosen method needs is computed before.
+    also: what it needs beside that with some options: from them to names.
+    scores: which scores of others it reads with some options, by the option
+      that names each; the run must have them.
     options: dataclass of what config.select.options.NAME may set.
+    is_nested: whether a smaller budget gets the head of a larger one's order;
+      else the order is that of `Candidates.wanted`.
     colour: of its curves, '#rrggbb'.
 
   Raises:
@@ -35,18 +41,34 @@ class Method:
   needs: tuple[str, ...]
   colour: str
   options: type[options_lib.Options] = options_lib.Options
+  also: Callable[[Any], tuple[str, ...]] = lambda _: ()
+  scores: Callable[[Any], dict[str, str]] = lambda _: {}
+  is_nested: bool = True
 
   def __post_init__(self) -> None:
     """Checks that all needs are known."""
     inputs = (*candidates.INPUTS, *candidates.OF_TARGET)
     known = (*candidates.COLUMNS, *inputs, *signals_table.SIGNALS)
-    for need in self.needs:
+    for need in self.needed(self.options()):
       if need not in known:
         raise ValueError(
           f"the method {self.name!r} needs {need!r}; allowed, as columns, "
           f"inputs and signals: {', '.join(known)}."
           f"{errors.did_you_mean(need, known)}"
         )
+
+  @property
+  def wants_target(self) -> bool:
+    """Whether it reads anything of the examples of config.select.target."""
+    signals = signals_table.among(self.needs)
+    of_target = (signals_table.SIGNALS[name].of for name in signals)
+    named = set(self.needs) & set(candidates.OF_TARGET)
+    return bool(named) or example_signal.TARGET in of_target
+
+  def needed(self, options: options_lib.Options) -> tuple[str, ...]:
+    """All that it needs with these options, each once."""
+    scores = ("scores",) if self.scores(options) else ()
+    return tuple(dict.fromkeys((*self.needs, *self.also(options), *scores)))
 
   def __call__(
     self, c: candidates.Candidates, **options: Any
@@ -69,7 +91,8 @@ class Method:
       ValueError: a candidate is left out so; or `rank` reads what is not in
         `needs`.
     """
-    ranking = self.rank(candidates.named(c, self.name, self.needs), options)
+    needs = self.needed(options)
+    ranking = self.rank(named.named(c, self.name, needs), options)
     if len(ranking.order) < c.candidate.sum() and not ranking.rest:
       raise ValueError(
         f"{self.name} orders {len(ranking.order)} of {c.candidate.sum()} "

@@ -69,3 +69,29 @@ def options(name: str, values: Mapping[str, Any]) -> options_lib.Options:
   """
   place = f"config.select.options.{name}"
   return options_lib.build(METHODS[name].options, values.get(name, {}), place)
+
+
+def needed(name: str, values: Mapping[str, Any]) -> tuple[str, ...]:
+  """What a method needs with its options from config.select.options.
+
+  Raises:
+    errors.InputError: as `options`.
+
+  >>> needed("ifd", {"ifd": {"variant": "superfiltering"}})
+  ('n_tokens', 'nll_base', 'answers_alone')
+  """
+  return METHODS[name].needed(options(name, values))
+
+
+def scores(name: str, values: Mapping[str, Any]) -> dict[str, str]:
+  """The scores of others that a method reads, by the field that names each.
+
+  Raises:
+    errors.InputError: as `options`.
+
+  >>> scores("deita", {"deita": {"complexity": ""}})
+  {'config.select.options.deita.quality': 'quality'}
+  """
+  asked = METHODS[name].scores(options(name, values))
+  place = f"config.select.options.{name}"
+  return {f"{place}.{option}": score for option, score in asked.items()}

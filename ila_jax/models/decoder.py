@@ -131,6 +131,7 @@ class Decoder(nnx.Module):
     segment_ids: Int[Array, "b t"],
     adapters: PyTree | None = None,
     layers_read: int | None = None,
+    noise: Float[Array, "b t d"] | None = None,
     tap: Callable[[PyTree], PyTree] | None = None,
   ) -> Float[Array, "b t d"]:
     """Computes hidden states; that at i has seen its segment up to i.
@@ -144,6 +145,8 @@ class Decoder(nnx.Module):
         i mod m.
       layers_read: None: all, and the final norm. A number: the residual stream
         after so many layers, without a norm.
+      noise: added to the embeddings of the tokens, before they are scaled;
+        None: nothing is.
       tap: makes the adapters of one layer of what `adapters` has of it, any
         tree whose leading axis is the layer; made again in the backward pass.
 
@@ -152,6 +155,8 @@ class Decoder(nnx.Module):
     """
     config = self.config
     x = layers.look_up(self.embedding[...], tokens).astype(config.dtype)
+    if noise is not None:
+      x = x + noise.astype(config.dtype)
     x = x * jnp.asarray(config.embedding_scale, config.dtype)
     x = layers.constrain(x, _BATCH)
     turns, local_turns = (

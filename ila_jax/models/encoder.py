@@ -14,7 +14,7 @@ from ila_jax.models import attention, layers
 
 _INITIAL_STD = 0.02
 
-POOLINGS = ("cls", "mean")
+POOLINGS = ("cls", "mean", "weightedmean")
 
 # A token sees its whole text.
 _ALL = attention.Mask(causal=False)
@@ -41,12 +41,10 @@ class EncoderConfig:
     heads: attention heads; divides `width`.
     mlp_width: hidden width of the MLP.
     max_positions: longest text, in tokens.
-    position_offset: rows of the position table before that of the first token
-      (XLM-RoBERTa has 2).
+    position_offset: rows of the position table before the first (XLM-R: 2).
     token_types: rows of the token type table; row 0 is used.
     norm_eps: added to the variance in layer norms.
-    dtype: of activations and matrix products; softmax, norms and pooling are
-      float32.
+    dtype: of activations and products; softmax, norms, pooling are float32.
     param_dtype: of the weights as they are held.
     attention: kernel of the attention, one of `attention.KERNELS`.
 
@@ -211,7 +209,8 @@ def pool(
     hidden: hidden states.
     segment_ids: 0 for padding, 1 to `num_segments` for texts.
     positions: place of each token in its own text, from 0.
-    kind: `cls`, the first token (BGE), or `mean` over the text (MiniLM, E5).
+    kind: `cls`, the first token (BGE); `mean` over the text (MiniLM, E5); or
+      `weightedmean`, in which token t, from 0, counts t + 1 times (SGPT).
     num_segments: texts in the fullest row.
 
   Returns:
@@ -238,7 +237,8 @@ def pool(
     pooled = jnp.where(member.any(axis=1)[..., None], pooled, 0.0)
   else:
     # The norm that follows makes the mean and the sum the same.
-    member = member.astype(jnp.float32)
+    times = (positions + 1)[..., None] if kind == "weightedmean" else 1
+    member = (member * times).astype(jnp.float32)
     pooled = layers.dot("bts,btd->bsd", member, hidden)
   norm = jnp.linalg.norm(pooled, axis=-1, keepdims=True)
   return pooled / jnp.where(norm == 0, 1.0, norm)

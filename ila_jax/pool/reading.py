@@ -80,6 +80,17 @@ def pool_rules(config: config_lib.Config) -> examples_lib.Rules:
   return dataclasses.replace(rules(config), overrides=_overrides(config))
 
 
+def labels_field(config: config_lib.Config, source: str) -> str:
+  """Where the records of one of the pool's sources have labels; "": nowhere."""
+  built_in = [
+    spec
+    for spec in config.pool.sources
+    if sources.known_fields(spec) and source in sources.names(spec)
+  ]
+  own = built_in[0] if built_in else ""
+  return examples_lib.source_fields(own, source, pool_rules(config)).labels
+
+
 def _overrides(config: config_lib.Config) -> dict[str, dict[str, str]]:
   """Those of single sources, but for what names sets beside the pool alone."""
   overrides = config.pool.overrides

@@ -9,7 +9,7 @@ from etils import epath
 from ila_jax.embed import inputs
 from ila_jax.landscape import depth
 from ila_jax.pool import index
-from ila_jax.report import map_points, others, page, sentences
+from ila_jax.report import beside, map_points, others, page, sentences
 from ila_jax.run import context, stage_record, stages, tables
 from ila_jax.run.disk import files, folders
 from ila_jax.score import split
@@ -59,13 +59,17 @@ def gather(run: context.Run) -> page.ReportData:
     parts["runs"] = files.read_jsonl(tables.RUNS.path(workdir))
     parts["fits"] = files.read_json(tables.FITS.path(workdir))
     parts["axes"] = others.axes(workdir, parts["runs"])
+  warnings = sentences.warnings(records)
+  for row in parts.get("coverage_table", ()):
+    if "warning" in row:
+      warnings.append(f"{row['strategy']}: {row['warning']}")
   return page.ReportData(
     title=_title(config.pool.sources),
     config=config.plain(),
     answer=sentences.answer(workdir, records),
     read=sentences.read(records),
     chosen=sentences.chosen(workdir, records),
-    warnings=sentences.warnings(records),
+    warnings=warnings,
     costs=[
       {
         "stage": "the base" if name == stages.BASE else name,
@@ -139,7 +143,8 @@ def _title(sources: tuple[str, ...]) -> str:
 
 
 def _selection(workdir: epath.Path) -> dict[str, Any]:
-  k = stage_record.read_record(workdir / "select")["selected"]
+  record = stage_record.read_record(workdir / "select")
+  k = record["selected"]
   ranking = files.read_head(tables.RANKING.path(workdir), k)
   cells = files.read_table(tables.CELLS.path(workdir), ["row"])
   rows = ranking["row"]
@@ -152,7 +157,11 @@ def _selection(workdir: epath.Path) -> dict[str, Any]:
       name: (np.array(curve["budgets"]), np.array(curve["coverage"]))
       for name, curve in coverage["curves"].items()
     },
-    "coverage_table": coverage["table"],
+    "coverage_table": beside.table(coverage, record),
+    "all_candidates": coverage.get("candidates"),
+    "overlap": coverage.get("overlap"),
+    "features": beside.features(workdir, coverage),
+    "disagreement": beside.disagreement(workdir, coverage),
     "distance_examples": measured if measured < len(cells["row"]) else None,
     "examples": map_points.examples(workdir, ranking, k),
   }

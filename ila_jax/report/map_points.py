@@ -23,8 +23,9 @@ _PART_ROWS = 65_536
 # Of a conversation: turns before the response on the map to explore, and
 # characters of the question and of each other turn.
 _TURNS, _QUESTION_CHARACTERS, _TURN_CHARACTERS = 4, 120, 40
-# Characters of a prompt that stands in a table.
-_PROMPT_CHARACTERS = 300
+# Characters of a prompt that stands in a table, and of a prompt or response
+# among others.
+_PROMPT_CHARACTERS, _TEXT_CHARACTERS = 300, 600
 
 
 def points(
@@ -157,5 +158,20 @@ def prompts(workdir: epath.Path, rows: np.ndarray) -> dict[int, str]:
     int(row): map_page.brief(
       conversation.request(turns), most=_PROMPT_CHARACTERS
     )
+    for row, turns in zip(rows, shards.turns_of(table), strict=True)
+  }
+
+
+def said(workdir: epath.Path, rows: np.ndarray) -> dict[int, dict[str, str]]:
+  """How prompt and response of some rows begin."""
+  table = shards.gather(workdir, rows, ["turns"])
+  most = _TEXT_CHARACTERS
+  return {
+    int(row): {
+      "prompt": map_page.brief(conversation.request(turns), most=most),
+      "response": map_page.brief(
+        conversation.said(conversation.response(turns)), most=most
+      ),
+    }
     for row, turns in zip(rows, shards.turns_of(table), strict=True)
   }

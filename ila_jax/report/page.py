@@ -16,9 +16,9 @@ from jaxtyping import Float, Int
 from ila_jax.finetune import verdict
 from ila_jax.pool.conversations import conversation
 from ila_jax.report import map_page, quantities
-from ila_jax.report.figures import landscape, look, trust, tuning
+from ila_jax.report.figures import landscape, look, methods, trust, tuning
 from ila_jax.run import tables, units
-from ila_jax.selection import lengths
+from ila_jax.selection import compare, lengths
 
 # What the cost table tells of a stage, as its record has it.
 COSTS = (
@@ -55,10 +55,14 @@ class ReportData:
   selected: Int[np.ndarray, " k"] | None = None  # rows in rank order
   reference: Int[np.ndarray, " r"] | None = None  # rows
   coverage_curves: dict[str, tuple[np.ndarray, np.ndarray]] | None = None
-  # The strategy that was used comes first; a value may be None: strategy,
-  # pool_cells, all_cells, effective_cells, mean_distance, p95_distance,
-  # n_examples, n_tokens
+  # As beside.table returns it; a value may be None
   coverage_table: list[dict[str, Any]] | None = None
+  # What all candidates have in it, and how alike the selections are, as
+  # selection.compare writes them; and the examples that tell them apart
+  all_candidates: dict[str, Any] | None = None
+  overlap: dict[str, Any] | None = None
+  features: dict[str, Any] | None = None  # as beside.features has them
+  disagreement: dict[str, Any] | None = None  # as beside.disagreement has it
   # Examples over which its distances are taken; None: all
   distance_examples: int | None = None
   stability: dict[str, Any] | None = None  # as stage `landscape` writes it
@@ -121,9 +125,13 @@ def draw(data: ReportData) -> dict[str, Any]:
       data.n_tokens, data.depth, data.selected, depth_label=label
     )
   if data.coverage_curves and data.selected is not None:
-    made["coverage"] = landscape.coverage(
-      data.coverage_curves, budget=len(data.selected)
-    )
+    few = len(data.coverage_curves) <= methods.MOST_IN_ONE
+    draw = landscape.coverage if few else methods.coverage
+    made["coverage"] = draw(data.coverage_curves, budget=len(data.selected))
+  if data.overlap and methods.measured(data.coverage_table):
+    made["methods"] = methods.beside(data.coverage_table, data.all_candidates)
+    if len(data.overlap["strategies"]) > 2:
+      made["overlap"] = methods.overlap(data.overlap)
   if data.stability:
     made["stability"] = trust.stability(data.stability)
   if data.training:
@@ -177,6 +185,8 @@ def page(data: ReportData, images: dict[str, bytes]) -> str:
     cautions=[said for said in data.answer[1:] if said != verdict.SCOPE],
     scope=verdict.SCOPE if verdict.SCOPE in data.answer else "",
     rivals=_rivals(data),
+    most_in_one=methods.MOST_IN_ONE,
+    often=compare.OFTEN,
     images={
       name.removesuffix(".png"): {
         "data": base64.b64encode(content).decode(),

@@ -7,7 +7,7 @@ from etils import epath
 
 from ila_jax.embed import inputs
 from ila_jax.finetune import verdict
-from ila_jax.methods import candidates, table
+from ila_jax.methods import table
 from ila_jax.pool import unread
 from ila_jax.pool.contamination import findings
 from ila_jax.pool.tokens import tally
@@ -68,8 +68,8 @@ def _aims(select: dict[str, Any]) -> list[str]:
   """A caution where the selection is for something else than the dev split."""
   asked = select.get("inputs", {}).get("config", {}).get("select", {})
   strategy = table.METHODS.get(asked.get("strategy"))
-  needs = set(candidates.OF_TARGET) & set(strategy.needs if strategy else ())
-  is_aimed = "target" in asked and (needs or "cell_weight" in asked)
+  wants = strategy is not None and strategy.wants_target
+  is_aimed = "target" in asked and (wants or "cell_weight" in asked)
   named = ["config.select.target"] if is_aimed else []
   named += ["config.select.where"] if "where" in asked else []
   if not named:
@@ -130,7 +130,24 @@ def chosen(
     line += (
       f"; those of {name} occupy {quantities.percent(share)} at the same budget"
     )
-  return [line + ".", *_beside(records["select"])]
+  return [line + ".", *_tags(coverage["table"]), *_beside(records["select"])]
+
+
+def _tags(table: list[dict[str, Any]]) -> list[str]:
+  """InsTag's numbers of each selection, where tags were read.
+
+  >>> _tags([{"strategy": "instag", "tag_diversity": 1.0, "tag_complexity": 3}])
+  ['Tags of the candidates that are chosen, and tags an example: instag \
+100.0 % and 3.00.']
+  """
+  each = [
+    f"{row['strategy']} {quantities.percent(row['tag_diversity'])} and "
+    f"{row['tag_complexity']:.2f}"
+    for row in table
+    if "tag_diversity" in row
+  ]
+  said = "Tags of the candidates that are chosen, and tags an example: "
+  return [said + ", ".join(each) + "."] if each else []
 
 
 def _beside(select: dict[str, Any]) -> list[str]:

@@ -1,6 +1,8 @@
 """What a stage did: seconds, tokens, cells and FLOPs."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -18,6 +20,7 @@ class Account:
     self._flops = 0.0
     self._tokens = 0
     self._cells = 0
+    self._parts: dict[str, float] = {}
 
   def add(
     self, *, flops: float | int = 0, tokens: int = 0, cells: int = 0
@@ -33,9 +36,28 @@ class Account:
     self._tokens += int(tokens)
     self._cells += int(cells)
 
+  @contextlib.contextmanager
+  def part(self, name: str) -> Iterator[None]:
+    """Tells the seconds that are spent within apart, too.
+
+    >>> account = Account()
+    >>> with account.part("random"):
+    ...   pass
+    >>> list(account.totals()["parts"])
+    ['random']
+    """
+    begin = time.monotonic()
+    try:
+      yield
+    finally:
+      spent = time.monotonic() - begin
+      self._parts[name] = self._parts.get(name, 0.0) + spent
+
   def go_on(self, totals: dict[str, Any]) -> None:
     """Adds what an attempt before this one had spent (its `totals`)."""
     self._begin -= totals.get("seconds", 0.0)
+    for name, seconds in totals.get("parts", {}).items():
+      self._parts[name] = self._parts.get(name, 0.0) + seconds
     self.add(**{k: totals.get(k, 0) for k in ("flops", "tokens", "cells")})
 
   def exclude(self, *, seconds: float) -> None:
@@ -51,7 +73,8 @@ class Account:
     Returns:
       seconds since the start, flops, tokens, cells; and where they mean
       something tokens_per_second (useful ones), padding (share of the cells)
-      and utilisation (flops / seconds / matrix_rate), else None.
+      and utilisation (flops / seconds / matrix_rate), else None; and parts,
+      seconds by name, if there are any.
     """
     seconds = time.monotonic() - self._begin
     spent = {
@@ -64,6 +87,8 @@ class Account:
       "matrix_rate": matrix_rate,
       "utilisation": None,
     }
+    if self._parts:
+      spent["parts"] = {k: round(v, 3) for k, v in self._parts.items()}
     if self._tokens:
       spent["tokens_per_second"] = self._tokens / seconds
     if self._cells:

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -81,6 +82,22 @@ def answer(message: str) -> None:
   >>> answer("  the report: runs/first/report/index.html")
   """
   _say(message, is_shown=True)
+
+
+@contextlib.contextmanager
+def if_slow(message: str, *, seconds: float = 5.0) -> Iterator[None]:
+  """Says a line if the block is not done by then.
+
+  >>> with if_slow("  the disk takes its time"):
+  ...   pass
+  """
+  timer = threading.Timer(seconds, say, (message,))
+  timer.daemon = True
+  timer.start()
+  try:
+    yield
+  finally:
+    timer.cancel()
 
 
 def _say(message: str, *, is_shown: bool) -> None:

@@ -186,6 +186,6 @@ def need(known: sizes.Sizes) -> costs.Need:
 
 
 def count(config: Any) -> int:
-  """How many examples the target set has, of a run that has not begun."""
+  """The records of the target set, at least 1; they are read to be counted."""
   with reading.names_target():
     return max(sum(1 for _ in reading.examples(reading.as_target(config))), 1)

@@ -59,7 +59,8 @@ class Landscape(checked.Checked):
   )
   depth: str = checked.field(
     "ila",
-    "formula: 'ila' is Equation 5; or 'score:NAME', a score of others",
+    "formula (docs/method.md 2.2): 'ila' is Equation 5; or 'score:NAME', a "
+    "score of others",
     choices="landscape.depth.CHOICES",
   )
   domain_blocks: int = checked.field(

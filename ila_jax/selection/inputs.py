@@ -14,7 +14,7 @@ from ila_jax.run import stage_record, tables
 from ila_jax.run.disk import files, folders
 from ila_jax.score import target
 from ila_jax.score.gradients import of_target
-from ila_jax.score.signals import example_signal
+from ila_jax.score.signals import example_signal, scores
 from ila_jax.score.signals import table as signals_table
 
 Read = Callable[[epath.Path, np.ndarray], Any]
@@ -43,10 +43,10 @@ class Records:
     return self._read(shards.gather(self._workdir, rows, self._columns))
 
 
-def _scores(column: str) -> Read:
+def _losses(column: str) -> Read:
   def read(workdir: epath.Path, row: np.ndarray) -> np.ndarray:
-    scores = files.read_table(tables.SCORES.path(workdir), ["row", column])
-    return scores[column][np.searchsorted(scores["row"], row)]
+    held = files.read_table(tables.SCORES.path(workdir), ["row", column])
+    return held[column][np.searchsorted(held["row"], row)]
 
   return read
 
@@ -91,16 +91,20 @@ _TOKENS = ("tokens", "is_response")
 #   n_labels, n_prompt_tokens: int32 [n]
 #   dev: whether held out for the dev loss, bool [n]
 #   embeddings: [places] is float32 [k, d], unit vectors
+#   sae_features: [places] is uint8 [k, w], eight latents a byte
 #   turns, tokens: [places] is a list of turns, or a `TokenSet`
+#   a signal: its values, float32; `scores` is a structured array, by names
 # and of the m examples of config.select.target, where it is set:
 #   target_embeddings: float32 [m, d], unit vectors
+#   target_id: distinct, uint64 [m]
+#   target_turns: as above, of m
 #   target_nll_base, target_nll_sft: as above, float32 [m]
 #   target_tokens: a `TokenSet` of m
 #   target_domain: its text, or None [m]
 #   target_gradients: float32 [m, c · w], see `score.gradients.of_target`
 # A signal of which not all values fit into memory is read by [places].
 READERS: dict[str, Read] = {
-  **{name: _scores(name) for name in ("nll_base", "nll_sft")},
+  **{name: _losses(name) for name in ("nll_base", "nll_sft")},
   **{n: _index(n) for n in ("prompt_id", "n_labels", "n_prompt_tokens")},
   "dev": _dev,
   "embeddings": rows_lib.Rows,
@@ -111,16 +115,31 @@ READERS: dict[str, Read] = {
     workdir, row, _TOKENS, token_set.tokens_of
   ),
   "target_embeddings": _of_target(rows_lib.load),
+  "target_turns": _of_target(
+    lambda own, row: Records(own, row, ("turns",), shards.turns_of)
+  ),
+  "target_id": _of_target(_index("id")),
   "target_tokens": _of_target(
     lambda own, row: token_set.tokens_of(shards.gather(own, row, _TOKENS))
   ),
-  "target_nll_base": _of_target(_scores("nll_base")),
-  "target_nll_sft": _of_target(_scores("nll_sft")),
+  "target_nll_base": _of_target(_losses("nll_base")),
+  "target_nll_sft": _of_target(_losses("nll_sft")),
   "target_domain": _of_target(_index("domain")),
   "target_gradients": lambda workdir, row: of_target.read(
     workdir, target_rows(workdir)[1]
   ),
 }
+
+
+def _signal(
+  workdir: epath.Path, signal: example_signal.Signal, row: np.ndarray
+) -> Any:
+  """A signal of rows, or of the target set; a wide one as `embeddings` is."""
+  if signal.of == example_signal.TARGET:
+    row = target_rows(workdir)[1]
+  if signal.is_wide:
+    return example_signal.rows(workdir, signal, row)
+  return example_signal.read(workdir, signal.name, row)
 
 
 class Inputs(Mapping[str, Any]):
@@ -131,10 +150,11 @@ class Inputs(Mapping[str, Any]):
     self._workdir, self._row = workdir, row
 
   def __getitem__(self, name: str) -> Any:
-    if name in signals_table.SIGNALS:
-      wide = signals_table.SIGNALS[name].is_wide
-      read = example_signal.Rows if wide else example_signal.read
-      return read(self._workdir, name, self._row)
+    if name == scores.NAME:
+      return scores.table(self._workdir, self._row)
+    signal = signals_table.SIGNALS.get(name)
+    if signal is not None:
+      return _signal(self._workdir, signal, self._row)
     return READERS[name](self._workdir, self._row)
 
   def __iter__(self) -> Iterator[str]:

@@ -12,8 +12,8 @@ from etils import epath
 from ila_jax import config as config_lib
 from ila_jax.landscape import depth, ordering
 from ila_jax.landscape.duplicates import near_evaluation
-from ila_jax.methods import candidates, table
-from ila_jax.pool import reading
+from ila_jax.methods import table
+from ila_jax.pool import index, reading
 from ila_jax.pool.contamination import evaluation
 from ila_jax.pool.scores import joined
 from ila_jax.run import context, progress, stage_record
@@ -51,7 +51,8 @@ def _needs(config: config_lib.Config, stage: str) -> set[str]:
     "finetune": config.finetune.compare,
   }
   names = (config.select.strategy, *rivals[stage]) if stage in rivals else ()
-  return {need for name in names for need in table.METHODS[name].needs}
+  options = config.select.options
+  return {need for name in names for need in table.needed(name, options)}
 
 
 def of_all(config: config_lib.Config, stages: Iterable[str]) -> list[str]:
@@ -61,6 +62,14 @@ def of_all(config: config_lib.Config, stages: Iterable[str]) -> list[str]:
   for stage in after_pool:
     found += before(config, stage)
   return list(dict.fromkeys(found))
+
+
+def method_scores(config: config_lib.Config) -> dict[str, str]:
+  """The scores that the chosen methods read, by the field that names each."""
+  select, read = config.select, {}
+  for name in (select.strategy, *select.compare, *config.finetune.compare):
+    read |= table.scores(name, select.options)
+  return read
 
 
 def early(config: config_lib.Config) -> list[str]:
@@ -111,6 +120,10 @@ def check_choice(run: context.Run, stages: Iterable[str]) -> None:
   todo = [stage for stage in stages if not _is_done(workdir, stage)]
   if early(config):
     _check_names(config, todo, [one["name"] for one in scores.noted(workdir)])
+  if "landscape" in todo and "pool" not in todo:
+    depth.check_labels(
+      config.landscape.depth, index.column(workdir, "n_labels")
+    )
   if "select" in todo:
     if config.select.where.strip() or config.select.tie_break:
       score = depth.score_name(config.landscape.depth)
@@ -128,9 +141,13 @@ def _check_names(
   config: config_lib.Config, stages: Iterable[str], names: Iterable[str]
 ) -> None:
   """Checks that scores have the names by which some stages ask for them."""
+  stages, names = list(stages), list(names)
   if "select" in stages:
     for field, asked in filters.asked(config.select).items():
       where.check_names(asked, names, field)
+  if set(_CHOOSING) & set(stages):
+    for field, score in method_scores(config).items():
+      where.check_names([score], names, field, columns=())
   score = depth.score_name(config.landscape.depth)
   if score and "landscape" in stages:
     where.check_names([score], names, "config.landscape.depth", columns=())
@@ -140,8 +157,7 @@ def _say_unused(config: config_lib.Config) -> None:
   """Warns of a target set that changes nothing that is chosen."""
   select = config.select
   names = select.strategy, *select.compare, *config.finetune.compare
-  wanted = {need for name in names for need in table.METHODS[name].needs}
-  is_used = wanted & set(candidates.OF_TARGET)
+  is_used = any(table.METHODS[name].wants_target for name in names)
   if select.targets and not is_used and select.cell_weight == ordering.EQUAL:
     progress.say(
       "  warning: config.select.target changes nothing that is selected, for "

@@ -246,7 +246,9 @@ def made_from(run: context.Run, strategies: Iterable[str]) -> dict[str, Any]:
     options = table_lib.options(name, config.select.options)
     parts = {
       "options": dataclasses.asdict(options),
-      "signals": signals_table.outputs(workdir, table_lib.METHODS[name].needs),
+      "signals": signals_table.outputs(
+        workdir, table_lib.METHODS[name].needed(options)
+      ),
     }
     parts = {part: value for part, value in parts.items() if value}
     if parts:

@@ -49,7 +49,8 @@ def run(run: context.Run) -> None:
   pool = scored_pool.load(run)
   told = scored_pool.place_target(run, pool)
   pool = scored_pool.weighed(run, pool)
-  ranking = scored_pool.rank(config, pool, strategy)
+  with stage.account.part(strategy):
+    ranking = scored_pool.rank(config, pool, strategy)
   k = scored_pool.cut(config, pool, ranking, strategy)
   if not k:
     raise errors.InputError(
@@ -62,7 +63,7 @@ def run(run: context.Run) -> None:
   files.write_lines(
     tables.SELECTED.path(workdir), _records(workdir, pool.row[chosen])
   )
-  coverage = compare_lib.compare(run, pool, ranking)
+  coverage = compare_lib.compare(run, pool, ranking, stage.account)
   files.write_json(tables.COVERAGE.path(workdir), coverage)
   ours = coverage["table"][0]
   progress.answer(

@@ -12,6 +12,8 @@ from ila_jax.pool import shards
 from ila_jax.run import context, tables
 from ila_jax.run.disk import artifact, checksums
 from ila_jax.score import losses
+from ila_jax.score.signals import example_signal
+from ila_jax.score.signals import table as signals_table
 from ila_jax.verify import artifacts, findings
 
 
@@ -72,8 +74,9 @@ def _sharded(
     for name in losses.passes(run.config)[0]:
       yield tables.LOSSES, {"losses": name}
   for name in sorted(done):
-    if name.startswith("signals/"):
-      yield tables.SIGNAL, {"name": name.partition("/")[2]}
+    signal = signals_table.SIGNALS.get(name.removeprefix("signals/"))
+    if signal is not None and signal.of == example_signal.POOL:
+      yield tables.SIGNAL, {"name": signal.name}
 
 
 def _rows(

@@ -7,6 +7,7 @@ import pytest
 from etils import epath
 
 from ila_jax import errors, pipeline
+from ila_jax.dry_run import dry_run
 from ila_jax.embed import rows
 from ila_jax.landscape import join
 from ila_jax.run.disk import files
@@ -35,7 +36,7 @@ def _config(folder, **overrides):
     "select__target": str(folder / "target.jsonl"),
     "landscape__projection": "pca",
     "landscape__grid": 6,
-    "select__compare": ("random", "target_nearest"),
+    "select__compare": ("random", "target_nearest", "rds_plus"),
     "finetune__compare": ("random",),
   }
   return tiny.config(str(folder / "pool.jsonl"), **fields | overrides)
@@ -74,6 +75,10 @@ def _check_numbers(config, workdir):
   tuned = np.mean([by_seed[seed] for seed in (0, 1)], axis=0)
   np.testing.assert_allclose(found["target_nll_sft"], tuned, rtol=1e-5)
   assert np.abs(tuned - base).max() > 1e-3
+  of_target = found["target_rds_embedding"][np.arange(_TARGET)]
+  of_pool = inputs.Inputs(workdir, row)["rds_embedding"][np.arange(_TARGET)]
+  np.testing.assert_allclose(of_target, of_pool, atol=5e-4)
+  np.testing.assert_array_equal(found["target_id"], scores["id"])
   return row, found
 
 
@@ -98,6 +103,24 @@ def test_a_target_example_has_the_numbers_that_it_has_in_the_pool(run):
   placed = files.read_table(workdir / "select/target.parquet")
   np.testing.assert_array_equal(placed["cell"][there], cells["cell"][place])
   np.testing.assert_allclose(placed["x"][there], cells["x"][place], atol=1e-5)
+
+
+def test_a_dry_run_tells_of_its_signals(run, tmp_path):
+  """They are passes of the base without its head, over pool and target."""
+  config, workdir = run
+  subprocess.run(["cp", "-rp", workdir, tmp_path / "work"], check=True)
+  subprocess.run(["rm", "-r", tmp_path / "work/select"], check=True)
+  found = dry_run.run(config, epath.Path(tmp_path / "work"), stages=("select",))
+  manifest = files.read_json(workdir / "manifest.json")["stages"]
+  for name in ("signals/rds_embedding", "signals/target_rds_embedding"):
+    assert found[name].seconds > 0 and found[name].device_bytes > 0
+    wanted = manifest[name]["flops"]
+    # Of the target only the number of its examples is known.
+    assert found[name].flops == pytest.approx(wanted, rel=0.3)
+  of_pool = found["signals/rds_embedding"].flops
+  assert of_pool == pytest.approx(
+    manifest["signals/rds_embedding"]["flops"], rel=1e-9
+  )
 
 
 @pytest.mark.parametrize("cells", ["grid", "kmeans"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ila_jax import errors
 from ila_jax.landscape import depth
 
 
@@ -30,6 +31,27 @@ def test_equation_5_by_hand():
   # 10/4*1; -3/6*2: tuning hurt; 0/1*5
   np.testing.assert_array_equal(got, [2.5, -1.0, 0.0])
   assert got.dtype == np.float32
+
+
+def test_infinity_instruct_by_hand():
+  got = depth.infinity_instruct(
+    nll_base=np.array([8.0, 6.0, 8.0, np.nan]),
+    nll_sft=np.full(4, np.nan),  # Of no use.
+    n_tokens=np.array([4, 3, 2, 1]),
+    n_labels=np.array([3, 1, 1000, 2]),
+    domain=np.zeros(4, int),
+  )
+  # 2 nats times log 3, then log 1; 4 nats times log 1000; no loss, no depth.
+  wanted = [2.1972246, 0.0, 27.631021, np.nan]
+  np.testing.assert_allclose(got, wanted, rtol=1e-6)
+  assert got.dtype == np.float32
+
+
+def test_a_depth_of_labels_wants_labels():
+  with pytest.raises(errors.InputError, match="no example of the pool has mo"):
+    depth.check_labels("infinity_instruct", np.array([1, 1]))
+  depth.check_labels("infinity_instruct", np.array([1, 2]))
+  assert not depth.is_of_tuned("infinity_instruct")
 
 
 def test_mean_over_references_is_the_depth_of_the_mean_and_so_the_std():

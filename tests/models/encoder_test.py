@@ -162,7 +162,9 @@ def test_pool_equals_numpy():
         here = segments[row] == text + 1
         first = here & (positions[row] == 0)
         vectors = hidden[row, first if kind == "cls" else here]
-        want = vectors.mean(axis=0)
+        own = positions[row, here]
+        times = own + 1 if kind == "weightedmean" else None
+        want = np.average(vectors, axis=0, weights=times)
         want = want / np.linalg.norm(want)
         np.testing.assert_allclose(got[row, text], want, atol=1e-6)
     np.testing.assert_array_equal(got[:, 2], 0)

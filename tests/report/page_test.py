@@ -25,6 +25,8 @@ PNGS = {
   "depth_per_cell.png",
   "lengths.png",
   "coverage.png",
+  "methods.png",
+  "overlap.png",
   "training.png",
   "differences.png",
   "regression.png",
@@ -33,7 +35,7 @@ PNGS = {
 ONLY_THE_MAP = dict.fromkeys(
   (
     *("coverage_curves", "training", "evaluations", "fits", "coverage_table"),
-    "comparison",
+    *("comparison", "overlap", "disagreement", "features"),
   )
 )
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -190,6 +192,18 @@ def test_numbers_of_the_page_are_those_of_the_data(files, data):
   assert score in text
   assert "they multiply 210 GFLOP/s, measured in the run" in text
   assert f"the law 18 {data.fits['r2']:.3f}" in text
+  shared = f"{row['strategy']} 0.10 {row['mean_depth']:.3f} "
+  assert shared + f"{row['median_tokens']:.0f} 3 2.5 " in text
+  features = f"0.520 {100 * row['features']:.1f} % 10.0 %"
+  assert features in text and "in 10 chosen ones or more" in text
+  assert "3 examples that more than half of the other methods choose, ila" in (
+    text
+  )
+  assert "31 features are on in what ila chooses and in nothing that ran" in (
+    text
+  )
+  assert "Has most of 9. <i> Has less of it. 9 4 19" in text
+  assert "chosen by random, longest Differ 1. It differs 1." in text
   assert "select.strategy ila" in text
   assert "no label field: K = 1" in text
 
@@ -217,6 +231,8 @@ def test_the_map_to_explore_and_its_links_come_with_the_points(files, data):
   links = _Page(found["index.html"].decode()).links
   assert links == [
     "map.html",
+    # What ours alone chooses; what it leaves out may not be on the map.
+    f"map.html#{data.disagreement['alone'][0]['id']}",
     *(f"map.html#{example['id']}" for example in data.examples),
   ]
   assert found["map.html"].decode() == map_page.page(

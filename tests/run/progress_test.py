@@ -2,6 +2,7 @@
 
 import io
 import sys
+import threading
 import time
 
 import jax
@@ -32,6 +33,17 @@ def test_slow_work_speaks(capsys, monkeypatch):
     "  score: 20/40 examples in 3 s, about 3 s left",
     "  score: 40/40 examples in 20 s",
   ]
+
+
+def test_what_is_slow_is_told_once_and_the_quick_is_not(capsys):
+  said = threading.Event()
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(progress, "say", lambda message: (print(message), said.set()))
+    with progress.if_slow("waiting", seconds=0.0):
+      assert said.wait(30)
+    with progress.if_slow("not said", seconds=1e6):
+      pass
+  assert capsys.readouterr().out == "waiting\n"
 
 
 def test_what_was_not_said_is_said_at_the_end(capsys, monkeypatch):

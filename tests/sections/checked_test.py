@@ -48,7 +48,8 @@ def test_plain_values_become_dataclasses():
     ({"inner": {"names": ("a", "c")}}, "inner.names is 'c'; allowed: a, b."),
     (
       {"inner": {"depth": "il"}},
-      "inner.depth is 'il'; allowed: ila, ila_length. Did you mean 'ila'?",
+      "inner.depth is 'il'; allowed: ila, ila_length, infinity_instruct. Did "
+      "you mean 'ila'?",
     ),
     (
       {"inner": {"size": 1}},

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from etils import epath
 
-from ila_jax import pipeline
+from ila_jax import errors, pipeline
 from ila_jax.embed import rows as rows_lib
 from ila_jax.pool import shards
+from ila_jax.run import stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.score.signals import table as signals_table
 from ila_jax.selection import inputs, scored_pool
@@ -66,3 +67,24 @@ def test_records_and_embeddings_are_read_place_by_place(run):
     table["is_response"].to_pylist()
   )
   assert len(found["tokens"]) == len(found["turns"]) == len(pool.row)
+
+
+def test_bits_are_read_place_by_place(run):
+  """A signal of bits is not held whole, as that of numbers is."""
+  workdir, pool = run
+  rows = len(files.read_table(workdir / "pool/index.parquet", ["id"])["id"])
+  bits = np.random.default_rng(0).integers(0, 256, (rows, 6)).astype(np.uint8)
+  size = len(files.read_table(workdir / "pool/records-00000.parquet")["row"])
+  for shard in range(shards.count(workdir)):
+    part = bits[shard * size : (shard + 1) * size]
+    path = tables.SIGNAL.path(workdir, name="sae_features", shard=shard)
+    files.write_array(path, part)
+  record = workdir / "signals/sae_features" / stage_record.RECORD
+  with pytest.raises(errors.InputError, match="sae_features"):
+    pool.candidates.inputs["sae_features"]
+  files.write_json(record, {"done": True, "output": "made by hand"})
+  found = pool.candidates.inputs["sae_features"]
+  places = np.random.default_rng(1).permutation(len(pool.row))[:90]
+  got = found[places]
+  assert got.dtype == np.uint8
+  np.testing.assert_array_equal(got, bits[pool.row[places]])

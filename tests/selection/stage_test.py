@@ -1,5 +1,6 @@
 """The stage `select` alone: a pool that passes by parts against a whole one."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -108,12 +109,20 @@ def test_options_reach_the_method(workdir, tmp_path):
   assert (np.diff(ranking["depth"][first]) > 0).any()
 
 
-def _toy(order, rest):
+def test_the_seconds_of_each_order_are_told(workdir, tmp_path):
+  _run(workdir, tmp_path, compare=("longest", "random"))
+  record = stage_record.read_record(epath.Path(tmp_path) / "select")
+  assert list(record["parts"]) == ["ila", "longest", "random"]
+  assert 0 <= sum(record["parts"].values()) <= record["seconds"]
+
+
+def _toy(order, rest, warning=""):
   """A method that orders `order` rows by id, and says `rest` of the others."""
 
   def rank(c, _):
     kept = c.candidate & (np.cumsum(c.candidate) <= order)
-    return candidates.ranking(c, (c.id_rank,), among=kept, rest=rest)
+    ranking = candidates.ranking(c, (c.id_rank,), among=kept, rest=rest)
+    return dataclasses.replace(ranking, warning=warning)
 
   return method.Method(name="toy", rank=rank, needs=(), colour="#000000")
 
@@ -138,6 +147,17 @@ def test_a_budget_beyond_the_head_of_an_order_is_refused(
     "Lower config.select.budget, or choose another method",
   ):
     _run(workdir, tmp_path, budget=budget, unit=unit, **toy)
+
+
+def test_what_makes_an_order_worth_little_is_told(
+  workdir, tmp_path, monkeypatch, capsys
+):
+  toy = _toy(_POOL, "", "all are alike.")
+  monkeypatch.setitem(table_lib.METHODS, "toy", toy)
+  table = _run(workdir, tmp_path, compare=("toy", "longest"))[2]
+  told = {row["strategy"]: row.get("warning") for row in table}
+  assert told == {"ila": None, "toy": "all are alike.", "longest": None}
+  assert "warning: toy: all are alike." in capsys.readouterr().err
 
 
 def test_the_head_of_an_order_is_enough_for_its_own_length(
@@ -176,6 +196,64 @@ def test_curves_have_the_budget_of_their_own_strategy_alone(workdir, tmp_path):
   common = set.intersection(*budgets.values())
   for name, mine in budgets.items():
     assert mine == common | {size[name]}
+
+
+def test_what_methods_are_like_and_where_they_disagree(workdir, tmp_path):
+  compare = ("longest", "random")
+  ranking, _, table = _run(workdir, tmp_path, compare=compare)
+  found = files.read_json(tmp_path / "select/coverage.json")
+  cells = files.read_table(workdir / "landscape/cells.parquet")
+  lengths = files.read_table(workdir / "pool/index.parquet")[
+    "n_response_tokens"
+  ]
+  rows = ranking["row"][:60]
+  depth = cells["depth"][np.searchsorted(cells["row"], rows)]
+  assert table[0]["mean_depth"] == pytest.approx(depth.mean())
+  assert table[0]["median_tokens"] == np.median(lengths[rows])
+  assert table[0]["domains"] == table[0]["effective_domains"] == 1
+  every = ranking["row"]
+  assert found["candidates"]["median_tokens"] == np.median(lengths[every])
+  longest = sorted(every, key=lambda row: -lengths[row])[:60]
+  assert table[1]["median_tokens"] == np.median(lengths[longest])
+  assert found["overlap"]["strategies"] == ["ila", *compare]
+  assert "features" not in table[0]
+  for side, is_ours in (("missed", False), ("alone", True)):
+    for one in found["disagreement"][side]:
+      assert (one["row"] in rows) == is_ours == ("ila" in one["chosen_by"])
+      assert ranking["id"][every.tolist().index(one["row"])] == one["id"]
+  (tmp_path / "alone").mkdir()
+  _run(workdir, tmp_path / "alone", compare=())
+  alone = files.read_json(tmp_path / "alone/select/coverage.json")
+  assert not {"overlap", "disagreement"} & {*alone}
+
+
+def test_features_are_told_where_a_method_needs_them(
+  workdir, tmp_path, monkeypatch
+):
+  """Of all methods; here each row has a feature of its own, and one more."""
+  bits = np.packbits(np.eye(_POOL, 512) > 0, axis=1, bitorder="little")
+  bits[:, -1] = 128
+  cells = files.read_table(workdir / "landscape/cells.parquet", ["row"])
+  monkeypatch.setattr(
+    scored_pool.inputs_lib,
+    "Inputs",
+    lambda *_: {"sae_features": bits[cells["row"]]},
+  )
+  monkeypatch.setattr(scored_pool, "made_from", lambda *_: {})
+  ranking, _, table = _run(workdir, tmp_path, compare=("sae_greedy",))
+  for row in table:
+    on = len(ranking["row"]) + 1
+    assert row["features"] == pytest.approx(61 / on)
+    assert row["features_often"] == pytest.approx(1 / on)
+  found = files.read_json(tmp_path / "select/coverage.json")["features"]
+  assert found["rival"] == "sae_greedy"
+  # Each adds as many, so that the lower ids go first.
+  by_id = ranking["row"][np.argsort(ranking["id"])]
+  ours, rival = {*ranking["row"][:60].tolist()}, {*by_id[:60].tolist()}
+  for side, only in (("gained", ours - rival), ("lost", rival - ours)):
+    assert found[side]["features"] == len(only)
+    for one in found[side]["shown"]:
+      assert one["latent"] in only and one["chosen"] == one["pool"] == 1
 
 
 def test_distances_are_those_of_scipy(workdir, tmp_path):

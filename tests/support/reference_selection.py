@@ -10,6 +10,8 @@ import fractions
 import numpy as np
 
 from ila_jax.methods import candidates
+from ila_jax.pool import records
+from ila_jax.score.signals import noisy_ifd
 from ila_jax.score.signals import table as signals_table
 
 
@@ -138,12 +140,36 @@ def inputs(needs, n, seed):
   for need in needs:
     if need in candidates.COLUMNS:
       continue
-    if need in ("embeddings", "target_embeddings", "target_gradients"):
+    if need in ("embeddings", "target_embeddings"):
+      x = rng.normal(size=(n, 8)).round(1)
+      found[need] = np.float32(x / np.linalg.norm(x, axis=1, keepdims=True))
+    elif need in ("rds_embedding", "target_rds_embedding"):
+      found[need] = rng.integers(-1, 2, (n, 8)).astype(np.float32)
+    elif need == "target_id":
+      found[need] = rng.permutation(n).astype(np.uint64)
+    elif need == "target_gradients":
       found[need] = rng.normal(size=(n, 8)).round(1).astype(np.float32)
     elif need == "dev":
       found[need] = rng.random(n) < 0.3
-    elif need == "tokens" or need == "turns":
+    elif need in ("turns", "target_turns"):
+      found[need] = _turns(rng.integers(1, 9, (n, 3)))
+    elif need == "tokens":
       found[need] = np.array([[i % 5, i % 3] for i in rng.permutation(n)])
+    elif need == "sae_features":  # Bits; some rows have none.
+      bits = rng.random((n, 40)) < rng.choice([0.0, 0.2, 0.5], (n, 1))
+      found[need] = np.packbits(bits, axis=1, bitorder="little")
+    elif need == "scores":
+      kind = [("quality", np.float32), ("complexity", np.float32)]
+      found[need] = rng.integers(1, 6, (n, 2)).astype(np.float32).view(kind)
+      found[need] = found[need][:, 0]
+    elif need == "noisy_ifd":
+      shape = n, len(noisy_ifd.THRESHOLDS), noisy_ifd.COLUMNS
+      values = rng.integers(1, 6, shape) / 4
+      # Fewer tokens are above a higher threshold.
+      values[:, :, 2] = np.linspace(200, 0, shape[1]).round()[None]
+      found[need] = values.reshape(n, shape[1] * shape[2]).astype(np.float32)
+    elif need == "tags":
+      found[need] = rng.integers(-1, 6, (n, 3)).astype(np.float32)
     elif need in signals_table.SIGNALS:
       width = signals_table.SIGNALS[need].width
       width = 8 if callable(width) else width
@@ -151,6 +177,16 @@ def inputs(needs, n, seed):
       found[need] = rng.integers(1, 9, shape).astype(np.float32)
     else:
       found[need] = rng.integers(1, 6, n).astype(np.float32)
+  return found
+
+
+def _turns(numbers):
+  """Sums and their answers, an entry each."""
+  found = np.empty(len(numbers), object)
+  for place, (one, two, more) in enumerate(numbers.tolist()):
+    ask = records.Turn("user", f"Add {one} and {two}.")
+    answer = records.Turn("assistant", f"It is {one + two}." * (more % 3))
+    found[place] = [ask, answer]
   return found
 
 

@@ -7,6 +7,7 @@ from ila_jax.landscape.duplicates import false_depth
 from ila_jax.pool import records
 from ila_jax.report import page
 from ila_jax.scaling import law
+from ila_jax.selection.measures import overlap
 
 SCRIPT = "<script>alert('pool')</script>"
 
@@ -106,9 +107,26 @@ def report_data(n=5000, *, seed=0, **changes):
         "p95_distance": 0.52,
         "n_examples": n // 10,
         "n_tokens": int(n_tokens[rows[: n // 10]].sum()),
+        **_prefers(n_tokens[rows[: n // 10]], depth[rows[: n // 10]]),
       }
       for name, rows in order.items()
     ],
+    "all_candidates": _prefers(n_tokens, depth),
+    "overlap": {
+      "strategies": list(order),
+      "jaccard": overlap.jaccard({k: v[: n // 10] for k, v in order.items()}),
+      "by_chance": 0.05,
+    },
+    "features": {
+      "rival": "random",
+      "gained": {"features": 31, "shown": [_feature(7), _feature(9)]},
+      "lost": {"features": 0, "shown": []},
+    },
+    "disagreement": {
+      "missed": [_differing(1, ["random", "longest"])],
+      "alone": [_differing(2, ["ila"])],
+      "counts": {"missed": 3, "alone": 1},
+    },
     "training": {
       name: _history(rng, start, end, steps)
       for name, start, end, steps in (
@@ -184,6 +202,39 @@ def _example(i):
     "depth": 0.41 - i / 50,
     "turns": turns,
     "place": len(turns) - 1,
+  }
+
+
+def _prefers(n_tokens, depth):
+  """What chosen examples are like, as the table of methods has it."""
+  return {
+    "median_tokens": float(np.median(n_tokens)),
+    "mean_depth": float(depth.mean()),
+    "domains": 3,
+    "effective_domains": 2.5,
+    "features": float(n_tokens.mean() / 1500),
+    "features_often": 0.1,
+    "seconds": float(n_tokens.mean() / 100),
+    "shared": 0.1,
+  }
+
+
+def _feature(latent):
+  """A feature that one selection alone has, as `beside.features` has it."""
+  prompts = [f"Has most of {latent}. <i>", "Has less of it."]
+  return {"latent": latent, "chosen": 4, "pool": 19, "prompts": prompts}
+
+
+def _differing(row, chosen_by):
+  """An example on which methods disagree, as `beside.disagreement` has it."""
+  return {
+    "row": row,
+    "id": f"{row:016x}",
+    "depth": 0.2,
+    "n_tokens": 41,
+    "chosen_by": chosen_by,
+    "prompt": f"Differ {row}.",
+    "response": f"It differs {row}.",
   }
 
 

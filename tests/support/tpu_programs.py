@@ -37,10 +37,12 @@ from ila_jax.landscape.maps import (
   tsne,
 )
 from ila_jax.landscape.trust import agreement
+from ila_jax.methods.features import feature_coverage, packed, sae_simscale
+from ila_jax.methods.target import nearness
 from ila_jax.models import architecture, encoder, layers
 from ila_jax.models import lora as lora_lib
 from ila_jax.models.folders import placement
-from ila_jax.passes import example_loss, hidden
+from ila_jax.passes import example_loss, hidden, noisy_loss
 from ila_jax.score.sae import autoencoder, features, judge, records
 from ila_jax.score.sae import train as sae_train
 from ila_jax.training import checkpoint, recipe, step
@@ -134,6 +136,15 @@ def score(
   )
 
 
+def noisy(mesh: Mesh, config: architecture.DecoderConfig) -> Any:
+  """A scoring step of three noisy neighbours, packed."""
+  graphdef, params = memory.placed(config, mesh)
+  batch = memory.batch(2048, 4096, mesh)
+  about = dict.fromkeys(("low", "high", "length", "place"), batch["tokens"])
+  setting = noisy_loss.Noise(5.0, 3, 0)
+  return noisy_loss.batch_losses.lower(graphdef, setting, params, batch, about)
+
+
 def train(
   mesh: Mesh,
   config: architecture.DecoderConfig,
@@ -182,6 +193,24 @@ def nearest(mesh: Mesh, *, k: int, same: bool = True) -> Any:
   search = neighbours._search(k, same)
   points = _array(mesh, (POINTS, WIDTH))
   return _apply(mesh, search, (rows, queries), points)
+
+
+def nearest_to_targets(mesh: Mesh) -> Any:
+  """The nearest candidates of 1,024 target examples, in a block of 8,192."""
+  best = [_array(mesh, (1024, 1024), t, _ROWS) for t in ("float32", "int32")]
+  return nearness._merge.lower(
+    tuple(best),
+    _array(mesh, (1024, WIDTH), spec=_ROWS),
+    _array(mesh, (8192, WIDTH)),
+    _array(mesh, 8192, "bool"),
+    _array(mesh, (), "int32"),
+    mesh=mesh,
+  )
+
+
+def greatest_to_targets(mesh: Mesh) -> Any:
+  block = _array(mesh, (8192, WIDTH), spec=_ROWS)
+  return nearness._greatest.lower(block, _array(mesh, (1024, WIDTH)))
 
 
 def _near(mesh: Mesh, k: int) -> neighbours.Neighbours:
@@ -294,6 +323,7 @@ def lloyd(mesh: Mesh) -> Any:
     _array(mesh, POINTS, "int32", _ROWS),
     _array(mesh, (), "int32"),
     _array(mesh, (), "int32"),
+    False,
     over=mesh,
     axes=_ROWS[0],
   )
@@ -352,6 +382,33 @@ def ranks(mesh: Mesh) -> Any:
     _array(mesh, shape, "int32") for shape in ((1024,), (1024, 10))
   )
   return agreement._places.lower(x, rows, others)
+
+
+def _features(mesh: Mesh, rows: int = 2**20) -> Any:
+  """131,072 latents of a million examples, as bits."""
+  return _array(mesh, (rows, 4096), "uint32", _ROWS)
+
+
+def most_new_features(mesh: Mesh) -> Any:
+  on = _array(mesh, 2**20, "int32", _ROWS)
+  state = _array(mesh, 4096, "uint32"), on
+  steps = _array(mesh, (), "int32")
+  options = {"mesh": mesh, "axes": _ROWS[0]}
+  return packed._choose.lower(_features(mesh), on, state, steps, **options)
+
+
+def visit_features(mesh: Mesh) -> Any:
+  block = _array(mesh, 1024, "int32")
+  covered = _array(mesh, 4096, "uint32")
+  whole = NamedSharding(mesh, _WHOLE)
+  words = _features(mesh)
+  return sae_simscale._take.lower(words, covered, block, block, whole=whole)
+
+
+def count_features(mesh: Mesh) -> Any:
+  words, rows = _features(mesh, 4096), _array(mesh, (), "int32")
+  whole = NamedSharding(mesh, _WHOLE)
+  return feature_coverage._count.lower(words, rows, whole=whole)
 
 
 def _autoencoder(mesh: Mesh) -> autoencoder.Weights:
@@ -476,6 +533,7 @@ PROGRAMS: dict[str, Callable[[Mesh], Any]] = {
   "score 4 adapters": lambda mesh: score(
     mesh, small("llama"), tokens=8192, models=4
   ),
+  "score noisy neighbours": lambda mesh: noisy(mesh, small("llama")),
   "train": lambda mesh: train(mesh, small("llama", **_REMAT)),
   "train without remat": lambda mesh: train(mesh, small("llama", **_MASTER)),
   "train gemma": lambda mesh: train(mesh, small("gemma", **_REMAT)),
@@ -485,8 +543,11 @@ PROGRAMS: dict[str, Callable[[Mesh], Any]] = {
   "first state": lambda mesh: first_state(mesh, small("llama")),
   "embed by encoder": lambda mesh: embed(mesh, ENCODER, "cls"),
   "embed by decoder": lambda mesh: embed(mesh, small("qwen3"), "mean"),
+  "embed by position": lambda mesh: embed(mesh, small("qwen3"), "weightedmean"),
   "nearest": _at(nearest, k=10),
   "nearest, approximately": _at(nearest, k=91),
+  "nearest to targets": nearest_to_targets,
+  "greatest to targets": greatest_to_targets,
   "affinities": affinity,
   "descend, all pairs": _at(descend, nodes=None),
   "descend, grid": _at(descend, nodes=64),
@@ -510,6 +571,9 @@ PROGRAMS: dict[str, Callable[[Mesh], Any]] = {
   "occupied cells, by sort": _at(occupied, size=None),
   "near-duplicates": near_pairs,
   "ranks": ranks,
+  "most new features": most_new_features,
+  "visit features": visit_features,
+  "count features": count_features,
   "autoencoder: step": train_autoencoder,
   "autoencoder: judge": judge_autoencoder,
   "score features": lambda mesh: score_features(mesh, small("llama")),

@@ -36,6 +36,7 @@ def pairs(
   threshold: float,
   mesh: Mesh,
   on_rows: Callable[[int], None] = lambda rows: None,
+  remedy: str = "raise config.landscape.duplicate_cosine, or set it to None",
 ) -> Pairs:
   """All pairs with x_a · x_b >= threshold in a cell or in neighbouring cells.
 
@@ -51,6 +52,7 @@ def pairs(
     threshold: cosine.
     mesh: the devices; the rows of a tile are split over them.
     on_rows: called with the number of rows that are done, tile by tile.
+    remedy: what to do where too many pairs are near.
 
   Returns:
     int64 rows a < b, sorted, and float32 cosines.
@@ -79,8 +81,8 @@ def pairs(
     total += len(a)
     if total > MAX_PAIRS:
       raise errors.InputError(
-        f"config.landscape.duplicate_cosine is {threshold}, and more than "
-        f"{MAX_PAIRS:,} pairs reach it; raise it, or set it to None."
+        f"more than {MAX_PAIRS:,} pairs of prompts have a cosine of "
+        f"{threshold:g} or more; {remedy}."
       )
   key, cosine = np.concatenate(keys), np.concatenate(cosines)
   del keys, cosines

@@ -3,17 +3,18 @@
 Liu et al., "What Makes Good Data for Alignment?", arXiv 2312.15685: examples
 are visited by falling score, and one is taken where its cosine to all that are
 taken is at most a threshold, 0.9. Deita's score is complexity × quality, each
-by a model of its own; here it is the depth of the run, which may be any score:
-landscape.depth=score:NAME. Its embeddings are of whole conversations by a large
-model; here they are those of the prompts, as the run has them. Blocks, in which
-the authors compare with rejected examples too, are of one example.
+by a model of its own, as `deita` has it; here it is the depth of the run, which
+may be any score: landscape.depth=score:NAME. Its embeddings are of whole
+conversations by a large model; here they are those of the prompts, as the run
+has them. Blocks, in which the authors compare with rejected examples too, are
+of one example.
 """
 
 import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ila_jax.methods import candidates, method
 from ila_jax.methods import options as options_lib
@@ -35,16 +36,38 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   What is too like one that is taken is left out. All in round 1.
   """
   depth = candidates.depth(c, options.rank_by)
+  field = "repr_filter.most"
+  return walk(c, depth, c.candidate, most=options.most, field=field)
+
+
+def walk(
+  c: candidates.Candidates,
+  score: Float[np.ndarray, " n"],
+  among: Bool[np.ndarray, " n"],
+  *,
+  most: float,
+  field: str,
+) -> candidates.Ranking:
+  """Visits some candidates by falling score; ties go by id.
+
+  Args:
+    c: the candidates; the method has named `embeddings`.
+    score: finite where `among` [n].
+    among: the candidates that are visited.
+    most: cosine of two that are taken, at most.
+    field: of config.select.options that says so.
+  """
   rows = likeness.rows_by_tie(c)
+  rows = rows[among[rows]]
   if not len(rows):
     return candidates.Ranking(rows, rows)
-  # The deepest first, of equals the first by id: the state is the turn.
-  rows = rows[np.argsort(-depth[rows], kind="stable")]
+  # The greatest first, of equals the first by id: the state is the turn.
+  rows = rows[np.argsort(-score[rows], kind="stable")]
   count = likeness.wanted(c, np.ones(len(rows), np.bool_))
   chosen = likeness.greedy(
     likeness.rounded(c.inputs["embeddings"], rows),
     np.arange(len(rows), dtype=np.int32),
-    _Drop(_most(options.most)),
+    _Drop(_most(most)),
     count=count,
     desc="Repr filter",
   )
@@ -52,8 +75,8 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   if len(chosen) < count:
     alike = len(rows) - len(chosen)
     rest = (
-      f"{alike:,} have a cosine above {options.most:g} to one that is taken "
-      "(config.select.options.repr_filter.most; a greater one keeps more)."
+      f"{alike:,} have a cosine above {most:g} to one that is taken "
+      f"(config.select.options.{field}; a greater one keeps more)."
     )
   elif count < len(rows):
     rest = f"Repr filter orders {count:,}, as many as the budget may buy."

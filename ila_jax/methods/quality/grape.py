@@ -6,6 +6,8 @@ likely, by the mean log-probability of a token. The paper keeps one response of
 each prompt; here the others follow, in rounds, so that any budget is met.
 """
 
+import dataclasses
+
 import numpy as np
 
 from ila_jax.landscape import ordering
@@ -28,7 +30,14 @@ def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
   )
   lost = int((c.candidate & ~known).sum())
   rest = f"{lost:,} have no finite loss." if lost else ""
-  return candidates.ranking(c, (place, loss), place, among=known, rest=rest)
+  order = candidates.ranking(c, (place, loss), place, among=known, rest=rest)
+  if place[known].any():
+    return order
+  return dataclasses.replace(
+    order,
+    warning="each prompt has one response: nothing is chosen between, and the "
+    "order is that of ppl with part=low.",
+  )
 
 
 METHOD = method.Method(

@@ -1,6 +1,6 @@
 """LESS: the examples by which the target set would be learnt best.
 
-Xia et al. 2024, arXiv 2402.04333; docs/method.md 14. As published: a LoRA
+Xia et al. 2024, arXiv 2402.04333; docs/method.md 16. As published: a LoRA
 warm-up on 5 % of the pool, Adam's direction of each example of the pool, plain
 gradients of the target, cosines weighted by the epochs' learning rates, the
 mean over the examples of a subtask, the greatest over subtasks. It deviates:

@@ -16,6 +16,7 @@ from ila_jax.models.folders import json_fields, tensor_names
 _POOLINGS = {
   "pooling_mode_cls_token": "cls",
   "pooling_mode_mean_tokens": "mean",
+  "pooling_mode_weightedmean_tokens": "weightedmean",
 }
 _SENTENCE_MODULES = ("Transformer", "Pooling", "Normalize")
 # Fields that all families have, with the values that are implemented.
@@ -139,7 +140,7 @@ def reading(folder: pathlib.Path) -> tuple[int | None, bool]:
 
 
 def pooling(folder: pathlib.Path) -> str:
-  """Reads the pooling, `cls` or `mean`, that sentence-transformers noted.
+  """Reads the pooling, of `encoder.POOLINGS`, that sentence-transformers noted.
 
   Without a note it is `cls`.
 

@@ -50,24 +50,55 @@ def count(record: Mapping[str, Any], path: str) -> int | None:
   >>> count({"k": "math, code, logic"}, "k"), count({"k": "3"}, "k")
   (3, 3)
   """
-  value = records.lookup(record, path)
-  if value is records.MISSING:
-    return None
-  if isinstance(value, str):
-    value = _parsed(value.strip())
+  value = _value(record, path)
   if value is None:
     return None
-  if isinstance(value, Mapping):
-    value = _keys(value)
   if isinstance(value, list):
-    bits = [_number(item) for item in value]
-    if {*bits} <= {0, 1} and len(bits) > max(len({*bits}), 2):
+    if (bits := _bits(value)) is not None:
       return sum(bits) or None  # One for each label, in turn.
     return len(set(_members(value))) or None
   number = isinstance(value, int | float) and not isinstance(value, bool)
   if number and value >= 0 and value == value // 1 and value < 2**31:
     return int(value) or None
   raise _no_labels(value)
+
+
+def names(record: Mapping[str, Any], path: str) -> list[str]:
+  """The labels that `count` counts, each once, in the form it compares.
+
+  Returns:
+    Names in the order of the record; [] where it has none, or a mere count. A
+    label that is marked by place is called by it, from 0.
+
+  Raises:
+    records.Reject: as `count` does.
+
+  >>> names({"k": "Math, code, math"}, "k"), names({"k": 3}, "k")
+  (['math', 'code'], [])
+  """
+  value = _value(record, path)
+  if not isinstance(value, list):
+    return []
+  if (bits := _bits(value)) is not None:
+    return [str(place) for place, bit in enumerate(bits) if bit]
+  return list(dict.fromkeys(_members(value)))
+
+
+def _value(record: Mapping[str, Any], path: str) -> Any:
+  """What a field of labels says: a list, or a number; None: nothing."""
+  value = records.lookup(record, path)
+  if value is records.MISSING:
+    return None
+  if isinstance(value, str):
+    value = _parsed(value.strip())
+  return _keys(value) if isinstance(value, Mapping) else value
+
+
+def _bits(value: list[Any]) -> list[int] | None:
+  """0 and 1 of a list that marks labels by place; None of another."""
+  bits = [_number(item) for item in value]
+  marks = {*bits} <= {0, 1} and len(bits) > max(len({*bits}), 2)
+  return bits if marks else None
 
 
 def _number(value: Any) -> int | float | None:

@@ -118,9 +118,11 @@ def coverage(
   for number, (name, (budgets, covered)) in enumerate(curves.items()):
     color = look.color(name, list(curves))
     style = (0, (5, 1.5)) if color == look.GREY else "-"
-    axes.plot(
+    (line,) = axes.plot(
       budgets, covered, color=color, ls=style, lw=2.2, zorder=9 - number
     )
+    if len(budgets) == 1:  # One budget has no line.
+      line.set(marker="o", ms=7)
     ends.append((float(covered[-1]), name, color))
   right = max(int(budgets[-1]) for budgets, _ in curves.values())
   axes.axvline(budget, color=look.MUTED, lw=0.8, ls=(0, (2, 2)))

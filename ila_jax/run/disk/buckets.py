@@ -12,7 +12,8 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Iterator
+import types
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import fsspec
@@ -32,6 +33,7 @@ logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
 
 # Bytes that are sent at once; a multiple of 256 KiB, as the protocol asks for.
 _PART = 2**25
+_BUCKET = re.compile(r"gs://[^/]+")
 # Answers that tell of an account without the right, or of no account.
 _NO_RIGHT = (401, 403)
 _LOGIN = (
@@ -171,9 +173,20 @@ def inside(folder: epath.PathLike) -> Iterator[epath.Path]:
       yield folder / name.rstrip("/").rpartition("/")[2]
 
 
+def _bucket_of(frames: Iterable[types.FrameType]) -> str:
+  """The bucket that was asked, by the first path in one that a caller held."""
+  for frame in frames:
+    for value in frame.f_locals.values():
+      is_path = isinstance(value, (str, epath.Path))
+      named = _BUCKET.match(os.fspath(value)) if is_path else None
+      if named:
+        return f"the bucket {named[0]}"
+  return "the bucket"
+
+
 def no_bucket(path: epath.PathLike) -> errors.InputError:
   """Tells that there is no bucket, which is where nothing can be written."""
-  bucket = re.match(r"\w+://[^/]*", os.fspath(path))[0]
+  bucket = _BUCKET.match(os.fspath(path))[0]
   return errors.InputError(
     f"{path} cannot be written: there is no bucket {bucket}, or this account "
     f"may not see it. Make it with `gcloud storage buckets create {bucket}`, "
@@ -191,12 +204,12 @@ def explain(error: BaseException) -> tuple[int, str] | None:
 
   >>> explain(ValueError("of no bucket"))
   """
-  frames = traceback.walk_tb(error.__traceback__)
+  frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
   if not any(
-    frame.f_globals.get("__name__", "").startswith("gcsfs")
-    for frame, _ in frames
+    frame.f_globals.get("__name__", "").startswith("gcsfs") for frame in frames
   ):
     return None
+  bucket = _bucket_of(frames)
   said = " ".join(str(error).split())[:300] or type(error).__name__
   refused = (
     said.startswith("Forbidden: ")
@@ -205,11 +218,11 @@ def explain(error: BaseException) -> tuple[int, str] | None:
   )
   if refused:
     return errors.BAD_INPUT, (
-      f"the bucket refuses this account ({said}). {_LOGIN}."
+      f"{bucket} refuses this account ({said}). {_LOGIN}."
     )
   if type(error) in (FileNotFoundError, ValueError):
     return None  # Of what asked for it.
   return errors.LOST, (
-    f"the bucket does not answer as it should ({said}). What was whole is "
+    f"{bucket} does not answer as it should ({said}). What was whole is "
     "kept: run the same command again, which goes on from here."
   )

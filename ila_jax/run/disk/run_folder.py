@@ -11,7 +11,7 @@ from etils import epath
 import ila_jax
 from ila_jax import errors
 from ila_jax.compute import mesh
-from ila_jax.run import stage_record, tables
+from ila_jax.run import progress, stage_record, tables
 from ila_jax.run.disk import buckets, files, folders
 from ila_jax.run.disk.lock import lock
 
@@ -45,7 +45,9 @@ def claim(workdir: epath.Path, names: Sequence[str]) -> Iterator[None]:
 def _claim(
   workdir: epath.Path, names: Sequence[str], stack: contextlib.ExitStack
 ) -> None:
-  _make(workdir, names)
+  waits = f"  waiting for {workdir}; a bucket has a minute to answer"
+  with progress.if_slow(waits):
+    _make(workdir, names)
   stack.enter_context(lock.hold(workdir))
   _write_manifest(workdir)
   folders.sweep_files(workdir)

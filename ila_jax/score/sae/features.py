@@ -1,7 +1,7 @@
 """Which latents each record has: bits, and the records that have most of one.
 
 A latent is on for a record if it exceeds a threshold at any of its tokens: the
-JumpReLU of Yang et al. (arXiv 2502.14050; docs/method.md 13).
+JumpReLU of Yang et al. (arXiv 2502.14050; docs/method.md 15).
 """
 
 import functools

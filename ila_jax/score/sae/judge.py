@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float
 
 from ila_jax.compute import mesh as mesh_lib
@@ -67,13 +67,12 @@ def judge(
   mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
   left = variance = 0.0
   fired, values = np.zeros(weights.latents, np.bool_), []
-  everywhere = NamedSharding(mesh, PartitionSpec())
   for begin in range(0, len(x), _TOKENS):
     part = x[begin : begin + _TOKENS]
     counts = np.arange(_TOKENS) < len(part)
     padded = np.resize(part, (_TOKENS, x.shape[1]))
     with jax.set_mesh(mesh):
-      given = jax.device_put((padded, counts, mean), everywhere)
+      given = mesh_lib.put((padded, counts, mean), mesh, PartitionSpec())
       sums, on, greatest = mesh_lib.fetch(_step(on_mesh, *given, k=k))
     left, variance = left + float(sums[0]), variance + float(sums[1])
     fired |= on

@@ -128,10 +128,10 @@ def get(
   folder = tables.SAE.path(run.workdir)
   width, depth = decoder.config.width, layers(run.config, decoder.config)
   given = run.config.sae.path
-  drawn = draw(run, width)
-  states = _reader(run, account, decoder, depth)
   is_made = (folder / published.NOTES).exists() and mesh_lib.is_writer()
   if not mesh_lib.first_host_says([is_made])[0]:
+    drawn = draw(run, width)
+    states = _reader(run, account, decoder, depth)
     if given is None:
       notes = _train(run, account, folder, drawn, states, width)
     else:

@@ -2,7 +2,8 @@
 
 `DIR/signals/NAME` has a record of its own, so that a method which needs a
 signal leaves `score` as it is. `values-00000.npy` and on are [n] or [n, width],
-one for each shard of the pool; what is on disk is kept.
+one for each shard of the pool; what is on disk is kept. A signal may be of the
+target set's examples instead.
 """
 
 import dataclasses
@@ -17,13 +18,16 @@ from jaxtyping import Int, Shaped
 from ila_jax import config as config_lib
 from ila_jax.compute import hardware, prefetch
 from ila_jax.compute import mesh as mesh_lib
+from ila_jax.embed import rows as rows_lib
 from ila_jax.forecast import costs, sizes, work
 from ila_jax.pool import index, shards
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import artifact as artifact_lib
 from ila_jax.run.disk import files, folders
+from ila_jax.score import target as target_lib
 
+POOL, TARGET = "pool", target_lib.NAME
 OfShard = Callable[[pa.Table], np.ndarray]
 # Numbers of an example that a plan takes some for.
 _SOME = 4
@@ -46,10 +50,13 @@ class Signal:
       and at once: the first host makes them alone, and anew whenever what they
       are made from has changed.
     dtype: of the values.
-    is_wide: whether all values would not fit into memory: `Rows` reads them.
     about: from the run and the values of each shard, in their order, to what
       its record notes of them; it refuses values that are of no use.
     beside: a file that `compute`'s function writes for each shard, too.
+    is_wide: whether all values may not fit into memory: methods read them by
+      [places], as embeddings.
+    of: `POOL`, or `TARGET`: of the examples of config.select.target instead,
+      which are made anew whenever the target set has changed.
   """
 
   name: str
@@ -59,11 +66,12 @@ class Signal:
   reads: tuple[str, ...] = ("tokens", "is_response")
   width: int | Callable[[config_lib.Config], int] | None = 1
   dtype: str = "float32"
-  is_wide: bool = False
   about: (
     Callable[[context.Run, Iterator[np.ndarray]], dict[str, Any]] | None
   ) = None
   beside: artifact_lib.Artifact | None = None
+  is_wide: bool = False
+  of: str = POOL
 
   def width_of(self, config: config_lib.Config) -> int | None:
     """Numbers of an example in a run; None: some."""
@@ -71,8 +79,15 @@ class Signal:
 
   def need(self, known: sizes.Sizes) -> costs.Need:
     """Bytes of its values, as a plan of a stage says them."""
-    width = self.width_of(known.config) or _SOME
-    return costs.Need(np.dtype(self.dtype).itemsize * width * known.examples)
+    width, count = self.width_of(known.config) or _SOME, known.examples
+    if self.of == TARGET:
+      count = target_lib.count(known.config)
+    return costs.Need(np.dtype(self.dtype).itemsize * width * count)
+
+  def source(self, workdir: epath.PathLike) -> epath.Path:
+    """The folder whose `pool` has its examples."""
+    is_target = self.of == TARGET
+    return target_lib.folder(workdir) if is_target else epath.Path(workdir)
 
 
 def run(signal: Signal, run: context.Run) -> None:
@@ -87,11 +102,14 @@ def run(signal: Signal, run: context.Run) -> None:
     signal.name,
     {
       "made_from": signal.made_from(run),
-      "pool": stage_record.output(workdir, "pool"),
+      signal.of: stage_record.output(
+        workdir / folders.BESIDE if signal.of == TARGET else workdir, signal.of
+      ),
     },
   )
   at_once = signal.width is None
-  if stage.begin(replace="all" if at_once else "nothing"):
+  is_quick = at_once or signal.of == TARGET
+  if stage.begin(replace="all" if is_quick else "nothing"):
     return
   todo, noted = _todo(signal, workdir), {}
   if not at_once:
@@ -101,7 +119,7 @@ def run(signal: Signal, run: context.Run) -> None:
       _compute(signal, run, stage, todo)
   mesh_lib.barrier(f"{signal.name} computed")
   if signal.about and mesh_lib.is_writer():
-    noted = signal.about(run, _shards(workdir, signal.name))
+    noted = signal.about(run, _shards(signal, workdir))
   stage.finish(
     matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype), **noted
   )
@@ -115,7 +133,7 @@ def _compute(
 ) -> None:
   """Computes the shards that are not there yet."""
   of_shard, width = None, signal.width_of(run.config)
-  total = len(index.lengths(run.workdir))
+  total = len(index.lengths(signal.source(run.workdir)))
   with progress.counter(total, desc=signal.name, unit="examples") as advance:
     for target, rows, table in prefetch.ahead(todo, depth=1):
       if table is not None:
@@ -132,19 +150,17 @@ def _todo(
   signal: Signal, workdir: epath.Path
 ) -> Iterator[tuple[epath.Path, int, pa.Table | None]]:
   """Each shard's file and rows, and its columns if it is to be computed."""
-  count = shards.count(workdir)
-  targets = [
-    tables.SIGNAL.path(workdir, name=signal.name, shard=shard)
-    for shard in range(count)
-  ]
+  source = signal.source(workdir)
+  targets = _paths(signal, workdir)
   done = shards.done(targets)
   if signal.beside:
-    others = [signal.beside.path(workdir, shard=n) for n in range(count)]
+    numbers = range(len(targets))
+    others = [signal.beside.path(workdir, shard=n) for n in numbers]
     done = [a and b for a, b in zip(done, shards.done(others), strict=True)]
 
   def read(shard: int) -> tuple[int, pa.Table | None]:
     columns = ["row"] if done[shard] else list(signal.reads)
-    table = shards.read_records(workdir, shard, columns)
+    table = shards.read_records(source, shard, columns)
     return len(table), None if done[shard] else table
 
   return ((target, *read(shard)) for shard, target in enumerate(targets))
@@ -162,10 +178,9 @@ def _checked(
   return values.astype(signal.dtype)
 
 
-def _shards(workdir: epath.Path, name: str) -> Iterator[np.ndarray]:
+def _shards(signal: Signal, workdir: epath.Path) -> Iterator[np.ndarray]:
   """The values of each shard, one held at a time."""
-  for shard in range(shards.count(workdir)):
-    yield files.read_array(tables.SIGNAL.path(workdir, name=name, shard=shard))
+  return map(files.read_array, _paths(signal, workdir))
 
 
 def read(
@@ -182,28 +197,23 @@ def read(
   return _values(workdir, name, row)
 
 
-class Rows:
-  """Values of a signal that are too many to hold: only those asked for."""
+def rows(
+  workdir: epath.Path, signal: Signal, row: Int[np.ndarray, " k"]
+) -> rows_lib.Rows:
+  """A signal of several numbers for some of its rows, read when asked.
 
-  def __init__(
-    self, workdir: epath.Path, name: str, row: Int[np.ndarray, " n"]
-  ) -> None:
-    """Names rows of the pool, which places 0, 1, ... stand for.
+  Raises:
+    errors.InputError: the signal has not been computed.
+  """
+  stage_record.output(workdir / folders.SIGNALS, signal.name)
+  return rows_lib.Rows(workdir, row, _paths(signal, workdir))
 
-    Raises:
-      errors.InputError: the signal has not been computed.
-    """
-    stage_record.output(workdir / folders.SIGNALS, name)
-    self._workdir, self._name, self._row = workdir, name, row
 
-  def __len__(self) -> int:
-    return len(self._row)
-
-  def __getitem__(
-    self, places: Int[np.ndarray, " k"]
-  ) -> Shaped[np.ndarray, "k ..."]:
-    """Reads the values at some places; a shard at a time is held beside."""
-    return _values(self._workdir, self._name, self._row[places])
+def _paths(signal: Signal, workdir: epath.Path) -> list[epath.Path]:
+  return [
+    tables.SIGNAL.path(workdir, name=signal.name, shard=shard)
+    for shard in range(shards.count(signal.source(workdir)))
+  ]
 
 
 def _values(

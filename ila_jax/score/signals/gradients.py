@@ -1,6 +1,6 @@
 """The direction in which Adam would go by each example, projected.
 
-LESS (Xia et al. 2024, arXiv 2402.04333; docs/method.md 14): at the end of
+LESS (Xia et al. 2024, arXiv 2402.04333; docs/method.md 16): at the end of
 each epoch of a warm-up, the gradient of an example's mean loss by the adapter,
 as Adam would step by it, projected to `width` numbers, of norm 1, in float16.
 

@@ -1,6 +1,6 @@
 """Which latents of a sparse autoencoder each record has, eight a byte.
 
-Yang et al. (arXiv 2502.14050; docs/method.md 13): a TopK autoencoder of the
+Yang et al. (arXiv 2502.14050; docs/method.md 15): a TopK autoencoder of the
 base's hidden states is trained on tokens of the pool, or a published one is
 read; a latent is on for a record if it exceeds a threshold at any of its
 tokens. A reconstruction from summaries of the paper, whose code is not public.
@@ -40,6 +40,8 @@ _TRAINING = (
 )
 # Below this share of the variance an autoencoder has hardly learnt anything.
 _LITTLE = 0.5
+# Records that are unpacked at once.
+_ROWS = 1024
 # More dead latents than this are told.
 _MANY_DEAD = 0.5
 
@@ -121,9 +123,10 @@ def _about(
   notes = files.read_json(tables.SAE.path(workdir) / published.NOTES)
   on, richness = 0, []
   for held in values:
-    bits = features.unpack(held)
-    on = on + bits.sum(axis=0)
-    richness.append(bits.sum(axis=1))
+    for begin in range(0, len(held), _ROWS):  # A byte becomes eight.
+      bits = features.unpack(held[begin : begin + _ROWS])
+      on = on + bits.sum(axis=0)
+      richness.append(bits.sum(axis=1))
   count = np.concatenate(richness)
   share = on / len(count)
   if not on.any() or (share == 1).all():
@@ -241,6 +244,7 @@ SIGNAL = example_signal.Signal(
   reads=("row", "id", "tokens"),
   width=_width,
   dtype="uint8",
+  is_wide=True,
   about=_about,
   beside=tables.SHARD_TOP,
 )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from etils import epath
-from jaxtyping import Float, Int, UInt64
+from jaxtyping import Float, Int, Shaped, UInt64
 
 from ila_jax import errors
 from ila_jax.compute import mesh
@@ -253,6 +253,18 @@ def read(
   names = _checked(names, known)
   values = example_signal.read(epath.Path(workdir), NAME, row)
   return {name: values[:, known.index(name)] for name in names}
+
+
+def table(
+  workdir: epath.PathLike, row: Int[np.ndarray, " k"]
+) -> Shaped[np.ndarray, " k"]:
+  """All scores of some rows of the pool: a structured array, by their names.
+
+  float32; NaN where an example has no such score.
+  """
+  kind = [(one["name"], np.float32) for one in noted(workdir)]
+  values = example_signal.read(epath.Path(workdir), NAME, row)
+  return np.ascontiguousarray(values).view(kind)[:, 0]
 
 
 def _checked(names: Iterable[str], known: Iterable[str]) -> list[str]:

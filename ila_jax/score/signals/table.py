@@ -1,7 +1,12 @@
 """All signals: the modules of this folder that have a SIGNAL.
 
->>> list(SIGNALS)
-['gradients', 'nll_without_prompt', 'sae_features', 'scores']
+One that methods compare with the target set has a TARGET beside it: the same
+numbers of the examples of the target set.
+
+>>> [name for name in SIGNALS if name.endswith("rds_embedding")]
+['rds_embedding', 'target_rds_embedding']
+>>> SIGNALS["nll_without_prompt"].width
+1
 """
 
 import importlib
@@ -19,9 +24,10 @@ from ila_jax.score.signals import example_signal
 def _by_name() -> dict[str, example_signal.Signal]:
   by_name: dict[str, example_signal.Signal] = {}
   for module in pkgutil.iter_modules(signals.__path__, f"{signals.__name__}."):
-    own = getattr(importlib.import_module(module.name), "SIGNAL", None)
-    if isinstance(own, example_signal.Signal):
-      by_name[own.name] = own
+    for place in ("SIGNAL", "TARGET"):
+      own = getattr(importlib.import_module(module.name), place, None)
+      if isinstance(own, example_signal.Signal):
+        by_name[own.name] = own
   return by_name
 
 

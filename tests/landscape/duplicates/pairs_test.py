@@ -147,7 +147,9 @@ def test_rows_are_asked_for_and_never_all_at_once(mesh, monkeypatch):
 
 def test_too_many_pairs_are_refused(mesh, monkeypatch):
   monkeypatch.setattr(pairs_lib, "MAX_PAIRS", 10)
-  with pytest.raises(errors.InputError, match=r"duplicate_cosine is 0\.5"):
+  with pytest.raises(
+    errors.InputError, match=r"cosine of 0\.5 or more; raise config"
+  ):
     _found(np.ones((9, 1), np.float32), np.zeros(9, int), NONE, 0.5, mesh)
 
 

@@ -70,6 +70,13 @@ def test_grape_takes_the_likeliest_response_of_each_prompt_first():
   # Losses 2, 1, 3 of prompt 7; 3, 2 of prompt 5; a half of prompt 9.
   assert got.order.tolist() == [5, 1, 4, 0, 3, 2]
   assert got.round.tolist() == [1, 1, 1, 2, 2, 3]
+  assert not got.warning
+
+
+def test_grape_tells_that_it_has_nothing_to_choose_between():
+  prompts = np.arange(3, dtype=np.uint64)
+  c = _pool(nll_base=[4.0, 1.0, 9.0], n_tokens=[1, 1, 1], prompt_id=prompts)
+  assert "each prompt has one response" in table.METHODS["grape"](c).warning
 
 
 @pytest.mark.parametrize("name", ["ppl", "delta_loss", "davir", "grape"])

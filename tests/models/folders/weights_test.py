@@ -614,6 +614,7 @@ def test_the_longest_text_that_sentence_transformers_noted(tmp_path, minilm):
       "mean",
     ),
     ({"pooling_mode": "mean", "include_prompt": True}, "mean"),
+    ({"pooling_mode_weightedmean_tokens": True}, "weightedmean"),
     (None, "cls"),
   ],
 )

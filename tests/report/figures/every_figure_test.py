@@ -9,7 +9,7 @@ from matplotlib.backends import backend_agg
 
 from ila_jax.methods import table
 from ila_jax.report import page
-from ila_jax.report.figures import landscape, look, tuning
+from ila_jax.report.figures import landscape, look, methods, tuning
 from tests.support.report_data import report_data
 
 NAMES = [
@@ -110,6 +110,90 @@ def test_coverage(count, height, budget):
     for i, name in enumerate(NAMES[:count])
   }
   _check(landscape.coverage(curves, budget=budget))
+
+
+TWENTY = [
+  *("ila", "a_users_method_of_a_rather_long_name_v2", "nobreak" * 6),
+  *(f"another_method_{i}" for i in range(17)),
+]
+
+
+def _beside(count, **same):
+  rng = np.random.default_rng(count)
+  return [
+    {
+      "strategy": name,
+      "pool_cells": rng.random(),
+      "mean_distance": rng.uniform(0.3, 0.4),
+      "features": rng.random(),
+      "mean_depth": rng.normal(),
+      "median_tokens": rng.uniform(9, 900),
+      "effective_domains": rng.uniform(1, 40),
+      "seconds": 10 ** rng.uniform(-3, 4),
+    }
+    | same
+    for name in TWENTY[:count]
+  ]
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_methods_beside_each_other(count):
+  table = _beside(count)
+  figure = methods.beside(table, {"mean_depth": 0.1, "median_tokens": 1.0})
+  _check(figure)
+  for axes, measure in zip(figure.axes, methods.MEASURES, strict=True):
+    (dots,) = axes.collections
+    wanted = [row[measure.key] for row in table]
+    assert dots.get_offsets()[:, 0].tolist() == pytest.approx(wanted)
+    low, high = axes.get_xlim()
+    assert low <= min(wanted) and max(wanted) <= high
+
+
+def test_measures_by_which_none_differs_are_not_drawn():
+  table = _beside(3, features=None, effective_domains=1.0)
+  keys = [measure.key for measure in methods.measured(table)]
+  assert len(keys) == 5 and not {"features", "effective_domains"} & {*keys}
+  assert not methods.measured(table[:1])
+  # A method that took no time at all is no reason for a scale without 0.
+  table[0]["seconds"] = 0.0
+  _check(methods.beside(table, None))
+
+
+@pytest.mark.parametrize("count", [2, 3, 20])
+def test_overlap(count):
+  rng = np.random.default_rng(count)
+  jaccard = rng.random((count, count))
+  jaccard = (jaccard + jaccard.T) / 2
+  np.fill_diagonal(jaccard, 1.0)
+  found = {
+    "strategies": TWENTY[:count],
+    "jaccard": jaccard.tolist(),
+    "by_chance": 0.05,
+  }
+  figure = methods.overlap(found)
+  _check(figure)
+  (axes,) = figure.axes
+  order = methods.alike(jaccard)
+  assert sorted(order) == list(range(count))
+  written = {text.get_position(): text.get_text() for text in axes.texts}
+  assert len(written) == count * (count - 1)
+  for (j, i), said in written.items():
+    assert said == f"{jaccard[order[i], order[j]]:.2f}".removeprefix("0")
+
+
+@pytest.mark.parametrize("count", [9, 17, 20])
+@pytest.mark.parametrize("height", [0.0, 1.0])
+def test_coverage_of_many_methods(count, height):
+  budgets = np.unique(np.linspace(1, 20_000, 40).astype(int))
+  curves = {
+    name: (budgets, height * (1 - np.exp(-budgets / (2000 + 400 * i))))
+    for i, name in enumerate(TWENTY[:count])
+  }
+  figure = methods.coverage(curves, budget=700)
+  _check(figure)
+  assert len(figure.axes) == count
+  for axes, (_, covered) in zip(figure.axes, curves.values(), strict=True):
+    np.testing.assert_array_equal(axes.lines[-2].get_ydata(), covered)
 
 
 @pytest.mark.parametrize("label", [LABEL, "information depth (nats per token)"])

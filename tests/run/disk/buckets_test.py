@@ -182,9 +182,13 @@ def test_a_bucket_that_is_not_there_is_told_and_not_made(bucket):
   ("status", "exit_status", "said"),
   [
     (401, errors.BAD_INPUT, "refuses this account .*gcloud auth"),
-    (403, errors.BAD_INPUT, "refuses this account .*run%2Ffile.*objectAdmin"),
+    (
+      403,
+      errors.BAD_INPUT,
+      "bucket gs://fake refuses this account .*run%2Ffile.*objectAdmin",
+    ),
     (429, errors.LOST, "run the same command again"),
-    (503, errors.LOST, "does not answer as it should .*run%2Ffile"),
+    (503, errors.LOST, "gs://fake does not answer as it should .*run%2Ffile"),
   ],
 )
 def test_errors_say_what_to_do(bucket, no_waiting, status, exit_status, said):

@@ -1,73 +1,21 @@
 """The loss without the prompt against torch, an answer at a time."""
 
-import itertools
-
 import numpy as np
 import pytest
-from etils import epath
 
-from ila_jax import errors, pipeline
-from ila_jax.compute import mesh
+from ila_jax import errors
 from ila_jax.pool import base_tokenizer, shards
-from ila_jax.run import context
 from ila_jax.run.disk import files
 from ila_jax.score.signals import example_signal, nll_without_prompt
-from tests.support import model_folders, tiny, torch_models
+from tests.support import conversations, tiny, torch_models
 
-
-def _records():
-  """Questions with one answer, and conversations of up to three."""
-  rows = tiny.records(60)
-  for i, row in enumerate(rows):
-    if i % 3 == 0:
-      turns = [row["instruction"], row["output"]] * (1 + i % 4)
-      roles = itertools.cycle(("user", "assistant"))
-      rows[i] = {
-        "messages": [
-          {"role": role, "content": f"{text} {place}"}
-          for place, (role, text) in enumerate(zip(roles, turns, strict=False))
-        ]
-      }
-  return rows
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-  """The signal of a torch model: (torch's model, config, workdir)."""
-  folder = tmp_path_factory.mktemp("run")
-  (folder / "model").mkdir()
-  texts = [str(row) for row in tiny.records(60)]
-  model_folders.llama(folder / "model", texts)
-  theirs = torch_models.causal("llama", vocab_size=320)
-  torch_models.save(theirs, folder / "model")
-  config = tiny.config(
-    tiny.write(folder / "pool.jsonl", _records()),
-    model__path=str(folder / "model"),
-    pool__shard_examples=32,
-    pool__dev_examples=5,
-    score__reference_examples=5,
-  )
-  workdir = epath.Path(folder / "work")
-  pipeline.run(config, workdir, stages=["pool"])
-  run = context.Run(config, workdir, mesh.make())
-  example_signal.run(nll_without_prompt.SIGNAL, run)
-  return theirs, config, workdir
-
-
-def _answers(mask):
-  """The runs of True, walked one by one."""
-  found, begin = [], None
-  for place, is_answer in enumerate([*mask, False]):
-    if is_answer and begin is None:
-      begin = place
-    elif not is_answer and begin is not None:
-      found.append((begin, place))
-      begin = None
-  return found
+_ONE = np.ones(1, np.int32)
 
 
 def test_losses_are_those_of_torch(run):
   theirs, config, workdir = run
+  made = tiny.run(config, workdir)
+  example_signal.run(nll_without_prompt.SIGNAL, made)
   start = base_tokenizer.tokenizer(config, workdir).bos_token_id
   assert start is not None
   wanted, answers = [], []
@@ -75,7 +23,7 @@ def test_losses_are_those_of_torch(run):
     for ids, mask in zip(
       table["tokens"].to_pylist(), table["is_response"].to_pylist(), strict=True
     ):
-      parts = _answers(mask)
+      parts = conversations.answers(mask)
       answers.append(len(parts))
       wanted.append(
         sum(
@@ -102,7 +50,7 @@ def test_the_same_tokens_are_predicted_as_with_the_prompt(run, longest):
   for table in shards.iterate(workdir, ["tokens", "is_response"]):
     data = nll_without_prompt.token_set.tokens_of(table)
     # Also where the answers are read in windows.
-    alone = nll_without_prompt.alone(data, start=1, max_tokens=longest)
+    alone = nll_without_prompt.alone(data, before=_ONE, max_tokens=longest)
     assert alone.data.lengths.max() <= longest
     targets = np.array([mask.sum() for mask in alone.data.is_response])
     counts.append(alone.total(targets))
@@ -119,11 +67,11 @@ def test_a_text_begins_with_the_token_that_begins_or_ends_one(run):
   _, config, _ = run
   tokenizer = _Tokenizer()
   with pytest.raises(errors.InputError, match="names no token that begins"):
-    nll_without_prompt._start_token(config, tokenizer)
+    nll_without_prompt.start_token(config, tokenizer)
   tokenizer.eos_token_id = 7  # As GPT-2's.
-  assert nll_without_prompt._start_token(config, tokenizer) == 7
+  assert nll_without_prompt.start_token(config, tokenizer) == 7
   tokenizer.bos_token_id = 0
-  assert nll_without_prompt._start_token(config, tokenizer) == 0
+  assert nll_without_prompt.start_token(config, tokenizer) == 0
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from ila_jax.run import account, context, tables
 from ila_jax.run.disk import files
 from ila_jax.score.sae import features, published, ready, records, top
 from ila_jax.score.signals import example_signal, sae_features
+from ila_jax.selection import inputs
 from ila_jax.training import base
 from tests.support import model_folders, planned, tiny, torch_models
 
@@ -121,6 +122,15 @@ def test_features_are_those_of_torch_token_by_token(made):
     np.testing.assert_allclose(
       found["activation"][latent == one], on, rtol=1e-4
     )
+
+
+def test_methods_read_the_rows_that_they_ask_for(made):
+  row = np.array([41, 3, 59, 33])
+  held = inputs.Inputs(made[2], row)[sae_features.NAME]
+  places = np.array([3, 0, 1])
+  found = features.unpack(held[places])
+  np.testing.assert_array_equal(found, _bits(made[2])[row[places]])
+  assert len(held) == 4 and held[places[:0]].shape == (0, 8)
 
 
 def test_its_record_tells_how_good_it_is(made):

@@ -1,0 +1,1 @@
+"""Methods that choose by the features of a sparse autoencoder."""

@@ -1,0 +1,93 @@
+"""What the report says of methods beside each other."""
+
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from ila_jax.report import map_points
+from ila_jax.score.sae import top
+
+# Records of a feature that are shown.
+_RECORDS = 3
+
+# Of a row of the table; None where a run of an older version lacks it.
+_LATER = (
+  *("median_tokens", "mean_depth", "domains", "effective_domains"),
+  *("features", "features_often"),
+)
+
+
+def table(
+  coverage: dict[str, Any], select: dict[str, Any]
+) -> list[dict[str, Any]]:
+  """A row for each method: ours first, then by the cells of the pool.
+
+  Args:
+    coverage: what stage `select` wrote of the methods.
+    select: its record, with the seconds of each.
+
+  >>> rows = [{"strategy": name, "pool_cells": share}
+  ...         for name, share in (("ila", 0.5), ("a", 0.1), ("b", 0.9))]
+  >>> found = table({"table": rows}, {"parts": {"a": 2.5}})
+  >>> [(row["strategy"], row["seconds"], row["shared"]) for row in found]
+  [('ila', None, None), ('b', None, None), ('a', 2.5, None)]
+  """
+  ours, *rivals = coverage["table"]
+  rivals = sorted(rivals, key=lambda row: -row["pool_cells"])
+  shared = {}
+  if overlap := coverage.get("overlap"):
+    names, (first, *_) = overlap["strategies"], overlap["jaccard"]
+    shared = dict(zip(names[1:], first[1:], strict=True))
+  return [
+    dict.fromkeys(_LATER)
+    | row
+    | {
+      "seconds": select.get("parts", {}).get(row["strategy"]),
+      "shared": shared.get(row["strategy"]),
+    }
+    for row in (ours, *rivals)
+  ]
+
+
+def features(
+  workdir: epath.Path, coverage: dict[str, Any]
+) -> dict[str, Any] | None:
+  """The features that tell the strategy and a rival apart.
+
+  Each comes with the prompts of the records of the pool that have most of it.
+  """
+  found = coverage.get("features")
+  if not found:
+    return None
+  sides = {name: found[name] for name in ("gained", "lost")}
+  named = [one["latent"] for side in sides.values() for one in side["shown"]]
+  most = top.read(workdir)
+  is_shown = np.isin(most["latent"], named) & (most["rank"] <= _RECORDS)
+  latent, row = most["latent"][is_shown], most["row"][is_shown]
+  prompts = map_points.prompts(workdir, np.unique(row))
+  return found | {
+    name: side
+    | {
+      "shown": [
+        one | {"prompts": [prompts[r] for r in row[latent == one["latent"]]]}
+        for one in side["shown"]
+      ]
+    }
+    for name, side in sides.items()
+  }
+
+
+def disagreement(
+  workdir: epath.Path, coverage: dict[str, Any]
+) -> dict[str, Any] | None:
+  """The examples on which the methods disagree, with what they say."""
+  found = coverage.get("disagreement")
+  if not found:
+    return None
+  rows = [one["row"] for side in ("missed", "alone") for one in found[side]]
+  texts = map_points.said(workdir, np.unique(np.array(rows, np.int64)))
+  return found | {
+    side: [one | texts[one["row"]] for one in found[side]]
+    for side in ("missed", "alone")
+  }

@@ -1,0 +1,136 @@
+"""Tags: the labels of each record by name, as numbers.
+
+`config.pool.fields.labels` says where they stand. Depth asks how many they are;
+what is chosen for its tags asks which.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+
+from ila_jax import errors
+from ila_jax.forecast import costs, work
+from ila_jax.pool import index, reading, shards
+from ila_jax.pool.shapes import labels
+from ila_jax.run import account as account_lib
+from ila_jax.run import context, progress
+from ila_jax.score.signals import example_signal
+
+NAME = "tags"
+# What stands in a row after its last tag.
+NONE = -1
+# Float32 holds all whole numbers below.
+_MOST = 2**24
+# Seconds for a record, whose JSON is read twice; assumed.
+_SECONDS_EACH = 1e-4
+
+
+def _paths(run: context.Run) -> list[str]:
+  """Where the labels of each of the pool's sources stand."""
+  named, _ = index.names(run.workdir, "source")
+  return [reading.labels_field(run.config, str(name)) for name in named]
+
+
+def _names(
+  table: pa.Table, paths: list[str], source: np.ndarray
+) -> Iterator[list[str]]:
+  """The tags of each record of a shard."""
+  rows = table.column("row").to_numpy()
+  for row, text in zip(rows, table.column("record").to_pylist(), strict=True):
+    path = paths[source[row]]
+    yield labels.names(json.loads(text), path) if path else []
+
+
+def numbered(
+  tags: list[list[str]], number: Mapping[str, int], width: int
+) -> Float[np.ndarray, "n w"]:
+  """Tags as numbers, ascending, and `NONE` after the last.
+
+  >>> numbered([["b", "a"], []], {"a": 0, "b": 1}, 3).tolist()
+  [[0.0, 1.0, -1.0], [-1.0, -1.0, -1.0]]
+  """
+  found = np.full((len(tags), width), NONE, np.float32)
+  for row, own in enumerate(tags):
+    found[row, : len(own)] = sorted(number[name] for name in own)
+  return found
+
+
+def _compute(
+  run: context.Run, account: account_lib.Account
+) -> Callable[[pa.Table], Float[np.ndarray, "n w"]]:
+  del account
+  workdir, paths = run.workdir, _paths(run)
+  _, source = index.names(workdir, "source")
+  seen: set[str] = set()
+  width = 1
+  for shard in range(shards.count(workdir)):
+    table = shards.read_records(workdir, shard, ["row", "record"])
+    for own in _names(table, paths, source):
+      seen.update(own)
+      width = max(width, len(own))
+  if len(seen) >= _MOST:
+    raise errors.InputError(
+      f"config.pool.fields.labels: the pool has {len(seen):,} different "
+      f"labels; allowed: less than {_MOST:,}. Name a field of tags, not one "
+      "of text."
+    )
+  # Sorted, so that the order of the pool changes no number.
+  number = {name: place for place, name in enumerate(sorted(seen))}
+  return lambda table: numbered(
+    list(_names(table, paths, source)), number, width
+  )
+
+
+def _about(
+  run: context.Run, values: Float[np.ndarray, "n w"]
+) -> dict[str, Any]:
+  """What is noted of the tags: how many there are, and of how many records.
+
+  Raises:
+    errors.InputError: no record has tags by name.
+  """
+  each = (values != NONE).sum(axis=1)
+  if not each.any():
+    path = run.config.pool.fields.labels
+    has = index.column(run.workdir, "n_labels")
+    counted = (
+      " Its records have counts, which name no label."
+      if (path and (has > 1).any())
+      else ""
+    )
+    raise errors.InputError(
+      f"config.pool.fields.labels is {path!r}, and no record has labels by "
+      f"name there.{counted} Allowed: a field with a list of labels, or a text "
+      "such as 'math, code'. Name it with --config.pool.fields.labels=FIELD "
+      "--redo=pool, or choose a method that needs no tags."
+    )
+  told = {
+    "tags": int(values.max()) + 1,
+    "tagged": int((each > 0).sum()),
+    "tags_each": float(each.mean()),
+  }
+  progress.say(
+    f"  {told['tags']:,} different tags; {told['tagged']:,} of {len(each):,} "
+    f"examples have some, {told['tags_each']:.2f} in the mean of all"
+  )
+  return told
+
+
+def _cost(run: work.PlannedRun) -> costs.Cost:
+  """Cost of reading every record twice, on the host; assumed."""
+  return costs.Cost(_SECONDS_EACH * run.sample.examples)
+
+
+SIGNAL = example_signal.Signal(
+  name=NAME,
+  made_from=lambda run: {},  # The pool, and where its labels stand.
+  compute=_compute,
+  cost=_cost,
+  reads=("row", "record"),
+  width=None,
+  about=_about,
+)
