@@ -19,7 +19,7 @@ from ila_jax.passes import (
   projection,
   token_set,
 )
-from tests.support import torch_models
+from tests.support import bergson_gram, torch_models
 
 LORA = lora_lib.LoraConfig(rank=3, alpha=5, targets=lora_lib.TARGETS)
 RECIPE = example_gradients.Recipe(LORA, width=512, seed=4)
@@ -168,6 +168,18 @@ def test_gradients_are_torchs_times_an_explicit_matrix(models, is_adam):
   np.testing.assert_allclose(
     unit[0] @ unit[0].T, unit[1] @ unit[1].T, atol=2e-4
   )
+
+
+def test_torchs_gradients_are_bergsons(models):
+  """So ours are, which are torch's; whose inner products were recorded."""
+  tuned, decoder, _ = models
+  every = range(decoder.config.layers)
+  rows = [
+    np.concatenate([_flat(gradient, layer) for layer in every])
+    for gradient in _torch_gradients(tuned, decoder.config)
+  ]
+  gram = np.array(rows, np.float64) @ np.array(rows, np.float64).T
+  np.testing.assert_allclose(gram, bergson_gram.GRAM, atol=1e-4)
 
 
 def test_one_device_is_eight_however_weights_are_split(models):

@@ -38,11 +38,16 @@ from ila_jax.landscape.maps import (
 )
 from ila_jax.landscape.trust import agreement
 from ila_jax.methods.features import feature_coverage, packed, sae_simscale
-from ila_jax.methods.target import nearness
+from ila_jax.methods.target import less, nearness
 from ila_jax.models import architecture, encoder, layers
 from ila_jax.models import lora as lora_lib
 from ila_jax.models.folders import placement
-from ila_jax.passes import example_loss, hidden, noisy_loss
+from ila_jax.passes import (
+  example_gradients,
+  example_loss,
+  hidden,
+  noisy_loss,
+)
 from ila_jax.score.sae import autoencoder, features, judge, records
 from ila_jax.score.sae import train as sae_train
 from ila_jax.training import checkpoint, recipe, step
@@ -477,6 +482,29 @@ def states_of_layer(mesh: Mesh, config: architecture.DecoderConfig) -> Any:
   return hidden.batch_states.lower(graphdef, 1, params, batch)
 
 
+def gradients(mesh: Mesh, config: architecture.DecoderConfig) -> Any:
+  """Projected directions of Adam, an example a row."""
+  graphdef, params = memory.placed(config, mesh)
+  shapes = jax.eval_shape(
+    lambda: lora_lib.init(config, LORA, jax.random.key(0))
+  )
+  adapter = _placed(mesh, shapes)
+  return example_gradients.batch_gradients.lower(
+    graphdef,
+    example_gradients.Recipe(LORA, 8192, 0),
+    params,
+    adapter,
+    example_gradients.Moments(adapter, adapter),
+    memory.batch(512, 4096, mesh),
+  )
+
+
+def influence(mesh: Mesh) -> Any:
+  width = 4 * 8192
+  x = _array(mesh, (2048, width), "float16", _ROWS)
+  return less._best.lower(x, _array(mesh, (3, width)))
+
+
 def draw(mesh: Mesh) -> Any:
   shapes = ((4096, 512), (512, 512))
   return layers.draw.lower(_key(mesh), shapes, std=0.02, dtype="float32")
@@ -579,6 +607,8 @@ PROGRAMS: dict[str, Callable[[Mesh], Any]] = {
   "score features": lambda mesh: score_features(mesh, small("llama")),
   "top of a latent": merge_top,
   "score states of a layer": lambda mesh: states_of_layer(mesh, small("llama")),
+  "score gradients": lambda mesh: gradients(mesh, small("llama")),
+  "influence": influence,
   "draw": draw,
   "first adapter": first_adapter,
   "checksum": checksum,

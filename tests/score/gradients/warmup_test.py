@@ -145,6 +145,7 @@ def test_too_few_steps_for_its_epochs_are_refused(run):
   [
     ({"score__epochs": 7.0}, True),
     ({"train__method": "lora"}, True),
+    ({"select__target": "another.jsonl"}, True),
     ({"train__lora_rank": 2}, False),
     ({"seed": 3}, False),
   ],
