@@ -86,13 +86,14 @@ def _compute(
 
 
 def _about(
-  run: context.Run, values: Float[np.ndarray, "n w"]
+  run: context.Run, parts: Iterator[Float[np.ndarray, "_ w"]]
 ) -> dict[str, Any]:
   """What is noted of the tags: how many there are, and of how many records.
 
   Raises:
     errors.InputError: no record has tags by name.
   """
+  values = np.concatenate(list(parts))
   each = (values != NONE).sum(axis=1)
   if not each.any():
     path = run.config.pool.fields.labels
