@@ -176,8 +176,10 @@ def _semdedup_faiss(x, budget):
 
   del budget
   count = -(-len(x) // _CLUSTER)
+  # By itself it looks at 256 rows of a cluster and no more.
+  options = {"niter": 100, "spherical": True, "seed": 0}
   model = faiss.Kmeans(
-    x.shape[1], count, niter=100, spherical=True, seed=0, verbose=False
+    x.shape[1], count, max_points_per_centroid=len(x), **options
   )
   model.train(x)
   nearness, cell = model.index.search(x, 1)
