@@ -38,16 +38,9 @@ class Effort(NamedTuple):
   core_seconds: float = 0.0
 
 
-def one_by_one(rows: float, chosen: float, row_bytes: float) -> Effort:
-  """The effort of choices, before each of which all rows are read.
-
-  >>> one_by_one(1e6, 1e3, 768).read
-  768000000000.0
-  """
-  return Effort(read=rows * chosen * row_bytes)
-
-
-def against(rows: float, others: float, width: float) -> Effort:
+def against(
+  rows: float | int, others: float | int, width: float | int
+) -> Effort:
   """The effort of all products of rows with others, of a width.
 
   >>> against(1e6, 100, 384).flops

@@ -73,6 +73,8 @@ def compare(
     k = scored_pool.cut(config, pool, ranking, strategy)
     chosen[strategy] = order[:k]
     row = {"strategy": strategy, **_about(c, order[:k], num_cells=num_cells)}
+    if ranking.rest:
+      progress.say(f"  {strategy} does not order all: {ranking.rest}")
     if ranking.warning:
       progress.say(f"  warning: {strategy}: {ranking.warning}")
       row["warning"] = ranking.warning

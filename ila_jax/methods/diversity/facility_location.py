@@ -112,7 +112,7 @@ def _effort(size: effort_lib.Size, options: Options) -> effort_lib.Effort:
 
 
 def effort(
-  size: effort_lib.Size, rows: float, represented: int
+  size: effort_lib.Size, rows: float | int, represented: int
 ) -> effort_lib.Effort:
   """What the first look at all pairs takes; later looks are few.
 

@@ -50,8 +50,8 @@ def _nearest(
 
 
 def _effort(size: effort_lib.Size, _: options.Options) -> effort_lib.Effort:
-  # The rows are int16.
-  return effort_lib.one_by_one(size.candidates, size.wanted, 2 * size.embedding)
+  # At best all rows that are looked at together are chosen.
+  return effort_lib.against(size.candidates, size.wanted, size.embedding)
 
 
 METHOD = method.Method(

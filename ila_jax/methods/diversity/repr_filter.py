@@ -113,8 +113,8 @@ class _Drop:
 
 def effort(size: effort_lib.Size, _: options_lib.Options) -> effort_lib.Effort:
   """What visiting the candidates takes."""
-  # The rows are int16.
-  return effort_lib.one_by_one(size.candidates, size.wanted, 2 * size.embedding)
+  # At best all rows that are looked at together are chosen.
+  return effort_lib.against(size.candidates, size.wanted, size.embedding)
 
 
 METHOD = method.Method(
