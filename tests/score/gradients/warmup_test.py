@@ -14,7 +14,7 @@ from ila_jax.run.disk import files
 from ila_jax.score.gradients import warmup
 from ila_jax.score.signals import example_signal, gradients
 from ila_jax.training import base, loop
-from tests.support import tiny
+from tests.support import planned, tiny
 
 _OPTIONS = {
   "less": {"share": 0.4, "epochs": 2, "width": 64, "learning_rate": 1e-2}
@@ -164,3 +164,8 @@ def test_what_it_is_made_from(run, change, same):
     for f in (fields, fields | change)
   )
   assert (one == two) == same
+
+
+def test_a_plan_says_the_bytes_of_the_gradients():
+  need = gradients.SIGNAL.need(planned.known())
+  assert need.kept == 10_000 * 4 * 8192 * 2  # Examples, epochs, width, float16.
