@@ -13,7 +13,7 @@ from ila_jax.landscape.trust import agreement
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.methods import table as table_lib
 from ila_jax.methods.baselines import random_order
-from ila_jax.methods.diversity import instag
+from ila_jax.methods.diversity import instag, novelselect
 from ila_jax.methods.features import feature_coverage
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, tables, units
@@ -29,6 +29,8 @@ _CURVE_POINTS = 40
 _DISTANCE_EXAMPLES = 2**16
 # Examples whose distances are measured together.
 _PART_ROWS = 2**14
+# Of a selection, at most, where all its distances are sorted.
+_NOVELSUM_EXAMPLES = 2**13
 # Examples of a disagreement that are named on each side.
 _SHOWN = 8
 # The signal of feature coverage, and how often a feature is often.
@@ -93,6 +95,7 @@ def compare(
     row["mean_distance"], row["p95_distance"] = summary["mean"], summary["p95"]
   featured = _add_features(c, table, chosen)
   _add_tags(run, c, table, chosen)
+  _add_novelsum(run, pool, table, chosen)
   every = _about(c, np.flatnonzero(c.candidate), num_cells=num_cells)
   found = {
     "table": table,
@@ -230,6 +233,34 @@ def _add_tags(
       row |= instag.metrics(tags, chosen[row["strategy"]], c.candidate)
 
 
+def _add_novelsum(
+  run: context.Run,
+  pool: scored_pool.ScoredPool,
+  table: list[dict[str, Any]],
+  chosen: dict[str, np.ndarray],
+) -> None:
+  """Adds NovelSum of each selection that is small enough to be sorted."""
+  x = rows_lib.Rows(run.workdir, pool.row)
+  sample = _distance_places(pool)
+  for row in table:
+    rows = chosen[row["strategy"]]
+    row["novelsum"] = None
+    if 2 <= len(rows) <= _NOVELSUM_EXAMPLES:
+      held = np.union1d(sample, rows)
+      if len(held) > novelselect.NEIGHBOURS:
+        row["novelsum"] = novelselect.novelsum(
+          np.asarray(x[held]), np.searchsorted(held, rows)
+        )
+
+
+def _distance_places(pool: scored_pool.ScoredPool) -> np.ndarray:
+  """Examples that stand for all where distances are taken, ascending."""
+  if len(pool.row) <= _DISTANCE_EXAMPLES:
+    return np.arange(len(pool.row))
+  lowest = np.argpartition(pool.candidates.ids, _DISTANCE_EXAMPLES)
+  return np.sort(lowest[:_DISTANCE_EXAMPLES])
+
+
 def _distances(
   run: context.Run,
   pool: scored_pool.ScoredPool,
@@ -241,10 +272,8 @@ def _distances(
     strategy: mesh_lib.put(x[np.sort(rows)], run.mesh, mesh_lib.REPLICATED)
     for strategy, rows in chosen.items()
   }
-  places = np.arange(len(pool.row))
-  if len(places) > _DISTANCE_EXAMPLES:
-    lowest = np.argpartition(pool.candidates.ids, _DISTANCE_EXAMPLES)
-    places = np.sort(lowest[:_DISTANCE_EXAMPLES])
+  places = _distance_places(pool)
+  if len(places) < len(pool.row):
     progress.say(
       f"  distances of {len(places):,} examples, drawn by id, stand for those "
       f"of all {len(pool.row):,}"

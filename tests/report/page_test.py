@@ -194,7 +194,7 @@ def test_numbers_of_the_page_are_those_of_the_data(files, data):
   assert f"the law 18 {data.fits['r2']:.3f}" in text
   shared = f"{row['strategy']} 0.10 {row['mean_depth']:.3f} "
   assert shared + f"{row['median_tokens']:.0f} 3 2.5 " in text
-  features = f"0.520 {100 * row['features']:.1f} % 10.0 %"
+  features = f"0.520 0.456 {100 * row['features']:.1f} % 10.0 %"
   assert features in text and "in 10 chosen ones or more" in text
   assert "3 examples that more than half of the other methods choose, ila" in (
     text

@@ -13,6 +13,7 @@ from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.methods import candidates, method
 from ila_jax.methods import table as table_lib
+from ila_jax.methods.diversity import novelselect
 from ila_jax.pool import shards
 from ila_jax.run import context, stage_record, tables
 from ila_jax.run.disk import files
@@ -273,6 +274,18 @@ def test_distances_are_those_of_scipy(workdir, tmp_path):
     ranking["row"][:60].tolist()
   )
   assert rival["strategy"] == "coverage_only"
+
+
+def test_novelsum_is_of_the_pool_that_stands_for_all(workdir, tmp_path):
+  ranking, _, table = _run(workdir, tmp_path)
+  vectors = np.concatenate(
+    [files.read_array(p) for p in sorted((workdir / "embed").glob("*.npy"))]
+  )
+  rows = files.read_table(workdir / "landscape/cells.parquet")["row"]
+  chosen = np.searchsorted(rows, ranking["row"][:60])
+  want = novelselect.novelsum(vectors[rows], chosen)
+  assert table[0]["novelsum"] == pytest.approx(want, rel=1e-5)
+  assert table[1]["novelsum"] != table[0]["novelsum"]
 
 
 def test_distances_of_a_large_pool_are_those_of_the_lowest_ids(

@@ -105,6 +105,7 @@ def report_data(n=5000, *, seed=0, **changes):
         "effective_cells": 212.3,
         "mean_distance": 0.31,
         "p95_distance": 0.52,
+        "novelsum": 0.456,
         "n_examples": n // 10,
         "n_tokens": int(n_tokens[rows[: n // 10]].sum()),
         **_prefers(n_tokens[rows[: n // 10]], depth[rows[: n // 10]]),

@@ -34,7 +34,7 @@ from ila_jax.methods import effort as effort_lib
 from ila_jax.methods.diversity import likeness
 from ila_jax.run import progress
 
-_NEIGHBOURS = 10
+NEIGHBOURS = 10
 _LEAST_DISTANCE = 0.01
 # Chosen rows that there is room for at first; then twice as many, and again.
 _ROOM = 16
@@ -73,10 +73,10 @@ def novelsum(x: Float[np.ndarray, "n d"], rows: Int[np.ndarray, " k"]) -> float:
   >>> novelsum(eleven, np.array([0, 12])), novelsum(eleven, np.array([0, 1]))
   (10.0, 0.0)
   """
-  if len(rows) < 2 or len(x) <= _NEIGHBOURS:
+  if len(rows) < 2 or len(x) <= NEIGHBOURS:
     raise ValueError("NovelSum is of 2 rows or more of 11 or more")
   chosen = np.float32(x[rows])
-  near = neighbours.nearest(chosen, np.float32(x), k=_NEIGHBOURS + 1)
+  near = neighbours.nearest(chosen, np.float32(x), k=NEIGHBOURS + 1)
   # The nearest is the row itself, or a copy.
   density = _density(np.asarray(near.squared)[:, 1:] / 2)
   place = np.arange(len(rows), dtype=np.int32)
@@ -116,7 +116,7 @@ def _greedy(
   score[first] = 1
   density = np.ones(len(placed), np.float32)
   if len(x) > 1:
-    k = min(_NEIGHBOURS, len(x) - 1)
+    k = min(NEIGHBOURS, len(x) - 1)
     near = neighbours.nearest(placed, x.astype(np.float32), k=k, same=True)
     density = _density(mesh_lib.fetch(near.squared) / (2 * _UNIT))
   by_row = jax.sharding.NamedSharding(mesh, mesh_lib.BATCH)
