@@ -37,6 +37,13 @@ from ila_jax.landscape.maps import (
   tsne,
 )
 from ila_jax.landscape.trust import agreement
+from ila_jax.methods.diversity import (
+  gains,
+  kcenter,
+  likeness,
+  novelselect,
+  repr_filter,
+)
 from ila_jax.methods.features import feature_coverage, packed, sae_simscale
 from ila_jax.methods.target import less, nearness
 from ila_jax.models import architecture, encoder, layers
@@ -505,6 +512,78 @@ def influence(mesh: Mesh) -> Any:
   return less._best.lower(x, _array(mesh, (3, width)))
 
 
+def visit_likeness(mesh: Mesh) -> Any:
+  """A block of the Repr filter, beside 131,072 that may be taken."""
+  return repr_filter.visit.lower(
+    _array(mesh, (2**17, WIDTH), "int16", _ROWS),
+    _array(mesh, (4096, WIDTH), "int16"),
+    _array(mesh, 4, "int32"),
+    mesh=mesh,
+  )
+
+
+def farthest(mesh: Mesh) -> Any:
+  """Choices of k-center."""
+  x = _array(mesh, (2**20, WIDTH), spec=_ROWS)
+  state = _array(mesh, 2**20, "int32", _ROWS)
+  return likeness._choose.lower(x, state, kcenter._nearest)
+
+
+def novel(mesh: Mesh) -> Any:
+  """Choices of NovelSelect, when 1,024 of a pool of 131,072 are chosen."""
+  x = _array(mesh, (2**17, WIDTH), spec=_ROWS)
+  own = _array(mesh, 2**17, spec=_ROWS)
+  far = _array(mesh, (2**17, 2048), spec=_ROWS)
+  done = _array(mesh, (), "int32")
+  return novelselect._choose.lower(x, own, far, own, done, 1024, mesh)
+
+
+# Examples that facility location represents, and rows whose likenesses to them
+# are kept.
+_REPRESENTED, _KEPT_LIKENESSES, _LIKE_BLOCK = 2**17, 2048, 256
+
+
+def _represented(mesh: Mesh, block: int) -> tuple[Any, ...]:
+  """Rows, what is covered of them, and a block of candidates."""
+  return (
+    _array(mesh, (_REPRESENTED, WIDTH), spec=_ROWS),
+    _array(mesh, _REPRESENTED, spec=_ROWS),
+    _array(mesh, (block, WIDTH)),
+  )
+
+
+def _likenesses(mesh: Mesh) -> Any:
+  shape = _KEPT_LIKENESSES, _REPRESENTED
+  return _array(mesh, shape, "int16", gains.BY_COLUMN)
+
+
+def cover(mesh: Mesh, similarity: str) -> Any:
+  like = gains.LIKENESS[similarity]
+  return gains.cover.lower(*_represented(mesh, 1), like, mesh=mesh)
+
+
+def gains_of_block(mesh: Mesh, similarity: str) -> Any:
+  like = gains.LIKENESS[similarity]
+  return gains.of_block.lower(*_represented(mesh, 8192), like, mesh=mesh)
+
+
+def keep_likenesses(mesh: Mesh, similarity: str) -> Any:
+  rows, _, block = _represented(mesh, _LIKE_BLOCK)
+  places = _array(mesh, _LIKE_BLOCK, "int32")
+  like = gains.LIKENESS[similarity]
+  kept = _likenesses(mesh)
+  return gains.keep.lower(kept, rows, block, places, like, mesh=mesh)
+
+
+def choose_by_gain(mesh: Mesh) -> Any:
+  covered = _represented(mesh, 1)[1]
+  block = _array(mesh, _LIKE_BLOCK, "int32")
+  others = _array(mesh, 3, "int32")
+  return gains.choose.lower(
+    _likenesses(mesh), covered, block, block, others, mesh=mesh
+  )
+
+
 def draw(mesh: Mesh) -> Any:
   shapes = ((4096, 512), (512, 512))
   return layers.draw.lower(_key(mesh), shapes, std=0.02, dtype="float32")
@@ -609,6 +688,14 @@ PROGRAMS: dict[str, Callable[[Mesh], Any]] = {
   "score states of a layer": lambda mesh: states_of_layer(mesh, small("llama")),
   "score gradients": lambda mesh: gradients(mesh, small("llama")),
   "influence": influence,
+  "visit by likeness": visit_likeness,
+  "farthest": farthest,
+  "novel": novel,
+  "cover by cosine": _at(cover, similarity="cosine"),
+  "gains by cosine": _at(gains_of_block, similarity="cosine"),
+  "gains by distance": _at(gains_of_block, similarity="euclidean"),
+  "keep likenesses": _at(keep_likenesses, similarity="cosine"),
+  "choose by gain": choose_by_gain,
   "draw": draw,
   "first adapter": first_adapter,
   "checksum": checksum,

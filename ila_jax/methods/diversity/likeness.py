@@ -68,6 +68,28 @@ def rounded(
   return np.concatenate(parts)
 
 
+def scales(x: Float[Array, "n d"]) -> Float[Array, " n"]:
+  """What rows of `rounded` are multiplied by, to be of one length."""
+  length = jnp.sqrt(jnp.sum(x * x, axis=1))
+  return jnp.where(length > 0, SCALE / length, 0.0)
+
+
+def alike(
+  rows: Float[Array, "a d"],
+  scale: Float[Array, " a"],
+  others: Float[Array, "b d"],
+  scale_others: Float[Array, " b"],
+) -> Int[Array, "a b"]:
+  """The likeness of rows to others; that of copies is the greatest.
+
+  Rounded rows are not of one length, and a copy has to be as like as can be:
+  hence the scales. The rows come first, which a rounding may show.
+  """
+  product = jnp.dot(rows, others.T, precision=neighbours.EXACT)
+  product = product * scale[:, None] * scale_others[None]
+  return jnp.round(product).astype(jnp.int32)
+
+
 def greedy(
   x: Int[np.ndarray, "m d"],
   state: Int[np.ndarray, " m"],
@@ -120,14 +142,7 @@ def _choose(
   """Some rounds of choices; -1 where no row was chosen."""
   together = min(_TOGETHER, len(x) - 1)
 
-  # Rounded rows are not of one length; a copy has to be as like as can be.
-  length = jnp.sqrt(jnp.sum(x * x, axis=1))
-  scale = jnp.where(length > 0, SCALE / length, 0.0)
-
-  def alike(places: Array, others: Array, scale_others: Array) -> Array:
-    product = jnp.dot(x[places], others.T, precision=neighbours.EXACT)
-    product = product * scale[places][:, None] * scale_others[None]
-    return jnp.round(product).astype(jnp.int32)
+  scale = scales(x)
 
   def after(state: Array, like: Array) -> Array:
     return jnp.where(state == CHOSEN, CHOSEN, update(state, like))
@@ -138,7 +153,8 @@ def _choose(
     other = lowest[together]
     bound = state[other]
     places = jnp.sort(lowest[:together])
-    among = alike(places, x[places], scale[places])
+    members = x[places], scale[places]
+    among = alike(*members, *members)
 
     def one(
       carry: tuple[Array, Array], _: None
@@ -152,15 +168,15 @@ def _choose(
       return (own, goes_on), jnp.where(goes_on, place.astype(jnp.int32), -1)
 
     start = state[places], jnp.bool_(True)
-    members = lax.scan(one, start, length=together)[1]
-    likes = alike(places, x, scale)
+    winners = lax.scan(one, start, length=together)[1]
+    likes = alike(*members, x, scale)
 
-    def follow(state: Array, member: Array) -> tuple[Array, None]:
-      new = after(state, likes[member]).at[places[member]].set(CHOSEN)
-      return jnp.where(member >= 0, new, state), None
+    def follow(state: Array, winner: Array) -> tuple[Array, None]:
+      new = after(state, likes[winner]).at[places[winner]].set(CHOSEN)
+      return jnp.where(winner >= 0, new, state), None
 
-    state = lax.scan(follow, state, members)[0]
-    return state, jnp.where(members >= 0, places[members], -1)
+    state = lax.scan(follow, state, winners)[0]
+    return state, jnp.where(winners >= 0, places[winners], -1)
 
   state, chosen = lax.scan(a_round, state, length=_ROUNDS)
   return state, chosen.reshape(-1)

@@ -64,14 +64,17 @@ def test_the_repr_filter_is_a_walk_by_depth(most):
     assert ("repr_filter.most" in got.rest) == left
 
 
-def test_the_repr_filter_walks_on_where_few_were_not_enough(monkeypatch):
+def test_the_repr_filter_takes_the_same_in_any_blocks(monkeypatch):
   c, _ = _pool(60, 2)
   method = table.METHODS["repr_filter"]
   for wanted in (3, 9, 30):
     some = dataclasses.replace(c, wanted=wanted)
     want = method(some, most=0.8).order.tolist()
     with monkeypatch.context() as patch:
-      patch.setattr(repr_filter, "_VISITED", 4)
+      patch.setattr(repr_filter, "_FIRST", 4)
+      patch.setattr(repr_filter, "_LONGEST", 16)
+      patch.setattr(repr_filter, "_BLOCKS", 1)
+      patch.setattr(repr_filter, "_ROOM", 7)
       assert method(some, most=0.8).order.tolist() == want
 
 
