@@ -49,7 +49,7 @@ def token_jsd(
   >>> other, head = sure[:, :, ::-1], jnp.eye(2)
   >>> targets = jnp.array([[False, True]])
   >>> token_jsd((sure, other), (head, head), targets).round(4).tolist()
-  [[0.0, 0.6931...]]
+  [[0.0, 0.693...]]
   """
   rows, vocab = target_chunks.axes(target_mask.shape[0], heads[0].shape[0])
   local = functools.partial(
