@@ -1,16 +1,14 @@
 """Masked token loss without a logit matrix, docs/method.md 2.1."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.models import layers
+from ila_jax.models import layers, target_chunks
 
 # The block of float32 logits that exists at one time, (tokens, vocabulary).
 # On CPU it has to stay in cache; an accelerator wants work for all its cores.
@@ -80,9 +78,9 @@ def _nll_forward(
   is_target: Bool[Array, "b t"],
   plan: _Plan,
 ) -> tuple[Array, tuple[Array, ...]]:
-  rows, vocab = _axes(labels.shape[0], head.shape[0])
+  rows, vocab = target_chunks.axes(labels.shape[0], head.shape[0])
   local = functools.partial(_local_nll, plan=plan, vocab=vocab)
-  run = _on_mesh(local, (rows, vocab, rows, rows), (rows, rows))
+  run = target_chunks.on_mesh(local, (rows, vocab, rows, rows), (rows, rows))
   nll, lse = run(hidden, head, labels, is_target)
   return nll, (hidden, head, labels, is_target, lse)
 
@@ -91,9 +89,11 @@ def _nll_backward(
   plan: _Plan, saved: tuple[Array, ...], gradient: Float[Array, "b t"]
 ) -> tuple[Array, Array, None, None]:
   hidden, head, labels, is_target, lse = saved
-  rows, vocab = _axes(labels.shape[0], head.shape[0])
+  rows, vocab = target_chunks.axes(labels.shape[0], head.shape[0])
   local = functools.partial(_local_gradient, plan=plan, rows=rows, vocab=vocab)
-  run = _on_mesh(local, (rows, vocab, rows, rows, rows), (rows, vocab))
+  run = target_chunks.on_mesh(
+    local, (rows, vocab, rows, rows, rows), (rows, vocab)
+  )
   # What has no gradient need not be computed, and must not spoil a sum.
   gradient = jnp.where(is_target, gradient, 0.0)
   return *run(hidden, head, labels, lse, gradient), None, None
@@ -101,29 +101,6 @@ def _nll_backward(
 
 _nll = jax.custom_vjp(lambda *x: _nll_forward(*x)[0], nondiff_argnums=(4,))
 _nll.defvjp(_nll_forward, _nll_backward)
-
-
-def _axes(batch: int, vocab: int) -> tuple[tuple[str, ...] | None, str | None]:
-  """Returns axes of the mesh that split batch and vocabulary, or None."""
-  sizes = jax.sharding.get_abstract_mesh().shape
-  if "fsdp" not in sizes:
-    return None, None
-  spec = PartitionSpec(("data", "fsdp"), "tensor")
-  return tuple(layers.fit(spec, (batch, vocab), sizes))
-
-
-def _on_mesh(
-  function: Callable, inputs: tuple[Any, ...], outputs: tuple[Any, ...]
-) -> Callable:
-  """Runs a function on each device's part; arrays are split on axis 0."""
-  if "fsdp" not in jax.sharding.get_abstract_mesh().axis_names:
-    return function
-  return jax.shard_map(
-    function,
-    in_specs=tuple(map(PartitionSpec, inputs)),
-    out_specs=tuple(map(PartitionSpec, outputs)),
-    check_vma=False,
-  )
 
 
 def _local_nll(
@@ -138,12 +115,18 @@ def _local_nll(
   """Computes losses and log-sum-exp of all logits for one device's rows."""
   states = hidden.reshape(-1, hidden.shape[-1])
   labels = (labels - _first(head, vocab)).reshape(-1)
-  chunks, places = _chunks(is_target.reshape(-1), plan.chunk_tokens)
+  chunks, places = target_chunks.chunks(
+    is_target.reshape(-1), plan.chunk_tokens
+  )
 
   def chunk(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
     at = places[i]
-    sums_here = _log_sum_exp(_take(states, at), _take(labels, at), head, plan)
-    return jax.tree.map(lambda x, y: _put(x, at, y), sums, sums_here)
+    sums_here = _log_sum_exp(
+      target_chunks.take(states, at), target_chunks.take(labels, at), head, plan
+    )
+    return jax.tree.map(
+      lambda x, y: target_chunks.put(x, at, y), sums, sums_here
+    )
 
   nothing = jnp.zeros(labels.shape, jnp.float32)
   lse, chosen = jax.lax.fori_loop(0, chunks, chunk, (nothing, nothing))
@@ -170,13 +153,13 @@ def _local_gradient(
   states = hidden.reshape(-1, hidden.shape[-1])
   labels = (labels - _first(head, vocab)).reshape(-1)
   lse, gradient = lse.reshape(-1), gradient.reshape(-1)
-  chunks, places = _chunks(gradient != 0, plan.chunk_tokens)
+  chunks, places = target_chunks.chunks(gradient != 0, plan.chunk_tokens)
 
   def chunk(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
     at = places[i]
-    taken = (_take(x, at) for x in (states, labels, lse, gradient))
+    taken = (target_chunks.take(x, at) for x in (states, labels, lse, gradient))
     for_states, for_head = _chunk_gradient(*taken, head, sums[1], plan)
-    return _put(sums[0], at, for_states), for_head
+    return target_chunks.put(sums[0], at, for_states), for_head
 
   nothing = tuple(jnp.zeros(x.shape, jnp.float32) for x in (states, head))
   for_states, for_head = jax.lax.fori_loop(0, chunks, chunk, nothing)
@@ -191,25 +174,6 @@ def _local_gradient(
 def _first(head: Float[Array, "v d"], vocab: str | None) -> Array | int:
   """Returns the token of the first row of this device's part of the head."""
   return jax.lax.axis_index(vocab) * len(head) if vocab else 0
-
-
-def _chunks(
-  is_target: Bool[Array, " p"], chunk_tokens: int
-) -> tuple[Int[Array, ""], Int[Array, "chunks c"]]:
-  """Counts chunks with targets, and lists their places; p stands for none."""
-  size = len(is_target)
-  width = min(chunk_tokens, size)
-  padded = -(-size // width) * width
-  (places,) = jnp.nonzero(is_target, size=padded, fill_value=size)
-  return -(-is_target.sum() // width), places.reshape(-1, width)
-
-
-def _take(x: Array, places: Int[Array, " c"]) -> Array:
-  return x.at[places].get(mode="fill", fill_value=0)
-
-
-def _put(x: Array, places: Int[Array, " c"], y: Array) -> Array:
-  return x.at[places].set(y, mode="drop")
 
 
 def _log_sum_exp(

@@ -1,4 +1,4 @@
-"""All signals: the modules of this folder that have a SIGNAL.
+"""All signals: the modules of this folder, and of those in it, with a SIGNAL.
 
 One that methods compare with the target set has a TARGET beside it: the same
 numbers of the examples of the target set.
@@ -21,14 +21,20 @@ from ila_jax.score import signals
 from ila_jax.score.signals import example_signal
 
 
+def _fail(name: str) -> None:
+  """Says which folder is broken, which `pkgutil` would pass over."""
+  raise ImportError(f"{name} cannot be imported")
+
+
 def _by_name() -> dict[str, example_signal.Signal]:
   by_name: dict[str, example_signal.Signal] = {}
-  for module in pkgutil.iter_modules(signals.__path__, f"{signals.__name__}."):
+  prefix = f"{signals.__name__}."
+  for module in pkgutil.walk_packages(signals.__path__, prefix, _fail):
     for place in ("SIGNAL", "TARGET"):
       own = getattr(importlib.import_module(module.name), place, None)
       if isinstance(own, example_signal.Signal):
         by_name[own.name] = own
-  return by_name
+  return dict(sorted(by_name.items()))
 
 
 SIGNALS = _by_name()

@@ -9,8 +9,8 @@ from ila_jax.score.signals import (
   answers_alone,
   example_signal,
   nll_of_earlier,
-  nll_warmed_up,
 )
+from ila_jax.score.signals.tuned import nll_warmed_up
 from tests.support import conversations, tiny, torch_models
 
 

@@ -17,10 +17,10 @@ from ila_jax import config as config_lib
 from ila_jax.passes import token_set
 from ila_jax.pool import base_tokenizer, index
 from ila_jax.run import account as account_lib
-from ila_jax.run import context, stage_record, tables
+from ila_jax.run import context, stage_record
 from ila_jax.score import losses
 from ila_jax.score.signals import example_signal, nll_without_prompt
-from ila_jax.training import base, trial
+from ila_jax.score.signals.tuned import first_seed
 
 # As `pool.tokens.chat_template` writes it before an answer.
 HEADER = "### Response:\n"
@@ -48,12 +48,7 @@ def _compute(
   before = _before(config, base_tokenizer.tokenizer(config, workdir))
   responses = index.column(workdir, "n_response_tokens")
   seed = config.score.reference_seeds[0]
-  tuned = trial.load(
-    tables.TUNED.path(workdir, seed=seed),
-    config=config,
-    mesh=run.mesh,
-    base=base.load(run, account),
-  )
+  tuned = first_seed.load(run, account).tuned
   nll = nll_without_prompt.scorer(
     run,
     account,
