@@ -96,7 +96,11 @@ def _config_first(argv: Sequence[str]) -> Sequence[str]:
       break
     if word == "--config" or word.startswith("--config="):
       end = place + (1 if "=" in word else 2)
-      return [*argv[:1], *argv[place:end], *argv[1:place], *argv[end:]]
+      first = min(place, 1)  # Behind the program.
+      return [
+        *(*argv[:first], *argv[place:end]),
+        *(*argv[first:place], *argv[end:]),
+      ]
   return argv
 
 

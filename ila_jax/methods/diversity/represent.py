@@ -1,14 +1,14 @@
 """Facility location's greedy choice: exact, lazy, in blocks, on any mesh.
 
 The value of a set is the likeness of every represented example to its nearest
-chosen one, summed: F(S) = Σ_i max_{j in S} s_ij. The gain of j, Σ_i max(0, s_ij
-- c_i) with c_i the likeness of i to its nearest so far, never grows as the set
-does (F is submodular). An old gain is therefore an upper bound, and only the
-examples with the greatest bounds are looked at again (Minoux 1978).
+chosen one, summed: F(S) = Σ_i max_{j in S} s_ij. The gain of j is Σ_i max(0,
+s_ij - c_i), with c_i the likeness of i to its nearest so far. It never grows as
+the set does (F is submodular). An old gain is therefore an upper bound, and
+only the examples with the greatest bounds are looked at again (Minoux 1978).
 
 All numbers are whole (`likeness`), so their sums have the same bits in any
-order. Likeness counts in steps of about
-1.3e-4, so few that the gains of `MOST` represented examples fit int32.
+order. Likeness counts in steps of about 1.3e-4, so few that the gains of `MOST`
+represented examples fit int32.
 """
 
 import collections
