@@ -9,21 +9,24 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from ila_jax import errors
-from ila_jax.compute import mesh, neighbours, row_blocks
+from ila_jax.compute import mesh, neighbours
 from ila_jax.landscape import centers as centers_lib
+from ila_jax.landscape import cluster_sums
 
-_BITS = 24  # Bits of a coordinate in a sum: as many as float32 holds.
 _STEPS_PER_CALL = 10  # Lloyd steps; the host reports between two calls.
 
-# Steps done, centres, the cell of every row, and rows that changed theirs.
+# Steps done, centres, the cell of every row, rows that changed theirs, and the
+# sums of digits and of rows of every cluster.
 _Descent = tuple[
-  Int[Array, ""], Float[Array, "c d"], Int[Array, " n"], Int[Array, ""]
+  Int[Array, ""],
+  Float[Array, "c d"],
+  Int[Array, " n"],
+  Int[Array, ""],
+  Int[Array, "c w"],
 ]
-# Sums of digits and of rows of every cluster, and rows that changed their cell.
-_Sums = tuple[Int[Array, "c w"], Int[Array, ""]]
 
 
 class KMeans(NamedTuple):
@@ -145,12 +148,16 @@ def lloyd(
   cell = jnp.full(len(x), -1, jnp.int32)
   if over is not None:
     cell = jax.device_put(cell, NamedSharding(over, PartitionSpec(axes)))
-  centers = _everywhere(centers, over)
+  centers = _everywhere(jnp.asarray(centers, jnp.float32), over)
+  # No row is in a cluster yet.
+  width = cluster_sums.width(x.shape[1], cluster_sums.digit_bits(len(x)))
+  totals = jnp.zeros((len(centers), width), jnp.int32)
+  totals = _everywhere(totals, over)
   done, changed = 0, 1
   while done < iterations and changed:
     steps = min(_STEPS_PER_CALL, iterations - done)
-    made, centers, cell, changed = _lloyd(
-      x, centers, cell, n, steps, spherical, over=over, axes=axes
+    made, centers, cell, changed, totals = _lloyd(
+      x, centers, (cell, totals), n, steps, spherical, over=over, axes=axes
     )
     done, changed = done + int(made), int(changed)
     if on_progress:
@@ -194,7 +201,7 @@ def _plus_plus(
 def _lloyd(
   x: Float[Array, "n d"],
   centers: Float[Array, "c d"],
-  cell: Int[Array, " n"],
+  known: tuple[Int[Array, " n"], Int[Array, "c w"]],
   count: Int[Array, ""],
   steps: Int[Array, ""],
   spherical: bool,
@@ -203,11 +210,11 @@ def _lloyd(
   axes: str | tuple[str, ...] | None,
 ) -> _Descent:
   """Takes some Lloyd steps, until no row changes its cell, in one program."""
+  cell, totals = known
   real = jnp.arange(len(x)) < count
-  known = jnp.where(real[:, None], x, x[:1])
-  low, high = jnp.min(known, axis=0), jnp.max(known, axis=0)
-  # Bits of a digit: so few that the digits of all rows add up in int32.
-  digit_bits = 31 - len(x).bit_length()
+  rows = jnp.where(real[:, None], x, x[:1])
+  low, high = jnp.min(rows, axis=0), jnp.max(rows, axis=0)
+  digit_bits = cluster_sums.digit_bits(len(x))
 
   def descend(
     x: Float[Array, "n d"],
@@ -217,23 +224,27 @@ def _lloyd(
     low: Float[Array, " d"],
     high: Float[Array, " d"],
     steps: Int[Array, ""],
+    totals: Int[Array, "c w"],
   ) -> _Descent:
     def go_on(state: _Descent) -> Bool[Array, ""]:
-      step, _, _, changed = state
+      step, _, _, changed, _ = state
       return (step < steps) & (changed > 0)
 
     def step(state: _Descent) -> _Descent:
-      step, centers, cell, _ = state
-      cell, sums = _survey(x, cell, real, centers, low, high, digit_bits)
-      totals, changed = sums if axes is None else lax.psum(sums, axes)
-      centers = _means(totals, centers, low, high, digit_bits)
+      step, centers, cell, _, totals = state
+      cell, sums = cluster_sums.survey(
+        x, cell, real, centers, low, high, digit_bits
+      )
+      more, changed = sums if axes is None else lax.psum(sums, axes)
+      totals = totals + more
+      centers = cluster_sums.means(totals, centers, low, high, digit_bits)
       if spherical:
         squared = jnp.sum(centers * centers, axis=1, keepdims=True)
         # A cluster of opposites has no direction: its mean stays as it is.
         centers = centers / jnp.where(squared > 0, jnp.sqrt(squared), 1.0)
-      return step + 1, centers, cell, changed
+      return step + 1, centers, cell, changed, totals
 
-    state = jnp.int32(0), centers, cell, jnp.int32(1)
+    state = jnp.int32(0), centers, cell, jnp.int32(1), totals
     return lax.while_loop(go_on, step, state)
 
   if over is not None:
@@ -241,78 +252,17 @@ def _lloyd(
     descend = jax.shard_map(
       descend,
       mesh=over,
-      in_specs=(row, row, row, *[whole] * 4),
-      out_specs=(whole, whole, row, whole),
+      in_specs=(row, row, row, *[whole] * 5),
+      out_specs=(whole, whole, row, whole, whole),
       check_vma=False,
     )
-  return descend(x, cell, real, centers, low, high, steps)
-
-
-def _survey(
-  x: Float[Array, "n d"],
-  cell: Int[Array, " n"],
-  real: Bool[Array, " n"],
-  centers: Float[Array, "c d"],
-  low: Float[Array, " d"],
-  high: Float[Array, " d"],
-  digit_bits: int,
-) -> tuple[Int[Array, " n"], _Sums]:
-  """Assigns the rows to centres, and adds up what each centre got."""
-  clusters, width = centers.shape
-  digits = -(-_BITS // digit_bits)
-  most = 2**_BITS - 1
-  scale = most / jnp.where(high > low, high - low, 1.0)
-
-  def block(
-    arrays: tuple[Float[Array, "b d"], Int[Array, " b"], Bool[Array, " b"]],
-    fresh: Bool[Array, " b"],
-    state: _Sums,
-  ) -> tuple[Int[Array, " b"], _Sums]:
-    rows, before, real = arrays
-    totals, changed = state
-    cell = centers_lib.nearest(rows, centers)
-    counts = real & fresh
-    number = jnp.round((rows - low[None]) * scale[None])
-    number = jnp.clip(number, 0, most).astype(jnp.int32)
-    parts = [
-      (number >> (digit_bits * place)) & (2**digit_bits - 1)
-      for place in range(digits)
-    ]
-    parts.append(jnp.ones((len(rows), 1), jnp.int32))
-    # A row that does not count is added to no cluster.
-    target = jnp.where(counts, cell, clusters)
-    totals = totals.at[target].add(jnp.concatenate(parts, 1), mode="drop")
-    moved = jnp.sum(counts & (cell != before), dtype=jnp.int32)
-    return cell, (totals, changed + moved)
-
-  totals = jnp.zeros((clusters, digits * width + 1), jnp.int32)
-  arrays = x, cell, real
-  return row_blocks.walk(block, arrays, (totals, jnp.int32(0)))
-
-
-def _means(
-  totals: Int[Array, "c w"],
-  centers: Float[Array, "c d"],
-  low: Float[Array, " d"],
-  high: Float[Array, " d"],
-  digit_bits: int,
-) -> Float[Array, "c d"]:
-  """The mean of each cluster, from its sums; an empty one keeps its centre."""
-  clusters, width = centers.shape
-  counts = totals[:, -1:].astype(jnp.float32)
-  digits = totals[:, :-1].reshape(clusters, -1, width).astype(jnp.float32)
-  worth = np.ldexp(np.float32(1), digit_bits * np.arange(digits.shape[1]))
-  number = jnp.sum(digits * worth[None, :, None], axis=1)
-  unit = (high - low) / (2**_BITS - 1)
-  means = low[None] + number / jnp.maximum(counts, 1.0) * unit[None]
-  return jnp.where(counts > 0, means, centers)
+  return descend(x, cell, real, centers, low, high, steps, totals)
 
 
 def _everywhere(
-  array: Float[Array | np.ndarray, "c d"], over: Mesh | None
-) -> Float[Array, "c d"]:
-  """Puts centres whole on every device of a mesh."""
-  array = jnp.asarray(array, jnp.float32)
+  array: Shaped[Array, "c d"], over: Mesh | None
+) -> Shaped[Array, "c d"]:
+  """Puts an array whole on every device of a mesh."""
   if over is None:
     return array
   return jax.device_put(array, NamedSharding(over, PartitionSpec()))

@@ -22,6 +22,7 @@ from ila_jax.embed import encode
 from ila_jax.forecast import memory
 from ila_jax.landscape import (
   centers,
+  cluster_sums,
   clusters,
   grid,
   ordering,
@@ -329,10 +330,15 @@ def plus_plus(mesh: Mesh) -> Any:
 
 
 def lloyd(mesh: Mesh) -> Any:
+  digits = cluster_sums.digit_bits(POINTS)
+  totals = cluster_sums.width(WIDTH, digits)
   return clusters._lloyd.lower(
     _array(mesh, (POINTS, WIDTH), spec=_ROWS),
     _array(mesh, (CELLS, WIDTH)),
-    _array(mesh, POINTS, "int32", _ROWS),
+    (
+      _array(mesh, POINTS, "int32", _ROWS),
+      _array(mesh, (CELLS, totals), "int32"),
+    ),
     _array(mesh, (), "int32"),
     _array(mesh, (), "int32"),
     False,
