@@ -89,7 +89,7 @@ CASES = {
   "negative budget": (["--config.select.budget=-1"], "budget is -1"),
   "unknown strategy": (
     ["--config.select.strategy=tirm"],
-    "target_nearest, trim. Did you mean 'trim'?",
+    "trim, tshirt, zip_fit. Did you mean 'trim'?",
   ),
   "an option that is no share": (
     ["--config.select.options.trim.quantile=2"],

@@ -122,7 +122,7 @@ def test_a_shard_is_the_unit_of_resuming_and_is_made_to_the_bit(run):
 
 def test_it_is_read_row_by_row(run):
   rows = np.array([80, 3, 41])
-  reader = example_signal.Rows(run.workdir, "gradients", np.arange(90))
+  reader = example_signal.rows(run.workdir, gradients.SIGNAL, np.arange(90))
   found = reader[rows]
   assert len(reader) == 90 and found.dtype == np.float16
   whole = np.concatenate([files.read_array(path) for path in _paths(run)])
