@@ -100,7 +100,7 @@ def _check_autoencoder(sae: Any) -> None:
       f"config.sae.latents is {sae.latents}; allowed: multiples of 8, such as "
       f"{-(-sae.latents // 8) * 8}."
     )
-  if sae.k > sae.latents:
+  if sae.k is not None and sae.k > sae.latents:
     raise errors.InputError(
       f"config.sae.k is {sae.k} and config.sae.latents is {sae.latents}; "
       f"allowed: at most as many at a token as there are. Set --config.sae.k "

@@ -61,8 +61,8 @@ def gather(run: context.Run) -> page.ReportData:
     parts["axes"] = others.axes(workdir, parts["runs"])
   warnings = sentences.warnings(records)
   for row in parts.get("coverage_table", ()):
-    if "warning" in row:
-      warnings.append(f"{row['strategy']}: {row['warning']}")
+    said = (row.get("warning"), row.get("left_out"))
+    warnings += [f"{row['strategy']}: {one}" for one in said if one]
   return page.ReportData(
     title=_title(config.pool.sources),
     config=config.plain(),

@@ -10,7 +10,7 @@ from ila_jax.run import stages, tables
 from ila_jax.run.disk import files
 from ila_jax.scaling import axes as axes_lib
 from ila_jax.scaling import law
-from ila_jax.score.signals import scores
+from ila_jax.score.signals import sae_features, scores
 
 _Records = dict[str, dict[str, Any]]
 
@@ -58,9 +58,19 @@ def is_depth(records: _Records) -> bool:
   return bool(depth.score_name(_config(records, "landscape", "depth")))
 
 
+def features(records: _Records) -> list[str]:
+  """How good the sparse autoencoder of the run is, in a sentence."""
+  noted = records.get(f"{stages.SIGNALS}/{sae_features.NAME}", {}).get("sae")
+  if not noted:
+    return []
+  said = sae_features.sentence(noted)
+  return [f"{said[0].upper()}{said[1:]}."]
+
+
 def warnings(records: _Records) -> list[str]:
   """What scores have left out, or do not decide, in sentences."""
-  said = []
+  noted = records.get(f"{stages.SIGNALS}/{sae_features.NAME}", {}).get("sae")
+  said = [f"{one}." for one in sae_features.warnings(noted)] if noted else []
   lost = records.get("landscape", {}).get("without_depth")
   if lost:
     name = _config(records, "landscape", "depth")

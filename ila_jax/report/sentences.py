@@ -109,7 +109,7 @@ def read(records: dict[str, dict[str, Any]]) -> list[str]:
   lines += tally.sentences(pool)
   if "read_as" in pool:  # Not in runs of older versions.
     lines += unread.sentences(others.unread(pool, records))
-  return lines
+  return lines + others.features(records)
 
 
 def chosen(

@@ -28,8 +28,12 @@ class Sae(checked.Checked):
     low=8,
     high=2**21,
   )
-  k: int = checked.field(
-    32, "latents that are on at a token, in training", low=1, high=2**12
+  k: int | None = checked.field(
+    None,
+    "latents that are on at a token, in training; None: 32, or a twelfth of "
+    "the model's width if that is less",
+    low=1,
+    high=2**12,
   )
   tokens: int = checked.field(
     1_000_000,

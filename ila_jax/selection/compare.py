@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.compute import neighbours
 from ila_jax.embed import rows as rows_lib
@@ -72,14 +73,17 @@ def compare(
       with account.part(strategy):
         ranking = scored_pool.rank(config, pool, strategy)
     order = ranking.order
-    k = scored_pool.cut(config, pool, ranking, strategy)
+    k, lack = _cut(run, pool, ranking, strategy)
     chosen[strategy] = order[:k]
     row = {"strategy": strategy, **_about(c, order[:k], num_cells=num_cells)}
-    if ranking.rest:
-      progress.say(f"  {strategy} does not order all: {ranking.rest}")
-    if ranking.warning:
-      progress.say(f"  warning: {strategy}: {ranking.warning}")
-      row["warning"] = ranking.warning
+    # A method that orders as many as are wanted has left out nothing.
+    if ranking.rest and len(ranking.order) != c.wanted:
+      progress.say(f"  {strategy} leaves some out: {ranking.rest}")
+      row["left_out"] = ranking.rest
+    warning = f"{lack} {ranking.warning}".strip()
+    if warning:
+      progress.say(f"  warning: {strategy}: {warning}")
+      row["warning"] = warning
     table.append(row)
     # The order of a rival may be shorter; one may be that of a budget alone.
     smaller = budgets[budgets <= len(order)]
@@ -105,6 +109,26 @@ def compare(
   }
   found |= featured
   return found | (_agreement(pool, chosen) if len(chosen) > 1 else {})
+
+
+def _cut(
+  run: context.Run,
+  pool: scored_pool.ScoredPool,
+  ranking: candidates_lib.Ranking,
+  strategy: str,
+) -> tuple[int, str]:
+  """How many the budget pays for, and what a rival has too few of.
+
+  A rival that orders less than the budget asks for gives what it has: the
+  others can be compared all the same.
+  """
+  try:
+    return scored_pool.cut(run.config, pool, ranking, strategy), ""
+  except errors.InputError:
+    if strategy == run.config.select.strategy:
+      raise
+    held = len(ranking.order)
+    return held, f"it orders {held:,} examples, fewer than the budget buys."
 
 
 def _about(

@@ -20,7 +20,7 @@ from ila_jax.run import context, progress, stage_record
 from ila_jax.run.disk import folders
 from ila_jax.score import split, target
 from ila_jax.score.gradients import of_target, warmup
-from ila_jax.score.signals import example_signal, gradients, scores
+from ila_jax.score.signals import example_signal, gradients, scores, tags
 from ila_jax.score.signals import table as signals_table
 from ila_jax.selection import filters, where
 
@@ -75,11 +75,12 @@ def method_scores(config: config_lib.Config) -> dict[str, str]:
 def early(config: config_lib.Config) -> list[str]:
   """The signals that are computed right after the pool, whoever reads them.
 
-  Scores take seconds, and a name that is wrong is told before the models run;
-  the report shows them all.
+  Scores and tags take seconds, and a field that is wrong is told before the
+  models run; the report shows all scores.
   """
   named = config.pool.fields.scores.strip() or config.pool.score_files
-  return [scores.NAME] if named else []
+  has_tags = any(tags.NAME in _needs(config, stage) for stage in _CHOOSING)
+  return [scores.NAME] * bool(named) + [tags.NAME] * has_tags
 
 
 def check(run: context.Run, stages: Iterable[str]) -> None:
@@ -118,7 +119,7 @@ def check_choice(run: context.Run, stages: Iterable[str]) -> None:
   """
   config, workdir = run.config, run.workdir
   todo = [stage for stage in stages if not _is_done(workdir, stage)]
-  if early(config):
+  if scores.NAME in early(config):
     _check_names(config, todo, [one["name"] for one in scores.noted(workdir)])
   if "landscape" in todo and "pool" not in todo:
     depth.check_labels(

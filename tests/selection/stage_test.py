@@ -161,6 +161,21 @@ def test_what_makes_an_order_worth_little_is_told(
   assert "warning: toy: all are alike." in capsys.readouterr().err
 
 
+def test_a_rival_that_orders_too_few_is_compared_with_what_it_has(
+  workdir, tmp_path, monkeypatch, capsys
+):
+  toy = _toy(50, "they are odd.")
+  monkeypatch.setitem(table_lib.METHODS, "toy", toy)
+  table = _run(workdir, tmp_path, compare=("toy", "longest"))[2]
+  ours, short, longest = table
+  assert (ours["n_examples"], short["n_examples"]) == (60, 50)
+  assert longest["n_examples"] == 60 and "left_out" not in longest
+  assert short["left_out"] == "they are odd."
+  assert "orders 50 examples, fewer than" in short["warning"]
+  said = capsys.readouterr().err
+  assert "toy leaves some out: they are odd." in said
+
+
 def test_the_head_of_an_order_is_enough_for_its_own_length(
   workdir, tmp_path, monkeypatch
 ):

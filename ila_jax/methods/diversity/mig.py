@@ -11,8 +11,8 @@ With `labels=cells` labels are the cells of the map and quality is depth: rounds
 over cells as in `ila`, but smooth, for a cell of deep examples gives more.
 
 A reconstruction. What differs: the authors let information flow between labels
-whose names are alike by an encoder of text, which a run does not have; here
-labels are apart. Their labels are made by InsTagger and their quality by
+whose names are alike by an encoder of text; here labels are apart: it is MIG
+without its graph. Their labels are made by InsTagger and their quality by
 Deita's model; here labels are those of the records, or cells, and quality is
 the depth of the run, which may be any score: landscape.depth=score:NAME.
 

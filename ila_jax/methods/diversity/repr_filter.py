@@ -93,7 +93,7 @@ def walk(
       f"(config.select.options.{field}; a greater one keeps more)."
     )
   elif count < len(rows):
-    rest = f"Repr filter orders {count:,}, as many as the budget may buy."
+    rest = f"{count:,} are ordered, as many as the budget may buy."
   return candidates.Ranking(chosen, np.ones(len(chosen), np.int32), rest)
 
 

@@ -13,6 +13,9 @@ import numpy as np
 from ila_jax.landscape import ordering
 from ila_jax.methods import candidates, method, options
 
+# Share of responses that no better one stands before, to be told.
+_FEW = 0.9
+
 
 def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
   """The likeliest response of each prompt, then each one's second, and so on.
@@ -31,12 +34,14 @@ def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
   lost = int((c.candidate & ~known).sum())
   rest = f"{lost:,} have no finite loss." if lost else ""
   order = candidates.ranking(c, (place, loss), place, among=known, rest=rest)
-  if place[known].any():
+  alone = 1 - np.count_nonzero(place[known]) / max(known.sum(), 1)
+  if alone < _FEW:
     return order
   return dataclasses.replace(
     order,
-    warning="each prompt has one response: nothing is chosen between, and the "
-    "order is that of ppl with part=low.",
+    warning=f"{alone:.0%} of the responses are the best or only one to their "
+    "prompt: almost nothing is chosen between, and the order is nearly that "
+    "of ppl with part=low.",
   )
 
 

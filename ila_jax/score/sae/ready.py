@@ -31,6 +31,8 @@ from ila_jax.training import checkpoint
 # Learning rate of 16,384 latents; of others it goes with 1 / √latents, as Gao
 # et al. found. At 131,072 that is the 7e-5 of Yang et al.
 _RATE, _RATE_LATENTS = 2e-4, 2**14
+# Latents of a token, and numbers of a hidden state for each.
+_K, _WIDTH_EACH = 32, 12
 _NAME = "sae"
 
 
@@ -65,6 +67,26 @@ def layers(config: config_lib.Config, sizes: architecture.DecoderConfig) -> int:
   return asked or sizes.layers
 
 
+def latents_on(sae: Any, width: int) -> int:
+  """How many latents are on at a token, in training: config.sae.k.
+
+  The sum of many rows of a narrow dictionary is far longer than a hidden state,
+  and a training that begins there does not recover.
+
+  Args:
+    sae: config.sae.
+    width: of the hidden states.
+
+  >>> import types
+  >>> sae = types.SimpleNamespace(k=None, latents=8192)
+  >>> latents_on(sae, 576), latents_on(sae, 48)
+  (32, 4)
+  """
+  if sae.k is not None:
+    return sae.k
+  return min(_K, max(width // _WIDTH_EACH, 1), sae.latents)
+
+
 def recipe(
   config: config_lib.Config, *, width: int, steps: int
 ) -> train.Recipe:
@@ -74,7 +96,7 @@ def recipe(
   return train.Recipe(
     width=width,
     latents=sae.latents,
-    k=sae.k,
+    k=latents_on(sae, width),
     k_auxiliary=sae.auxiliary_k,
     learning_rate=rate or _RATE * (_RATE_LATENTS / sae.latents) ** 0.5,
     warmup_fraction=sae.warmup_fraction,
@@ -247,14 +269,14 @@ def _train(
       ),
       on_step=count,
     )
-  published.save(folder, fitted.weights, k=sae.k)
+  published.save(folder, fitted.weights, k=how.k)
   mesh_lib.barrier("autoencoder written")
   files.write_jsonl(
     folder.parent / tables.HISTORY.file(name=_NAME), fitted.history
   )
   return {
     "layout": "trained here",
-    "k": sae.k,
+    "k": how.k,
     "dead_share": fitted.dead_share,
     "train_tokens": sum(drawn.tokens),
     "epochs": sae.epochs,

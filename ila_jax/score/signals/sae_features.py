@@ -149,7 +149,9 @@ def _about(
       np.log1p(count), np.log(np.maximum(lengths, 1))
     ),
   }
-  _say(noted)
+  progress.say(f"  {sentence(noted)}")
+  for one in warnings(noted):
+    progress.say(f"  warning: {one}")
   return {"sae": noted}
 
 
@@ -166,16 +168,22 @@ def _correlation(
   return float(np.corrcoef(x, y)[0, 1])
 
 
-def _say(noted: dict[str, Any]) -> None:
-  explained, dead = noted["explained_variance"], noted["dead_share"]
-  r = noted["richness_by_length"]
-  progress.say(
-    f"  the autoencoder explains {100 * explained:.1f} % of the variance of "
-    f"{noted['held_out_tokens']:,} held-out tokens; a record has "
-    f"{noted['latents_a_record']:.0f} of {noted['latents']:,} latents on (above"
-    f" {noted['threshold']:.4g}), and "
+def sentence(noted: dict[str, Any]) -> str:
+  """How good an autoencoder is, by `sae` of the record of the signal."""
+  r, dead = noted["richness_by_length"], noted["dead_share"]
+  return (
+    f"the autoencoder explains {100 * noted['explained_variance']:.1f} % of "
+    f"the variance of {noted['held_out_tokens']:,} held-out tokens"
+    + ("" if dead is None else f", and {100 * dead:.0f} % of it is dead")
+    + f"; a record has {noted['latents_a_record']:.0f} of "
+    f"{noted['latents']:,} latents on (above {noted['threshold']:.4g}), and "
     + ("all have as many" if r is None else f"r = {r:.2f} with its length")
   )
+
+
+def warnings(noted: dict[str, Any]) -> list[str]:
+  """What makes an autoencoder of little use, with what to do."""
+  explained, dead = noted["explained_variance"], noted["dead_share"]
   found = []
   if explained < _LITTLE:
     found.append(
@@ -184,8 +192,8 @@ def _say(noted: dict[str, Any]) -> None:
       + (
         "Is config.sae.layer the layer that it was made for?"
         if noted["layout"] != "trained here"
-        else "Raise --config.sae.epochs, --config.sae.tokens or "
-        "--config.sae.learning_rate"
+        else "Lower --config.sae.k if it is below 0, else raise "
+        "--config.sae.epochs, --config.sae.tokens or --config.sae.learning_rate"
       )
     )
   if dead is not None and dead > _MANY_DEAD:
@@ -199,8 +207,7 @@ def _say(noted: dict[str, Any]) -> None:
       "that count them see nothing there. Lower "
       "--config.sae.threshold_quantile or --config.sae.threshold"
     )
-  for one in found:
-    progress.say(f"  warning: {one} (with --redo=sae_features)")
+  return [f"{one} (with --redo=sae_features)" for one in found]
 
 
 def _cost(run: work.PlannedRun) -> costs.Cost:

@@ -76,7 +76,9 @@ def test_grape_takes_the_likeliest_response_of_each_prompt_first():
 def test_grape_tells_that_it_has_nothing_to_choose_between():
   prompts = np.arange(3, dtype=np.uint64)
   c = _pool(nll_base=[4.0, 1.0, 9.0], n_tokens=[1, 1, 1], prompt_id=prompts)
-  assert "each prompt has one response" in table.METHODS["grape"](c).warning
+  assert (
+    "100% of the responses are the best" in table.METHODS["grape"](c).warning
+  )
 
 
 @pytest.mark.parametrize("name", ["ppl", "delta_loss", "davir", "grape"])

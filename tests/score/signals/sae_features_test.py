@@ -245,17 +245,15 @@ def test_what_is_not_finite_has_no_features_and_is_told(made, capsys):
     ({"records_without": 3}, "3 records have no latent on"),
   ],
 )
-def test_an_autoencoder_of_little_use_is_told(made, capsys, changes, said):
+def test_an_autoencoder_of_little_use_is_told(made, changes, said):
   good = _note(made[2]) | {
     "explained_variance": 0.8,
     "dead_share": 0.0,
     "records_without": 0,
   }
-  sae_features._say(good)
-  assert "warning" not in capsys.readouterr().err
-  sae_features._say(good | changes)
-  told = capsys.readouterr().err
-  assert "warning: " in told and said in told
+  assert sae_features.warnings(good) == []
+  (told,) = sae_features.warnings(good | changes)
+  assert said in told
   assert "--config.sae" in told and "--redo=sae_features" in told
 
 
