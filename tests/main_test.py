@@ -17,6 +17,7 @@ OPTIONAL = {
   "mesh.data": ("2", 2),
   "sae.path": ("None", None),
   "sae.layer": ("9", 9),
+  "sae.k": ("3", 3),
   "sae.learning_rate": ("1", 1.0),
   "sae.threshold": ("None", None),
   "landscape.map": ("None", None),

@@ -1,11 +1,14 @@
 """What the report says of methods beside each other."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from etils import epath
 
+from ila_jax.methods import table as table_lib
 from ila_jax.report import map_points
+from ila_jax.run import stages
 from ila_jax.score.sae import top
 
 # Records of a feature that are shown.
@@ -18,14 +21,44 @@ _LATER = (
 )
 
 
+def signal_seconds(
+  strategies: Iterable[str],
+  options: Mapping[str, Any],
+  records: Mapping[str, dict[str, Any]],
+) -> dict[str, float | int]:
+  """Seconds that the signals of each method took; methods may share them.
+
+  Args:
+    strategies: names of methods.
+    options: config.select.options.
+    records: of stages, signals and sets, by their folders.
+
+  >>> records = {"signals/nll_without_prompt": {"seconds": 7.5}}
+  >>> signal_seconds(["ila", "ifd"], {}, records)
+  {'ila': 0, 'ifd': 7.5}
+  """
+  folders = stages.SIGNALS, stages.BESIDE
+  return {
+    name: sum(
+      records.get(f"{folder}/{need}", {}).get("seconds", 0)
+      for need in table_lib.needed(name, options)
+      for folder in folders
+    )
+    for name in strategies
+  }
+
+
 def table(
-  coverage: dict[str, Any], select: dict[str, Any]
+  coverage: dict[str, Any],
+  select: dict[str, Any],
+  signals: Mapping[str, float | int] | None = None,
 ) -> list[dict[str, Any]]:
   """A row for each method: ours first, then by the cells of the pool.
 
   Args:
     coverage: what stage `select` wrote of the methods.
     select: its record, with the seconds of each.
+    signals: seconds of the signals of each.
 
   >>> rows = [{"strategy": name, "pool_cells": share}
   ...         for name, share in (("ila", 0.5), ("a", 0.1), ("b", 0.9))]
@@ -44,6 +77,7 @@ def table(
     | row
     | {
       "seconds": select.get("parts", {}).get(row["strategy"]),
+      "signal_seconds": (signals or {}).get(row["strategy"]),
       "shared": shared.get(row["strategy"]),
     }
     for row in (ours, *rivals)

@@ -52,7 +52,7 @@ def gather(run: context.Run) -> page.ReportData:
     parts["points"] = map_points.points(workdir, selected="select" in done)
     parts["stability"] = stability(workdir)
   if "select" in done:
-    parts |= _selection(workdir)
+    parts |= _selection(run, records)
   if "finetune" in done:
     parts |= _finetune(workdir)
   if "scaling" in done:
@@ -148,7 +148,10 @@ def _title(sources: tuple[str, ...]) -> str:
   return f"The information landscape of {name}{more}"
 
 
-def _selection(workdir: epath.Path) -> dict[str, Any]:
+def _selection(
+  run: context.Run, records: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+  workdir = epath.Path(run.workdir)
   record = stage_record.read_record(workdir / "select")
   k = record["selected"]
   ranking = files.read_head(tables.RANKING.path(workdir), k)
@@ -163,7 +166,15 @@ def _selection(workdir: epath.Path) -> dict[str, Any]:
       name: (np.array(curve["budgets"]), np.array(curve["coverage"]))
       for name, curve in coverage["curves"].items()
     },
-    "coverage_table": beside.table(coverage, record),
+    "coverage_table": beside.table(
+      coverage,
+      record,
+      beside.signal_seconds(
+        [row["strategy"] for row in coverage["table"]],
+        run.config.select.options,
+        records,
+      ),
+    ),
     "all_candidates": coverage.get("candidates"),
     "overlap": coverage.get("overlap"),
     "features": beside.features(workdir, coverage),
