@@ -51,6 +51,7 @@ from ila_jax.models import architecture, encoder, layers
 from ila_jax.models import lora as lora_lib
 from ila_jax.models.folders import placement
 from ila_jax.passes import (
+  example_divergence,
   example_gradients,
   example_loss,
   hidden,
@@ -146,6 +147,15 @@ def score(
   batch = memory.batch(2048, tokens // models, mesh)
   return example_loss.batch_nll.lower(
     graphdef, segments, params, adapters, batch
+  )
+
+
+def diverging(mesh: Mesh, config: architecture.DecoderConfig) -> Any:
+  """How far two whole models are from each other, packed."""
+  graphdef, params = memory.placed(config, mesh)
+  batch = memory.batch(2048, 4096, mesh)
+  return example_divergence.batch_jsd.lower(
+    (graphdef, graphdef), 16, (params, params), None, batch
   )
 
 
@@ -647,6 +657,7 @@ PROGRAMS: dict[str, Callable[[Mesh], Any]] = {
     mesh, small("llama"), tokens=8192, models=4
   ),
   "score noisy neighbours": lambda mesh: noisy(mesh, small("llama")),
+  "score divergences": lambda mesh: diverging(mesh, small("llama")),
   "train": lambda mesh: train(mesh, small("llama", **_REMAT)),
   "train without remat": lambda mesh: train(mesh, small("llama", **_MASTER)),
   "train gemma": lambda mesh: train(mesh, small("gemma", **_REMAT)),
