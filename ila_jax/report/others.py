@@ -1,4 +1,4 @@
-"""What the report says of scores of others."""
+"""What the report says of scores of others, and of the autoencoder."""
 
 from typing import Any
 

@@ -121,13 +121,16 @@ def _cut(
 
   A rival that orders less than the budget asks for gives what it has: the
   others can be compared all the same.
+
+  Raises:
+    errors.InputError: the strategy orders less, or a rival nothing.
   """
   try:
     return scored_pool.cut(run.config, pool, ranking, strategy), ""
   except errors.InputError:
-    if strategy == run.config.select.strategy:
-      raise
     held = len(ranking.order)
+    if strategy == run.config.select.strategy or not held:
+      raise
     return held, f"it orders {held:,} examples, fewer than the budget buys."
 
 

@@ -176,6 +176,12 @@ def test_a_rival_that_orders_too_few_is_compared_with_what_it_has(
   assert "toy leaves some out: they are odd." in said
 
 
+def test_a_rival_that_orders_nothing_is_refused(workdir, tmp_path, monkeypatch):
+  monkeypatch.setitem(table_lib.METHODS, "toy", _toy(0, "they are odd."))
+  with pytest.raises(errors.InputError, match="they are odd"):
+    _run(workdir, tmp_path, compare=("toy",))
+
+
 def test_the_head_of_an_order_is_enough_for_its_own_length(
   workdir, tmp_path, monkeypatch
 ):
