@@ -7,6 +7,7 @@ from ila_jax.forecast import costs, sizes, work
 from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import table
 from ila_jax.score import target
+from ila_jax.score.sae import published
 
 # What no trial tells: seconds, and more for every example.
 # Of 100 million these were 5e-6 (docs/results.md); each rival sorts, too.
@@ -42,7 +43,7 @@ def _size(run: work.PlannedRun) -> effort_lib.Size:
     targets=target.count(config) if config.select.targets else 0,
     embedding=encoders.width(config, run.decoder),
     hidden=run.decoder.width,
-    feature_bytes=-(-config.sae.latents // 8),
+    feature_bytes=-(-published.latents(config.sae) // 8),
   )
 
 

@@ -72,7 +72,8 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   has = labels != tags_lib.NONE
   lost = int((~has.any(axis=1)).sum())
   rows, labels, has = (part[has.any(axis=1)] for part in (rows, labels, has))
-  quality = np.maximum(candidates.depth(c, options.quality)[rows], 0)
+  depth = candidates.depth(c, options.quality)[rows]
+  below, quality = int((depth < 0).sum()), np.maximum(depth, 0)
   given = np.where(has, quality[:, None].astype(np.float64), 0)
   if options.divide:
     given /= has.sum(axis=1, keepdims=True)
@@ -91,7 +92,11 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
     rest = (
       f"MIG orders {count:,}, as many as the budget may buy. {rest}".strip()
     )
-  return candidates.Ranking(rows[chosen], np.ones(len(chosen), np.int32), rest)
+  warning = (
+    f"{below:,} have a depth below 0, which counts as 0." if below else ""
+  )
+  turns = np.ones(len(chosen), np.int32)
+  return candidates.Ranking(rows[chosen], turns, rest, warning)
 
 
 def greedy(
