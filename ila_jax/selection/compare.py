@@ -1,5 +1,6 @@
 """A selection, compared with those of other strategies."""
 
+import re
 from typing import Any
 
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ _SHOWN = 8
 _FEATURES = "sae_features"
 OFTEN = 10
 # How methods say that they order a head and leave nothing out.
-_ENOUGH = "as many as the budget may buy."
+_ENOUGH = re.compile(r"[^.]*, as many as the budget may buy\.")
 
 
 def compare(
@@ -79,7 +80,7 @@ def compare(
     chosen[strategy] = order[:k]
     row = {"strategy": strategy, **_about(c, order[:k], num_cells=num_cells)}
     # That a method orders no more than are wanted is no loss.
-    if ranking.rest and not ranking.rest.endswith(_ENOUGH):
+    if ranking.rest and not _ENOUGH.fullmatch(ranking.rest):
       progress.say(f"  {strategy} leaves some out: {ranking.rest}")
       row["left_out"] = ranking.rest
     warning = f"{lack} {ranking.warning}".strip()

@@ -176,6 +176,14 @@ def test_a_rival_that_orders_too_few_is_compared_with_what_it_has(
   assert "toy leaves some out: they are odd." in said
 
 
+@pytest.mark.parametrize("lost", ["", "3 have no label. "])
+def test_a_head_alone_is_no_loss(workdir, tmp_path, monkeypatch, lost):
+  rest = f"{lost}toy orders 1,234, as many as the budget may buy."
+  monkeypatch.setitem(table_lib.METHODS, "toy", _toy(60, rest))
+  table = _run(workdir, tmp_path, compare=("toy",))[2]
+  assert ("left_out" in table[1]) == bool(lost)
+
+
 def test_a_rival_that_orders_nothing_is_refused(workdir, tmp_path, monkeypatch):
   monkeypatch.setitem(table_lib.METHODS, "toy", _toy(0, "they are odd."))
   with pytest.raises(errors.InputError, match="they are odd"):
