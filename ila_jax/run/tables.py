@@ -315,6 +315,23 @@ SUBSETS = Artifact(
 )
 FITS = Artifact("scaling/fits.json", "scaling.stage", "the law")
 
+# Of stage `laboratory`.
+LABORATORY = Artifact(
+  "laboratory/runs.jsonl",
+  "laboratory.stage",
+  "a line per run: arm, budget, draw, what it was tuned on, its dev losses",
+)
+LABORATORY_LOSSES = Artifact(
+  "laboratory/losses-{name}.npy",
+  "laboratory.stage",
+  "loss of each held-out example after one run, a sum over its tokens",
+)
+CONTRASTS = Artifact(
+  "laboratory/contrasts.json",
+  "laboratory.stage",
+  "each arm less each rival, with intervals, and the verdict",
+)
+
 # Of stage `report`.
 PAGE = Artifact("report/index.html", "report.page", "all of it on one page")
 MAP_PAGE = Artifact("report/map.html", "report.page", "the map to explore")

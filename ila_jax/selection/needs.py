@@ -22,10 +22,11 @@ from ila_jax.score import split, target
 from ila_jax.score.gradients import of_target, warmup
 from ila_jax.score.signals import example_signal, gradients, scores, tags
 from ila_jax.score.signals import table as signals_table
+from ila_jax.sections import selection
 from ila_jax.selection import filters, where
 
 # The stages that choose among candidates.
-_CHOOSING = ("select", "finetune", "scaling")
+_CHOOSING = ("select", "finetune", "scaling", "laboratory")
 # Modules with `run`, `cost` and `need`, by the name of the set.
 _SETS: dict[str, types.ModuleType] = {
   target.NAME: target,
@@ -46,13 +47,37 @@ def before(config: config_lib.Config, stage: str) -> list[str]:
 
 def _needs(config: config_lib.Config, stage: str) -> set[str]:
   """All that the methods need by which a stage chooses."""
-  rivals = {
-    "select": config.select.compare,
-    "finetune": config.finetune.compare,
+  return {
+    need
+    for name, options in choices(config, [stage])
+    for need in table.needed(name, options)
   }
-  names = (config.select.strategy, *rivals[stage]) if stage in rivals else ()
-  options = config.select.options
-  return {need for name in names for need in table.needed(name, options)}
+
+
+def choices(
+  config: config_lib.Config, stages: Iterable[str] = _CHOOSING
+) -> list[tuple[str, dict[str, Any]]]:
+  """The methods by which some stages choose, with config.select.options."""
+  select = config.select
+  of_stage = {
+    "select": [select.strategy, *select.compare],
+    "finetune": [select.strategy, *config.finetune.compare],
+  }
+  found = [
+    (name, select.options)
+    for stage in stages
+    for name in of_stage.get(stage, ())
+  ]
+  if "laboratory" in stages:
+    arms = laboratory_of(config)
+    found += [(arm.strategy, arm.options) for arm in arms.values()]
+  return found
+
+
+def laboratory_of(config: config_lib.Config) -> dict[str, selection.Select]:
+  """What each arm of the laboratory selects by; {}: there is nothing to try."""
+  settings = config.laboratory
+  return settings.choices(config.select) if settings.arms else {}
 
 
 def of_all(config: config_lib.Config, stages: Iterable[str]) -> list[str]:
@@ -66,9 +91,9 @@ def of_all(config: config_lib.Config, stages: Iterable[str]) -> list[str]:
 
 def method_scores(config: config_lib.Config) -> dict[str, str]:
   """The scores that the chosen methods read, by the field that names each."""
-  select, read = config.select, {}
-  for name in (select.strategy, *select.compare, *config.finetune.compare):
-    read |= table.scores(name, select.options)
+  read = {}
+  for name, options in choices(config):
+    read |= table.scores(name, options)
   return read
 
 
@@ -157,8 +182,7 @@ def _check_names(
 def _say_unused(config: config_lib.Config) -> None:
   """Warns of a target set that changes nothing that is chosen."""
   select = config.select
-  names = select.strategy, *select.compare, *config.finetune.compare
-  is_used = any(table.METHODS[name].wants_target for name in names)
+  is_used = any(table.METHODS[n].wants_target for n, _ in choices(config))
   if select.targets and not is_used and select.cell_weight == ordering.EQUAL:
     progress.say(
       "  warning: config.select.target changes nothing that is selected, for "

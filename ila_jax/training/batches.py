@@ -10,6 +10,7 @@ from jaxtyping import Array, Int
 from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.passes import collate, layouts, token_set
+from ila_jax.training import recipe as recipe_lib
 
 # The examples of a row, by index; a step trains on several rows.
 Row = Sequence[int | np.integer]
@@ -94,6 +95,25 @@ def plan(
       break
   packed = packed[: int(min(len(packed), rows_left))]
   return [packed[i : i + rows] for i in range(0, len(packed), rows)]
+
+
+def epochs(lengths: Int[np.ndarray, " n"], recipe: recipe_lib.Recipe) -> float:
+  """How often a recipe passes over the examples, by its plan.
+
+  >>> recipe = recipe_lib.Recipe(learning_rate=0.1, batch_tokens=10, width=10,
+  ...   seed=0, total_steps=3)
+  >>> epochs(np.full(4, 5), recipe)
+  1.5
+  """
+  steps = plan(
+    lengths,
+    width=recipe.width,
+    rows=recipe.rows,
+    seed=recipe.seed,
+    epochs=recipe.epochs,
+    total_steps=recipe.total_steps,
+  )
+  return sum(len(row) for step in steps for row in step) / len(lengths)
 
 
 def batch(

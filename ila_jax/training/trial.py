@@ -23,7 +23,7 @@ from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files as files_lib
 from ila_jax.run.disk import folders
-from ila_jax.training import loop, metrics
+from ila_jax.training import batches, loop, metrics
 from ila_jax.training import recipe as recipe_lib
 
 # A folder that has one of these is whole.
@@ -131,6 +131,7 @@ def fit(
   settings = run.config.train
   data = windows.split(data, max_tokens=recipe.width).data
   cost = training_flops(decoder.config, data, recipe.lora)
+  epochs = batches.epochs(data.lengths, recipe)
   multiple = mesh_lib.batch_multiple(run.mesh)
   rows = -(-recipe.rows // multiple) * multiple
   saving = loop.Saving(
@@ -148,7 +149,7 @@ def fit(
       record(step)
       total = total or metrics.steps_left(step)
       advance(1, total=total)
-      share = recipe.epochs / step["total_steps"]
+      share = epochs / step["total_steps"]
       stage.account.add(
         flops=share * cost,
         tokens=round(share * data.lengths.sum()),
@@ -216,7 +217,6 @@ def dev_losses(
   advance: Callable[[int], None] = lambda examples: None,
 ) -> dev_loss_lib.Losses:
   """The loss of a model on each of the held-out examples."""
-
   parts = windows.split(dev, max_tokens=run.config.tokens.max_tokens)
 
   def count(batch: collate.Batch) -> None:

@@ -133,11 +133,24 @@ FIELDS = {
   "scaling.min_cell_share": (0.9, "scaling"),
   "scaling.depth_band": (0.9, "scaling"),
   "scaling.resamples": (700, "scaling"),
+  "laboratory.arms": ({"covered": {"strategy": "coverage_only"}}, "laboratory"),
+  "laboratory.rivals": (("random", "ours"), "laboratory"),
+  "laboratory.draws": (3, "laboratory"),
+  "laboratory.draw_share": (0.5, "laboratory"),
+  "laboratory.budgets": ((70,), "laboratory"),
+  "laboratory.equal": (("tokens",), "laboratory"),
+  "laboratory.curve": ((1.0,), "laboratory"),
+  "laboratory.dev_half": ("second", "laboratory"),
+  "laboratory.resamples": (700, "laboratory"),
 }
 # What a field cannot be set without.
 _WITH = {
   "select.exclude_near_evaluation": {"pool.decontaminate": "scratch.jsonl"},
   "select.cell_weight": {"select.target": "en/train.jsonl"},
+} | {
+  name: {"laboratory.arms": {"ours": {"strategy": "ila"}}}
+  for name in FIELDS
+  if name.startswith("laboratory.")
 }
 # Where an adapter is trained they change the model.
 _OF_ADAPTERS = {"train.lora_rank", "train.lora_alpha", "train.lora_targets"}
@@ -214,7 +227,7 @@ def _inputs(
 
   def open_(stage, *, replace="nothing", quiet=False):
     del replace, quiet
-    asked[stage.name] = stage._inputs
+    asked[stage.name] = stage._inputs | {"scope": stage._scope}
     return True
 
   def output(workdir, name):

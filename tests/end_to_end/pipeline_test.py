@@ -1,4 +1,4 @@
-"""The eight stages together: the contract, resuming, refusing."""
+"""The stages together: the contract, resuming, refusing."""
 
 import dataclasses
 import pathlib

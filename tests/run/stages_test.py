@@ -27,7 +27,7 @@ def test_all_but_the_report_follows_from_the_pool():
 def test_signals_are_no_stage_and_go_with_what_they_are_made_from():
   assert stages.SIGNALS not in stages.NAMES
   assert stages.SIGNALS in stages.made_with("pool")
-  readers = ("landscape", "select", "finetune", "scaling")
+  readers = ("landscape", "select", "finetune", "scaling", "laboratory")
   assert stages.made_with("signals") == ("signals", *readers)
   with pytest.raises(errors.InputError, match="and --redo: toy"):
     stages.check(["embd"], also=["toy"])

@@ -15,14 +15,16 @@ from ila_jax.run.disk import folders
 from tests.support import tiny
 
 # A stage, and all that follows from it.
+_TUNED = ("finetune", "scaling", "laboratory")
 REDONE = {
   "pool": set(stages_lib.NAMES) - {"report"},
-  "embed": {"embed", "landscape", "select", "finetune", "scaling"},
-  "score": {"score", "landscape", "select", "finetune", "scaling"},
-  "landscape": {"landscape", "select", "finetune", "scaling"},
+  "embed": {"embed", "landscape", "select", *_TUNED},
+  "score": {"score", "landscape", "select", *_TUNED},
+  "landscape": {"landscape", "select", *_TUNED},
   "select": {"select", "finetune"},
   "finetune": {"finetune"},
   "scaling": {"scaling"},
+  "laboratory": {"laboratory"},
   "report": {"report"},
 }
 

@@ -1,0 +1,1 @@
+"""Stage `laboratory`: methods beside each other, over budgets and draws."""

@@ -1,0 +1,229 @@
+"""One run of the laboratory after the other: choose, tune, measure."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from ila_jax import errors
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.laboratory import budgets, estimates, held_out
+from ila_jax.laboratory import runs as runs_lib
+from ila_jax.landscape import coverage
+from ila_jax.methods import candidates
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.passes import token_set
+from ila_jax.pool import shards
+from ila_jax.run import (
+  context,
+  draws,
+  interrupts,
+  progress,
+  stage_record,
+  tables,
+)
+from ila_jax.run.disk import files
+from ila_jax.sections import laboratory, selection
+from ila_jax.selection import budget, scored_pool
+from ila_jax.training import base, loop, trial
+
+
+class Bench:
+  """What the runs of one laboratory share."""
+
+  def __init__(
+    self,
+    run: context.Run,
+    stage: stage_record.Stage,
+    arms: Mapping[str, selection.Select],
+    made_from: Mapping[str, str],
+  ):
+    """Loads the pool and the dev set.
+
+    Args:
+      run: the run.
+      stage: accounts for the work.
+      arms: what each arm selects by.
+      made_from: fingerprint of what each arm's choice follows from.
+    """
+    self.run, self.stage = run, stage
+    self.arms, self.made_from = arms, made_from
+    self.pool = scored_pool.load(run)
+    c = self.pool.candidates
+    self.held_out = held_out.load(run)
+    names, domain = held_out.domains(run.workdir, self.pool.row, c.domain)
+    self.names, self.domain = names, domain
+    self.stratum = budgets.strata(domain, c.n_tokens, c.id_rank)
+
+  def train(self, planned: list[runs_lib.Planned]) -> None:
+    """Trains the runs that have no line yet, and writes their lines."""
+    path = tables.LABORATORY.path(self.run.workdir)
+    done = {line["name"]: line for line in files.read_jsonl(path)}
+    todo = [one for one in planned if one.name not in done]
+    if not todo:
+      return
+    decoder = base.load(self.run, self.stage.account)
+    for one in progress.progress(todo, desc="laboratory", unit="runs"):
+      chance = done.get(one.chance.name)
+      line = self._line(decoder, one, chance)
+      done[one.name] = line
+      files.append_jsonl(path, line)
+      self.stage.save_progress()
+      interrupts.point()
+
+  def _line(
+    self,
+    decoder: decoder_lib.Decoder,
+    one: runs_lib.Planned,
+    chance: dict[str, Any] | None,
+  ) -> dict[str, Any]:
+    """Chooses, trains and measures one run."""
+    began = time.monotonic()
+    chosen = self._chosen(one)
+    line = {
+      "name": one.name,
+      **dataclasses.asdict(one),
+      "strategy": self.arms[one.arm].strategy,
+      "made_from": self.made_from[one.arm],
+      **self._about(chosen),
+    }
+    steps = None
+    if one.equal == budgets.STEPS:
+      steps = chance and chance.get("steps")
+    try:
+      made = self._tuned(decoder, one, chosen.rows, steps)
+    except errors.InputError as error:
+      progress.say(f"  {one.name} failed: {error}")
+      return line | {"failed": str(error)}
+    tuned, steps = made
+    found = trial.dev_losses(
+      tuned, self.held_out.data, run=self.run, account=self.stage.account
+    )
+    if mesh_lib.is_writer():
+      path = tables.LABORATORY_LOSSES.path(self.run.workdir, name=one.name)
+      files.write_array(path, found.nll)
+    measured = estimates.losses(found.nll[None], self.held_out.about)
+    domains = estimates.by_domain(found.nll[None], self.held_out.about)[0]
+    return line | {
+      "steps": steps,
+      **{name: float(value[0]) for name, value in measured.items()},
+      "domains": {
+        name: None if np.isnan(loss) else float(loss)
+        for name, loss in zip(self.held_out.names, domains, strict=True)
+      },
+      "seconds": round(time.monotonic() - began, 3),
+    }
+
+  def _chosen(self, one: runs_lib.Planned) -> budgets.Chosen:
+    """The rows that an arm is tuned on, of the candidates of its draw."""
+    config = self.run.config
+    c = self.pool.candidates
+    uniform = draws.keyed_uniform(
+      c.ids, seed=config.seed + one.draw, purpose="laboratory draw"
+    )
+    inside = c.candidate & (uniform < config.laboratory.draw_share)
+    seed = config.seed + one.draw
+    drawn = candidates.drawn(c, inside, seed=seed)
+    chance = self._chance(drawn, one.budget)
+    if one.arm == laboratory.CHANCE:
+      return budgets.Chosen(chance)
+    arm = dataclasses.replace(config, select=self.arms[one.arm])
+    wanted = self._wanted(drawn, one, chance)
+    drawn = candidates.with_inputs(drawn, drawn.inputs, wanted=wanted)
+    pool = dataclasses.replace(
+      self.pool, candidates=drawn, n_candidates=int(drawn.candidate.sum())
+    )
+    mine = dataclasses.replace(self.run, config=arm)
+    pool = scored_pool.weighed(mine, pool)
+    order = scored_pool.rank(arm, pool, arm.select.strategy).order
+    return budgets.choose(
+      order,
+      c.n_tokens,
+      equal=one.equal,
+      chance=chance,
+      stratum=self.stratum,
+    )
+
+  def _chance(
+    self, drawn: candidates.Candidates, size: int
+  ) -> Int[np.ndarray, " r"]:
+    """The random subset of a draw.
+
+    Raises:
+      errors.InputError: the draw has fewer tokens.
+    """
+    order = candidates.ranking(drawn, (drawn.uniform,)).order
+    held = int(drawn.n_tokens[order].sum(dtype=np.int64))
+    if size > held:
+      raise errors.InputError(
+        f"config.laboratory.budgets and curve ask for {size:,} response "
+        f"tokens; allowed: up to {held:,}, which a draw of the candidates has. "
+        "Lower them, or raise config.laboratory.draw_share."
+      )
+    k = budget.budget_prefix(order, drawn.n_tokens, budget=size, unit="tokens")
+    return order[:k]
+
+  def _wanted(
+    self,
+    drawn: candidates.Candidates,
+    one: runs_lib.Planned,
+    chance: Int[np.ndarray, " r"],
+  ) -> int:
+    """Rows that an arm needs at most, of a method that cannot order all."""
+    count = int(drawn.candidate.sum())
+    if one.equal == budgets.LENGTHS:
+      return count
+    n_tokens = drawn.n_tokens[drawn.candidate]
+    most = budget.most_rows(n_tokens, budget=one.budget, unit="tokens")
+    return max(most, len(chance))
+
+  def _about(self, chosen: budgets.Chosen) -> dict[str, Any]:
+    """What a subset is like."""
+    c, rows = self.pool.candidates, chosen.rows
+    tokens = int(c.n_tokens[rows].sum(dtype=np.int64))
+    counts = np.bincount(self.domain[rows], minlength=len(self.names))
+    named = zip(self.names, counts.tolist(), strict=True)
+    return {
+      "examples": len(rows),
+      "tokens": tokens,
+      "missing": chosen.missing,
+      "coverage": coverage.coverage(c.cell, rows, num_cells=1)["coverage"],
+      "depth": float(np.mean(c.relative_depth[rows], dtype=np.float64)),
+      "examples_of": dict(named),
+    }
+
+  def _tuned(
+    self,
+    decoder: decoder_lib.Decoder,
+    one: runs_lib.Planned,
+    rows: Int[np.ndarray, " k"],
+    steps: int | None,
+  ) -> tuple[trial.Tuned, int]:
+    """The base tuned on some rows of the scored pool, and its steps."""
+    config, taken = self.run.config, 0
+    recipe = dataclasses.replace(
+      trial.tuning(config), seed=config.seed + one.draw
+    )
+    if steps is not None:
+      recipe = dataclasses.replace(recipe, epochs=None, total_steps=steps)
+
+    def count(step: loop.Metrics) -> None:
+      nonlocal taken
+      taken = int(step["step"])
+
+    columns = ["tokens", "is_response"]
+    table = shards.gather(self.run.workdir, self.pool.row[rows], columns)
+    tuned = trial.fit(
+      decoder,
+      token_set.tokens_of(table),
+      recipe,
+      run=self.run,
+      stage=self.stage,
+      name=one.name,
+      keep=False,
+      record=count,
+    )
+    return tuned, taken

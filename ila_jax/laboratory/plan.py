@@ -1,0 +1,29 @@
+"""Plan of stage `laboratory`: its time, memory and bytes on disk."""
+
+from ila_jax.forecast import costs, sizes, work
+from ila_jax.laboratory import runs
+from ila_jax.selection import needs
+
+_LINE = 1000  # Bytes of a run.
+
+
+def cost(run: work.PlannedRun) -> costs.Cost:
+  """Cost of tuning on every subset, each with its dev loss."""
+  arms = needs.laboratory_of(run.config)
+  if not arms:
+    return costs.Cost(0.0)
+  planned = runs.planned(arms, run.config.laboratory)
+  response = run.sizes.response
+  mean = sum(one.budget for one in planned) / len(planned) / response
+  # Half of the held-out examples judge.
+  return run.tuning(
+    examples=mean, runs=len(planned), evaluations=-(-len(planned) // 2)
+  )
+
+
+def need(known: sizes.Sizes) -> costs.Need:
+  """Bytes of the lines and of the dev losses; no model is kept."""
+  arms = needs.laboratory_of(known.config)
+  count = len(runs.planned(arms, known.config.laboratory)) if arms else 0
+  losses = 4 * known.config.pool.dev_examples // 2
+  return costs.Need(costs.TABLE + count * (_LINE + losses))

@@ -1,0 +1,64 @@
+"""The runs of the laboratory: which arm, what is equal, budget and draw."""
+
+import dataclasses
+from collections.abc import Iterable
+
+from ila_jax.laboratory import budgets
+from ila_jax.sections import laboratory
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+  """One training run.
+
+  Attributes:
+    arm: name of the arm.
+    equal: what it has as much of as chance: one of `budgets.EQUAL`.
+    budget: response tokens of the random subset that it equals.
+    draw: number of the draw of candidates, and seed of choice and training.
+  """
+
+  arm: str
+  equal: str
+  budget: int
+  draw: int
+
+  @property
+  def name(self) -> str:
+    """Of its line and of its losses.
+
+    >>> Planned("ila", "tokens", 32000, 1).name
+    'ila-tokens-32000-1'
+    """
+    return f"{self.arm}-{self.equal}-{self.budget}-{self.draw}"
+
+  @property
+  def chance(self) -> "Planned":
+    """The run that it equals: of chance, with its budget and draw."""
+    return Planned(laboratory.CHANCE, budgets.TOKENS, self.budget, self.draw)
+
+
+def planned(
+  names: Iterable[str], settings: laboratory.Laboratory
+) -> list[Planned]:
+  """All runs, draw by draw: whenever one stops, whole draws are done.
+
+  Of each draw and budget the random subset comes first, at all multiples of
+  the curve; the other arms equal it in each way of `settings.equal`.
+
+  >>> settings = laboratory.Laboratory(
+  ...   draws=2, budgets=(100,), equal=("examples",), curve=(0.5, 1.0))
+  >>> [run.name for run in planned(["random", "ila"], settings)][:3]
+  ['random-tokens-50-0', 'random-tokens-100-0', 'ila-examples-100-0']
+  """
+  others = [name for name in names if name != laboratory.CHANCE]
+  runs: dict[Planned, None] = {}
+  for draw in range(settings.draws):
+    for budget in settings.budgets:
+      for multiple in sorted({1.0, *settings.curve}):
+        size = round(multiple * budget)
+        runs[Planned(laboratory.CHANCE, budgets.TOKENS, size, draw)] = None
+      for name in others:
+        for equal in settings.equal:
+          runs[Planned(name, equal, budget, draw)] = None
+  return list(runs)

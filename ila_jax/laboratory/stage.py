@@ -1,0 +1,147 @@
+"""Stage `laboratory`: arms beside each other, over budgets and draws."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ila_jax import errors
+from ila_jax.compute import hardware
+from ila_jax.compute import mesh as mesh_lib
+from ila_jax.laboratory import bench, contrasts, held_out, verdict
+from ila_jax.laboratory import runs as runs_lib
+from ila_jax.landscape import ordering
+from ila_jax.landscape.duplicates import write
+from ila_jax.run import context, progress, stage_record, tables
+from ila_jax.run.disk import files
+from ila_jax.sections import selection
+from ila_jax.selection import filters, needs, scored_pool
+from ila_jax.training import base
+
+
+def run(run: context.Run) -> None:
+  """Writes a line and the dev losses of each run, and `contrasts.json`.
+
+  A killed stage goes on after its last run, and one that is done goes on where
+  arms, draws or budgets were added. A run whose loss is not finite is noted,
+  and the next one begins.
+
+  Raises:
+    errors.InputError: an arm that was another when its runs were made.
+  """
+  config, workdir = run.config, run.workdir
+  arms = needs.laboratory_of(config)
+  planned = runs_lib.planned(arms, config.laboratory) if arms else []
+  stage = stage_record.Stage(
+    workdir,
+    "laboratory",
+    _inputs(run, arms),
+    scope={
+      "runs": [one.name for one in planned],
+      "arms": {name: _identity(run, arm) for name, arm in arms.items()},
+      "rivals": config.laboratory.rivals,
+      "resamples": config.laboratory.resamples,
+    },
+  )
+  if stage.begin():
+    return
+  if arms:
+    made_from = {
+      name: stage_record.fingerprint(_identity(run, arm))
+      for name, arm in arms.items()
+    }
+    _check_arms(run, made_from)
+    bench.Bench(run, stage, arms, made_from).train(planned)
+    _compare(run, [one.name for one in planned])
+  else:
+    progress.say("  nothing is tried: config.laboratory.arms is empty")
+  stage.finish(
+    matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype),
+    runs=len(planned),
+  )
+
+
+def _inputs(
+  run: context.Run, arms: Mapping[str, selection.Select]
+) -> dict[str, Any]:
+  """What every run follows from, whatever its arm."""
+  config, workdir = run.config, run.workdir
+  settings = config.laboratory
+  made = {
+    "draw_share": settings.draw_share,
+    "dev_half": settings.dev_half,
+    "config": config.section("model", "train"),
+    "finetune": [config.finetune.epochs, config.finetune.learning_rate],
+    "model": base.signature(run),
+    **stage_record.parents(workdir, "laboratory"),
+    "exclude_reference": config.score.exclude_reference,
+    "near_duplicates": write.settings(config),
+    **needs.made_from(run, "laboratory"),
+    **filters.made_from(workdir, config.select),
+    "seed": config.seed,
+  }
+  if any(arm.cell_weight == ordering.TARGET for arm in arms.values()):
+    made["select"] = stage_record.output(workdir, "select")
+  return made if arms else {}
+
+
+def _identity(run: context.Run, arm: selection.Select) -> dict[str, Any]:
+  """What an arm's choice follows from."""
+  config = dataclasses.replace(run.config, select=arm)
+  mine = dataclasses.replace(run, config=config)
+  return {
+    "strategy": arm.strategy,
+    "cell_weight": arm.cell_weight,
+    "made_from": scored_pool.made_from(mine, [arm.strategy]),
+  }
+
+
+def _check_arms(run: context.Run, made_from: Mapping[str, str]) -> None:
+  """Refuses an arm whose earlier runs chose otherwise.
+
+  Raises:
+    errors.InputError: names it.
+  """
+  for line in files.read_jsonl(tables.LABORATORY.path(run.workdir)):
+    arm = line["arm"]
+    if line["made_from"] != made_from.get(arm, line["made_from"]):
+      raise errors.InputError(
+        f"config.laboratory.arms.{arm} is {run.config.laboratory.arms.get(arm)}"
+        ", and was another when its runs were made. Give the new arm another "
+        "name, or add --redo=laboratory to make all runs anew."
+      )
+
+
+def _compare(run: context.Run, names: list[str]) -> None:
+  """Writes the contrasts and the verdict, on the first host."""
+  if not mesh_lib.is_writer():
+    return
+  config, workdir = run.config, run.workdir
+  lines = {
+    line["name"]: line
+    for line in files.read_jsonl(tables.LABORATORY.path(workdir))
+  }
+  kept = [lines[name] for name in names if "failed" not in lines[name]]
+  if len(kept) < len(names):
+    progress.say(f"  {len(names) - len(kept)} of {len(names)} runs failed")
+  about = held_out.load(run).about
+  nll = np.zeros((len(kept), len(about.n_tokens)), np.float32)
+  for place, line in enumerate(kept):
+    path = tables.LABORATORY_LOSSES.path(workdir, name=line["name"])
+    nll[place] = files.read_array(path)
+  found = contrasts.contrasts(
+    kept,
+    nll,
+    about,
+    rivals=config.laboratory.rivals,
+    resamples=config.laboratory.resamples,
+    seed=config.seed,
+  )
+  judged = verdict.verdicts({"": found})
+  files.write_json(
+    tables.CONTRASTS.path(workdir), {"contrasts": found, "verdict": judged}
+  )
+  for one in judged:
+    word = "better than its rivals" if one["succeeds"] else "not shown better"
+    progress.say(f"  {one['arm']}: {word} (p {one['p']:.3g})")

@@ -1,0 +1,103 @@
+"""The registered rule: what a laboratory has shown, over one pool or several.
+
+An arm *succeeds* on a pool if it is better than chance and than each rival, at
+equal tokens and at equal examples, in every measure: an intersection-union
+test, whose p is the greatest of all of these. Over arms and pools Holm's rule
+keeps the chance of one false success below 5 %. A success is *strong* where it
+is worth twice the data, and more than the same data in all of its interval.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ila_jax.laboratory import budgets, contrasts, estimates
+from ila_jax.sections import laboratory
+
+LEVEL = 0.05
+STRONG = 2.0
+# At both of these an arm must be better.
+AT = (budgets.TOKENS, budgets.EXAMPLES)
+
+
+def verdicts(
+  pools: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> list[dict[str, Any]]:
+  """What each arm has shown on each pool.
+
+  Args:
+    pools: by name of the pool, what `contrasts.contrasts` returns.
+
+  Returns:
+    A dict for each arm and pool: pool, arm, p, succeeds, is_strong; `missing`
+    names what the rule asks for and no run tells (then p is 1), and `worst`
+    the contrast of the greatest p.
+
+  >>> better = dict(value=-0.1, low=-0.2, high=-0.01, p=0.001)
+  >>> line = dict(arm="ila", rival="random", budget=9, multiple=None,
+  ...   micro=better, macro=better, pool=better)
+  >>> lines = [line | dict(equal=equal) for equal in ("tokens", "examples")]
+  >>> (found,) = verdicts({"P": lines})
+  >>> found["succeeds"], found["is_strong"]
+  (True, False)
+  """
+  found = [
+    _one(pool, arm, lines)
+    for pool, lines in pools.items()
+    for arm in dict.fromkeys(line["arm"] for line in lines)
+  ]
+  p = np.array([one["p"] for one in found], np.float64)
+  for one, rejected in zip(found, contrasts.holm(p, level=LEVEL), strict=True):
+    one["succeeds"] = bool(rejected)
+    one["is_strong"] = bool(rejected and one["is_strong"])
+  return found
+
+
+def _one(
+  pool: str, arm: str, lines: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+  ours = [line for line in lines if line["arm"] == arm]
+  asked = [
+    (rival, equal)
+    for rival in dict.fromkeys(line["rival"] for line in lines)
+    for equal in AT
+    if rival != arm
+  ]
+  there = {(line["rival"], line["equal"]) for line in ours}
+  missing = [
+    f"{rival} at equal {equal}"
+    for rival, equal in asked
+    if (rival, equal) not in there
+  ]
+  judged = [
+    (line[measure]["p"], line, measure)
+    for line in ours
+    if line["equal"] in AT
+    for measure in estimates.MEASURES
+  ]
+  worst = max(judged, key=lambda one: one[0], default=(1.0, None, ""))
+  multiples = [
+    line["multiple"][measure]
+    for line in ours
+    if line["rival"] == laboratory.CHANCE and line["multiple"]
+    if line["equal"] in AT
+    for measure in estimates.MEASURES
+  ]
+  line = worst[1]
+  return {
+    "pool": pool,
+    "arm": arm,
+    "p": 1.0 if missing else worst[0],
+    "missing": missing,
+    "worst": line
+    and {
+      "rival": line["rival"],
+      "equal": line["equal"],
+      "budget": line["budget"],
+      "measure": worst[2],
+      **line[worst[2]],
+    },
+    "is_strong": bool(multiples)
+    and all(one["value"] >= STRONG and one["low"] > 1 for one in multiples),
+  }

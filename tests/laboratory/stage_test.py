@@ -1,0 +1,159 @@
+"""The stage of the laboratory, on a tiny run."""
+
+import numpy as np
+import pytest
+
+from ila_jax import errors, pipeline
+from ila_jax.laboratory import budgets, held_out
+from ila_jax.pool import index
+from ila_jax.run.disk import files
+from ila_jax.selection import scored_pool
+from ila_jax.training import trial
+from tests.support import tiny
+
+_ARMS = {"ours": {"strategy": "ila"}}
+_SETTINGS = {
+  "laboratory__arms": _ARMS,
+  "laboratory__draws": 2,
+  "laboratory__budgets": (300,),
+  "laboratory__curve": (0.5, 1.0),
+  "laboratory__resamples": 100,
+  "score__reference_seeds": (0,),
+}
+
+
+def _config(source, **overrides):
+  return tiny.config(source, **(_SETTINGS | overrides))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+  """A finished run with one arm: its source, and its folder."""
+  folder = tmp_path_factory.mktemp("laboratory")
+  source = tiny.write(folder / "pool.jsonl", tiny.records(240))
+  stages = ("pool", "embed", "score", "landscape", "laboratory")
+  pipeline.run(_config(source), folder / "run", stages=stages)
+  return source, folder / "run"
+
+
+def _lines(workdir):
+  lines = files.read_jsonl(workdir / "laboratory/runs.jsonl")
+  return {line["name"]: line for line in lines}
+
+
+def test_arms_equal_chance_and_losses_are_those_of_the_lines(made):
+  source, workdir = made
+  lines = _lines(workdir)
+  assert len(lines) == 2 * (2 + 4)
+  run = tiny.run(_config(source), workdir)
+  dev = held_out.load(run)
+  assert 0 < len(dev.data) < 20
+  for name, line in lines.items():
+    nll = files.read_array(workdir / f"laboratory/losses-{name}.npy")
+    micro = nll.sum(dtype=np.float64) / dev.about.n_tokens.sum()
+    assert line["micro"] == pytest.approx(micro, rel=1e-6)
+    chance = lines[f"random-tokens-300-{line['draw']}"]
+    if line["equal"] == budgets.EXAMPLES or line["equal"] == budgets.LENGTHS:
+      assert line["examples"] == chance["examples"]
+    if line["equal"] == budgets.STEPS:
+      assert line["steps"] == chance["steps"]
+    assert line["tokens"] <= 300 or line["equal"] in ("examples", "lengths")
+    assert sum(line["examples_of"].values()) == line["examples"]
+  told = files.read_json(workdir / "laboratory/contrasts.json")
+  assert [one["equal"] for one in told["contrasts"]] == list(budgets.EQUAL)
+  (judged,) = told["verdict"]
+  assert judged["arm"] == "ours" and not judged["missing"]
+
+
+def test_the_other_half_is_held_back(made):
+  source, workdir = made
+  halves = [
+    held_out.load(
+      tiny.run(_config(source, laboratory__dev_half=which), workdir)
+    )
+    for which in ("first", "second")
+  ]
+  assert sum(len(half.data) for half in halves) == 20
+  groups = [set(half.about.group.tolist()) for half in halves]
+  assert not groups[0] & groups[1]
+  # Shares are of the pool's response tokens, dev examples left out.
+  run = tiny.run(_config(source), workdir)
+  pool = scored_pool.load(run)
+  c = pool.candidates
+  free = ~index.is_dev(workdir)[pool.row]
+  tokens = [
+    c.n_tokens[free & (c.domain == block)].sum()
+    for block in np.unique(c.domain)
+  ]
+  np.testing.assert_allclose(
+    halves[0].about.share, np.array(tokens) / np.sum(tokens)
+  )
+
+
+def test_more_arms_are_added(made, capsys):
+  """What was made stays, and what is done is done."""
+  source, workdir = made
+  before = _lines(workdir)
+  arms = _ARMS | {"covered": {"strategy": "coverage_only"}}
+  pipeline.run(
+    _config(source, laboratory__arms=arms), workdir, stages=("laboratory",)
+  )
+  after = _lines(workdir)
+  assert {name: after[name] for name in before} == before
+  assert {line["arm"] for line in after.values()} == {
+    "random",
+    "ours",
+    "covered",
+  }
+  pipeline.run(
+    _config(source, laboratory__arms=arms), workdir, stages=("laboratory",)
+  )
+  assert "skipped: it is done" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_ends_no_other(made, monkeypatch, capsys):
+  source, workdir = made
+  arms = _ARMS | {"long": {"strategy": "longest"}}
+  fit = trial.fit
+
+  def failing(*args, **given):
+    if given["name"] == "long-tokens-300-0":
+      raise errors.InputError("training: loss is nan at step 1")
+    return fit(*args, **given)
+
+  monkeypatch.setattr(trial, "fit", failing)
+  pipeline.run(
+    _config(source, laboratory__arms=arms), workdir, stages=("laboratory",)
+  )
+  lines = _lines(workdir)
+  failed = [name for name, line in lines.items() if "failed" in line]
+  assert failed == ["long-tokens-300-0"]
+  assert "1 of 18 runs failed" in capsys.readouterr().err
+  told = files.read_json(workdir / "laboratory/contrasts.json")["contrasts"]
+  draws = {
+    (one["arm"], one["equal"]): one["draws"]
+    for one in told
+    if one["rival"] == "random"
+  }
+  assert draws["long", "tokens"] == 1 and draws["long", "examples"] == 2
+
+
+def test_an_arm_that_was_another_is_refused(made):
+  source, workdir = made
+  arms = {"ours": {"strategy": "longest"}}
+  with pytest.raises(errors.InputError, match=r"arms\.ours is .*another name"):
+    pipeline.run(
+      _config(source, laboratory__arms=arms), workdir, stages=("laboratory",)
+    )
+
+
+def test_a_budget_above_a_draw_is_refused(made):
+  source, workdir = made
+  with pytest.raises(
+    errors.InputError, match="response tokens; allowed: up to"
+  ):
+    pipeline.run(
+      _config(source, laboratory__budgets=(10**6,)),
+      workdir,
+      stages=("laboratory",),
+    )
