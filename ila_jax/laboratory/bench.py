@@ -26,6 +26,7 @@ from ila_jax.run import (
   tables,
 )
 from ila_jax.run.disk import files
+from ila_jax.score.signals import scores
 from ila_jax.sections import laboratory, selection
 from ila_jax.selection import budget, scored_pool
 from ila_jax.training import base, loop, trial
@@ -56,6 +57,8 @@ class Bench:
     self.held_out = held_out.load(run)
     names, domain = held_out.domains(run.workdir, self.pool.row, c.domain)
     self.names, self.domain = names, domain
+    known = [one["name"] for one in scores.noted(run.workdir)]
+    self.scores = scores.read(run.workdir, known, self.pool.row)
     self.stratum = budgets.strata(domain, c.n_tokens, c.id_rank)
 
   def train(self, planned: list[runs_lib.Planned]) -> None:
@@ -186,6 +189,11 @@ class Bench:
     tokens = int(c.n_tokens[rows].sum(dtype=np.int64))
     counts = np.bincount(self.domain[rows], minlength=len(self.names))
     named = zip(self.names, counts.tolist(), strict=True)
+    scored = {
+      name: float(np.nanmean(values[rows]))
+      for name, values in self.scores.items()
+      if np.isfinite(values[rows]).any()
+    }
     return {
       "examples": len(rows),
       "tokens": tokens,
@@ -193,6 +201,7 @@ class Bench:
       "coverage": coverage.coverage(c.cell, rows, num_cells=1)["coverage"],
       "depth": float(np.mean(c.relative_depth[rows], dtype=np.float64)),
       "examples_of": dict(named),
+      "scores": scored,
     }
 
   def _tuned(

@@ -6,11 +6,13 @@ import numpy as np
 from etils import epath
 from jaxtyping import Int
 
+from ila_jax import errors
 from ila_jax.laboratory import estimates
 from ila_jax.passes import token_set
 from ila_jax.pool import index, shards
 from ila_jax.run import context, tables
 from ila_jax.run.disk import files
+from ila_jax.score import dev_set
 from ila_jax.training import trial
 
 
@@ -29,19 +31,12 @@ class HeldOut(NamedTuple):
 
 
 def load(run: context.Run) -> HeldOut:
-  """Loads the half that config.laboratory.dev_half names."""
-  workdir = run.workdir
-  rows = trial.dev_rows(workdir)
-  prompt = index.column(workdir, "prompt_id")
-  inside = estimates.half(
-    prompt[rows],
-    seed=run.config.seed,
-    which=run.config.laboratory.dev_half,
-  )
-  rows = rows[inside]
-  data = token_set.tokens_of(
-    shards.gather(workdir, rows, ["tokens", "is_response"])
-  )
+  """Loads the half that config.laboratory.dev_half names.
+
+  Raises:
+    errors.InputError: config.laboratory.dev has a domain that the pool has not.
+  """
+  workdir, settings = run.workdir, run.config.laboratory
   cells = files.read_table(tables.CELLS.path(workdir), ["row", "domain"])
   names, domain = domains(workdir, cells["row"], cells["domain"])
   tokens = index.column(workdir, "n_response_tokens")[cells["row"]]
@@ -49,16 +44,47 @@ def load(run: context.Run) -> HeldOut:
   share = np.bincount(
     domain[is_pool], weights=tokens[is_pool], minlength=len(names)
   )
-  order = np.argsort(cells["row"])
-  place = order[np.searchsorted(cells["row"], rows, sorter=order)]
+  if settings.dev_sources:
+    own = dev_set.folder(workdir)
+    rows = np.arange(len(index.lengths(own)))
+    if len(index.names(workdir, "domain")[0]) > 1:
+      code = _of_names(own, names)
+    else:  # Blocks of the map: nobody knows where these examples lie.
+      names, share = ["all"], np.ones(1)
+      code = np.zeros(len(rows), np.int64)
+  else:
+    own, rows = workdir, trial.dev_rows(workdir)
+    order = np.argsort(cells["row"])
+    code = domain[order[np.searchsorted(cells["row"], rows, sorter=order)]]
+  prompt = index.column(own, "prompt_id")[rows]
+  inside = estimates.half(prompt, seed=run.config.seed, which=settings.dev_half)
+  data = token_set.tokens_of(
+    shards.gather(own, rows[inside], ["tokens", "is_response"])
+  )
   about = estimates.Dev(
     # Nothing predicts the first token.
     n_tokens=np.array([m[1:].sum() for m in data.is_response], np.int32),
-    domain=domain[place],
-    group=prompt[rows],
+    domain=code[inside],
+    group=prompt[inside],
     share=share / share.sum(),
   )
   return HeldOut(data, about, names)
+
+
+def _of_names(own: epath.PathLike, names: list[str]) -> Int[np.ndarray, " n"]:
+  """Which of the pool's domains each example of the dev set has.
+
+  Raises:
+    errors.InputError: one that the pool has not.
+  """
+  theirs, code = index.names(own, "domain")
+  others = sorted(set(map(str, theirs)) - set(names))
+  if others:
+    raise errors.InputError(
+      f"{dev_set.FIELD}: the pool has no domain {others[0]!r}; allowed: "
+      f"{', '.join(map(repr, names))}, as config.pool.fields.domain reads them."
+    )
+  return np.array([names.index(str(one)) for one in theirs])[code]
 
 
 def domains(

@@ -25,7 +25,7 @@ class Planned:
 
   @property
   def name(self) -> str:
-    """Of its line and of its losses.
+    """Names its line and its losses.
 
     >>> Planned("ila", "tokens", 32000, 1).name
     'ila-tokens-32000-1'

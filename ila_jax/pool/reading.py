@@ -97,6 +97,7 @@ def _overrides(config: config_lib.Config) -> dict[str, dict[str, str]]:
   beside = (
     *(*config.pool.evaluations, *config.pool.score_files),
     *config.select.targets,
+    *config.laboratory.dev_sources,
   )
   own = sources.matched(overrides, config.pool.sources)
   gone = sources.matched(overrides, beside) - own
@@ -207,14 +208,23 @@ def signature(
   return signed
 
 
+TARGET = "config.select.target"
+
+
 def as_target(config: config_lib.Config) -> config_lib.Config:
   """A config whose pool is the target set, read as the run's own pool is."""
-  targets = config.select.targets
+  return beside(config, config.select.targets)
+
+
+def beside(
+  config: config_lib.Config, specs: tuple[str, ...]
+) -> config_lib.Config:
+  """A config whose pool are other sources, read as the run's own pool is."""
   overrides = config.pool.overrides
-  own = sources.matched(overrides, targets)
+  own = sources.matched(overrides, specs)
   pool = dataclasses.replace(
     config.pool,
-    source=targets,
+    source=specs,
     overrides={k: value for k, value in overrides.items() if k in own},
     limit=None,
     decontaminate=(),
@@ -225,7 +235,7 @@ def as_target(config: config_lib.Config) -> config_lib.Config:
 
 def names_target() -> contextlib.AbstractContextManager[None]:
   """Errors about a source name the field of the target set."""
-  return evaluation.names_field("config.select.target")
+  return evaluation.names_field(TARGET)
 
 
 def counts(folder: epath.PathLike) -> dict[str, Any]:
@@ -233,12 +243,15 @@ def counts(folder: epath.PathLike) -> dict[str, Any]:
   return files.read_json(tables.COUNTS.path(folder))
 
 
-def check_target(config: config_lib.Config, tokenizer: Any) -> None:
+def check_target(
+  config: config_lib.Config, tokenizer: Any, *, field: str = TARGET
+) -> None:
   """Reads a target set as `write_target` does, and writes nothing.
 
   Args:
-    config: of `as_target`.
+    config: of `as_target`, or `beside`.
     tokenizer: of the run's base.
+    field: that names the sources.
 
   Raises:
     errors.InputError: a source that cannot be read, or too many rejects.
@@ -247,33 +260,40 @@ def check_target(config: config_lib.Config, tokenizer: Any) -> None:
     lambda reject: None, max_reject_fraction=config.pool.max_reject_fraction
   )
   tally = tally_lib.Tally(max_tokens=config.tokens.max_tokens)
-  with names_target():
+  with evaluation.names_field(field):
     passing = _encoded(config, tokenizer, rejects, tally)
-    _check_rejects(rejects, used=sum(map(len, passing)))
+    _check_rejects(rejects, used=sum(map(len, passing)), field=field)
 
 
-def _check_rejects(rejects: rejects_lib.RejectCounter, *, used: int) -> None:
-  """Refuses a target set with too many rejects; says what it needs."""
+def _check_rejects(
+  rejects: rejects_lib.RejectCounter, *, used: int, field: str
+) -> None:
+  """Refuses a set with too many rejects; says what it needs."""
   try:
     rejects.check(n_used=used)
   except errors.InputError as error:
     raise errors.InputError(
-      f"config.select.target: {error}\nTarget examples need a prompt and an "
-      "answer. config.pool.fields names fields of the pool, too. Name those of "
-      "the target alone with --config.pool.overrides=\"{'NAME': {'prompt': "
+      f"{field}: {error}\nThese examples need a prompt and an answer. "
+      "config.pool.fields names fields of the pool, too. Name those of this "
+      "set alone with --config.pool.overrides=\"{'NAME': {'prompt': "
       "'FIELD', 'response': 'FIELD'}}\", where NAME is that of its file "
       "without suffixes."
     ) from error
 
 
 def write_target(
-  config: config_lib.Config, tokenizer: Any, folder: epath.Path
+  config: config_lib.Config,
+  tokenizer: Any,
+  folder: epath.Path,
+  *,
+  field: str = TARGET,
 ) -> None:
   """Writes a target set as stage `pool` writes the pool, without a dev split.
 
   Args:
-    config: of `as_target`.
+    config: of `as_target`, or `beside`.
     tokenizer: of the run's base.
+    field: that names the sources.
     folder: gets the folder `pool`; its counts are written last.
 
   Raises:
@@ -281,7 +301,7 @@ def write_target(
   """
   columns = index.Columns()
   tally = tally_lib.Tally(max_tokens=config.tokens.max_tokens)
-  with contextlib.ExitStack() as stack, names_target():
+  with contextlib.ExitStack() as stack, evaluation.names_field(field):
     rejects = counted_rejects(config, folder, stack)
     passing = _encoded(config, tokenizer, rejects, tally)
     for shard, kept in enumerate(passing):
@@ -289,7 +309,7 @@ def write_target(
       shards.write_records(folder, shard, table)
       columns.add(kept)
     used, rejected = len(columns), rejects.reasons.total()
-    _check_rejects(rejects, used=used)
+    _check_rejects(rejects, used=used, field=field)
   columns.write(
     folder, np.zeros(used, np.bool_), shard_rows=config.pool.shard_examples
   )

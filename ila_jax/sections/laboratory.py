@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from ila_jax import errors
-from ila_jax.sections import checked, ranges, selection
+from ila_jax.sections import checked, data, ranges, selection
 
 # The arm that all others are measured by; it is always there.
 CHANCE = "random"
@@ -49,15 +49,26 @@ class Laboratory(checked.Checked):
     high=1000,
     above=True,
   )
+  dev: str | tuple[str, ...] = checked.field(
+    (),
+    "examples that judge, named as in pool.source; (): those of the pool that "
+    "are held out",
+    path=checked.BESIDE,
+  )
   dev_half: str = checked.field(
     "first",
-    "which half of the held-out examples judges: one to tune by, and one that "
+    "which half of these examples judges: one to tune by, and one that "
     "is opened once, to confirm",
     choices="laboratory.estimates.HALVES",
   )
   resamples: int = checked.field(
     10_000, "resamples of the bootstrap", low=100, high=10**6
   )
+
+  @property
+  def dev_sources(self) -> tuple[str, ...]:
+    """The sources of the dev set, also when there is only one."""
+    return data.several(self.dev)
 
   def choices(self, select: selection.Select) -> dict[str, selection.Select]:
     """What each arm selects by, the arm of chance first.

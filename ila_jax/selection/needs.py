@@ -18,7 +18,7 @@ from ila_jax.pool.contamination import evaluation
 from ila_jax.pool.scores import joined
 from ila_jax.run import context, progress, stage_record
 from ila_jax.run.disk import folders
-from ila_jax.score import split, target
+from ila_jax.score import dev_set, split, target
 from ila_jax.score.gradients import of_target, warmup
 from ila_jax.score.signals import example_signal, gradients, scores, tags
 from ila_jax.score.signals import table as signals_table
@@ -33,6 +33,7 @@ _SETS: dict[str, types.ModuleType] = {
   warmup.NAME: warmup,
   of_target.NAME: of_target,
   near_evaluation.NAME: near_evaluation,
+  dev_set.NAME: dev_set,
 }
 
 
@@ -202,6 +203,8 @@ def sets(config: config_lib.Config, stage: str) -> list[str]:
     warmup.NAME: bool({gradients.NAME, of_target.NAME} & needs),
     of_target.NAME: of_target.NAME in needs,
     near_evaluation.NAME: config.select.exclude_near_evaluation is not None,
+    dev_set.NAME: stage == "laboratory"
+    and bool(config.laboratory.arms and config.laboratory.dev_sources),
   }
   return [name for name in _SETS if wanted[name] and stage in _CHOOSING]
 

@@ -140,6 +140,7 @@ FIELDS = {
   "laboratory.budgets": ((70,), "laboratory"),
   "laboratory.equal": (("tokens",), "laboratory"),
   "laboratory.curve": ((1.0,), "laboratory"),
+  "laboratory.dev": ("en/train.jsonl", "laboratory"),
   "laboratory.dev_half": ("second", "laboratory"),
   "laboratory.resamples": (700, "laboratory"),
 }

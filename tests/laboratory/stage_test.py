@@ -1,5 +1,7 @@
 """The stage of the laboratory, on a tiny run."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from ila_jax import errors, pipeline
 from ila_jax.laboratory import budgets, held_out
 from ila_jax.pool import index
 from ila_jax.run.disk import files
+from ila_jax.score import dev_set
 from ila_jax.selection import scored_pool
 from ila_jax.training import trial
 from tests.support import tiny
@@ -128,7 +131,7 @@ def test_a_run_that_fails_ends_no_other(made, monkeypatch, capsys):
   lines = _lines(workdir)
   failed = [name for name, line in lines.items() if "failed" in line]
   assert failed == ["long-tokens-300-0"]
-  assert "1 of 18 runs failed" in capsys.readouterr().err
+  assert "1 of 20 runs failed" in capsys.readouterr().err
   told = files.read_json(workdir / "laboratory/contrasts.json")["contrasts"]
   draws = {
     (one["arm"], one["equal"]): one["draws"]
@@ -145,6 +148,20 @@ def test_an_arm_that_was_another_is_refused(made):
     pipeline.run(
       _config(source, laboratory__arms=arms), workdir, stages=("laboratory",)
     )
+
+
+def test_examples_of_another_file_judge(made, tmp_path):
+  source, workdir = made
+  own = tiny.write(tmp_path / "dev.jsonl", tiny.records(270)[240:])
+  config = _config(source, laboratory__dev=str(own))
+  other = shutil.copytree(workdir, tmp_path / "other")
+  dev_set.run(tiny.run(config, workdir))
+  dev = held_out.load(tiny.run(config, workdir))
+  assert 5 < len(dev.data) < 25 and dev.names == ["all"]
+  shared = tiny.write(tmp_path / "shared.jsonl", tiny.records(250)[230:])
+  config = _config(source, laboratory__dev=str(shared))
+  with pytest.raises(errors.InputError, match="10 of 20 prompts stand"):
+    dev_set.run(tiny.run(config, other))
 
 
 def test_a_budget_above_a_draw_is_refused(made):
