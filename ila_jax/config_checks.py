@@ -87,6 +87,11 @@ def _check_across(config: Any) -> None:
     )
     variants.check_stability(config)
   _check_laboratory(config)
+  if len(config.scaling.mixture_tokens) != 2:
+    raise errors.InputError(
+      f"config.scaling.mixture_tokens is {config.scaling.mixture_tokens}; "
+      "allowed: two numbers, the fewest and the most response tokens."
+    )
   if not config.scaling.sizes:
     raise errors.InputError(
       f"config.scaling.sizes is {config.scaling.sizes}; allowed: one or more "

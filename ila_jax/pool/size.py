@@ -73,7 +73,7 @@ def _caution(config: config_lib.Config, n_tokens: np.ndarray) -> str:
   chosen = {"fraction": budget * left, "tokens": budget / mean}
   chosen = round(chosen.get(config.select.unit, budget))
   size = max(config.scaling.sizes)
-  has_law = config.scaling.subsets + config.scaling.held_out > 0
+  has_law = config.scaling.runs > 0
   if chosen >= _FEW_CHOSEN and (size <= left or not has_law):
     return ""
   part = max(n // 10 // _sets(config), 1)

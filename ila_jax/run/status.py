@@ -22,6 +22,8 @@ _SHARDS = {
   "score": tables.LOSSES,
   stages_lib.SIGNALS: tables.SIGNAL,
 }
+# Of stage `scaling`, all of which have a line.
+_SUBSETS = ("subsets", "held_out", "mixtures")
 # Those that go on by a line a model.
 _BY_LINES = ("finetune", "scaling", "laboratory")
 _AT_WORK = ("alive", "silent")
@@ -150,7 +152,7 @@ def _parts(
     return {"done": done, "total": None, "parts": "models evaluated"}
   if name == "scaling":
     design = settings.get("scaling", {})
-    total = design.get("subsets", 0) + design.get("held_out", 0)
+    total = sum(design.get(name, 0) for name in _SUBSETS)
     done = _count_lines(folder / tables.RUNS.file())
     return {"done": done, "total": total, "parts": "subsets"}
   if name == "laboratory":

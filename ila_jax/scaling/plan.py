@@ -3,6 +3,7 @@
 import numpy as np
 
 from ila_jax.forecast import costs, sizes, work
+from ila_jax.scaling import design
 
 _SECONDS = 3.0  # Of fitting the law, which no trial tells.
 _LINE = 300  # Bytes of a subset.
@@ -11,16 +12,31 @@ _LINE = 300  # Bytes of a subset.
 def cost(run: work.PlannedRun) -> costs.Cost:
   """Cost of tuning on every subset, each with its dev loss, and of the law."""
   settings = run.config.scaling
-  subsets = settings.subsets + settings.held_out
+  subsets = settings.runs
   if not subsets:
     return costs.Cost(0.0)
-  size = float(np.mean(settings.sizes))
-  tuned = run.tuning(examples=size, runs=subsets, evaluations=subsets)
+  size = _mean_size(run)
+  kinds = bool(settings.subsets) + bool(settings.mixtures)
+  kinds += min(settings.held_out, len(design.HELD_OUT_KINDS))
+  runs = subsets + kinds * settings.repeats
+  tuned = run.tuning(examples=size, runs=runs, evaluations=runs)
   return tuned.plus(_SECONDS)
+
+
+def _mean_size(run: work.PlannedRun) -> float:
+  """Examples of a subset, in the mean; a mixture is told by its tokens."""
+  settings = run.config.scaling
+  low, high = np.log(settings.mixture_tokens)
+  # Half of the mixtures are of the middle; the others between the ends.
+  between = np.exp(np.linspace(low, high, 100)).mean()
+  mixture = (np.exp((low + high) / 2) + between) / 2 / run.sizes.response
+  designed = settings.subsets + settings.held_out
+  total = designed * np.mean(settings.sizes) + settings.mixtures * mixture
+  return float(total / settings.runs)
 
 
 def need(known: sizes.Sizes) -> costs.Need:
   """Bytes of the subsets' lines and of the fits; no model is kept."""
   settings = known.config.scaling
-  subsets = settings.subsets + settings.held_out
+  subsets = settings.runs
   return costs.Need(6 * costs.TABLE + _LINE * subsets)

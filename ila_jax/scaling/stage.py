@@ -1,5 +1,7 @@
 """Stage `scaling`: many small subsets, and the law fitted to them."""
 
+import dataclasses
+
 import numpy as np
 from etils import epath
 
@@ -8,10 +10,17 @@ from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.landscape.duplicates import write
 from ila_jax.passes import dev_loss, token_set
-from ila_jax.pool import shards
+from ila_jax.pool import index, shards
 from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files
-from ila_jax.scaling import design, law
+from ila_jax.scaling import (
+  design,
+  judged,
+  landscape_law,
+  law,
+  mixtures,
+)
+from ila_jax.score import losses
 from ila_jax.selection import filters, needs, scored_pool
 from ila_jax.training import base, trial
 
@@ -45,7 +54,7 @@ def run(run: context.Run) -> None:
   )
   if stage.begin():
     return
-  if config.scaling.subsets + config.scaling.held_out:
+  if config.scaling.runs:
     pool = scored_pool.load(run)
     if max(config.scaling.sizes) <= pool.candidates.candidate.sum():
       _train(run, stage, pool)
@@ -59,7 +68,11 @@ def run(run: context.Run) -> None:
   fits = law.fit_law(
     lines, resamples=config.scaling.resamples, seed=config.seed
   )
-  if not config.scaling.subsets + config.scaling.held_out:
+  if config.scaling.runs:
+    fits["landscape"] = judged.fits(
+      lines, _domains(run), resamples=config.scaling.resamples, seed=config.seed
+    )
+  else:
     fits["reason"] = "switched off (config.scaling.subsets is 0)"
   files.write_json(tables.FITS.path(workdir), fits)
   _say(fits)
@@ -83,22 +96,31 @@ def _train(
   _write_subsets(workdir, pool, subsets)
   decoder = base.load(run, stage.account)
   dev = trial.dev_set(workdir)
-  for subset in progress.progress(todo, desc="scaling", unit="subsets"):
+
+  def evaluation(subset: design.Subset, times: int) -> dev_loss.Evaluation:
+    """Dev loss after tuning on a subset, with the seed of the n-th time."""
     table = shards.gather(
       workdir, pool.row[subset.rows], ["tokens", "is_response"]
     )
+    recipe = trial.tuning(config)
     tuned = trial.fit(
       decoder,
       token_set.tokens_of(table),
-      trial.tuning(config),
+      dataclasses.replace(recipe, seed=recipe.seed + times),
       run=run,
       stage=stage,
       name=subset.name,
       keep=False,
     )
-    losses = trial.dev_losses(tuned, dev, run=run, account=stage.account)
-    evaluation = dev_loss.summarise(*losses)
-    files.append_jsonl(runs, _line(pool, subset, evaluation))
+    found = trial.dev_losses(tuned, dev, run=run, account=stage.account)
+    return dev_loss.summarise(*found)
+
+  for subset in progress.progress(todo, desc="scaling", unit="subsets"):
+    line = _line(pool, subset, evaluation(subset, 0))
+    if subset.name.endswith("_00"):
+      again = range(1, config.scaling.repeats + 1)
+      line["repeats"] = [evaluation(subset, k)["micro"] for k in again]
+    files.append_jsonl(runs, line)
     stage.save_progress()
     interrupts.point()
 
@@ -123,7 +145,8 @@ def _write_subsets(
 def _design(
   config: config_lib.Config, pool: scored_pool.ScoredPool
 ) -> list[design.Subset]:
-  return design.design(
+  settings = config.scaling
+  made = design.design(
     pool.candidates,
     subsets=config.scaling.subsets,
     held_out=config.scaling.held_out,
@@ -131,6 +154,36 @@ def _design(
     min_cell_share=config.scaling.min_cell_share,
     depth_band=config.scaling.depth_band,
     seed=config.seed,
+  )
+  return made + mixtures.mixtures(
+    pool.candidates,
+    count=settings.mixtures,
+    tokens=settings.mixture_tokens,
+    seed=config.seed,
+  )
+
+
+def _domains(run: context.Run) -> landscape_law.Domains:
+  """What is known of the domains of the map before any subset is tuned on."""
+  cells = files.read_table(tables.CELLS.path(run.workdir), ["row", "domain"])
+  row, (_, code) = (
+    cells["row"],
+    np.unique(cells["domain"], return_inverse=True),
+  )
+  tokens = index.column(run.workdir, "n_response_tokens")[row]
+  is_dev = index.is_dev(run.workdir)[row]
+  base_nll, tuned_nll = losses.read(run, row)
+  tuned = np.mean([*tuned_nll.values()], axis=0, dtype=np.float64)
+
+  def total(values: np.ndarray, among: np.ndarray) -> np.ndarray:
+    return np.bincount(code, weights=np.where(among, values, 0))
+
+  there = np.maximum(total(tokens, ~is_dev), 1)
+  dev = total(tokens, is_dev)
+  return landscape_law.Domains(
+    weight=dev / dev.sum(),
+    base=total(base_nll, ~is_dev) / there,
+    reducible=total(base_nll - tuned, ~is_dev) / there,
   )
 
 
@@ -147,7 +200,16 @@ def _line(
     "loss": evaluation["micro"],
     "loss_macro": evaluation["macro"],
     **design.measure(pool.candidates, subset.rows),
+    "domain_tokens": _domain_tokens(pool, subset.rows),
   }
+
+
+def _domain_tokens(pool: scored_pool.ScoredPool, rows: np.ndarray) -> list[int]:
+  """Response tokens of a subset in each domain of the pool."""
+  c = pool.candidates
+  names, code = np.unique(c.domain, return_inverse=True)
+  held = np.bincount(code[rows], c.n_tokens[rows], minlength=len(names))
+  return held.astype(np.int64).tolist()
 
 
 def _say(fits: dict) -> None:
@@ -159,3 +221,10 @@ def _say(fits: dict) -> None:
     )
   else:
     progress.say(f"  the law was not fitted: {fits['reason']}")
+  landscape = fits.get("landscape", {})
+  if landscape.get("fitted"):
+    ours = landscape["judged"][0]
+    progress.say(
+      f"  the landscape law over {landscape['runs']} subsets: R² "
+      f"{ours['fitted']:.2f}, leave-one-out {ours['left_out']:.2f}"
+    )

@@ -143,6 +143,25 @@ class Scaling(checked.Checked):
   held_out: int = checked.field(
     6, "more subsets, not built from coverage and depth", low=0, high=10_000
   )
+  mixtures: int = checked.field(
+    0,
+    "more subsets, of random shares of the domains and tilted lengths, by "
+    "which the landscape law is judged",
+    low=0,
+    high=10_000,
+  )
+  repeats: int = checked.field(
+    0,
+    "how often the first subset of each kind is tuned on again, with other "
+    "seeds: by that the noise of a run is known",
+    low=0,
+    high=1000,
+  )
+  mixture_tokens: tuple[int, ...] = checked.field(
+    (16_000, 128_000),
+    "response tokens of a mixture: the fewest and the most",
+    **ranges.EXAMPLES,
+  )
   sizes: tuple[int, ...] = checked.field(
     (500, 1000, 2000, 4000), "examples of a subset", **ranges.EXAMPLES
   )
@@ -155,3 +174,12 @@ class Scaling(checked.Checked):
   resamples: int = checked.field(
     2000, "resamples of the bootstrap, and permutations", low=100, high=10**6
   )
+
+  @property
+  def runs(self) -> int:
+    """All subsets that are tuned on.
+
+    >>> Scaling(subsets=24, held_out=0, mixtures=40).runs
+    64
+    """
+    return self.subsets + self.held_out + self.mixtures

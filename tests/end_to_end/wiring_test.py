@@ -50,6 +50,9 @@ def run(tmp_path_factory):
     scaling__subsets=6,
     scaling__held_out=1,
     scaling__sizes=(_SIZE,),
+    scaling__mixtures=2,
+    scaling__mixture_tokens=(60, 150),
+    scaling__repeats=1,
   )
   workdir = epath.Path(folder / "work")
   pipeline.run(config, workdir, stages=(*_STAGES, "scaling"))
@@ -173,15 +176,48 @@ def test_every_line_of_the_laboratory_can_be_computed_again(run):
   lines = files.read_jsonl(workdir / "scaling/runs.jsonl")
   n_tokens = _table(workdir, "score/scores.parquet")["n_tokens"]
   cells, made = _design(config, workdir)
-  assert [line["name"] for line in lines] == [subset.name for subset in made]
+  mixtures = ["mixture_00", "mixture_01"]
+  names = [subset.name for subset in made] + mixtures
+  assert [line["name"] for line in lines] == names
   occupied = len(np.unique(cells["cell"]))
-  for line, subset in zip(lines, made, strict=True):
+  for line, subset in zip(lines[: len(made)], made, strict=True):
     rows = subset.rows
+    held = np.bincount(cells["domain"][rows], n_tokens[rows])
+    assert sorted(held[held > 0]) == sorted(
+      count for count in line["domain_tokens"] if count
+    )
     assert line["in_design"] == line["name"].startswith("designed")
     assert line["n"] == len(rows) == _SIZE
     assert line["tokens"] == n_tokens[rows].sum()
     assert line["coverage"] == len(np.unique(cells["cell"][rows])) / occupied
     assert line["depth"] == pytest.approx(cells["relative_depth"][rows].mean())
+
+
+def test_the_landscape_law_reads_the_domains_of_the_run(run):
+  workdir = run[1]
+  fits = files.read_json(workdir / "scaling/fits.json")["landscape"]
+  assert fits["fitted"] and fits["runs"] == 9
+  lines = files.read_jsonl(workdir / "scaling/runs.jsonl")
+  again = {line["name"]: line.get("repeats") for line in lines}
+  assert [name for name in again if again[name]] == [
+    *("designed_00", "random_00", "mixture_00")
+  ]
+  assert fits["ceiling"] < 1
+  cells, scores = (
+    _table(workdir, f"{name}.parquet")
+    for name in ("landscape/cells", "score/scores")
+  )
+  dev = np.isin(cells["row"], _dev_rows(workdir))
+  for place, domain in enumerate(np.unique(cells["domain"])):
+    inside = cells["domain"] == domain
+    own = scores["n_tokens"][inside & dev].sum()
+    weight = own / scores["n_tokens"][dev].sum()
+    assert fits["domains"]["weight"][place] == pytest.approx(weight)
+    rest = inside & ~dev
+    fallen = scores["nll_base"] - scores["nll_sft"]
+    reducible = fallen[rest].sum() / scores["n_tokens"][rest].sum()
+    found = fits["domains"]["reducible"][place]
+    assert found == pytest.approx(reducible, rel=1e-4)
 
 
 def test_a_subset_of_the_laboratory_is_trained_as_the_config_says(run):
