@@ -1,6 +1,6 @@
 """The landscape law: coverage and depth inside one sum, domain by domain.
 
-docs/method.md 19. The published regression has coverage and depth as factors.
+docs/method.md 21. The published regression has coverage and depth as factors.
 Here each domain has a part of the loss that tuning can take away, and takes the
 more of it away the more of the subset's tokens lie there.
 """
