@@ -11,6 +11,7 @@ from typing import Any
 from ila_jax.sections import checked, data, models, ranges, selection, training
 from ila_jax.sections import landscape as landscape_lib
 from ila_jax.sections import sae as sae_lib
+from ila_jax.sections import signals as signals_lib
 
 SCRATCH = "scratch"
 
@@ -40,6 +41,9 @@ class Config(checked.Checked):
   train: training.Train = dataclasses.field(default_factory=training.Train)
   score: training.Score = dataclasses.field(default_factory=training.Score)
   sae: sae_lib.Sae = dataclasses.field(default_factory=sae_lib.Sae)
+  signals: signals_lib.Signals = dataclasses.field(
+    default_factory=signals_lib.Signals
+  )
   landscape: landscape_lib.Landscape = dataclasses.field(
     default_factory=landscape_lib.Landscape
   )

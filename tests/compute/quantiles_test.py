@@ -13,7 +13,7 @@ def _slowly(n_tokens, domain, bins):
     peers = [t for t, d in zip(n_tokens, domain, strict=True) if d == own]
     count = min(max(len(peers) // 10, 1), bins)
     below = sum(t < length for t in peers) + peers.count(length) / 2
-    found.append((int(own), int(count * below / len(peers))))
+    found.append((int(own), int(count * (below / len(peers)))))
   return found
 
 
