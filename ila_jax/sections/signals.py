@@ -26,7 +26,7 @@ class Signals(checked.Checked):
     2500,
     "examples that the earlier model scores, or all where there are fewer",
     low=1,
-    high=10**12,
+    high=10**6,  # Their tokens are held at once.
   )
   token_clip: float = checked.field(
     2.0,

@@ -12,9 +12,9 @@ import dataclasses
 
 import numpy as np
 
-from ila_jax.landscape import ordering
-from ila_jax.methods import candidates, method, strata
+from ila_jax.methods import candidates, method
 from ila_jax.methods import options as options_lib
+from ila_jax.methods.variants import rounds
 from ila_jax.score.signals.tuned import swapped_prompt
 
 # Below this correlation of two draws the order is told to be chance in part.
@@ -25,9 +25,7 @@ _LOW = 0.5
 class Options(options_lib.Options):
   """What contrastive depth is compared with."""
 
-  like_length: bool = options_lib.field(
-    True, "depth is its quantile among responses of like length in a domain"
-  )
+  like_length: bool = rounds.like_length()
 
 
 def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
@@ -39,17 +37,13 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   values = c.inputs[swapped_prompt.NAME]
   of_base, of_tuned = swapped_prompt.rises(values, c.n_tokens)
   draws = of_tuned - of_base
-  depth = draws.mean(axis=1)
-  known = c.candidate & np.isfinite(depth)
-  if options.like_length:
-    depth = strata.ranked(c, depth, among=known)
-  depth = np.where(known, depth, 0).astype(np.float32)
-  order, turn = ordering.total_order(
-    c.cell, depth, c.id_rank, known, c.cell_weight
+  order = rounds.deepest_first(
+    c,
+    draws.mean(axis=1),
+    name="contrastive depth",
+    like_length=options.like_length,
   )
-  lost = int((c.candidate & ~known).sum())
-  rest = f"{lost:,} have no finite contrastive depth." if lost else ""
-  return candidates.Ranking(order, turn, rest, _warning(draws[known]))
+  return dataclasses.replace(order, warning=_warning(draws[c.candidate]))
 
 
 def _warning(draws: np.ndarray) -> str:

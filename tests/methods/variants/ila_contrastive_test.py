@@ -59,7 +59,7 @@ def test_it_is_that_of_plain_loops(seed):
 
 
 def test_what_tuning_teaches_of_the_style_alone_has_no_part():
-  """A drop that is the same behind every prompt adds nothing to the contrast."""
+  """A drop that is the same behind every prompt adds nothing."""
   rng = np.random.default_rng(1)
   pool = reference.big_pool(300)
   base = rng.integers(0, 9, (300, 2)).astype(np.float32)
