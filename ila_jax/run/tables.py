@@ -195,7 +195,7 @@ TARGET_GRADIENTS = Artifact(
 )
 EARLY_LOSSES = Artifact(
   "beside/early_losses/losses.parquet",
-  "score.early",
+  "score.early_losses",
   "losses of a sample under a model tuned on a part of the reference set, and "
   "under that of all of it",
   _EXAMPLE | _columns("nll_early:float nll_tuned:float"),

@@ -12,7 +12,7 @@ from ila_jax.passes import token_set
 from ila_jax.pool import index, shards
 from ila_jax.run import stage_record, tables
 from ila_jax.run.disk import files, folders
-from ila_jax.score import early, split, target
+from ila_jax.score import early_losses, split, target
 from ila_jax.score.gradients import of_target
 from ila_jax.score.signals import example_signal, scores
 from ila_jax.score.signals import table as signals_table
@@ -95,7 +95,7 @@ _TOKENS = ("tokens", "is_response")
 #   n_labels, n_prompt_tokens: int32 [n]
 #   dev: whether held out for the dev loss, bool [n]
 #   reference: whether in R under any seed, bool [n]
-#   early_gain: see `score.early.gain`, float32 [n]
+#   early_gain: see `score.early_losses.gain`, float32 [n]
 #   embeddings: [places] is float32 [k, d], unit vectors
 #   sae_features: [places] is uint8 [k, w], eight latents a byte
 #   turns, tokens: [places] is a list of turns, or a `TokenSet`
@@ -114,7 +114,7 @@ READERS: dict[str, Read] = {
   **{n: _index(n) for n in ("prompt_id", "n_labels", "n_prompt_tokens")},
   "dev": _dev,
   "reference": _reference,
-  "early_gain": early.gain,
+  "early_gain": early_losses.gain,
   "embeddings": rows_lib.Rows,
   "turns": lambda workdir, row: Records(
     workdir, row, ("turns",), shards.turns_of

@@ -108,6 +108,8 @@ def _config(source: pathlib.Path, options: argparse.Namespace) -> Any:
   config.score.reference_seeds = (0,)
   config.score.epochs = options.epochs
   config.score.learning_rate = options.learning_rate
+  # One shape each, which a large model takes long to compile.
+  config.score.layout, config.score.batch_tokens = "pack", options.batch_tokens
   config.signals.other_prompts = options.draws
   config.select.budget = 10
   config.select.strategy = "ila_contrastive"
@@ -135,25 +137,26 @@ def _scores(config: Any, workdir: pathlib.Path) -> dict[str, np.ndarray]:
   n_tokens = index.column(workdir, "n_response_tokens")[rows]
   base, tuned = losses.read(run, rows)
   values = example_signal.read(workdir, swapped_prompt.NAME, rows)
-  of_base, of_tuned = swapped_prompt.rises(values, n_tokens)
+  tuned_draws = swapped_prompt.specificity(values, n_tokens)[1]
+  contrast = swapped_prompt.contrast(values, n_tokens)[1]
+  base_draws = tuned_draws - contrast
   table = shards.gather(workdir, rows, ["record"])
   held = [json.loads(text) for text in table.column("record").to_pylist()]
-  contrast = of_tuned - of_base
   return {
     "planted": np.array([one["planted"] for one in held]),
     "source": np.array([one["source"] for one in held]),
     "tokens": n_tokens,
     "depth, Equation 5": (base - tuned[0]) / n_tokens,
     "loss of a token under the base, less first": -base / n_tokens,
-    "TS under the base": of_base.mean(axis=1),
-    "TS under the tuned model": of_tuned.mean(axis=1),
-    "TS under the tuned model, one draw": of_tuned[:, 0],
+    "TS under the base": base_draws.mean(axis=1),
+    "TS under the tuned model": tuned_draws.mean(axis=1),
+    "TS under the tuned model, one draw": tuned_draws[:, 0],
     "contrastive depth": contrast.mean(axis=1),
     "contrastive depth, one draw": contrast[:, 0],
     "agree": np.array(
       [
         swapped_prompt.reliability(each) or np.nan
-        for each in (of_base, of_tuned, contrast)
+        for each in (base_draws, tuned_draws, contrast)
       ]
     ),
   }

@@ -25,7 +25,7 @@ _LOW = 0.5
 class Options(options_lib.Options):
   """What contrastive depth is compared with."""
 
-  like_length: bool = rounds.like_length()
+  like_length: bool = options_lib.field(True, rounds.LIKE_LENGTH)
 
 
 def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
@@ -34,14 +34,11 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   With `like_length` the depth is its mid-rank quantile among the candidates of
   a domain and a quintile of length, so that length decides nothing.
   """
-  values = c.inputs[swapped_prompt.NAME]
-  of_base, of_tuned = swapped_prompt.rises(values, c.n_tokens)
-  draws = of_tuned - of_base
+  depth, draws = swapped_prompt.contrast(
+    c.inputs[swapped_prompt.NAME], c.n_tokens
+  )
   order = rounds.deepest_first(
-    c,
-    draws.mean(axis=1),
-    name="contrastive depth",
-    like_length=options.like_length,
+    c, depth, name="contrastive depth", like_length=options.like_length
   )
   return dataclasses.replace(order, warning=_warning(draws[c.candidate]))
 

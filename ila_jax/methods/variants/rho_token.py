@@ -21,7 +21,7 @@ _GAIN = "token_gain"
 class Options(options_lib.Options):
   """What the gain is compared with."""
 
-  like_length: bool = rounds.like_length(False)
+  like_length: bool = options_lib.field(False, rounds.LIKE_LENGTH)
 
 
 def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:

@@ -5,15 +5,9 @@ from jaxtyping import Float
 
 from ila_jax.landscape import ordering
 from ila_jax.methods import candidates, strata
-from ila_jax.methods import options as options_lib
 
-# An option of all whose depth may be compared among like lengths only.
+# The option of methods whose depth may be compared among like lengths only.
 LIKE_LENGTH = "depth is its quantile among responses of like length in a domain"
-
-
-def like_length(default: bool = True) -> bool:
-  """The option of methods that may rank among responses of like length."""
-  return options_lib.field(default, LIKE_LENGTH)
 
 
 def deepest_first(

@@ -49,8 +49,8 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   candidates of their domain and quintile of length, or among all of their
   domain. The rounds are those of `coverage_only`.
   """
-  _, rise = swapped_prompt.rises(c.inputs[swapped_prompt.NAME], c.n_tokens)
-  score = rise.mean(axis=1)
+  values = c.inputs[swapped_prompt.NAME]
+  score, _ = swapped_prompt.specificity(values, c.n_tokens)
   known = c.candidate & np.isfinite(score)
   bins = strata.QUINTILES if options.like_length else 1
   if options.use == ORDER and not options.like_length:

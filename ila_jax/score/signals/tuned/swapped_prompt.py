@@ -114,25 +114,54 @@ def _compute(
   return of_shard
 
 
-def rises(
+def specificity(
   values: Float[np.ndarray, "n w"], n_tokens: Int[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
-  """What another prompt adds to the loss of a token, for each draw.
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n d"]]:
+  """TS: what another prompt adds to a token's loss under the tuned model.
 
   Args:
     values: of the signal [n, 2 d].
     n_tokens: response tokens [n].
 
   Returns:
-    Nats a token under the base, and under the tuned model, float64.
+    Nats a token, float64: the mean of the draws, and each draw.
 
-  >>> both = rises(np.array([[1.0, 2.0, 3.0, 6.0]]), np.array([2]))
-  >>> [each.tolist() for each in both]
-  [[[0.5, 1.5]], [[1.0, 3.0]]]
+  >>> each = specificity(np.array([[1.0, 2.0, 3.0, 6.0]]), np.array([2]))
+  >>> each[0].tolist(), each[1].tolist()
+  ([2.0], [[1.0, 3.0]])
   """
-  each = values.reshape(len(values), -1, MODELS).astype(np.float64)
-  each = each / np.maximum(n_tokens, 1)[:, None, None]
-  return each[:, :, 0], each[:, :, 1]
+  return _of_token(_by_draw(values)[:, :, 1], n_tokens)
+
+
+def contrast(
+  values: Float[np.ndarray, "n w"], n_tokens: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n d"]]:
+  """CD: how much more another prompt costs since the model was tuned.
+
+  Args:
+    values: of the signal [n, 2 d].
+    n_tokens: response tokens [n].
+
+  Returns:
+    As `specificity`.
+
+  >>> contrast(np.array([[1.0, 2.0, 3.0, 6.0]]), np.array([2]))[0].tolist()
+  [1.0]
+  """
+  each = _by_draw(values)
+  return _of_token(each[:, :, 1] - each[:, :, 0], n_tokens)
+
+
+def _by_draw(values: Float[np.ndarray, "n w"]) -> Float[np.ndarray, "n d 2"]:
+  return values.reshape(len(values), -1, MODELS).astype(np.float64)
+
+
+def _of_token(
+  sums: Float[np.ndarray, "n d"], n_tokens: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n d"]]:
+  """Means of tokens; sums are added first, so that equal ones stay equal."""
+  count = np.maximum(n_tokens, 1)
+  return sums.mean(axis=1) / count, sums / count[:, None]
 
 
 def reliability(draws: Float[np.ndarray, "n d"]) -> float | None:
@@ -164,15 +193,13 @@ def told(
     below 0 half of the time, no larger share of the pool is such. None: no
     record has another prompt. `without`: records that have no other prompt.
   """
-  of_base, of_tuned = rises(values, n_tokens)
-  specificity = of_tuned.mean(axis=1)
-  known = np.isfinite(specificity)
-  bound = None
+  score, draws = specificity(values, n_tokens)
+  known, bound = np.isfinite(score), None
   if known.any():
-    bound = min(2 * float((specificity[known] < 0).mean()), 1.0)
+    bound = min(2 * float((score[known] < 0).mean()), 1.0)
   return {
-    "specificity_reliability": reliability(of_tuned),
-    "contrast_reliability": reliability(of_tuned - of_base),
+    "specificity_reliability": reliability(draws),
+    "contrast_reliability": reliability(contrast(values, n_tokens)[1]),
     "junk_bound": bound,
     "without": int((~known).sum()),
   }

@@ -8,7 +8,7 @@ import pytest
 from ila_jax import pipeline
 from ila_jax.pool import index
 from ila_jax.run.disk import files
-from ila_jax.score import early, split
+from ila_jax.score import early_losses, split
 from tests.support import planned, tiny
 
 
@@ -38,16 +38,18 @@ def _with(run, **signals):
 
 def test_of_the_whole_reference_set_it_is_the_tuned_model(run):
   """The same examples by the same recipe: there is nothing left to teach."""
-  early.run(run)
+  early_losses.run(run)
   rows = np.arange(len(index.is_dev(run.workdir)))
-  gain = early.gain(run.workdir, rows)
+  gain = early_losses.gain(run.workdir, rows)
   sample = np.flatnonzero(np.isfinite(gain))
   assert len(sample) == 40
   assert not gain[sample].any()
   assert not index.is_dev(run.workdir)[sample].any()
   assert not np.isin(sample, split.reference_rows(run.workdir)).any()
   mixed = np.random.default_rng(0).permutation(rows)
-  np.testing.assert_array_equal(early.gain(run.workdir, mixed), gain[mixed])
+  np.testing.assert_array_equal(
+    early_losses.gain(run.workdir, mixed), gain[mixed]
+  )
   record = files.read_json(run.workdir / "beside/early_losses/stage.json")
   assert record["reference_examples"] == 20 and record["examples"] == 40
   assert not list((run.workdir / "beside/early_losses").glob("checkpoints*"))
@@ -56,7 +58,7 @@ def test_of_the_whole_reference_set_it_is_the_tuned_model(run):
 def test_a_part_is_of_the_first_set_and_a_larger_one_has_it(run):
   def part(share):
     config = _with(run, early_share=share).config
-    return set(np.flatnonzero(early._part(config, run.workdir)).tolist())
+    return set(np.flatnonzero(early_losses._part(config, run.workdir)).tolist())
 
   held = files.read_table(run.workdir / "score/reference.parquet")
   first = set(held["row"][held["seed"] == 0].tolist())
@@ -66,7 +68,7 @@ def test_a_part_is_of_the_first_set_and_a_larger_one_has_it(run):
 
 def test_a_larger_sample_has_the_smaller_one(run):
   few, many, all_ = (
-    set(early._sample(_with(run, early_examples=count)).tolist())
+    set(early_losses._sample(_with(run, early_examples=count)).tolist())
     for count in (10, 40, 1000)
   )
   assert few < many < all_ and len(few) == 10
@@ -77,7 +79,7 @@ def test_a_larger_sample_has_the_smaller_one(run):
 
 def test_its_cost_is_a_training_and_a_sample():
   one, two = (
-    early.cost(
+    early_losses.cost(
       planned.run(
         model__path="a", train__method="full", signals__early_examples=count
       )
