@@ -153,7 +153,8 @@ def contrast(
 
 
 def _by_draw(values: Float[np.ndarray, "n w"]) -> Float[np.ndarray, "n d 2"]:
-  return values.reshape(len(values), -1, MODELS).astype(np.float64)
+  n, width = values.shape
+  return values.reshape(n, width // MODELS, MODELS).astype(np.float64)
 
 
 def _of_token(
