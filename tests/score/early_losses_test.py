@@ -5,35 +5,26 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ila_jax import pipeline
+from ila_jax.forecast import costs
 from ila_jax.pool import index
 from ila_jax.run.disk import files
 from ila_jax.score import early_losses, split
-from tests.support import planned, tiny
+from tests.support import conversations, planned, tiny
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-  """A run with losses of two reference sets of 20 examples."""
-  folder = tmp_path_factory.mktemp("run")
-  config = tiny.config(
-    tiny.write(folder / "pool.jsonl", tiny.records(120)),
-    pool__dev_examples=10,
-    pool__shard_examples=50,
-    score__reference_examples=20,
-    tokens__max_tokens=64,
-    train__batch_tokens=512,
-    signals__early_share=1.0,
-    signals__early_examples=40,
-  )
-  pipeline.run(config, folder / "work", stages=["pool", "score"])
-  return tiny.run(config, folder / "work")
+  """As `conversations.run` has it, of 60 examples; the whole set of R counts."""
+  _, config, workdir = conversations.run(tmp_path_factory.mktemp("run"))
+  found = tiny.run(config, workdir)
+  return _with(found, early_share=1.0, early_examples=20)
 
 
 def _with(run, **signals):
   """The same run with other settings."""
   signals = dataclasses.replace(run.config.signals, **signals)
-  return run._replace(config=dataclasses.replace(run.config, signals=signals))
+  config = dataclasses.replace(run.config, signals=signals)
+  return dataclasses.replace(run, config=config)
 
 
 def test_of_the_whole_reference_set_it_is_the_tuned_model(run):
@@ -42,7 +33,7 @@ def test_of_the_whole_reference_set_it_is_the_tuned_model(run):
   rows = np.arange(len(index.is_dev(run.workdir)))
   gain = early_losses.gain(run.workdir, rows)
   sample = np.flatnonzero(np.isfinite(gain))
-  assert len(sample) == 40
+  assert len(sample) == 20
   assert not gain[sample].any()
   assert not index.is_dev(run.workdir)[sample].any()
   assert not np.isin(sample, split.reference_rows(run.workdir)).any()
@@ -51,7 +42,7 @@ def test_of_the_whole_reference_set_it_is_the_tuned_model(run):
     early_losses.gain(run.workdir, mixed), gain[mixed]
   )
   record = files.read_json(run.workdir / "beside/early_losses/stage.json")
-  assert record["reference_examples"] == 20 and record["examples"] == 40
+  assert record["reference_examples"] == 5 and record["examples"] == 20
   assert not list((run.workdir / "beside/early_losses").glob("checkpoints*"))
 
 
@@ -61,15 +52,14 @@ def test_a_part_is_of_the_first_set_and_a_larger_one_has_it(run):
     return set(np.flatnonzero(early_losses._part(config, run.workdir)).tolist())
 
   held = files.read_table(run.workdir / "score/reference.parquet")
-  first = set(held["row"][held["seed"] == 0].tolist())
-  assert part(0.25) < part(0.5) < part(1.0) == first
-  assert len(part(0.25)) == 5 and len(part(0.001)) == 1
+  assert part(0.2) < part(0.6) < part(1.0) == set(held["row"].tolist())
+  assert len(part(0.6)) == 3 and len(part(0.001)) == 1
 
 
 def test_a_larger_sample_has_the_smaller_one(run):
   few, many, all_ = (
     set(early_losses._sample(_with(run, early_examples=count)).tolist())
-    for count in (10, 40, 1000)
+    for count in (10, 20, 1000)
   )
   assert few < many < all_ and len(few) == 10
   n = len(index.is_dev(run.workdir))
@@ -77,16 +67,28 @@ def test_a_larger_sample_has_the_smaller_one(run):
   assert len(all_) == n - taken - len(split.reference_rows(run.workdir))
 
 
-def test_its_cost_is_a_training_and_a_sample():
-  one, two = (
-    early_losses.cost(
+def test_its_cost_is_a_training_on_a_part_and_a_sample(monkeypatch):
+  """Of the 30 examples of the reference a fifth; of the pool 20, or all."""
+  asked = []
+
+  def training(self, data, recipe, *, examples, runs=1):
+    asked.append(("train", examples, recipe.seed))
+    return costs.Cost(5.0)
+
+  def scoring(self, data, *, examples, models=1):
+    asked.append(("score", examples))
+    return costs.Cost(2.0)
+
+  monkeypatch.setattr(planned.work.PlannedRun, "training", training)
+  monkeypatch.setattr(planned.work.PlannedRun, "scoring", scoring)
+  for count, scored in ((20, 20), (9999, 1000)):
+    found = early_losses.cost(
       planned.run(
-        model__path="a", train__method="full", signals__early_examples=count
+        signals__early_share=0.2,
+        signals__early_examples=count,
+        score__reference_seeds=(7, 1),
       )
     )
-    for count in (100, 200)
-  )
-  pool = planned.run(train__method="full")
-  scoring = pool.scoring(pool.sample.data, examples=100).flops
-  assert two.flops - one.flops == pytest.approx(scoring)
-  assert one.flops > scoring
+    assert found.seconds == 7
+    assert asked == [("train", 6.0, 7), ("score", scored)]
+    asked.clear()
