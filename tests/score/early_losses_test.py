@@ -14,7 +14,7 @@ from tests.support import conversations, planned, tiny
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-  """As `conversations.run` has it, of 60 examples; the whole set of R counts."""
+  """As `conversations.run` has it; the earlier model is tuned on all of R."""
   _, config, workdir = conversations.run(tmp_path_factory.mktemp("run"))
   found = tiny.run(config, workdir)
   return _with(found, early_share=1.0, early_examples=20)

@@ -202,8 +202,9 @@ def behind(
 
   >>> ids, mask = np.array([1, 2, 3], np.int32), np.array([False, True, True])
   >>> data = token_set.TokenSet([ids], [mask])
-  >>> one = np.array([1], np.uint64)
-  >>> other = Prompts([np.array([8, 9], np.int32)], one, one, one + 1)
+  >>> one = np.array([1])
+  >>> tokens = [np.array([8, 9], np.int32)]
+  >>> other = Prompts(tokens, one.astype(np.uint64), one, one + 1)
   >>> made = behind(other, data, np.array([0]))
   >>> made.tokens[0].tolist(), made.is_response[0].tolist()
   ([8, 9, 2, 3], [False, False, True, True])
