@@ -86,9 +86,14 @@ def _compute(
   own, of_seed = losses.read(run, np.arange(len(prompt)))
   given = np.stack([own, of_seed[seed]], axis=1).astype(np.float64)
 
-  def nll(data: token_set.TokenSet) -> np.ndarray:
-    parts = windows.split(data, max_tokens=config.tokens.max_tokens)
-    return np.stack([parts.total(model(parts)) for model in models], axis=1)
+  def nll(
+    data: token_set.TokenSet, advance: Callable[[int], None]
+  ) -> np.ndarray:
+    parts, found = windows.split(data, max_tokens=config.tokens.max_tokens), []
+    for model in models:
+      found.append(parts.total(model(parts)))
+      advance(1)
+    return np.stack(found, axis=1)
 
   def of_shard(table: pa.Table) -> np.ndarray:
     data, rows = token_set.tokens_of(table), table.column("row").to_numpy()
@@ -103,12 +108,13 @@ def _compute(
     )
     known = np.flatnonzero(place[:, 0] != other_prompts.NONE)
     found = np.full((len(rows), *place.shape[1:], MODELS), np.nan)
-    for number in range(place.shape[1]):
-      swapped = other_prompts.behind(
-        have, data.subset(known), place[known, number]
-      )
-      if len(known):
-        found[known, number] = nll(swapped) - given[rows[known]]
+    draws, desc = place.shape[1] if len(known) else 0, f"{NAME} of a shard"
+    with progress.counter(draws * MODELS, desc=desc, unit="passes") as advance:
+      for number in range(draws):
+        swapped = other_prompts.behind(
+          have, data.subset(known), place[known, number]
+        )
+        found[known, number] = nll(swapped, advance) - given[rows[known]]
     return found.reshape(len(rows), -1)
 
   return of_shard
@@ -232,9 +238,10 @@ def sentences(
     borrow: records whose domain has no other prompt.
     domains: of the pool.
   """
-  if found["junk_bound"] is not None:
+  bound = found["junk_bound"]
+  if bound is not None and bound < 1:  # Else it says nothing.
     yield (
-      f"at most {found['junk_bound']:.1%} of the responses have nothing to do "
+      f"at most {bound:.1%} of the responses have nothing to do "
       "with their prompts (2 P(TS < 0))"
     )
   if borrow and domains > 1:

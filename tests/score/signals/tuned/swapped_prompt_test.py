@@ -113,6 +113,9 @@ def test_what_is_said_of_it():
   assert said[2].startswith("warning: 3 examples have no other prompt")
   assert "contrast by a correlation of 0.37 only: ila_contrastive" in said[3]
   assert len(said) == 4
+  # A bound of all says nothing, and neither does one domain that is alone.
+  found |= {"junk_bound": 1.0, "without": 0, "contrast_reliability": None}
+  assert not list(swapped_prompt.sentences(found, borrow=9, domains=1))
 
 
 def test_one_draw_has_no_reliability():
