@@ -35,13 +35,8 @@ PROGRESS = Artifact(
 HASHES = Artifact(
   "hashes.json", "run.disk.hashes", "hashes of large files; may be removed"
 )
-COMPILED = Artifact(
-  "compiled/", "pipeline", "compiled programs; may be removed"
-)
-
-GIVEN = Artifact(
-  "records-{name}.jsonl", "api", "the records of `ila_jax.select`"
-)
+COMPILED = Artifact("compiled/", "pipeline", "programs; may be removed")
+GIVEN = Artifact("records-{name}.jsonl", "api", "records of `ila_jax.select`")
 
 # Of every folder, and of every stage.
 CHECKSUMS = Artifact(
@@ -61,9 +56,7 @@ CHECKPOINTS = Artifact(
   "where a training that was killed goes on",
   is_passing=True,
 )
-LIVE = Artifact(
-  "live/", "training.metrics", "for config.train.metrics, as they come"
-)
+LIVE = Artifact("live/", "training.metrics", "for config.train.metrics")
 
 # Of the base that is made from scratch.
 BASE = Artifact("model/", "training.base", "the base as a Hugging Face folder")
@@ -192,6 +185,13 @@ WARMED_UP = Artifact(
 )
 TARGET_GRADIENTS = Artifact(
   "beside/target_gradients/values.npy", "score.gradients.of_target", "projected"
+)
+EARLY_LOSSES = Artifact(
+  "beside/early_losses/losses.parquet",
+  "score.early_losses",
+  "losses of a sample under a model tuned on a part of the reference set, and "
+  "under that of all of it",
+  _EXAMPLE | _columns("nll_early:float nll_tuned:float"),
 )
 NEAR_EVALUATION = Artifact(
   "beside/evaluation/near_evaluation.parquet",
