@@ -10,8 +10,7 @@ import numpy as np
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.embed import encoders
 from ila_jax.forecast import costs, sizes, trials, work
-from ila_jax.landscape import place
-from ila_jax.landscape.maps import projections
+from ila_jax.landscape.maps import configured, projections
 from ila_jax.run import progress
 from ila_jax.sections import landscape
 
@@ -30,7 +29,7 @@ def cost(run: work.PlannedRun) -> costs.Cost:
   )
   if settings.map is not None:
     return cost
-  name, options = settings.projection, place.options(settings, run.mesh)
+  name, options = settings.projection, configured.options(settings, run.mesh)
   kind = projections.PROJECTIONS[name]
   if kind.by_tsne:
     # The network of a parametric map learns a t-SNE, which is fitted first.

@@ -193,6 +193,11 @@ WARMED_UP = Artifact(
 TARGET_GRADIENTS = Artifact(
   "beside/target_gradients/values.npy", "score.gradients.of_target", "projected"
 )
+OTHER_CELLS = Artifact(
+  "beside/other_maps/cells-{seed}.npy",
+  "landscape.trust.other_maps",
+  "the cell of every scored example on the map of another seed",
+)
 NEAR_EVALUATION = Artifact(
   "beside/evaluation/near_evaluation.parquet",
   "landscape.duplicates.near_reference",

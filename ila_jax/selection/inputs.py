@@ -8,6 +8,7 @@ import pyarrow as pa
 from etils import epath
 
 from ila_jax.embed import rows as rows_lib
+from ila_jax.landscape.trust import other_maps
 from ila_jax.passes import token_set
 from ila_jax.pool import index, shards
 from ila_jax.run import stage_record, tables
@@ -91,6 +92,7 @@ _TOKENS = ("tokens", "is_response")
 #   n_labels, n_prompt_tokens: int32 [n]
 #   dev: whether held out for the dev loss, bool [n]
 #   embeddings: [places] is float32 [k, d], unit vectors
+#   other_cells: on the maps of other seeds, int32 [n, m]
 #   sae_features: [places] is uint8 [k, w], eight latents a byte
 #   turns, tokens: [places] is a list of turns, or a `TokenSet`
 #   a signal: its values, float32; `scores` is a structured array, by names
@@ -108,6 +110,7 @@ READERS: dict[str, Read] = {
   **{n: _index(n) for n in ("prompt_id", "n_labels", "n_prompt_tokens")},
   "dev": _dev,
   "embeddings": rows_lib.Rows,
+  "other_cells": other_maps.read,
   "turns": lambda workdir, row: Records(
     workdir, row, ("turns",), shards.turns_of
   ),

@@ -12,6 +12,7 @@ from etils import epath
 from ila_jax import config as config_lib
 from ila_jax.landscape import depth, ordering
 from ila_jax.landscape.duplicates import near_evaluation
+from ila_jax.landscape.trust import other_maps
 from ila_jax.methods import table
 from ila_jax.pool import index, reading
 from ila_jax.pool.contamination import evaluation
@@ -32,6 +33,7 @@ _SETS: dict[str, types.ModuleType] = {
   warmup.NAME: warmup,
   of_target.NAME: of_target,
   near_evaluation.NAME: near_evaluation,
+  other_maps.NAME: other_maps,
 }
 
 
@@ -159,12 +161,13 @@ def _say_unused(config: config_lib.Config) -> None:
   select = config.select
   names = select.strategy, *select.compare, *config.finetune.compare
   is_used = any(table.METHODS[name].wants_target for name in names)
-  if select.targets and not is_used and select.cell_weight == ordering.EQUAL:
+  is_used |= select.cell_weight == ordering.TARGET
+  if select.targets and not is_used:
     progress.say(
       "  warning: config.select.target changes nothing that is selected, for "
       f"config.select.strategy is {select.strategy!r} and "
-      f"config.select.cell_weight is {ordering.EQUAL!r}: the run only tells "
-      "how near the pool is to it. To select for it set "
+      f"config.select.cell_weight is {select.cell_weight:g}: the run only "
+      "tells how near the pool is to it. To select for it set "
       "--config.select.cell_weight=target or "
       "--config.select.strategy=target_nearest"
     )
@@ -178,6 +181,7 @@ def sets(config: config_lib.Config, stage: str) -> list[str]:
     warmup.NAME: bool({gradients.NAME, of_target.NAME} & needs),
     of_target.NAME: of_target.NAME in needs,
     near_evaluation.NAME: config.select.exclude_near_evaluation is not None,
+    other_maps.NAME: "other_cells" in needs,
   }
   return [name for name in _SETS if wanted[name] and stage in _CHOOSING]
 

@@ -1,0 +1,1 @@
+"""ILA with other depths, other shares of the cells, or several maps."""
