@@ -140,33 +140,11 @@ def ila_length(
   array([0.05, 0.95, 0.05, 0.95], dtype=float32)
   """
   depth = ila(nll_base, nll_sft, n_tokens, n_labels, domain)
-  stratum = length_strata(n_tokens, domain)
-  return quantile_within(depth, stratum).astype(np.float32)
-
-
-def length_strata(
-  n_tokens: Int[np.ndarray, " n"], domain: Int[np.ndarray, " n"]
-) -> Int[np.ndarray, " n"]:
-  """Numbers of strata: examples of equal domain and like response length.
-
-  They are the deciles of response length within the domain. Equal lengths are
-  in one stratum, so some may be empty. A domain of fewer than 20 examples is
-  one stratum, and one of 10 k examples has k of them, up to 10.
-
-  Args:
-    n_tokens: response tokens [n].
-    domain: domain of each example, from 0 [n].
-
-  Returns:
-    Numbers from 0, some of which stand for nothing, int64 [n].
-
-  >>> length_strata(np.repeat([5, 9], 10), np.zeros(20, int))[[0, 9, 10, 19]]
-  array([0, 0, 1, 1])
-  """
   _, number, size = np.unique(domain, return_inverse=True, return_counts=True)
   bins = np.clip(size[number] // BIN_EXAMPLES, 1, BINS)
   length_bin = np.floor(bins * quantile_within(n_tokens, domain))
-  return domain.astype(np.int64) * BINS + length_bin.astype(np.int64)
+  stratum = domain.astype(np.int64) * BINS + length_bin.astype(np.int64)
+  return quantile_within(depth, stratum).astype(np.float32)
 
 
 def relative_depth(
