@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
+from ila_jax.compute import quantiles
 from ila_jax.landscape import depth as depth_lib
 from ila_jax.landscape import ordering
 from ila_jax.methods import candidates, method
@@ -37,7 +38,7 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   taken cell by cell since one of the whole pool would empty the cells of
   domains whose losses are low; so every cell keeps at least its deepest.
   0 is `coverage_only`; 1 keeps the deepest of each cell. By the residual, short
-  answers do not count as deep for their length alone (docs/method.md 18).
+  answers do not count as deep for their length alone (docs/method.md 19).
   """
   if options.rank_by == _RESIDUAL:
     depth = _residual(c)
@@ -59,7 +60,7 @@ def _residual(c: candidates.Candidates) -> Float[np.ndarray, " n"]:
   """Depth less the mean depth of examples of equal domain and like length.
 
   That is the residual of a least-squares fit with an own constant for each
-  stratum of `landscape.depth.length_strata` among the candidates. It is 0 for
+  stratum of `quantiles.length_strata` among the candidates. It is 0 for
   an example that is alone in its stratum.
 
   Args:
@@ -70,7 +71,9 @@ def _residual(c: candidates.Candidates) -> Float[np.ndarray, " n"]:
   """
   among = c.candidate
   stratum = np.zeros(len(among), np.int64)
-  stratum[among] = depth_lib.length_strata(c.n_tokens[among], c.domain[among])
+  stratum[among] = quantiles.length_strata(
+    c.n_tokens[among], c.domain[among], bins=depth_lib.BINS
+  )
   deep = np.where(among, c.depth, 0)
   residual = deep - candidates.mean_within(c, stratum, deep)
   return np.where(among, residual, 0).astype(np.float32)

@@ -92,9 +92,7 @@ RECORDS = Artifact(
     **{"tokens": "list<element: int32>", "is_response": "list<element: bool>"},
   },
 )
-REJECTS = Artifact(
-  "pool/rejects.jsonl", "pool.stage", "what cannot be used, and why"
-)
+REJECTS = Artifact("pool/rejects.jsonl", "pool.stage", "rejects, and why")
 TRUNCATED = Artifact(
   "pool/truncated.parquet",
   "pool.stage",
@@ -104,9 +102,7 @@ TRUNCATED = Artifact(
 CONTAMINATION = Artifact(
   "pool/contamination.jsonl", "pool.stage", "what repeats an evaluation set"
 )
-COUNTS = Artifact(
-  "pool/counts.json", "pool.stage", "how much was read, used and rejected"
-)
+COUNTS = Artifact("pool/counts.json", "pool.stage", "how much was read")
 TOKENIZER = Artifact(
   "pool/tokenizer/", "pool.base_tokenizer", "of a base from scratch"
 )
@@ -194,9 +190,7 @@ TARGET_GRADIENTS = Artifact(
   "beside/target_gradients/values.npy", "score.gradients.of_target", "projected"
 )
 OTHER_CELLS = Artifact(
-  "beside/other_maps/cells-{seed}.npy",
-  "landscape.trust.other_maps",
-  "the cell of every scored example on the map of another seed",
+  "beside/other_maps/cells-{seed}.npy", "landscape.trust.other_maps", "cells"
 )
 NEAR_EVALUATION = Artifact(
   "beside/evaluation/near_evaluation.parquet",

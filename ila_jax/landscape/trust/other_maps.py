@@ -13,7 +13,8 @@ from jaxtyping import Int
 
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.forecast import costs, sizes, work
-from ila_jax.landscape import place, plan
+from ila_jax.landscape import place
+from ila_jax.landscape.maps import trial
 from ila_jax.pool import shards
 from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files, folders
@@ -89,8 +90,10 @@ def read(
 
 
 def cost(run: work.PlannedRun) -> costs.Cost:
-  """Cost of as many maps more, each as that of stage `landscape`."""
-  return plan.cost(run).times(run.config.landscape.consensus_maps - 1)
+  """Cost of as many maps more; that of clusters is not known."""
+  if run.config.landscape.cells == "kmeans":
+    return costs.Cost(0.0, left_out=("k-means cells of other seeds",))
+  return trial.cost(run).times(run.config.landscape.consensus_maps - 1)
 
 
 def need(known: sizes.Sizes) -> costs.Need:

@@ -7,8 +7,8 @@ from etils import epath
 from ila_jax import errors
 from ila_jax.forecast import costs
 from ila_jax.landscape import place
-from ila_jax.landscape import plan as plan_lib
 from ila_jax.landscape import stage as landscape_stage
+from ila_jax.landscape.maps import trial
 from ila_jax.landscape.trust import other_maps
 from ila_jax.run import stage_record
 from ila_jax.run.disk import files
@@ -110,11 +110,13 @@ def test_only_the_consensus_asks_for_them():
   assert needs.before(_config(select__strategy="ila"), "select") == []
 
 
-def test_it_costs_a_landscape_each(monkeypatch):
+def test_it_costs_a_map_each(monkeypatch):
   run = planned.run(landscape__consensus_maps=4)
-  one = costs.Cost(5.0, compile_seconds=2.0, left_out=("k-means cells",))
-  monkeypatch.setattr(plan_lib, "cost", lambda run: one)
+  one = costs.Cost(5.0, compile_seconds=2.0)
+  monkeypatch.setattr(trial, "cost", lambda run: one)
   assert other_maps.cost(run) == one.times(3)
+  clusters = planned.run(landscape__cells="kmeans")
+  assert other_maps.cost(clusters).left_out
   known = planned.known(landscape__consensus_maps=4)
   assert other_maps.need(known).kept == 3 * 4 * 10_000 + costs.TABLE
 

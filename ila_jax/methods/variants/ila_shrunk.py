@@ -3,7 +3,7 @@
 Among many examples the deepest by a noisy depth is often one whose noise is
 great, such as a short answer. Here depth is shrunk to the mean of its cell, the
 more the less the reference sets agree on it, and what stays uncertain counts
-against an example (docs/method.md 18).
+against an example (docs/method.md 19).
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ila_jax import errors
+from ila_jax.compute import quantiles
 from ila_jax.landscape import depth as depth_lib
 from ila_jax.landscape import ordering
 from ila_jax.methods import candidates, method
@@ -96,7 +97,9 @@ def posterior(c: candidates.Candidates, *, noise_weight: float) -> Posterior:
   sets = by_set.shape[1]
   mean, own = by_set.mean(axis=1), by_set.var(axis=1, ddof=1)
   among, stratum = c.candidate, np.zeros(len(c.ids), np.int64)
-  stratum[among] = depth_lib.length_strata(c.n_tokens[among], c.domain[among])
+  stratum[among] = quantiles.length_strata(
+    c.n_tokens[among], c.domain[among], bins=depth_lib.BINS
+  )
   alike = candidates.mean_within(c, stratum, own)
   noise = ((sets - 1) * own + noise_weight * alike) / (sets - 1 + noise_weight)
   between = _between(c, mean, own / sets)

@@ -5,7 +5,7 @@ import pytest
 
 from ila_jax import errors
 from ila_jax.methods import candidates, table
-from ila_jax.methods.cells import ila_shrunk
+from ila_jax.methods.variants import ila_shrunk
 from tests.support import reference_selection as reference
 
 SHRUNK = table.METHODS["ila_shrunk"]

@@ -3,7 +3,7 @@
 If the loss of cell c falls as A_c t^-b with the t examples that are trained on
 there, and w_c is its weight in the loss that counts, then the shares that leave
 the least loss in all are as (w_c A_c)^(1 / (1 + b)), as in Neyman's stratified
-samples (docs/method.md 18).
+samples (docs/method.md 19).
 """
 
 import dataclasses

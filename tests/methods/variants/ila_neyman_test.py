@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ila_jax.methods import candidates, table
-from ila_jax.methods.cells import ila_neyman
+from ila_jax.methods.variants import ila_neyman
 from tests.support import reference_selection as reference
 
 NEYMAN = table.METHODS["ila_neyman"]

@@ -3,7 +3,7 @@
 The cells of one map are one of many that its seed could have given, and ILA on
 the next seed's takes other examples. Here every map puts the candidates in its
 order, and they come by the mean of their times over the maps (docs/method.md
-18).
+19).
 """
 
 import numpy as np

@@ -1,1 +1,0 @@
-"""ILA with other depths, other shares of the cells, or several maps."""
