@@ -15,7 +15,7 @@ Beside it stand two nulls: `chance`, two random selections of this size, and
 `dealt`, the same methods where the cells of every map are dealt to the examples
 at random, so that nothing but depth is shared. `covers` is the share of the
 pool's cells that a selection occupies on a map that had no part in it, in the
-mean; random selections stand beside it.
+mean; beside it that of `dealt`, of random selections and of the deepest.
 
 Nothing is timed: it may run beside other work. Results hold for one kind of
 processor and one version of JAX, which the last line names; another may give
@@ -26,6 +26,7 @@ import argparse
 import dataclasses
 import itertools
 import json
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -150,18 +151,13 @@ def _measured(
   dealt = np.stack([rng.permutation(cell) for cell in cells.T], axis=1)
   free = np.flatnonzero(c.candidate)
   chance = [rng.permutation(free)[:k] for _ in range(cells.shape[1])]
+  deepest = table.METHODS["depth_only"](c).order[:k]
   rows = []
   for maps in (1, *options.consensus):
     groups = np.arange(cells.shape[1] // maps * maps).reshape(-1, maps)
     made = [_chosen(c, cells[:, group], k, options.power) for group in groups]
     null = [_chosen(c, dealt[:, group], k, options.power) for group in groups]
     shared = _shared(made)
-    covers = [
-      _covers(cells[:, other], rows_, free)
-      for rows_, group in zip(made, groups, strict=True)
-      for other in range(cells.shape[1])
-      if other not in group
-    ]
     rows.append(
       {
         "budget": k,
@@ -172,13 +168,10 @@ def _measured(
         "greatest": float(max(shared)),
         "dealt": float(np.mean(_shared(null))),
         "chance": float(np.mean(_shared(chance))),
-        "covers": float(np.mean(covers)),
-        "random_covers": float(
-          np.mean(
-            [_covers(cells[:, i], chance[i], free) for i in range(len(chance))]
-          )
-        ),
-        "mean_depth": float(np.mean([c.depth[rows_].mean() for rows_ in made])),
+        "covers": _covers(cells, made, groups, free),
+        "dealt_covers": _covers(cells, null, groups, free),
+        "random_covers": _covers(cells, chance, [()] * len(chance), free),
+        "deepest_covers": _covers(cells, [deepest], [()], free),
       }
     )
   return rows
@@ -190,23 +183,35 @@ def _shared(made: list[np.ndarray]) -> list[float]:
   return [agreement.jaccard(one, two) for one, two in pairs]
 
 
-def _covers(cell: np.ndarray, rows: np.ndarray, free: np.ndarray) -> float:
-  return len(np.unique(cell[rows])) / len(np.unique(cell[free]))
+def _covers(
+  cells: np.ndarray, made: list, groups: Sequence, free: np.ndarray
+) -> float:
+  """Cells of the pool that are occupied, on maps that had no part, in mean."""
+  shares = [
+    len(np.unique(cells[rows, other])) / len(np.unique(cells[free, other]))
+    for rows, group in zip(made, groups, strict=True)
+    for other in range(cells.shape[1])
+    if other not in group
+  ]
+  return float(np.mean(shares))
 
 
 def _print(
   rows: list[dict], options: argparse.Namespace, run: context.Run, n: int
 ) -> None:
   print(
-    "| budget | maps | Jaccard | least to greatest | cells dealt | chance |"
+    "| budget | maps | Jaccard | least to greatest | cells dealt | chance | "
+    "covers | cells dealt | random | deepest |"
   )
-  print("|---|---|---|---|---|---|")
+  print("|---" * 10 + "|")
   for row in rows:
-    print(
-      f"| {row['budget']} | {row['maps']} | {row['jaccard']:.3f} | "
-      f"{row['least']:.3f} to {row['greatest']:.3f} | {row['dealt']:.3f} | "
-      f"{row['chance']:.3f} |"
+    shares = (
+      *("jaccard", "least", "greatest", "dealt", "chance", "covers"),
+      *("dealt_covers", "random_covers", "deepest_covers"),
     )
+    told = [f"{row[name]:.3f}" for name in shares]
+    told[1:3] = [f"{told[1]} to {told[2]}"]
+    print(f"| {row['budget']} | {row['maps']} | {' | '.join(told)} |")
   settings = run.config.landscape
   work = {
     "candidates": n,

@@ -19,17 +19,19 @@ def rank(
   """By the mean of (place in the cell + 1/2) / weight of the cell over maps.
 
   The maps are config.landscape.consensus_maps in number, the run's own among
-  them. Of equal means the deeper comes first, then the lower id. A round is
-  that of the run's own map.
+  them. Of equal means the lower mean place comes first, as on one map, then
+  the deeper, then the lower id. A round is that of the run's own map.
   """
   depth = candidates.depth(c, options.rank_by)
   other = np.asarray(c.inputs["other_cells"], np.int32)
   own = candidates.place(c, -depth)
-  time = _time(c, c.cell, own)
+  time, places = _time(c, c.cell, own), own.astype(np.int64)
   for cell in other.T:
-    place = ordering.place_in_cell(cell, (-depth,), c.id_rank, c.candidate)
-    time = time + _time(c, cell, np.asarray(place))
-  return candidates.ranking(c, (ordering.numbered(time), -depth), own)
+    place = np.asarray(
+      ordering.place_in_cell(cell, (-depth,), c.id_rank, c.candidate)
+    )
+    time, places = time + _time(c, cell, place), places + place
+  return candidates.ranking(c, (ordering.numbered(time, places), -depth), own)
 
 
 def _time(

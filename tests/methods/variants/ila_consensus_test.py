@@ -44,13 +44,14 @@ def _slowly(c, cells, *, by_size):
   rows = np.flatnonzero(c.candidate).tolist()
   deepest_first = sorted(rows, key=lambda i: (-c.depth[i], c.ids[i]))
   time = dict.fromkeys(rows, fractions.Fraction(0))
+  places = dict.fromkeys(rows, 0)
   for cell in cells:
     for row in rows:
       mine = [other for other in deepest_first if cell[other] == cell[row]]
       weight = len(mine) if by_size else 1
-      place = fractions.Fraction(2 * mine.index(row) + 1, 2)
-      time[row] += place / weight
-  return sorted(rows, key=lambda i: (time[i], -c.depth[i], c.ids[i]))
+      time[row] += fractions.Fraction(2 * mine.index(row) + 1, 2) / weight
+      places[row] += mine.index(row)
+  return sorted(rows, key=lambda i: (time[i], places[i], -c.depth[i], c.ids[i]))
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0])

@@ -114,7 +114,7 @@ def test_a_pool_of_one_reducible_loss_has_the_weights_of_a_power():
 def test_pseudo_tokens_lead_from_the_cell_to_its_domains():
   pool = _pool([0, 0, 1], [2, 2, 4], [1, 2, 3], domain=[0, 1, 1])
   c = _candidates(pool, [4, 12, 6], [0, 0, 0])
-  own, in_pool = ila_neyman.reducible_loss(c, pseudo_tokens=0)
+  own, in_pool = ila_neyman.reducible_loss(c, pseudo_tokens=0.0)
   np.testing.assert_allclose(own, [4, 4, 1.5])
   assert in_pool == pytest.approx(22 / 8)
   # Of the domains: 4 / 2 nats a token, and 18 / 6.
