@@ -80,7 +80,7 @@ class Landscape(checked.Checked):
     choices=("cells", "all"),
   )
   consensus_maps: int = checked.field(
-    4,
+    8,
     "maps of select.strategy=ila_consensus: the run's own, and those of the "
     "next seeds",
     low=2,

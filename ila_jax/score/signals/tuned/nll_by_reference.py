@@ -26,11 +26,13 @@ def _made_from(run: context.Run) -> dict[str, Any]:
 
 def _compute(
   run: context.Run, account: account_lib.Account
-) -> Callable[[pa.Table], Float[np.ndarray, "n s"]]:
+) -> Callable[[pa.Table], Float[np.ndarray, "n ..."]]:
   del account  # No model is asked.
-  total = len(index.lengths(run.workdir))
+  total = len(index.column(run.workdir, "id"))
   by_seed = losses.read(run, np.arange(total))[1]
   every = np.stack([*by_seed.values()], axis=1)
+  if len(by_seed) == 1:
+    every = every[:, 0]
 
   def of_shard(table: pa.Table) -> np.ndarray:
     return every[table.column("row").to_numpy()]
