@@ -24,6 +24,9 @@ REMOVED = {
   "config.landscape.exact_examples": "relative depth is always exact",
 }
 
+# Values of older versions, which still are read, and how they are written now.
+RENAMED = {"config.select.cell_weight": {"equal": 0.0}}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(checked.Checked):

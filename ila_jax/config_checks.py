@@ -27,9 +27,10 @@ def check(config: Any) -> None:
   _check_duplicates(config)
   _check_scores(config)
   _check_options(config.select.options)
-  select = config.select
+  _check_cell_weight(config.select)
+  _check_methods(config)
   ila_two_round.check(
-    (select.strategy, *select.compare, *config.finetune.compare),
+    [name for name, _ in needs.choices(config)],
     exclude_reference=config.score.exclude_reference,
   )
   _check_beside(config)
@@ -182,22 +183,57 @@ def _check_duplicates(config: Any) -> None:
     )
 
 
+def _check_cell_weight(select: Any) -> None:
+  """Cells that are weighed must be weighed by the method."""
+  if select.cell_weight == 0:
+    return
+  by_target = select.cell_weight == ordering.TARGET
+  weighs = [n for n, m in table.METHODS.items() if m.weighs(by_target)]
+  if select.strategy not in weighs:
+    raise errors.InputError(
+      f"config.select.cell_weight is {select.cell_weight!r}, and "
+      f"config.select.strategy is {select.strategy!r}, which does not weigh "
+      f"cells so; allowed with it: {', '.join(weighs)}. Choose one of them, or "
+      "set --config.select.cell_weight=0."
+    )
+
+
+def _check_methods(config: Any) -> None:
+  """What a chosen method compares must be there, and differ."""
+  settings, seeds = config.landscape, config.score.reference_seeds
+  for name, options in needs.choices(config):
+    needed = table.needed(name, options)
+    if "nll_by_reference" in needed and len(seeds) < 2:
+      raise errors.InputError(
+        f"config.score.reference_seeds is {seeds}, and the method {name!r} "
+        "asks how far several reference sets agree; allowed with it: two or "
+        'more. Set --config.score.reference_seeds="(0,1,2)", or leave out '
+        f"{name!r}."
+      )
+    if "other_cells" not in needed:
+      continue
+    if settings.map is not None:
+      raise errors.InputError(
+        f"config.landscape.map is {settings.map!r}, and the method {name!r} "
+        "takes the mean over maps of other seeds, which a map that is joined "
+        f"does not have; allowed with it: None. Leave out the map, or {name!r}."
+      )
+    if settings.cells == "grid" and settings.projection == "pca":
+      seeded = [one for one in projections.PROJECTIONS if one != "pca"]
+      raise errors.InputError(
+        f"config.landscape.projection is 'pca', and the method {name!r} takes "
+        "the mean over maps of other seeds, which would be the same map again; "
+        f"allowed with it: {', '.join(seeded)}, or config.landscape.cells="
+        f"kmeans. Choose one of them, or leave out {name!r}."
+      )
+
+
 def _check_beside(config: Any) -> None:
   """What wants a target set or an evaluation set must have one."""
-  select, weighs = config.select, []
-  if select.cell_weight != ordering.EQUAL:
-    weighs = [n for n, m in table.METHODS.items() if "cell_weight" in m.needs]
-    if select.strategy not in weighs:
-      raise errors.InputError(
-        f"config.select.cell_weight is {select.cell_weight!r}, and "
-        f"config.select.strategy is {select.strategy!r}, which weighs no cells;"
-        f" allowed with it: {', '.join(weighs)}. Choose one of them, or set "
-        f"--config.select.cell_weight={ordering.EQUAL}."
-      )
-  wanting = ["config.select.cell_weight"] if weighs else []
-  arms = needs.laboratory_of(config)
-  if any(arm.cell_weight == ordering.TARGET for arm in arms.values()):
-    wanting += ["cell_weight of config.laboratory.arms"]
+  select, arms = config.select, needs.laboratory_of(config)
+  weights = [select.cell_weight, *(arm.cell_weight for arm in arms.values())]
+  by_target = ordering.TARGET in weights
+  wanting = ["config.select.cell_weight"] if by_target else []
   chosen = [name for name, _ in needs.choices(config)]
   wanting += [
     f"the method {name!r}"

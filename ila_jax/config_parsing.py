@@ -54,6 +54,11 @@ def build(values: Mapping[str, Any]) -> config_lib.Config:
         f"{old} is {section[field]!r}, and that field is gone: {why}. Leave it "
         "out."
       )
+  for name, renamed in config_lib.RENAMED.items():
+    section, field = _place(values, name.removeprefix("config."))
+    held = section.get(field)
+    if isinstance(held, str) and held in renamed:
+      section[field] = renamed[held]
   for one in checked.walk(config_lib.Config):
     section, field = _place(values, one.name)
     if one.field.metadata["path"] and field in section:

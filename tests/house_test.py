@@ -54,6 +54,7 @@ KNOW_RUNS = (
   *("embed.encoders", "embed.rows", "landscape.duplicates.near_reference"),
   *("landscape.duplicates.write", "landscape.join", "landscape.place"),
   *("landscape.maps.projections", "landscape.trust.fitted"),
+  "landscape.trust.other_maps",
   *("landscape.trust.write", "models.folders.peft", "models.folders.weights"),
   *("models.folders.safetensors_files", "pool.base_tokenizer", "pool.index"),
   *("pool.reading", "pool.shards", "pool.size", "pool.tokens.tokenizer"),

@@ -10,6 +10,7 @@ from jaxtyping import Int
 
 from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
+from ila_jax.compute import quantiles
 from ila_jax.laboratory import budgets, estimates, held_out
 from ila_jax.laboratory import runs as runs_lib
 from ila_jax.landscape import coverage
@@ -30,6 +31,9 @@ from ila_jax.score.signals import scores
 from ila_jax.sections import laboratory, selection
 from ila_jax.selection import budget, scored_pool
 from ila_jax.training import base, loop, trial
+
+# Of each domain, for arms that equal chance in lengths: fifths.
+LENGTHS = 5
 
 
 class Bench:
@@ -59,7 +63,7 @@ class Bench:
     self.names, self.domain = names, domain
     known = [one["name"] for one in scores.noted(run.workdir)]
     self.scores = scores.read(run.workdir, known, self.pool.row)
-    self.stratum = budgets.strata(domain, c.n_tokens, c.id_rank)
+    self.stratum = quantiles.length_strata(c.n_tokens, domain, bins=LENGTHS)
 
   def train(self, planned: list[runs_lib.Planned]) -> None:
     """Trains the runs that have no line yet, and writes their lines."""

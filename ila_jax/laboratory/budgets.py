@@ -21,8 +21,6 @@ TOKENS, EXAMPLES, STEPS, LENGTHS = EQUAL = (
   "steps",
   "lengths",
 )
-# Lengths of a domain's responses are told apart by fifths of its examples.
-PARTS = 5
 
 
 class Chosen(NamedTuple):
@@ -35,33 +33,6 @@ class Chosen(NamedTuple):
 
   rows: Int[np.ndarray, " k"]
   missing: int = 0
-
-
-def strata(
-  domain: Int[np.ndarray, " n"],
-  n_tokens: Int[np.ndarray, " n"],
-  id_rank: Int[np.ndarray, " n"],
-) -> Int[np.ndarray, " n"]:
-  """Numbers the domains, and in each the fifths by length of response.
-
-  Args:
-    domain: of each row [n].
-    n_tokens: of the response [n].
-    id_rank: breaks ties of length [n].
-
-  Returns:
-    int64 [n], from 0; examples of a number have one domain and like lengths.
-
-  >>> strata(np.zeros(10, int), np.arange(10)[::-1], np.arange(10)).tolist()
-  [4, 4, 3, 3, 2, 2, 1, 1, 0, 0]
-  """
-  _, code = np.unique(domain, return_inverse=True)
-  order = np.lexsort((id_rank, n_tokens, code))
-  counts = np.bincount(code)
-  first = np.cumsum(counts) - counts
-  place = np.empty(len(code), np.int64)
-  place[order] = np.arange(len(code)) - first[code[order]]
-  return code * PARTS + place * PARTS // counts[code]
 
 
 def choose(
@@ -79,8 +50,8 @@ def choose(
     n_tokens: response tokens of each row [n].
     equal: one of `EQUAL`; steps are equal where the subset is that of tokens.
     chance: rows of the random subset.
-    stratum: from `strata` [n], for `LENGTHS`: of each stratum the first of the
-      order are taken, as many as chance has.
+    stratum: of domain and like length, from 0 [n]; for `LENGTHS`: of each the
+      first of the order are taken, as many as chance has.
 
   >>> order, n_tokens = np.array([3, 2, 1, 0]), np.array([4, 4, 1, 1])
   >>> chance, stratum = np.array([0, 2]), np.array([0, 0, 1, 1])

@@ -11,9 +11,9 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-# How cells share the budget (docs/method.md 11).
-CELL_WEIGHTS = ("equal", "target")
-EQUAL, TARGET = CELL_WEIGHTS
+# How cells share the budget, where no number says it (docs/method.md 11).
+CELL_WEIGHTS = ("target",)
+(TARGET,) = CELL_WEIGHTS
 
 _LAST = np.iinfo(np.int32).max
 _FIRST = np.iinfo(np.int32).min
@@ -85,12 +85,71 @@ def turns(
     return place
   # In float64, on the host: the order is that of every device.
   time = (place.astype(np.float64) + 0.5) / weight.astype(np.float64)
-  order = np.lexsort((place, time))
+  return numbered(time, place)
+
+
+def numbered(*keys: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+  """Numbers from 0 that sort as the keys do, of which the first decides.
+
+  Devices then sort by integers what is float64 on the host.
+
+  Args:
+    keys: without NaN; of equal keys the number is the same [n].
+
+  >>> numbered(np.array([0.5, 0.25, 0.5]), np.array([1, 7, 0])).tolist()
+  [2, 0, 1]
+  """
+  order = np.lexsort(keys[::-1])
   is_new = np.zeros(len(order), np.bool_)
-  is_new[1:] = (np.diff(time[order]) != 0) | (np.diff(place[order]) != 0)
+  for key in keys:
+    ordered = key[order]
+    is_new[1:] |= ordered[1:] != ordered[:-1]
   number = np.empty(len(order), np.int32)
   number[order] = np.cumsum(is_new)
   return number
+
+
+def power_weights(
+  cell: Int[np.ndarray, " n"],
+  candidate: Bool[np.ndarray, " n"],
+  power: float,
+) -> Float[np.ndarray, " n"] | None:
+  """The weight n_c^power of each row's cell, for its n_c candidates.
+
+  With 0 all cells are alike, as published; with 1 they share a budget as the
+  candidates lie in them.
+
+  Args:
+    cell: of each row, from 0 [n].
+    candidate: rows that count [n].
+    power: 0 or more.
+
+  Returns:
+    Weights above 0, float64 [n]; None with a power of 0. The rows of a cell
+    without a candidate, which nobody orders, get 1.
+
+  >>> three = np.ones(3, bool)
+  >>> power_weights(np.array([7, 7, 2]), three, 1.0).tolist()
+  [2.0, 2.0, 1.0]
+  >>> power_weights(np.array([7, 7, 2]), three, 0.0) is None
+  True
+  """
+  if power == 0:
+    return None
+  return counts(cell, candidate).astype(np.float64) ** power
+
+
+def counts(
+  cell: Int[np.ndarray, " n"], candidate: Bool[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
+  """The candidates of each row's cell; 1 where there is none.
+
+  >>> counts(np.array([7, 7, 2]), np.array([True, True, False])).tolist()
+  [2, 2, 1]
+  """
+  _, number = np.unique(cell, return_inverse=True)
+  size = np.bincount(number[candidate], minlength=number.max(initial=-1) + 1)
+  return np.maximum(size, 1)[number]
 
 
 @jax.jit

@@ -5,7 +5,6 @@ pool. The map is kept in `landscape/map/`, so that another run can join it.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,12 +19,11 @@ from ila_jax.embed import rows as rows_lib
 from ila_jax.landscape import centers as centers_lib
 from ila_jax.landscape import clusters, join
 from ila_jax.landscape import grid as grid_lib
-from ila_jax.landscape.maps import projections
+from ila_jax.landscape.maps import configured, projections
 from ila_jax.landscape.trust import judging
 from ila_jax.pool import shards
 from ila_jax.run import context, draws, interrupts, progress, tables
 from ila_jax.run.disk import files
-from ila_jax.sections import landscape
 
 # Examples that are placed at once, and the unit of resume.
 _PART_ROWS = 65_536
@@ -97,6 +95,40 @@ def run(
   return Mapped(xy, cell, box, about)
 
 
+def anew(
+  run: context.Run,
+  *,
+  row: np.ndarray,
+  ids: np.ndarray,
+  max_cells: int,
+) -> np.ndarray:
+  """Cells of a map or of clusters that are fitted for this, and kept nowhere.
+
+  Args:
+    run: whose config.seed and config.landscape say how.
+    row: as in `run`, like the others.
+    ids: their ids.
+    max_cells: cells at most.
+
+  Returns:
+    The cell of each row, from 0, int32 [n].
+
+  Raises:
+    errors.InputError: as `run`.
+  """
+  config, mesh, x = run.config, run.mesh, _Embeddings(run.workdir, row)
+  settings = config.landscape
+  if settings.cells == "kmeans":
+    count = settings.clusters or max_cells
+    centers = _fit_centers(config, mesh, x, ids, count)
+    return _assign(mesh, x, len(row), centers)
+  fitted_map = _everywhere(mesh, _fit(run, x[fit_rows(config, ids)]))
+  xy = [_positions(mesh, fitted_map, x, part) for part in _parts(len(row))]
+  placed = np.concatenate(xy)
+  box = grid_lib.bounding_box(placed)
+  return _grid(fitted_map.name, placed, box, settings.grid, max_cells)[0]
+
+
 class _Embeddings(rows_lib.Rows):
   """Embeddings of the scored rows; one that is not finite is refused."""
 
@@ -131,76 +163,38 @@ def _map(
   if all(shards.done(kept)):
     fitted_map = projections.load(own)
   else:
-    fitted = x[rows]
-    fitted_map = judging.judged(_fit(run.config, run.mesh, fitted), fitted)
+    fitted_map = _fit(run, x[rows])
     if mesh_lib.is_writer():
       projections.save(fitted_map, own)
     mesh_lib.barrier("map written")
-  whole = mesh_lib.put(
-    mesh_lib.fetch(fitted_map.arrays), run.mesh, mesh_lib.REPLICATED
-  )
+  return _everywhere(run.mesh, fitted_map)
+
+
+def _fit(run: context.Run, x: np.ndarray) -> projections.Map:
+  """Fits a map that tells something of the embeddings."""
+  config = run.config
+  fitted_map = configured.fit(config.landscape, config.seed, run.mesh, x)
+  return judging.judged(fitted_map, x)
+
+
+def _everywhere(mesh: Mesh, fitted_map: projections.Map) -> projections.Map:
+  """A map whose arrays are on every device of a mesh."""
+  held = mesh_lib.fetch(fitted_map.arrays)
+  whole = mesh_lib.put(held, mesh, mesh_lib.REPLICATED)
   return dataclasses.replace(fitted_map, arrays=whole)
 
 
-def options(settings: landscape.Landscape, mesh: Mesh) -> projections.Options:
-  """How config.landscape has the map fitted."""
-  return projections.Options(
-    dimensions=settings.dimensions,
-    perplexity=settings.perplexity,
-    iterations=settings.iterations,
-    mesh=mesh,
-  )
-
-
-def _fit(
-  config: config_lib.Config, mesh: Mesh, x: np.ndarray
-) -> projections.Map:
-  settings, name = config.landscape, config.landscape.projection
-  kind = projections.PROJECTIONS[name]
-  if kind.by_tsne:
-    progress.say(
-      f"  fitting a {name} map on {len(x):,} examples: first their neighbours"
-    )
-  total = settings.iterations + kind.epochs if kind.by_tsne else None
-  with progress.counter(total, desc=name, unit="steps") as advance:
-    fitted_map = projections.fit(
-      x,
-      name=name,
-      key=jax.random.key(config.seed),
-      options=dataclasses.replace(
-        options(settings, mesh),
-        on_progress=_counts(advance),
-        on_epoch=_counts(advance),
-      ),
-    )
-  used = fitted_map.notes.get("perplexity", settings.perplexity)
-  if used < settings.perplexity:
-    progress.say(
-      f"  config.landscape.perplexity is {settings.perplexity:g}, and {used:g} "
-      f"is used: (n - 1) / 3 is the most that n = {len(x):,} examples bear"
-    )
-  return fitted_map
-
-
-def _counts(advance: Callable[..., None]) -> Callable[[int, float | int], None]:
-  """Advances a counter by what was done since the last report.
-
-  All hosts are here after the same iterations, and stop here if that was asked
-  for; the fit is then begun anew.
-  """
-  before = 0
-
-  def on_progress(done: int, _: float | int) -> None:
-    nonlocal before
-    advance(done - before)
-    before = done
-    interrupts.point()
-
-  return on_progress
-
-
 def _parts(rows: int) -> list[np.ndarray]:
+  """Places of so many rows, in parts that are placed at once."""
   return np.split(np.arange(rows), range(_PART_ROWS, rows, _PART_ROWS))
+
+
+def _positions(
+  mesh: Mesh, fitted_map: projections.Map, x: rows_lib.Rows, part: np.ndarray
+) -> np.ndarray:
+  """Where some rows lie on a map that is on every device."""
+  placed = fitted_map.place(mesh_lib.put_rows(x.of(part), mesh))
+  return mesh_lib.fetch(placed)[: len(part)]
 
 
 def _places(
@@ -210,19 +204,16 @@ def _places(
   rows: int,
 ) -> np.ndarray:
   """Positions [rows, m], part by part; a part on disk is kept."""
-  parts = _parts(rows)
-  targets = _targets(run.workdir, len(parts))
+  several = _parts(rows)
+  targets = _targets(run.workdir, len(several))
   done = shards.done(targets)
   placed = np.empty((rows, fitted_map.dimensions), np.float32)
   with progress.counter(rows, desc="place", unit="examples") as advance:
-    for part, target, there in zip(parts, targets, done, strict=True):
+    for part, target, there in zip(several, targets, done, strict=True):
       if there:
         xy = files.read_array(target)
       else:
-        xy = mesh_lib.fetch(
-          fitted_map.place(mesh_lib.put_rows(x.of(part), run.mesh))
-        )
-        xy = xy[: len(part)]
+        xy = _positions(run.mesh, fitted_map, x, part)
         files.write_array(target, xy)
         interrupts.point()
       placed[part] = xy
@@ -257,19 +248,25 @@ def _clusters(
     centers = _fit_centers(run.config, run.mesh, x, ids, count)
     files.write_array(own, centers)
     mesh_lib.barrier("centers written")
-  cell = []
-  with progress.counter(len(ids), desc="assign", unit="examples") as advance:
-    for part in _parts(len(ids)):
-      assigned = centers_lib.assign(
-        mesh_lib.put_rows(x.of(part), run.mesh), centers
-      )
-      cell.append(mesh_lib.fetch(assigned.cell)[: len(part)])
-      advance(len(part))
-  return np.concatenate(cell), {
+  return _assign(run.mesh, x, len(ids), centers), {
     "description": f"{len(centers)} k-means cells of the embeddings",
     "num_cells": len(centers),
     "grid": None,
   }
+
+
+def _assign(
+  mesh: Mesh, x: rows_lib.Rows, rows: int, centers: np.ndarray
+) -> np.ndarray:
+  """The nearest of some centres to each of the rows 0, 1, ..., int32."""
+  cell = []
+  with progress.counter(rows, desc="assign", unit="examples") as advance:
+    for part in _parts(rows):
+      put = mesh_lib.put_rows(x.of(part), mesh)
+      near = centers_lib.assign(put, centers).cell
+      cell.append(mesh_lib.fetch(near)[: len(part)])
+      advance(len(part))
+  return np.concatenate(cell)
 
 
 def _fit_centers(
@@ -279,6 +276,7 @@ def _fit_centers(
   ids: np.ndarray,
   count: int,
 ) -> np.ndarray:
+  """Fits the centres of so many clusters, by config.seed."""
   rows = draws.choose(
     ids,
     count=max(_CLUSTERED_EXAMPLES, count),
@@ -292,7 +290,7 @@ def _fit_centers(
       clusters=count,
       key=jax.random.key(config.seed),
       count=len(rows),
-      on_progress=_counts(advance),
+      on_progress=configured.counts(advance),
     )
   return mesh_lib.fetch(clustered.centers)
 

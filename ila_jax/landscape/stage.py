@@ -85,7 +85,7 @@ def _make(run: context.Run) -> None:
       run,
       row=scores["row"],
       ids=scores["id"],
-      max_cells=_max_cells(run, scores),
+      max_cells=split.wanted(run, scores["row"], scores["n_tokens"]),
     )
     _write_cells(run, scores, mapped)
     mesh_lib.barrier("cells written")
@@ -138,22 +138,8 @@ def _report_stability(run: context.Run) -> None:
   trust_write.run_into(
     dataclasses.replace(run, config=join.as_joined(run)),
     rows=fitted,
-    budget=_max_cells(run, scores),
+    budget=split.wanted(run, scores["row"], scores["n_tokens"]),
   )
-
-
-def _max_cells(run: context.Run, scores: dict[str, np.ndarray]) -> int:
-  """The most cells: as many as the budget pays for candidates."""
-  free = split.candidates(run, scores["row"])
-  return _budget_examples(run.config, scores["n_tokens"][free])
-
-
-def _budget_examples(config: config_lib.Config, n_tokens: np.ndarray) -> int:
-  """About how many of the candidates the budget pays for."""
-  count = len(n_tokens)
-  response = max(n_tokens.sum() / max(count, 1), 1.0)
-  buys = config.select.examples(candidates=count, response=response)
-  return int(np.clip(buys, 1, count))
 
 
 def _scored(

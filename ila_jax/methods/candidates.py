@@ -38,6 +38,12 @@ class Candidates:
   wanted: int | None = None
   # What each row's cell shares the budget by, above 0; None: all are alike.
   cell_weight: Float[np.ndarray, " n"] | None = None
+  # The power of their sizes by which cells have these weights, also those of
+  # other maps; 0: all are alike, or no power has made them.
+  cell_power: float = 0.0
+  # How much of what the model is for lies in each row's cell, in any unit;
+  # None: that is known of no cell, and its candidates stand for it.
+  cell_mass: Float[np.ndarray, " n"] | None = None
 
   def __post_init__(self) -> None:
     ordering.require_finite(self.depth, self.candidate)
@@ -90,13 +96,14 @@ class Ranking:
 # The columns that a method names in its `needs`, if it reads them.
 COLUMNS = (
   *("cell", "depth", "relative_depth", "n_tokens", "domain"),
-  *("cell_weight", "uniform", "uniform_across"),
+  *("cell_weight", "cell_power", "cell_mass", "uniform", "uniform_across"),
 )
 # The inputs that it names likewise (`selection.inputs.READERS` reads them);
 # signals are inputs too.
 INPUTS = (
   *("nll_base", "nll_sft", "prompt_id", "n_labels", "n_prompt_tokens"),
   *("dev", "reference", "early_gain", "embeddings", "turns", "tokens"),
+  "other_cells",
 )
 # Those that there are where config.select.target is set: one entry a target
 # example, and not a row.
@@ -160,14 +167,31 @@ def with_inputs(
   return other
 
 
+def with_power(c: Candidates, power: float) -> Candidates:
+  """The same candidates, whose cells weigh (number of candidates)^power.
+
+  Args:
+    c: the candidates.
+    power: 0 or more; with 0 all cells are alike.
+  """
+  weight = ordering.power_weights(c.cell, c.candidate, power)
+  other = copy.copy(with_weights(c, weight))
+  vars(other).update(cell_power=power)
+  return other
+
+
 def with_weights(
-  c: Candidates, weight: Float[np.ndarray, " n"] | None
+  c: Candidates,
+  weight: Float[np.ndarray, " n"] | None,
+  *,
+  mass: Float[np.ndarray, " n"] | None = None,
 ) -> Candidates:
   """The same candidates, whose cells share the budget by weight.
 
   Args:
     c: the candidates.
     weight: of each row's cell, equal in a cell; None: all are alike.
+    mass: as `Candidates.cell_mass`, above 0; None: it is not known.
 
   Raises:
     ValueError: a weight that is not above 0, or not finite.
@@ -175,7 +199,7 @@ def with_weights(
   if weight is not None and not ((weight > 0) & np.isfinite(weight)).all():
     raise ValueError("the weights of cells are finite and above 0")
   other = copy.copy(c)
-  vars(other).update(cell_weight=weight)
+  vars(other).update(cell_weight=weight, cell_power=0.0, cell_mass=mass)
   return other
 
 
@@ -265,6 +289,39 @@ def turns(c: Candidates, level: np.ndarray) -> np.ndarray:
       round [n].
   """
   return ordering.turns(level, c.cell_weight)
+
+
+def mean_within(
+  c: Candidates,
+  group: Int[np.ndarray, " n"],
+  values: Float[np.ndarray, " n"],
+  *,
+  weight: Float[np.ndarray, " n"] | None = None,
+  among: Bool[np.ndarray, " n"] | None = None,
+) -> Float[np.ndarray, " n"]:
+  """The mean of values over the candidates of each row's group, float64 [n].
+
+  Sums go by id, so they have the same bits in whatever order the rows come.
+
+  Args:
+    c: the candidates.
+    group: of each row [n].
+    values: finite where they count [n].
+    weight: of each row in the mean, above 0 [n]; None: all are alike.
+    among: the candidates that count [n]; None: all.
+
+  Returns:
+    The means; 0 where none of a group counts.
+  """
+  _, number = np.unique(group, return_inverse=True)
+  rows = np.flatnonzero(c.candidate if among is None else among)
+  rows = rows[np.argsort(c.id_rank[rows])]
+  weight = np.ones(len(group)) if weight is None else weight.astype(np.float64)
+  products = values[rows].astype(np.float64) * weight[rows]
+  size = number.max(initial=-1) + 1
+  total = np.bincount(number[rows], weights=products, minlength=size)
+  weights = np.bincount(number[rows], weights=weight[rows], minlength=size)
+  return (total / np.where(weights > 0, weights, 1))[number]
 
 
 def depth(c: Candidates, rank_by: str) -> np.ndarray:

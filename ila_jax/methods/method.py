@@ -71,6 +71,15 @@ class Method:
     named = set(self.needs) & set(candidates.OF_TARGET)
     return bool(named) or example_signal.TARGET in of_target
 
+  def weighs(self, by_target: bool) -> bool:
+    """Whether cells share the budget as config.select.cell_weight says.
+
+    Args:
+      by_target: by target examples, and not by a power of their sizes.
+    """
+    read = {"cell_weight", "cell_mass" if by_target else "cell_power"}
+    return bool(read & set(self.needs))
+
   def needed(self, options: options_lib.Options) -> tuple[str, ...]:
     """All that it needs with these options, each once."""
     scores = ("scores",) if self.scores(options) else ()

@@ -4,9 +4,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-import numpy as np
-from jaxtyping import Float
-
 from ila_jax.methods import candidates
 
 
@@ -35,8 +32,10 @@ class _Named(candidates.Candidates):
   uniform_across = property(lambda self: self._whole_column("uniform_across"))
   # A default of the class would be found before `__getattr__` is asked.
   cell_weight = property(lambda self: self._whole_column("cell_weight"))
+  cell_power = property(lambda self: self._whole_column("cell_power"))
+  cell_mass = property(lambda self: self._whole_column("cell_mass"))
 
-  def _whole_column(self, name: str) -> Float[np.ndarray, " n"] | None:
+  def _whole_column(self, name: str) -> Any:
     if name in self._hidden:
       self._hidden[name].refuse("column", name)
     return getattr(self._whole, name)

@@ -27,7 +27,7 @@ For a million examples it takes two passes of a model, and a sort.
 import dataclasses
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from ila_jax.landscape import ordering
 from ila_jax.methods import candidates, method, options
@@ -42,7 +42,7 @@ def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
   jsd = np.asarray(c.inputs["jsd_sft"], np.float64)
   known = c.candidate & np.isfinite(jsd)
   jsd = np.where(known, jsd, 0)
-  share = _mean_of_cell(c.cell, jsd, known, c.id_rank)
+  share = candidates.mean_within(c, c.cell, jsd, among=known)
   # Two tokens, a prompt and a response, are the least that a model can read.
   tokens = np.maximum(c.inputs["n_prompt_tokens"] + c.n_tokens, 2)
   efficiency = (jsd / (2 * np.log(tokens))).astype(np.float32)
@@ -60,23 +60,6 @@ def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
     rest=f"{lost:,} have no finite jsd_sft." if lost else "",
   )
   return _warned(order, jsd, known)
-
-
-def _mean_of_cell(
-  cell: Int[np.ndarray, " n"],
-  jsd: Float[np.ndarray, " n"],
-  known: Bool[np.ndarray, " n"],
-  id_rank: Int[np.ndarray, " n"],
-) -> Float[np.ndarray, " n"]:
-  """The mean JSD of each row's cell, float64; 0 where nothing is known of it.
-
-  Sums go by id, so that they have the same bits in whatever order rows come.
-  """
-  _, cell = np.unique(cell, return_inverse=True)
-  by_id = np.argsort(id_rank)
-  total = np.bincount(cell[by_id], weights=jsd[by_id])
-  count = np.bincount(cell, weights=known)
-  return (total / np.maximum(count, 1))[cell]
 
 
 def _warned(

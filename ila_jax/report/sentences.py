@@ -7,6 +7,7 @@ from etils import epath
 
 from ila_jax.embed import inputs
 from ila_jax.finetune import verdict
+from ila_jax.landscape import ordering
 from ila_jax.methods import table
 from ila_jax.pool import unread
 from ila_jax.pool.contamination import findings
@@ -69,7 +70,9 @@ def _aims(select: dict[str, Any]) -> list[str]:
   asked = select.get("inputs", {}).get("config", {}).get("select", {})
   strategy = table.METHODS.get(asked.get("strategy"))
   wants = strategy is not None and strategy.wants_target
-  is_aimed = "target" in asked and (wants or "cell_weight" in asked)
+  is_aimed = "target" in asked and (
+    wants or asked.get("cell_weight") == ordering.TARGET
+  )
   named = ["config.select.target"] if is_aimed else []
   named += ["config.select.where"] if "where" in asked else []
   if not named:
@@ -130,7 +133,29 @@ def chosen(
     line += (
       f"; those of {name} occupy {quantities.percent(share)} at the same budget"
     )
-  return [line + ".", *_tags(coverage["table"]), *_beside(records["select"])]
+  return [
+    line + ".",
+    *_shares(records["select"]),
+    *_tags(coverage["table"]),
+    *_beside(records["select"]),
+  ]
+
+
+def _shares(select: dict[str, Any]) -> list[str]:
+  """How the cells share the budget, where the method has them share it."""
+  asked = select.get("inputs", {}).get("config", {}).get("select", {})
+  weight = asked.get("cell_weight", 0.0)
+  strategy = table.METHODS.get(asked.get("strategy"))
+  if strategy is None or not strategy.weighs(weight == ordering.TARGET):
+    return []
+  how = "alike"
+  if weight == ordering.TARGET:
+    how = "by the target examples in them"
+  elif weight == 1:
+    how = "by the numbers of their candidates"
+  elif weight:
+    how = f"by n^{weight:g}, for n candidates in a cell"
+  return [f"The cells share the budget {how} (config.select.cell_weight)."]
 
 
 def _tags(table: list[dict[str, Any]]) -> list[str]:

@@ -85,9 +85,7 @@ RECORDS = Artifact(
     **{"tokens": "list<element: int32>", "is_response": "list<element: bool>"},
   },
 )
-REJECTS = Artifact(
-  "pool/rejects.jsonl", "pool.stage", "what cannot be used, and why"
-)
+REJECTS = Artifact("pool/rejects.jsonl", "pool.stage", "rejects, and why")
 TRUNCATED = Artifact(
   "pool/truncated.parquet",
   "pool.stage",
@@ -97,9 +95,7 @@ TRUNCATED = Artifact(
 CONTAMINATION = Artifact(
   "pool/contamination.jsonl", "pool.stage", "what repeats an evaluation set"
 )
-COUNTS = Artifact(
-  "pool/counts.json", "pool.stage", "how much was read, used and rejected"
-)
+COUNTS = Artifact("pool/counts.json", "pool.stage", "how much was read")
 TOKENIZER = Artifact(
   "pool/tokenizer/", "pool.base_tokenizer", "of a base from scratch"
 )
@@ -192,6 +188,9 @@ EARLY_LOSSES = Artifact(
   "losses of a sample under a model tuned on a part of the reference set, and "
   "under that of all of it",
   _EXAMPLE | _columns("nll_early:float nll_tuned:float"),
+)
+OTHER_CELLS = Artifact(
+  "beside/other_maps/cells-{seed}.npy", "landscape.trust.other_maps", "cells"
 )
 NEAR_EVALUATION = Artifact(
   "beside/evaluation/near_evaluation.parquet",

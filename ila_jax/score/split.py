@@ -1,4 +1,4 @@
-"""Which examples are references, and which are candidates."""
+"""Which examples are references, which are candidates, and how many count."""
 
 import numpy as np
 from etils import epath
@@ -37,6 +37,30 @@ def candidates(run: context.Run, row: np.ndarray) -> np.ndarray:
   if run.config.score.exclude_reference:
     free[reference_rows(run.workdir)] = False
   return free[row]
+
+
+def wanted(run: context.Run, row: np.ndarray, n_tokens: np.ndarray) -> int:
+  """About how many candidates the budget pays for: the most cells of a map.
+
+  Args:
+    run: with the budget.
+    row: of the pool, that have scores [n].
+    n_tokens: of their responses [n].
+  """
+  return budget_examples(run.config, n_tokens[candidates(run, row)])
+
+
+def budget_examples(config: config_lib.Config, n_tokens: np.ndarray) -> int:
+  """About how many of the candidates the budget pays for.
+
+  Args:
+    config: with the budget.
+    n_tokens: of the responses of all candidates.
+  """
+  count = len(n_tokens)
+  response = max(n_tokens.sum() / max(count, 1), 1.0)
+  buys = config.select.examples(candidates=count, response=response)
+  return int(np.clip(buys, 1, count))
 
 
 def before_scores(run: context.Run) -> np.ndarray:

@@ -320,7 +320,8 @@ def _check(one: dataclasses.Field, hint: Any, value: Any) -> None:
     if isinstance(item, str) and allowed and {*names}.isdisjoint(allowed):
       said = ", ".join(allowed)
       if bounds:
-        said = f"{' or '.join(map(repr, allowed))} or a whole number, {bounds}"
+        kind = _WORDS[float if float in typing.get_args(hint) else int][0]
+        said = f"{' or '.join(map(repr, allowed))} or {kind}, {bounds}"
       raise errors.InputError(
         f"{one.name} is {item!r}; allowed: {said}."
         f"{errors.did_you_mean(item, allowed)}"

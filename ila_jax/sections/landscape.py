@@ -79,6 +79,14 @@ class Landscape(checked.Checked):
     "near-duplicates are sought in a cell and its neighbours, or among 'all'",
     choices=("cells", "all"),
   )
+  consensus_maps: int = checked.field(
+    8,
+    "maps of select.strategy=ila_consensus: the run's own, and those of the "
+    "next seeds",
+    low=2,
+    high=1000,
+    changes=checked.ELSEWHERE,
+  )
   stability: tuple[str, ...] = checked.field(
     (),
     'other maps to compare with, by what is varied: see "How far can I trust '

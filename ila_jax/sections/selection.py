@@ -51,9 +51,13 @@ class Select(checked.Checked):
     "methods that want them, and for cell_weight",
     path=checked.BESIDE,
   )
-  cell_weight: str = checked.field(
-    "equal",
-    "how the cells share the budget: alike, or by the target examples in them",
+  cell_weight: float | str = checked.field(
+    0.0,
+    "how the cells share the budget: by (number of their candidates) to this "
+    "power, so alike with 0, as published, and by their sizes with 1; or by "
+    "the 'target' examples in them",
+    low=0,
+    high=1,
     choices="landscape.ordering.CELL_WEIGHTS",
   )
   where: str = checked.field(

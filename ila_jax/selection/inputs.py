@@ -8,6 +8,7 @@ import pyarrow as pa
 from etils import epath
 
 from ila_jax.embed import rows as rows_lib
+from ila_jax.landscape.trust import other_maps
 from ila_jax.passes import token_set
 from ila_jax.pool import index, shards
 from ila_jax.run import stage_record, tables
@@ -97,6 +98,7 @@ _TOKENS = ("tokens", "is_response")
 #   reference: whether in R under any seed, bool [n]
 #   early_gain: see `score.early_losses.gain`, float32 [n]
 #   embeddings: [places] is float32 [k, d], unit vectors
+#   other_cells: on the maps of other seeds, int32 [n, m]
 #   sae_features: [places] is uint8 [k, w], eight latents a byte
 #   turns, tokens: [places] is a list of turns, or a `TokenSet`
 #   a signal: its values, float32; `scores` is a structured array, by names
@@ -116,6 +118,7 @@ READERS: dict[str, Read] = {
   "reference": _reference,
   "early_gain": early_losses.gain,
   "embeddings": rows_lib.Rows,
+  "other_cells": other_maps.read,
   "turns": lambda workdir, row: Records(
     workdir, row, ("turns",), shards.turns_of
   ),

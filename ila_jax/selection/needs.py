@@ -12,6 +12,7 @@ from etils import epath
 from ila_jax import config as config_lib
 from ila_jax.landscape import depth, ordering
 from ila_jax.landscape.duplicates import near_evaluation
+from ila_jax.landscape.trust import other_maps
 from ila_jax.methods import table
 from ila_jax.pool import index, reading
 from ila_jax.pool.contamination import evaluation
@@ -37,6 +38,7 @@ _SETS: dict[str, types.ModuleType] = {
   early_losses.NAME: early_losses,
   near_evaluation.NAME: near_evaluation,
   dev_set.NAME: dev_set,
+  other_maps.NAME: other_maps,
 }
 
 
@@ -187,12 +189,13 @@ def _say_unused(config: config_lib.Config) -> None:
   """Warns of a target set that changes nothing that is chosen."""
   select = config.select
   is_used = any(table.METHODS[n].wants_target for n, _ in choices(config))
-  if select.targets and not is_used and select.cell_weight == ordering.EQUAL:
+  is_used |= select.cell_weight == ordering.TARGET
+  if select.targets and not is_used:
     progress.say(
       "  warning: config.select.target changes nothing that is selected, for "
       f"config.select.strategy is {select.strategy!r} and "
-      f"config.select.cell_weight is {ordering.EQUAL!r}: the run only tells "
-      "how near the pool is to it. To select for it set "
+      f"config.select.cell_weight is {select.cell_weight:g}: the run only "
+      "tells how near the pool is to it. To select for it set "
       "--config.select.cell_weight=target or "
       "--config.select.strategy=target_nearest"
     )
@@ -209,6 +212,7 @@ def sets(config: config_lib.Config, stage: str) -> list[str]:
     near_evaluation.NAME: config.select.exclude_near_evaluation is not None,
     dev_set.NAME: stage == "laboratory"
     and bool(config.laboratory.arms and config.laboratory.dev_sources),
+    other_maps.NAME: "other_cells" in needs,
   }
   return [name for name in _SETS if wanted[name] and stage in _CHOOSING]
 

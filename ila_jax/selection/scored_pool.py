@@ -208,17 +208,19 @@ def weighed(run: context.Run, pool: ScoredPool) -> ScoredPool:
     run: whose target set is placed, if cells are weighed by it.
     pool: its scored examples.
   """
-  if run.config.select.cell_weight == ordering.EQUAL:
-    return pool
+  power, c = run.config.select.cell_weight, pool.candidates
+  if power != ordering.TARGET:
+    made = candidates_lib.with_power(c, power)
+    return dataclasses.replace(pool, candidates=made)
   path = tables.TARGET_PLACES.path(run.workdir)
   of_target = files.read_table(path, ["cell"])["cell"]
-  weight = target.weights(pool.candidates.cell, of_target)
+  weight = target.weights(c.cell, of_target)
   if weight is None:
     progress.say(
       "  warning: config.select.cell_weight is 'target', and no target example "
       "lies in a cell that the pool occupies: all cells are alike"
     )
-  made = candidates_lib.with_weights(pool.candidates, weight)
+  made = candidates_lib.with_weights(c, weight, mass=weight)
   return dataclasses.replace(pool, candidates=made)
 
 

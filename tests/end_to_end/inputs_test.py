@@ -115,6 +115,7 @@ FIELDS = {
   "landscape.domain_blocks": (5, "landscape"),
   "landscape.duplicate_cosine": (0.5, "landscape"),
   "landscape.duplicate_search": ("all", "landscape"),
+  "landscape.consensus_maps": (7, "select"),
   "landscape.stability": (("map_seed",), None),
   "select.strategy": ("random", "select"),
   "select.budget": (0.3, "landscape"),  # The grid is 'auto'.
@@ -124,7 +125,7 @@ FIELDS = {
   "select.exclude_near_reference": (0.5, "select"),
   "select.exclude_near_evaluation": (0.5, "select"),
   "select.target": ("en/train.jsonl", "select"),
-  "select.cell_weight": ("target", "select"),
+  "select.cell_weight": (0.5, "select"),
   "select.where": ("n_labels > 1", "select"),
   "select.tie_break": ("n_labels", "select"),
   "select.compare": (("longest",), "select"),
@@ -154,6 +155,7 @@ FIELDS = {
 # What a field cannot be set without.
 _WITH = {
   "select.exclude_near_evaluation": {"pool.decontaminate": "scratch.jsonl"},
+  "landscape.consensus_maps": {"select.strategy": "ila_consensus"},
   "select.cell_weight": {"select.target": "en/train.jsonl"},
 } | {
   name: {"laboratory.arms": {"ours": {"strategy": "ila"}}}
@@ -184,6 +186,12 @@ OTHERWISE = {
   ),
   "select.options ": (_RIVAL | {"finetune.compare": ("ila",)}, "finetune"),
   "select.options  ": (_RIVAL, None),
+  "select.cell_weight": (
+    {"select.target": "en/train.jsonl", "select.cell_weight": "target"},
+    "select",
+  ),
+  # No method takes the mean over maps.
+  "landscape.consensus_maps": ({}, None),
   # Of a base that embeds, and is made for that.
   "model.dtype": ({"encoder.path": "base"}, "embed"),
   "model.scratch.layers": ({"encoder.path": "base"}, "embed"),

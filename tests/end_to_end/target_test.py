@@ -169,6 +169,53 @@ def test_the_selection_follows_the_weights(run):
   assert plain.tolist() != wanted
 
 
+def test_cells_that_share_by_a_power_of_their_sizes(folder, run, tmp_path):
+  """A number does not ask for the target set; old words and runs are known."""
+  _, workdir = run
+  work = tmp_path / "work"
+  subprocess.run(["cp", "-rp", workdir, work], check=True)
+  config = _config(
+    folder,
+    select__cell_weight=0.5,
+    select__target=(),
+    select__compare=("random",),
+  )
+  pipeline.run(config, work, stages=_STAGES, redo="select")
+  c = scored_pool.load(tiny.run(config, epath.Path(work))).candidates
+  wanted = reference_selection.weighed(
+    c, reference_selection.power_weights(c, 0.5)
+  )
+  ranking = files.read_table(epath.Path(work) / "select/ranking.parquet")
+  assert ranking["row"].tolist() == (
+    scored_pool.load(tiny.run(config, epath.Path(work))).row[wanted].tolist()
+  )
+  asked = files.read_json(epath.Path(work) / "select/stage.json")["inputs"]
+  assert asked["config"]["select"]["cell_weight"] == 0.5
+
+
+@pytest.mark.parametrize(
+  ("value", "message"),
+  [
+    (
+      "targets",
+      r"is 'targets'; allowed: 'target' or a number, 0 to 1\. Did",
+    ),
+    (1.5, r"cell_weight is 1\.5; allowed: 0 to 1\."),
+    (-0.1, r"cell_weight is -0\.1; allowed: 0 to 1\."),
+    (True, "cell_weight is True, of type bool; allowed: a number or a text"),
+  ],
+)
+def test_cell_weights_that_are_none(value, message):
+  with pytest.raises(errors.InputError, match=message):
+    tiny.config("pool.jsonl", select__cell_weight=value)
+
+
+def test_the_word_of_older_versions_is_read_as_zero():
+  one = tiny.config("pool.jsonl", select__cell_weight="equal")
+  assert one == tiny.config("pool.jsonl", select__cell_weight=0)
+  assert one.select.cell_weight == 0.0
+
+
 def test_what_is_nearest_comes_first(run):
   config, workdir = run
   here = tiny.run(config, workdir)
@@ -289,7 +336,7 @@ def test_too_many_bad_records_are_refused(folder, run, tmp_path):
     ({"select__cell_weight": "target"}, "config.select.cell_weight needs it"),
     (
       {"select__cell_weight": "target", "select__strategy": "longest"},
-      "'longest', which weighs no cells; allowed with it: coverage_only, ila",
+      "'longest', which does not weigh cells so; allowed with it: coverage_on",
     ),
     ({"select__exclude_near_evaluation": 0.9}, "names no evaluation set"),
   ],

@@ -16,7 +16,6 @@ from etils import epath
 from ila_jax import pipeline
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.finetune import comparison
-from ila_jax.landscape import stage as landscape_stage
 from ila_jax.models import lora
 from ila_jax.models.folders import weights
 from ila_jax.passes import dev_loss, layouts, token_set
@@ -24,6 +23,7 @@ from ila_jax.pool import shards
 from ila_jax.run import account
 from ila_jax.run.disk import files
 from ila_jax.scaling import design
+from ila_jax.score import split
 from ila_jax.selection import scored_pool
 from ila_jax.training import loop, trial
 from ila_jax.training import recipe as recipe_lib
@@ -290,4 +290,4 @@ def test_a_budget_of_any_unit_becomes_examples(run, unit, budget, examples):
   )
   # Of eight candidates, 25 tokens each in the mean.
   n_tokens = np.array([10, 40] * 4)
-  assert landscape_stage._budget_examples(config, n_tokens) == examples
+  assert split.budget_examples(config, n_tokens) == examples

@@ -143,3 +143,33 @@ def test_weighed_cells_on_eight_devices():
     strict=True,
   ):
     np.testing.assert_array_equal(one, eight)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("seed", range(8))
+def test_power_weights_by_brute_force(seed, power):
+  """The order by (r + 1/2) / n^power, of cells that are counted one by one."""
+  pool = reference.pool(24, seed)
+  c = candidates.candidates(**pool, seed=seed)
+  weight = ordering.power_weights(c.cell, c.candidate, power)
+  order, _ = ordering.total_order(
+    c.cell, c.depth, c.id_rank, c.candidate, weight
+  )
+  slow = reference.weighed(c, reference.power_weights(c, power))
+  assert order.tolist() == slow
+
+
+def test_any_prefix_has_a_multiple_of_the_weights_to_half_a_row():
+  """That is Sainte-Laguë's apportionment; cells are not used up before."""
+  c = candidates.candidates(**reference.big_pool(), seed=0)
+  size = np.bincount(c.cell[c.candidate], minlength=60)
+  for power in (0.5, 1.0):
+    weight = ordering.power_weights(c.cell, c.candidate, power)
+    order, turn = ordering.total_order(
+      c.cell, c.depth, c.id_rank, c.candidate, weight
+    )
+    counts = np.cumsum(c.cell[order][:, None] == np.arange(60), axis=0)
+    # The time of the last row is the multiple.
+    multiple = ((turn - 0.5) / weight[order])[:, None]
+    wanted = np.minimum(multiple * size**power, size)
+    assert np.abs(counts - wanted).max() <= 0.5 + 1e-9

@@ -7,7 +7,7 @@ import pytest
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.forecast import trials
 from ila_jax.landscape import plan
-from ila_jax.landscape.maps import projections
+from ila_jax.landscape.maps import projections, trial
 from ila_jax.run import progress
 from tests.support import clock as clock_lib
 from tests.support import planned
@@ -38,7 +38,7 @@ def test_a_map_goes_on_as_it_ended(monkeypatch):
     return Found()
 
   monkeypatch.setattr(projections, "fit", fit)
-  found = plan._trial(
+  found = trial.fit_and_place(
     fitted=500,
     placed=5000,
     width=6,
@@ -82,7 +82,7 @@ def test_what_no_trial_tells_is_named(fields, tried, left_out, monkeypatch):
     asked.append((fitted, placed, width, name, options.dimensions))
     return trials.Trial(seconds=4.0, compile_seconds=1.0)
 
-  monkeypatch.setattr(plan, "_trial", fits)
+  monkeypatch.setattr(trial, "fit_and_place", fits)
   run = planned.run(
     landscape__fit_examples=600,
     **{f"landscape__{name}": value for name, value in fields.items()},

@@ -25,11 +25,13 @@ def _pool(name, seed, n=_N):
 
 
 def _candidates(pool, inputs, seed=0, **more):
-  """Candidates; the cells of every second pool have weights."""
+  """Candidates; cells weigh alike, as they say, or by a power of their size."""
   made = candidates.candidates(**pool, seed=seed)
   made = dataclasses.replace(made, inputs=inputs, **more)
-  weight = 1.0 + (pool["cell"] * 7 + seed) % 5
-  return candidates.with_weights(made, weight if seed % 2 else None)
+  if seed % 3 == 2:
+    return candidates.with_power(made, 0.5)
+  weight = 1.0 + (pool["cell"] * 7 + seed) % 5 if seed % 3 else None
+  return candidates.with_weights(made, weight, mass=weight)
 
 
 def _ids(pool, ranking):
@@ -138,18 +140,21 @@ def test_it_reads_nothing_that_it_does_not_name(name):
   for seed in range(10):
     pool, more = _pool(name, seed)
     c = _candidates(pool, more, seed)
-    if c.cell_weight is None:
-      c = candidates.with_weights(c, np.ones(_N))
+    for field in ("cell_weight", "cell_mass"):
+      if getattr(c, field) is None:
+        c = dataclasses.replace(c, **{field: np.ones(_N)})
     deal = np.random.default_rng(seed).permutation(_N)
     finite = {
       f: np.nan_to_num(getattr(c, f)) for f in ("depth", "relative_depth")
     }
     others = {
-      field: (finite.get(field, getattr(c, field)))[deal]
+      field: (finite.get(field, np.broadcast_to(getattr(c, field), _N)))[deal]
       for field in candidates.COLUMNS
       if field not in table.needed(name, {})
     }
     drawn = {d: others.pop(d) for d in _DRAWS if d in others}
+    if "cell_power" in others:  # One number.
+      others["cell_power"] = 1.0 - c.cell_power
     other = dataclasses.replace(c, **others)
     vars(other).update(drawn)
     got = table.METHODS[name](other)

@@ -292,3 +292,23 @@ def test_length_profile_warns_beyond_a_factor_of_one_and_a_half():
   assert shorter["ratio"] == 0.5
   with pytest.raises(ValueError, match="nothing was selected"):
     lengths.length_profile(n_tokens, np.arange(0))
+
+
+@pytest.mark.parametrize("name", ["ila", "coverage_only", "trim", "stratified"])
+def test_cells_share_the_budget_between_alike_and_by_their_sizes(name):
+  """The share of the crowded cells in a tenth of the pool grows with alpha."""
+  c = candidates.candidates(**reference.big_pool(), seed=0)
+  size = np.bincount(c.cell[c.candidate], minlength=60)
+  crowded = size >= np.sort(size)[-15]
+  tenth = c.candidate.sum() // 10
+  shares = [
+    crowded[c.cell[table.METHODS[name](weighed).order[:tenth]]].mean()
+    for weighed in (
+      candidates.with_power(c, alpha) for alpha in (0.0, 0.5, 1.0)
+    )
+  ]
+  assert shares[0] + 0.1 < shares[1] < shares[2] - 0.1
+  assert shares[2] == pytest.approx(size[crowded].sum() / size.sum(), abs=0.02)
+  assert table.METHODS[name](candidates.with_power(c, 0.0)).order.tolist() == (
+    table.METHODS[name](c).order.tolist()
+  )

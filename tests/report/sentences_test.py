@@ -90,6 +90,7 @@ _COMPARED = {
       "config.select.target and config.select.where",
     ),
     ({"strategy": "random", "where": "q > 1"}, "config.select.where"),
+    ({"strategy": "ila", "target": "t.jsonl", "cell_weight": 0.5}, None),
   ],
 )
 def test_what_the_dev_examples_do_not_tell(tmp_path, select, named):
@@ -106,3 +107,23 @@ def test_what_the_dev_examples_do_not_tell(tmp_path, select, named):
   assert len(said) == bool(named)
   if named:
     assert f"made for {named}, and" in said[0]
+
+
+@pytest.mark.parametrize(
+  ("select", "how"),
+  [
+    ({"strategy": "ila"}, "alike"),
+    ({"strategy": "ila", "cell_weight": 0.5}, "by n^0.5, for n candidates in"),
+    ({"strategy": "trim", "cell_weight": 1.0}, "by the numbers of their candi"),
+    ({"strategy": "ila", "cell_weight": "target"}, "by the target examples in"),
+    ({"strategy": "ila_neyman", "cell_weight": "target"}, "by the target exam"),
+    ({"strategy": "ila_neyman"}, None),  # Its shares are its own.
+    ({"strategy": "longest"}, None),
+    ({}, None),
+  ],
+)
+def test_how_the_cells_share_the_budget(select, how):
+  told = sentences._shares({"inputs": {"config": {"select": select}}})
+  assert len(told) == (how is not None)
+  if how:
+    assert told[0].startswith(f"The cells share the budget {how}")

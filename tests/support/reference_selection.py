@@ -145,6 +145,8 @@ def inputs(needs, n, seed):
       found[need] = np.float32(x / np.linalg.norm(x, axis=1, keepdims=True))
     elif need in ("rds_embedding", "target_rds_embedding"):
       found[need] = rng.integers(-1, 2, (n, 8)).astype(np.float32)
+    elif need == "other_cells":
+      found[need] = rng.integers(0, 6, (n, 3)).astype(np.int32)
     elif need == "target_id":
       found[need] = rng.permutation(n).astype(np.uint64)
     elif need == "target_gradients":
@@ -234,6 +236,15 @@ def cell_weights(cell, of_target):
   inside = [c for c in of_target.tolist() if c in cells]
   spread = fractions.Fraction(len(inside), 10 * len(cells))
   return {c: inside.count(c) + spread for c in cells}
+
+
+def power_weights(c, power):
+  """n_c^power of each cell, by counting; floats, as they are no fractions."""
+  counts = {}
+  for row in np.flatnonzero(c.candidate):
+    cell = int(c.cell[row])
+    counts[cell] = counts.get(cell, 0) + 1
+  return {cell: float(count) ** power for cell, count in counts.items()}
 
 
 def weighed(c, weight):

@@ -24,7 +24,7 @@ N, BUDGET = 240, 40
 ROWS = np.arange(N)
 
 
-def _write(
+def write_pool(
   workdir: pathlib.Path, *, adapters: bool = False, order: np.ndarray = ROWS
 ) -> dict[str, np.ndarray]:
   """A pool that was embedded and scored under two references."""
@@ -108,7 +108,7 @@ def _study(config, workdir, count=N):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
   workdir = epath.Path(tmp_path_factory.mktemp("run"))
-  pool = _write(workdir)
+  pool = write_pool(workdir)
   config = _config(())
   landscape_stage.run(tiny.run(config, workdir))
   return workdir, pool
@@ -194,7 +194,7 @@ def test_the_runs_own_cells_and_selection_are_those_of_the_stages(run):
 
 def test_a_map_in_space_has_its_cells_in_space(tmp_path):
   workdir = epath.Path(tmp_path)
-  _write(workdir)
+  write_pool(workdir)
   changes = {"landscape__projection": "pca", "landscape__dimensions": 3}
   landscape_stage.run(tiny.run(_config((), **changes), workdir))
   config = _config(("grid",), **changes)
@@ -213,7 +213,7 @@ def test_a_map_in_space_has_its_cells_in_space(tmp_path):
 def test_a_joined_map_is_the_runs_own(tmp_path, cells):
   old, new = epath.Path(tmp_path / "old"), epath.Path(tmp_path / "new")
   for workdir in (old, new):
-    _write(workdir)
+    write_pool(workdir)
   kind = {"landscape__cells": cells}
   there = {"landscape__projection": "pca", "landscape__perplexity": 7.0}
   count = {"landscape__grid": 5} if cells == "grid" else {}
@@ -264,7 +264,7 @@ def test_a_permuted_pool_is_the_same_pool(run, tmp_path):
   config = _config(("grid", "reference_seed"))
   wanted, _ = _study(config, run[0])
   workdir = epath.Path(tmp_path)
-  _write(workdir, order=np.random.default_rng(1).permutation(N))
+  write_pool(workdir, order=np.random.default_rng(1).permutation(N))
   landscape_stage.run(tiny.run(_config(()), workdir))
   found, _ = _study(config, workdir)
   assert found["rows"] == wanted["rows"]
@@ -295,7 +295,7 @@ def test_what_is_there_is_kept_and_what_is_new_is_added(run, monkeypatch):
 
 @pytest.mark.parametrize("adapters", [False, True])
 def test_losses_are_those_of_each_seed(tmp_path, adapters):
-  pool = _write(epath.Path(tmp_path), adapters=adapters)
+  pool = write_pool(epath.Path(tmp_path), adapters=adapters)
   method = {"train__method": "lora"} if adapters else {}
   rows = np.array([230, 3, 150])
   base, tuned = losses_lib.read(tiny.run(_config((), **method), tmp_path), rows)
