@@ -29,7 +29,7 @@ ORDER = (
     "dry_run",
   ),
   *("config_checks", "config_parsing", "config_fields", "presets", "verify"),
-  *("command_line", "pipeline", "api", "main", "__main__"),
+  *("command_line", "redo", "pipeline", "api", "main", "__main__"),
 )
 MAX_MODULES = 12
 HEAVY = (
@@ -62,7 +62,7 @@ KNOW_RUNS = (
   *("score.sae.top", "score.signals.sae_features"),
   *("score.losses", "score.signals.example_signal", "score.split"),
   *("score.signals.nll_without_prompt", "score.signals.tuned.nll_warmed_up"),
-  *("score.signals.noisy_ifd",),
+  *("score.signals.noisy_ifd", "score.signals.tags"),
   *("selection.compare",),
   *("selection.inputs", "selection.needs", "selection.scored_pool"),
   *("training.base", "training.trial"),
@@ -70,6 +70,7 @@ KNOW_RUNS = (
 ABOUT_RUNS = (
   *("run", "forecast", "report", "dry_run", "api", "pipeline", "config_checks"),
   *("config_fields", "config_parsing", "command_line", "presets", "main"),
+  "redo",
 )
 # Stages, their plans, and what reads a finished run for an export.
 _SHELLS = ("stage", "plan", "finished_run")

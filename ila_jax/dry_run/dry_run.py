@@ -66,6 +66,8 @@ def run(
     join.check(config, workdir)
   needs_lib.check_beside(config, workdir, stages)
   begun = _begun(config, workdir, mesh, machine)
+  if "select" in stages:
+    needs_lib.check_shares(config, begun.sizes.candidates)
   # Of a pool that is there nothing is left to do.
   is_read = begun.sample.seconds is None
   todo = [name for name in stages if not (is_read and name == "pool")]

@@ -98,6 +98,8 @@ INPUTS = (
   *("nll_base", "nll_sft", "prompt_id", "n_labels", "n_prompt_tokens"),
   *("dev", "embeddings", "turns", "tokens"),
 )
+# One entry a tag of the signal `tags`, and not a row.
+OF_TAGS = ("tag_embeddings",)
 # Those that there are where config.select.target is set: one entry a target
 # example, and not a row.
 OF_TARGET = (

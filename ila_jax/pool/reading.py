@@ -208,13 +208,17 @@ def signature(
 
 
 def as_target(config: config_lib.Config) -> config_lib.Config:
-  """A config whose pool is the target set, read as the run's own pool is."""
+  """A config whose pool is the target set, read as the run's own pool is.
+
+  But for labels: nothing asks how many, or which, a target example has.
+  """
   targets = config.select.targets
   overrides = config.pool.overrides
   own = sources.matched(overrides, targets)
   pool = dataclasses.replace(
     config.pool,
     source=targets,
+    fields=dataclasses.replace(config.pool.fields, labels=""),
     overrides={k: value for k, value in overrides.items() if k in own},
     limit=None,
     decontaminate=(),

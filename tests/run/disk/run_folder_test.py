@@ -7,7 +7,7 @@ import pytest
 from etils import epath
 
 from ila_jax import config as config_lib
-from ila_jax import errors, pipeline
+from ila_jax import errors, pipeline, redo
 from ila_jax.run import stage_record, tables
 from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files as files_lib
@@ -80,7 +80,7 @@ def _config(seed: int = 0) -> config_lib.Config:
 
 @pytest.mark.parametrize("stage", stages_lib.NAMES)
 def test_redo_sets_aside_what_follows(tmp_path, stage):
-  made = pipeline._made_with(_config(), stage)
+  made = redo.gone(_config(), stage)
   assert made - {stages_lib.SIGNALS, stages_lib.BESIDE} == REDONE[stage]
   _finish(tmp_path, *stages_lib.NAMES)
   pipeline._set_aside(_config(), epath.Path(tmp_path), stage)
