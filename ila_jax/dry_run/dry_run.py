@@ -131,7 +131,10 @@ def _tried(
   progress.say("  trying each stage on a part of its work")
   # What a trial has compiled is not compiled again to learn its memory.
   with tempfile.TemporaryDirectory() as folder, hardware.keep_compiled(folder):
-    return {name: plan.cost(begun) for name, plan in plans.items()}
+    return {
+      name: plans[name].cost(begun)
+      for name in progress.progress([*plans], desc="trials", unit="stages")
+    }
 
 
 def _elsewhere(

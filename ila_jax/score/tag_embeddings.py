@@ -26,6 +26,8 @@ _PART = 8192
 # Different tags that a plan takes a pool to have, which nobody has read yet;
 # InsTag counts 6,398 in 306,044 records.
 _SOME = 10_000
+# Words of a tag, about.
+_WORDS = 3
 # Bytes of a tag in the notes of its embedding.
 _NOTES = 24
 
@@ -93,12 +95,15 @@ def read(workdir: epath.PathLike) -> Float[np.ndarray, "t d"]:
 
 
 def cost(run: work.PlannedRun) -> costs.Cost:
-  """Cost of embedding some thousand tags, taken to be as long as prompts."""
-  some = min(_SOME, run.sample.examples)
-  own = dataclasses.replace(
-    run, sample=dataclasses.replace(run.sample, examples=some)
+  """Cost of embedding some thousand tags, which are like heads of prompts."""
+  sample = dataclasses.replace(
+    run.sample,
+    examples=min(_SOME, run.sample.examples),
+    prompts=[" ".join(p.split()[:_WORDS]) for p in run.sample.prompts],
   )
-  return embed_work.cost(own, fitted=run.sample.examples)
+  return embed_work.cost(
+    dataclasses.replace(run, sample=sample), fitted=run.sample.examples
+  )
 
 
 def need(known: sizes.Sizes) -> costs.Need:
