@@ -68,8 +68,8 @@ class Cost:
     """The cost with more seconds on the host."""
     return dataclasses.replace(self, seconds=self.seconds + seconds)
 
-  def times(self, count: int) -> "Cost":
-    """The cost of `count` repetitions, which are compiled once."""
+  def times(self, count: float | int) -> "Cost":
+    """The cost of `count` repetitions or a share, which is compiled once."""
     once = self.compile_seconds
     return dataclasses.replace(
       self,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Float
 
 from ila_jax import config as config_lib
@@ -165,8 +165,13 @@ def _device_bytes(
 ) -> int:
   """Bytes on each device: weights, moments, and one layer's gradients."""
   graphdef, params = memory.placed(model, mesh)
-  adapter = jax.eval_shape(
-    lambda: lora_lib.init(model, recipe.lora, jax.random.key(0))
+  # Where a trial has put them, so that its program is not compiled again.
+  everywhere = NamedSharding(mesh, mesh_lib.REPLICATED)
+  adapter = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+    jax.eval_shape(
+      lambda: lora_lib.init(model, recipe.lora, jax.random.key(0))
+    ),
   )
   return memory.program_bytes(
     example_gradients.batch_gradients,
