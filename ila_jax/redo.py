@@ -51,19 +51,19 @@ def has_cells_of_another_budget(
     errors.InputError: a stage would be lost.
   """
   after = stages_lib.made_with("landscape")
+  if (
+    not config.landscape.follows_budget
+    or "landscape" not in stages
+    or redo not in (None, *after[1:])
+  ):
+    return False
   landscape = stage_record.read_record(workdir / "landscape")
   before = landscape.get("inputs", {}).get("config", {})
   budget = {name: getattr(config.select, name) for name in ("budget", "unit")}
   now = config.section("landscape") | {"select": budget}
   changed = {name for name, *_ in differences.find(before, now)}
-  if (
-    not before
-    or not config.landscape.follows_budget
-    or not changed
-    or not changed <= {"select.budget", "select.unit"}
-    or "landscape" not in stages
-    or redo not in (None, *after[1:])
-  ):
+  only_budget = {"select.budget", "select.unit"}
+  if not (before and changed and changed <= only_budget):
     return False
   thrown = stages_lib.made_with(redo) if redo else ()
   kept = [n for n in after[1:] if n not in thrown and _is_begun(workdir, n)]

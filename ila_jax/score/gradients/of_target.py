@@ -83,12 +83,10 @@ def read(workdir: epath.Path, rows: np.ndarray) -> Float[np.ndarray, "m w"]:
 def cost(run: work.PlannedRun) -> costs.Cost:
   """Cost of their gradients, as a share of what those of the pool take.
 
-  They are taken to be as long as the pool's; one trial serves both, for it
-  compiles for seconds.
+  They are taken to be as long as the pool's. One trial serves both.
   """
-  examples = max(run.sample.examples, 1)
-  of_pool = features.cost(run, examples=examples)
-  return of_pool.times(target.count(run.config) / examples)
+  share = target.count(run.config) / max(run.sample.examples, 1)
+  return features.cost(run).times(share)
 
 
 def need(known: sizes.Sizes) -> costs.Need:

@@ -92,6 +92,28 @@ def test_redo_sets_aside_what_follows(tmp_path, stage):
   assert not (tmp_path / ".old").exists()
 
 
+def test_another_budget_takes_the_map_along(
+  stages, tmp_path, monkeypatch, capsys
+):
+  """The map comes back, too, where the selection could not be made."""
+  ran, fails, _ = stages
+  _finish(tmp_path, "pool", "embed", "score", "landscape", "select")
+  monkeypatch.setattr(redo, "has_cells_of_another_budget", lambda *_: True)
+  before = (tmp_path / "landscape/made").stat().st_mtime_ns
+  fails.add("landscape")
+  names = ("pool", "landscape", "select")
+  with pytest.raises(errors.InputError, match="landscape fails"):
+    pipeline.run(_config(), tmp_path, stages=names, redo="select")
+  assert (tmp_path / "landscape/made").stat().st_mtime_ns == before
+  assert (tmp_path / "select/made").exists()
+  fails.clear()
+  ran.clear()
+  pipeline.run(_config(), tmp_path, stages=names, redo="select")
+  assert ran == ["landscape", "select"]
+  assert "the map is made anew, too" in capsys.readouterr().err
+  assert not (tmp_path / ".old").exists()
+
+
 @pytest.mark.parametrize("redo", [None, "report"])
 @pytest.mark.parametrize("manifest", ['{"name": "web app"}', "[]", "{", None])
 def test_a_folder_of_another_program_is_refused(
