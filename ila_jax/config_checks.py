@@ -27,6 +27,7 @@ def check(config: Any) -> None:
   _check_duplicates(config)
   _check_scores(config)
   _check_options(config.select.options)
+  _check_budget(config.select)
   _check_cell_weight(config.select)
   _check_methods(config)
   ila_two_round.check(
@@ -79,12 +80,6 @@ def _check_across(config: Any) -> None:
       f"config.model.scratch has width {scratch.width}, heads {scratch.heads} "
       f"and kv_heads {scratch.kv_heads}; allowed: a width that twice the heads "
       "divide, and heads that kv_heads divide."
-    )
-  if config.select.unit == "fraction" and config.select.budget > 1:
-    raise errors.InputError(
-      f"config.select.budget is {config.select.budget} and config.select.unit "
-      "is 'fraction'; allowed: above 0 and up to 1. For a number of examples "
-      "set --config.select.unit=examples."
     )
   _check_autoencoder(config.sae)
   _check_grid(config.landscape)
@@ -169,6 +164,26 @@ def _check_options(options: dict[str, Any]) -> None:
         f"fields of {name!r}, such as {table.METHODS[name].options()}."
       )
     table.options(name, options)
+
+
+def _check_budget(select: Any) -> None:
+  """A share of the candidates is at most what the method orders of them."""
+  if select.unit != "fraction":
+    return
+  if select.budget > 1:
+    raise errors.InputError(
+      f"config.select.budget is {select.budget} and config.select.unit "
+      "is 'fraction'; allowed: above 0 and up to 1. For a number of examples "
+      "set --config.select.unit=examples."
+    )
+  name = select.strategy
+  share = table.METHODS[name].share(table.options(name, select.options))
+  if select.budget > share:
+    raise errors.InputError(
+      f"config.select.budget is {select.budget:g} of the candidates, and "
+      f"{name} chooses from at most {share:g} of them; allowed: up to that. "
+      f"Lower the budget, or raise --config.select.options.{name}.share."
+    )
 
 
 def _check_duplicates(config: Any) -> None:

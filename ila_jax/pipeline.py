@@ -25,6 +25,7 @@ from etils import epath
 import ila_jax
 from ila_jax import config as config_lib
 from ila_jax import errors, version
+from ila_jax import redo as redo_lib
 from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.dry_run import disk
@@ -81,7 +82,7 @@ def run(
     index.check_version(workdir)
   encoders.check(config, stages)
   if "landscape" in stages:
-    made_anew = redo is not None and "landscape" in _made_with(config, redo)
+    made_anew = redo is not None and "landscape" in redo_lib.gone(config, redo)
     join.check(config, workdir, copied=not made_anew)
   mesh = mesh_lib.make(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
   with contextlib.ExitStack() as stack:
@@ -108,7 +109,7 @@ def _check_names(
   stages_lib.check(wanted, also=needed)
   gone = [redo] if redo else []
   if redo in needed:  # With it goes what was ranked by it.
-    gone = [n for n in _readers(config, redo) if _record(workdir, n)]
+    gone = [n for n in redo_lib.readers(config, redo) if _record(workdir, n)]
   for name in gone:
     if name not in stages:
       raise errors.InputError(
@@ -141,6 +142,14 @@ def _run_claimed(
   if not mesh_lib.first_host_says([begun])[0]:
     # A --redo was killed before it had begun anything.
     mesh_lib.first_host_does(_put_back, workdir)
+  if mesh_lib.first_host_does(
+    redo_lib.has_cells_of_another_budget, config, workdir, stages, redo
+  ):
+    progress.say(
+      f"the cells of the map follow the budget ({redo_lib.cells_by(config)}): "
+      "with another config.select.budget the map is made anew, too"
+    )
+    redo = "landscape"
   if redo:
     mesh_lib.first_host_does(_set_aside, config, workdir, redo)
   try:
@@ -233,7 +242,7 @@ def _set_aside(
   Raises:
     errors.InputError: one of them holds what no run recorded; nothing moves.
   """
-  gone = _made_with(config, redo)
+  gone = redo_lib.gone(config, redo)
   names = [
     name
     for name in reversed(_names(workdir))
@@ -248,21 +257,6 @@ def _set_aside(
       folders.remove(workdir / name)
     else:
       folders.move(workdir / name, workdir / run_folder.OLD / name)
-
-
-def _made_with(config: config_lib.Config, redo: str) -> set[str]:
-  """A stage, a signal or a set, and what is made from it."""
-  if not needs.is_known(redo):
-    return set(stages_lib.made_with(redo))
-  gone = {needs.folder(redo)}
-  for name in _readers(config, redo):
-    gone |= set(stages_lib.made_with(name))
-  return gone
-
-
-def _readers(config: config_lib.Config, name: str) -> list[str]:
-  """The stages that read a signal or a set."""
-  return [n for n in stages_lib.NAMES if name in needs.before(config, n)]
 
 
 def _set_aside_names(workdir: epath.Path) -> list[str]:

@@ -30,7 +30,7 @@ ORDER = (
     "dry_run",
   ),
   *("config_checks", "config_parsing", "config_fields", "presets", "verify"),
-  *("command_line", "pipeline", "api", "main", "__main__"),
+  *("command_line", "redo", "pipeline", "api", "main", "__main__"),
 )
 MAX_MODULES = 12
 HEAVY = (
@@ -65,7 +65,8 @@ KNOW_RUNS = (
   *("score.losses", "score.signals.example_signal", "score.split"),
   *("score.early_losses",),
   *("score.signals.nll_without_prompt", "score.signals.tuned.nll_warmed_up"),
-  *("score.signals.noisy_ifd", "laboratory.bench", "laboratory.held_out"),
+  *("score.signals.noisy_ifd", "score.signals.tags"),
+  *("laboratory.bench", "laboratory.held_out"),
   *("selection.compare",),
   *("selection.inputs", "selection.needs", "selection.scored_pool"),
   *("training.base", "training.trial"),
@@ -73,6 +74,7 @@ KNOW_RUNS = (
 ABOUT_RUNS = (
   *("run", "forecast", "report", "dry_run", "api", "pipeline", "config_checks"),
   *("config_fields", "config_parsing", "command_line", "presets", "main"),
+  "redo",
 )
 # Stages, their plans, and what reads a finished run for an export.
 _SHELLS = ("stage", "plan", "finished_run")

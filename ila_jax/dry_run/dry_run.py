@@ -66,6 +66,8 @@ def run(
     join.check(config, workdir)
   needs_lib.check_beside(config, workdir, stages)
   begun = _begun(config, workdir, mesh, machine)
+  if "select" in stages:
+    needs_lib.check_shares(config, begun.sizes.candidates)
   # Of a pool that is there nothing is left to do.
   is_read = begun.sample.seconds is None
   todo = [name for name in stages if not (is_read and name == "pool")]
@@ -129,7 +131,10 @@ def _tried(
   progress.say("  trying each stage on a part of its work")
   # What a trial has compiled is not compiled again to learn its memory.
   with tempfile.TemporaryDirectory() as folder, hardware.keep_compiled(folder):
-    return {name: plan.cost(begun) for name, plan in plans.items()}
+    return {
+      name: plans[name].cost(begun)
+      for name in progress.progress([*plans], desc="trials", unit="stages")
+    }
 
 
 def _elsewhere(

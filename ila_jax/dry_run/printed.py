@@ -40,8 +40,11 @@ def here(
   progress.answer(
     f"{'all':{width}}{'':12}{units.duration(total):>14}"
     f"{units.duration(compiling):>14}{'':18}"
-    f"{units.si(disk.most(needs.values()), 'B'):>10}\n\n"
-    "Times are of trials on a part of the pool; a folder compiles once. Some "
+    f"{units.si(disk.most(needs.values()), 'B'):>10}"
+  )
+  _parts(estimates)
+  progress.answer(
+    "\nTimes are of trials on a part of the pool; a folder compiles once. Some "
     "seconds are assumed for near-duplicates, the selection and the report. "
     "The disk of all has room for checkpoints, which go when their model is "
     "whole."
@@ -107,6 +110,7 @@ def elsewhere(
       f"{what:{width}}{'':12}{units.duration(seconds):>14}{'':52}"
       f"{seconds * count / 3600:>12,.2f}{more:>10}"
     )
+  _parts(estimates)
   progress.answer("\n" + _basis(found[0], estimates))
   _left_out(estimates)
   advice(found)
@@ -171,6 +175,25 @@ def _memory(
     f"warning: {most} needs {units.si(needed, 'B')} a device, and "
     f"{machine.name} has {units.si(there, 'B')}: it does not fit. {remedy}"
   )
+
+
+def _parts(estimates: Mapping[str, costs.Cost]) -> None:
+  """Prints what each method of a stage takes of it, the longest first."""
+  for stage, cost in estimates.items():
+    parts = sorted(cost.parts, key=lambda part: -part.seconds)
+    if len(parts) < 2:
+      continue
+    width = max(len(part.name) for part in parts) + 3
+    width = max(width, len(stage) + 12)
+    progress.answer(
+      f"\n{f'methods of {stage}':{width}}{'compute':>12}{'memory read':>14}"
+      f"{'time':>14}"
+    )
+    for part in parts:
+      progress.answer(
+        f"  {part.name:{width - 2}}{_si(part.flops, 'FLOP'):>12}"
+        f"{_si(part.read, 'B'):>14}{units.duration(part.seconds):>14}"
+      )
 
 
 def _left_out(estimates: Mapping[str, costs.Cost]) -> None:

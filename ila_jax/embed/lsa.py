@@ -12,8 +12,8 @@ from ila_jax import errors
 LSA_FIT_EXAMPLES = 50_000
 LSA_MAX_FEATURES = 50_000
 # Words; but scripts that put no spaces between words go character by character.
-_CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-_TERM = rf"(?u)[{_CJK}]|[^\W{_CJK}]+"
+CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_TERM = rf"(?u)[{CJK}]|[^\W{CJK}]+"
 
 
 def fit_lsa(texts: Sequence[str], *, width: int, seed: int) -> Any:

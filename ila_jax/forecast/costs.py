@@ -24,6 +24,22 @@ Model = architecture.DecoderConfig | encoder.EncoderConfig
 TABLE = 1_500
 
 
+class Part(NamedTuple):
+  """A part of what a stage takes, which is told by itself.
+
+  Attributes:
+    name: of a method.
+    seconds: in all.
+    flops: of matrix products.
+    read: bytes of device memory that are read for few operations each.
+  """
+
+  name: str
+  seconds: float
+  flops: float
+  read: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Cost:
   """What a stage takes.
@@ -36,6 +52,7 @@ class Cost:
     tried: whether its code was tried; else a share of the matrix rate.
     left_out: what comes on top of all that, each in words.
     load: of each device, where time is by a roofline.
+    parts: of all that, those that are told by themselves.
   """
 
   seconds: float
@@ -45,13 +62,14 @@ class Cost:
   tried: bool = True
   left_out: tuple[str, ...] = ()
   load: roofline.Load = roofline.NOTHING
+  parts: tuple[Part, ...] = ()
 
   def plus(self, seconds: float) -> "Cost":
     """The cost with more seconds on the host."""
     return dataclasses.replace(self, seconds=self.seconds + seconds)
 
-  def times(self, count: int) -> "Cost":
-    """The cost of `count` repetitions, which are compiled once."""
+  def times(self, count: float | int) -> "Cost":
+    """The cost of `count` repetitions or a share, which is compiled once."""
     once = self.compile_seconds
     return dataclasses.replace(
       self,
@@ -63,10 +81,9 @@ class Cost:
   def and_also(self, other: "Cost") -> "Cost":
     """The cost of this work and then of the other.
 
-    >>> Cost(3.0, flops=2.0).and_also(Cost(1.0, tried=False))
-    Cost(seconds=4.0, compile_seconds=0.0, flops=2.0, device_bytes=0, \
-tried=False, left_out=(), load=Load(compute=0.0, hbm=0.0, network=0.0, \
-sums=0.0))
+    >>> both = Cost(3.0, flops=2.0).and_also(Cost(1.0, tried=False))
+    >>> both.seconds, both.flops, both.tried
+    (4.0, 2.0, False)
     """
     return Cost(
       self.seconds + other.seconds,
@@ -76,6 +93,7 @@ sums=0.0))
       self.tried and other.tried,
       self.left_out + other.left_out,
       self.load.and_also(other.load),
+      self.parts + other.parts,
     )
 
 

@@ -6,6 +6,7 @@ to says what that takes there.
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -76,6 +77,16 @@ class PlannedRun:
   sample: pool_sample.Sample
   decoder: architecture.DecoderConfig
   machine: Machine
+  _known: dict[tuple[str, Machine], costs.Cost] = dataclasses.field(
+    default_factory=dict
+  )
+
+  def once(self, name: str, cost: Callable[[], costs.Cost]) -> costs.Cost:
+    """A cost that several plans ask for, and whose trial is made once."""
+    key = name, self.machine
+    if key not in self._known:
+      self._known[key] = cost()
+    return self._known[key]
 
   @property
   def sizes(self) -> sizes_lib.Sizes:

@@ -54,9 +54,7 @@ def _inputs(run: context.Run) -> dict[str, Any]:
   """The settings and parents that the stage is made from."""
   config, workdir = run.config, run.workdir
   settings = config.section("landscape")
-  if config.landscape.grid == "auto" or (
-    config.landscape.cells == "kmeans" and config.landscape.clusters is None
-  ):
+  if config.landscape.follows_budget:
     settings["select"] = {
       "budget": config.select.budget,
       "unit": config.select.unit,

@@ -105,6 +105,8 @@ INPUTS = (
   *("dev", "reference", "early_gain", "embeddings", "turns", "tokens"),
   "other_cells",
 )
+# One entry a tag of the signal `tags`, and not a row.
+OF_TAGS = ("tag_embeddings",)
 # Those that there are where config.select.target is set: one entry a target
 # example, and not a row.
 OF_TARGET = (

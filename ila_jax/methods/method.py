@@ -29,6 +29,8 @@ class Method:
     scores: which scores of others it reads with some options, by the option
       that names each; the run must have them.
     options: dataclass of what config.select.options.NAME may set.
+    share: of the candidates, that it orders at most, by its options; where that
+      is less than 1 they have a field `share`.
     is_nested: whether a smaller budget gets the head of a larger one's order;
       else the order is that of `Candidates.wanted`.
     effort: what `rank` takes beside sorts, by the sizes of a run and the
@@ -46,6 +48,7 @@ class Method:
   options: type[options_lib.Options] = options_lib.Options
   also: Callable[[Any], tuple[str, ...]] = lambda _: ()
   scores: Callable[[Any], dict[str, str]] = lambda _: {}
+  share: Callable[[Any], float] = lambda _: 1.0
   is_nested: bool = True
   effort: Callable[[effort_lib.Size, Any], effort_lib.Effort] = (
     lambda size, options: effort_lib.Effort()
@@ -53,7 +56,10 @@ class Method:
 
   def __post_init__(self) -> None:
     """Checks that all needs are known."""
-    inputs = (*candidates.INPUTS, *candidates.OF_TARGET)
+    inputs = (
+      *(*candidates.INPUTS, *candidates.OF_TAGS),
+      *candidates.OF_TARGET,
+    )
     known = (*candidates.COLUMNS, *inputs, *signals_table.SIGNALS)
     for need in self.needed(self.options()):
       if need not in known:

@@ -219,12 +219,16 @@ def as_target(config: config_lib.Config) -> config_lib.Config:
 def beside(
   config: config_lib.Config, specs: tuple[str, ...]
 ) -> config_lib.Config:
-  """A config whose pool are other sources, read as the run's own pool is."""
+  """A config whose pool are other sources, read as the run's own pool is.
+
+  But for labels: nothing asks how many, or which, their examples have.
+  """
   overrides = config.pool.overrides
   own = sources.matched(overrides, specs)
   pool = dataclasses.replace(
     config.pool,
     source=specs,
+    fields=dataclasses.replace(config.pool.fields, labels=""),
     overrides={k: value for k, value in overrides.items() if k in own},
     limit=None,
     decontaminate=(),

@@ -7,12 +7,29 @@ import numpy as np
 from etils import epath
 
 from ila_jax.methods import table as table_lib
-from ila_jax.report import map_points
+from ila_jax.report import map_points, quantities
 from ila_jax.run import stages
 from ila_jax.score.sae import top
+from ila_jax.selection import compare
 
 # Records of a feature that are shown.
 _RECORDS = 3
+
+# Of a row of the table: what it has of the candidates' features and labels.
+_SHARES = (
+  ("features", "features", quantities.percent),
+  (
+    "features_often",
+    f"features, {compare.OFTEN} times or more",
+    quantities.percent,
+  ),
+  ("tag_diversity", "labels", quantities.percent),
+  (
+    "tag_complexity",
+    "labels an example",
+    lambda value: quantities.fixed(value, 2),
+  ),
+)
 
 # Of a row of the table; None where a run of an older version lacks it.
 _LATER = (
@@ -81,6 +98,71 @@ def table(
       "shared": shared.get(row["strategy"]),
     }
     for row in (ours, *rivals)
+  ]
+
+
+def shares(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+  """What methods choose of the features and labels of the candidates.
+
+  Args:
+    rows: of `table`.
+
+  Returns:
+    `columns`, titles of the measures that tell methods apart; `rows`, of each
+    method its name and texts for these; `alike`, a sentence for each measure
+    that does not. Measures that no method has are in neither.
+
+  >>> rows = [{"strategy": "a", "features": 1.0, "tag_diversity": 0.5},
+  ...         {"strategy": "b", "features": 1.0, "tag_diversity": 0.75}]
+  >>> found = shares(rows)
+  >>> found["columns"], found["rows"]
+  (['labels'], [('a', ['50.0 %']), ('b', ['75.0 %'])])
+  >>> found["alike"]
+  ['features: 100.0 % of all methods']
+  """
+  rows = list(rows)
+  columns, alike = [], []
+  for key, title, written in _SHARES:
+    values = [row.get(key) for row in rows]
+    if values.count(None) == len(values):
+      continue
+    texts = [written(value) for value in values]
+    if len(rows) > 1 and len({*texts}) == 1:
+      alike.append(f"{title}: {texts[0]} of all methods")
+    else:
+      columns.append((title, texts))
+  return {
+    "columns": [title for title, _ in columns],
+    "rows": [
+      (row["strategy"], [texts[place] for _, texts in columns])
+      for place, row in enumerate(rows)
+    ],
+    "alike": alike,
+  }
+
+
+def same(overlap: Mapping[str, Any] | None) -> list[str]:
+  """Names the methods that choose the very same examples, a sentence a group.
+
+  Args:
+    overlap: `strategies` and `jaccard`, as stage `select` wrote them.
+
+  >>> same({"strategies": ["a", "b", "c"],
+  ...       "jaccard": [[1, 0.5, 1], [0.5, 1, 0.5], [1, 0.5, 1]]})
+  ['a and c choose exactly the same examples at this budget.']
+  """
+  if not overlap:
+    return []
+  groups: dict[int, list[str]] = {}
+  for name, shared in zip(
+    overlap["strategies"], overlap["jaccard"], strict=True
+  ):
+    groups.setdefault(shared.index(1), []).append(name)
+  return [
+    f"{', '.join(names[:-1])} and {names[-1]} choose exactly the same examples "
+    "at this budget."
+    for names in groups.values()
+    if len(names) > 1
   ]
 
 

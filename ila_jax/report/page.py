@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from ila_jax.finetune import verdict
 from ila_jax.pool.conversations import conversation
-from ila_jax.report import map_page, quantities
+from ila_jax.report import beside, map_page, quantities
 from ila_jax.report.figures import landscape, look, methods, trust, tuning
 from ila_jax.run import tables, units
 from ila_jax.selection import compare, lengths
@@ -187,6 +187,8 @@ def page(data: ReportData, images: dict[str, bytes]) -> str:
     rivals=_rivals(data),
     most_in_one=methods.MOST_IN_ONE,
     often=compare.OFTEN,
+    shares=beside.shares(data.coverage_table or ()),
+    same=beside.same(data.overlap),
     images={
       name.removesuffix(".png"): {
         "data": base64.b64encode(content).decode(),

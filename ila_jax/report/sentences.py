@@ -136,7 +136,7 @@ def chosen(
   return [
     line + ".",
     *_shares(records["select"]),
-    *_tags(coverage["table"]),
+    *_tags(ours),
     *_beside(records["select"]),
   ]
 
@@ -158,21 +158,20 @@ def _shares(select: dict[str, Any]) -> list[str]:
   return [f"The cells share the budget {how} (config.select.cell_weight)."]
 
 
-def _tags(table: list[dict[str, Any]]) -> list[str]:
-  """InsTag's numbers of each selection, where tags were read.
+def _tags(ours: dict[str, Any]) -> list[str]:
+  """InsTag's numbers of the selection, where labels were read by name.
 
-  >>> _tags([{"strategy": "instag", "tag_diversity": 1.0, "tag_complexity": 3}])
-  ['Tags of the candidates that are chosen, and tags an example: instag \
-100.0 % and 3.00.']
+  >>> _tags({"tag_diversity": 1.0, "tag_complexity": 3})
+  ['The chosen examples have 100.0 % of all labels of the candidates, and 3.00 \
+labels each in the mean.']
   """
-  each = [
-    f"{row['strategy']} {quantities.percent(row['tag_diversity'])} and "
-    f"{row['tag_complexity']:.2f}"
-    for row in table
-    if "tag_diversity" in row
+  if "tag_diversity" not in ours:
+    return []
+  return [
+    f"The chosen examples have {quantities.percent(ours['tag_diversity'])} of "
+    f"all labels of the candidates, and {ours['tag_complexity']:.2f} labels "
+    "each in the mean."
   ]
-  said = "Tags of the candidates that are chosen, and tags an example: "
-  return [said + ", ".join(each) + "."] if each else []
 
 
 def _beside(select: dict[str, Any]) -> list[str]:

@@ -35,7 +35,10 @@ PROGRESS = Artifact(
 HASHES = Artifact(
   "hashes.json", "run.disk.hashes", "hashes of large files; may be removed"
 )
-COMPILED = Artifact("compiled/", "pipeline", "programs; may be removed")
+COMPILED = Artifact(
+  "compiled/", "pipeline", "compiled programs; may be removed"
+)
+
 GIVEN = Artifact("records-{name}.jsonl", "api", "records of `ila_jax.select`")
 
 # Of every folder, and of every stage.
@@ -118,8 +121,7 @@ EMBEDDINGS = Artifact(
 INPUTS = Artifact(
   "embed/inputs-{shard:05d}.parquet",
   "embed.rows",
-  "fingerprints of each prompt and of what was read of it, tokens read and "
-  "cut off",
+  "fingerprints of each prompt and of what was read, tokens read and cut off",
   _columns("prompt:uint64 seen:uint64 tokens:int32 lost:int32"),
 )
 
@@ -149,8 +151,7 @@ NOT_FINITE = Artifact(
 TUNED = Artifact(
   "score/reference-{seed}/",
   "score.stage",
-  "the reference-tuned model as a Hugging Face folder, or its adapter as a "
-  "peft folder",
+  "the reference-tuned model as Hugging Face has it, or its adapter as peft",
 )
 
 # Of signals.
@@ -158,6 +159,12 @@ SIGNAL = Artifact(
   "signals/{name}/values-{shard:05d}.npy",
   "score.signals.example_signal",
   "a signal that some methods need, a file for each shard of the pool",
+)
+TAG_NAMES = Artifact(
+  "signals/tags/names.parquet",
+  "score.signals.tags",
+  "the name of each tag",
+  {"tag": "int32", "name": "string"},
 )
 _OF_SAE = "signals/sae_features/"
 _TOP = _columns("latent:int32 rank:int32 row:int64 id:uint64 activation:float")
@@ -203,8 +210,7 @@ NEAR_EVALUATION = Artifact(
 CELLS = Artifact(
   "landscape/cells.parquet",
   "landscape.stage",
-  "position, cell, depth, its deviation over reference sets, relative depth, "
-  "domain",
+  "position, cell, depth, its deviation by reference sets, rank, domain",
   _EXAMPLE
   | _columns(
     "{axis}:float cell:int32 depth:float depth_std:float relative_depth:float "
@@ -277,9 +283,7 @@ TARGET_PLACES = Artifact(
   "where each target example lies: position, cell, nearest candidate, cosine",
   _EXAMPLE | _columns("{axis}:float cell:int32 nearest_row:int64 cosine:float"),
 )
-SELECTED = Artifact(
-  "select/selected.jsonl", "selection.stage", "the chosen records, as read"
-)
+SELECTED = Artifact("select/selected.jsonl", "selection.stage", "the chosen")
 COVERAGE = Artifact(
   "select/coverage.json", "selection.stage", "coverage of it and of rivals"
 )

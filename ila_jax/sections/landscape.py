@@ -94,3 +94,10 @@ class Landscape(checked.Checked):
     choices="landscape.trust.variants.AXES",
     changes=checked.NOTHING,
   )
+
+  @property
+  def follows_budget(self) -> bool:
+    """Whether there are as many cells as the budget bears."""
+    if self.cells == "kmeans":
+      return self.clusters is None
+    return self.grid == "auto"

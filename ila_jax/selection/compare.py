@@ -15,8 +15,9 @@ from ila_jax.landscape.trust import agreement
 from ila_jax.methods import candidates as candidates_lib
 from ila_jax.methods import table as table_lib
 from ila_jax.methods.baselines import random_order
-from ila_jax.methods.diversity import instag, novelselect
+from ila_jax.methods.diversity import novelselect
 from ila_jax.methods.features import feature_coverage
+from ila_jax.methods.labels import instag
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, tables, units
 from ila_jax.run.disk import files

@@ -13,7 +13,7 @@ from ila_jax.passes import token_set
 from ila_jax.pool import index, shards
 from ila_jax.run import stage_record, tables
 from ila_jax.run.disk import files, folders
-from ila_jax.score import early_losses, split, target
+from ila_jax.score import early_losses, split, tag_embeddings, target
 from ila_jax.score.gradients import of_target
 from ila_jax.score.signals import example_signal, scores
 from ila_jax.score.signals import table as signals_table
@@ -102,6 +102,8 @@ _TOKENS = ("tokens", "is_response")
 #   sae_features: [places] is uint8 [k, w], eight latents a byte
 #   turns, tokens: [places] is a list of turns, or a `TokenSet`
 #   a signal: its values, float32; `scores` is a structured array, by names
+# of the t tags of the signal `tags`:
+#   tag_embeddings: float32 [t, d], unit vectors; 0 where nothing was read
 # and of the m examples of config.select.target, where it is set:
 #   target_embeddings: float32 [m, d], unit vectors
 #   target_id: distinct, uint64 [m]
@@ -125,6 +127,7 @@ READERS: dict[str, Read] = {
   "tokens": lambda workdir, row: Records(
     workdir, row, _TOKENS, token_set.tokens_of
   ),
+  "tag_embeddings": lambda workdir, row: tag_embeddings.read(workdir),
   "target_embeddings": _of_target(rows_lib.load),
   "target_turns": _of_target(
     lambda own, row: Records(own, row, ("turns",), shards.turns_of)

@@ -3,6 +3,7 @@
 Both are made when a stage wants them, each in a folder with a record.
 """
 
+import math
 import types
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from etils import epath
 
 from ila_jax import config as config_lib
+from ila_jax import errors
 from ila_jax.landscape import depth, ordering
 from ila_jax.landscape.duplicates import near_evaluation
 from ila_jax.landscape.trust import other_maps
@@ -19,7 +21,13 @@ from ila_jax.pool.contamination import evaluation
 from ila_jax.pool.scores import joined
 from ila_jax.run import context, progress, stage_record
 from ila_jax.run.disk import folders
-from ila_jax.score import dev_set, early_losses, split, target
+from ila_jax.score import (
+  dev_set,
+  early_losses,
+  split,
+  tag_embeddings,
+  target,
+)
 from ila_jax.score.gradients import of_target, warmup
 from ila_jax.score.signals import example_signal, gradients, scores, tags
 from ila_jax.score.signals import table as signals_table
@@ -39,6 +47,7 @@ _SETS: dict[str, types.ModuleType] = {
   near_evaluation.NAME: near_evaluation,
   dev_set.NAME: dev_set,
   other_maps.NAME: other_maps,
+  tag_embeddings.NAME: tag_embeddings,
 }
 
 
@@ -157,11 +166,49 @@ def check_choice(run: context.Run, stages: Iterable[str]) -> None:
       config.landscape.depth, index.column(workdir, "n_labels")
     )
   if "select" in todo:
+    check_shares(config, len(split.before_scores(run)))
     if config.select.where.strip() or config.select.tie_break:
       score = depth.score_name(config.landscape.depth)
       row = split.before_scores(run)
       filters.check(workdir, config.select, row, depth=score)
     _say_unused(config)
+
+
+def check_shares(config: config_lib.Config, candidates: int) -> None:
+  """Checks the budget by the share of the candidates that methods order.
+
+  Args:
+    config: of the run.
+    candidates: how many may be selected, at most.
+
+  Raises:
+    errors.InputError: the budget is more than config.select.strategy orders.
+      Of a rival that is told, for it gives what it has.
+  """
+  select = config.select
+  if select.unit == "tokens":  # How long those are is not known yet.
+    return
+  asked = select.examples(candidates=candidates, response=1.0)
+  for name in dict.fromkeys((select.strategy, *select.compare)):
+    options = table.options(name, select.options)
+    share = table.METHODS[name].share(options)
+    most = math.ceil(share * candidates)
+    if asked <= most:
+      continue
+    said = (
+      f"config.select.budget is {select.budget:,.12g} {select.unit}, and "
+      f"{name} chooses from at most {most:,} of {candidates:,} candidates "
+      f"(config.select.options.{name}.share is {share:g})"
+    )
+    if name == select.strategy:
+      raise errors.InputError(
+        f"{said}. Lower the budget, or raise "
+        f"--config.select.options.{name}.share."
+      )
+    progress.say(
+      f"  warning: {said}: it is compared with fewer examples than the budget "
+      "buys"
+    )
 
 
 def _is_done(workdir: epath.PathLike, stage: str) -> bool:
@@ -213,6 +260,7 @@ def sets(config: config_lib.Config, stage: str) -> list[str]:
     dev_set.NAME: stage == "laboratory"
     and bool(config.laboratory.arms and config.laboratory.dev_sources),
     other_maps.NAME: "other_cells" in needs,
+    tag_embeddings.NAME: tag_embeddings.NAME in needs,
   }
   return [name for name in _SETS if wanted[name] and stage in _CHOOSING]
 

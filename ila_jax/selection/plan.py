@@ -1,5 +1,6 @@
 """Plan of stage `select`: its time, memory and bytes on disk."""
 
+import dataclasses
 import os
 
 from ila_jax.embed import encoders
@@ -22,17 +23,22 @@ def cost(run: work.PlannedRun) -> costs.Cost:
   size = _size(run)
   for name in dict.fromkeys((select.strategy, *select.compare)):
     options = table.options(name, select.options)
-    total = total.and_also(
-      _of_method(run, table.METHODS[name].effort(size, options))
-    )
+    effort = table.METHODS[name].effort(size, options)
+    if any(effort):
+      total = total.and_also(_of_method(run, name, effort))
   return total
 
 
-def _of_method(run: work.PlannedRun, effort: effort_lib.Effort) -> costs.Cost:
+def _of_method(
+  run: work.PlannedRun, name: str, effort: effort_lib.Effort
+) -> costs.Cost:
+  """Cost of a method, which is also a part of its own."""
   products = run.machine.products(effort.flops, "float32")
   reading = run.machine.reading(effort.read)
   host = effort.core_seconds / (os.cpu_count() or 1)
-  return products.and_also(reading).plus(host)
+  found = products.and_also(reading).plus(host)
+  part = costs.Part(name, found.seconds, effort.flops, effort.read)
+  return dataclasses.replace(found, parts=(part,))
 
 
 def _size(run: work.PlannedRun) -> effort_lib.Size:

@@ -115,13 +115,19 @@ def on_config(config: defaults.MkDocsConfig) -> defaults.MkDocsConfig:
   return config
 
 
-def on_page_markdown(markdown: str, page: pages_lib.Page, **_: Any) -> None:
-  """Gives a page the room of lists that would hold nothing but itself."""
+def on_page_markdown(markdown: str, page: pages_lib.Page, **_: Any) -> str:
+  """Gives a page the room of lists that would hold nothing but itself.
+
+  Links of the guide to files beside docs/ lead to their pages.
+  """
   hidden = {
     "navigation": page.parent is None,
     "toc": not re.search(r"^(##|:::) ", markdown, re.M),
   }
   page.meta["hide"] = [name for name, hide in hidden.items() if hide]
+  for source, target in _OUTSIDE.items():
+    markdown = markdown.replace(f"](../../{source}", f"](../{target}")
+  return markdown
 
 
 def on_files(

@@ -76,6 +76,7 @@ def _inputs(rng: np.random.Generator, n: int) -> dict[str, Any]:
     "scores": scores,
     "noisy_ifd": noisy.reshape(n, -1),
     "tags": rng.integers(-1, 500, (n, 8)).astype(np.float32),
+    "tag_embeddings": _unit(rng, 500, _EMBEDDING),
     "prompt_id": rng.integers(0, n, n).astype(np.uint64),
     "n_labels": rng.integers(1, 9, n).astype(np.int32),
     **{

@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from ila_jax import errors, pipeline
+from ila_jax import errors, pipeline, redo
 from ila_jax.dry_run import dry_run
 from ila_jax.run.disk import files
 from ila_jax.score.signals import nll_without_prompt
@@ -180,9 +180,9 @@ def test_a_redo_of_a_signal_that_was_killed_is_undone(source, workdir):
 def test_a_redo_of_a_signal_takes_only_what_was_ranked_by_it(source, workdir):
   rival = _ifd(source, select__strategy="ila", finetune__compare=("ifd",))
   folder = f"signals/{_NAME}"
-  assert pipeline._made_with(rival, _NAME) == {folder, "finetune"}
+  assert redo.gone(rival, _NAME) == {folder, "finetune"}
   chosen = _ifd(source)
-  assert pipeline._made_with(chosen, _NAME) == {folder, "select", "finetune"}
+  assert redo.gone(chosen, _NAME) == {folder, "select", "finetune"}
   pipeline.run(chosen, workdir, stages=_STAGES, redo="select")
   before = _made(workdir, "signals", "select")
   with pytest.raises(errors.InputError, match="throws 'select' away"):

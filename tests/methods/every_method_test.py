@@ -75,7 +75,10 @@ def test_a_permuted_pool_selects_the_same_ids(name):
     pool, more = _pool(name, seed)
     mix = np.random.default_rng(seed).permutation(_N)
     mixed, more_mixed = (
-      {field: values[mix] for field, values in values.items()}
+      {
+        field: held if field in candidates.OF_TAGS else held[mix]
+        for field, held in values.items()
+      }
       for values in (pool, more)
     )
     one = table.METHODS[name](_candidates(pool, more, seed))
@@ -223,7 +226,7 @@ def test_what_a_method_names_it_reads_uncopied():
 
 
 def test_a_need_that_nothing_satisfies_is_refused():
-  named = {*candidates.INPUTS, *candidates.OF_TARGET}
+  named = {*candidates.INPUTS, *candidates.OF_TAGS, *candidates.OF_TARGET}
   assert named == {*inputs.READERS}
   with pytest.raises(
     ValueError,

@@ -194,8 +194,14 @@ def test_numbers_of_the_page_are_those_of_the_data(files, data):
   assert f"the law 18 {data.fits['r2']:.3f}" in text
   shared = f"{row['strategy']} 0.10 {row['mean_depth']:.3f} "
   assert shared + f"{row['median_tokens']:.0f} 3 2.5 " in text
-  features = f"0.520 0.456 {100 * row['features']:.1f} % 10.0 %"
-  assert features in text and "in 10 chosen ones or more" in text
+  assert "0.310 0.520 0.456" in text and "in 10 chosen ones or more" in text
+  # In a table of what tells them apart, and a sentence of what does not.
+  shares = f"{row['strategy']} {100 * row['features']:.1f} % "
+  shares += f"{100 * row['tag_diversity']:.1f} % {row['tag_complexity']:.2f}"
+  assert shares in text
+  assert "Equal of all methods: features, 10 times or more: 10.0 % of al" in (
+    text
+  )
   assert "3 examples that more than half of the other methods choose, ila" in (
     text
   )
@@ -206,6 +212,17 @@ def test_numbers_of_the_page_are_those_of_the_data(files, data):
   assert "chosen by random, longest Differ 1. It differs 1." in text
   assert "select.strategy ila" in text
   assert "no label field: K = 1" in text
+
+
+def test_methods_that_choose_the_same_are_named(files, data):
+  images = {name: files[name] for name in files if name.endswith(".png")}
+  same = [[1.0, 0.1, 1.0], [0.1, 1.0, 0.1], [1.0, 0.1, 1.0]]
+  names = data.overlap["strategies"]
+  overlap = {"strategies": names[:3], "jaccard": same, "by_chance": 0.05}
+  text = page_lib.page(dataclasses.replace(data, overlap=overlap), images)
+  said = "choose exactly the same examples at this budget."
+  assert f"{names[0]} and {names[2]} {said}" in text
+  assert said not in page_lib.page(data, images)
 
 
 def test_what_the_map_keeps_stands_beside_what_is_usual(files, data):

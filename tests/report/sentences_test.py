@@ -49,6 +49,20 @@ def test_what_was_chosen_is_told_beside_a_rival(tmp_path):
   ]
 
 
+def test_labels_of_the_selection_are_told_alone(tmp_path):
+  workdir = epath.Path(tmp_path)
+  table = [
+    {"strategy": name, "n_examples": 1, "n_tokens": 9, "pool_cells": 0.5}
+    | {"tag_diversity": share, "tag_complexity": 2.0}
+    for name, share in (("mig", 0.83), ("random", 0.2))
+  ]
+  files.write_json(tables.COVERAGE.path(workdir), {"table": table})
+  assert sentences.chosen(workdir, {"select": {}})[1:] == [
+    "The chosen examples have 83.0 % of all labels of the candidates, and 2.00 "
+    "labels each in the mean."
+  ]
+
+
 def test_what_to_run_for_an_answer_can_be_pasted(tmp_path):
   # Behind the flags of the run: of two --stages the last counts, and no full
   # stop is part of it.

@@ -26,6 +26,44 @@ def test_only_the_passes_of_a_variant_are_made(variant, wanted):
   assert needs.before(config, "finetune") == []
 
 
+@pytest.mark.parametrize(
+  ("options", "wanted"),
+  [
+    ({}, ["tag_embeddings", "tags"]),
+    ({"propagation": 0.0}, ["tags"]),
+    ({"labels": "cells"}, []),
+  ],
+)
+def test_only_a_graph_of_labels_embeds_them(options, wanted):
+  options = {f"select__options__mig__{k}": v for k, v in options.items()}
+  config = tiny.config("pool.jsonl", select__compare=("mig",), **options)
+  assert needs.before(config, "select") == wanted
+  assert needs.early(config) == [name for name in wanted if name == "tags"]
+
+
+def test_a_share_of_the_candidates_is_told_before_the_run(capsys):
+  fields = {"select__unit": "examples", "select__budget": 30.0}
+  rival = tiny.config(
+    "pool.jsonl", select__compare=("superfiltering",), **fields
+  )
+  needs.check_shares(rival, 150)
+  assert not capsys.readouterr().err
+  needs.check_shares(rival, 145)
+  said = capsys.readouterr().err
+  assert "superfiltering chooses from at most 29 of 145 candidates" in said
+  fields["select__strategy"] = "superfiltering"
+  ours = tiny.config("pool.jsonl", **fields)
+  with pytest.raises(
+    errors.InputError, match=r"raise --config\.select\.option"
+  ):
+    needs.check_shares(ours, 145)
+  fields |= {"select__unit": "fraction", "select__budget": 0.25}
+  with pytest.raises(errors.InputError, match=r"from at most 0\.2 of them"):
+    tiny.config("pool.jsonl", **fields)
+  fields["select__options__superfiltering__share"] = 0.25
+  tiny.config("pool.jsonl", **fields)
+
+
 def test_scores_that_a_rival_reads_are_told_by_name():
   config = tiny.config(
     "pool.jsonl",

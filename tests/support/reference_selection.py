@@ -172,6 +172,10 @@ def inputs(needs, n, seed):
       found[need] = values.reshape(n, shape[1] * shape[2]).astype(np.float32)
     elif need == "tags":
       found[need] = rng.integers(-1, 6, (n, 3)).astype(np.float32)
+    elif need == "tag_embeddings":  # Of six tags; some are alike.
+      x = rng.normal(size=(3, 8))[[0, 0, 1, 1, 2, 2]]
+      x += rng.choice([0.0, 0.1, 0.5], (6, 1)) * rng.normal(size=(6, 8))
+      found[need] = np.float32(x / np.linalg.norm(x, axis=1, keepdims=True))
     elif need in signals_table.SIGNALS:
       width = signals_table.SIGNALS[need].width
       width = 8 if callable(width) else width

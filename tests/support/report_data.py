@@ -215,6 +215,8 @@ def _prefers(n_tokens, depth):
     "effective_domains": 2.5,
     "features": float(n_tokens.mean() / 1500),
     "features_often": 0.1,
+    "tag_diversity": float(n_tokens.mean() / 3000),
+    "tag_complexity": float(n_tokens.mean() / 50),
     "seconds": float(n_tokens.mean() / 100),
     "shared": 0.1,
   }

@@ -36,6 +36,7 @@ def pairs(
   threshold: float,
   mesh: Mesh,
   on_rows: Callable[[int], None] = lambda rows: None,
+  of: str = "prompts",
   remedy: str = "raise config.landscape.duplicate_cosine, or set it to None",
 ) -> Pairs:
   """All pairs with x_a · x_b >= threshold in a cell or in neighbouring cells.
@@ -52,6 +53,7 @@ def pairs(
     threshold: cosine.
     mesh: the devices; the rows of a tile are split over them.
     on_rows: called with the number of rows that are done, tile by tile.
+    of: what rows are, in a word.
     remedy: what to do where too many pairs are near.
 
   Returns:
@@ -81,7 +83,7 @@ def pairs(
     total += len(a)
     if total > MAX_PAIRS:
       raise errors.InputError(
-        f"more than {MAX_PAIRS:,} pairs of prompts have a cosine of "
+        f"more than {MAX_PAIRS:,} pairs of {of} have a cosine of "
         f"{threshold:g} or more; {remedy}."
       )
   key, cosine = np.concatenate(keys), np.concatenate(cosines)

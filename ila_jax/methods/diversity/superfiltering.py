@@ -78,6 +78,7 @@ METHOD = method.Method(
   rank=rank,
   needs=("embeddings", "nll_base", "nll_without_prompt", "n_tokens"),
   options=Options,
+  share=lambda options: options.share,
   effort=_effort,
   colour="#b79f00",
 )

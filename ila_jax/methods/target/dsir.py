@@ -11,7 +11,8 @@ examples have great weights, of either sign.
 The authors drop texts below 100 words, for they choose pages of the web. That
 would drop most instructions, so here none is dropped unless `least_words` says
 so. Their q is of a part of the pool where that is large; here it is of all
-candidates.
+candidates. Where a script has no blanks between words, as Chinese, each
+character is a word here; there, all between two signs.
 """
 
 import dataclasses

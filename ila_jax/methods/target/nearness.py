@@ -8,7 +8,7 @@ bfloat16.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -54,16 +54,67 @@ def greatest(
   Raises:
     errors.InputError: a vector that is not finite.
   """
+  return greatest_by_task(vectors, rows, [targets])[0]
+
+
+def greatest_by_task(
+  vectors: Any,
+  rows: Int[np.ndarray, " n"],
+  tasks: Sequence[Float[np.ndarray, "_ d"]],
+) -> Float[np.ndarray, "s n"]:
+  """The cosine of each row to its nearest example of each task, float32.
+
+  Rows are read once, whatever the number of tasks.
+
+  Args:
+    vectors: vectors[rows] is an array [n, d].
+    rows: of the candidates.
+    tasks: of the examples of each of s tasks, one or more.
+
+  Raises:
+    errors.InputError: a vector that is not finite.
+  """
   mesh = _mesh()
-  placed = mesh_lib.put(_whole(targets), mesh, mesh_lib.REPLICATED)
-  found = [np.zeros(0, np.float32)]
+  placed = [
+    mesh_lib.put(_filled(_whole(targets)), mesh, mesh_lib.REPLICATED)
+    for targets in tasks
+  ]
+  size = _block_rows(max(map(len, placed)))
+  found = np.empty((len(tasks), len(rows)), np.float32)
   with progress.counter(len(rows), desc="nearest", unit="examples") as advance:
-    for start, block in _blocks(vectors, rows, _block_rows(len(placed))):
+    for start, block in _blocks(vectors, rows, size):
       count = min(len(block), len(rows) - start)
-      best = _greatest(mesh_lib.put_rows(block, mesh), placed)
-      found.append(mesh_lib.fetch(best)[:count])
+      block = mesh_lib.put_rows(block, mesh)
+      best = mesh_lib.fetch([_greatest(block, one) for one in placed])
+      found[:, start : start + count] = [one[:count] for one in best]
       advance(count)
-  return np.concatenate(found) / np.float32(_SCALE**2)
+  return found / np.float32(_SCALE**2)
+
+
+def tasks_in_turn(
+  score: Float[np.ndarray, "s n"], *, count: int
+) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+  """Each task in turn takes its best candidate that is free.
+
+  Args:
+    score: of each candidate for each task; of equals the first goes first.
+    count: of the candidates to take, at most n.
+
+  Returns:
+    Places in n in the order in which they are taken, and the round of each,
+    from 1.
+
+  >>> score = np.array([[0.9, 0.8, 0.1], [0.9, 0.2, 0.3]])
+  >>> places, turn = tasks_in_turn(score, count=3)
+  >>> places.tolist(), turn.tolist()
+  ([0, 2, 1], [1, 1, 2])
+  """
+  # Of so many at least one is free, as long as fewer are taken.
+  best = [np.argsort(-one, kind="stable")[:count] for one in score]
+  taken: list[int] = []
+  _deal(np.stack(best), np.ones(score.shape[1], np.bool_), taken, count)
+  turn = np.arange(len(taken)) // len(score) + 1
+  return np.array(taken, np.int64), turn.astype(np.int32)
 
 
 def round_robin(
@@ -149,10 +200,7 @@ def _nearest(
 ) -> Int[np.ndarray, "m k"]:
   """The nearest free candidates of each target example, nearest first."""
   mesh = _mesh()
-  # Of few sizes, for each is compiled.
-  size = 1 << (len(targets) - 1).bit_length()
-  filled = np.pad(targets, ((0, size - len(targets)), (0, 0)), mode="edge")
-  placed = mesh_lib.put_rows(filled, mesh)
+  placed = mesh_lib.put_rows(_filled(targets), mesh)
   best = (
     mesh_lib.put_rows(np.full((len(placed), known), -np.inf, np.float32), mesh),
     mesh_lib.put_rows(np.full((len(placed), known), -1, np.int32), mesh),
@@ -165,6 +213,12 @@ def _nearest(
       best = _merge(best, placed, block, is_free, np.int32(start), mesh=mesh)
       advance(len(here))
   return mesh_lib.fetch(best[1])[: len(targets)]
+
+
+def _filled(targets: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "p d"]:
+  """The last row again and again, to one of few sizes: each is compiled."""
+  size = 1 << max(len(targets) - 1, 0).bit_length()
+  return np.pad(targets, ((0, size - len(targets)), (0, 0)), mode="edge")
 
 
 def _blocks(

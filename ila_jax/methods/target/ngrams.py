@@ -7,8 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-# Runs of letters and digits, and runs of other signs ("wordpunct").
-_WORD = re.compile(r"\w+|[^\w\s]+")
+from ila_jax.embed import lsa
+
+# Runs of letters and digits, and runs of other signs ("wordpunct"). Scripts
+# without blanks between words go character by character: a run of them would be
+# a sentence, which no other text has.
+_WORD = re.compile(rf"[{lsa.CJK}]|[^\W{lsa.CJK}]+|[^\w\s]+")
 
 
 def bucket(ngram: str, buckets: int) -> int:

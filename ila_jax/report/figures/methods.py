@@ -40,15 +40,21 @@ MEASURES = (
 def measured(table: Sequence[dict[str, Any]]) -> list[Measure]:
   """The measures that tell methods apart: known, and not equal of all.
 
-  >>> table = [{"pool_cells": 0.5, "seconds": None}, {"pool_cells": 0.4}]
+  Shares are equal where they are the same whole percentage.
+
+  >>> table = [{"pool_cells": 0.5, "seconds": None, "features": 0.999},
+  ...          {"pool_cells": 0.4, "features": 1.0}]
   >>> [measure.key for measure in measured(table)]
   ['pool_cells']
   """
-  return [
-    measure
-    for measure in MEASURES
-    if len({row.get(measure.key) for row in table} - {None}) > 1
-  ]
+
+  def told_apart(measure: Measure) -> bool:
+    values = {row.get(measure.key) for row in table} - {None}
+    if measure.scale == "share":
+      values = {f"{value:.0%}" for value in values}
+    return len(values) > 1
+
+  return [measure for measure in MEASURES if told_apart(measure)]
 
 
 def beside(

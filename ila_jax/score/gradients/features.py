@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Float
 
 from ila_jax import config as config_lib
@@ -137,8 +137,12 @@ def _flops(
   return passes + float(len(data)) * decoder.layers * each
 
 
-def cost(run: work.PlannedRun, *, examples: int) -> costs.Cost:
-  """Cost of the gradients of examples like those of the pool, at each epoch."""
+def cost(run: work.PlannedRun) -> costs.Cost:
+  """Cost of the gradients of the pool's examples, at each epoch."""
+  return run.once("gradients", lambda: _cost(run))
+
+
+def _cost(run: work.PlannedRun) -> costs.Cost:
   config, model = run.config, run.decoder
   parts = windows.split(run.sample.data, max_tokens=config.tokens.max_tokens)
   data = parts.data
@@ -152,7 +156,8 @@ def cost(run: work.PlannedRun, *, examples: int) -> costs.Cost:
     ),
     trial=lambda: _trial(model, _recipe(config), data, run.mesh),
   )
-  count = round(examples * len(data) / max(len(run.sample.data), 1))
+  several = len(data) / max(len(run.sample.data), 1)
+  count = round(run.sample.examples * several)
   one = run.passes(each, examples=count)
   return one.times(warmup.settings(config).epochs)
 
@@ -165,8 +170,13 @@ def _device_bytes(
 ) -> int:
   """Bytes on each device: weights, moments, and one layer's gradients."""
   graphdef, params = memory.placed(model, mesh)
-  adapter = jax.eval_shape(
-    lambda: lora_lib.init(model, recipe.lora, jax.random.key(0))
+  # Where a trial has put them, so that its program is not compiled again.
+  everywhere = NamedSharding(mesh, mesh_lib.REPLICATED)
+  adapter = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+    jax.eval_shape(
+      lambda: lora_lib.init(model, recipe.lora, jax.random.key(0))
+    ),
   )
   return memory.program_bytes(
     example_gradients.batch_gradients,
@@ -188,8 +198,8 @@ def _trial(
 ) -> Callable[..., np.ndarray]:
   decoder = trials.zeros(model, mesh)
   adapter = lora_lib.init(model, recipe.lora, jax.random.key(0))
-  placed = mesh_lib.put(adapter, mesh, mesh_lib.REPLICATED)
-  moments = example_gradients.Moments(placed, lora_lib.zero(placed))
+  moments = example_gradients.Moments(adapter, lora_lib.zero(adapter))
+  placed, moments = mesh_lib.put((adapter, moments), mesh, mesh_lib.REPLICATED)
 
   def run(layout: layouts.Layout, rows: list[int]) -> np.ndarray:
     return example_gradients.example_gradients(

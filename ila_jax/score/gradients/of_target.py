@@ -81,8 +81,12 @@ def read(workdir: epath.Path, rows: np.ndarray) -> Float[np.ndarray, "m w"]:
 
 
 def cost(run: work.PlannedRun) -> costs.Cost:
-  """Cost of their gradients; they are taken to be as long as the pool's."""
-  return features.cost(run, examples=target.count(run.config))
+  """Cost of their gradients, as a share of what those of the pool take.
+
+  They are taken to be as long as the pool's. One trial serves both.
+  """
+  share = target.count(run.config) / max(run.sample.examples, 1)
+  return features.cost(run).times(share)
 
 
 def need(known: sizes.Sizes) -> costs.Need:

@@ -41,7 +41,7 @@ def _compute(
 
 def _cost(run: work.PlannedRun) -> costs.Cost:
   """Cost of a forward and a backward pass of each epoch, and of projecting."""
-  return features.cost(run, examples=run.sample.examples)
+  return features.cost(run)
 
 
 SIGNAL = example_signal.Signal(

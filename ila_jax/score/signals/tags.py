@@ -1,7 +1,8 @@
 """Tags: the labels of each record by name, as numbers.
 
 `config.pool.fields.labels` says where they stand. Depth asks how many they are;
-what is chosen for its tags asks which.
+what is chosen for its tags asks which. Beside the numbers, `names.parquet` has
+the name of each.
 """
 
 import json
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from etils import epath
 from jaxtyping import Float
 
 from ila_jax import errors
@@ -17,7 +19,8 @@ from ila_jax.forecast import costs, work
 from ila_jax.pool import index, reading, shards
 from ila_jax.pool.shapes import labels
 from ila_jax.run import account as account_lib
-from ila_jax.run import context, progress
+from ila_jax.run import context, progress, tables
+from ila_jax.run.disk import files
 from ila_jax.score.signals import example_signal
 
 NAME = "tags"
@@ -80,9 +83,27 @@ def _compute(
     )
   # Sorted, so that the order of the pool changes no number.
   number = {name: place for place, name in enumerate(sorted(seen))}
+  # What is no Unicode, half of a pair of surrogates, is written as it was read.
+  text = [name.encode(errors="backslashreplace").decode() for name in number]
+  files.write_table(
+    tables.TAG_NAMES.path(workdir),
+    {
+      "tag": np.arange(len(text), dtype=np.int32),
+      "name": pa.array(text, pa.string()),
+    },
+  )
   return lambda table: numbered(
     list(_names(table, paths, source)), number, width
   )
+
+
+def names(workdir: epath.PathLike) -> list[str]:
+  """The name of each tag, by its number.
+
+  Raises:
+    checksums.Damaged: the file is missing, or not what was written.
+  """
+  return files.read_table(tables.TAG_NAMES.path(workdir))["name"].tolist()
 
 
 def _about(
@@ -134,4 +155,5 @@ SIGNAL = example_signal.Signal(
   reads=("row", "record"),
   width=None,
   about=_about,
+  beside=tables.TAG_NAMES,
 )

@@ -13,8 +13,8 @@ from ila_jax.methods import candidates, table
 from ila_jax.methods.target import dsir, ngrams
 from ila_jax.pool import records
 from ila_jax.run import draws
+from tests.support import languages, text_witness
 from tests.support import reference_selection as reference
-from tests.support import text_witness
 
 
 def of_texts(pool, target, **more):
@@ -119,3 +119,22 @@ def test_prompts_alone_or_responses_alone():
 def test_pseudo_counts_bring_shares_together():
   value = dsir._log_ratio(np.array([1, 0]) + 1e9, np.array([1, 1]))
   np.testing.assert_allclose(value, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("language", languages.TEXTS)
+def test_the_topic_of_the_target_comes_first_in_any_script(language):
+  """Also beside texts of the same topic in English, which share no word."""
+  own, other = languages.TEXTS[language]
+  for same, rest in ((own, other), (other, own)):
+    pool = [*rest, *same[1:], *text_witness.POOL]
+    c = of_texts(pool, same[:1])
+    order = table.METHODS["dsir"](c, sample=False).order.tolist()
+    # The weight is a sum, so that a short text of any topic may come early.
+    first = [place for place in order if place < len(rest) + len(same) - 1]
+    assert first[0] >= len(rest)
+
+
+def test_a_text_without_blanks_has_words():
+  found, words = ngrams.Buckets(10_000)(["黄河ab流入東海", "ひらがな", "한국"])
+  assert words.tolist() == [7, 4, 2]
+  assert len(found) == 13 + 7 + 3

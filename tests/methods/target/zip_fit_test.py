@@ -8,7 +8,7 @@ import pytest
 from ila_jax.methods import table
 from ila_jax.methods.target import zip_fit
 from tests.methods.target import dsir_test
-from tests.support import text_witness
+from tests.support import languages, text_witness
 
 _POOL, _TARGET = text_witness.POOL, text_witness.TARGET
 
@@ -57,3 +57,12 @@ def test_no_more_target_examples_than_allowed_are_used_and_it_is_told(capsys):
     for one in _TARGET
   ]
   assert got.order.tolist() in orders
+
+
+@pytest.mark.parametrize("language", languages.TEXTS)
+def test_the_topic_of_the_target_comes_first_in_any_script(language):
+  own, other = languages.TEXTS[language]
+  for same, rest in ((own, other), (other, own)):
+    pool = [*rest, *same[1:], *_POOL]
+    order = table.METHODS["zip_fit"](dsir_test.of_texts(pool, same[:1])).order
+    assert len(rest) <= order[0] < len(rest) + len(same) - 1

@@ -7,7 +7,7 @@ import pytest
 from etils import epath
 
 from ila_jax import config as config_lib
-from ila_jax import errors, pipeline
+from ila_jax import errors, pipeline, redo
 from ila_jax.run import stage_record, tables
 from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files as files_lib
@@ -82,7 +82,7 @@ def _config(seed: int = 0) -> config_lib.Config:
 
 @pytest.mark.parametrize("stage", stages_lib.NAMES)
 def test_redo_sets_aside_what_follows(tmp_path, stage):
-  made = pipeline._made_with(_config(), stage)
+  made = redo.gone(_config(), stage)
   assert made - {stages_lib.SIGNALS, stages_lib.BESIDE} == REDONE[stage]
   _finish(tmp_path, *stages_lib.NAMES)
   pipeline._set_aside(_config(), epath.Path(tmp_path), stage)
@@ -91,6 +91,28 @@ def test_redo_sets_aside_what_follows(tmp_path, stage):
   pipeline._put_back(epath.Path(tmp_path))
   for name in stages_lib.NAMES:
     assert (tmp_path / name / "made").read_text() == f"{name} 0"
+  assert not (tmp_path / ".old").exists()
+
+
+def test_another_budget_takes_the_map_along(
+  stages, tmp_path, monkeypatch, capsys
+):
+  """The map comes back, too, where the selection could not be made."""
+  ran, fails, _ = stages
+  _finish(tmp_path, "pool", "embed", "score", "landscape", "select")
+  monkeypatch.setattr(redo, "has_cells_of_another_budget", lambda *_: True)
+  before = (tmp_path / "landscape/made").stat().st_mtime_ns
+  fails.add("landscape")
+  names = ("pool", "landscape", "select")
+  with pytest.raises(errors.InputError, match="landscape fails"):
+    pipeline.run(_config(), tmp_path, stages=names, redo="select")
+  assert (tmp_path / "landscape/made").stat().st_mtime_ns == before
+  assert (tmp_path / "select/made").exists()
+  fails.clear()
+  ran.clear()
+  pipeline.run(_config(), tmp_path, stages=names, redo="select")
+  assert ran == ["landscape", "select"]
+  assert "the map is made anew, too" in capsys.readouterr().err
   assert not (tmp_path / ".old").exists()
 
 

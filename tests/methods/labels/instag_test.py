@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from ila_jax.methods import candidates, table
-from ila_jax.methods.diversity import instag
+from ila_jax.methods.labels import instag
 from tests.support import reference_selection as reference
 
 _INSTAG = table.METHODS["instag"]

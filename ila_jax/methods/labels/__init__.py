@@ -1,0 +1,1 @@
+"""Methods that look at the labels of the records, which were given."""
