@@ -29,6 +29,7 @@ ORDER = (
     "dry_run",
   ),
   *("config_checks", "config_parsing", "config_fields", "presets", "verify"),
+  "sweep",
   *("command_line", "pipeline", "api", "main", "__main__"),
 )
 MAX_MODULES = 12
@@ -45,6 +46,7 @@ MODULES = sorted(
 NAMES_FILES = (
   *("run.tables", "models.folders", "pool.sources", "pool.tokens", "export."),
   "score.sae.published",
+  "sweep.",
 )
 # Modules that know a run, by its config or its files, beside the stages, their
 # plans and the folders that are about runs. All others are functions of plain
@@ -70,6 +72,7 @@ KNOW_RUNS = (
 ABOUT_RUNS = (
   *("run", "forecast", "report", "dry_run", "api", "pipeline", "config_checks"),
   *("config_fields", "config_parsing", "command_line", "presets", "main"),
+  "sweep",
 )
 # Stages, their plans, and what reads a finished run for an export.
 _SHELLS = ("stage", "plan", "finished_run")

@@ -15,6 +15,7 @@ from tests.support import forked, forked_runs
 OPTIONAL = {
   "pool.limit": ("None", None),
   "mesh.data": ("2", 2),
+  "train.micro_batch_tokens": ("64", 64),
   "sae.path": ("None", None),
   "sae.layer": ("9", 9),
   "sae.k": ("3", 3),

@@ -14,6 +14,18 @@ class Train(checked.Checked):
     "tokens of an optimizer step, over all devices",
     **ranges.BATCH_TOKENS,
   )
+  micro_batch_tokens: int | None = checked.field(
+    None,
+    "tokens whose gradient is computed at once, over all devices: a step adds "
+    "up those of its micro-batches, in less memory; None: the whole step",
+    **ranges.BATCH_TOKENS,
+    changes=checked.NOTHING,
+  )
+  schedule: str = checked.field(
+    "cosine",
+    "what the learning rate does once it has risen",
+    choices="training.optim.SCHEDULES",
+  )
   warmup_fraction: float = checked.field(
     0.03, "share of the steps in which the learning rate rises", **ranges.SHARE
   )

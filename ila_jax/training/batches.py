@@ -103,13 +103,23 @@ def batch(
   width: int,
   rows: int,
   mesh: Mesh,
+  parts: int = 1,
 ) -> dict[str, Array]:
   """The batch of one step of a `plan`, on the mesh.
 
   Empty rows, which weigh nothing, make up the number that the mesh divides.
 
+  Args:
+    data: the examples.
+    step: the rows of the step, by the numbers of their examples.
+    width: tokens a row.
+    rows: of each micro-batch.
+    mesh: the devices.
+    parts: micro-batches of the step, `recipe.micro_batches`.
+
   Returns:
-    tokens, positions, segment_ids (int32) and targets (bool), each [b, t].
+    tokens, positions, segment_ids (int32) and targets (bool), each [b, t]; of
+    several micro-batches [b, parts, t], one at each place of the second axis.
 
   >>> text = token_set.TokenSet.of_text([np.arange(3, dtype=np.int32)])
   >>> arrays = batch(text, [[0]], width=4, rows=8, mesh=mesh_lib.make())
@@ -118,5 +128,14 @@ def batch(
   """
   multiple = mesh_lib.batch_multiple(mesh)
   height = -(-rows // multiple) * multiple
-  laid_out = collate.Batch(step, width, height)
-  return collate.on_mesh(data.tokens, data.is_response, laid_out, mesh)
+  laid_out = collate.Batch(step, width, height * parts)
+  if parts == 1:
+    return collate.on_mesh(data.tokens, data.is_response, laid_out, mesh)
+
+  def make(own: Int[np.ndarray, " r"]) -> dict[str, np.ndarray]:
+    # Rows of one device in all micro-batches lie side by side.
+    every = (own[:, None] * parts + np.arange(parts)).ravel()
+    made = collate.collate(data.tokens, data.is_response, laid_out.part(every))
+    return {k: v.reshape(len(own), parts, width) for k, v in made.items()}
+
+  return mesh_lib.put_own_rows(make, height, mesh)

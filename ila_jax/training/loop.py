@@ -123,6 +123,7 @@ def train(
     total_steps=recipe.total_steps,
   )
   rates = recipe.rates(len(steps))
+  parts, height = recipe.micro_batches(mesh_lib.batch_multiple(mesh))
   optimizer = recipe.optimizer
   graphdef, base = nnx.split(decoder)
   base = nnx.to_pure_dict(base)
@@ -143,7 +144,7 @@ def train(
     due = saving and checkpoint.Due(steps=saving.steps, minutes=saving.minutes)
     for step in range(begin, len(steps)):
       batch = batches.batch(
-        data, steps[step], width=width, rows=rows, mesh=mesh
+        data, steps[step], width=width, rows=height, mesh=mesh, parts=parts
       )
       state, metrics = step_lib.train_step(
         graphdef, optimizer, mesh, lora, state, frozen, batch, rates[step]

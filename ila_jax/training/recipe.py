@@ -22,6 +22,10 @@ class Recipe:
     seed: of the order of the examples, and of an adapter's first numbers.
     epochs: passes over the data; 0.5 is half of it. Give this or total_steps.
     total_steps: number of steps, over as many epochs as that takes.
+    schedule: one of `optim.SCHEDULES`.
+    micro_batch_tokens: tokens whose gradient is computed at once, of a step
+      that adds up several; None: those of the whole step. It changes rounding
+      and memory alone.
     warmup_fraction: share of the steps before the highest learning rate.
     weight_decay: AdamW's; norms and biases have none.
     clip_norm: largest global norm of the gradient.
@@ -34,6 +38,8 @@ class Recipe:
   seed: int
   epochs: float | int | None = None
   total_steps: int | None = None
+  schedule: str = "cosine"
+  micro_batch_tokens: int | None = None
   warmup_fraction: float = 0.03
   weight_decay: float = 0.0
   clip_norm: float = 1.0
@@ -48,6 +54,27 @@ class Recipe:
     """
     return max(self.batch_tokens // self.width, 1)
 
+  def micro_batches(self, multiple: int) -> tuple[int, int]:
+    """How many micro-batches a step has, and rows of each.
+
+    Args:
+      multiple: of rows, which the mesh divides.
+
+    >>> parts = Recipe(learning_rate=0.1, batch_tokens=160, width=16, seed=0,
+    ...                micro_batch_tokens=64)
+    >>> parts.micro_batches(1), parts.micro_batches(8)
+    ((3, 4), (2, 8))
+    """
+
+    def whole(rows: int) -> int:
+      return -(-rows // multiple) * multiple
+
+    most = whole(self.rows)
+    if self.micro_batch_tokens is not None:
+      most = min(most, whole(max(self.micro_batch_tokens // self.width, 1)))
+    count = -(-self.rows // most)
+    return count, whole(-(-self.rows // count))
+
   @property
   def optimizer(self) -> optax.GradientTransformationExtraArgs:
     """AdamW with its settings, to which a step gives the rate."""
@@ -55,7 +82,7 @@ class Recipe:
 
   def rates(self, total_steps: int) -> Float[np.ndarray, " s"]:
     """The schedule as a table on the host, so that no step waits for it."""
-    rate = optim.schedule(
+    rate = optim.SCHEDULES[self.schedule](
       learning_rate=self.learning_rate,
       warmup_fraction=self.warmup_fraction,
       total_steps=total_steps,
@@ -67,7 +94,13 @@ class Recipe:
   def identity(self) -> list[Any]:
     """What tells whether a checkpoint is of this recipe, as JSON values."""
     return [
-      *(self.learning_rate, self.warmup_fraction, self.weight_decay),
+      # Without the micro-batches, which change rounding alone.
+      *(
+        self.schedule,
+        self.learning_rate,
+        self.warmup_fraction,
+        self.weight_decay,
+      ),
       *(self.clip_norm, self.epochs, self.total_steps),
       *(self.width, self.rows, self.seed, repr(self.lora)),
     ]

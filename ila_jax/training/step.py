@@ -1,6 +1,7 @@
 """One update of a decoder, or of an adapter beside it: one compiled program."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +42,23 @@ def first_state(
   return {"params": params, "optimizer": optimizer.init(params)}
 
 
+def _summed(
+  gradient: Callable[[PyTree, dict[str, Array]], tuple[Array, PyTree]],
+  params: PyTree,
+  batch: dict[str, Array],
+) -> tuple[Array, PyTree]:
+  """The loss and its gradient, summed over the micro-batches, if any."""
+  if batch["tokens"].ndim == 2:
+    return gradient(params, batch)
+
+  def add(summed: PyTree, rows: dict[str, Array]) -> tuple[PyTree, None]:
+    return jax.tree.map(jnp.add, summed, gradient(params, rows)), None
+
+  nothing = jnp.float32(0), jax.tree.map(jnp.zeros_like, params)
+  parts = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
+  return jax.lax.scan(add, nothing, parts)[0]
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
 def train_step(
   graphdef: nnx.GraphDef,
@@ -63,7 +81,9 @@ def train_step(
       float32; donated.
     base: the weights beside which the adapter is trained, in any dtype; they
       get no gradient and stay where they are. Empty where `lora` is None.
-    batch: tokens, positions, segment_ids, targets, each [b, t].
+    batch: tokens, positions, segment_ids, targets, each [b, t]; or [b, k, t]
+      of k micro-batches, whose gradients are added up one after the other: the
+      step is that of their b · k rows, and holds the activations of b.
     learning_rate: float32; not a part of the program.
 
   Returns:
@@ -73,26 +93,28 @@ def train_step(
   See `loop.train`, which calls it, and `tests/train_test.py`.
   """
 
-  def mean_loss(params: PyTree) -> tuple[Array, Array]:
+  # Of the whole step: micro-batches have unequal numbers of targets.
+  count = batch["targets"].sum()
+
+  def share_of_loss(params: PyTree, rows: dict[str, Array]) -> Array:
     decoder = nnx.merge(graphdef, params if lora is None else base)
     hidden = decoder.hidden(
-      batch["tokens"],
-      batch["positions"],
-      batch["segment_ids"],
+      rows["tokens"],
+      rows["positions"],
+      rows["segment_ids"],
       adapters=None if lora is None else lora_lib.stack(lora, [params]),
     )
     nll = losses.token_nll(
       hidden,
       decoder.head_weights(),
-      batch["tokens"],
-      batch["targets"],
+      rows["tokens"],
+      rows["targets"],
       softcap=decoder.config.final_softcap,
     )
-    count = batch["targets"].sum()
-    return nll.sum() / count, count
+    return nll.sum() / count
 
-  (loss, count), grads = jax.value_and_grad(mean_loss, has_aux=True)(
-    state["params"]
+  loss, grads = _summed(
+    jax.value_and_grad(share_of_loss), state["params"], batch
   )
   updates, moments = optimizer.update(
     grads, state["optimizer"], state["params"], learning_rate=learning_rate

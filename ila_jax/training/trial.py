@@ -1,6 +1,7 @@
 """One training run as the stages use it: progress, files, account."""
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -78,6 +79,8 @@ def recipe(
     width=config.tokens.max_tokens,
     seed=seed,
     epochs=epochs,
+    schedule=config.train.schedule,
+    micro_batch_tokens=config.train.micro_batch_tokens,
     warmup_fraction=config.train.warmup_fraction,
     weight_decay=config.train.weight_decay,
     clip_norm=config.train.clip_norm,
@@ -131,8 +134,7 @@ def fit(
   settings = run.config.train
   data = windows.split(data, max_tokens=recipe.width).data
   cost = training_flops(decoder.config, data, recipe.lora)
-  multiple = mesh_lib.batch_multiple(run.mesh)
-  rows = -(-recipe.rows // multiple) * multiple
+  rows = math.prod(recipe.micro_batches(mesh_lib.batch_multiple(run.mesh)))
   saving = loop.Saving(
     stage.folder / tables.CHECKPOINTS.file(name=name),
     steps=settings.checkpoint_steps,

@@ -67,6 +67,8 @@ FIELDS = {
   "mesh.fsdp": (2, None),
   "mesh.tensor": (2, None),
   "train.batch_tokens": (512, "score"),
+  "train.micro_batch_tokens": (256, None),
+  "train.schedule": ("linear", "score"),
   "train.warmup_fraction": (0.5, "score"),
   "train.weight_decay": (0.5, "score"),
   "train.clip_norm": (0.5, "score"),
