@@ -118,8 +118,10 @@ class Elsewhere:
       needed = shapes.training_bytes(
         found, self.axes, tokens=at_once, adapter=adapter
       )
-      if parts > 1 and not adapter:  # The sum of gradients, in float32.
-        needed += 4 * found.total / (self.axes.fsdp * self.axes.tensor)
+      # The sum of gradients, and the best weights, in float32.
+      more = (parts > 1) + (recipe.early_stop is not None)
+      if not adapter:
+        needed += more * 4 * found.total / (self.axes.fsdp * self.axes.tensor)
       # A whole model is trained beside the base, which is kept.
       return needed + (0 if adapter else self._weights(found))
 
@@ -128,7 +130,7 @@ class Elsewhere:
       needed = memory_lib.training_bytes(decoder, recipe, self._mesh)
       return needed + (0 if adapter else self._weights(found))
 
-    key = decoder, recipe.lora, parts, rows, recipe.width
+    key = decoder, recipe.lora, parts, rows, recipe.width, recipe.early_stop
     memory = self._kept(key, by_shapes, compiled)
     return costs.Cost(
       *(seconds, 0.0, work.flops, memory),

@@ -44,9 +44,14 @@ def weight_bytes(
   5792
   """
   _, params = placed(config, mesh)
+  return _bytes(params)
+
+
+def _bytes(tree: PyTree) -> int:
+  """Bytes on each device of arrays that have a place."""
   return sum(
     math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-    for leaf in jax.tree.leaves(params)
+    for leaf in jax.tree.leaves(tree)
   )
 
 
@@ -101,7 +106,10 @@ def training_bytes(
     mesh: the devices.
   """
   arguments = training_arguments(config, recipe, mesh)
-  return program_bytes(step.train_step, *arguments, mesh=mesh)
+  needed = program_bytes(step.train_step, *arguments, mesh=mesh)
+  if recipe.early_stop is not None:  # The best weights are kept beside it.
+    needed += _bytes(arguments[4]["params"])
+  return needed
 
 
 def training_arguments(

@@ -140,6 +140,24 @@ class Finetune(checked.Checked):
     "methods tuned as well, at equal examples and at equal tokens",
     choices="methods.table.METHODS",
   )
+  stop_patience: int | None = checked.field(
+    None,
+    "evaluations in a row without a lower loss of the examples held out, after "
+    "which a tuning ends, with its best weights; None: it goes to its end",
+    low=1,
+    high=10**6,
+  )
+  stop_steps: int = checked.field(
+    20, "steps between these evaluations", low=1, high=10**9
+  )
+  stop_share: float = checked.field(
+    0.1,
+    "share of the examples of a tuning that is held out for them, and not "
+    "trained on",
+    low=0,
+    high=0.5,
+    above=True,
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Float
 
 from ila_jax.models import lora as lora_lib
+from ila_jax.training import early_stop as early_stop_lib
 from ila_jax.training import optim
 
 
@@ -30,6 +31,7 @@ class Recipe:
     weight_decay: AdamW's; norms and biases have none.
     clip_norm: largest global norm of the gradient.
     lora: adapter to train; None trains the decoder itself.
+    early_stop: when to end before the last step; None: never.
   """
 
   learning_rate: float
@@ -44,6 +46,7 @@ class Recipe:
   weight_decay: float = 0.0
   clip_norm: float = 1.0
   lora: lora_lib.LoraConfig | None = None
+  early_stop: early_stop_lib.EarlyStop | None = None
 
   @property
   def rows(self) -> int:
@@ -103,4 +106,17 @@ class Recipe:
       ),
       *(self.clip_norm, self.epochs, self.total_steps),
       *(self.width, self.rows, self.seed, repr(self.lora)),
+      repr(self.early_stop),
     ]
+
+
+def passes(lora: lora_lib.LoraConfig | None) -> int:
+  """Forward passes that a training step costs as much as.
+
+  A backward pass costs a forward pass for the states, and one for the weights
+  unless they are frozen.
+
+  >>> passes(None)
+  3
+  """
+  return 3 if lora is None else 2

@@ -24,7 +24,7 @@ from ila_jax.models import lora as lora_lib
 from ila_jax.models.folders import peft as peft_lib
 from ila_jax.models.folders import weights
 from ila_jax.passes import dev_loss, layouts, token_set
-from ila_jax.training import batches, loop, optim
+from ila_jax.training import batches, early_stop, loop, optim
 from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import step as step_lib
 from tests.support import forked, torch_models
@@ -79,7 +79,7 @@ def _one_device() -> Mesh:
 def _train(data, decoder=None, **changes):
   """Trains by `_RECIPE`; changes are of it, or arguments of `train`."""
   others = {"mesh": _one_device()}
-  for name in {"mesh", "saving", "on_step"} & changes.keys():
+  for name in {"mesh", "held_out", "saving", "on_step"} & changes.keys():
     others[name] = changes.pop(name)
   recipe = recipe_lib.Recipe(**(_RECIPE | changes))
   return loop.train(decoder or _decoder(), data, recipe, **others)
@@ -507,6 +507,80 @@ def test_checkpoints_by_time_lose_little_and_change_nothing(tmp_path):
   found, resumed = _train(data, on_step=said.append, **fields)
   assert resumed == history and said == history[4:]
   _assert_same_bits(found, wanted)
+
+
+# Ends before its last step, for it learns its few examples by heart.
+_STOPS = {
+  "total_steps": 40,
+  "learning_rate": 3e-2,
+  "early_stop": early_stop.EarlyStop(share=0.3, steps=2, patience=2),
+}
+
+
+@functools.cache
+def _stopped(lora=None):
+  return _train(_data(12), held_out=_data(12, seed=1), lora=lora, **_STOPS)
+
+
+@pytest.mark.parametrize("lora", [None, _LORA], ids=["full", "lora"])
+def test_an_early_stop_keeps_the_weights_of_the_lowest_loss(lora):
+  tuned, history = _stopped(lora)
+  looked = {
+    m["step"]: m["held_out_loss"] for m in history if "held_out_loss" in m
+  }
+  assert list(looked) == list(range(2, len(history) + 1, 2))
+  best = min(looked, key=looked.get)
+  assert best < len(history) == best + 4 < 40
+  base, adapters = tuned, None
+  if lora:
+    base, adapters = _decoder(), lora_lib.stack(lora, [tuned])
+  data = _data(12, seed=1)
+  found = dev_loss.losses(
+    base,
+    data,
+    layout=layouts.choose(data.lengths, batch_tokens=64),
+    mesh=_one_device(),
+    adapters=adapters,
+  )
+  micro = dev_loss.summarise(*found)["micro"]
+  np.testing.assert_allclose(micro, looked[best], rtol=1e-5)
+  # To look changes nothing: the steps are those of a run without.
+  fields = {name: v for name, v in _STOPS.items() if name != "early_stop"}
+  fields["lora"] = lora
+  steps = []
+
+  def note(metrics):
+    steps.append(metrics)
+    if len(steps) == len(history):
+      raise _Killed
+
+  with pytest.raises(_Killed):
+    _train(_data(12), on_step=note, **fields)
+  for plain, seen in zip(steps, history, strict=True):
+    assert seen | plain == seen
+
+
+@pytest.mark.parametrize("killed_at", [1, 3, 5, "end"])
+def test_an_early_stop_that_was_killed_is_the_same(tmp_path, killed_at):
+  wanted, history = _stopped()
+  at = len(history) if killed_at == "end" else killed_at
+
+  def kill(metrics):
+    if metrics["step"] == at:
+      raise _Killed
+
+  fields = {**_STOPS, "held_out": _data(12, seed=1)}
+  fields["saving"] = loop.Saving(tmp_path / "run", steps=1)
+  with pytest.raises(_Killed):
+    _train(_data(12), on_step=kill, **fields)
+  found, resumed = _train(_data(12), **fields)
+  assert resumed == history
+  _assert_same_bits(found, wanted)
+  # One that has ended trains nothing more.
+  said = []
+  again, resumed = _train(_data(12), on_step=said.append, **fields)
+  assert (said, resumed) == ([], history)
+  _assert_same_bits(again, wanted)
 
 
 _SCRIPT = """

@@ -91,13 +91,15 @@ def take(
   return {}
 
 
-def take_programs(folder: epath.Path) -> None:
+def take_programs(folder: epath.PathLike) -> None:
   """Copies compiled programs of another run, those in its ledger alone.
 
   Args:
     folder: of the programs in the workdir of `from_runs`; left as it is where
       it is there.
   """
+  folder = epath.Path(folder)
+  folders.finish_removal(folder)
   if folder.exists():
     return
   for theirs in _places(folder):
