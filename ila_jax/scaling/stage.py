@@ -9,13 +9,14 @@ from ila_jax import config as config_lib
 from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.landscape.duplicates import write
-from ila_jax.passes import dev_loss, token_set
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.passes import dev_loss, token_set, windows
 from ila_jax.pool import shards
 from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.scaling import design, law
 from ila_jax.selection import filters, needs, scored_pool
-from ila_jax.training import base, trial
+from ila_jax.training import base, loop, together, trial
 
 
 def run(run: context.Run) -> None:
@@ -90,24 +91,74 @@ def _train(
   _write_subsets(workdir, pool, subsets)
   decoder = base.load(run, stage.account)
   dev = trial.dev_set(workdir)
-  for subset in progress.progress(todo, desc="scaling", unit="subsets"):
-    table = shards.gather(
-      workdir, pool.row[subset.rows], ["tokens", "is_response"]
+  size = (config.scaling.runs_a_device or 0) * run.mesh.size or 1
+  with progress.counter(len(todo), desc="scaling", unit="subsets") as advance:
+    for at in range(0, len(todo), size):
+      group = todo[at : at + size]
+      data = [_data(workdir, pool, subset) for subset in group]
+      tuned = _tune(run, stage, decoder, group, data)
+      for subset, one in zip(group, tuned, strict=True):
+        losses = trial.dev_losses(one, dev, run=run, account=stage.account)
+        evaluation = dev_loss.summarise(*losses)
+        files.append_jsonl(runs, _line(pool, subset, evaluation))
+        stage.save_progress()
+        advance(1)
+        interrupts.point()
+
+
+def _data(
+  workdir: epath.Path, pool: scored_pool.ScoredPool, subset: design.Subset
+) -> token_set.TokenSet:
+  rows = pool.row[subset.rows]
+  return token_set.tokens_of(
+    shards.gather(workdir, rows, ["tokens", "is_response"])
+  )
+
+
+def _tune(
+  run: context.Run,
+  stage: stage_record.Stage,
+  decoder: decoder_lib.Decoder,
+  group: list[design.Subset],
+  data: list[token_set.TokenSet],
+) -> list[trial.Tuned]:
+  """Trains on each subset of a group, side by side where that is asked for."""
+  recipe = trial.tuning(run.config)
+  if run.config.scaling.runs_a_device is None:
+    return [
+      trial.fit(
+        decoder,
+        one,
+        recipe,
+        run=run,
+        stage=stage,
+        name=subset.name,
+        keep=False,
+      )
+      for subset, one in zip(group, data, strict=True)
+    ]
+  data = [windows.split(one, max_tokens=recipe.width).data for one in data]
+  with progress.counter(
+    None, desc=f"train {len(group)} side by side", unit="steps"
+  ) as advance:
+
+    def count(told: list[loop.Metrics | None]) -> None:
+      advance(1, total=max(m["total_steps"] for m in told if m is not None))
+      at_work = sum(one is not None for one in told)
+      stage.account.add(cells=at_work * recipe.rows * recipe.width)
+
+    found = together.train(
+      *(decoder, data, [recipe] * len(data)), mesh=run.mesh, on_step=count
     )
-    tuned = trial.fit(
-      decoder,
-      token_set.tokens_of(table),
-      trial.tuning(config),
-      run=run,
-      stage=stage,
-      name=subset.name,
-      keep=False,
+  for one in data:
+    flops = trial.training_flops(decoder.config, one, recipe.lora)
+    stage.account.add(
+      flops=recipe.epochs * flops,
+      tokens=round(recipe.epochs * one.lengths.sum()),
     )
-    losses = trial.dev_losses(tuned, dev, run=run, account=stage.account)
-    evaluation = dev_loss.summarise(*losses)
-    files.append_jsonl(runs, _line(pool, subset, evaluation))
-    stage.save_progress()
-    interrupts.point()
+  if recipe.lora is None:
+    return [trial.Tuned(trained) for trained, _ in found]
+  return [trial.Tuned(decoder, recipe.lora, trained) for trained, _ in found]
 
 
 def _write_subsets(

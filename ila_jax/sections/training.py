@@ -182,6 +182,14 @@ class Scaling(checked.Checked):
   depth_band: float = checked.field(
     0.34, "width of the band of relative depths of a subset", **ranges.PART
   )
+  runs_a_device: int | None = checked.field(
+    None,
+    "subsets trained side by side on each device, which hold that many models; "
+    "None: one after the other, each on all devices",
+    low=1,
+    high=2**12,
+    changes=checked.NOTHING,
+  )
   resamples: int = checked.field(
     2000, "resamples of the bootstrap, and permutations", low=100, high=10**6
   )

@@ -117,16 +117,9 @@ def train(
   >>> history[-1]["loss"] < history[0]["loss"] / 2
   True
   """
-  width, rows, lora = recipe.width, recipe.rows, recipe.lora
+  width, lora = recipe.width, recipe.lora
   batches.check(data, width=width)
-  steps = batches.plan(
-    data.lengths,
-    width=width,
-    rows=rows,
-    seed=recipe.seed,
-    epochs=recipe.epochs,
-    total_steps=recipe.total_steps,
-  )
+  steps = recipe.plan(data.lengths)
   rates = recipe.rates(len(steps))
   parts, height = recipe.micro_batches(mesh_lib.batch_multiple(mesh))
   optimizer = recipe.optimizer
@@ -144,11 +137,10 @@ def train(
       _loss_of(held_out, graphdef, frozen, recipe, mesh),
       total=len(steps),
     )
-    begun = _begin(start, optimizer, mesh, lora, checkpoints, watch)
-    state, history = begun
+    state, history = _begin(start, optimizer, mesh, lora, checkpoints, watch)
 
     def report(metrics: PyTree) -> None:
-      history.append(_read(metrics, len(history), rates))
+      history.append(read(metrics, len(history), rates))
       on_step(history[-1])
 
     pending, begin = None, len(steps) if watch.is_over else len(history)
@@ -254,9 +246,7 @@ def _begin(
   return first(optimizer, start), []
 
 
-def _read(
-  metrics: PyTree, step: int, rates: Float[np.ndarray, " s"]
-) -> Metrics:
+def read(metrics: PyTree, step: int, rates: Float[np.ndarray, " s"]) -> Metrics:
   """Brings one step's metrics to the host; `step` counts from 0."""
   values = {name: v.item() for name, v in mesh_lib.fetch(metrics).items()}
   rate = float(rates[step])

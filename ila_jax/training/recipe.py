@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import optax
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ila_jax.models import lora as lora_lib
+from ila_jax.training import batches, optim
 from ila_jax.training import early_stop as early_stop_lib
-from ila_jax.training import optim
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,24 @@ class Recipe:
       most = min(most, whole(max(self.micro_batch_tokens // self.width, 1)))
     count = -(-self.rows // most)
     return count, whole(-(-self.rows // count))
+
+  def plan(self, lengths: Int[np.ndarray, " n"]) -> list[list[batches.Row]]:
+    """Which examples of these lengths every step trains on, row by row.
+
+    >>> recipe = Recipe(
+    ...   learning_rate=0.1, batch_tokens=16, width=16, seed=0, epochs=1.0
+    ... )
+    >>> len(recipe.plan(np.full(4, 8)))
+    2
+    """
+    return batches.plan(
+      lengths,
+      width=self.width,
+      rows=self.rows,
+      seed=self.seed,
+      epochs=self.epochs,
+      total_steps=self.total_steps,
+    )
 
   @property
   def optimizer(self) -> optax.GradientTransformationExtraArgs:

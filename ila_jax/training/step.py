@@ -59,6 +59,53 @@ def _summed(
   return jax.lax.scan(add, nothing, parts)[0]
 
 
+def update(
+  graphdef: nnx.GraphDef,
+  optimizer: optax.GradientTransformationExtraArgs,
+  lora: lora_lib.LoraConfig | None,
+  state: PyTree,
+  base: PyTree,
+  batch: dict[str, Array],
+  learning_rate: Float[Array, ""],
+) -> tuple[PyTree, dict[str, Array]]:
+  """One update as a part of a program; arguments and results of `train_step`.
+
+  A batch without a target has a loss that is not a number.
+  """
+  # Of the whole step: micro-batches have unequal numbers of targets.
+  count = batch["targets"].sum()
+
+  def share_of_loss(params: PyTree, rows: dict[str, Array]) -> Array:
+    decoder = nnx.merge(graphdef, params if lora is None else base)
+    hidden = decoder.hidden(
+      rows["tokens"],
+      rows["positions"],
+      rows["segment_ids"],
+      adapters=None if lora is None else lora_lib.stack(lora, [params]),
+    )
+    nll = losses.token_nll(
+      hidden,
+      decoder.head_weights(),
+      rows["tokens"],
+      rows["targets"],
+      softcap=decoder.config.final_softcap,
+    )
+    return nll.sum() / count
+
+  loss, grads = _summed(
+    jax.value_and_grad(share_of_loss), state["params"], batch
+  )
+  updates, moments = optimizer.update(
+    grads, state["optimizer"], state["params"], learning_rate=learning_rate
+  )
+  new = {
+    "params": optax.apply_updates(state["params"], updates),
+    "optimizer": moments,
+  }
+  grad_norm = optax.tree.norm(grads)
+  return new, {"loss": loss, "grad_norm": grad_norm, "tokens": count}
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
 def train_step(
   graphdef: nnx.GraphDef,
@@ -93,37 +140,9 @@ def train_step(
   See `loop.train`, which calls it, and `tests/train_test.py`.
   """
 
-  # Of the whole step: micro-batches have unequal numbers of targets.
-  count = batch["targets"].sum()
-
-  def share_of_loss(params: PyTree, rows: dict[str, Array]) -> Array:
-    decoder = nnx.merge(graphdef, params if lora is None else base)
-    hidden = decoder.hidden(
-      rows["tokens"],
-      rows["positions"],
-      rows["segment_ids"],
-      adapters=None if lora is None else lora_lib.stack(lora, [params]),
-    )
-    nll = losses.token_nll(
-      hidden,
-      decoder.head_weights(),
-      rows["tokens"],
-      rows["targets"],
-      softcap=decoder.config.final_softcap,
-    )
-    return nll.sum() / count
-
-  loss, grads = _summed(
-    jax.value_and_grad(share_of_loss), state["params"], batch
+  new, metrics = update(
+    graphdef, optimizer, lora, state, base, batch, learning_rate
   )
-  updates, moments = optimizer.update(
-    grads, state["optimizer"], state["params"], learning_rate=learning_rate
-  )
-  new = {
-    "params": optax.apply_updates(state["params"], updates),
-    "optimizer": moments,
-  }
   # Shardings that drift from step to step would compile the step again.
   new = jax.lax.with_sharding_constraint(new, shardings(new, mesh, lora))
-  grad_norm = optax.tree.norm(grads)
-  return new, {"loss": loss, "grad_norm": grad_norm, "tokens": count}
+  return new, metrics

@@ -137,6 +137,7 @@ FIELDS = {
   "scaling.sizes": ((10,), "scaling"),
   "scaling.min_cell_share": (0.9, "scaling"),
   "scaling.depth_band": (0.9, "scaling"),
+  "scaling.runs_a_device": (2, None),
   "scaling.resamples": (700, "scaling"),
 }
 # What a field cannot be set without.

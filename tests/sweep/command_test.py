@@ -5,10 +5,11 @@ import re
 import sys
 
 import pytest
+from etils import epath
 
 from ila_jax import errors, main
 from ila_jax.run import stage_record
-from ila_jax.sweep import command, runs
+from ila_jax.sweep import command, points, runs
 from tests.support import forked, tiny
 
 # As the quickstart, with a sweep whose second point is refused.
@@ -85,11 +86,14 @@ def test_points_share_stages_and_one_that_fails_ends_nothing(
     "depth=ila_length",
   ]
   assert len(started) == 4 and "no_such_depth" in " ".join(started[-1])
-  # Another flag is another sweep: its runs look at their folders.
-  lines = command._Sweep(
-    *command._parse([*words, "--config.seed=1"]), [], folder
-  )._lines()
-  assert lines == {}
+  # With another flag no point is done, and each run looks at its folder.
+  states = {}
+  for more in ([], ["--config.seed=1"]):
+    flags, rest = command._parse([*words, *more])
+    found = points.of_sweep(config, "depth")
+    sweep = command._Sweep(flags, rest, found, epath.Path(folder))
+    states[len(more)] = {line["state"] for line in sweep._lines().values()}
+  assert states == {0: {"done", "failed"}, 1: {"not begun"}}
 
 
 def test_a_stop_ends_the_sweep_and_the_same_command_goes_on(

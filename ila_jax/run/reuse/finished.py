@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from ila_jax import errors
-from ila_jax.run import progress, tables
+from ila_jax.run import progress, stages, tables
 from ila_jax.run.disk import buckets, checksums, files, folders
 
 
@@ -73,7 +73,8 @@ def take(
     read: reads the record of a stage, as `stage_record.read_record`.
 
   Returns:
-    The record of the copy, with `copied_from`; {} where no other run has it, or
+    The record of the copy, with `copied_from`; a base from scratch by which it
+    was made is copied, too. {} where no other run has it, or
     none was named.
   """
   for theirs in _places(folder):
@@ -84,11 +85,35 @@ def take(
     is_same = record.get("done") and record["inputs"] == inputs
     if is_same and record.get("versions") == versions:
       progress.say(f"  copied from {theirs}, which was made of the same")
-      _copy_marked(theirs, folder)
-      record["copied_from"] = str(theirs)
-      files.write_json(folder / tables.RECORD.file(), record)
-      return record
+      _take_base(theirs, folder, read)
+      return _copied(theirs, folder, record)
   return {}
+
+
+def _take_base(
+  theirs: epath.Path,
+  folder: epath.Path,
+  read: Callable[[epath.Path], dict[str, Any]],
+) -> None:
+  """Copies a base from scratch with what was made by it, if there is none."""
+  below = folder.relative_to(_REUSED.get().workdir)
+  if not stages.use_base({below.parts[0]} - {stages.BASE}):
+    return
+  up = len(below.parts) - 1
+  base, own = (path.parents[up] / stages.BASE for path in (theirs, folder))
+  with contextlib.suppress(errors.InputError):  # What is damaged is made.
+    record = read(base)
+    if record.get("done") and not own.exists():
+      _copied(base, own, record)
+
+
+def _copied(
+  source: epath.Path, target: epath.Path, record: dict[str, Any]
+) -> dict[str, Any]:
+  _copy_marked(source, target)
+  record = record | {"copied_from": str(source)}
+  files.write_json(target / tables.RECORD.file(), record)
+  return record
 
 
 def take_programs(folder: epath.PathLike) -> None:

@@ -45,6 +45,21 @@ def test_a_stage_of_the_same_inputs_is_copied(first, tmp_path, capsys):
   assert _stage(second).begin()  # Also without the other run.
 
 
+def test_what_a_base_has_made_brings_the_base(first, tmp_path):
+  for name in ("model", "score"):
+    stage = stage_record.Stage(first, name, {"of": name})
+    stage.begin()
+    files.write_json(stage.folder / "weights.json", {"of": name})
+    stage.finish()
+  second = tmp_path / "second"
+  with finished.from_runs(second, [first]):
+    assert _stage(second).begin()
+    assert not (second / "model").exists()  # A pool has no base.
+    assert stage_record.Stage(second, "score", {"of": "score"}).begin()
+    assert stage_record.Stage(second, "model", {"of": "model"}).begin()
+  assert not checksums.find_damage(second / "model")
+
+
 def test_the_copy_is_the_runs_own(first, tmp_path):
   second = tmp_path / "second"
   with finished.from_runs(second, [first]):
