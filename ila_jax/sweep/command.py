@@ -209,8 +209,10 @@ class _Sweep:
       line = self._line(point, None)
       before = noted.get(point.name, {})
       same = all(before.get(n) == line[n] for n in ("command", "versions"))
-      is_there = tables.MANIFEST.path(self._folder / point.name).exists()
-      lines[point.name] = before if same and is_there else line
+      # Of one that is done the folder may have been removed.
+      run = tables.MANIFEST.path(self._folder / point.name)
+      lost = before.get("state") == _DONE and not run.exists()
+      lines[point.name] = before if same and not lost else line
     return lines
 
   def _line(

@@ -43,18 +43,26 @@ def first_state(
 
 
 def _summed(
-  gradient: Callable[[PyTree, dict[str, Array]], tuple[Array, PyTree]],
-  params: PyTree,
-  batch: dict[str, Array],
-) -> tuple[Array, PyTree]:
-  """The loss and its gradient, summed over the micro-batches, if any."""
+  gradient: Callable[..., PyTree], params: PyTree, batch: dict[str, Array]
+) -> PyTree:
+  """The loss, its targets and its gradient, of all micro-batches together.
+
+  Args:
+    gradient: of parameters, rows and the number of targets that divides their
+      loss, those of the rows where it is left out.
+    params: that the gradient is of.
+    batch: as of `train_step`.
+  """
   if batch["tokens"].ndim == 2:
     return gradient(params, batch)
+  # Micro-batches have unequal numbers of targets: no mean of means.
+  count = batch["targets"].sum()
 
   def add(summed: PyTree, rows: dict[str, Array]) -> tuple[PyTree, None]:
-    return jax.tree.map(jnp.add, summed, gradient(params, rows)), None
+    return jax.tree.map(jnp.add, summed, gradient(params, rows, count)), None
 
-  nothing = jnp.float32(0), jax.tree.map(jnp.zeros_like, params)
+  nothing = jax.tree.map(jnp.zeros_like, params)
+  nothing = (jnp.float32(0), jnp.zeros_like(count)), nothing
   parts = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
   return jax.lax.scan(add, nothing, parts)[0]
 
@@ -67,15 +75,17 @@ def update(
   base: PyTree,
   batch: dict[str, Array],
   learning_rate: Float[Array, ""],
+  place: Callable[[PyTree], PyTree] = lambda state: state,
 ) -> tuple[PyTree, dict[str, Array]]:
   """One update as a part of a program; arguments and results of `train_step`.
 
-  A batch without a target has a loss that is not a number.
+  A batch without a target has a loss that is not a number. `place` says where
+  the new state lies.
   """
-  # Of the whole step: micro-batches have unequal numbers of targets.
-  count = batch["targets"].sum()
 
-  def share_of_loss(params: PyTree, rows: dict[str, Array]) -> Array:
+  def mean_loss(
+    params: PyTree, rows: dict[str, Array], of_step: Array | None = None
+  ) -> tuple[Array, Array]:
     decoder = nnx.merge(graphdef, params if lora is None else base)
     hidden = decoder.hidden(
       rows["tokens"],
@@ -90,10 +100,11 @@ def update(
       rows["targets"],
       softcap=decoder.config.final_softcap,
     )
-    return nll.sum() / count
+    count = rows["targets"].sum()
+    return nll.sum() / (count if of_step is None else of_step), count
 
-  loss, grads = _summed(
-    jax.value_and_grad(share_of_loss), state["params"], batch
+  (loss, count), grads = _summed(
+    jax.value_and_grad(mean_loss, has_aux=True), state["params"], batch
   )
   updates, moments = optimizer.update(
     grads, state["optimizer"], state["params"], learning_rate=learning_rate
@@ -102,6 +113,7 @@ def update(
     "params": optax.apply_updates(state["params"], updates),
     "optimizer": moments,
   }
+  new = place(new)
   grad_norm = optax.tree.norm(grads)
   return new, {"loss": loss, "grad_norm": grad_norm, "tokens": count}
 
@@ -140,9 +152,10 @@ def train_step(
   See `loop.train`, which calls it, and `tests/train_test.py`.
   """
 
-  new, metrics = update(
-    graphdef, optimizer, lora, state, base, batch, learning_rate
+  def place(state: PyTree) -> PyTree:
+    # Shardings that drift from step to step would compile the step again.
+    return jax.lax.with_sharding_constraint(state, shardings(state, mesh, lora))
+
+  return update(
+    graphdef, optimizer, lora, state, base, batch, learning_rate, place
   )
-  # Shardings that drift from step to step would compile the step again.
-  new = jax.lax.with_sharding_constraint(new, shardings(new, mesh, lora))
-  return new, metrics
