@@ -118,10 +118,8 @@ class Elsewhere:
       needed = shapes.training_bytes(
         found, self.axes, tokens=at_once, adapter=adapter
       )
-      # The sum of gradients, and the best weights, in float32.
-      more = (parts > 1) + (recipe.early_stop is not None)
-      if not adapter:
-        needed += more * 4 * found.total / (self.axes.fsdp * self.axes.tensor)
+      if parts > 1 and not adapter:  # The sum of gradients, in float32.
+        needed += 4 * found.total / (self.axes.fsdp * self.axes.tensor)
       # A whole model is trained beside the base, which is kept.
       return needed + (0 if adapter else self._weights(found))
 
@@ -130,8 +128,10 @@ class Elsewhere:
       needed = memory_lib.training_bytes(decoder, recipe, self._mesh)
       return needed + (0 if adapter else self._weights(found))
 
-    key = decoder, recipe.lora, parts, rows, recipe.width, recipe.early_stop
+    key = decoder, recipe.lora, parts, rows, recipe.width
     memory = self._kept(key, by_shapes, compiled)
+    if recipe.early_stop is not None and not adapter:  # Its best weights.
+      memory += round(4 * found.total / (self.axes.fsdp * self.axes.tensor))
     return costs.Cost(
       *(seconds, 0.0, work.flops, memory),
       tried=False,

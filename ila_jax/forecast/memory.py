@@ -106,10 +106,16 @@ def training_bytes(
     mesh: the devices.
   """
   arguments = training_arguments(config, recipe, mesh)
-  needed = program_bytes(step.train_step, *arguments, mesh=mesh)
-  if recipe.early_stop is not None:  # The best weights are kept beside it.
-    needed += _bytes(arguments[4]["params"])
-  return needed
+  return program_bytes(step.train_step, *arguments, mesh=mesh)
+
+
+def best_bytes(
+  config: architecture.DecoderConfig, recipe: recipe_lib.Recipe, mesh: Mesh
+) -> int:
+  """Bytes on each device of the best weights, which an early stop keeps."""
+  if recipe.early_stop is None:
+    return 0
+  return _bytes(training_arguments(config, recipe, mesh)[4]["params"])
 
 
 def training_arguments(
