@@ -133,7 +133,6 @@ class Decoder(nnx.Module):
     layers_read: int | None = None,
     noise: Float[Array, "b t d"] | None = None,
     tap: Callable[[PyTree], PyTree] | None = None,
-    unroll: bool = False,
   ) -> Float[Array, "b t d"]:
     """Computes hidden states; that at i has seen its segment up to i.
 
@@ -150,8 +149,6 @@ class Decoder(nnx.Module):
         None: nothing is.
       tap: makes the adapters of one layer of what `adapters` has of it, any
         tree whose leading axis is the layer; made again in the backward pass.
-      unroll: one layer after the other in the program, and no loop: on a CPU a
-        training step is faster, and takes longer to compile.
 
     Returns:
       Hidden states in the compute dtype; undefined at padding.
@@ -189,7 +186,7 @@ class Decoder(nnx.Module):
         return body(x, jax.tree.map(lambda a: a[i], layer))
 
       return jax.lax.scan(numbered, x, jnp.arange(layers_read))[0]
-    x, _ = jax.lax.scan(body, x, layer, unroll=unroll)
+    x, _ = jax.lax.scan(body, x, layer)
     return _norm(x, self.final_norm[...], config)
 
   def head_weights(self) -> Float[Array, "v d"]:
