@@ -7,7 +7,8 @@ its leave-one-out version, its intervals and its rivals.
 Command: ila --config scaling --workdir DIR \
   --config.pool.source=POOL --config.model.path=MODEL \
   --config.encoder.path=ENCODER
-Hardware, time, expected numbers: not measured.
+With each depth formula: ila sweep --config scaling --sweep depth, and the same
+flags. Hardware, time, expected numbers: not measured.
 """
 
 from collections.abc import Iterator

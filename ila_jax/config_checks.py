@@ -99,6 +99,17 @@ def _check_across(config: Any) -> None:
       f"config.scaling.sizes is {config.scaling.sizes}; allowed: one or more "
       "numbers of examples, such as (500, 1000)."
     )
+  alone = {
+    "finetune.stop_patience": config.finetune.stop_patience,
+    "train.micro_batch_tokens": config.train.micro_batch_tokens,
+  }
+  for name, value in alone.items():
+    if config.scaling.runs_a_device is not None and value is not None:
+      raise errors.InputError(
+        f"config.scaling.runs_a_device is {config.scaling.runs_a_device} and "
+        f"config.{name} is {value}; allowed: one of them. Set "
+        "--config.scaling.runs_a_device=None."
+      )
 
 
 def _check_laboratory(config: Any) -> None:

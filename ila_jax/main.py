@@ -5,6 +5,7 @@ CONFIG is the name of a preset or a config file of your own, such as
 a field. `ila status DIR` tells how far a run is, `ila verify DIR` whether it is
 what was written, and `ila export DIR --to FORMAT` writes what it has selected
 for a trainer. `ila latents DIR` shows records by the features of the model.
+`ila sweep` runs a config once for each point of one of its sweeps.
 `ila pool --tasks i/N` with these flags reads share i of N of a large pool
 before. Without the command `ila` on PATH: python -m ila_jax.
 """
@@ -36,6 +37,12 @@ _REDO = flags.DEFINE_string(
   None,
   "A stage, or a signal of a method, to throw away and make anew, with those "
   "after it.",
+)
+_REUSE = flags.DEFINE_multi_string(
+  "reuse",
+  [],
+  "Folder of another run: its finished stages are copied where they were made "
+  "of the same. May be given several times.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed", False, "Join the other hosts of a pod or a Slurm job first."
@@ -187,6 +194,8 @@ def _run(argv: list[str]) -> None:
 def _run_stages() -> None:
   from ila_jax import config_parsing, pipeline
   from ila_jax.run import stages as stages_lib
+  from ila_jax.run.disk import paths
+  from ila_jax.run.reuse import finished
 
   workdir = _workdir()
   stages = stages_lib.NAMES if _STAGES.value is None else _STAGES.value
@@ -197,12 +206,13 @@ def _run_stages() -> None:
     wanted = {"topology": _TOPOLOGY.value, "by_shapes": _BY_SHAPES.value}
     dry_run.run(config, workdir, stages=stages, **wanted)
     return
-  pipeline.run(
-    config_parsing.parse(_CONFIG.value),
-    workdir,
-    stages=stages,
-    redo=_REDO.value,
-  )
+  others = [
+    paths.of_folder(one, name="--reuse", schemes=("gs",))
+    for one in _REUSE.value
+  ]
+  config = config_parsing.parse(_CONFIG.value)
+  with finished.from_runs(workdir, others):
+    pipeline.run(config, workdir, stages=stages, redo=_REDO.value)
 
 
 def _run_share() -> None:
@@ -268,7 +278,7 @@ def _workdir() -> str:
 
 def _check_only_reads() -> None:
   """Refuses flags of a run, which `ila pool` would not heed."""
-  for flag in (_STAGES, _REDO, _DRY_RUN, _DISTRIBUTED):
+  for flag in (_STAGES, _REDO, _REUSE, _DRY_RUN, _DISTRIBUTED):
     if flag.value:
       raise errors.InputError(
         f"--{flag.name} does not go with `ila pool`, which reads a share of "
@@ -282,6 +292,11 @@ def _check_values() -> None:
     raise errors.InputError(
       f"--topology={_TOPOLOGY.value} names chips that need not be here: "
       "nothing can run on them. Add --dry-run, or leave --topology out."
+    )
+  if _REUSE.value and _REDO.value is not None:
+    raise errors.InputError(
+      f"--redo={_REDO.value} makes a stage anew, and --reuse would copy it. "
+      "Leave one of them out."
     )
   if _BY_SHAPES.value and _TOPOLOGY.value is None:
     raise errors.InputError("--by-shapes wants --topology, such as v5e:4x4.")

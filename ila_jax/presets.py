@@ -9,6 +9,8 @@ import re
 import runpy
 import sysconfig
 import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import ml_collections
 
@@ -16,6 +18,10 @@ from ila_jax import errors
 
 # What the other files of the folder are made from; no run by itself.
 _NO_PRESETS = {"__init__", "common"}
+# How the names of functions begin that are sweeps.
+_SWEEP = "sweep_"
+
+_T = TypeVar("_T")
 
 
 def folder() -> pathlib.Path:
@@ -76,30 +82,78 @@ def load(
   >>> load("quickstart").encoder.path
   'lsa'
   """
+
+  def made(
+    path: str, names: dict[str, Any], arguments: list[str]
+  ) -> ml_collections.ConfigDict:
+    get_config = names.get("get_config")
+    if not callable(get_config):
+      raise errors.InputError(
+        f"{path} has no function get_config(), which returns the config. Start "
+        f"from a copy of a preset: {copy_command()}."
+      )
+    found = get_config(*arguments)
+    if not isinstance(found, ml_collections.ConfigDict):
+      raise errors.InputError(
+        f"get_config() of {path} returns a {type(found).__name__}; allowed: a "
+        f"ConfigDict. Start from a copy of a preset: {copy_command()}."
+      )
+    return found
+
+  found = _use(config, place, made)
+  return found if found.is_locked else found.lock()
+
+
+def sweeps(
+  config: str | os.PathLike[str], *, place: str = "--config"
+) -> dict[str, list[Any]]:
+  """Returns the sweeps of a preset or a config file, and what each yields.
+
+  A sweep is a function `sweep_NAME()` that yields dicts: values by the dotted
+  names of fields.
+
+  Args:
+    config: as of `load`.
+    place: where it is named, for messages.
+
+  Raises:
+    errors.InputError: as `load`.
+
+  >>> sweeps("scaling")["depth"]
+  [{'landscape.depth': 'ila'}, {'landscape.depth': 'ila_length'}]
+  """
+
+  def yielded(
+    path: str, names: dict[str, Any], arguments: list[str]
+  ) -> dict[str, list[Any]]:
+    del path, arguments
+    return {
+      name.removeprefix(_SWEEP): list(function())
+      for name, function in names.items()
+      if name.startswith(_SWEEP) and callable(function)
+    }
+
+  return _use(config, place, yielded)
+
+
+def _use(
+  config: str | os.PathLike[str],
+  place: str,
+  use: Callable[[str, dict[str, Any], list[str]], _T],
+) -> _T:
+  """Runs a config file, and uses its path, its names and its arguments."""
   name = os.path.expanduser(os.fspath(config))
   path, arguments = find(name), []
   if not os.path.exists(path) and ":" in path:
     path, *arguments = path.split(":", 1)
   _check_file(path, name, place)
   try:
-    made = runpy.run_path(path).get("get_config")
-    if not callable(made):
-      raise errors.InputError(
-        f"{path} has no function get_config(), which returns the config. Start "
-        f"from a copy of a preset: {copy_command()}."
-      )
-    made = made(*arguments)
+    return use(path, runpy.run_path(path), arguments)
   # The file is the user's program: it may raise anything, or end.
   except (Exception, SystemExit) as error:
     if isinstance(error, errors.InputError) or is_ours(error):
       raise
     raise errors.InputError(_said(error, path)) from error
-  if not isinstance(made, ml_collections.ConfigDict):
-    raise errors.InputError(
-      f"get_config() of {path} returns a {type(made).__name__}; allowed: a "
-      f"ConfigDict. Start from a copy of a preset: {copy_command()}."
-    )
-  return made if made.is_locked else made.lock()
 
 
 def _check_file(path: str, name: str, place: str) -> None:

@@ -66,6 +66,12 @@ def test_a_trial_ends_in_one_json_line(trial, name, request):
   assert agreement[name](found["quality"])
 
 
+def test_a_trial_of_runs_together_ends_with_the_same_losses(trial):
+  _, found = trial("together")
+  assert found["quality"]["largest_difference"] < 1e-3
+  assert found["quality"]["ratio"] > 0
+
+
 def test_a_trial_of_kmeans_ends_where_sklearn_does(trial):
   _, found = trial("kmeans")
   quality = found["quality"]

@@ -30,6 +30,7 @@ ORDER = (
     "dry_run",
   ),
   *("config_checks", "config_parsing", "config_fields", "presets", "verify"),
+  "sweep",
   *("command_line", "redo", "pipeline", "api", "main", "__main__"),
 )
 MAX_MODULES = 12
@@ -46,6 +47,7 @@ MODULES = sorted(
 NAMES_FILES = (
   *("run.tables", "models.folders", "pool.sources", "pool.tokens", "export."),
   "score.sae.published",
+  "sweep.",
 )
 # Modules that know a run, by its config or its files, beside the stages, their
 # plans and the folders that are about runs. All others are functions of plain
@@ -75,6 +77,7 @@ ABOUT_RUNS = (
   *("run", "forecast", "report", "dry_run", "api", "pipeline", "config_checks"),
   *("config_fields", "config_parsing", "command_line", "presets", "main"),
   "redo",
+  "sweep",
 )
 # Stages, their plans, and what reads a finished run for an export.
 _SHELLS = ("stage", "plan", "finished_run")

@@ -69,6 +69,7 @@ def explain(error: BaseException, command: str) -> tuple[int, str | None]:
     return errors.BAD_INPUT, (
       f"the device's memory is full ({str(error).splitlines()[0][:200]}). "
       "Lower --config.score.batch_tokens or --config.encoder.batch_tokens, set "
+      "--config.train.micro_batch_tokens to a part of a step or "
       "--config.train.remat=True, or shard the weights with "
       "--config.mesh.fsdp: the run goes on from here. A lower "
       "--config.train.batch_tokens makes other models, and asks for --redo."

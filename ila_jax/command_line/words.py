@@ -211,6 +211,10 @@ def command_help(words: Sequence[str]) -> str | None:
     from ila_jax.verify import command as verify
 
     return verify.HELP
+  if found is _sweep:
+    from ila_jax.sweep import command as sweep
+
+    return sweep.HELP
   if found is _latents:
     from ila_jax.score.sae import look
 
@@ -268,9 +272,20 @@ def _latents(words: list[str]) -> int:
   return 0
 
 
+def _sweep(words: list[str]) -> int:
+  import jax
+
+  # The runs have processes of their own, and want the devices for themselves.
+  jax.config.update("jax_platforms", "cpu")
+  from ila_jax.sweep import command as sweep
+
+  return sweep.run(words)
+
+
 _COMMANDS = {
   "export": _export,
   "latents": _latents,
   "status": _status,
+  "sweep": _sweep,
   "verify": _verify,
 }

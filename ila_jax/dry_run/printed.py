@@ -9,7 +9,7 @@ from ila_jax.forecast import costs, roofline, work
 from ila_jax.run import progress, units
 
 _NO_MESH = (
-  "Lower --config.train.batch_tokens, --config.score.batch_tokens or "
+  "Lower --config.train.micro_batch_tokens, --config.score.batch_tokens or "
   "--config.encoder.batch_tokens, set --config.train.remat=True or "
   "--config.train.method=lora, or take more or larger chips."
 )

@@ -103,9 +103,11 @@ class Elsewhere:
     """Cost of steps of training."""
     recipe, decoder = work.recipe, work.decoder
     found = shapes.of(decoder)
-    rows = -(-recipe.rows // self.axes.shards)
-    tokens, adapter = rows * recipe.width, recipe.lora is not None
-    step = roofline.training(found, self.axes, tokens=tokens, adapter=adapter)
+    parts, rows = recipe.micro_batches(self.axes.shards)
+    at_once = rows // self.axes.shards * recipe.width
+    tokens, adapter = parts * at_once, recipe.lora is not None
+    step = roofline.training(found, self.axes, tokens=at_once, adapter=adapter)
+    step = step.times(parts)  # Weights are read again for each.
     flops = work.flops / work.tokens * tokens * self.axes.shards
     rate = self.rate(decoder.dtype) * roofline.TRAINING_SHARE
     step = step._replace(compute=flops / rate)
@@ -114,8 +116,10 @@ class Elsewhere:
 
     def by_shapes() -> float | int:
       needed = shapes.training_bytes(
-        found, self.axes, tokens=tokens, adapter=adapter
+        found, self.axes, tokens=at_once, adapter=adapter
       )
+      if parts > 1 and not adapter:  # The sum of gradients, in float32.
+        needed += 4 * found.total / (self.axes.fsdp * self.axes.tensor)
       # A whole model is trained beside the base, which is kept.
       return needed + (0 if adapter else self._weights(found))
 
@@ -124,8 +128,10 @@ class Elsewhere:
       needed = memory_lib.training_bytes(decoder, recipe, self._mesh)
       return needed + (0 if adapter else self._weights(found))
 
-    key = decoder, recipe.lora, recipe.rows, recipe.width
+    key = decoder, recipe.lora, parts, rows, recipe.width
     memory = self._kept(key, by_shapes, compiled)
+    if recipe.early_stop is not None and not adapter:  # Its best weights.
+      memory += round(4 * found.total / (self.axes.fsdp * self.axes.tensor))
     return costs.Cost(
       *(seconds, 0.0, work.flops, memory),
       tried=False,

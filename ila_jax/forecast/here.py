@@ -95,6 +95,7 @@ class Here:
       memory = self._training_bytes(decoder, recipe)
       self._trainings[recipe.lora] = trial, memory
     trial, memory = self._trainings[recipe.lora]
+    memory += memory_lib.best_bytes(decoder, recipe, self.mesh)
     if trial is None:
       return costs.Cost(assumed, 0.0, flops, memory, tried=False)
     compiling = trial.compile_seconds if first else 0.0

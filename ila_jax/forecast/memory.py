@@ -44,9 +44,14 @@ def weight_bytes(
   5792
   """
   _, params = placed(config, mesh)
+  return _bytes(params)
+
+
+def _bytes(tree: PyTree) -> int:
+  """Bytes on each device of arrays that have a place."""
   return sum(
     math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-    for leaf in jax.tree.leaves(params)
+    for leaf in jax.tree.leaves(tree)
   )
 
 
@@ -104,6 +109,15 @@ def training_bytes(
   return program_bytes(step.train_step, *arguments, mesh=mesh)
 
 
+def best_bytes(
+  config: architecture.DecoderConfig, recipe: recipe_lib.Recipe, mesh: Mesh
+) -> int:
+  """Bytes on each device of the best weights, which an early stop keeps."""
+  if recipe.early_stop is None:
+    return 0
+  return _bytes(training_arguments(config, recipe, mesh)[4]["params"])
+
+
 def training_arguments(
   config: architecture.DecoderConfig, recipe: recipe_lib.Recipe, mesh: Mesh
 ) -> tuple[Any, ...]:
@@ -126,7 +140,7 @@ def training_arguments(
     lora,
     state,
     frozen,
-    batch(recipe.width, recipe.batch_tokens, mesh, of_step=True),
+    _step_batch(recipe, mesh),
     jax.ShapeDtypeStruct((), jnp.float32),
   )
 
@@ -171,16 +185,29 @@ def _on(shapes: PyTree, shardings: PyTree) -> PyTree:
 
 
 def batch(
-  width: int, tokens: int, mesh: Mesh, *, of_step: bool = False
+  width: int, tokens: int, mesh: Mesh
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """Shapes of a batch: `tokens` a device or, of a step, on all devices."""
-  multiple = mesh_lib.batch_multiple(mesh)
-  rows = max(tokens // width, 1)
-  rows = -(-rows // multiple) * multiple if of_step else rows * multiple
+  """Shapes of a batch of `tokens` a device."""
+  rows = max(tokens // width, 1) * mesh_lib.batch_multiple(mesh)
+  return _shapes((rows, width), mesh)
+
+
+def _step_batch(
+  recipe: recipe_lib.Recipe, mesh: Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of what `training.batches.batch` makes."""
+  parts, rows = recipe.micro_batches(mesh_lib.batch_multiple(mesh))
+  inner = (parts,) if parts > 1 else ()
+  return _shapes((rows, *inner, recipe.width), mesh)
+
+
+def _shapes(
+  shape: tuple[int, ...], mesh: Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
   place = NamedSharding(mesh, mesh_lib.BATCH)
   dtypes = dict.fromkeys(("tokens", "positions", "segment_ids"), np.int32)
   return {
-    name: jax.ShapeDtypeStruct((rows, width), dtype, sharding=place)
+    name: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
     for name, dtype in (dtypes | {"targets": np.bool_}).items()
   }
 

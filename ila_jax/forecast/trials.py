@@ -178,7 +178,11 @@ def training(
       data,
       # The rate is no part of the program, and weights of zeros bear few.
       dataclasses.replace(
-        recipe, epochs=None, total_steps=steps, learning_rate=1e-3
+        recipe,
+        epochs=None,
+        total_steps=steps,
+        learning_rate=1e-3,
+        early_stop=None,
       ),
       mesh=mesh,
       on_step=lambda step: ends.append(time.monotonic()),

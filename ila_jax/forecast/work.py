@@ -155,7 +155,7 @@ class PlannedRun:
     """Cost of several training runs, each on examples like these."""
     data, several = self._windows(data)
     examples *= several
-    flops = trial_lib.passes(recipe.lora) * self._pass_flops(
+    flops = recipe_lib.passes(recipe.lora) * self._pass_flops(
       data, runs * recipe.epochs * examples
     )
     some = max(round(min(examples, _PLANNED)), 1)
@@ -185,14 +185,20 @@ class PlannedRun:
     self, *, examples: float | int, runs: int, evaluations: int
   ) -> costs.Cost:
     """Cost of tuning the base on subsets of the pool, and of dev losses."""
-    tuned = self.training(
-      self.sample.data,
-      trial_lib.tuning(self.config),
-      examples=examples,
-      runs=runs,
-    )
-    dev = self.scoring(self.sample.data, examples=self.config.pool.dev_examples)
-    return dev.times(evaluations).and_also(tuned)
+    data, recipe = self.sample.data, trial_lib.tuning(self.config)
+    stop = recipe.early_stop
+    held_out = stop.share * examples if stop else 0.0
+    trained = examples - held_out
+    tuned = self.training(data, recipe, examples=trained, runs=runs)
+    dev = self.scoring(data, examples=self.config.pool.dev_examples)
+    cost = dev.times(evaluations).and_also(tuned)
+    if stop is None:
+      return cost
+    # As if none ended early.
+    tokens = recipe.epochs * trained * float(data.lengths.mean())
+    looks = max(tokens / recipe.batch_tokens / stop.steps, 1.0)
+    looked = self.scoring(data, examples=round(held_out))
+    return cost.and_also(looked.times(runs * round(looks)))
 
   def _windows(
     self, data: token_set.TokenSet

@@ -18,6 +18,7 @@ from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.run import account, progress, stages, tables
 from ila_jax.run.disk import buckets, checksums, differences, files, folders
+from ila_jax.run.reuse import finished
 
 RECORD = tables.RECORD.file()
 # What may change a result and is no input: told, and not refused.
@@ -88,7 +89,9 @@ class Stage:
   def _claim(self, replace: str) -> bool:
     """Looks at the folder; makes it this run's if it is free."""
     folders.finish_removal(self.folder)
-    record = read_record(self.folder)
+    record = read_record(self.folder) or finished.take(
+      self.folder, self._inputs, VERSIONS, read=read_record
+    )
     if record:
       changed = list(differences.find(record["inputs"], self._inputs))
       if not changed:

@@ -1,6 +1,7 @@
 """Stage `scaling`: many small subsets, and the law fitted to them."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -9,7 +10,8 @@ from ila_jax import config as config_lib
 from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.landscape.duplicates import write
-from ila_jax.passes import dev_loss, token_set
+from ila_jax.models import decoder as decoder_lib
+from ila_jax.passes import dev_loss, token_set, windows
 from ila_jax.pool import index, shards
 from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files
@@ -22,7 +24,7 @@ from ila_jax.scaling import (
 )
 from ila_jax.score import losses
 from ila_jax.selection import filters, needs, scored_pool
-from ila_jax.training import base, trial
+from ila_jax.training import base, loop, together, trial
 
 
 def run(run: context.Run) -> None:
@@ -42,7 +44,7 @@ def run(run: context.Run) -> None:
     "scaling",
     {
       "config": config.section("model", "scaling", "train"),
-      "finetune": [config.finetune.epochs, config.finetune.learning_rate],
+      "finetune": _tuning(config.section("finetune")["finetune"]),
       "model": base.signature(run),
       **stage_record.parents(workdir, "scaling"),
       "exclude_reference": config.score.exclude_reference,
@@ -82,6 +84,11 @@ def run(run: context.Run) -> None:
   )
 
 
+def _tuning(finetune: dict[str, Any]) -> dict[str, Any]:
+  """How the subsets are tuned on; the check alone has rivals."""
+  return {name: v for name, v in finetune.items() if name != "compare"}
+
+
 def _train(
   run: context.Run,
   stage: stage_record.Stage,
@@ -96,33 +103,109 @@ def _train(
   _write_subsets(workdir, pool, subsets)
   decoder = base.load(run, stage.account)
   dev = trial.dev_set(workdir)
+  size = (config.scaling.runs_a_device or 0) * run.mesh.size or 1
+  with progress.counter(len(todo), desc="scaling", unit="subsets") as advance:
+    for at in range(0, len(todo), size):
+      group = todo[at : at + size]
+      data = [_data(workdir, pool, subset) for subset in group]
+      tuned = _tune(run, stage, decoder, group, data)
+      for subset, one, held in zip(group, tuned, data, strict=True):
+        line = _line(pool, subset, _evaluated(run, stage, one, dev))
+        if subset.name.endswith("_00"):
+          line["repeats"] = _again(run, stage, decoder, dev, subset.name, held)
+        files.append_jsonl(runs, line)
+        stage.save_progress()
+        advance(1)
+        interrupts.point()
 
-  def evaluation(subset: design.Subset, times: int) -> dev_loss.Evaluation:
-    """Dev loss after tuning on a subset, with the seed of the n-th time."""
-    table = shards.gather(
-      workdir, pool.row[subset.rows], ["tokens", "is_response"]
-    )
-    recipe = trial.tuning(config)
+
+def _evaluated(
+  run: context.Run,
+  stage: stage_record.Stage,
+  tuned: trial.Tuned,
+  dev: token_set.TokenSet,
+) -> dev_loss.Evaluation:
+  found = trial.dev_losses(tuned, dev, run=run, account=stage.account)
+  return dev_loss.summarise(*found)
+
+
+def _again(
+  run: context.Run,
+  stage: stage_record.Stage,
+  decoder: decoder_lib.Decoder,
+  dev: token_set.TokenSet,
+  name: str,
+  data: token_set.TokenSet,
+) -> list[float]:
+  """Dev losses after tuning on a subset again, with other seeds."""
+  recipe, losses = trial.tuning(run.config), []
+  for times in range(run.config.scaling.repeats):
     tuned = trial.fit(
       decoder,
-      token_set.tokens_of(table),
-      dataclasses.replace(recipe, seed=recipe.seed + times),
+      data,
+      dataclasses.replace(recipe, seed=recipe.seed + times + 1),
       run=run,
       stage=stage,
-      name=subset.name,
+      name=name,
       keep=False,
     )
-    found = trial.dev_losses(tuned, dev, run=run, account=stage.account)
-    return dev_loss.summarise(*found)
+    losses.append(_evaluated(run, stage, tuned, dev)["micro"])
+  return losses
 
-  for subset in progress.progress(todo, desc="scaling", unit="subsets"):
-    line = _line(pool, subset, evaluation(subset, 0))
-    if subset.name.endswith("_00"):
-      again = range(1, config.scaling.repeats + 1)
-      line["repeats"] = [evaluation(subset, k)["micro"] for k in again]
-    files.append_jsonl(runs, line)
-    stage.save_progress()
-    interrupts.point()
+
+def _data(
+  workdir: epath.Path, pool: scored_pool.ScoredPool, subset: design.Subset
+) -> token_set.TokenSet:
+  rows = pool.row[subset.rows]
+  return token_set.tokens_of(
+    shards.gather(workdir, rows, ["tokens", "is_response"])
+  )
+
+
+def _tune(
+  run: context.Run,
+  stage: stage_record.Stage,
+  decoder: decoder_lib.Decoder,
+  group: list[design.Subset],
+  data: list[token_set.TokenSet],
+) -> list[trial.Tuned]:
+  """Trains on each subset of a group, side by side where that is asked for."""
+  recipe = trial.tuning(run.config)
+  if run.config.scaling.runs_a_device is None:
+    return [
+      trial.fit(
+        decoder,
+        one,
+        recipe,
+        run=run,
+        stage=stage,
+        name=subset.name,
+        keep=False,
+      )
+      for subset, one in zip(group, data, strict=True)
+    ]
+  data = [windows.split(one, max_tokens=recipe.width).data for one in data]
+  with progress.counter(
+    None, desc=f"train {len(group)} side by side", unit="steps"
+  ) as advance:
+
+    def count(told: list[loop.Metrics | None]) -> None:
+      advance(1, total=max(m["total_steps"] for m in told if m is not None))
+      at_work = sum(one is not None for one in told)
+      stage.account.add(cells=at_work * recipe.rows * recipe.width)
+
+    found = together.train(
+      *(decoder, data, [recipe] * len(data)), mesh=run.mesh, on_step=count
+    )
+  for one in data:
+    flops = trial.training_flops(decoder.config, one, recipe.lora)
+    stage.account.add(
+      flops=recipe.epochs * flops,
+      tokens=round(recipe.epochs * one.lengths.sum()),
+    )
+  if recipe.lora is None:
+    return [trial.Tuned(trained) for trained, _ in found]
+  return [trial.Tuned(decoder, recipe.lora, trained) for trained, _ in found]
 
 
 def _write_subsets(

@@ -14,6 +14,18 @@ class Train(checked.Checked):
     "tokens of an optimizer step, over all devices",
     **ranges.BATCH_TOKENS,
   )
+  micro_batch_tokens: int | None = checked.field(
+    None,
+    "tokens whose gradient is computed at once, over all devices: a step adds "
+    "up those of its micro-batches, in less memory; None: the whole step",
+    **ranges.BATCH_TOKENS,
+    changes=checked.NOTHING,
+  )
+  schedule: str = checked.field(
+    "cosine",
+    "what the learning rate does once it has risen",
+    choices="training.optim.SCHEDULES",
+  )
   warmup_fraction: float = checked.field(
     0.03, "share of the steps in which the learning rate rises", **ranges.SHARE
   )
@@ -128,6 +140,24 @@ class Finetune(checked.Checked):
     "methods tuned as well, at equal examples and at equal tokens",
     choices="methods.table.METHODS",
   )
+  stop_patience: int | None = checked.field(
+    None,
+    "evaluations in a row without a lower loss of the examples held out, after "
+    "which a tuning ends, with its best weights; None: it goes to its end",
+    low=1,
+    high=10**6,
+  )
+  stop_steps: int = checked.field(
+    20, "steps between these evaluations", low=1, high=10**9
+  )
+  stop_share: float = checked.field(
+    0.1,
+    "share of the examples of a tuning that is held out for them, and not "
+    "trained on",
+    low=0,
+    high=0.5,
+    above=True,
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,6 +200,14 @@ class Scaling(checked.Checked):
   )
   depth_band: float = checked.field(
     0.34, "width of the band of relative depths of a subset", **ranges.PART
+  )
+  runs_a_device: int | None = checked.field(
+    None,
+    "subsets trained side by side on each device, which hold that many models; "
+    "None: one after the other, each on all devices",
+    low=1,
+    high=2**12,
+    changes=checked.NOTHING,
   )
   resamples: int = checked.field(
     2000, "resamples of the bootstrap, and permutations", low=100, high=10**6

@@ -10,7 +10,6 @@ from jaxtyping import Array, Int
 from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.passes import collate, layouts, token_set
-from ila_jax.training import recipe as recipe_lib
 
 # The examples of a row, by index; a step trains on several rows.
 Row = Sequence[int | np.integer]
@@ -97,25 +96,6 @@ def plan(
   return [packed[i : i + rows] for i in range(0, len(packed), rows)]
 
 
-def epochs(lengths: Int[np.ndarray, " n"], recipe: recipe_lib.Recipe) -> float:
-  """How often a recipe passes over the examples, by its plan.
-
-  >>> recipe = recipe_lib.Recipe(learning_rate=0.1, batch_tokens=10, width=10,
-  ...   seed=0, total_steps=3)
-  >>> epochs(np.full(4, 5), recipe)
-  1.5
-  """
-  steps = plan(
-    lengths,
-    width=recipe.width,
-    rows=recipe.rows,
-    seed=recipe.seed,
-    epochs=recipe.epochs,
-    total_steps=recipe.total_steps,
-  )
-  return sum(len(row) for step in steps for row in step) / len(lengths)
-
-
 def batch(
   data: token_set.TokenSet,
   step: list[Row],
@@ -123,13 +103,23 @@ def batch(
   width: int,
   rows: int,
   mesh: Mesh,
+  parts: int = 1,
 ) -> dict[str, Array]:
   """The batch of one step of a `plan`, on the mesh.
 
   Empty rows, which weigh nothing, make up the number that the mesh divides.
 
+  Args:
+    data: the examples.
+    step: the rows of the step, by the numbers of their examples.
+    width: tokens a row.
+    rows: of each micro-batch.
+    mesh: the devices.
+    parts: micro-batches of the step, `recipe.micro_batches`.
+
   Returns:
-    tokens, positions, segment_ids (int32) and targets (bool), each [b, t].
+    tokens, positions, segment_ids (int32) and targets (bool), each [b, t]; of
+    several micro-batches [b, parts, t], one at each place of the second axis.
 
   >>> text = token_set.TokenSet.of_text([np.arange(3, dtype=np.int32)])
   >>> arrays = batch(text, [[0]], width=4, rows=8, mesh=mesh_lib.make())
@@ -138,5 +128,14 @@ def batch(
   """
   multiple = mesh_lib.batch_multiple(mesh)
   height = -(-rows // multiple) * multiple
-  laid_out = collate.Batch(step, width, height)
-  return collate.on_mesh(data.tokens, data.is_response, laid_out, mesh)
+  laid_out = collate.Batch(step, width, height * parts)
+  if parts == 1:
+    return collate.on_mesh(data.tokens, data.is_response, laid_out, mesh)
+
+  def make(own: Int[np.ndarray, " r"]) -> dict[str, np.ndarray]:
+    # Rows of one device in all micro-batches lie side by side.
+    every = (own[:, None] * parts + np.arange(parts)).ravel()
+    made = collate.collate(data.tokens, data.is_response, laid_out.part(every))
+    return {k: v.reshape(len(own), parts, width) for k, v in made.items()}
+
+  return mesh_lib.put_own_rows(make, height, mesh)

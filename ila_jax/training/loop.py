@@ -9,10 +9,11 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -27,9 +28,9 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import architecture
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
-from ila_jax.passes import token_set
+from ila_jax.passes import dev_loss, layouts, token_set
 from ila_jax.run import hosts, interrupts
-from ila_jax.training import batches, checkpoint
+from ila_jax.training import batches, checkpoint, early_stop
 from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import step as step_lib
 
@@ -62,16 +63,17 @@ def train(
   recipe: recipe_lib.Recipe,
   *,
   mesh: Mesh,
+  held_out: token_set.TokenSet | None = None,
   saving: Saving | None = None,
   on_step: Callable[[Metrics], None] = lambda metrics: None,
 ) -> tuple[decoder_lib.Decoder | lora_lib.Adapter, list[Metrics]]:
   """Minimises the mean loss of the target tokens.
 
   Per step, L = Σ nll / (number of targets in the batch), with AdamW in float32
-  under a warm-up and cosine schedule (docs/method.md 2.1). Examples are packed
-  into rows without seeing each other. Trained are all parameters, or with
-  `recipe.lora` an adapter alone: the decoder's weights are then held as they
-  are, and neither moments nor checkpoints are kept of them.
+  under a warm-up and the recipe's schedule (docs/method.md 2.1). Examples are
+  packed into rows without seeing each other. Trained are all parameters, or
+  with `recipe.lora` an adapter alone: the decoder's weights are then held as
+  they are, and neither moments nor checkpoints are kept of them.
 
   Args:
     decoder: where training starts; left as it is.
@@ -79,15 +81,18 @@ def train(
     recipe: how it is learned.
     mesh: a batch is split over `data` and `fsdp`, parameters by the table of
       `models.decoder`; the mesh does not change the result but by rounding.
+    held_out: examples for `recipe.early_stop`; given with it, or not at all.
     saving: where and when the state is saved; None keeps nothing.
     on_step: called with each step's metrics, one step late so that the device
       never waits: step (from 1), total_steps, loss (nats per target token),
-      grad_norm (before clipping), learning_rate, tokens (targets). After a
-      resume the steps since the checkpoint come again.
+      grad_norm (before clipping), learning_rate, tokens (targets), and
+      held_out_loss after which it was looked at. After a resume the steps since
+      the checkpoint come again.
 
   Returns:
     The trained decoder, or the adapter of `recipe.lora`, placed on the mesh,
     and the metrics of all steps from the first, those before a resume included.
+    With an early stop the weights are those of the lowest held-out loss.
 
   Raises:
     errors.InputError: no data, an example too long or without a target, a
@@ -112,38 +117,37 @@ def train(
   >>> history[-1]["loss"] < history[0]["loss"] / 2
   True
   """
-  width, rows, lora = recipe.width, recipe.rows, recipe.lora
+  width, lora = recipe.width, recipe.lora
   batches.check(data, width=width)
-  steps = batches.plan(
-    data.lengths,
-    width=width,
-    rows=rows,
-    seed=recipe.seed,
-    epochs=recipe.epochs,
-    total_steps=recipe.total_steps,
-  )
+  steps = recipe.plan(data.lengths)
   rates = recipe.rates(len(steps))
+  parts, height = recipe.micro_batches(mesh_lib.batch_multiple(mesh))
   optimizer = recipe.optimizer
   graphdef, base = nnx.split(decoder)
   base = nnx.to_pure_dict(base)
   identity = [*recipe.identity(), _identity(decoder.config)]
   with (
     jax.set_mesh(mesh),
-    _open(saving, base, data, identity) as checkpoints,
+    _open(saving, base, (data, held_out), identity) as checkpoints,
     contextlib.ExitStack() as until_saved,
   ):
     start, frozen = _start(decoder.config, base, recipe, mesh)
-    state, history = _begin(start, optimizer, mesh, lora, checkpoints)
+    watch = early_stop.Watch(
+      recipe.early_stop,
+      _loss_of(held_out, graphdef, frozen, recipe, mesh),
+      total=len(steps),
+    )
+    state, history = _begin(start, optimizer, mesh, lora, checkpoints, watch)
 
     def report(metrics: PyTree) -> None:
-      history.append(_read(metrics, len(history), rates))
+      history.append(read(metrics, len(history), rates))
       on_step(history[-1])
 
-    pending, begin = None, len(history)
+    pending, begin = None, len(steps) if watch.is_over else len(history)
     due = saving and checkpoint.Due(steps=saving.steps, minutes=saving.minutes)
     for step in range(begin, len(steps)):
       batch = batches.batch(
-        data, steps[step], width=width, rows=rows, mesh=mesh
+        data, steps[step], width=width, rows=height, mesh=mesh, parts=parts
       )
       state, metrics = step_lib.train_step(
         graphdef, optimizer, mesh, lora, state, frozen, batch, rates[step]
@@ -154,22 +158,51 @@ def train(
       # The host reads a step while the device works on the next one.
       if pending is not None:
         report(pending)
-      pending = metrics
+      pending = metrics | watch.after(step + 1, state["params"])
       if saving:
         saving.at(step + 1, state)
       # Every host asks at every step, so that all stop at the same one.
       stops = checkpoints is not None and interrupts.is_requested()
       is_due = checkpoints and due.after(step + 1)
-      if step + 1 == len(steps) or stops or is_due:
+      if watch.is_over or step + 1 == len(steps) or stops or is_due:
         report(pending)
         pending = None
         if checkpoints:
           saving.before()
-          checkpoints.save(step + 1, state, {"history": history})
+          record = {"history": history} | watch.record()
+          checkpoints.save(step + 1, watch.kept(state), record)
       if stops:
         interrupts.stop(f"training is saved at step {step + 1}/{len(steps)}")
-  trained = _as(state["params"], start)
+      if watch.is_over:
+        break
+  trained = _as(watch.chosen(state["params"]), start)
   return nnx.merge(graphdef, trained) if lora is None else trained, history
+
+
+def _loss_of(
+  held_out: token_set.TokenSet | None,
+  graphdef: nnx.GraphDef,
+  frozen: PyTree,
+  recipe: recipe_lib.Recipe,
+  mesh: Mesh,
+) -> Callable[[PyTree], float]:
+  """A function from what is trained to the loss of held-out examples."""
+  if (held_out is None) != (recipe.early_stop is None):
+    raise ValueError("give both recipe.early_stop and held_out, or none")
+
+  def loss(params: PyTree) -> float:
+    whole = recipe.lora is None
+    adapters = None if whole else lora_lib.stack(recipe.lora, [params])
+    found = dev_loss.losses(
+      nnx.merge(graphdef, params if whole else frozen),
+      held_out,
+      layout=layouts.choose(held_out.lengths, batch_tokens=recipe.width),
+      mesh=mesh,
+      adapters=adapters,
+    )
+    return dev_loss.summarise(*found)["micro"]
+
+  return loss
 
 
 def _start(
@@ -191,6 +224,7 @@ def _begin(
   mesh: Mesh,
   lora: lora_lib.LoraConfig | None,
   checkpoints: checkpoint.Checkpoints | None,
+  watch: early_stop.Watch,
 ) -> tuple[PyTree, list[Metrics]]:
   """The state of the newest checkpoint, or of step 0, and the history."""
   first_state = step_lib.first_state
@@ -204,17 +238,15 @@ def _begin(
       shapes,
       shardings,
     )
-    saved = checkpoints.restore(like)
+    saved = checkpoints.restore(watch.kept(like))
     if saved is not None:
-      return saved[0], saved[1]["history"]
+      return watch.resume(*saved), saved[1]["history"]
   start = jax.device_put(start, shardings["params"])
   first = jax.jit(first_state, static_argnums=0, out_shardings=shardings)
   return first(optimizer, start), []
 
 
-def _read(
-  metrics: PyTree, step: int, rates: Float[np.ndarray, " s"]
-) -> Metrics:
+def read(metrics: PyTree, step: int, rates: Float[np.ndarray, " s"]) -> Metrics:
   """Brings one step's metrics to the host; `step` counts from 0."""
   values = {name: v.item() for name, v in mesh_lib.fetch(metrics).items()}
   rate = float(rates[step])
@@ -238,7 +270,7 @@ def _read(
 def _open(
   saving: Saving | None,
   params: PyTree,
-  data: token_set.TokenSet,
+  data: Sequence[token_set.TokenSet | None],
   identity: list[Any],
 ) -> contextlib.AbstractContextManager:
   if saving is None:
@@ -254,7 +286,9 @@ def _identity(config: architecture.DecoderConfig) -> str:
 
 
 def _fingerprint(
-  params: PyTree, data: token_set.TokenSet, identity: list[Any]
+  params: PyTree,
+  data: Sequence[token_set.TokenSet | None],
+  identity: list[Any],
 ) -> str:
   """A hash of the recipe, the data and a slice of every parameter.
 
@@ -262,7 +296,12 @@ def _fingerprint(
   does not bring the weights of a large one to the host.
   """
   digest = hashlib.sha256(json.dumps(identity).encode())
-  for ids, mask in zip(data.tokens, data.is_response, strict=True):
+  pairs = itertools.chain.from_iterable(
+    zip(one.tokens, one.is_response, strict=True)
+    for one in data
+    if one is not None
+  )
+  for ids, mask in pairs:
     digest.update(len(ids).to_bytes(8, "little"))
     digest.update(np.asarray(ids, np.int32).tobytes())
     digest.update(np.packbits(mask).tobytes())

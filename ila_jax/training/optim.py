@@ -100,7 +100,7 @@ def _scale_by_given_rate() -> optax.GradientTransformationExtraArgs:
   )
 
 
-def schedule(
+def cosine(
   *, learning_rate: float, warmup_fraction: float, total_steps: int
 ) -> optax.Schedule:
   """Linear warm-up, then half a cosine towards zero; no step has rate zero.
@@ -119,14 +119,63 @@ def schedule(
     An optax schedule: step (0-based, scalar or array) to rate (float32).
 
   >>> import numpy as np
-  >>> rate = schedule(learning_rate=1.0, warmup_fraction=0.25, total_steps=4)
+  >>> rate = cosine(learning_rate=1.0, warmup_fraction=0.25, total_steps=4)
   >>> rate(np.arange(4)).round(2).tolist()
   [0.5, 1.0, 0.75, 0.25]
   """
-  warmup_steps = min(round(warmup_fraction * total_steps), total_steps - 1)
+  warmup_steps = _warmup_steps(warmup_fraction, total_steps)
   return optax.warmup_cosine_decay_schedule(
     init_value=learning_rate / (warmup_steps + 1),
     peak_value=learning_rate,
     warmup_steps=warmup_steps,
     decay_steps=total_steps,
   )
+
+
+def linear(
+  *, learning_rate: float, warmup_fraction: float, total_steps: int
+) -> optax.Schedule:
+  """Linear warm-up, then a line towards zero; arguments as of `cosine`.
+
+  From step w on the rate is learning_rate · (total_steps - s) /
+  (total_steps - w), as of `transformers`' linear schedule.
+
+  >>> import numpy as np
+  >>> rate = linear(learning_rate=1.0, warmup_fraction=0.25, total_steps=5)
+  >>> rate(np.arange(5)).tolist()
+  [0.5, 1.0, 0.75, 0.5, 0.25]
+  """
+  warmup_steps = _warmup_steps(warmup_fraction, total_steps)
+  rise = _rise(learning_rate, warmup_steps)
+  fall = optax.linear_schedule(learning_rate, 0.0, total_steps - warmup_steps)
+  return optax.join_schedules([rise, fall], [warmup_steps])
+
+
+def constant(
+  *, learning_rate: float, warmup_fraction: float, total_steps: int
+) -> optax.Schedule:
+  """Linear warm-up, then the highest rate to the end; as `cosine` otherwise.
+
+  >>> import numpy as np
+  >>> rate = constant(learning_rate=1.0, warmup_fraction=0.25, total_steps=4)
+  >>> rate(np.arange(4)).tolist()
+  [0.5, 1.0, 1.0, 1.0]
+  """
+  warmup_steps = _warmup_steps(warmup_fraction, total_steps)
+  rise = _rise(learning_rate, warmup_steps)
+  stays = optax.constant_schedule(learning_rate)
+  return optax.join_schedules([rise, stays], [warmup_steps])
+
+
+def _warmup_steps(warmup_fraction: float, total_steps: int) -> int:
+  return min(round(warmup_fraction * total_steps), total_steps - 1)
+
+
+def _rise(learning_rate: float, warmup_steps: int) -> optax.Schedule:
+  """Reaches the highest rate at step `warmup_steps`; no step has rate zero."""
+  first = learning_rate / (warmup_steps + 1)
+  return optax.linear_schedule(first, learning_rate, max(warmup_steps, 1))
+
+
+# What the learning rate does, by the name in config.train.schedule.
+SCHEDULES = {"constant": constant, "cosine": cosine, "linear": linear}

@@ -1,6 +1,8 @@
 """One training run as the stages use it: progress, files, account."""
 
 import contextlib
+import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files as files_lib
 from ila_jax.run.disk import folders
-from ila_jax.training import batches, loop, metrics
+from ila_jax.training import early_stop, loop, metrics
 from ila_jax.training import recipe as recipe_lib
 
 # A folder that has one of these is whole.
@@ -78,6 +80,8 @@ def recipe(
     width=config.tokens.max_tokens,
     seed=seed,
     epochs=epochs,
+    schedule=config.train.schedule,
+    micro_batch_tokens=config.train.micro_batch_tokens,
     warmup_fraction=config.train.warmup_fraction,
     weight_decay=config.train.weight_decay,
     clip_norm=config.train.clip_norm,
@@ -87,13 +91,14 @@ def recipe(
 
 def tuning(config: config_lib.Config) -> recipe_lib.Recipe:
   """The recipe by which the base is tuned on subsets of the pool."""
-  return recipe(
+  found = recipe(
     config,
     epochs=config.finetune.epochs,
     learning_rate=config.finetune.learning_rate,
     seed=config.seed,
     lora=lora(config),
   )
+  return dataclasses.replace(found, early_stop=early_stop.of(config.finetune))
 
 
 def reference(config: config_lib.Config, *, seed: int) -> recipe_lib.Recipe:
@@ -128,16 +133,16 @@ def fit(
   Raises:
     errors.InputError: as `loop.train`.
   """
-  settings = run.config.train
-  data = windows.split(data, max_tokens=recipe.width).data
+  data, held_out = early_stop.split(
+    data, recipe.early_stop, seed=recipe.seed, width=recipe.width
+  )
   cost = training_flops(decoder.config, data, recipe.lora)
-  epochs = batches.epochs(data.lengths, recipe)
-  multiple = mesh_lib.batch_multiple(run.mesh)
-  rows = -(-recipe.rows // multiple) * multiple
+  epochs = recipe.epochs_over(data.lengths)
+  rows = math.prod(recipe.micro_batches(mesh_lib.batch_multiple(run.mesh)))
   saving = loop.Saving(
     stage.folder / tables.CHECKPOINTS.file(name=name),
-    steps=settings.checkpoint_steps,
-    minutes=settings.checkpoint_minutes,
+    steps=run.config.train.checkpoint_steps,
+    minutes=run.config.train.checkpoint_minutes,
     before=stage.save_progress,
     **({"at": keep} if callable(keep) else {}),
   )
@@ -155,18 +160,25 @@ def fit(
         tokens=round(share * data.lengths.sum()),
         cells=rows * recipe.width,
       )
+      if "held_out_loss" in step:
+        looked = training_flops(decoder.config, held_out, None)
+        looked //= recipe_lib.passes(None)
+        stage.account.add(flops=looked, tokens=int(held_out.lengths.sum()))
 
     trained, history = loop.train(
       decoder,
       data,
       recipe,
       mesh=run.mesh,
+      held_out=held_out,
       saving=saving if keep else None,
       on_step=count,
     )
+  if recipe.early_stop is not None:
+    progress.say(f"  {name}: {early_stop.told(history)}")
   if keep:
-    path = stage.folder / tables.HISTORY.file(name=name)
-    files_lib.write_jsonl(path, history)
+    steps = stage.folder / tables.HISTORY.file(name=name)
+    files_lib.write_jsonl(steps, history)
     stage.save_progress()
   if recipe.lora is None:
     return Tuned(trained)
@@ -193,19 +205,7 @@ def training_flops(
   cost = forward.flops(
     config, data.lengths, response_tokens=data.response_tokens
   )
-  return passes(lora) * cost
-
-
-def passes(lora: lora_lib.LoraConfig | None) -> int:
-  """Forward passes that a training step costs as much as.
-
-  A backward pass costs a forward pass for the states, and one for the weights
-  unless they are frozen.
-
-  >>> passes(None)
-  3
-  """
-  return 3 if lora is None else 2
+  return recipe_lib.passes(lora) * cost
 
 
 def dev_losses(
@@ -256,8 +256,8 @@ def is_made(folder: epath.Path, name: str, model: str | None = None) -> bool:
   """
   is_there = (folder / tables.HISTORY.file(name=name)).exists()
   if model != "":
-    files = [folder / (model or name) / file for file in _COMPLETE]
-    is_there = is_there and any(file.exists() for file in files)
+    own = folder / (model or name)
+    is_there = is_there and any((own / file).exists() for file in _COMPLETE)
   return mesh_lib.first_host_says([is_there])[0]
 
 

@@ -4,6 +4,7 @@
     python -m tests.benchmarks.score        # response loss of every example
     python -m tests.benchmarks.embed        # sentence embeddings of MiniLM
     python -m tests.benchmarks.train_step   # one AdamW step
+    python -m tests.benchmarks.together     # several small trainings
     python -m tests.benchmarks.loss_memory  # the loss at vocabulary 151,936
     python -m tests.benchmarks.attention    # attention kernels
     python -m tests.benchmarks.loading      # a checkpoint of gigabytes

@@ -19,7 +19,8 @@ from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import lora as lora_lib
 from ila_jax.passes import forward
-from ila_jax.training import optim, step, trial
+from ila_jax.training import optim, step
+from ila_jax.training import recipe as recipe_lib
 from tests.benchmarks import device
 
 
@@ -84,7 +85,7 @@ def main() -> None:
         continue
       times.append(seconds)
       tokens += int(lengths.sum())
-      flops += trial.passes(lora) * forward.flops(
+      flops += recipe_lib.passes(lora) * forward.flops(
         config, lengths, response_tokens=predicted
       )
   rate = hardware.matrix_rate(mesh, dtype)

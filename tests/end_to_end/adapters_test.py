@@ -1,5 +1,7 @@
 """A whole run with adapters: trained, scored in one pass, written for peft."""
 
+import dataclasses
+
 import numpy as np
 from etils import epath
 
@@ -57,3 +59,26 @@ def test_adapters_are_scored_in_one_pass(tmp_path):
   assert {"adapter_config.json", "adapter_model.safetensors"} <= written
   assert "model.safetensors" not in written
   assert artifacts.faults(workdir) == []
+  _check_side_by_side(config, workdir)
+
+
+def _check_side_by_side(config, workdir):
+  """Subsets of the laboratory are tuned side by side as one by one."""
+  found = {}
+  for count in (None, 1):
+    settings = dataclasses.replace(
+      config.scaling, subsets=2, held_out=0, runs_a_device=count
+    )
+    pipeline.run(
+      dataclasses.replace(config, scaling=settings),
+      workdir,
+      stages=("scaling",),
+      redo="scaling" if count else None,
+    )
+    lines = files.read_jsonl(workdir / "scaling/runs.jsonl")
+    record = files.read_json(workdir / "scaling/stage.json")
+    found[count] = [line["loss"] for line in lines], record
+  np.testing.assert_allclose(found[1][0], found[None][0], rtol=1e-5)
+  for name in ("flops", "tokens"):
+    one, other = found[1][1][name], found[None][1][name]
+    np.testing.assert_allclose(one, other, rtol=1e-3)

@@ -54,6 +54,17 @@ def test_training_is_that_of_its_recipe(untried):
   assert tuned.flops == pytest.approx(3 * 2 * 30 * one + 3 * 20 * one)
 
 
+def test_an_early_stop_is_foretold_as_if_none_came(untried):
+  run = planned.run(
+    finetune__epochs=1.0, finetune__stop_patience=2, finetune__stop_steps=1000
+  )
+  one = _pass_flops(run) / 40
+  tuned = run.tuning(examples=30, runs=2, evaluations=3)
+  # Three of 30 are held out, and looked at once in each of two runs.
+  wanted = 3 * 2 * 27 * one + 3 * 20 * one + 2 * 3 * one
+  assert tuned.flops == pytest.approx(wanted)
+
+
 def test_what_is_read_in_windows_costs_its_windows(untried):
   run = planned.run(tokens__max_tokens=16, finetune__epochs=1.0)
   data = run.sample.data

@@ -184,11 +184,13 @@ def train(
   *,
   lora: lora_lib.LoraConfig | None = None,
   tokens: int = 2048,
+  parts: int = 1,
 ) -> Any:
-  """A training step, of `tokens` a device."""
+  """A training step, of `tokens` a device, in so many micro-batches."""
   made = recipe.Recipe(
     learning_rate=1e-5,
     batch_tokens=tokens * mesh_lib.batch_multiple(mesh),
+    micro_batch_tokens=tokens // parts * mesh_lib.batch_multiple(mesh),
     width=2048,
     seed=0,
     total_steps=1,
@@ -671,6 +673,9 @@ PROGRAMS: dict[str, Callable[[Mesh], Any]] = {
   "score gains of tokens": lambda mesh: gaining(mesh, small("llama")),
   "train": lambda mesh: train(mesh, small("llama", **_REMAT)),
   "train without remat": lambda mesh: train(mesh, small("llama", **_MASTER)),
+  "train by micro-batches": lambda mesh: train(
+    mesh, small("llama", **_REMAT), tokens=8192, parts=4
+  ),
   "train gemma": lambda mesh: train(mesh, small("gemma", **_REMAT)),
   "train adapter": lambda mesh: train(
     mesh, small("llama", remat=True), lora=LORA

@@ -17,13 +17,14 @@ from jax.sharding import AxisType, Mesh
 
 from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
+from ila_jax.forecast import memory as memory_lib
 from ila_jax.models import architecture
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
 from ila_jax.models.folders import peft as peft_lib
 from ila_jax.models.folders import weights
 from ila_jax.passes import dev_loss, layouts, token_set
-from ila_jax.training import batches, loop, optim
+from ila_jax.training import batches, early_stop, loop, optim
 from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import step as step_lib
 from tests.support import forked, torch_models
@@ -78,7 +79,7 @@ def _one_device() -> Mesh:
 def _train(data, decoder=None, **changes):
   """Trains by `_RECIPE`; changes are of it, or arguments of `train`."""
   others = {"mesh": _one_device()}
-  for name in {"mesh", "saving", "on_step"} & changes.keys():
+  for name in {"mesh", "held_out", "saving", "on_step"} & changes.keys():
     others[name] = changes.pop(name)
   recipe = recipe_lib.Recipe(**(_RECIPE | changes))
   return loop.train(decoder or _decoder(), data, recipe, **others)
@@ -285,7 +286,7 @@ def test_metrics_tell_of_every_step_in_order():
   assert {m["total_steps"] for m in said} == {len(said)}
   targets = sum(int(mask.sum()) for mask in data.is_response)
   assert sum(m["tokens"] for m in said) == 2 * targets
-  rate = optim.schedule(
+  rate = optim.cosine(
     learning_rate=1e-2, warmup_fraction=0.25, total_steps=len(said)
   )
   np.testing.assert_allclose(
@@ -373,6 +374,78 @@ def test_eight_devices_equal_one(axes, lora):
     assert leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
 
 
+@pytest.mark.parametrize(
+  ("axes", "lora"),
+  [((1, 1, 1), None), ((1, 1, 1), _LORA), ((2, 2, 2), None)],
+  ids=["full", "lora", "mesh"],
+)
+def test_micro_batches_equal_the_whole_batch(axes, lora):
+  # Seven rows of 1 to 15 targets: no two micro-batches have equally many, the
+  # last of them has an empty row, and the last step fewer rows.
+  data = _data(24, low=9)
+  fields = {"epochs": 1, "lora": lora, "batch_tokens": 7 * 16}
+  alone, one = _train(data, **fields)
+  mesh = mesh_lib.make(*axes) if max(axes) > 1 else _one_device()
+  split, two = _train(data, mesh=mesh, micro_batch_tokens=2 * 16, **fields)
+  steps = [{k: v for k, v in m.items() if k == "tokens"} for m in one]
+  assert [{k: v for k, v in m.items() if k == "tokens"} for m in two] == steps
+  for name in ("loss", "grad_norm"):
+    np.testing.assert_allclose(
+      [m[name] for m in two], [m[name] for m in one], rtol=1e-5
+    )
+  for a, b in zip(_leaves(split), _leaves(alone), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_a_mean_of_means_would_be_seen():
+  # What the test above would let pass if all rows had as many targets.
+  data = _data(24, low=9)
+  targets = [int(mask.sum()) for mask in data.is_response]
+  assert max(targets) > 4 * min(targets)
+
+
+def test_micro_batches_hold_the_activations_of_one():
+  config = dataclasses.replace(_CONFIG, max_positions=512)
+  held = {}
+  for parts in (1, 8):
+    recipe = recipe_lib.Recipe(
+      **_RECIPE
+      | {
+        "batch_tokens": 64 * 512,
+        "width": 512,
+        "micro_batch_tokens": 64 * 512 // parts,
+      }
+    )
+    mesh = _one_device()
+    arguments = memory_lib.training_arguments(config, recipe, mesh)
+    with jax.set_mesh(mesh):
+      analysis = step_lib.train_step.lower(*arguments).compile()
+    held[parts] = analysis.memory_analysis().temp_size_in_bytes
+  assert held[8] < held[1] / 5
+
+
+def test_other_micro_batches_go_on_with_a_run(tmp_path):
+  def kill(metrics):
+    if metrics["step"] == 5:
+      raise _Killed
+
+  data, saving = _data(30), loop.Saving(tmp_path / "run", steps=3)
+  with pytest.raises(_Killed):
+    _train(data, on_step=kill, total_steps=8, saving=saving)
+  said = []
+  found, _ = _train(
+    data,
+    on_step=said.append,
+    total_steps=8,
+    saving=saving,
+    micro_batch_tokens=32,
+  )
+  assert said[0]["step"] == 4
+  wanted, _ = _uninterrupted()
+  for a, b in zip(_leaves(found), _leaves(wanted), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
 class _Killed(Exception):
   pass
 
@@ -434,6 +507,80 @@ def test_checkpoints_by_time_lose_little_and_change_nothing(tmp_path):
   found, resumed = _train(data, on_step=said.append, **fields)
   assert resumed == history and said == history[4:]
   _assert_same_bits(found, wanted)
+
+
+# Ends before its last step, for it learns its few examples by heart.
+_STOPS = {
+  "total_steps": 40,
+  "learning_rate": 3e-2,
+  "early_stop": early_stop.EarlyStop(share=0.3, steps=2, patience=2),
+}
+
+
+@functools.cache
+def _stopped(lora=None):
+  return _train(_data(12), held_out=_data(12, seed=1), lora=lora, **_STOPS)
+
+
+@pytest.mark.parametrize("lora", [None, _LORA], ids=["full", "lora"])
+def test_an_early_stop_keeps_the_weights_of_the_lowest_loss(lora):
+  tuned, history = _stopped(lora)
+  looked = {
+    m["step"]: m["held_out_loss"] for m in history if "held_out_loss" in m
+  }
+  assert list(looked) == list(range(2, len(history) + 1, 2))
+  best = min(looked, key=looked.get)
+  assert best < len(history) == best + 4 < 40
+  base, adapters = tuned, None
+  if lora:
+    base, adapters = _decoder(), lora_lib.stack(lora, [tuned])
+  data = _data(12, seed=1)
+  found = dev_loss.losses(
+    base,
+    data,
+    layout=layouts.choose(data.lengths, batch_tokens=64),
+    mesh=_one_device(),
+    adapters=adapters,
+  )
+  micro = dev_loss.summarise(*found)["micro"]
+  np.testing.assert_allclose(micro, looked[best], rtol=1e-5)
+  # To look changes nothing: the steps are those of a run without.
+  fields = {name: v for name, v in _STOPS.items() if name != "early_stop"}
+  fields["lora"] = lora
+  steps = []
+
+  def note(metrics):
+    steps.append(metrics)
+    if len(steps) == len(history):
+      raise _Killed
+
+  with pytest.raises(_Killed):
+    _train(_data(12), on_step=note, **fields)
+  for plain, seen in zip(steps, history, strict=True):
+    assert seen | plain == seen
+
+
+@pytest.mark.parametrize("killed_at", [1, 3, 5, "end"])
+def test_an_early_stop_that_was_killed_is_the_same(tmp_path, killed_at):
+  wanted, history = _stopped()
+  at = len(history) if killed_at == "end" else killed_at
+
+  def kill(metrics):
+    if metrics["step"] == at:
+      raise _Killed
+
+  fields = {**_STOPS, "held_out": _data(12, seed=1)}
+  fields["saving"] = loop.Saving(tmp_path / "run", steps=1)
+  with pytest.raises(_Killed):
+    _train(_data(12), on_step=kill, **fields)
+  found, resumed = _train(_data(12), **fields)
+  assert resumed == history
+  _assert_same_bits(found, wanted)
+  # One that has ended trains nothing more.
+  said = []
+  again, resumed = _train(_data(12), on_step=said.append, **fields)
+  assert (said, resumed) == ([], history)
+  _assert_same_bits(again, wanted)
 
 
 _SCRIPT = """
@@ -509,7 +656,8 @@ def three_steps(tmp_path_factory):
   [
     *({"learning_rate": 2e-2}, {"warmup_fraction": 0.5}, {"seed": 4}),
     *({"weight_decay": 0.3}, {"clip_norm": 0.3}, {"total_steps": 4}),
-    *({"lora": None}, {"lora": dataclasses.replace(_LORA, alpha=5)}),
+    *({"schedule": "linear"}, {"lora": None}),
+    {"lora": dataclasses.replace(_LORA, alpha=5)},
     *("data", "base"),
   ],
   ids=str,

@@ -77,7 +77,7 @@ def test_norms_and_biases_are_not_decayed():
   ("warmup_fraction", "total"),
   [(0.0, 1), (0.0, 7), (0.1, 20), (0.25, 9), (1.0, 5), (1.0, 1)],
 )
-def test_schedule_is_its_formula(warmup_fraction, total):
+def test_cosine_is_its_formula(warmup_fraction, total):
   warmup = min(round(warmup_fraction * total), total - 1)
   wanted = [
     3e-4 * (s + 1) / (warmup + 1)
@@ -85,13 +85,50 @@ def test_schedule_is_its_formula(warmup_fraction, total):
     else 3e-4 * (1 + math.cos(math.pi * (s - warmup) / (total - warmup))) / 2
     for s in range(total)
   ]
-  rate = optim.schedule(
+  rate = optim.cosine(
     learning_rate=3e-4, warmup_fraction=warmup_fraction, total_steps=total
   )
   found = np.asarray(rate(np.arange(total)))
   np.testing.assert_allclose(found, wanted, rtol=1e-4)
   assert (found > 0).all()
   np.testing.assert_allclose(found.max(), 3e-4, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(optim.SCHEDULES))
+def test_schedules_fall_as_those_of_transformers(name):
+  pytest.importorskip("torch")
+  import torch
+  import transformers
+
+  warmup, total = 5, 20
+  schedule = transformers.get_scheduler(
+    {"constant": "constant_with_warmup"}.get(name, name),
+    torch.optim.SGD([torch.zeros(1)], lr=3e-4),
+    num_warmup_steps=warmup,
+    num_training_steps=total,
+  )
+  (theirs,) = schedule.lr_lambdas
+  rate = optim.SCHEDULES[name](
+    learning_rate=3e-4, warmup_fraction=warmup / total, total_steps=total
+  )
+  ours = np.asarray(rate(np.arange(total)))
+  wanted = [3e-4 * theirs(step) for step in range(total)]
+  np.testing.assert_allclose(ours[warmup:], wanted[warmup:], rtol=1e-4)
+  # Theirs begins with a step of rate zero; ours is never zero.
+  rise = 3e-4 * (np.arange(warmup) + 1) / (warmup + 1)
+  np.testing.assert_allclose(ours[:warmup], rise, rtol=1e-5)
+  assert ours.max() == np.float32(3e-4) and ours.min() > 0
+
+
+@pytest.mark.parametrize("name", sorted(optim.SCHEDULES))
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
+def test_schedules_of_few_steps_have_no_rate_of_zero(name, fraction):
+  for total in (1, 2, 3):
+    rate = optim.SCHEDULES[name](
+      learning_rate=1.0, warmup_fraction=fraction, total_steps=total
+    )
+    found = np.asarray(rate(np.arange(total)))
+    assert (found > 0).all() and found.max() == 1.0
 
 
 def test_equal_arguments_give_the_same_optimizer():

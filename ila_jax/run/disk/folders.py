@@ -4,9 +4,10 @@ A folder that is removed gets a mark first, and loses it last: what a killed
 process left of it is recognised, and removed to the end by the next one.
 """
 
+import contextlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from etils import epath
 
@@ -149,10 +150,28 @@ def move(folder: epath.PathLike, target: epath.PathLike) -> None:
     buckets.make(target.parent)
     folder.rename(target)
     return
-  (target / _MARK).write_text("")
-  _copy(folder, target)
-  (target / _MARK).unlink()
+  with marked(target):
+    _copy(folder, target)
   remove(folder)
+
+
+@contextlib.contextmanager
+def marked(folder: epath.PathLike) -> Iterator[None]:
+  """A block that fills a new folder; a kill leaves one that is to be removed.
+
+  >>> import tempfile
+  >>> folder = epath.Path(tempfile.mkdtemp()) / "stage"
+  >>> with marked(folder):
+  ...   (folder / "file").write_text("text")
+  4
+  >>> [path.name for path in folder.iterdir()]
+  ['file']
+  """
+  folder = epath.Path(folder)
+  buckets.make(folder)
+  (folder / _MARK).write_text("")
+  yield
+  (folder / _MARK).unlink()
 
 
 def _copy(folder: epath.Path, target: epath.Path) -> None:

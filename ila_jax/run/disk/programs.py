@@ -18,6 +18,7 @@ from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.run import progress
 from ila_jax.run.disk import buckets, checksums, files
+from ila_jax.run.reuse import finished
 
 # What JAX tells when a program was compiled, and kept if it is worth that.
 _COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -44,6 +45,7 @@ def kept(folder: epath.PathLike) -> Iterator[None]:
   is_ours = jax.config.jax_compilation_cache_dir is None
   notes = is_ours and mesh_lib.is_writer()
   if notes:
+    finished.take_programs(folder)
     _look(folder)
   mesh_lib.barrier("compiled programs looked at")
 

@@ -1,0 +1,1 @@
+"""The command `ila sweep`: a run for each point of a sweep of a config."""
