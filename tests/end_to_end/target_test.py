@@ -159,6 +159,7 @@ def test_the_selection_follows_the_weights(run):
   here = tiny.run(config, workdir)
   pool = scored_pool.weighed(here, scored_pool.load(here))
   c = pool.candidates
+  np.testing.assert_array_equal(c.cell_mass, c.cell_weight)
   placed = files.read_table(workdir / "select/target.parquet")
   wanted = reference_selection.weighed(
     c, reference_selection.cell_weights(c.cell, placed["cell"])

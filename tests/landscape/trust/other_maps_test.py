@@ -46,7 +46,6 @@ def _made(folder, config):
   "changes",
   [
     {"landscape__projection": "random"},
-    {"landscape__projection": "tsne"},
     {"landscape__cells": "kmeans"},
     {"landscape__cells": "kmeans", "landscape__clusters": 7},
     {"landscape__grid": 5},
