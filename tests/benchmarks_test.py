@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests import conftest
-from tests.benchmarks import device_check, placing
+from tests.benchmarks import device_check, placing, swapped_answers
 from tests.support import forked
 
 _CHECKOUT = conftest.__file__.rpartition("/tests/")[0]
@@ -261,3 +261,34 @@ def test_a_trial_of_cosines_tells_leaks_from_others(trial):
     reached = [leak[t] for t in ("0.5", "0.7", "0.9", "0.95")]
     assert reached == sorted(reached, reverse=True)
   assert counts["reworded leak"]["0.9"] > counts["pool other"]["0.9"] == 0
+
+
+def test_swapped_answers_are_planted_as_it_says():
+  rows = [
+    {"prompt": f"p{i}", "response": f"a{i} b c d e", "source": f"s{i % 2}"}
+    for i in range(100)
+  ]
+  for swap in ("pool", "source"):
+    made = swapped_answers.plant(rows, swap, seed=1)
+    pairs = list(zip(rows, made, strict=True))
+    swapped = [pair for pair in pairs if pair[1]["planted"] == "swapped"]
+    salad = [pair for pair in pairs if pair[1]["planted"] == "salad"]
+    assert (len(swapped), len(salad)) == (15, 5)
+    for before, after in pairs:
+      assert after["prompt"] == before["prompt"]
+      is_same = after["response"] == before["response"]
+      assert is_same or after["planted"]
+    origin = {row["response"]: row["source"] for row in rows}
+    crossed = [a["source"] != origin[a["response"]] for _, a in swapped]
+    assert any(crossed) == (swap == "pool")
+    for before, after in salad:
+      words = (sorted(row["response"].split()) for row in (before, after))
+      assert len({*map(tuple, words)}) == 1
+
+
+def test_the_area_is_that_of_sklearn():
+  sklearn = pytest.importorskip("sklearn.metrics")
+  rng = np.random.default_rng(0)
+  score, is_good = rng.integers(0, 9, 60) / 4, rng.random(60) < 0.6
+  wanted = sklearn.roc_auc_score(is_good, score)
+  assert swapped_answers.auc(score, is_good) == pytest.approx(wanted)

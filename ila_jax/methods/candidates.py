@@ -17,9 +17,8 @@ from ila_jax.run import draws
 class Candidates:
   """The pool as selection sees it, one entry a row; made by `candidates`.
 
-  Depth, cells and ids are checked here, once, since a sort would place a NaN
-  or a repeated id somewhere without a word. Draws are made when a method first
-  asks for them.
+  Depth, cells and ids are checked here, since a sort would place a NaN or a
+  repeated id somewhere without a word. Draws are made when asked for.
   """
 
   ids: UInt64[np.ndarray, " n"]

@@ -53,12 +53,8 @@ class Stage:
   ):
     """Names a stage and what it is made from.
 
-    Args:
-      workdir: of the run.
-      name: of its folder.
-      inputs: a JSON value of what its content follows from.
-      scope: a JSON value of how much of it is to be made; what is done with
-        another scope is gone on with.
+    `inputs` are a JSON value of what its content follows from, `scope` of how
+    much of it is to be made: done with another scope, it is gone on with.
     """
     self.name = name
     self.folder = epath.Path(workdir) / name

@@ -277,8 +277,7 @@ def _split(one: dataclasses.Field, value: Any) -> Any:
 def _plain(hint: Any, value: Any) -> Any:
   """What JSON and a command line make of a value, as its type has it."""
   if isinstance(value, list | tuple):
-    inner = (*typing.get_args(hint), None)[0]
-    return tuple(_plain(inner, one) for one in value)
+    return tuple(_plain((*typing.get_args(hint), 0)[0], v) for v in value)
   kinds = (hint, *typing.get_args(hint))
   is_whole = type(value) is int and int not in kinds
   return float(value) if is_whole and float in kinds else value
