@@ -1,0 +1,170 @@
+"""The study of whether choosing by the landscape beats chance and coverage.
+
+docs/study.md has the protocol, registered before its runs. The pools are made
+by `python -m tests.benchmarks.laboratory_pools --data FOLDER --out pools`, the
+base by a run whose pool is its text:
+
+  ila --config laboratory --workdir base --stages pool,score \
+    --config.model.path=scratch --config.pool.source=pools/base.jsonl \
+    --config.pool.limit=6000 --config.pool.fields.scores=
+
+Command: ila sweep --config laboratory --sweep choose --workdir runs/choose
+Hardware, time, expected numbers: not measured.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import ml_collections
+
+from ila_jax.configs import common
+
+# Cells weighed by n^α, and nothing but chance inside: the simplest rivals.
+_COVERAGE = {
+  f"coverage_{round(100 * alpha):03d}": {
+    "strategy": "coverage_only",
+    "cell_weight": alpha,
+  }
+  for alpha in (0.0, 0.25, 0.5, 0.75, 1.0)
+}
+_DEPTH = {
+  "ila": {"strategy": "ila"},
+  "ila_050": {"strategy": "ila", "cell_weight": 0.5},
+  "trim": {
+    "strategy": "trim",
+    "cell_weight": 0.5,
+    "options": {"trim": {"quantile": 0.333, "rank_by": "residual"}},
+  },
+  "shrunk": {"strategy": "ila_shrunk", "cell_weight": 0.5},
+  "neyman": {"strategy": "ila_neyman"},
+  "marginal": {"strategy": "ila_marginal", "cell_weight": 0.5},
+  "specific": {"strategy": "specific", "cell_weight": 0.5},
+  "contrastive": {"strategy": "ila_contrastive", "cell_weight": 0.5},
+  "rho_token": {
+    "strategy": "rho_token",
+    "cell_weight": 0.5,
+    "options": {"rho_token": {"like_length": True}},
+  },
+}
+ARMS = _COVERAGE | _DEPTH
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """A base of 2.4 million weights, and subsets of about 400 examples."""
+  config = common.get_config()
+  config.pool.source = "pools/P2.jsonl"
+  config.pool.fields.domain = "domain"
+  config.pool.fields.scores = "swapped, salad, near"
+  config.pool.dev_examples = 200
+  config.pool.shard_examples = 4096
+  config.tokens.max_tokens = 512
+  config.tokens.overflow = "truncate_prompt"
+  config.model.path = "base/model"
+  config.model.scratch.source = "pools/base.jsonl"
+  config.model.scratch.layers = 4
+  config.model.scratch.width = 192
+  config.model.scratch.heads = 6
+  config.model.scratch.kv_heads = 2
+  config.model.scratch.mlp_width = 512
+  config.model.scratch.epochs = 2.0
+  config.encoder.path = "lsa"
+  config.train.batch_tokens = 4096
+  config.train.schedule = "linear"
+  config.score.reference_examples = 1000
+  config.score.reference_seeds = (0, 1, 2)
+  config.score.epochs = 2.0
+  config.score.learning_rate = 1e-3
+  config.select.budget = 400.0
+  config.select.compare = ("random",)
+  config.finetune.epochs = 2.0
+  config.finetune.learning_rate = 1e-3
+  config.scaling.subsets = 0
+  config.scaling.held_out = 0
+  config.laboratory.dev = "pools/dev-P2.jsonl"
+  config.laboratory.arms = ARMS
+  config.laboratory.rivals = ("random", "coverage_000", "coverage_050")
+  config.laboratory.budgets = (32_000,)
+  config.laboratory.draws = 2
+  config.laboratory.equal = ("tokens", "examples", "lengths")
+  config.lock()
+  return config
+
+
+def _pool(name: str) -> dict[str, Any]:
+  return {
+    "pool.source": f"pools/{name}.jsonl",
+    "laboratory.dev": f"pools/dev-{name}.jsonl",
+  }
+
+
+def sweep_rate() -> Iterator[dict[str, Any]]:
+  """The learning rate, by random subsets alone."""
+  for rate in (2.5e-4, 5e-4, 1e-3, 2e-3):
+    yield {
+      **_pool("P2"),
+      "finetune.learning_rate": rate,
+      "laboratory.arms": {"coverage_050": _COVERAGE["coverage_050"]},
+      "laboratory.rivals": ("random",),
+      "laboratory.equal": ("tokens",),
+      "laboratory.curve": (1.0, 4.0),
+    }
+
+
+def sweep_choose() -> Iterator[dict[str, Any]]:
+  """Stage A: all arms, on the two pools by which variants are chosen."""
+  for name in ("P2", "P4"):
+    yield _pool(name)
+
+
+def sweep_confirm() -> Iterator[dict[str, Any]]:
+  """Stage B: what stage A has chosen, on other pools and other examples."""
+  for name in ("P1", "P3", "P4b"):
+    yield {
+      **_pool(name),
+      "laboratory.dev_half": "second",
+      "laboratory.draws": 8,
+      "laboratory.budgets": (32_000, 64_000),
+    }
+
+
+def sweep_law() -> Iterator[dict[str, Any]]:
+  """The landscape law beside the published one, designed subsets and others."""
+  yield {
+    **_pool("P3"),
+    "laboratory.arms": {},
+    "scaling.subsets": 24,
+    "scaling.sizes": (400,),
+    "scaling.mixtures": 40,
+    "scaling.repeats": 5,
+  }
+
+
+def sweep_ablations() -> Iterator[dict[str, Any]]:
+  """What ILA's parts are worth: one thing is changed at a time, on P2."""
+  ours = {
+    "laboratory.arms": {"ila": {"strategy": "ila"}},
+    "laboratory.rivals": ("random",),
+    **_pool("P2"),
+  }
+  yield ours
+  yield {**ours, "landscape.depth": "ila_length"}
+  yield {**ours, "landscape.cells": "kmeans"}
+  for projection in ("pca", "random"):
+    yield {**ours, "landscape.projection": projection}
+  for grid in (10, 40):
+    yield {**ours, "landscape.grid": grid}
+  for examples in (250, 2000):
+    yield {**ours, "score.reference_examples": examples}
+  for seeds in ((0,), (1,)):
+    yield {**ours, "score.reference_seeds": seeds}
+  yield {**ours, "select.drop_duplicates": True}
+  arms = {
+    "depth_only": {"strategy": "depth_only"},
+    "coverage_only": {"strategy": "coverage_only"},
+    "relative": {
+      "strategy": "ila",
+      "options": {"ila": {"rank_by": "relative_depth"}},
+    },
+    "by_size": {"strategy": "ila", "cell_weight": 1.0},
+  }
+  yield {**ours, "laboratory.arms": ours["laboratory.arms"] | arms}
