@@ -59,6 +59,13 @@ def gather(run: context.Run) -> page.ReportData:
     parts["runs"] = files.read_jsonl(tables.RUNS.path(workdir))
     parts["fits"] = files.read_json(tables.FITS.path(workdir))
     parts["axes"] = others.axes(workdir, parts["runs"])
+  if "laboratory" in done and records["laboratory"].get("runs"):
+    runs = files.read_jsonl(tables.LABORATORY.path(workdir))
+    parts["laboratory"] = {
+      **files.read_json(tables.CONTRASTS.path(workdir)),
+      "runs": [run for run in runs if "failed" not in run],
+      "failed": sum("failed" in run for run in runs),
+    }
   warnings = sentences.warnings(records)
   for row in parts.get("coverage_table", ()):
     said = (row.get("warning"), row.get("left_out"))

@@ -16,7 +16,14 @@ from jaxtyping import Float, Int
 from ila_jax.finetune import verdict
 from ila_jax.pool.conversations import conversation
 from ila_jax.report import beside, map_page, quantities
-from ila_jax.report.figures import landscape, look, methods, trust, tuning
+from ila_jax.report.figures import (
+  laboratory,
+  landscape,
+  look,
+  methods,
+  trust,
+  tuning,
+)
 from ila_jax.run import tables, units
 from ila_jax.selection import compare, lengths
 
@@ -73,6 +80,8 @@ class ReportData:
   runs: list[dict[str, Any]] | None = None  # as law.fit_law takes them
   fits: dict[str, Any] | None = None  # as law.fit_law returns it
   axes: list[dict[str, Any]] | None = None  # as axes.axes returns them
+  # contrasts and verdict, as stage `laboratory` writes them; and its runs
+  laboratory: dict[str, Any] | None = None
   rejects: dict[str, int] | None = None  # reason -> records
   # stage, and `COSTS`; a value may be None
   costs: list[dict[str, Any]] | None = None
@@ -142,6 +151,9 @@ def draw(data: ReportData) -> dict[str, Any]:
     made["evaluation"] = tuning.evaluation(data.evaluations)
   if data.fits and data.fits["fitted"]:
     made["regression"] = tuning.regression(data.fits)
+  if data.laboratory and data.laboratory["contrasts"]:
+    made["gaps"] = laboratory.gaps(data.laboratory["contrasts"])
+    made["budgets"] = laboratory.budgets(data.laboratory["runs"])
   return made
 
 
