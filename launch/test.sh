@@ -16,6 +16,9 @@ if [ -z "${RESOLUTION:-}" ]; then
   "$venv/bin/ruff" format --check .
   oldest=()
 fi
+# Without bytecode each worker compiles all modules anew and rewrites all
+# assertions, and each program that a test starts compiles the package.
+unset PYTHONDONTWRITEBYTECODE
 # A worker a core and one more, for now and then one waits for a process that it
 # has started; four at most, since each holds eight devices and their programs.
 # Files keep the order of tests/conftest.py, the longest first.

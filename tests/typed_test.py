@@ -1,6 +1,8 @@
 """Calls are checked: types by beartype, shapes by jaxtyping."""
 
 import dataclasses
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 
 import beartype
@@ -95,6 +97,48 @@ def test_what_says_nothing_costs_nothing():
   assert list(_checked(gives)(3)) == [3]
   with pytest.raises(_ERRORS):
     _checked(gives)("3")
+
+
+@pytest.mark.parametrize("kind", [int, str])
+def test_functions_within_functions_are_themselves_each_time(kind):
+  def make(said, default=None):
+    def within(x: kind, *, y: int = 1) -> str:
+      """Says what it is given."""
+      return said(x, y) if default is None else default
+
+    return _checked(within)
+
+  good, bad = (3, "3") if kind is int else ("3", 3)
+  first, second = make(lambda x, y: f"{x}{y}"), make(lambda x, y: f"{y}{x}")
+  assert first(good) == "31"
+  assert second(good, y=2) == "23"
+  assert make(None, default="d")(good) == "d"
+  for function in (first, second, make(str, default=3)):
+    assert function.__doc__ == "Says what it is given."
+    with pytest.raises(_ERRORS, match="within"):
+      function(bad)
+  with pytest.raises(_ERRORS):
+    second(good, y="1")
+  with pytest.raises(_ERRORS):
+    make(None, default=3)(good)
+
+
+def test_what_is_within_a_function_is_not_kept_alive():
+  class Held:
+    pass
+
+  def make(held):
+    def within(x: int) -> int:
+      return x if held else 0
+
+    return _checked(within)
+
+  held = Held()
+  gone = weakref.ref(held)
+  assert make(held)(3) == 3
+  del held
+  gc.collect()
+  assert gone() is None
 
 
 def test_the_package_is_checked():
