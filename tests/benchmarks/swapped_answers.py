@@ -256,7 +256,8 @@ def main() -> None:
   table = _table(found)
   counts = {kind: int((found["planted"] == kind).sum()) for kind in _SHARES}
   names = "TS under the base", "TS under the tuned model", "contrastive depth"
-  agree = dict(zip(names, found["agree"].tolist(), strict=True))
+  held = [None if np.isnan(one) else one for one in found["agree"].tolist()]
+  agree = dict(zip(names, held, strict=True))
   work = {"read": count, "scored": len(found["planted"]), **counts}
   work |= {"response_tokens": int(found["tokens"].sum())}
   print(f"\ncorrelation of two draws: {agree}")

@@ -241,8 +241,9 @@ def sentences(
   bound = found["junk_bound"]
   if bound is not None and bound < 1:  # Else it says nothing.
     yield (
-      f"at most {bound:.1%} of the responses have nothing to do "
-      "with their prompts (2 P(TS < 0))"
+      f"about {bound:.1%} of the responses at most have nothing to do with "
+      "their prompts (2 P(TS < 0), a rough bound: it takes them to have a TS "
+      "below 0 half of the time)"
     )
   if borrow and domains > 1:
     yield (

@@ -108,7 +108,7 @@ def test_what_is_said_of_it():
     "without": 3,
   }
   said = list(swapped_prompt.sentences(found, borrow=2, domains=5))
-  assert said[0].startswith("at most 25.0% of the responses have nothing")
+  assert said[0].startswith("about 25.0% of the responses at most have n")
   assert said[1].startswith("2 examples are in a domain of a single prompt")
   assert said[2].startswith("warning: 3 examples have no other prompt")
   assert "contrast by a correlation of 0.37 only: ila_contrastive" in said[3]
