@@ -1,7 +1,10 @@
 """A sweep: points that share stages, one that fails, and the same again."""
 
 import json
+import os
+import pathlib
 import re
+import runpy
 import sys
 
 import pytest
@@ -126,6 +129,20 @@ def test_sweeps_are_listed(capsys):
   said = capsys.readouterr().out
   assert "--config scaling --sweep depth\n  depth=ila\n" in said
   assert "projection=tsne,cells=grid" in said
+
+
+def test_it_is_launched_from_a_checkout(monkeypatch, capsys):
+  script = pathlib.Path(__file__).parents[2] / "launch/sweep.py"
+  monkeypatch.setattr(sys, "argv", [str(script), "--config", "scaling"])
+  monkeypatch.setattr(sys, "path", list(sys.path))
+  monkeypatch.setenv("PYTHONPATH", "elsewhere")
+  with pytest.raises(SystemExit) as ended:
+    runpy.run_path(str(script), run_name="__main__")
+  assert ended.value.code == 0
+  assert "--sweep depth" in capsys.readouterr().out
+  # The runs find the package, too.
+  first = os.environ["PYTHONPATH"].split(os.pathsep)[0]
+  assert pathlib.Path(first) == script.parents[1]
 
 
 @pytest.mark.parametrize(
