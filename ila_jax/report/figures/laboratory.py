@@ -1,4 +1,4 @@
-"""The figures of the laboratory: arms beside chance, and loss against budget."""
+"""The figures of the laboratory: arms beside chance, loss by budget."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
