@@ -31,7 +31,7 @@ def check(config: Any) -> None:
   _check_cell_weight(config.select)
   _check_methods(config)
   ila_two_round.check(
-    [name for name, _ in needs.choices(config)],
+    tuple(name for name, _ in needs.choices(config)),
     exclude_reference=config.score.exclude_reference,
   )
   _check_beside(config)

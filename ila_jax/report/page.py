@@ -153,7 +153,10 @@ def draw(data: ReportData) -> dict[str, Any]:
     made["regression"] = tuning.regression(data.fits)
   if data.laboratory and data.laboratory["contrasts"]:
     made["gaps"] = laboratory.gaps(data.laboratory["contrasts"])
-    made["budgets"] = laboratory.budgets(data.laboratory["runs"])
+    if any(one.get("multiple") for one in data.laboratory["contrasts"]):
+      made["multiples"] = laboratory.multiples(data.laboratory["contrasts"])
+    if laboratory.several_budgets(data.laboratory["runs"]):
+      made["budgets"] = laboratory.budgets(data.laboratory["runs"])
   return made
 
 

@@ -16,6 +16,7 @@ _MEASURES = {
 _CHANCE = "random"
 # Of arms: as many as there are colours have one shape.
 _SHAPES = "o^sDv"
+_TIMES = (0.25, 0.5, 0.7, 1, 1.4, 2, 4, 8)
 
 
 def gaps(contrasts: Sequence[Mapping[str, Any]]) -> Any:
@@ -23,6 +24,45 @@ def gaps(contrasts: Sequence[Mapping[str, Any]]) -> Any:
 
   Args:
     contrasts: of `laboratory.contrasts`, one or more with random.
+  """
+  figure, panels = _forest(contrasts, lambda one: one)
+  for axes in panels:
+    axes.axvline(0, color=look.MUTED, lw=1, zorder=1)
+    axes.xaxis.set_major_locator(look.few_ticks())
+  figure.supxlabel(
+    "arm better   ←   nats a token   →   random better", fontsize=9,
+    color=look.INK,
+  )  # fmt: skip
+  return figure
+
+
+def multiples(contrasts: Sequence[Mapping[str, Any]]) -> Any:
+  """How many times the data each arm is worth, a panel for each equality.
+
+  Args:
+    contrasts: of `laboratory.contrasts`, one or more with a multiple.
+  """
+  known = [one for one in contrasts if one.get("multiple")]
+  figure, panels = _forest(known, lambda one: one["multiple"])
+  for axes in panels:
+    axes.axvline(1, color=look.MUTED, lw=1, zorder=1)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(_TIMES, [f"{times:g}×" for times in _TIMES])
+    axes.set_xlim(max(axes.get_xlim()[0], 0.2), min(axes.get_xlim()[1], 10))
+    axes.minorticks_off()
+  figure.supxlabel(
+    "random better   ←   worth so many times the data   →   arm better",
+    fontsize=9, color=look.INK,
+  )  # fmt: skip
+  return figure
+
+
+def _forest(contrasts: Sequence[Mapping[str, Any]], told: Any) -> Any:
+  """Draws each arm in a row, each equality in a panel.
+
+  Args:
+    contrasts: those with random are drawn.
+    told: from a contrast to value, low and high of each measure.
   """
   ours = [one for one in contrasts if one["rival"] == _CHANCE]
   equals = list(dict.fromkeys(one["equal"] for one in ours))
@@ -38,35 +78,29 @@ def gaps(contrasts: Sequence[Mapping[str, Any]]) -> Any:
     len(equals), height=height, sharex=True, sharey=True
   )
   figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.3 / height))
+  places = [-place for place in range(len(rows))]
   for axes, equal in zip(panels, equals, strict=True):
-    axes.axvline(0, color=look.MUTED, lw=1, zorder=1)
     for one in ours:
       if one["equal"] == equal:
-        _row(axes, one, -rows.index((one["arm"], one["budget"])))
-    places = [-place for place in range(len(rows))]
+        _row(axes, told(one), -rows.index((one["arm"], one["budget"])))
     axes.set(yticks=places, yticklabels=labels, ylim=(places[-1] - 0.5, 0.5))
     axes.margins(x=0.08)
-    axes.xaxis.set_major_locator(look.few_ticks())
     axes.grid(axis="y", color=look.FAINT, lw=0.8)
     axes.tick_params(axis="y", length=0, labelsize=9.5, labelcolor=look.INK)
     axes.spines["left"].set_visible(False)
     look.title(axes, f"Equal {equal}")
-  figure.supxlabel(
-    "arm better   ←   nats a token   →   random better", fontsize=9,
-    color=look.INK,
-  )  # fmt: skip
   handles, measures = panels[0].get_legend_handles_labels()
   shown = dict(zip(measures, handles, strict=True))
   figure.legend(
     shown.values(), shown, **look.LEGEND, loc="upper left", ncols=3,
     borderaxespad=0.3, handletextpad=0.2,
   )  # fmt: skip
-  return figure
+  return figure, panels
 
 
-def _row(axes: Any, one: Mapping[str, Any], place: int) -> None:
+def _row(axes: Any, told: Mapping[str, Any], place: int) -> None:
   for measure, (marker, inside, offset) in _MEASURES.items():
-    gap, at = one[measure], place - offset
+    gap, at = told[measure], place - offset
     edge = look.RED if inside == look.RED else look.BLUE
     axes.plot((gap["low"], gap["high"]), (at, at), color=edge, lw=1.4)
     axes.plot(
@@ -76,29 +110,26 @@ def _row(axes: Any, one: Mapping[str, Any], place: int) -> None:
 
 
 def budgets(runs: Sequence[Mapping[str, Any]]) -> Any:
-  """Loss against response tokens: the curve of random, and the arms.
+  """Loss against response tokens, at equal tokens: a line for each arm.
 
   Args:
     runs: of `laboratory/runs.jsonl`, those that failed left out.
   """
-  figure, (axes,) = look.panels(1, height=4.0)
+  figure, (axes,) = look.panels(1, height=4.2)
   arms = list(dict.fromkeys(run["arm"] for run in runs))
-  for arm in arms:
-    own = [run for run in runs if run["arm"] == arm]
-    own = [run for run in own if run["equal"] in ("tokens", own[0]["equal"])]
+  for number, arm in enumerate(arms):
+    own = [r for r in runs if r["arm"] == arm and r["equal"] == "tokens"]
     sizes = sorted({run["budget"] for run in own})
     of_size = [
       np.array([run["micro"] for run in own if run["budget"] == size])
       for size in sizes
     ]
-    mean = [losses.mean() for losses in of_size]
-    is_chance = arm == _CHANCE
-    turn, place = divmod(arms.index(arm), len(look.CATEGORIES))
-    color = look.INK if is_chance else look.CATEGORIES[place]
+    turn, place = divmod(number, len(look.CATEGORIES))
+    color = look.INK if arm == _CHANCE else look.CATEGORIES[place]
     axes.plot(
-      sizes, mean, "-o" if is_chance else _SHAPES[turn % len(_SHAPES)],
-      color=color, ms=5 if is_chance else 6.5, lw=1.2, mec="white", mew=0.5,
-      label=arm,
+      sizes, [losses.mean() for losses in of_size],
+      "-" + _SHAPES[turn % len(_SHAPES)], color=color, ms=6, lw=1.2,
+      mec="white", mew=0.5, label=arm,
     )  # fmt: skip
     for size, losses in zip(sizes, of_size, strict=True):
       axes.plot([size] * 2, [losses.min(), losses.max()], color=color, lw=1)
@@ -109,6 +140,21 @@ def budgets(runs: Sequence[Mapping[str, Any]]) -> Any:
   axes.yaxis.set_major_locator(look.few_ticks())
   figure.legend(**look.LEGEND, loc="outside right upper")
   return figure
+
+
+def several_budgets(runs: Sequence[Mapping[str, Any]]) -> bool:
+  """Whether an arm but chance was tuned at several budgets, at equal tokens.
+
+  >>> one = {"arm": "ila", "equal": "tokens", "budget": 9}
+  >>> several_budgets([one]), several_budgets([one, one | {"budget": 18}])
+  (False, True)
+  """
+  seen = {
+    (run["arm"], run["budget"])
+    for run in runs
+    if run["arm"] != _CHANCE and run["equal"] == "tokens"
+  }
+  return len(seen) > len({arm for arm, _ in seen})
 
 
 def _thousands(count: int) -> str:
