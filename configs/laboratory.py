@@ -8,7 +8,8 @@ base by a run whose pool is its text:
     --config.model.path=scratch --config.pool.source=pools/base.jsonl \
     --config.pool.limit=6000 --config.pool.fields.scores=
 
-Command: ila sweep --config laboratory --sweep choose --workdir runs/choose
+Command: ila --config laboratory --workdir runs/P2
+Its sweeps: ila sweep --config laboratory --sweep choose --workdir runs/choose
 Hardware, time, expected numbers: not measured.
 """
 

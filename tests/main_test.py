@@ -4,6 +4,7 @@ import sys
 import typing
 
 import pytest
+from absl.testing import flagsaver
 
 from ila_jax import config as config_lib
 from ila_jax import main, pipeline
@@ -23,7 +24,7 @@ OPTIONAL = {
   "sae.threshold": ("None", None),
   "landscape.map": ("None", None),
   "finetune.stop_patience": ("2", 2),
-  "scaling.runs_a_device": ("2", 2),
+  "scaling.runs_a_device": ("None", None),
   "landscape.clusters": ("9", 9),
   "landscape.duplicate_cosine": ("1", 1.0),
   "select.exclude_near_reference": ("None", None),
@@ -88,7 +89,14 @@ def test_home_folders_are_found(tmp_path, monkeypatch):
     read = getattr(getattr(found["config"], section), field)
     assert read == value and type(read) is type(value), name
   assert found["workdir"] == f"{tmp_path}/run"
-  assert len(found["stages"]) == 8
+  assert len(found["stages"]) == 9
+
+
+@pytest.fixture(autouse=True)
+def _flags():
+  """No test leaves a flag to the next."""
+  with flagsaver.flagsaver():
+    yield
 
 
 CONFIGS = {
@@ -143,7 +151,7 @@ COMMANDS = {
   "--config={}/gone.py": "gone.py: no such file from",
   "--config={}": ": a folder. Allowed: a Python file",
   "--config=quickstrat": "--config is 'quickstrat', which is neither a preset "
-  "(did you mean quickstart?) nor a file. Presets: ila, laptop, ",
+  "(did you mean quickstart?) nor a file. Presets: ila, laboratory, laptop, ",
   "--copy-preset=nothing {}/copy.py": "--copy-preset is 'nothing', which is",
   "--copy-preset=ila": "wants the name of one file to write, and has 0",
   "--copy-preset=ila {}/value.py": "value.py is there already, and is left",

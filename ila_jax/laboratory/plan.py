@@ -4,7 +4,8 @@ from ila_jax.forecast import costs, sizes, work
 from ila_jax.laboratory import runs
 from ila_jax.selection import needs
 
-_LINE = 1000  # Bytes of a run.
+# Bytes of a run, and of the record and the checksums.
+_LINE, _RECORD = 1000, 700
 
 
 def cost(run: work.PlannedRun) -> costs.Cost:
@@ -24,6 +25,8 @@ def cost(run: work.PlannedRun) -> costs.Cost:
 def need(known: sizes.Sizes) -> costs.Need:
   """Bytes of the lines and of the dev losses; no model is kept."""
   arms = needs.laboratory_of(known.config)
-  count = len(runs.planned(arms, known.config.laboratory)) if arms else 0
+  if not arms:
+    return costs.Need(_RECORD)
+  count = len(runs.planned(arms, known.config.laboratory))
   losses = 4 * known.config.pool.dev_examples // 2
-  return costs.Need(costs.TABLE + count * (_LINE + losses))
+  return costs.Need(_RECORD + costs.TABLE + count * (_LINE + losses))

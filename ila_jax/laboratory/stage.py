@@ -83,7 +83,7 @@ def _inputs(
   }
   if any(arm.cell_weight == ordering.TARGET for arm in arms.values()):
     made["select"] = stage_record.output(workdir, "select")
-  return made if arms else {}
+  return made if arms else stage_record.parents(workdir, "laboratory")
 
 
 def _identity(run: context.Run, arm: selection.Select) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from ila_jax.forecast import costs, sizes, work
 from ila_jax.scaling import design
 
 _SECONDS = 3.0  # Of fitting the law, which no trial tells.
-_LINE = 300  # Bytes of a subset.
+_LINE = 400  # Bytes of a subset.
 
 
 def cost(run: work.PlannedRun) -> costs.Cost:
@@ -39,4 +39,4 @@ def need(known: sizes.Sizes) -> costs.Need:
   """Bytes of the subsets' lines and of the fits; no model is kept."""
   settings = known.config.scaling
   subsets = settings.runs
-  return costs.Need(6 * costs.TABLE + _LINE * subsets)
+  return costs.Need(9 * costs.TABLE + _LINE * subsets)

@@ -20,4 +20,4 @@ def test_every_subset_is_tuned_on_and_evaluated(monkeypatch):
   none = {"scaling__subsets": 0, "scaling__held_out": 0}
   assert plan.cost(planned.run(**none)) == costs.Cost(0.0)
   lines = plan.need(planned.known(**fields)), plan.need(planned.known(**none))
-  assert lines[0].kept - lines[1].kept == 8 * 300
+  assert lines[0].kept - lines[1].kept == 8 * 400

@@ -16,7 +16,11 @@ _MEASURES = {
 _CHANCE = "random"
 # Of arms: as many as there are colours have one shape.
 _SHAPES = "o^sDv"
-_TIMES = (0.25, 0.5, 0.7, 1, 1.4, 2, 4, 8)
+_TIMES = (
+  (0.125, 0.25, 0.5, 1, 2, 4, 8),
+  (0.5, 0.7, 1, 1.4, 2),
+  (0.8, 0.9, 1, 1.1, 1.25),
+)
 
 
 def gaps(contrasts: Sequence[Mapping[str, Any]]) -> Any:
@@ -47,8 +51,11 @@ def multiples(contrasts: Sequence[Mapping[str, Any]]) -> Any:
   for axes in panels:
     axes.axvline(1, color=look.MUTED, lw=1, zorder=1)
     axes.set_xscale("log", base=2)
-    axes.set_xticks(_TIMES, [f"{times:g}×" for times in _TIMES])
-    axes.set_xlim(max(axes.get_xlim()[0], 0.2), min(axes.get_xlim()[1], 10))
+    low, high = axes.get_xlim()
+    wide, narrow, few = _TIMES
+    times = wide if high / low > 6 else narrow if high / low > 2.2 else few
+    axes.set_xticks(times, [f"{time:g}×" for time in times])
+    axes.set_xlim(low, high)
     axes.minorticks_off()
   figure.supxlabel(
     "random better   ←   worth so many times the data   →   arm better",
