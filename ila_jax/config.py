@@ -12,6 +12,7 @@ from ila_jax.sections import checked, data, models, ranges, selection, training
 from ila_jax.sections import laboratory as laboratory_lib
 from ila_jax.sections import landscape as landscape_lib
 from ila_jax.sections import sae as sae_lib
+from ila_jax.sections import signals as signals_lib
 
 SCRATCH = "scratch"
 
@@ -41,6 +42,9 @@ class Config(checked.Checked):
   train: training.Train = dataclasses.field(default_factory=training.Train)
   score: training.Score = dataclasses.field(default_factory=training.Score)
   sae: sae_lib.Sae = dataclasses.field(default_factory=sae_lib.Sae)
+  signals: signals_lib.Signals = dataclasses.field(
+    default_factory=signals_lib.Signals
+  )
   landscape: landscape_lib.Landscape = dataclasses.field(
     default_factory=landscape_lib.Landscape
   )

@@ -8,6 +8,7 @@ from ila_jax.landscape import grid as grid_lib
 from ila_jax.landscape.maps import projections
 from ila_jax.landscape.trust import variants
 from ila_jax.methods import table
+from ila_jax.methods.variants import ila_two_round
 from ila_jax.models import lora
 from ila_jax.pool.scores import names as names_lib
 from ila_jax.sections import checked
@@ -26,6 +27,11 @@ def check(config: Any) -> None:
   _check_duplicates(config)
   _check_scores(config)
   _check_options(config.select.options)
+  select = config.select
+  ila_two_round.check(
+    (select.strategy, *select.compare, *config.finetune.compare),
+    exclude_reference=config.score.exclude_reference,
+  )
   _check_beside(config)
 
 

@@ -62,6 +62,7 @@ KNOW_RUNS = (
   *("score.gradients.warmup", "score.sae.published", "score.sae.ready"),
   *("score.sae.top", "score.signals.sae_features"),
   *("score.losses", "score.signals.example_signal", "score.split"),
+  *("score.early_losses",),
   *("score.signals.nll_without_prompt", "score.signals.tuned.nll_warmed_up"),
   *("score.signals.noisy_ifd", "laboratory.bench", "laboratory.held_out"),
   *("selection.compare",),

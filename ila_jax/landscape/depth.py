@@ -9,14 +9,12 @@ pass the mean loss, and get the mean depth.
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int
 
 from ila_jax import errors
+from ila_jax.compute import quantiles
 
-# Rows that are sorted at once, unless one group has more.
-_SORTED_ROWS = 2**22
-BINS = 10
-BIN_EXAMPLES = 10
+BINS = 10  # Of length within a domain.
 
 
 def ila(
@@ -140,11 +138,8 @@ def ila_length(
   array([0.05, 0.95, 0.05, 0.95], dtype=float32)
   """
   depth = ila(nll_base, nll_sft, n_tokens, n_labels, domain)
-  _, number, size = np.unique(domain, return_inverse=True, return_counts=True)
-  bins = np.clip(size[number] // BIN_EXAMPLES, 1, BINS)
-  length_bin = np.floor(bins * quantile_within(n_tokens, domain))
-  stratum = domain.astype(np.int64) * BINS + length_bin.astype(np.int64)
-  return quantile_within(depth, stratum).astype(np.float32)
+  stratum = quantiles.length_strata(n_tokens, domain, bins=BINS)
+  return quantiles.within(depth, stratum).astype(np.float32)
 
 
 def relative_depth(
@@ -171,7 +166,7 @@ def relative_depth(
   >>> relative_depth(np.array([-1.0, 3.0, 3.0, 9.0]), np.array([0, 0, 0, 1]))
   array([0.16666667, 0.6666667 , 0.6666667 , 0.5       ], dtype=float32)
   """
-  return quantile_within(depth, domain).astype(np.float32)
+  return quantiles.within(depth, domain).astype(np.float32)
 
 
 def sameness(depth: Float[np.ndarray, " n"]) -> str:
@@ -197,63 +192,6 @@ def sameness(depth: Float[np.ndarray, " n"]) -> str:
     f"{values[counts.argmax()]:.6g}: which of them comes first is decided by "
     "config.select.tie_break, or else by ids alone"
   )
-
-
-def quantile_within(
-  values: Num[np.ndarray, " n"], group: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, " n"]:
-  """Mid-rank quantile of each value inside its group.
-
-  Args:
-    values: what is ranked [n].
-    group: the group of each value [n].
-
-  Returns:
-    Quantiles in (0, 1), float64 [n].
-
-  Raises:
-    ValueError: a value that is NaN.
-
-  >>> quantile_within(np.array([7, 1, 7, 7]), np.array([0, 0, 0, 5]))
-  array([0.66666667, 0.16666667, 0.66666667, 0.5       ])
-  """
-  if np.isnan(values).any():
-    raise ValueError("NaN cannot be ranked; reject such examples first")
-  quantile = np.empty(len(values))
-  order = _stable_order(group)
-  ends = np.append(np.flatnonzero(np.diff(group[order])) + 1, len(order))
-  begin = 0
-  while begin < len(order):
-    # Whole groups, as many as fit, so that a sort needs little memory.
-    fits = np.searchsorted(ends, begin + _SORTED_ROWS, side="right") - 1
-    end = max(ends[max(fits, 0)], ends[np.searchsorted(ends, begin, "right")])
-    rows = order[begin:end]
-    quantile[rows] = _sorted_quantiles(values[rows], group[rows])
-    begin = end
-  return quantile
-
-
-def _stable_order(group: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-  """Sorts rows by group; small numbers of groups by a radix sort."""
-  few = len(group) and group.min() >= 0 and group.max() < 2**16
-  return np.argsort(group.astype(np.uint16) if few else group, kind="stable")
-
-
-def _sorted_quantiles(
-  values: Num[np.ndarray, " n"], group: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, " n"]:
-  """`quantile_within` by one sort; rows stand group by group."""
-  order = np.lexsort((values, group))
-  new_group = _is_first(group[order])
-  tie_start = np.flatnonzero(_is_first(values[order]) | new_group)
-  group_start = np.flatnonzero(new_group)
-  group_size = np.diff(group_start, append=len(order))
-  tie_size = np.diff(tie_start, append=len(order))
-  of = np.searchsorted(group_start, tie_start, side="right") - 1
-  middle = (tie_start - group_start[of] + tie_size / 2) / group_size[of]
-  quantile = np.empty(len(order))
-  quantile[order] = np.repeat(middle, tie_size)
-  return quantile
 
 
 PUBLISHED = "ila"  # Equation 5, the depth of the paper
@@ -314,12 +252,6 @@ def label(depth: str) -> str:
   """
   name = score_name(depth)
   return f"depth: the score {name}" if name else LABELS[depth]
-
-
-def _is_first(values: np.ndarray) -> np.ndarray:
-  """Whether a value differs from the one before it."""
-  differs = values[1:] != values[:-1]
-  return np.concatenate([np.ones(min(1, len(values)), bool), differs])
 
 
 def _check_counts(n_tokens: np.ndarray, n_labels: np.ndarray) -> None:

@@ -96,7 +96,7 @@ COLUMNS = (
 # signals are inputs too.
 INPUTS = (
   *("nll_base", "nll_sft", "prompt_id", "n_labels", "n_prompt_tokens"),
-  *("dev", "embeddings", "turns", "tokens"),
+  *("dev", "reference", "early_gain", "embeddings", "turns", "tokens"),
 )
 # Those that there are where config.select.target is set: one entry a target
 # example, and not a row.

@@ -193,6 +193,13 @@ WARMED_UP = Artifact(
 TARGET_GRADIENTS = Artifact(
   "beside/target_gradients/values.npy", "score.gradients.of_target", "projected"
 )
+EARLY_LOSSES = Artifact(
+  "beside/early_losses/losses.parquet",
+  "score.early_losses",
+  "losses of a sample under a model tuned on a part of the reference set, and "
+  "under that of all of it",
+  _EXAMPLE | _columns("nll_early:float nll_tuned:float"),
+)
 NEAR_EVALUATION = Artifact(
   "beside/evaluation/near_evaluation.parquet",
   "landscape.duplicates.near_reference",

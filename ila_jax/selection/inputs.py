@@ -12,7 +12,7 @@ from ila_jax.passes import token_set
 from ila_jax.pool import index, shards
 from ila_jax.run import stage_record, tables
 from ila_jax.run.disk import files, folders
-from ila_jax.score import target
+from ila_jax.score import early_losses, split, target
 from ila_jax.score.gradients import of_target
 from ila_jax.score.signals import example_signal, scores
 from ila_jax.score.signals import table as signals_table
@@ -62,6 +62,10 @@ def _dev(workdir: epath.Path, row: np.ndarray) -> np.ndarray:
   return index.is_dev(workdir)[row]
 
 
+def _reference(workdir: epath.Path, row: np.ndarray) -> np.ndarray:
+  return np.isin(row, split.reference_rows(workdir))
+
+
 def _of_target(read: Read) -> Read:
   """Reads something of all target examples, as of a pool of their own."""
 
@@ -90,6 +94,8 @@ _TOKENS = ("tokens", "is_response")
 #   prompt_id: shared by examples of one prompt [n]
 #   n_labels, n_prompt_tokens: int32 [n]
 #   dev: whether held out for the dev loss, bool [n]
+#   reference: whether in R under any seed, bool [n]
+#   early_gain: see `score.early_losses.gain`, float32 [n]
 #   embeddings: [places] is float32 [k, d], unit vectors
 #   sae_features: [places] is uint8 [k, w], eight latents a byte
 #   turns, tokens: [places] is a list of turns, or a `TokenSet`
@@ -107,6 +113,8 @@ READERS: dict[str, Read] = {
   **{name: _losses(name) for name in ("nll_base", "nll_sft")},
   **{n: _index(n) for n in ("prompt_id", "n_labels", "n_prompt_tokens")},
   "dev": _dev,
+  "reference": _reference,
+  "early_gain": early_losses.gain,
   "embeddings": rows_lib.Rows,
   "turns": lambda workdir, row: Records(
     workdir, row, ("turns",), shards.turns_of

@@ -18,13 +18,15 @@ from ila_jax.pool.contamination import evaluation
 from ila_jax.pool.scores import joined
 from ila_jax.run import context, progress, stage_record
 from ila_jax.run.disk import folders
-from ila_jax.score import dev_set, split, target
+from ila_jax.score import dev_set, early_losses, split, target
 from ila_jax.score.gradients import of_target, warmup
 from ila_jax.score.signals import example_signal, gradients, scores, tags
 from ila_jax.score.signals import table as signals_table
 from ila_jax.sections import selection
 from ila_jax.selection import filters, where
 
+# The input of methods that the losses of `early_losses` make.
+_EARLY_GAIN = "early_gain"
 # The stages that choose among candidates.
 _CHOOSING = ("select", "finetune", "scaling", "laboratory")
 # Modules with `run`, `cost` and `need`, by the name of the set.
@@ -32,6 +34,7 @@ _SETS: dict[str, types.ModuleType] = {
   target.NAME: target,
   warmup.NAME: warmup,
   of_target.NAME: of_target,
+  early_losses.NAME: early_losses,
   near_evaluation.NAME: near_evaluation,
   dev_set.NAME: dev_set,
 }
@@ -202,6 +205,7 @@ def sets(config: config_lib.Config, stage: str) -> list[str]:
     target.NAME: bool(config.select.targets) and stage != "scaling",
     warmup.NAME: bool({gradients.NAME, of_target.NAME} & needs),
     of_target.NAME: of_target.NAME in needs,
+    early_losses.NAME: _EARLY_GAIN in needs,
     near_evaluation.NAME: config.select.exclude_near_evaluation is not None,
     dev_set.NAME: stage == "laboratory"
     and bool(config.laboratory.arms and config.laboratory.dev_sources),

@@ -98,6 +98,10 @@ FIELDS = {
   "sae.dead_tokens": (7, None),
   "sae.threshold": (7.0, None),
   "sae.threshold_quantile": (0.7, None),
+  "signals.other_prompts": (7, None),
+  "signals.early_share": (0.7, None),
+  "signals.early_examples": (7, None),
+  "signals.token_clip": (7.0, None),
   "landscape.projection": ("pca", "landscape"),
   "landscape.dimensions": (3, "landscape"),
   "landscape.map": ("map", "landscape"),
@@ -158,7 +162,9 @@ _WITH = {
 }
 # Where an adapter is trained they change the model.
 _OF_ADAPTERS = {"train.lora_rank", "train.lora_alpha", "train.lora_targets"}
-_OF_SIGNALS = {"pool.scores"} | {n for n in FIELDS if n.startswith("sae.")}
+_OF_SIGNALS = {"pool.scores"} | {
+  name for name in FIELDS if name.startswith(("sae.", "signals."))
+}
 _RIVAL = {
   "select.strategy": "random",
   "select.compare": ("longest",),

@@ -149,7 +149,7 @@ def inputs(needs, n, seed):
       found[need] = rng.permutation(n).astype(np.uint64)
     elif need == "target_gradients":
       found[need] = rng.normal(size=(n, 8)).round(1).astype(np.float32)
-    elif need == "dev":
+    elif need in ("dev", "reference"):
       found[need] = rng.random(n) < 0.3
     elif need in ("turns", "target_turns"):
       found[need] = _turns(rng.integers(1, 9, (n, 3)))

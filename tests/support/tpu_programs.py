@@ -159,6 +159,16 @@ def diverging(mesh: Mesh, config: architecture.DecoderConfig) -> Any:
   )
 
 
+def gaining(mesh: Mesh, config: architecture.DecoderConfig) -> Any:
+  """What one of two whole models gains on each token, packed."""
+  graphdef, params = memory.placed(config, mesh)
+  batch = memory.batch(2048, 4096, mesh)
+  clip = _array(mesh, ())
+  return example_divergence.batch_gain.lower(
+    (graphdef, graphdef), 16, clip, (params, params), None, batch
+  )
+
+
 def noisy(mesh: Mesh, config: architecture.DecoderConfig) -> Any:
   """A scoring step of three noisy neighbours, packed."""
   graphdef, params = memory.placed(config, mesh)
@@ -658,6 +668,7 @@ PROGRAMS: dict[str, Callable[[Mesh], Any]] = {
   ),
   "score noisy neighbours": lambda mesh: noisy(mesh, small("llama")),
   "score divergences": lambda mesh: diverging(mesh, small("llama")),
+  "score gains of tokens": lambda mesh: gaining(mesh, small("llama")),
   "train": lambda mesh: train(mesh, small("llama", **_REMAT)),
   "train without remat": lambda mesh: train(mesh, small("llama", **_MASTER)),
   "train gemma": lambda mesh: train(mesh, small("gemma", **_REMAT)),

@@ -103,3 +103,13 @@ def test_what_has_no_finite_number_is_left_out_and_told(name):
 def test_bad_options(name, options, match):
   with pytest.raises(errors.InputError, match=match):
     _order(name, _pool(**_SUMS, nll_sft=[0.0] * 5), **options)
+
+
+def test_davir_ranks_among_like_lengths():
+  """Short responses drop most; of each length the largest drop comes first."""
+  n_tokens = np.repeat([1, 100], 10)
+  drop = np.where(n_tokens == 1, 0.9, 0.1) + np.tile(np.arange(10), 2) / 100
+  c = _pool(nll_base=np.ones(20), nll_sft=1 - drop, n_tokens=n_tokens)
+  vars(c)["domain"] = np.zeros(20, int)
+  assert sorted(_order("davir", c)[:10]) == list(range(10))
+  assert _order("davir", c, like_length=True)[:4] == [9, 19, 8, 18]

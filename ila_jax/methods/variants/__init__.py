@@ -1,0 +1,1 @@
+"""Variants of ILA: other weights of cells, other depths, filters."""
