@@ -211,6 +211,10 @@ def command_help(words: Sequence[str]) -> str | None:
     from ila_jax.verify import command as verify
 
     return verify.HELP
+  if found is _advise:
+    from ila_jax.command_line import advise
+
+    return advise.HELP
   if found is _latents:
     from ila_jax.score.sae import look
 
@@ -268,7 +272,19 @@ def _latents(words: list[str]) -> int:
   return 0
 
 
+def _advise(words: list[str]) -> int:
+  from ila_jax.command_line import advise
+  from ila_jax.run import interrupts
+
+  interrupts.listen()
+  said = advise.run(words)
+  with contextlib.suppress(BrokenPipeError):
+    print(said, flush=True)
+  return 0
+
+
 _COMMANDS = {
+  "advise": _advise,
   "export": _export,
   "latents": _latents,
   "status": _status,
