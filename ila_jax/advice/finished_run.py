@@ -29,7 +29,7 @@ from ila_jax.run import context, stage_record, stages, tables
 from ila_jax.run.disk import files, folders
 from ila_jax.score import early_losses, losses, split
 from ila_jax.score.signals.tuned import swapped_prompt
-from ila_jax.sections import laboratory
+from ila_jax.sections import checked, laboratory
 from ila_jax.selection import scored_pool
 from ila_jax.training import base, trial
 
@@ -95,9 +95,10 @@ def advise(run: context.Run) -> told.Advice:
   Raises:
     errors.InputError: a stage is not done, or a file is damaged.
   """
-  workdir, config = run.workdir, run.config
+  workdir = epath.Path(run.workdir)
   check(workdir)
-  known = _known(run)
+  run = _as_made(run, workdir)
+  config, known = run.config, _known(run)
   at = known.places
   of, foretells = at.shares(), _predictor(known)
   signal = _current(workdir, folders.SIGNALS, swapped_prompt.NAME)
@@ -117,6 +118,22 @@ def advise(run: context.Run) -> told.Advice:
     _pilot(known),
   )
   return told.Advice(lines=found, calibration=_calibration(run, foretells))
+
+
+def _as_made(run: context.Run, workdir: epath.Path) -> context.Run:
+  """The run with the settings by which its stages were made."""
+  config = run.config
+  for name in NEEDED:
+    record = stage_record.read_record(workdir / name)
+    for section, values in record["inputs"].get("config", {}).items():
+      own = getattr(config, section)
+      known = {field.name for field in dataclasses.fields(own)}
+      made = {field: v for field, v in values.items() if field in known}
+      merged = checked.build(
+        type(own), dataclasses.asdict(own) | made, f"config.{section}"
+      )
+      config = dataclasses.replace(config, **{section: merged})
+  return dataclasses.replace(run, config=config, workdir=workdir)
 
 
 def _known(run: context.Run) -> _Known:
@@ -144,9 +161,10 @@ def _current(
 ) -> dict[str, Any] | None:
   """The record of a signal or set that was made from the present scores."""
   record = stage_record.read_record(workdir / kind / name)
-  scores = stage_record.output(workdir, "score")
-  is_ours = record.get("done") and record["inputs"].get("score") == scores
-  return record if is_ours else None
+  inputs = record.get("inputs", {})
+  of_scores = inputs.get("made_from", inputs).get("score")
+  is_ours = of_scores == stage_record.output(workdir, "score")
+  return record if is_ours and record.get("done") else None
 
 
 def _predictor(known: _Known) -> predictor.Predictor:

@@ -287,7 +287,7 @@ def _of_what(references: int, spread: float | None) -> str:
   return (
     f"{over}; with one reference seed it holds no other reference set"
     + ("" if spread else ", and the spread by the seed is not known")
-    + " (--config.score.reference_seeds='(0, 1, 2)' --redo=score)"
+    + " (`--config.score.reference_seeds='(0, 1, 2)' --redo=score`)"
   )
 
 
@@ -306,7 +306,7 @@ def missing(shares: Shares) -> str:
     (
       shares.dev,
       "no example is held out, so what counts is not known. Set "
-      "--config.pool.dev_examples=1000 --redo=pool",
+      "`--config.pool.dev_examples=1000 --redo=pool`",
     ),
   ):
     if not tokens.sum():
@@ -315,7 +315,7 @@ def missing(shares: Shares) -> str:
     return (
       "the pool has one domain, and where tokens lie among domains is all that "
       "this prediction knows: it would be 0 of any selection. Name the field "
-      "that tells them with --config.pool.fields.domain=FIELD --redo=pool, or "
-      "raise config.landscape.domain_blocks."
+      "that tells them with `--config.pool.fields.domain=FIELD --redo=pool`, "
+      "or raise config.landscape.domain_blocks."
     )
   return ""

@@ -75,12 +75,12 @@ def by_rival(method: str, rivals: Sequence[str]) -> str:
     method: that needs it.
     rivals: config.select.compare of the run.
 
-  >>> by_rival("specific", ["random"])[-63:]
-  '--config.select.compare=random,specific --redo=select at its end.'
+  >>> by_rival("specific", ["random"])[-64:]
+  '--config.select.compare=random,specific --redo=select` at its end.'
   """
   compare = ",".join(dict.fromkeys([*rivals, method]))
   return (
     f"`{method}` among the rivals asks for that: run the command of this run "
-    f"again with --stages=select --config.select.compare={compare} "
-    "--redo=select at its end."
+    f"again with `--stages=select --config.select.compare={compare} "
+    "--redo=select` at its end."
   )

@@ -76,10 +76,13 @@ def told(pilot: Pilot | None, *, candidates: int) -> line.Line:
     sentence=(
       f"{EXAMPLES} random against {EXAMPLES} chosen examples, {DRAWS} draws: "
       "put these lines at the end of get_config() in the config of this run, "
-      "and run its command again with --stages=laboratory at its end; then "
+      "and run its command again with `--stages=laboratory` at its end; then "
       "`ila advise` tells whether this advice was right."
     ),
     number=float(EXAMPLES),
-    threshold=float(DRAWS),
-    detail={"config": pilot.text(), "command": "--stages=laboratory"},
+    detail={
+      "draws": DRAWS,
+      "config": pilot.text(),
+      "command": "--stages=laboratory",
+    },
   )

@@ -91,7 +91,7 @@ class Predictor:
         "the last part of the reference set has taught nothing, so that "
         "nothing says what more tokens would. Raise "
         "config.score.reference_examples or config.score.learning_rate, with "
-        "--redo=score."
+        "`--redo=score`."
       )
     return ""
 

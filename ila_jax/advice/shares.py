@@ -51,7 +51,7 @@ def target(
     return line.unknown(
       name,
       "no example is held out, so nobody has said what counts. Then half "
-      "way is the least risk: --config.select.cell_weight=0.5",
+      "way is the least risk: `--config.select.cell_weight=0.5`",
       threshold=UNLIKE,
     )
   n_effective = float(dev_lengths.sum()) ** 2 / float(
@@ -68,8 +68,8 @@ def target(
   is_alike = apart <= threshold
   advised = "any" if is_even else "1" if is_alike else "0.5"
   why = (
-    f"{apart:.0%} of the dev tokens would have to lie in other domains to be "
-    f"as the pool is (alike up to {threshold:.0%})"
+    f"{100 * apart:.0f} % of the dev tokens would have to lie in other domains to "
+    f"be as the pool is (alike up to {100 * threshold:.0f} %)"
   )
   if len(held) < 2:
     why = "dev set and pool have one domain, so they cannot differ"
@@ -78,12 +78,12 @@ def target(
   elif is_alike:
     then = (
       "what counts is as the pool is: cells should share by their sizes, "
-      "--config.select.cell_weight=1 --redo=select"
+      "`--config.select.cell_weight=1 --redo=select`"
     )
   else:
     then = (
       "what counts is not as the pool is: go half way, "
-      "--config.select.cell_weight=0.5 --redo=select, or name examples of it "
+      "`--config.select.cell_weight=0.5 --redo=select`, or name examples of it "
       "in config.select.target"
     )
   is_bad = power == 0 and not is_even
@@ -206,7 +206,8 @@ def starved(
 ) -> line.Line:
   """Names the domains that get less than half of their share of the pool.
 
-  The number is how many they are.
+  The number is the least share of a domain, as a part of what it has in the
+  pool.
 
   Args:
     chosen: response tokens of the selection by domain [d].
@@ -224,7 +225,7 @@ def starved(
     return line.unknown(
       name,
       "the pool has one domain. Name the field that tells them with "
-      "--config.pool.fields.domain=FIELD --redo=pool.",
+      "`--config.pool.fields.domain=FIELD --redo=pool`.",
       threshold=STARVED,
     )
   ratio = (chosen[there] / chosen.sum()) / (pool[there] / pool.sum())
@@ -242,7 +243,7 @@ def starved(
     name=name,
     verdict=line.CAUTION if few else line.OK,
     sentence=said,
-    number=float(len(few)),
+    number=float(ratio.min()),
     threshold=STARVED,
     detail={"domains": {names[d]: of[d] for d in order.tolist()}},
   )

@@ -18,6 +18,8 @@ BINS = 5
 RANKS = 0.5
 # Above this bound a filter is worth its cost.
 JUNK = 0.1
+# From this bound on the model hardly tells prompts apart, and says nothing.
+BLIND = 0.5
 
 
 def reliability(
@@ -75,8 +77,8 @@ def depth_line(found: float | None, *, references: int) -> line.Line:
     )
     return line.unknown(
       name,
-      f"{more}. Score two or more: --config.score.reference_seeds='(0, 1)' "
-      "--redo=score (the pass over the pool takes half as long again)",
+      f"{more}. Score two or more: `--config.score.reference_seeds='(0, 1)' "
+      "--redo=score` (the pass over the pool takes half as long again)",
       threshold=RANKS,
     )
   ranks = found >= RANKS
@@ -123,16 +125,25 @@ def junk_line(
       else "no record of the pool has another prompt.",
       threshold=JUNK,
     )
+  if bound >= BLIND:
+    return line.unknown(
+      name,
+      f"2 P(TS < 0) is {100 * bound:.0f} %. The model of this run hardly tells "
+      "a response behind its own prompt from one behind another, and then says "
+      "nothing of junk. Score with a model that reads prompts "
+      f"(config.model.path); a bound below {100 * BLIND:.0f} % says something.",
+      threshold=JUNK,
+    )
   is_much = bound > JUNK
   said = (
-    f"At most {bound:.1%} of the responses have nothing to do with their "
-    "prompts, by 2 P(TS < 0); an upper bound, far too high where the model "
-    f"hardly reads prompts (a filter pays above {JUNK:.0%})"
+    f"At most {100 * bound:.1f} % of the responses have nothing to do with "
+    "their prompts, by 2 P(TS < 0): an upper bound, the higher the worse the model "
+    f"reads prompts (a filter pays above {100 * JUNK:.0f} %)"
   )
   if is_much:
     said += (
       ". Equation 5 does not see them: look at some, or filter with "
-      "--config.select.strategy=specific"
+      "`--config.select.strategy=specific`"
     )
   return line.Line(
     name=name,

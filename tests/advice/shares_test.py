@@ -91,9 +91,9 @@ def test_starved_domains_are_named_worst_first():
   pool = np.array([50.0, 25.0, 25.0, 0.0])
   found = shares.starved(chosen, pool, ["much", "few", "none", "not there"])
   assert found.sentence.endswith("none (0.00 of it), few (0.16 of it).")
-  assert (found.number, found.verdict) == (2.0, line.CAUTION)
+  assert (found.number, found.verdict) == (0.0, line.CAUTION)
   assert "not there" not in found.detail["domains"]
   fair = shares.starved(pool / 5, pool, list("abcd"))
-  assert (fair.number, fair.verdict) == (0.0, line.OK)
+  assert (fair.number, fair.verdict) == (1.0, line.OK)
   assert shares.starved(0 * pool, pool, list("abcd")).number is None
   assert shares.starved(chosen[:1], pool[:1], ["a"]).verdict == line.UNKNOWN

@@ -80,6 +80,8 @@ def test_the_bound_of_junk():
   found = trust.junk_line({"junk_bound": 0.1})
   assert (found.verdict, found.number) == (line.OK, 0.1)
   assert trust.junk_line({"junk_bound": 0.11}).verdict == line.CAUTION
+  blind = trust.junk_line({"junk_bound": 0.8})
+  assert (blind.verdict, blind.number) == (line.UNKNOWN, None)
   none = trust.junk_line(None, rivals=("random",))
   assert "compare=random,specific --redo=select" in none.sentence
   assert "no record" in trust.junk_line({"junk_bound": None}).sentence
