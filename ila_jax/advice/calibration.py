@@ -31,6 +31,12 @@ class Case(NamedTuple):
     return low <= self.measured["value"] <= high
 
   @property
+  def overlaps(self) -> bool:
+    """Whether both intervals share a gain: the measured one errs, too."""
+    ours, theirs = self.predicted, self.measured
+    return ours["low"] <= theirs["high"] and theirs["low"] <= ours["high"]
+
+  @property
   def same_sign(self) -> bool:
     """Whether the gain is on the side of 0 on which it was predicted."""
     return self.predicted["value"] * self.measured["value"] > 0
@@ -88,13 +94,15 @@ def summary(found: Sequence[Case]) -> dict[str, Any]:
 
   Returns:
     `cases`; `holds`, of how many the predicted interval holds the measured
-    gain; `same_sign`; `right`: how often "helps" or "does not" was what was
-    shown; `false_help`: said to help, and not shown to; `missed`: shown to
-    help, and not said to; and `each`.
+    gain; `overlaps`, of how many it meets the measured interval; `same_sign`;
+    `right`: how often "helps" or "does not" was what was shown; `false_help`:
+    said to help, and not shown to; `missed`: shown to help, and not said to;
+    and `each`.
   """
   return {
     "cases": len(found),
     "holds": sum(one.holds for one in found),
+    "overlaps": sum(one.overlaps for one in found),
     "same_sign": sum(one.same_sign for one in found),
     "right": sum(one.said_helps == one.helps for one in found),
     "false_help": sum(one.said_helps and not one.helps for one in found),
@@ -105,6 +113,7 @@ def summary(found: Sequence[Case]) -> dict[str, Any]:
         "predicted": dict(one.predicted),
         "measured": dict(one.measured),
         "holds": one.holds,
+        "overlaps": one.overlaps,
       }
       for one in found
     ],
@@ -129,7 +138,8 @@ def told(found: Sequence[Case]) -> line.Line:
     verdict=line.OK if counts["right"] == many else line.CAUTION,
     sentence=(
       f"Of {many} measured gaps of this selection, the predicted interval "
-      f"holds {counts['holds']}, the sign was right in {counts['same_sign']}, "
+      f"holds {counts['holds']} and meets the measured interval of "
+      f"{counts['overlaps']}, the sign was right in {counts['same_sign']}, "
       f"and the advice in {counts['right']} ({counts['false_help']} said to "
       f"help and not shown to, {counts['missed']} shown to help and not said "
       "to)."

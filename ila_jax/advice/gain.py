@@ -129,7 +129,7 @@ def marginal(
     Nats a token [d].
 
   >>> marginal(np.array([60.0, 0.0]), np.array([300.0, 0.0]), early_share=0.25)
-  array([0.14426950, 0.14426950])
+  array([0.1442695, 0.1442695])
   """
   pseudo = ila_marginal.PSEUDO_TOKENS
   mean = gain.sum() / n_tokens.sum()

@@ -75,7 +75,7 @@ def by_rival(method: str, rivals: Sequence[str]) -> str:
     method: that needs it.
     rivals: config.select.compare of the run.
 
-  >>> by_rival("specific", ["random"])[-64:]
+  >>> by_rival("specific", ["random"])[-66:]
   '--config.select.compare=random,specific --redo=select` at its end.'
   """
   compare = ",".join(dict.fromkeys([*rivals, method]))

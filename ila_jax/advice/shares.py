@@ -68,8 +68,8 @@ def target(
   is_alike = apart <= threshold
   advised = "any" if is_even else "1" if is_alike else "0.5"
   why = (
-    f"{100 * apart:.0f} % of the dev tokens would have to lie in other domains to "
-    f"be as the pool is (alike up to {100 * threshold:.0f} %)"
+    f"{100 * apart:.0f} % of the dev tokens would have to lie in other domains "
+    f"to be as the pool is (alike up to {100 * threshold:.0f} %)"
   )
   if len(held) < 2:
     why = "dev set and pool have one domain, so they cannot differ"

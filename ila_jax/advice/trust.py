@@ -137,8 +137,8 @@ def junk_line(
   is_much = bound > JUNK
   said = (
     f"At most {100 * bound:.1f} % of the responses have nothing to do with "
-    "their prompts, by 2 P(TS < 0): an upper bound, the higher the worse the model "
-    f"reads prompts (a filter pays above {100 * JUNK:.0f} %)"
+    "their prompts, by 2 P(TS < 0): an upper bound, the higher the worse the "
+    f"model reads prompts (a filter pays above {100 * JUNK:.0f} %)"
   )
   if is_much:
     said += (

@@ -40,7 +40,7 @@ def test_gains_have_the_other_sign_than_gaps():
   each = found.pop("each")
   assert [one["holds"] for one in each] == [True, True, False, False]
   assert found == {
-    **{"cases": 4, "holds": 2, "same_sign": 1},
+    **{"cases": 4, "holds": 2, "overlaps": 2, "same_sign": 1},
     **{"right": 2, "false_help": 1, "missed": 1},
   }
   assert calibration.told(cases).number == 0.5
