@@ -130,14 +130,15 @@ def told(found: Sequence[Case]) -> line.Line:
   many = counts["cases"]
   if not many:
     return line.unknown(
-      name, "the laboratory of this run has no arm that is the selection's."
+      name,
+      "the laboratory of this run has no arm whose tokens by domain are known.",
     )
   share = counts["holds"] / many
   return line.Line(
     name=name,
     verdict=line.OK if counts["right"] == many else line.CAUTION,
     sentence=(
-      f"Of {many} measured gaps of this selection, the predicted interval "
+      f"Of {many} gaps that the laboratory measured, the predicted interval "
       f"holds {counts['holds']} and meets the measured interval of "
       f"{counts['overlaps']}, the sign was right in {counts['same_sign']}, "
       f"and the advice in {counts['right']} ({counts['false_help']} said to "

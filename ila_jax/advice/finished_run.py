@@ -280,11 +280,40 @@ def _pilot(known: _Known) -> line.Line:
 def _calibration(
   run: context.Run, foretells: predictor.Predictor
 ) -> line.Line | None:
-  """Predictions beside the gaps of the arms that choose as the run does."""
+  """Predictions beside the gaps that the laboratory of the run has measured.
+
+  Where its lines tell the tokens of each domain, of all arms, by what they were
+  tuned on; else of those that choose as the run does, by the run's order.
+  """
   path = tables.CONTRASTS.path(run.workdir)
   record = stage_record.read_record(run.workdir / "laboratory")
   if not record.get("done") or not path.exists() or foretells.why_not():
     return None
+  ours = _like_the_run(run, record["scope"].get("arms", {}))
+  tuned_on: dict[tuple[str, str, int], list[list[int]]] = {}
+  for made in files.read_jsonl(tables.LABORATORY.path(run.workdir)):
+    if "tokens_of" in made and "failed" not in made:
+      key = made["arm"], made["equal"], made["budget"]
+      tokens = [made["tokens_of"].get(n, 0) for n in foretells.places.names]
+      tuned_on.setdefault(key, []).append(tokens)
+  contrasts = files.read_json(path)["contrasts"]
+  foretold = {}
+  for one in contrasts:
+    key = one["arm"], one["equal"], one["budget"]
+    if one["equal"] not in _FORETOLD:
+      continue
+    found = None
+    if key in tuned_on:
+      found = foretells.of_tokens(np.mean(tuned_on[key], axis=0))
+    elif one["arm"] in ours:
+      found = foretells.of_head(one["budget"])
+    foretold |= {key: found} if found else {}
+  cases = calibration.cases(contrasts, foretold, rival=laboratory.CHANCE)
+  return calibration.told(cases)
+
+
+def _like_the_run(run: context.Run, arms: dict[str, Any]) -> list[str]:
+  """The arms of a laboratory that choose as config.select does."""
   select = run.config.select
   wanted = {
     "strategy": select.strategy,
@@ -292,14 +321,4 @@ def _calibration(
     "made_from": scored_pool.made_from(run, [select.strategy]),
   }
   wanted = json.loads(json.dumps(wanted))
-  arms = record["scope"].get("arms", {})
-  ours = [name for name, arm in arms.items() if arm == wanted]
-  contrasts = files.read_json(path)["contrasts"]
-  foretold = {}
-  for one in contrasts:
-    if one["arm"] in ours and one["equal"] in _FORETOLD:
-      key = one["arm"], one["equal"], one["budget"]
-      found = foretells.of_head(one["budget"])
-      foretold |= {key: found} if found else {}
-  cases = calibration.cases(contrasts, foretold, rival=laboratory.CHANCE)
-  return calibration.told(cases)
+  return [name for name, arm in arms.items() if arm == wanted]

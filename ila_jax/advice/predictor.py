@@ -120,8 +120,18 @@ class Predictor:
     head = order[: int(np.searchsorted(spent, budget, side="right"))]
     if not len(head):
       return None
-    shares = self.places.shares()
-    found = self._predict(shares._replace(chosen=self.places.by_domain(head)))
+    return self.of_tokens(self.places.by_domain(head))
+
+  def of_tokens(self, chosen: Float[np.ndarray, " d"]) -> dict[str, float]:
+    """The gain of any subset over a random one of as many tokens.
+
+    Args:
+      chosen: its response tokens by domain, not all 0 [d].
+
+    Returns:
+      As `of_head`.
+    """
+    found = self._predict(self.places.shares()._replace(chosen=chosen))
     threshold = max(gain.LEAST_GAIN, self.spread or 0.0)
     ends = {"low": found.low, "high": found.high}
     return {"value": found.value, "threshold": threshold} | ends

@@ -142,6 +142,8 @@ def test_measured_gaps_of_the_same_selection_calibrate(made, workdir):
     for equal in ("tokens", "examples")
   ]
   files.write_json(workdir / "laboratory/contrasts.json", {"contrasts": lines})
+  path = workdir / "laboratory/runs.jsonl"
+  files.write_jsonl(path, [])
   stage.finish()
   advice = finished_run.advise(run)
   (each,) = advice.calibration.detail["each"]
@@ -149,6 +151,27 @@ def test_measured_gaps_of_the_same_selection_calibrate(made, workdir):
   assert each["measured"]["value"] == 0.1
   # The head of the order of 200 tokens is not all that was selected.
   assert each["predicted"]["value"] != advice.lines[0].number
+  # Lines that tell the tokens of each domain are of all arms, drawn twice.
+  subsets = [{"even": 150, "odd": 50}, {"odd": 0, "even": 200}]
+  files.write_jsonl(
+    path,
+    [
+      {"arm": "other", "equal": "tokens", "budget": 200, "tokens_of": one}
+      for one in subsets
+    ],
+  )
+  also = finished_run.advise(run).calibration.detail["each"]
+  assert also[0] == each and len(also) == 2
+  domains = {one["domain"]: one for one in advice.lines[0].detail["domains"]}
+  value = 0.0
+  for name, tokens in (("even", 175), ("odd", 25)):
+    seen = [
+      t + gain.KAPPA * (200 - t) / 2
+      for t in (tokens, 200 * domains[name]["pool_share"])
+    ]
+    more = math.log(seen[0] / seen[1])
+    value += domains[name]["dev_share"] * domains[name]["marginal"] * more
+  assert also[1]["predicted"]["value"] == pytest.approx(value)
 
 
 def test_the_command_advises(made, monkeypatch, capsys, tmp_path):
