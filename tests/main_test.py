@@ -85,7 +85,7 @@ def test_home_folders_are_found(tmp_path, monkeypatch):
     read = getattr(getattr(found["config"], section), field)
     assert read == value and type(read) is type(value), name
   assert found["workdir"] == f"{tmp_path}/run"
-  assert len(found["stages"]) == 8
+  assert len(found["stages"]) == 9
 
 
 CONFIGS = {

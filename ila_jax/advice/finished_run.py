@@ -113,7 +113,7 @@ def advise(run: context.Run) -> told.Advice:
       signal and signal[swapped_prompt.NAME], rivals=config.select.compare
     ),
     shares.lengths(at.n_tokens, at.candidate, at.chosen),
-    shares.starved(of.chosen, of.pool, at.names),
+    shares.starved(of.chosen, of.pool, at.names, examples=len(at.chosen)),
     _cost(known),
     _pilot(known),
   )

@@ -16,10 +16,14 @@ from ila_jax.landscape import coverage
 # have to move from one domain to another; or twice what chance alone moves.
 UNLIKE = 0.1
 BY_CHANCE = 2.0
+# Where that is more, the dev set is too small to tell.
+TOO_UNSURE = 0.3
 # Cells are even from this share of their number on.
 EVEN = 0.8
 LENGTHS = (0.8, 1.25)
 STARVED = 0.5
+# A domain is looked at if a random subset would hold so many examples of it.
+LEAST_EXAMPLES = 10
 
 
 def target(
@@ -54,55 +58,73 @@ def target(
       "way is the least risk: `--config.select.cell_weight=0.5`",
       threshold=UNLIKE,
     )
-  n_effective = float(dev_lengths.sum()) ** 2 / float(
-    (dev_lengths.astype(np.float64) ** 2).sum()
-  )
   share, theirs = dev / dev.sum(), pool / pool.sum()
-  chance = math.sqrt(2 / math.pi / n_effective) * float(
-    np.sqrt(theirs * (1 - theirs)).sum() / 2
-  )
-  threshold = max(UNLIKE, BY_CHANCE * chance)
-  apart = float(np.abs(share - theirs).sum() / 2)
+  threshold = max(UNLIKE, BY_CHANCE * _by_chance(theirs, dev_lengths))
   held = share[(share > 0) | (theirs > 0)]
+  if threshold > TOO_UNSURE or len(held) < 2:
+    return line.unknown(name, _too_few(theirs, threshold), threshold=UNLIKE)
+  apart = float(np.abs(share - theirs).sum() / 2)
   is_even = float(np.abs(held - 1 / len(held)).sum() / 2) <= threshold
-  is_alike = apart <= threshold
-  advised = "any" if is_even else "1" if is_alike else "0.5"
-  why = (
-    f"{100 * apart:.0f} % of the dev tokens would have to lie in other domains "
-    f"to be as the pool is (alike up to {100 * threshold:.0f} %)"
-  )
-  if len(held) < 2:
-    why = "dev set and pool have one domain, so they cannot differ"
-  if is_even:
-    then = "the dev set has as much of all domains, so cells may share alike"
-  elif is_alike:
-    then = (
-      "what counts is as the pool is: cells should share by their sizes, "
-      "`--config.select.cell_weight=1 --redo=select`"
-    )
-  else:
-    then = (
-      "what counts is not as the pool is: go half way, "
-      "`--config.select.cell_weight=0.5 --redo=select`, or name examples of it "
-      "in config.select.target"
-    )
+  advised = "any" if is_even else "1" if apart <= threshold else "0.5"
   is_bad = power == 0 and not is_even
   if power is None:
     then = (
       "config.select.cell_weight changes nothing for this method, or follows "
       "the target set"
     )
-  elif not is_bad:
-    then = f"cells share by their sizes to the power {power:g}, which fits"
+  elif is_bad:
+    then = f"cells share alike (power 0), and {_ADVISED[advised]}"
   else:
-    then = f"cells share alike (power 0), and {then}"
+    how = f"by their sizes to the power {power:g}" if power else "alike"
+    then = f"cells share {how}, which fits"
   return line.Line(
     name=name,
     verdict=line.CAUTION if is_bad else line.OK,
-    sentence=f"{why[0].upper()}{why[1:]}: {then}.",
+    sentence=(
+      f"{100 * apart:.0f} % of the dev tokens would have to lie in other "
+      f"domains to be as the pool is (alike up to {100 * threshold:.0f} %): "
+      f"{then}."
+    ),
     number=apart,
     threshold=threshold,
     detail={"cell_weight": power, "advised": advised},
+  )
+
+
+# What is said where cells share alike and should not, by the power advised.
+_ADVISED = {
+  "1": "what counts is as the pool is: cells should share by their sizes, "
+  "`--config.select.cell_weight=1 --redo=select`",
+  "0.5": "what counts is not as the pool is: go half way, "
+  "`--config.select.cell_weight=0.5 --redo=select`, or name examples of it in "
+  "config.select.target",
+}
+
+
+def _by_chance(
+  share: Float[np.ndarray, " d"], lengths: Int[np.ndarray, " n"]
+) -> float:
+  """What part of a random dev set's tokens lies elsewhere, in the mean."""
+  n_effective = float(lengths.sum()) ** 2 / float(
+    (lengths.astype(np.float64) ** 2).sum()
+  )
+  deviation = np.sqrt(share * (1 - share) / n_effective)
+  return math.sqrt(2 / math.pi) * float(deviation.sum()) / 2
+
+
+def _too_few(share: Float[np.ndarray, " d"], threshold: float) -> str:
+  count = int((share > 0).sum())
+  said = "dev set and pool have one domain, which tells nothing"
+  if count > 1:
+    said = (
+      f"the dev set has too few examples for {count} domains: chance alone may "
+      f"move {100 * threshold:.0f} % of its tokens. More tell: "
+      "`--config.pool.dev_examples=1000 --redo=pool`"
+    )
+  return (
+    f"{said}. It is a random part of the pool, so that "
+    "`--config.select.cell_weight=1` is right if what counts is as the pool "
+    "is, and 0.5 if nobody knows."
   )
 
 
@@ -203,6 +225,8 @@ def starved(
   chosen: Float[np.ndarray, " d"],
   pool: Float[np.ndarray, " d"],
   names: Sequence[str],
+  *,
+  examples: int,
 ) -> line.Line:
   """Names the domains that get less than half of their share of the pool.
 
@@ -213,8 +237,11 @@ def starved(
     chosen: response tokens of the selection by domain [d].
     pool: those of the candidates [d].
     names: of the domains.
+    examples: of the selection; domains of which a random one would hold fewer
+      than 10 are not looked at, for they may starve by chance.
 
-  >>> starved(np.array([9.0, 1.0]), np.array([50.0, 50.0]), ["a", "b"]).sentence
+  >>> starved(np.array([9.0, 1.0]), np.array([50.0, 50.0]), ["a", "b"],
+  ...   examples=20).sentence
   'Domains that get less than 0.5 of their share of the pool: b (0.20 of it).'
   """
   name = "starved domains"
@@ -228,21 +255,36 @@ def starved(
       "`--config.pool.fields.domain=FIELD --redo=pool`.",
       threshold=STARVED,
     )
+  is_small = examples * pool[there] / pool.sum() < LEAST_EXAMPLES
+  small, there = int(is_small.sum()), there[~is_small]
+  if not len(there):
+    return line.unknown(
+      name,
+      f"{examples:,} examples are too few for {small} domains: a random subset "
+      f"would hold fewer than {LEAST_EXAMPLES} of each. Raise "
+      "config.select.budget.",
+      threshold=STARVED,
+    )
   ratio = (chosen[there] / chosen.sum()) / (pool[there] / pool.sum())
   order = there[np.argsort(ratio, kind="stable")]
   of = dict(zip(there.tolist(), ratio.tolist(), strict=True))
   few = [d for d in order.tolist() if of[d] < STARVED]
-  said = f"All {len(there)} domains get {STARVED:g} of their share or more."
+  said = f"All {len(there)} domains get {STARVED:g} of their share or more"
   if few:
     named = line.join([f"{names[d]} ({of[d]:.2f} of it)" for d in few])
     said = (
       f"Domains that get less than {STARVED:g} of their share of the pool: "
-      f"{named}."
+      f"{named}"
+    )
+  if small:
+    said += (
+      f". {small} more are too small to tell: a random subset would hold fewer "
+      f"than {LEAST_EXAMPLES} examples of each"
     )
   return line.Line(
     name=name,
     verdict=line.CAUTION if few else line.OK,
-    sentence=said,
+    sentence=said + ".",
     number=float(ratio.min()),
     threshold=STARVED,
     detail={"domains": {names[d]: of[d] for d in order.tolist()}},

@@ -78,7 +78,7 @@ def depth_line(found: float | None, *, references: int) -> line.Line:
     return line.unknown(
       name,
       f"{more}. Score two or more: `--config.score.reference_seeds='(0, 1)' "
-      "--redo=score` (the pass over the pool takes half as long again)",
+      "--redo=score` (three models then score the pool, and not two).",
       threshold=RANKS,
     )
   ranks = found >= RANKS

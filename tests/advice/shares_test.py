@@ -41,6 +41,12 @@ def test_what_the_dev_set_asks_for(dev, pool, advised):
 def test_a_small_dev_set_differs_by_chance():
   assert _target((70, 30), (50, 50), count=400).detail["advised"] == "0.5"
   assert _target((70, 30), (50, 50), count=9).threshold > 0.2
+  few = _target((70, 30), (50, 50), count=7)
+  assert (few.verdict, few.number) == (line.UNKNOWN, None)
+  assert "dev_examples=1000 --redo=pool" in few.sentence
+  one = _target((70,), (50,))
+  assert (one.verdict, one.number) == (line.UNKNOWN, None)
+  assert "have one domain" in one.sentence
   none = _target((0, 0), (50, 50), count=1)
   assert (none.verdict, none.number) == (line.UNKNOWN, None)
   assert "cell_weight=0.5" in none.sentence
@@ -86,14 +92,40 @@ def test_lengths_apart_make_equal_examples_unfair(length, verdict):
   assert none.verdict == line.UNKNOWN
 
 
+def _starved(chosen, pool, names="abcd", examples=100):
+  return shares.starved(chosen, pool, list(names), examples=examples)
+
+
 def test_starved_domains_are_named_worst_first():
   chosen = np.array([96.0, 4.0, 0.0, 0.0])
   pool = np.array([50.0, 25.0, 25.0, 0.0])
-  found = shares.starved(chosen, pool, ["much", "few", "none", "not there"])
+  names = ["much", "few", "none", "not there"]
+  found = _starved(chosen, pool, names)
   assert found.sentence.endswith("none (0.00 of it), few (0.16 of it).")
   assert (found.number, found.verdict) == (0.0, line.CAUTION)
   assert "not there" not in found.detail["domains"]
-  fair = shares.starved(pool / 5, pool, list("abcd"))
+  fair = _starved(pool / 5, pool)
   assert (fair.number, fair.verdict) == (1.0, line.OK)
-  assert shares.starved(0 * pool, pool, list("abcd")).number is None
-  assert shares.starved(chosen[:1], pool[:1], ["a"]).verdict == line.UNKNOWN
+  assert _starved(0 * pool, pool).number is None
+  assert _starved(chosen[:1], pool[:1], "a").verdict == line.UNKNOWN
+
+
+def test_a_domain_that_starves_by_chance_is_not_named():
+  pool, chosen = np.array([90.0, 10.0]), np.array([100.0, 0.0])
+  assert _starved(chosen, pool, "ab", examples=100).number == 0
+  found = _starved(chosen, pool, "ab", examples=99)
+  assert (found.verdict, found.number) == (line.OK, pytest.approx(1 / 0.9))
+  assert "1 more are too small to tell" in found.sentence
+  assert _starved(chosen, pool, "ab", examples=11).verdict == line.UNKNOWN
+
+
+def test_what_chance_moves_is_what_draws_move():
+  rng = np.random.default_rng(0)
+  share, lengths = np.array([0.5, 0.3, 0.2]), rng.integers(1, 40, 300)
+  moved = []
+  for _ in range(400):
+    domain = rng.choice(3, 300, p=share)
+    drawn = np.bincount(domain, weights=lengths, minlength=3) / lengths.sum()
+    moved.append(np.abs(drawn - share).sum() / 2)
+  found = shares._by_chance(share, lengths)
+  assert found == pytest.approx(np.mean(moved), rel=0.1)
