@@ -43,7 +43,17 @@ def test_gains_have_the_other_sign_than_gaps():
     **{"cases": 4, "holds": 2, "overlaps": 2, "same_sign": 1},
     **{"right": 2, "false_help": 1, "missed": 1},
   }
-  assert calibration.told(cases).number == 0.5
+  told = calibration.told(cases)
+  assert (told.number, told.verdict) == (0.5, line.CAUTION)
+  # Right advice by intervals that do not hold is no good calibration.
+  wide = _contrast("a", 0.03, half=0.04)
+  right = calibration.cases(
+    [wide], {("a", "tokens", 100): _told(0.0)}, rival="random"
+  )
+  found = calibration.summary(right)
+  assert (found["right"], found["holds"], found["overlaps"]) == (1, 0, 1)
+  assert calibration.told(right).verdict == line.CAUTION
+  assert calibration.told(cases[:1]).verdict == line.OK
 
 
 def test_intervals_of_90_percent_hold_nine_of_ten():
