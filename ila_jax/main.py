@@ -4,7 +4,8 @@ CONFIG is the name of a preset or a config file of your own, such as
 `ila --copy-preset=quickstart my.py` makes. --config.SECTION.FIELD=VALUE sets
 a field. `ila status DIR` tells how far a run is, `ila verify DIR` whether it is
 what was written, and `ila export DIR --to FORMAT` writes what it has selected
-for a trainer. `ila latents DIR` shows records by the features of the model.
+for a trainer. `ila advise DIR` tells, before any tuning, whether a selection is
+worth one. `ila latents DIR` shows records by the features of the model.
 `ila sweep` runs a config once for each point of one of its sweeps.
 `ila pool --tasks i/N` with these flags reads share i of N of a large pool
 before. Without the command `ila` on PATH: python -m ila_jax.

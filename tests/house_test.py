@@ -25,6 +25,7 @@ ORDER = (
     "finetune",
     "scaling",
     "laboratory",
+    "advice",
     "report",
     "export",
     "dry_run",

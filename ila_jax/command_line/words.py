@@ -215,6 +215,10 @@ def command_help(words: Sequence[str]) -> str | None:
     from ila_jax.sweep import command as sweep
 
     return sweep.HELP
+  if found is _advise:
+    from ila_jax.command_line import advise
+
+    return advise.HELP
   if found is _latents:
     from ila_jax.score.sae import look
 
@@ -282,7 +286,19 @@ def _sweep(words: list[str]) -> int:
   return sweep.run(words)
 
 
+def _advise(words: list[str]) -> int:
+  from ila_jax.command_line import advise
+  from ila_jax.run import interrupts
+
+  interrupts.listen()
+  said = advise.run(words)
+  with contextlib.suppress(BrokenPipeError):
+    print(said, flush=True)
+  return 0
+
+
 _COMMANDS = {
+  "advise": _advise,
   "export": _export,
   "latents": _latents,
   "status": _status,

@@ -193,6 +193,9 @@ class Bench:
     tokens = int(c.n_tokens[rows].sum(dtype=np.int64))
     counts = np.bincount(self.domain[rows], minlength=len(self.names))
     named = zip(self.names, counts.tolist(), strict=True)
+    spent = np.bincount(
+      self.domain[rows], weights=c.n_tokens[rows], minlength=len(self.names)
+    )
     scored = {
       name: float(np.nanmean(values[rows]))
       for name, values in self.scores.items()
@@ -205,6 +208,9 @@ class Bench:
       "coverage": coverage.coverage(c.cell, rows, num_cells=1)["coverage"],
       "depth": float(np.mean(c.relative_depth[rows], dtype=np.float64)),
       "examples_of": dict(named),
+      "tokens_of": {
+        name: int(count) for name, count in zip(self.names, spent, strict=True)
+      },
       "scores": scored,
     }
 

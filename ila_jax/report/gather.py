@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from ila_jax import errors
+from ila_jax.advice import finished_run, gain, line, told
 from ila_jax.embed import inputs
 from ila_jax.landscape import depth
 from ila_jax.pool import index
@@ -66,6 +68,7 @@ def gather(run: context.Run) -> page.ReportData:
       "runs": [run for run in runs if "failed" not in run],
       "failed": sum("failed" in run for run in runs),
     }
+  parts["advice"] = advice(run)
   warnings = sentences.warnings(records)
   for row in parts.get("coverage_table", ()):
     said = (row.get("warning"), row.get("left_out"))
@@ -87,6 +90,19 @@ def gather(run: context.Run) -> page.ReportData:
     ],
     **parts,
   )
+
+
+def advice(run: context.Run) -> told.Advice | None:
+  """What was to be expected of the selection; None: nothing is selected.
+
+  The report is not refused for what the advice cannot read: it says so.
+  """
+  if finished_run.missing_stages(epath.Path(run.workdir)):
+    return None
+  try:
+    return finished_run.advise(run)
+  except errors.InputError as error:
+    return told.Advice(lines=(line.unknown(gain.NAME, str(error)),))
 
 
 def _landscape(run: context.Run) -> dict[str, Any]:
@@ -193,8 +209,8 @@ def _selection(
 
 def _finetune(workdir: epath.Path) -> dict[str, Any]:
   history: dict[str, list[dict[str, Any]]] = {}
-  for line in files.read_jsonl(tables.METRICS.path(workdir)):
-    history.setdefault(line["name"], []).append(line)
+  for step in files.read_jsonl(tables.METRICS.path(workdir)):
+    history.setdefault(step["name"], []).append(step)
   return {
     "training": history,
     "evaluations": sentences.evaluations(workdir),

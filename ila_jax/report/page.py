@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from ila_jax.advice import told
 from ila_jax.finetune import verdict
 from ila_jax.pool.conversations import conversation
 from ila_jax.report import beside, map_page, quantities
@@ -45,6 +46,8 @@ class ReportData:
   config: dict[str, Any]  # nested; shown as dotted fields
   # Whether the selection helped, in a sentence; then what weakens that
   answer: list[str]
+  # What was to be expected before any tuning on the selection
+  advice: told.Advice | None = None
   comparison: dict[str, Any] | None = None  # as comparison.compare returns it
   # Sentences: what was read as what, and what was chosen
   read: list[str] = dataclasses.field(default_factory=list)
@@ -183,6 +186,7 @@ def page(data: ReportData, images: dict[str, bytes]) -> str:
     "percent": quantities.percent,
     "estimate": quantities.estimate,
     "code": _code,
+    "quantity": told.quantity,
     "said": conversation.said,
   }
   files = importlib.resources.files("ila_jax.report").joinpath("web")

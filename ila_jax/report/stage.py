@@ -1,5 +1,6 @@
 """Stage `report`: what the other stages found, on one page and in PNGs."""
 
+from ila_jax.advice import finished_run
 from ila_jax.compute import mesh
 from ila_jax.report import gather, page, sentences
 from ila_jax.run import context, interrupts, progress, stage_record, tables
@@ -15,6 +16,7 @@ def run(run: context.Run) -> None:
   """
   workdir = run.workdir
   noted = scores.noted(workdir)
+  advised = finished_run.made_from(workdir)
   stage = stage_record.Stage(
     workdir,
     "report",
@@ -24,6 +26,7 @@ def run(run: context.Run) -> None:
       # Of rivals, which are no part of what stage `select` made.
       "coverage": stage_record.fingerprint(gather.coverage(workdir)),
       **({"scores": noted} if noted else {}),
+      **({"advice": advised} if advised else {}),
     },
   )
   if not stage.begin(replace="all"):
@@ -43,6 +46,10 @@ def run(run: context.Run) -> None:
   ):
     if path.is_dir() or checksums.is_whole(path):
       progress.answer(f"  the {what}: {path}")
+  if "finetune" not in records and mesh.is_writer():
+    advice = gather.advice(run)
+    if advice is not None:
+      progress.answer(f"  {advice.sentence}")
   # What was asked comes last, where it stays on the screen.
   answer, *more = sentences.answer(workdir, records)
   for sentence in (*more, answer):

@@ -62,6 +62,7 @@ def test_arms_equal_chance_and_losses_are_those_of_the_lines(made):
       assert line["steps"] == chance["steps"]
     assert line["tokens"] <= 300 or line["equal"] in ("examples", "lengths")
     assert sum(line["examples_of"].values()) == line["examples"]
+    assert sum(line["tokens_of"].values()) == line["tokens"]
   told = files.read_json(workdir / "laboratory/contrasts.json")
   assert [one["equal"] for one in told["contrasts"]] == list(budgets.EQUAL)
   (judged,) = told["verdict"]

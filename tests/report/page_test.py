@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from ila_jax.advice import line, told
 from ila_jax.landscape import depth
 from ila_jax.methods import table
 from ila_jax.pool import records
@@ -496,3 +497,25 @@ def test_the_page_says_over_how_many_examples_distances_are_taken():
   drawn = dataclasses.replace(whole, distance_examples=65_536)
   assert text not in page_lib.render(whole)["index.html"].decode()
   assert text in page_lib.render(drawn)["index.html"].decode()
+
+
+def test_advice_comes_first_until_something_was_tuned():
+  lines = (
+    line.Line(
+      **{"name": "predicted gain", "verdict": line.OK, "sentence": "<b>"},
+      **{"number": 0.05, "low": 0.02, "high": 0.08, "threshold": 0.01},
+    ),
+    line.unknown("junk", "run `this`."),
+  )
+  advice = told.Advice(lines=lines, calibration=lines[1])
+  asked = {"title": "x", "config": {}, "answer": ["Not known: why."]}
+  text = page_lib.page(page_lib.ReportData(**asked, advice=advice), {})
+  verdict = text.index("Expected to help by 0.050 [0.020, 0.080]")
+  assert verdict < text.index("2&nbsp;junk") < text.index("Not known: why.")
+  assert "&lt;b&gt;" in text and "<b>" not in text
+  assert "<code>this</code>" in text and "(threshold 0.01)" in text
+  row = {"name": "base", "micro": 1.0, "macro": 1.0}
+  row |= {"n_examples": 3, "n_tokens": 9}
+  tuned = page_lib.ReportData(**asked, advice=advice, evaluations=[row])
+  text = page_lib.page(tuned, {})
+  assert text.index("</strong> why.") < text.index("Expected to help by")

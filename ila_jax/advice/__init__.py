@@ -1,0 +1,1 @@
+"""The verdict before the money: whether a selection is worth a tuning."""
