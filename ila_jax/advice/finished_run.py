@@ -32,6 +32,7 @@ from ila_jax.score.signals.tuned import swapped_prompt
 from ila_jax.sections import checked, laboratory
 from ila_jax.selection import scored_pool
 from ila_jax.training import base, trial
+from ila_jax.training import recipe as recipe_lib
 
 # The stages that must be done; none of them tunes on a selection.
 NEEDED = stages.leading_to("select")
@@ -254,7 +255,7 @@ def _cost(known: _Known) -> line.Line:
       index.lengths(run.workdir)[rows],
       response_tokens=int(at.n_tokens[at.chosen].sum(dtype=np.int64)),
     )
-    tuning = float(once * trial.passes(trial.lora(run.config)) * epochs)
+    tuning = float(once * recipe_lib.passes(trial.lora(run.config)) * epochs)
   return cost.compared(
     scan_flops=float(sum(one["flops"] for one in scan)),
     scan_seconds=float(sum(one["seconds"] for one in scan)),
