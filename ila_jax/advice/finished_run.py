@@ -127,7 +127,9 @@ def _as_made(run: context.Run, workdir: epath.Path) -> context.Run:
   for name in NEEDED:
     record = stage_record.read_record(workdir / name)
     for section, values in record["inputs"].get("config", {}).items():
-      own = getattr(config, section)
+      own = getattr(config, section, None)
+      if not dataclasses.is_dataclass(own):
+        continue  # What a stage notes beside the sections, such as scores.
       known = {field.name for field in dataclasses.fields(own)}
       made = {field: v for field, v in values.items() if field in known}
       merged = checked.build(

@@ -1,11 +1,13 @@
 """One run of a sweep in a process of its own, which can be stopped."""
 
+import collections
 import contextlib
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ila_jax import errors
@@ -13,6 +15,8 @@ from ila_jax import errors
 # Lines of a traceback that are kept to tell what went wrong.
 _LINES = 20
 _OURS = "ila_jax: "
+# Seconds after which a signal is heard at the latest.
+_STEP = 0.5
 # By these `ila` tells that it was stopped: SIGINT and SIGTERM.
 STOPPED = (130, 143)
 
@@ -79,16 +83,27 @@ class Stopper:
       self._process = process
       if self.asked is not None:  # It came before there was a process.
         process.send_signal(self.asked)
-      said: list[str] = []
-      for line in process.stderr or ():
-        sys.stderr.write(line)
-        sys.stderr.flush()
-        said = [*said, line.rstrip()][-_LINES:]
-      status = process.wait()
+      said: collections.deque[str] = collections.deque(maxlen=_LINES)
+      reader = threading.Thread(target=_show, args=(process.stderr, said))
+      reader.start()
+      # In steps: a signal that comes just before a long wait is heard after it.
+      status = None
+      while status is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+          status = process.wait(_STEP)
+      reader.join()
       self._process = None
     status = 128 - status if status < 0 else status
     seconds = time.monotonic() - begin
-    return Ended(status, seconds, message(said) if status else "")
+    return Ended(status, seconds, message([*said]) if status else "")
+
+
+def _show(lines: Iterable[str], said: collections.deque[str]) -> None:
+  """Shows what a run says on stderr, as it comes, and keeps the last of it."""
+  for line in lines:
+    sys.stderr.write(line)
+    sys.stderr.flush()
+    said.append(line.rstrip())
 
 
 def message(lines: Sequence[str]) -> str:

@@ -101,7 +101,11 @@ def train(
 
   # In place of a mesh that the caller works on, which has other axes.
   with jax.set_mesh(devices):
-    states = _first(first.optimizer, devices, _put(stacked, devices))
+    begin = functools.partial(step_lib.first_state, first.optimizer)
+    begin = jax.shard_map(
+      jax.vmap(begin), mesh=devices, in_specs=_RUNS, out_specs=_RUNS
+    )
+    states = jax.jit(begin)(_put(stacked, devices))
     pending = None
     for step in range(max(map(len, plans))):
       batch = _batch(step, data, plans, count, first)
@@ -173,17 +177,6 @@ def _batch(
   return jax.tree.map(
     lambda *x: np.stack(x), *made, *[empty] * (count - len(made))
   )
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _first(
-  optimizer: optax.GradientTransformationExtraArgs, devices: Mesh, start: PyTree
-) -> PyTree:
-  """The states of step 0 of all runs."""
-  first = functools.partial(step_lib.first_state, optimizer)
-  return jax.shard_map(
-    jax.vmap(first), mesh=devices, in_specs=_RUNS, out_specs=_RUNS
-  )(start)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)

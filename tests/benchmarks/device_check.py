@@ -53,7 +53,7 @@ PARTS = (
   Part("score_adapters", 60, _SCORE, (*_SMALL, "--adapters", "4")),
   Part("train_lora", 60, _TRAIN, ("--model", "qwen2_7b", "--lora-rank", "16")),
   Part("runs", 240, "device_runs"),
-  Part("signals", 240, "device_runs", ("--signals",)),
+  Part("signals", 220, "device_runs", ("--signals",)),
   Part("sharded", 90, "pytest", ("-q", "-x", _TESTS)),
 )
 

@@ -68,7 +68,7 @@ def test_a_whole_run_is_well_and_nothing_is_written(whole, verify):
   assert said.startswith(f"{whole}: all is well in 12 checks; 1 left out\n")
   assert "64 examples under 2 models, computed again" in said
   assert "220 read = 219 used + 1 rejected" in said
-  assert "not done: finetune, scaling, report" in said
+  assert "not done: finetune, scaling, laboratory, report" in said
   assert "What differs" not in said
   assert _content(whole) == before
 

@@ -149,7 +149,10 @@ class _Handler(server.BaseHTTPRequestHandler):
     pass
 
   def _answer(self, method: str) -> None:
-    body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+    length = int(self.headers.get("Content-Length") or 0)
+    body = self.rfile.read(length)
+    if len(body) < length:
+      return  # Of a client that was killed: a half of an object is none.
     url = urllib.parse.urlsplit(self.path)
     query = dict(urllib.parse.parse_qsl(url.query))
     extra: dict[str, str] = {}
