@@ -48,6 +48,10 @@ _DEPTH = {
   },
 }
 ARMS = _COVERAGE | _DEPTH
+# Names of arms that stage A has chosen, two at most, and the coverage that goes
+# on; fixed in a commit before stage B.
+CHOSEN: tuple[str, ...] = ()
+COVERAGE = "coverage_050"
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -119,9 +123,13 @@ def sweep_choose() -> Iterator[dict[str, Any]]:
 
 def sweep_confirm() -> Iterator[dict[str, Any]]:
   """Stage B: what stage A has chosen, on other pools and other examples."""
+  names = dict.fromkeys(("coverage_000", COVERAGE, "ila", *CHOSEN))
+  arms = {name: ARMS[name] for name in names}
   for name in ("P1", "P3", "P4b"):
     yield {
       **_pool(name),
+      "laboratory.arms": arms | {"longest": {"strategy": "longest"}},
+      "laboratory.rivals": ("random", COVERAGE),
       "laboratory.dev_half": "second",
       "laboratory.draws": 8,
       "laboratory.budgets": (32_000, 64_000),

@@ -19,6 +19,10 @@ class InputError(Exception):
   """
 
 
+class NotFiniteError(InputError):
+  """A loss of a training that is not finite; a lower learning rate mends it."""
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
   """A question that names the nearest of the known names; "" if none is near.
 

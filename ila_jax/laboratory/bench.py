@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from etils import epath
 from jaxtyping import Int
 
 from ila_jax import errors
@@ -68,10 +69,23 @@ class Bench:
   def train(self, planned: list[runs_lib.Planned]) -> None:
     """Trains the runs that have no line yet, and writes their lines."""
     path = tables.LABORATORY.path(self.run.workdir)
-    done = {line["name"]: line for line in files.read_jsonl(path)}
+    lines = {line["name"]: line for line in files.read_jsonl(path)}
+    # A line whose losses were damaged, and are gone, is made anew.
+    done = {
+      name: line
+      for name, line in lines.items()
+      if "failed" in line or self._losses(name).exists()
+    }
+    if len(done) < len(lines):
+      files.write_jsonl(path, [*done.values()])
     todo = [one for one in planned if one.name not in done]
     if not todo:
       return
+    # What a draw cannot give is told before the first run, not after hours.
+    for draw in {one.draw for one in todo}:
+      sizes = [one.budget for one in todo if one.draw == draw]
+      for size in (min(sizes), max(sizes)):
+        self._chance(self._drawn(draw), size)
     decoder = base.load(self.run, self.stage.account)
     for one in progress.progress(todo, desc="laboratory", unit="runs"):
       chance = done.get(one.chance.name)
@@ -80,6 +94,9 @@ class Bench:
       files.append_jsonl(path, line)
       self.stage.save_progress()
       interrupts.point()
+
+  def _losses(self, name: str) -> epath.Path:
+    return tables.LABORATORY_LOSSES.path(self.run.workdir, name=name)
 
   def _line(
     self,
@@ -99,10 +116,12 @@ class Bench:
     }
     steps = None
     if one.equal == budgets.STEPS:
-      steps = chance and chance.get("steps")
+      steps = (chance or {}).get("steps")
+      if steps is None:
+        return line | {"failed": "its random subset failed"}
     try:
       made = self._tuned(decoder, one, chosen.rows, steps)
-    except errors.InputError as error:
+    except errors.NotFiniteError as error:
       progress.say(f"  {one.name} failed: {error}")
       return line | {"failed": str(error)}
     tuned, steps = made
@@ -110,8 +129,7 @@ class Bench:
       tuned, self.held_out.data, run=self.run, account=self.stage.account
     )
     if mesh_lib.is_writer():
-      path = tables.LABORATORY_LOSSES.path(self.run.workdir, name=one.name)
-      files.write_array(path, found.nll)
+      files.write_array(self._losses(one.name), found.nll)
     measured = estimates.losses(found.nll[None], self.held_out.about)
     domains = estimates.by_domain(found.nll[None], self.held_out.about)[0]
     return line | {
@@ -127,13 +145,7 @@ class Bench:
   def _chosen(self, one: runs_lib.Planned) -> budgets.Chosen:
     """The rows that an arm is tuned on, of the candidates of its draw."""
     config = self.run.config
-    c = self.pool.candidates
-    uniform = draws.keyed_uniform(
-      c.ids, seed=config.seed + one.draw, purpose="laboratory draw"
-    )
-    inside = c.candidate & (uniform < config.laboratory.draw_share)
-    seed = config.seed + one.draw
-    drawn = candidates.drawn(c, inside, seed=seed)
+    c, drawn = self.pool.candidates, self._drawn(one.draw)
     chance = self._chance(drawn, one.budget)
     if one.arm == laboratory.CHANCE:
       return budgets.Chosen(chance)
@@ -154,6 +166,14 @@ class Bench:
       stratum=self.stratum,
     )
 
+  def _drawn(self, draw: int) -> candidates.Candidates:
+    """The candidates of a draw."""
+    config, c = self.run.config, self.pool.candidates
+    seed = config.seed + draw
+    uniform = draws.keyed_uniform(c.ids, seed=seed, purpose="laboratory draw")
+    inside = c.candidate & (uniform < config.laboratory.draw_share)
+    return candidates.drawn(c, inside, seed=seed)
+
   def _chance(
     self, drawn: candidates.Candidates, size: int
   ) -> Int[np.ndarray, " r"]:
@@ -171,6 +191,11 @@ class Bench:
         "Lower them, or raise config.laboratory.draw_share."
       )
     k = budget.budget_prefix(order, drawn.n_tokens, budget=size, unit="tokens")
+    if not k:
+      raise errors.InputError(
+        f"config.laboratory.budgets and curve ask for {size:,} response "
+        "tokens, which is less than one example has. Raise them."
+      )
     return order[:k]
 
   def _wanted(

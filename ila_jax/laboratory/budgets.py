@@ -10,8 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from ila_jax.selection import budget
-
 # What an arm has as much of as the random subset of the same draw and budget:
 # response tokens; examples; tokens, and also as many steps of training; or
 # examples of each domain and length, and with them about all of these.
@@ -57,17 +55,17 @@ def choose(
   >>> chance, stratum = np.array([0, 2]), np.array([0, 0, 1, 1])
   >>> {equal: choose(order, n_tokens, equal=equal, chance=chance,
   ...   stratum=stratum).rows.tolist() for equal in EQUAL}
-  {'tokens': [3, 2], 'examples': [3, 2], 'steps': [3, 2], 'lengths': [3, 1]}
+  ... # doctest: +NORMALIZE_WHITESPACE
+  {'tokens': [3, 2, 1], 'examples': [3, 2], 'steps': [3, 2, 1],
+   'lengths': [3, 1]}
   """
   if equal in (TOKENS, STEPS):
     wanted = int(n_tokens[chance].sum(dtype=np.int64))
-    held = int(n_tokens[order].sum(dtype=np.int64))
-    k = budget.budget_prefix(
-      order, n_tokens, budget=min(wanted, held), unit="tokens"
-    )
-    # The rest of a budget that no example fits into is not missing.
-    short = wanted > held
-    return Chosen(order[:k], max(len(chance) - k, 1) if short else 0)
+    spent = np.cumsum(n_tokens[order], dtype=np.int64)
+    # The head whose tokens are the nearest, be they a few more or fewer.
+    k = int(np.abs(spent - wanted).argmin()) + 1 if len(spent) else 0
+    is_short = not len(spent) or spent[-1] < wanted
+    return Chosen(order[:k], max(len(chance) - k, 1) if is_short else 0)
   if equal == EXAMPLES:
     return Chosen(order[: len(chance)], max(len(chance) - len(order), 0))
   quota = np.bincount(stratum[chance], minlength=int(stratum.max()) + 1)

@@ -25,11 +25,12 @@ def contrasts(
 ) -> list[dict[str, Any]]:
   """Loss of each arm less that of each rival, at each budget and equality.
 
-  Only draws in which both were tuned count, and they are paired: both chose
-  from the same candidates, and were trained in the same order of chance. In
-  every resample dev examples and draws are drawn anew (a two-way bootstrap,
-  percentile intervals); the draws of candidates overlap, so that their spread
-  is a little too small: it is that of training and choice, not of the pool.
+  Only draws in which both were tuned count, two or more, and they are paired:
+  both chose from the same candidates, with the same luck. Two variances are
+  added: of the gap over bootstrap resamples of the dev prompts, and of its mean
+  over the draws. The interval is Student's, with a degree of freedom less than
+  draws: few draws make it wide. Draws of one pool overlap, so that it is of
+  choice and training, not of another pool.
 
   Args:
     runs: of each model: arm, equal, budget, draw.
@@ -42,44 +43,40 @@ def contrasts(
 
   Returns:
     For each pair: arm, rival, equal, budget, draws; for each of
-    `estimates.MEASURES` value, low, high and p (one-sided: the share of
-    resamples in which the arm is not better); where the rival is chance also
-    `multiple`, with value, low and high for each measure.
+    `estimates.MEASURES` value, low, high (95 %) and p (one-sided, that the arm
+    is not better); and `multiple`, with value, low and high for each measure
+    where the rival is chance and there is a curve, else None.
   """
   place = {_key(run): i for i, run in enumerate(runs)}
   held = estimates.resampled(nll, dev, resamples=resamples, seed=seed)
-  whole = np.stack([*estimates.losses(nll, dev).values()])[:, None]
-  rng = np.random.default_rng([seed, *b"laboratory draws"])
+  whole = np.stack([*estimates.losses(nll, dev).values()])
   found = []
   for arm, equal, budget in _cells(runs):
     for rival in rivals:
-      if rival == arm:
-        continue
       pairs = _pairs(place, runs, arm, rival, equal, budget)
-      if not len(pairs):
+      if rival == arm or len(pairs) < 2:
         continue
-      drawn = rng.integers(0, len(pairs), (resamples, len(pairs)))
-      line: dict[str, Any] = {
-        "arm": arm,
-        "rival": rival,
-        "equal": equal,
-        "budget": budget,
-        "draws": len(pairs),
-      }
-      ours = _mean(held, pairs[:, 0], drawn)
-      gap = ours - _mean(held, pairs[:, 1], drawn)
-      value = (whole[:, 0, pairs[:, 0]] - whole[:, 0, pairs[:, 1]]).mean(axis=1)
-      for i, name in enumerate(estimates.MEASURES):
-        line[name] = _told(value[i], gap[i]) | {
-          "p": round(
-            float((1 + (gap[i] >= 0).sum()) / (1 + resamples)), _DIGITS
-          )
-        }
-      if rival == laboratory.CHANCE:
-        line["multiple"] = _multiples(
-          place, budget, pairs, held, whole, drawn, runs
+      told = {
+        name: _told(
+          held[i][:, pairs[:, 0]] - held[i][:, pairs[:, 1]],
+          whole[i, pairs[:, 0]] - whole[i, pairs[:, 1]],
         )
-      found.append(line)
+        for i, name in enumerate(estimates.MEASURES)
+      }
+      multiples = None
+      if rival == laboratory.CHANCE:
+        multiples = _multiples(place, runs, budget, pairs, whole, told)
+      found.append(
+        {
+          "arm": arm,
+          "rival": rival,
+          "equal": equal,
+          "budget": budget,
+          "draws": len(pairs),
+          **told,
+          "multiple": multiples,
+        }
+      )
   return found
 
 
@@ -116,65 +113,76 @@ def _pairs(
   return np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def _mean(
-  held: Float[np.ndarray, "3 b r"],
-  at: Int[np.ndarray, " s"],
-  drawn: Int[np.ndarray, "b s"],
-) -> Float[np.ndarray, "3 b"]:
-  """Mean over the draws of candidates that each resample has drawn."""
-  rows = np.arange(len(drawn))[:, None]
-  return held[:, rows, at[drawn]].mean(axis=2)
+def _told(
+  held: Float[np.ndarray, "b s"], gaps: Float[np.ndarray, " s"]
+) -> dict[str, float]:
+  """The mean gap over draws, its interval, and p.
+
+  Args:
+    held: gaps of each draw in each resample of the dev examples.
+    gaps: of each draw, of the dev examples as they are.
+  """
+  from scipy import stats
+
+  of_dev = held.mean(axis=1).var(ddof=1)
+  of_draws = gaps.var(ddof=1) / len(gaps)
+  error = np.sqrt(of_dev + of_draws)
+  value = gaps.mean()
+  if error == 0:  # Twice the same subset.
+    return {
+      "value": float(value),
+      "low": float(value),
+      "high": float(value),
+    } | {"p": float(value >= 0)}
+  freedom = len(gaps) - 1
+  reach = stats.t.ppf((1 + LEVEL) / 2, freedom) * error
+  named = {"value": value, "low": value - reach, "high": value + reach}
+  named["p"] = stats.t.cdf(value / error, freedom)
+  return {name: round(float(one), _DIGITS) for name, one in named.items()}
 
 
 def _multiples(
   place: Mapping[tuple[str, str, int, int], int],
+  runs: Sequence[Mapping[str, Any]],
   budget: int,
   pairs: Int[np.ndarray, "s 2"],
-  held: Float[np.ndarray, "3 b r"],
-  whole: Float[np.ndarray, "3 1 r"],
-  drawn: Int[np.ndarray, "b s"],
-  runs: Sequence[Mapping[str, Any]],
+  whole: Float[np.ndarray, "3 r"],
+  told: Mapping[str, Mapping[str, float]],
 ) -> dict[str, dict[str, float]] | None:
-  """The gap as a multiple of the budget, by measure; None without a curve."""
-  by_draw = [runs[at]["draw"] for at in pairs[:, 0]]
+  """The gap as a multiple of the budget, by measure; None without a curve.
+
+  The mean curve of chance over the draws is read at chance's loss and the gap,
+  and at the ends of the gap's interval.
+  """
+  draws = [runs[at]["draw"] for at in pairs[:, 0]]
   sizes = sorted(
     size
-    for arm, equal, size, draw in place
-    if arm == laboratory.CHANCE and draw == by_draw[0]
+    for arm, _, size, draw in place
+    if arm == laboratory.CHANCE and draw == draws[0]
   )
-  at = np.array(
-    [
-      [place.get((laboratory.CHANCE, budgets.TOKENS, size, draw), -1)]
-      for size in sizes
-      for draw in by_draw
-    ]
-  ).reshape(len(sizes), len(by_draw))
-  complete = (at >= 0).all(axis=1)
-  if complete.sum() < 2:
+  at = [
+    [place.get((laboratory.CHANCE, budgets.TOKENS, s, d), -1) for d in draws]
+    for s in sizes
+  ]
+  kept = [i for i, row in enumerate(at) if min(row) >= 0]
+  if len(kept) < 2:
     return None
-  at = at[complete]
-  multiples = np.array(sizes, np.float64)[complete] / budget
-  found = []
-  for losses, rows in ((whole, np.arange(len(pairs))[None]), (held, drawn)):
-    ours = _mean(losses, pairs[:, 0], rows)
-    curve = np.stack([_mean(losses, one, rows) for one in at], axis=2)
-    found.append(
-      [
-        multiplier.multiplier(loss, line, multiples)
-        for loss, line in zip(ours, curve, strict=True)
-      ]
+  multiples = np.array([sizes[i] / budget for i in kept])
+  found = {}
+  for i, name in enumerate(estimates.MEASURES):
+    curve = np.array([whole[i, at[k]].mean() for k in kept])
+    gap = told[name]
+    loss = whole[i, pairs[:, 1]].mean() + np.array(
+      [gap["value"], gap["high"], gap["low"]]
     )
+    value, low, high = multiplier.multiplier(
+      loss, np.tile(curve, (3, 1)), multiples
+    )
+    found[name] = {"value": value, "low": low, "high": high}
   return {
-    name: _told(float(value[0]), spread)
-    for name, value, spread in zip(estimates.MEASURES, *found, strict=True)
+    name: {end: round(float(one), _DIGITS) for end, one in told.items()}
+    for name, told in found.items()
   }
-
-
-def _told(value: float, spread: Float[np.ndarray, " b"]) -> dict[str, float]:
-  tail = (1 - LEVEL) / 2
-  low, high = np.quantile(spread, [tail, 1 - tail])
-  named = {"value": value, "low": low, "high": high}
-  return {name: round(float(one), _DIGITS) for name, one in named.items()}
 
 
 def holm(p: Float[np.ndarray, " m"], *, level: float) -> Bool[np.ndarray, " m"]:

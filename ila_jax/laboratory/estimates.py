@@ -105,12 +105,15 @@ def resampled(
     float64, in the order of `MEASURES`.
   """
   rng = np.random.default_rng([seed, *b"laboratory dev"])
-  parts = [_measured(times, nll, dev) for times in _times(dev, rng, resamples)]
+  parts = [
+    _measured(times, nll, dev)
+    for times in _times(dev, rng, resamples, runs=len(nll))
+  ]
   return np.concatenate(parts, axis=1)
 
 
 def _times(
-  dev: Dev, rng: np.random.Generator, resamples: int
+  dev: Dev, rng: np.random.Generator, resamples: int, *, runs: int = 1
 ) -> Iterator[Float[np.ndarray, "b n"]]:
   """Yields how often each example is drawn, a block of draws at a time."""
   n = len(dev.n_tokens)
@@ -118,7 +121,7 @@ def _times(
   pairs = np.stack([dev.domain, np.unique(dev.group, return_inverse=True)[1]])
   groups, group = np.unique(pairs, axis=1, return_inverse=True)
   group = group.reshape(-1)
-  step = max(_BLOCK // n, 1)
+  step = max(_BLOCK // max(n, runs * len(dev.share)), 1)
   for start in range(0, resamples, step):
     rows = min(step, resamples - start)
     times = np.zeros((rows, groups.shape[1]))

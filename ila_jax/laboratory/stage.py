@@ -15,7 +15,7 @@ from ila_jax.landscape import ordering
 from ila_jax.landscape.duplicates import write
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
-from ila_jax.sections import selection
+from ila_jax.sections import laboratory, selection
 from ila_jax.selection import filters, needs, scored_pool
 from ila_jax.training import base
 
@@ -72,7 +72,11 @@ def _inputs(
     "draw_share": settings.draw_share,
     "dev_half": settings.dev_half,
     "config": config.section("model", "train"),
-    "finetune": [config.finetune.epochs, config.finetune.learning_rate],
+    "finetune": {
+      name: value
+      for name, value in config.section("finetune")["finetune"].items()
+      if name != "compare"
+    },
     "model": base.signature(run),
     **stage_record.parents(workdir, "laboratory"),
     "exclude_reference": config.score.exclude_reference,
@@ -122,9 +126,19 @@ def _compare(run: context.Run, names: list[str]) -> None:
     line["name"]: line
     for line in files.read_jsonl(tables.LABORATORY.path(workdir))
   }
-  kept = [lines[name] for name in names if "failed" not in lines[name]]
-  if len(kept) < len(names):
-    progress.say(f"  {len(names) - len(kept)} of {len(names)} runs failed")
+  of_names = [lines[name] for name in names]
+  failed = sum("failed" in line for line in of_names)
+  short = sum(line["missing"] > 0 for line in of_names)
+  if failed:
+    progress.say(f"  {failed} of {len(names)} runs failed, and are left out")
+  if short:
+    progress.say(
+      f"  {short} of {len(names)} runs have fewer examples than chance, for "
+      "their method orders no more: they are left out of the comparison"
+    )
+  kept = [
+    line for line in of_names if "failed" not in line and not line["missing"]
+  ]
   about = held_out.load(run).about
   nll = np.zeros((len(kept), len(about.n_tokens)), np.float32)
   for place, line in enumerate(kept):
@@ -138,10 +152,30 @@ def _compare(run: context.Run, names: list[str]) -> None:
     resamples=config.laboratory.resamples,
     seed=config.seed,
   )
-  judged = verdict.verdicts({"": found})
+  arms = needs.laboratory_of(config)
+  judged = verdict.verdicts(
+    {"": found},
+    arms=[name for name in arms if name != laboratory.CHANCE],
+    rivals=config.laboratory.rivals,
+    draws=config.laboratory.draws,
+  )
   files.write_json(
     tables.CONTRASTS.path(workdir), {"contrasts": found, "verdict": judged}
   )
   for one in judged:
-    word = "better than its rivals" if one["succeeds"] else "not shown better"
-    progress.say(f"  {one['arm']}: {word} (p {one['p']:.3g})")
+    progress.say(f"  {_sentence(one)}")
+  progress.say(f"  all contrasts: {tables.CONTRASTS.path(workdir)}")
+
+
+def _sentence(judged: Mapping[str, Any]) -> str:
+  """What an arm has shown, with the contrast that decides."""
+  if judged["missing"]:
+    return f"{judged['arm']}: no verdict without {', '.join(judged['missing'])}"
+  worst = judged["worst"]
+  told = "better than its rivals" if judged["succeeds"] else "not shown better"
+  return (
+    f"{judged['arm']}: {told}; the weakest is {worst['measure']} loss less "
+    f"that of {worst['rival']} at equal {worst['equal']}, "
+    f"{worst['value']:+.3f} nats a token ({worst['low']:+.3f} to "
+    f"{worst['high']:+.3f})"
+  )

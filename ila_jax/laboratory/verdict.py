@@ -2,8 +2,9 @@
 
 An arm *succeeds* on a pool if it is better than chance and than each rival, at
 equal tokens and at equal examples, in every measure: an intersection-union
-test, whose p is the greatest of all of these. Over arms and pools Holm's rule
-keeps the chance of one false success below 5 %. A success is *strong* where it
+test, whose p is the greatest of all of these. Better means that the 95 %
+interval lies below 0: p of one side below 2.5 %, by Holm's rule over arms and
+pools. A success is *strong* where it
 is worth twice the data, and more than the same data in all of its interval.
 """
 
@@ -15,7 +16,7 @@ import numpy as np
 from ila_jax.laboratory import budgets, contrasts, estimates
 from ila_jax.sections import laboratory
 
-LEVEL = 0.05
+LEVEL = 0.025
 STRONG = 2.0
 # At both of these an arm must be better.
 AT = (budgets.TOKENS, budgets.EXAMPLES)
@@ -23,11 +24,18 @@ AT = (budgets.TOKENS, budgets.EXAMPLES)
 
 def verdicts(
   pools: Mapping[str, Sequence[Mapping[str, Any]]],
+  *,
+  arms: Sequence[str],
+  rivals: Sequence[str],
+  draws: int,
 ) -> list[dict[str, Any]]:
   """What each arm has shown on each pool.
 
   Args:
     pools: by name of the pool, what `contrasts.contrasts` returns.
+    arms: that are judged: all but chance.
+    rivals: of each arm; what lacks one, or a draw of it, shows nothing.
+    draws: of each contrast.
 
   Returns:
     A dict for each arm and pool: pool, arm, p, succeeds, is_strong; `missing`
@@ -35,17 +43,18 @@ def verdicts(
     the contrast of the greatest p.
 
   >>> better = dict(value=-0.1, low=-0.2, high=-0.01, p=0.001)
-  >>> line = dict(arm="ila", rival="random", budget=9, multiple=None,
+  >>> line = dict(arm="ila", rival="random", budget=9, multiple=None, draws=8,
   ...   micro=better, macro=better, pool=better)
   >>> lines = [line | dict(equal=equal) for equal in ("tokens", "examples")]
-  >>> (found,) = verdicts({"P": lines})
+  >>> asked = dict(arms=["ila"], rivals=["random"], draws=8)
+  >>> (found,) = verdicts({"P": lines}, **asked)
   >>> found["succeeds"], found["is_strong"]
   (True, False)
   """
   found = [
-    _one(pool, arm, lines)
+    _one(pool, arm, lines, [r for r in rivals if r != arm], draws)
     for pool, lines in pools.items()
-    for arm in dict.fromkeys(line["arm"] for line in lines)
+    for arm in arms
   ]
   p = np.array([one["p"] for one in found], np.float64)
   for one, rejected in zip(found, contrasts.holm(p, level=LEVEL), strict=True):
@@ -55,19 +64,20 @@ def verdicts(
 
 
 def _one(
-  pool: str, arm: str, lines: Sequence[Mapping[str, Any]]
+  pool: str,
+  arm: str,
+  lines: Sequence[Mapping[str, Any]],
+  rivals: Sequence[str],
+  draws: int,
 ) -> dict[str, Any]:
   ours = [line for line in lines if line["arm"] == arm]
-  asked = [
-    (rival, equal)
-    for rival in dict.fromkeys(line["rival"] for line in lines)
-    for equal in AT
-    if rival != arm
-  ]
-  there = {(line["rival"], line["equal"]) for line in ours}
+  there = {
+    (line["rival"], line["equal"]) for line in ours if line["draws"] >= draws
+  }
   missing = [
     f"{rival} at equal {equal}"
-    for rival, equal in asked
+    for rival in rivals
+    for equal in AT
     if (rival, equal) not in there
   ]
   judged = [

@@ -15,6 +15,8 @@ from ila_jax import errors
 from ila_jax.scaling import landscape_law, mixtures
 
 LEVEL = 0.95
+# One is left out, and the law has five numbers.
+_LEAST = 7
 
 
 class Subsets(NamedTuple):
@@ -55,14 +57,20 @@ def rivals(domains: landscape_law.Domains, *, seed: int) -> dict[str, Rival]:
     seed: of the permutation of what can be reduced over the domains.
   """
   rng = np.random.default_rng([seed, *b"landscape law"])
-  shuffled = domains._replace(reducible=rng.permutation(domains.reducible))
+  # One ring over the domains: each has another's, whatever the draw is.
+  ring, reducible = (
+    rng.permutation(len(domains.weight)),
+    domains.reducible.copy(),
+  )
+  reducible[ring] = domains.reducible[np.roll(ring, 1)]
+  shuffled = domains._replace(reducible=reducible)
   even = domains._replace(
     weight=np.full(len(domains.weight), 1 / len(domains.weight))
   )
   return {
     "landscape law": _law(domains),
     "law, reducible loss permuted": _law(shuffled),
-    "law, all domains alike": _law(even),
+    "law, weights alike": _law(even),
     "tokens": _linear(_log_tokens),
     "tokens, mean length": _linear(_log_tokens, _log_length),
     "tokens, shares of domains": _ridge,
@@ -267,6 +275,9 @@ def fits(
     mixtures that have as many tokens, or None where they are fewer than eight.
   """
   subsets = of_runs(runs)
+  if len(runs) < _LEAST:
+    reason = f"runs: {len(runs)}; needed: at least {_LEAST}"
+    return {"fitted": False, "reason": reason, "runs": len(runs)}
   try:
     law = landscape_law.fit(subsets.loss, subsets.tokens, domains)
   except errors.InputError as error:

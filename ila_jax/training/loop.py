@@ -252,7 +252,7 @@ def read(metrics: PyTree, step: int, rates: Float[np.ndarray, " s"]) -> Metrics:
   rate = float(rates[step])
   for name in ("loss", "grad_norm"):
     if not np.isfinite(values[name]):
-      raise errors.InputError(
+      raise errors.NotFiniteError(
         f"training: {name} is {values[name]} at step {step + 1} of "
         f"{len(rates)}, at learning rate {rate:.3g}; allowed: a finite "
         "number. Lower the learning rate (config.finetune.learning_rate, "

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ila_jax.laboratory import contrasts, estimates
 
@@ -61,7 +62,7 @@ def test_a_planted_gain_is_told(made):
     assert good["multiple"][measure]["value"] == pytest.approx(2, abs=0.02)
   same = found["same", "random", "examples"]["micro"]
   assert same["low"] < 0.001 and same["high"] > -0.001 and same["p"] > 0.01
-  assert "multiple" not in found["good", "same", "tokens"]
+  assert found["good", "same", "tokens"]["multiple"] is None
 
 
 def test_values_are_means_of_pairs(made):
@@ -99,11 +100,40 @@ def test_spread_over_draws_counts(made):
       noisy[i] += (0.2 * (-1) ** run["draw"]) * dev.n_tokens
   calm = _contrasts((runs, nll, dev), rivals=("random",))[0]["micro"]
   wild = _contrasts((runs, noisy, dev), rivals=("random",))[0]["micro"]
-  # The standard error of a mean of six values of spread 0.2.
-  assert wild["high"] - wild["low"] == pytest.approx(
-    2 * 1.96 * 0.2 / np.sqrt(6), rel=0.15
-  )
+  # Student's interval of a mean of six: three of +0.2 and three of −0.2.
+  reach = stats.t.ppf(0.975, 5) * 0.2 * np.sqrt(6 / 5) / np.sqrt(6)
+  assert wild["high"] - wild["low"] == pytest.approx(2 * reach, rel=0.02)
   assert calm["high"] - calm["low"] < 0.01
+
+
+def test_intervals_hold_the_truth_with_few_draws():
+  """Where nothing is there, about one in 40 has an interval below 0."""
+  rng = np.random.default_rng(1)
+  n = 60
+  dev = estimates.Dev(
+    n_tokens=np.full(n, 10),
+    domain=np.zeros(n, int),
+    group=np.arange(n),
+    share=np.ones(1),
+  )
+  below = 0
+  for _ in range(400):
+    runs, nll = [], []
+    for draw in range(3):
+      for arm in ("random", "ours"):
+        runs.append(_run(arm, "tokens", 100, draw))
+        nll.append(rng.normal(0, 0.3, n) + rng.normal(0, 0.1))
+    held = (runs, 10 * np.array(nll), dev)
+    (one,) = _contrasts(held, rivals=("random",), resamples=60)
+    below += one["micro"]["high"] < 0
+  assert below / 400 < 0.04
+
+
+def test_one_draw_tells_nothing(made):
+  runs, nll, dev = made
+  keep = [run["arm"] != "good" or run["draw"] == 0 for run in runs]
+  kept = [run for run, is_kept in zip(runs, keep, strict=True) if is_kept]
+  assert {one["arm"] for one in _contrasts((kept, nll[keep], dev))} == {"same"}
 
 
 def test_holm_is_that_of_statsmodels():

@@ -519,3 +519,29 @@ def test_advice_comes_first_until_something_was_tuned():
   tuned = page_lib.ReportData(**asked, advice=advice, evaluations=[row])
   text = page_lib.page(tuned, {})
   assert text.index("</strong> why.") < text.index("Expected to help by")
+
+
+def test_the_laboratory_is_shown_with_rivals_that_have_no_multiple():
+  told = {"value": -0.01, "low": -0.02, "high": 0.0, "p": 0.02}
+  measured = dict.fromkeys(("micro", "macro", "pool"), told)
+  one = {"arm": "ila", "equal": "tokens", "budget": 32_000, "draws": 4}
+  line = one | measured | {"multiple": None, "rival": "covered"}
+  worth = dict.fromkeys(("micro", "macro", "pool"), told | {"value": 1.3})
+  verdict = {"arm": "ila", "p": 0.02, "missing": [], "succeeds": False}
+  files = page_lib.render(
+    page_lib.ReportData(
+      title="x",
+      config={},
+      answer=["Not known."],
+      laboratory={
+        "contrasts": [line | {"rival": "random", "multiple": worth}, line],
+        "verdict": [verdict | {"is_strong": False}],
+        "runs": [one | {"draw": 0, "micro": 3.0}],
+        "failed": 1,
+      },
+    )
+  )
+  text = files["index.html"].decode()
+  assert "not shown to be better than its rivals (p 0.020)" in text
+  assert "<td>covered</td>" in text and "1.30 (" in text
+  assert {"gaps.png", "multiples.png"} <= set(files)

@@ -92,7 +92,7 @@ def _run(i, kind="designed", tokens=0):
 
 def test_too_few_runs_are_told(domains):
   few = judged.fits([_run(i) for i in range(4)], domains, resamples=100, seed=0)
-  assert not few["fitted"] and "six or more" in few["reason"]
+  assert not few["fitted"] and "at least 7" in few["reason"]
 
 
 def test_mixtures_of_one_size_are_judged_apart(domains):
