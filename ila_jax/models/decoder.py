@@ -133,7 +133,6 @@ class Decoder(nnx.Module):
     layers_read: int | None = None,
     noise: Float[Array, "b t d"] | None = None,
     tap: Callable[[PyTree], PyTree] | None = None,
-    unroll: bool = False,
   ) -> Float[Array, "b t d"]:
     """Computes hidden states; that at i has seen its segment up to i.
 
@@ -141,14 +140,15 @@ class Decoder(nnx.Module):
       tokens: token ids.
       positions: place of each token in its own example, from 0.
       segment_ids: 0 for padding, 1 and up for the examples packed in a row.
-      adapters: low-rank updates of matrices by name: `a` [layer, m, in, r] and
-        `b` [layer, m, r, out]; row i of the batch is under adapter i mod m.
+      adapters: low-rank updates of matrices, by their name: `a` [layer, m, in,
+        r] and `b` [layer, m, r, out]; row i of the batch is under adapter
+        i mod m.
       layers_read: None: all, and the final norm. A number: the residual stream
         after so many layers, without a norm.
-      noise: added to the embeddings of the tokens before they are scaled.
+      noise: added to the embeddings of the tokens, before they are scaled;
+        None: nothing is.
       tap: makes the adapters of one layer of what `adapters` has of it, any
         tree whose leading axis is the layer; made again in the backward pass.
-      unroll: writes all layers into the program one after the other.
 
     Returns:
       Hidden states in the compute dtype; undefined at padding.
@@ -186,7 +186,7 @@ class Decoder(nnx.Module):
         return body(x, jax.tree.map(lambda a: a[i], layer))
 
       return jax.lax.scan(numbered, x, jnp.arange(layers_read))[0]
-    x, _ = jax.lax.scan(body, x, layer, unroll=unroll)
+    x, _ = jax.lax.scan(body, x, layer)
     return _norm(x, self.final_norm[...], config)
 
   def head_weights(self) -> Float[Array, "v d"]:

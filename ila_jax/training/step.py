@@ -10,13 +10,9 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PyTree
 
-from ila_jax.compute import mesh as mesh_lib
-from ila_jax.models import architecture, losses
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
-
-# Layers that a step on a CPU has one after the other, at most.
-_MOST_UNROLLED = 12
+from ila_jax.models import losses
 
 
 def shardings(
@@ -44,16 +40,6 @@ def first_state(
   # Copies: the caller's decoder must outlive the donation of the state.
   params = jax.tree.map(lambda p: jnp.array(p, jnp.float32), params)
   return {"params": params, "optimizer": optimizer.init(params)}
-
-
-def _unrolls(config: architecture.DecoderConfig) -> bool:
-  """Whether a step has its layers one after the other, instead of in a loop.
-
-  A CPU then saves the copies of what the loop carries; more layers would take
-  longer to compile than that saves.
-  """
-  is_small = config.layers <= _MOST_UNROLLED and not config.remat
-  return is_small and mesh_lib.platform() == "cpu"
 
 
 def _summed(
@@ -106,7 +92,6 @@ def update(
       rows["positions"],
       rows["segment_ids"],
       adapters=None if lora is None else lora_lib.stack(lora, [params]),
-      unroll=_unrolls(decoder.config),
     )
     nll = losses.token_nll(
       hidden,
