@@ -1,7 +1,7 @@
 """A first selection in a notebook, or by `ila_jax.select`: minutes, offline.
 
 The quickstart with a base of a tenth of its weights, which learns from the
-documentation of three modules; nothing is left for the scaling laboratory. For
+documentation of three modules; nothing is left for the scaling law. For
 trying pools and strategies, not for choosing data for a large model.
 
 Command: ila --config notebook --workdir DIR --config.pool.source=POOL

@@ -1,4 +1,4 @@
-"""The scaling laboratory: 36 subsets and the law that is fitted on them.
+"""The scaling law: 36 subsets and what is fitted on them.
 
 The paper's claim is that coverage and depth explain over 70 % of the dev loss;
 this trains the subsets on which that can be checked, and prints R² only beside

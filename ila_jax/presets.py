@@ -47,7 +47,7 @@ def about(name: str) -> str:
   """Returns the first line of a preset's docstring.
 
   >>> about("scaling")
-  'The scaling laboratory: 36 subsets and the law that is fitted on them.'
+  'The scaling law: 36 subsets and what is fitted on them.'
   """
   text = _file(name).read_text()
   return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]

@@ -45,6 +45,11 @@ class Case(NamedTuple):
     return self.predicted["value"] * self.measured["value"] > 0
 
   @property
+  def is_shown(self) -> bool:
+    """Whether the laboratory has shown a side: its interval leaves 0 out."""
+    return self.measured["low"] > 0 or self.measured["high"] < 0
+
+  @property
   def said_helps(self) -> bool:
     """Whether the advice was to select."""
     return self.predicted["low"] >= self.predicted["threshold"]
@@ -98,7 +103,8 @@ def summary(found: Sequence[Case]) -> dict[str, Any]:
   Returns:
     `cases`; `holds`, of how many the predicted interval holds the measured
     gain; `overlaps`, of how many it meets the measured interval; `same_sign`;
-    `right`: how often "helps" or "does not" was what was shown; `false_help`:
+    `shown`, of how many the laboratory has shown a side; `right`, for how many
+    of these the advice "helps" or "does not" was that; `false_help`:
     said to help, and not shown to; `missed`: shown to help, and not said to;
     and `each`.
   """
@@ -107,7 +113,8 @@ def summary(found: Sequence[Case]) -> dict[str, Any]:
     "holds": sum(one.holds for one in found),
     "overlaps": sum(one.overlaps for one in found),
     "same_sign": sum(one.same_sign for one in found),
-    "right": sum(one.said_helps == one.helps for one in found),
+    "shown": sum(one.is_shown for one in found),
+    "right": sum(one.is_shown and one.said_helps == one.helps for one in found),
     "false_help": sum(one.said_helps and not one.helps for one in found),
     "missed": sum(one.helps and not one.said_helps for one in found),
     "each": [
@@ -137,17 +144,18 @@ def told(found: Sequence[Case]) -> line.Line:
       "the laboratory of this run has no arm whose tokens by domain are known.",
     )
   share = counts["holds"] / many
-  is_good = counts["right"] == many and share >= HOLDS
+  is_good = counts["right"] == counts["shown"] and share >= HOLDS
   return line.Line(
     name=name,
     verdict=line.OK if is_good else line.CAUTION,
     sentence=(
       f"Of {many} gaps that the laboratory measured, the predicted interval "
       f"holds {counts['holds']} and meets the measured interval of "
-      f"{counts['overlaps']}, the sign was right in {counts['same_sign']}, "
-      f"and the advice in {counts['right']} ({counts['false_help']} said to "
-      f"help and not shown to, {counts['missed']} shown to help and not said "
-      "to)."
+      f"{counts['overlaps']}, and the sign was right in "
+      f"{counts['same_sign']}. Of {counts['shown']} that were shown to be on "
+      f"one side of 0 the advice was right in {counts['right']} "
+      f"({counts['false_help']} said to help and not shown to, "
+      f"{counts['missed']} shown to help and not said to)."
     ),
     number=share,
     threshold=HOLDS,

@@ -36,8 +36,6 @@ from ila_jax.training import recipe as recipe_lib
 
 # The stages that must be done; none of them tunes on a selection.
 NEEDED = stages.leading_to("select")
-# Equalities of the laboratory whose subsets have as many tokens as chance.
-_FORETOLD = (budgets.TOKENS, budgets.STEPS)
 # What shares the budget among cells by config.select.cell_weight.
 _WEIGHT = "cell_weight"
 _EQUAL = "equal"  # As 0 is called in older runs.
@@ -303,7 +301,7 @@ def _calibration(
   foretold = {}
   for one in contrasts:
     key = one["arm"], one["equal"], one["budget"]
-    if one["equal"] not in _FORETOLD:
+    if one["equal"] != budgets.TOKENS:  # What the gain is foretold at.
       continue
     found = None
     if key in tuned_on:

@@ -111,9 +111,10 @@ def _check_arms(run: context.Run, made_from: Mapping[str, str]) -> None:
     arm = line["arm"]
     if line["made_from"] != made_from.get(arm, line["made_from"]):
       raise errors.InputError(
-        f"config.laboratory.arms.{arm} is {run.config.laboratory.arms.get(arm)}"
-        ", and was another when its runs were made. Give the new arm another "
-        "name, or add --redo=laboratory to make all runs anew."
+        f"config.laboratory.arms.{arm}: what it chooses by (its fields, those "
+        "of config.select, or a signal) is not what it was when its runs were "
+        "made. Give the new arm another name, or add --redo=laboratory to make "
+        "all runs anew."
       )
 
 

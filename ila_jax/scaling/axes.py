@@ -1,4 +1,4 @@
-"""Scores of others as axes of the laboratory: how they go with dev loss."""
+"""Scores of others as axes of the scaling law: how they go with dev loss."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -7,7 +7,7 @@ from ila_jax.sections import checked, ranges
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train(checked.Checked):
-  """What the reference, the check and the laboratory train with."""
+  """What the reference, the check, the law and the laboratory train with."""
 
   batch_tokens: int = checked.field(
     16384,
@@ -162,7 +162,7 @@ class Finetune(checked.Checked):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scaling(checked.Checked):
-  """The laboratory of many small subsets."""
+  """Many small subsets, and the laws that are fitted to them."""
 
   subsets: int = checked.field(
     36,

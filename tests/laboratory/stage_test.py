@@ -158,7 +158,7 @@ def test_losses_that_are_damaged_are_made_anew(made):
 def test_an_arm_that_was_another_is_refused(made):
   source, workdir = made
   arms = {"ours": {"strategy": "longest"}}
-  with pytest.raises(errors.InputError, match=r"arms\.ours is .*another name"):
+  with pytest.raises(errors.InputError, match=r"arms\.ours: .*another name"):
     pipeline.run(
       _config(source, laboratory__arms=arms), workdir, stages=("laboratory",)
     )
