@@ -114,9 +114,7 @@ def _linear(*columns: Callable[[Subsets], Float[np.ndarray, " m"]]) -> Rival:
 
 
 def _ridge(known: Subsets, new: Subsets) -> Float[np.ndarray, " k"]:
-  """Ridge regression on log tokens and the domains' shares; its strength by
-  leave-one-out inside the fold.
-  """
+  """Ridge regression on log tokens and shares, its strength by RidgeCV."""
   from sklearn import linear_model, pipeline, preprocessing
 
   def columns(subsets: Subsets) -> Float[np.ndarray, "m p"]:
@@ -274,11 +272,10 @@ def fits(
     on several times, or None; and fixed_tokens, the same as judged of the
     mixtures that have as many tokens, or None where they are fewer than eight.
   """
-  subsets = of_runs(runs)
-  if len(runs) < _LEAST:
-    reason = f"runs: {len(runs)}; needed: at least {_LEAST}"
-    return {"fitted": False, "reason": reason, "runs": len(runs)}
+  subsets, count = of_runs(runs), len(runs)
   try:
+    if count < _LEAST:
+      raise errors.InputError(f"runs: {count}; needed: at least {_LEAST}")
     law = landscape_law.fit(subsets.loss, subsets.tokens, domains)
   except errors.InputError as error:
     return {"fitted": False, "reason": str(error), "runs": len(runs)}
@@ -294,11 +291,7 @@ def fits(
     "judged": told(subsets),
     "ceiling": ceiling(
       subsets.loss,
-      [
-        np.array([run["loss"], *run["repeats"]])
-        for run in runs
-        if run.get("repeats")
-      ],
+      [np.array([r["loss"], *r["repeats"]]) for r in runs if r.get("repeats")],
     ),
     "fixed_tokens": told(subsets.some(fixed)) if fixed.sum() >= 8 else None,
   }
