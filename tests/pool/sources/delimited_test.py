@@ -235,7 +235,7 @@ def test_open_quotes_take_no_time():
   start = time.process_time()
   found, _ = read("a\tb\n" + '"a""\tb\n' * 8_000, "tsv")
   assert len(found) == 8_000
-  assert time.process_time() - start < 30
+  assert time.process_time() - start < 10
 
 
 def test_delimited_pools(tmp_path):
