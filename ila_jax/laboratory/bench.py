@@ -18,7 +18,7 @@ from ila_jax.landscape import coverage
 from ila_jax.methods import candidates
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.passes import token_set
-from ila_jax.pool import shards
+from ila_jax.pool import index, shards
 from ila_jax.run import (
   context,
   draws,
@@ -35,6 +35,8 @@ from ila_jax.training import base, loop, trial
 
 # Of each domain, for arms that equal chance in lengths: fifths.
 LENGTHS = 5
+# Held-out prompts of a domain below which its loss is told to be unsure.
+_FEW_PROMPTS = 10
 
 
 class Bench:
@@ -64,7 +66,24 @@ class Bench:
     self.names, self.domain = names, domain
     known = [one["name"] for one in scores.noted(run.workdir)]
     self.scores = scores.read(run.workdir, known, self.pool.row)
-    self.stratum = quantiles.length_strata(c.n_tokens, domain, bins=LENGTHS)
+    # Blocks of the map are no domains: to hold them fixed would hold coverage.
+    has_names = len(index.names(run.workdir, "domain")[0]) > 1
+    kind = domain if has_names else np.zeros(len(domain), np.int64)
+    self.stratum = quantiles.length_strata(c.n_tokens, kind, bins=LENGTHS)
+    self._say_sparse()
+
+  def _say_sparse(self) -> None:
+    """Warns of domains of which too few held-out prompts judge."""
+    about, few = self.held_out.about, []
+    for number, name in enumerate(self.held_out.names):
+      own = len(np.unique(about.group[about.domain == number]))
+      few += [f"{name} ({own})"] if own < _FEW_PROMPTS else []
+    if few:
+      progress.say(
+        f"  warning: fewer than {_FEW_PROMPTS} held-out prompts judge "
+        f"{', '.join(few[:5])}{' and others' if len(few) > 5 else ''}: macro "
+        "and pool loss lean on them, or leave out those with none"
+      )
 
   def train(self, planned: list[runs_lib.Planned]) -> None:
     """Trains the runs that have no line yet, and writes their lines."""
