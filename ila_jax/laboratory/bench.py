@@ -1,6 +1,7 @@
 """One run of the laboratory after the other: choose, tune, measure."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -88,15 +89,10 @@ class Bench:
   def train(self, planned: list[runs_lib.Planned]) -> None:
     """Trains the runs that have no line yet, and writes their lines."""
     path = tables.LABORATORY.path(self.run.workdir)
-    lines = {line["name"]: line for line in files.read_jsonl(path)}
-    # A line whose losses were damaged, and are gone, is made anew.
-    done = {
-      name: line
-      for name, line in lines.items()
-      if "failed" in line or self._losses(name).exists()
-    }
-    if len(done) < len(lines):
-      files.write_jsonl(path, [*done.values()])
+    # The first host looks: what is to be done, all must do together.
+    kept = self._whole(path) if mesh_lib.is_writer() else []
+    kept = json.loads(mesh_lib.tell(json.dumps(kept))[0])
+    done = {line["name"]: line for line in kept}
     todo = [one for one in planned if one.name not in done]
     if not todo:
       return
@@ -113,6 +109,18 @@ class Bench:
       files.append_jsonl(path, line)
       self.stage.save_progress()
       interrupts.point()
+
+  def _whole(self, path: epath.Path) -> list[dict[str, Any]]:
+    """The lines that stand; one whose losses were damaged is taken out."""
+    lines = files.read_jsonl(path)
+    whole = [
+      line
+      for line in lines
+      if "failed" in line or self._losses(line["name"]).exists()
+    ]
+    if len(whole) < len(lines):
+      files.write_jsonl(path, whole)
+    return whole
 
   def _losses(self, name: str) -> epath.Path:
     return tables.LABORATORY_LOSSES.path(self.run.workdir, name=name)
