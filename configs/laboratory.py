@@ -6,7 +6,8 @@ base by a run whose pool is its text:
 
   ila --config laboratory --workdir base --stages pool,score \
     --config.model.path=scratch --config.pool.source=pools/base.jsonl \
-    --config.pool.limit=6000 --config.pool.fields.scores=
+    --config.pool.limit=6000 --config.pool.fields.scores= \
+    --config.pool.fields.domain=
 
 Command: ila --config laboratory --workdir runs/P2
 Its sweeps: ila sweep --config laboratory --sweep choose --workdir runs/choose
