@@ -164,19 +164,5 @@ def _compare(run: context.Run, names: list[str]) -> None:
     tables.CONTRASTS.path(workdir), {"contrasts": found, "verdict": judged}
   )
   for one in judged:
-    progress.say(f"  {_sentence(one)}")
+    progress.say(f"  {verdict.sentence(one)}")
   progress.say(f"  all contrasts: {tables.CONTRASTS.path(workdir)}")
-
-
-def _sentence(judged: Mapping[str, Any]) -> str:
-  """What an arm has shown, with the contrast that decides."""
-  if judged["missing"]:
-    return f"{judged['arm']}: no verdict without {', '.join(judged['missing'])}"
-  worst = judged["worst"]
-  told = "better than its rivals" if judged["succeeds"] else "not shown better"
-  return (
-    f"{judged['arm']}: {told}; the weakest is {worst['measure']} loss less "
-    f"that of {worst['rival']} at equal {worst['equal']}, "
-    f"{worst['value']:+.3f} nats a token ({worst['low']:+.3f} to "
-    f"{worst['high']:+.3f})"
-  )

@@ -111,3 +111,24 @@ def _one(
     "is_strong": bool(multiples)
     and all(one["value"] >= STRONG and one["low"] > 1 for one in multiples),
   }
+
+
+def sentence(judged: Mapping[str, Any]) -> str:
+  """What an arm has shown, with the contrast that decides.
+
+  Args:
+    judged: one of what `verdicts` returns.
+
+  >>> sentence({"arm": "ila", "missing": ["random at equal tokens"]})
+  'ila: no verdict without random at equal tokens'
+  """
+  if judged["missing"]:
+    return f"{judged['arm']}: no verdict without {', '.join(judged['missing'])}"
+  worst = judged["worst"]
+  told = "better than its rivals" if judged["succeeds"] else "not shown better"
+  return (
+    f"{judged['arm']}: {told}; the weakest is {worst['measure']} loss less "
+    f"that of {worst['rival']} at equal {worst['equal']}, "
+    f"{worst['value']:+.3f} nats a token ({worst['low']:+.3f} to "
+    f"{worst['high']:+.3f})"
+  )

@@ -286,9 +286,13 @@ def example_nll(
   >>> total.tolist(), count.tolist()
   ([[1.0, 2.0]], [[1, 1]])
   """
-  # Nothing of size b × t × s, and a loss that is not finite stays where it is.
-  places = jnp.where(target_mask, segment_ids, 0)
-  add = functools.partial(jax.ops.segment_sum, num_segments=num_segments + 1)
-  total = jax.vmap(add)(nll.astype(jnp.float32), places)
-  count = jax.vmap(add)(target_mask.astype(jnp.int32), places)
-  return total[:, 1:], count[:, 1:]
+  # One segment after the other: nothing of size b × t × s, and a loss that is
+  # not finite stays where it is. A scatter adds in no order on a GPU, and its
+  # last bits would be others each time.
+  def one(segment: Array) -> tuple[Array, Array]:
+    is_own = target_mask & (segment_ids == segment)
+    own = jnp.where(is_own, nll.astype(jnp.float32), 0.0)
+    return own.sum(axis=1), is_own.sum(axis=1, dtype=jnp.int32)
+
+  total, count = jax.lax.map(one, jnp.arange(1, num_segments + 1))
+  return total.T, count.T

@@ -5,6 +5,7 @@ from typing import Any
 
 from etils import epath
 
+from ila_jax.laboratory import verdict
 from ila_jax.report import gather, sentences
 from ila_jax.run import tables, units
 from ila_jax.run.disk import checksums, files
@@ -22,7 +23,7 @@ def of_run(workdir: epath.PathLike) -> dict[str, Any]:
     `sentence`; `law`: runs, r2 and loo_r2 of the fitted law, None where no law
     was fitted; `check`: for each rival name, strategy, equal, and the
     difference in dev loss by token (`micro`) and by example (`macro`), each
-    with value, low and high.
+    with value, low and high; `laboratory`: a sentence for each of its arms.
 
   Raises:
     errors.InputError: an artifact of the run is damaged.
@@ -36,7 +37,9 @@ def of_run(workdir: epath.PathLike) -> dict[str, Any]:
   compared = sentences.comparison(workdir) or {"rivals": []}
   kept = ("name", "strategy", "equal", "micro", "macro")
   check = [{name: one[name] for name in kept} for one in compared["rivals"]]
-  return {"sentence": answer, "law": law, "check": check}
+  judged = (_json(tables.CONTRASTS.path(workdir)) or {}).get("verdict", [])
+  arms = [verdict.sentence(one) for one in judged]
+  return {"sentence": answer, "law": law, "check": check, "laboratory": arms}
 
 
 def _json(path: epath.Path) -> Any:
@@ -52,7 +55,8 @@ def told(lines: Sequence[Mapping[str, Any]]) -> str:
 
   >>> gap = {"value": -0.03, "low": -0.05, "high": -0.01}
   >>> check = [{"strategy": "random", "equal": "tokens", "micro": gap}]
-  >>> found = {"sentence": "It helped.", "law": None, "check": check}
+  >>> found = {"sentence": "It helped.", "law": None, "check": check,
+  ...   "laboratory": ["ila: better than its rivals; ..."]}
   >>> print(told([
   ...   {"point": "depth=a", "state": "done", "seconds": 75.0, "status": 0,
   ...    "message": "", "answer": found},
@@ -63,6 +67,7 @@ def told(lines: Sequence[Mapping[str, Any]]) -> str:
   depth=b  failed       2.0 s
   <BLANKLINE>
   depth=a: It helped.
+    ila: better than its rivals; ...
   depth=b: failed with exit status 2: config.x is 1.
   """
   columns = sorted(
@@ -119,7 +124,8 @@ def _gap(gap: Mapping[str, float] | None) -> str:
 def _sentence(line: Mapping[str, Any]) -> str:
   said = f"{line['point']}: "
   if line["state"] == "done":
-    return said + line["answer"]["sentence"]
+    arms = line["answer"].get("laboratory", [])
+    return "\n  ".join([said + line["answer"]["sentence"], *arms])
   if line["state"] == "failed":
     return f"{said}failed with exit status {line['status']}: {line['message']}"
   return f"{said}{line['state']}"

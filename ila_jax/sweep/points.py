@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ila_jax import errors, presets
@@ -11,11 +11,15 @@ from ila_jax import errors, presets
 _LONGEST = 100
 
 
+# The point that sets nothing but what all set.
+_PLAIN = "plain"
+
+
 class Point(NamedTuple):
   """One run of a sweep.
 
   Attributes:
-    name: of its folder; says what it overrides.
+    name: of its folder; says what it overrides, and other points do not.
     overrides: values by the dotted names of their fields.
   """
 
@@ -52,13 +56,15 @@ def of_sweep(config: str, sweep: str) -> tuple[Point, ...]:
       f"--sweep is {sweep!r}; allowed, of the config {config}: {there}."
     )
   found: dict[str, Point] = {}
-  for overrides in sweeps[sweep]:
+  every = list(sweeps[sweep])
+  for overrides in every:
     _check(config, sweep, overrides)
-    point = Point(name(overrides), dict(overrides))
+  for overrides, own in zip(every, _own(every), strict=True):
+    point = Point(name(own), dict(overrides))
     if point.name in found:
       raise errors.InputError(
-        f"sweep_{sweep} of {config} has the point {point.name} twice; each "
-        "must set other values. Leave one of them out."
+        f"sweep_{sweep} of {config} has the point {name(overrides)} twice; "
+        "each must set other values. Leave one of them out."
       )
     found[point.name] = point
   if not found:
@@ -66,6 +72,21 @@ def of_sweep(config: str, sweep: str) -> tuple[Point, ...]:
       f"sweep_{sweep} of {config} yields no point; allowed: one or more."
     )
   return tuple(found.values())
+
+
+def _own(every: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+  """What each point overrides, but for what all override alike."""
+  first = every[0] if every else {}
+  shared = {
+    field
+    for field, value in first.items()
+    if len(every) > 1
+    and all(field in one and one[field] == value for one in every)
+  }
+  return [
+    {field: value for field, value in one.items() if field not in shared}
+    for one in every
+  ]
 
 
 def _check(config: str, sweep: str, overrides: Any) -> None:
@@ -92,6 +113,8 @@ def name(overrides: Mapping[str, Any]) -> str:
 
   Fields go by the last part of their names, where no other one has it.
 
+  >>> name({})
+  'plain'
   >>> name({"landscape.depth": "ila_length", "select.budget": 50.0})
   'depth=ila_length,budget=50.0'
   >>> name({"score.epochs": 1.0, "finetune.epochs": 2.0})
@@ -102,7 +125,7 @@ def name(overrides: Mapping[str, Any]) -> str:
     f"{short if last.count(short) == 1 else field}={_text(value)}"
     for short, (field, value) in zip(last, overrides.items(), strict=True)
   ]
-  plain = ",".join(words)
+  plain = ",".join(words) or _PLAIN
   safe = re.sub(r"[^\w.,=+-]+", "-", plain, flags=re.ASCII)
   if safe == plain and len(safe) <= _LONGEST:
     return safe

@@ -25,6 +25,7 @@ from ila_jax.landscape import centers
 from ila_jax.landscape.maps import affinities, descent, tsne
 from ila_jax.models import architecture, attention, decoder, losses
 from ila_jax.passes import example_loss
+from ila_jax.training import optim, step
 from tests.benchmarks import device
 from tests.benchmarks import tsne as witness
 
@@ -135,12 +136,54 @@ def against_cpu(options: argparse.Namespace) -> dict[str, Any]:
   return found
 
 
+def training(options: argparse.Namespace) -> dict[str, Any]:
+  """Whether AdamW steps have the same bits twice, and what it would cost."""
+  full = dataclasses.replace(_config(options), layers=2)
+  kernel = attention.choose("auto", dtype="bfloat16", head_dim=full.head_dim)
+  half = dataclasses.replace(full, dtype="bfloat16", attention=kernel)
+  mesh, optimizer = mesh_lib.make(), optim.adamw()
+  width = 256 if options.tiny else 1024
+  batches = device.packs(
+    half.vocab, tokens=8 * width, width=width, count=1, mesh=mesh
+  )
+  _, arrays, _, _ = next(iter(batches))
+  found = {}
+  with jax.set_mesh(mesh):
+    graphdef, params = device.random_params(half, mesh)
+
+    def start():
+      held = jax.tree.map(jnp.copy, nnx.to_pure_dict(params))
+      return {"params": held, "optimizer": optimizer.init(held)}
+
+    lowered = step.train_step.lower(
+      *(graphdef, optimizer, mesh, None),
+      *(start(), {}, arrays, jnp.float32(1e-4)),
+    )
+    ordered = {"xla_gpu_deterministic_ops": True}
+    for name, more in {"": {}, ", deterministic operations": ordered}.items():
+      run = lowered.compile(more)
+
+      def steps(run=run):
+        state = start()
+        for _ in range(5):
+          state, _ = run(state, {}, arrays, jnp.float32(1e-4))
+        return jax.block_until_ready(state["params"])
+
+      _, same = _twice(steps)
+      found[f"five steps{name}, same bits"] = same
+      found[f"five steps{name}, seconds"] = device.seconds(steps)[0]
+  return found
+
+
 def main() -> None:
   """Compares all, and exits with 1 where an error exceeds its bound."""
   flags = device.flags(__doc__)
   options = flags.parse_args()
   begin = time.perf_counter()
-  quality = against_cpu(options) | bfloat16(options)
+  quality: dict[str, Any] = {}
+  for group in (against_cpu, bfloat16, training):
+    quality |= group(options)
+    print(quality, flush=True)  # Of one that is ended, the log tells so much.
   quality["bounds"] = _BOUNDS
   device.report(
     "device_agree", time.perf_counter() - begin, quality, vars(options)

@@ -46,6 +46,8 @@ _SIGNALS = {
   ),
   "sae.latents": 512,
   "pool.limit": 600,
+  "pool.dev_examples": 60,
+  "score.reference_examples": 60,
 }
 _COMPARED = (
   *("score/scores.parquet", "landscape/cells.parquet"),

@@ -16,6 +16,11 @@ def sweep_good():
   yield {"score.reference_seeds": (0, 1), "pool.source": "a/b-c.jsonl"}
 
 
+def sweep_plain():
+  yield {"seed": 1}
+  yield {"seed": 1, "landscape.depth": "ila_length"}
+
+
 def sweep_twice():
   yield {"seed": 1}
   yield {"seed": 1}
@@ -47,9 +52,12 @@ def config(tmp_path):
 
 def test_names_are_those_of_folders_and_differ(config):
   first, second = points.of_sweep(config, "good")
-  assert first.name.startswith("reference_seeds=0+1,source=a-b-c.jsonl-")
-  assert second.name.startswith("reference_seeds=0+1,source=a-b-c.jsonl-")
+  # Of what both have alike, a name says nothing.
+  assert first.name.startswith("source=a-b-c.jsonl-")
+  assert second.name.startswith("source=a-b-c.jsonl-")
   assert first.name != second.name
+  alone, other = points.of_sweep(config, "plain")
+  assert (alone.name, other.name) == ("plain", "depth=ila_length")
   assert first.flags[0] == "--config.score.reference_seeds=(0, 1)"
 
 
@@ -62,7 +70,7 @@ def test_long_names_are_cut_and_differ():
 @pytest.mark.parametrize(
   ("sweep", "message"),
   [
-    ("other", r"--sweep is 'other'; allowed, of the config .*: good, twice"),
+    ("other", r"--sweep is 'other'; allowed, of the config .*: good, plain"),
     ("twice", "has the point seed=1 twice"),
     ("empty", "yields no point"),
     ("unknown", "sets 'landscape.dept' to 'ila': .*did you mean|fields"),
