@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
@@ -94,7 +94,9 @@ class Bench:
     kept = json.loads(mesh_lib.tell(json.dumps(kept))[0])
     done = {line["name"]: line for line in kept}
     todo = [one for one in planned if one.name not in done]
-    if not todo:
+    base_losses = tables.LABORATORY_BASE.path(self.run.workdir)
+    has_base = mesh_lib.first_host_says([base_losses.exists()])[0]
+    if not todo and has_base:
       return
     # What a draw cannot give is told before the first run, not after hours.
     for draw in {one.draw for one in todo}:
@@ -102,6 +104,10 @@ class Bench:
       for size in (min(sizes), max(sizes)):
         self._chance(self._drawn(draw), size)
     decoder = base.load(self.run, self.stage.account)
+    if not has_base:  # What there is to gain.
+      measured = self._measured(trial.Tuned(decoder))[1]
+      if mesh_lib.is_writer():
+        files.write_json(base_losses, measured)
     for one in progress.progress(todo, desc="laboratory", unit="runs"):
       chance = done.get(one.chance.name)
       line = self._line(decoder, one, chance)
@@ -152,21 +158,27 @@ class Bench:
       progress.say(f"  {one.name} failed: {error}")
       return line | {"failed": str(error)}
     tuned, steps = made
-    found = trial.dev_losses(
-      tuned, self.held_out.data, run=self.run, account=self.stage.account
-    )
+    nll, measured = self._measured(tuned)
     if mesh_lib.is_writer():
-      files.write_array(self._losses(one.name), found.nll)
-    measured = estimates.losses(found.nll[None], self.held_out.about)
-    domains = estimates.by_domain(found.nll[None], self.held_out.about)[0]
-    return line | {
-      "steps": steps,
-      **{name: float(value[0]) for name, value in measured.items()},
+      files.write_array(self._losses(one.name), nll)
+    seconds = round(time.monotonic() - began, 3)
+    return line | {"steps": steps, **measured, "seconds": seconds}
+
+  def _measured(
+    self, tuned: trial.Tuned
+  ) -> tuple[Float[np.ndarray, " n"], dict[str, Any]]:
+    """Loss of each held-out example, and the means of them."""
+    nll = trial.dev_losses(
+      tuned, self.held_out.data, run=self.run, account=self.stage.account
+    ).nll
+    means = estimates.losses(nll[None], self.held_out.about)
+    domains = estimates.by_domain(nll[None], self.held_out.about)[0]
+    return nll, {
+      **{name: float(value[0]) for name, value in means.items()},
       "domains": {
         name: None if np.isnan(loss) else float(loss)
         for name, loss in zip(self.held_out.names, domains, strict=True)
       },
-      "seconds": round(time.monotonic() - began, 3),
     }
 
   def _chosen(self, one: runs_lib.Planned) -> budgets.Chosen:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from ila_jax import errors
 from ila_jax.compute import hardware
@@ -18,6 +19,9 @@ from ila_jax.run.disk import files
 from ila_jax.sections import laboratory, selection
 from ila_jax.selection import filters, needs, scored_pool
 from ila_jax.training import base
+
+# Nats a token that tuning on chance must gain.
+_LEAST_GAIN = 0.05
 
 
 def run(run: context.Run) -> None:
@@ -163,6 +167,24 @@ def _compare(run: context.Run, names: list[str]) -> None:
   files.write_json(
     tables.CONTRASTS.path(workdir), {"contrasts": found, "verdict": judged}
   )
+  _say_learned(workdir, kept)
   for one in judged:
     progress.say(f"  {verdict.sentence(one)}")
   progress.say(f"  all contrasts: {tables.CONTRASTS.path(workdir)}")
+
+
+def _say_learned(workdir: epath.Path, kept: list[dict[str, Any]]) -> None:
+  """Tells what tuning on chance has gained: little, and no arm can differ."""
+  before = files.read_json(tables.LABORATORY_BASE.path(workdir))["macro"]
+  chance = [line for line in kept if line["arm"] == laboratory.CHANCE]
+  for size in sorted({line["budget"] for line in chance}):
+    loss = np.mean([x["macro"] for x in chance if x["budget"] == size])
+    progress.say(
+      f"  {laboratory.CHANCE}, {size:,} tokens: macro loss {loss:.3f} nats a "
+      f"token, {before - loss:.3f} below that of the base"
+    )
+    if before - loss < _LEAST_GAIN:
+      progress.say(
+        f"  warning: that is less than {_LEAST_GAIN}: the base learns too "
+        "little from it for arms to differ. Take another base, or more tokens"
+      )

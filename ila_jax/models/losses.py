@@ -286,6 +286,7 @@ def example_nll(
   >>> total.tolist(), count.tolist()
   ([[1.0, 2.0]], [[1, 1]])
   """
+
   # One segment after the other: nothing of size b × t × s, and a loss that is
   # not finite stays where it is. A scatter adds in no order on a GPU, and its
   # last bits would be others each time.

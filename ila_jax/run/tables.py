@@ -329,6 +329,11 @@ LABORATORY_LOSSES = Artifact(
   "laboratory.stage",
   "loss of each held-out example after one run, a sum over its tokens",
 )
+LABORATORY_BASE = Artifact(
+  "laboratory/base.json",
+  "laboratory.stage",
+  "dev losses of the base, before any tuning",
+)
 CONTRASTS = Artifact(
   "laboratory/contrasts.json",
   "laboratory.stage",

@@ -8,10 +8,11 @@ import pytest
 from ila_jax import errors, pipeline
 from ila_jax.laboratory import budgets, held_out
 from ila_jax.pool import index
+from ila_jax.run import account
 from ila_jax.run.disk import files
 from ila_jax.score import dev_set
 from ila_jax.selection import scored_pool
-from ila_jax.training import trial
+from ila_jax.training import base, trial
 from tests.support import tiny
 
 _ARMS = {"ours": {"strategy": "ila"}}
@@ -66,6 +67,28 @@ def test_arms_equal_chance_and_losses_are_those_of_the_lines(made):
   assert [one["equal"] for one in told["contrasts"]] == list(budgets.EQUAL)
   (judged,) = told["verdict"]
   assert judged["arm"] == "ours" and not judged["missing"]
+
+
+def test_the_base_is_measured_before_any_tuning(made, capsys):
+  source, workdir = made
+  run = tiny.run(_config(source), workdir)
+  path = workdir / "laboratory/base.json"
+  before = files.read_json(path)
+  own = trial.Tuned(base.load(run, account.Account()))
+  dev = held_out.load(run)
+  nll = trial.dev_losses(own, dev.data, run=run, account=account.Account()).nll
+  micro = nll.sum(dtype=np.float64) / dev.about.n_tokens.sum()
+  assert before["micro"] == pytest.approx(micro, rel=1e-6)
+  # Damaged, it is measured again, and no run is.
+  lines = _lines(workdir)
+  path.write_text("{}")
+  pipeline.run(_config(source), workdir, stages=("laboratory",))
+  assert files.read_json(path) == before
+  assert _lines(workdir) == lines
+  at = [x for x in lines.values() if x["arm"] == "random"]
+  loss = np.mean([x["macro"] for x in at if x["budget"] == 300])
+  gain = f"{loss:.3f} nats a token, {before['macro'] - loss:.3f} below"
+  assert gain in capsys.readouterr().err
 
 
 def test_the_other_half_is_held_back(made):
