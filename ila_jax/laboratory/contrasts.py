@@ -44,8 +44,9 @@ def contrasts(
   Returns:
     For each pair: arm, rival, equal, budget, draws; for each of
     `estimates.MEASURES` value, low, high (95 %) and p (one-sided, that the arm
-    is not better); and `multiple`, with value, low and high for each measure
-    where the rival is chance and there is a curve, else None.
+    is not better); and `multiple`, with value, low and high for each measure,
+    and the ends of the `curve`, where the rival is chance and there is one,
+    else None.
   """
   place = {_key(run): i for i, run in enumerate(runs)}
   held = estimates.resampled(nll, dev, resamples=resamples, seed=seed)
@@ -179,8 +180,12 @@ def _multiples(
       loss, np.tile(curve, (3, 1)), multiples
     )
     found[name] = {"value": value, "low": low, "high": high}
+  ends = [float(multiples[0]), float(multiples[-1])]
   return {
-    name: {end: round(float(one), _DIGITS) for end, one in told.items()}
+    name: {
+      **{end: round(float(one), _DIGITS) for end, one in told.items()},
+      "curve": ends,
+    }
     for name, told in found.items()
   }
 

@@ -60,6 +60,7 @@ def test_a_planted_gain_is_told(made):
     assert told["low"] <= told["value"] <= told["high"] < -0.09
     assert told["p"] < 0.01
     assert good["multiple"][measure]["value"] == pytest.approx(2, abs=0.02)
+    assert good["multiple"][measure]["curve"] == [0.5, 2.0]
   same = found["same", "random", "examples"]["micro"]
   assert same["low"] < 0.001 and same["high"] > -0.001 and same["p"] > 0.01
   assert found["good", "same", "tokens"]["multiple"] is None

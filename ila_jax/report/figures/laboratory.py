@@ -114,6 +114,13 @@ def _row(axes: Any, told: Mapping[str, Any], place: int) -> None:
       gap["value"], at, marker, ms=5, mfc=inside, mec=edge, mew=1.3,
       label=measure, ls="",
     )  # fmt: skip
+    # Where the curve of chance ends, the multiple may be farther out.
+    first, last = gap.get("curve", (-np.inf, np.inf))
+    for end, is_out, arrow in (
+      ("low", gap["low"] <= first, "<"), ("high", gap["high"] >= last, ">")
+    ):  # fmt: skip
+      if is_out:
+        axes.plot(gap[end], at, arrow, ms=4, color=edge)
 
 
 def budgets(runs: Sequence[Mapping[str, Any]]) -> Any:
