@@ -104,11 +104,11 @@ def _check_across(config: Any) -> None:
     "train.micro_batch_tokens": config.train.micro_batch_tokens,
   }
   for name, value in alone.items():
-    if config.scaling.runs_a_device is not None and value is not None:
+    if config.train.runs_a_device is not None and value is not None:
       raise errors.InputError(
-        f"config.scaling.runs_a_device is {config.scaling.runs_a_device} and "
+        f"config.train.runs_a_device is {config.train.runs_a_device} and "
         f"config.{name} is {value}; allowed: one of them. Set "
-        "--config.scaling.runs_a_device=None."
+        "--config.train.runs_a_device=None."
       )
 
 

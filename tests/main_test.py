@@ -24,7 +24,7 @@ OPTIONAL = {
   "sae.threshold": ("None", None),
   "landscape.map": ("None", None),
   "finetune.stop_patience": ("2", 2),
-  "scaling.runs_a_device": ("None", None),
+  "train.runs_a_device": ("None", None),
   "landscape.clusters": ("9", 9),
   "landscape.duplicate_cosine": ("1", 1.0),
   "select.exclude_near_reference": ("None", None),

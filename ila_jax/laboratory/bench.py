@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,12 +32,11 @@ from ila_jax.run.disk import files
 from ila_jax.score.signals import scores
 from ila_jax.sections import laboratory, selection
 from ila_jax.selection import budget, scored_pool
-from ila_jax.training import base, loop, trial
+from ila_jax.training import base, loop, together, trial
+from ila_jax.training import recipe as recipe_lib
 
 # Of each domain, for arms that equal chance in lengths: fifths.
 LENGTHS = 5
-# Held-out prompts of a domain below which its loss is told to be unsure.
-_FEW_PROMPTS = 10
 
 
 class Bench:
@@ -71,20 +70,7 @@ class Bench:
     has_names = len(index.names(run.workdir, "domain")[0]) > 1
     kind = domain if has_names else np.zeros(len(domain), np.int64)
     self.stratum = quantiles.length_strata(c.n_tokens, kind, bins=LENGTHS)
-    self._say_sparse()
-
-  def _say_sparse(self) -> None:
-    """Warns of domains of which too few held-out prompts judge."""
-    about, few = self.held_out.about, []
-    for number, name in enumerate(self.held_out.names):
-      own = len(np.unique(about.group[about.domain == number]))
-      few += [f"{name} ({own})"] if own < _FEW_PROMPTS else []
-    if few:
-      progress.say(
-        f"  warning: fewer than {_FEW_PROMPTS} held-out prompts judge "
-        f"{', '.join(few[:5])}{' and others' if len(few) > 5 else ''}: macro "
-        "and pool loss lean on them, or leave out those with none"
-      )
+    held_out.say_sparse(self.held_out)
 
   def train(self, planned: list[runs_lib.Planned]) -> None:
     """Trains the runs that have no line yet, and writes their lines."""
@@ -108,13 +94,15 @@ class Bench:
       measured = self._measured(trial.Tuned(decoder))[1]
       if mesh_lib.is_writer():
         files.write_json(base_losses, measured)
-    for one in progress.progress(todo, desc="laboratory", unit="runs"):
-      chance = done.get(one.chance.name)
-      line = self._line(decoder, one, chance)
-      done[one.name] = line
-      files.append_jsonl(path, line)
-      self.stage.save_progress()
-      interrupts.point()
+    size = (self.run.config.train.runs_a_device or 0) * self.run.mesh.size or 1
+    with progress.counter(len(todo), desc="laboratory", unit="runs") as advance:
+      for group in runs_lib.groups(todo, size):
+        for line in self._lines(decoder, group, done):
+          done[line["name"]] = line
+          files.append_jsonl(path, line)
+          self.stage.save_progress()
+          advance(1)
+        interrupts.point()
 
   def _whole(self, path: epath.Path) -> list[dict[str, Any]]:
     """The lines that stand; one whose losses were damaged is taken out."""
@@ -131,38 +119,43 @@ class Bench:
   def _losses(self, name: str) -> epath.Path:
     return tables.LABORATORY_LOSSES.path(self.run.workdir, name=name)
 
-  def _line(
+  def _lines(
     self,
     decoder: decoder_lib.Decoder,
-    one: runs_lib.Planned,
-    chance: dict[str, Any] | None,
-  ) -> dict[str, Any]:
-    """Chooses, trains and measures one run."""
+    group: list[runs_lib.Planned],
+    done: Mapping[str, dict[str, Any]],
+  ) -> Iterator[dict[str, Any]]:
+    """Chooses, trains and measures; one run, or several side by side."""
     began = time.monotonic()
-    chosen = self._chosen(one)
-    line = {
-      "name": one.name,
-      **dataclasses.asdict(one),
-      "strategy": self.arms[one.arm].strategy,
-      "made_from": self.made_from[one.arm],
-      **self._about(chosen),
-    }
-    steps = None
-    if one.equal == budgets.STEPS:
-      steps = (chance or {}).get("steps")
-      if steps is None:
-        return line | {"failed": "its random subset failed"}
+    chosen = [self._chosen(one) for one in group]
     try:
-      made = self._tuned(decoder, one, chosen.rows, steps)
+      made = self._tuned(decoder, group, [one.rows for one in chosen], done)
     except errors.NotFiniteError as error:
-      progress.say(f"  {one.name} failed: {error}")
-      return line | {"failed": str(error)}
-    tuned, steps = made
-    nll, measured = self._measured(tuned)
-    if mesh_lib.is_writer():
-      files.write_array(self._losses(one.name), nll)
-    seconds = round(time.monotonic() - began, 3)
-    return line | {"steps": steps, **measured, "seconds": seconds}
+      if len(group) > 1:  # Alone, each tells what becomes of it.
+        for one in group:
+          yield from self._lines(decoder, [one], done)
+        return
+      made, failed = None, str(error)
+      progress.say(f"  {group[0].name} failed: {failed}")
+    spent = (time.monotonic() - began) / len(group)
+    for at, (one, subset) in enumerate(zip(group, chosen, strict=True)):
+      line = {
+        "name": one.name,
+        **dataclasses.asdict(one),
+        "strategy": self.arms[one.arm].strategy,
+        "made_from": self.made_from[one.arm],
+        **self._about(subset),
+      }
+      if made is None:
+        yield line | {"failed": failed}
+        continue
+      began = time.monotonic()
+      tuned, steps = made[at]
+      nll, measured = self._measured(tuned)
+      if mesh_lib.is_writer():
+        files.write_array(self._losses(one.name), nll)
+      seconds = round(spent + time.monotonic() - began, 3)
+      yield line | {"steps": steps, **measured, "seconds": seconds}
 
   def _measured(
     self, tuned: trial.Tuned
@@ -281,32 +274,56 @@ class Bench:
   def _tuned(
     self,
     decoder: decoder_lib.Decoder,
-    one: runs_lib.Planned,
-    rows: Int[np.ndarray, " k"],
-    steps: int | None,
-  ) -> tuple[trial.Tuned, int]:
-    """The base tuned on some rows of the scored pool, and its steps."""
-    config, taken = self.run.config, 0
-    recipe = dataclasses.replace(
-      trial.tuning(config), seed=config.seed + one.draw
-    )
-    if steps is not None:
-      recipe = dataclasses.replace(recipe, epochs=None, total_steps=steps)
+    group: list[runs_lib.Planned],
+    rows: list[Int[np.ndarray, " _"]],
+    done: Mapping[str, dict[str, Any]],
+  ) -> list[tuple[trial.Tuned, int]]:
+    """The base tuned on rows of the scored pool, and the steps that it took.
+
+    Raises:
+      errors.NotFiniteError: a loss is not, or that of a run's random subset.
+    """
+    run = self.run
+    recipes = [self._recipe(one, done) for one in group]
+    data = [
+      token_set.tokens_of(
+        shards.gather(
+          run.workdir, self.pool.row[own], ["tokens", "is_response"]
+        )
+      )
+      for own in rows
+    ]
+    if run.config.train.runs_a_device is not None:
+      return together.tune(
+        decoder, data, recipes, mesh=run.mesh, account=self.stage.account
+      )
+    taken = 0
 
     def count(step: loop.Metrics) -> None:
       nonlocal taken
       taken = int(step["step"])
 
-    columns = ["tokens", "is_response"]
-    table = shards.gather(self.run.workdir, self.pool.row[rows], columns)
     tuned = trial.fit(
       decoder,
-      token_set.tokens_of(table),
-      recipe,
-      run=self.run,
+      data[0],
+      recipes[0],
+      run=run,
       stage=self.stage,
-      name=one.name,
+      name=group[0].name,
       keep=False,
       record=count,
     )
-    return tuned, taken
+    return [(tuned, taken)]
+
+  def _recipe(
+    self, one: runs_lib.Planned, done: Mapping[str, dict[str, Any]]
+  ) -> recipe_lib.Recipe:
+    recipe = dataclasses.replace(
+      trial.tuning(self.run.config), seed=self.run.config.seed + one.draw
+    )
+    if one.equal != budgets.STEPS:
+      return recipe
+    steps = done.get(one.chance.name, {}).get("steps")
+    if steps is None:
+      raise errors.NotFiniteError("its random subset failed")
+    return dataclasses.replace(recipe, epochs=None, total_steps=steps)

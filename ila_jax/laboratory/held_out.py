@@ -10,10 +10,13 @@ from ila_jax import errors
 from ila_jax.laboratory import estimates
 from ila_jax.passes import token_set
 from ila_jax.pool import index, shards
-from ila_jax.run import context, tables
+from ila_jax.run import context, progress, tables
 from ila_jax.run.disk import files
 from ila_jax.score import dev_set
 from ila_jax.training import trial
+
+# Held-out prompts of a domain below which its loss is told to be unsure.
+_FEW_PROMPTS = 10
 
 
 class HeldOut(NamedTuple):
@@ -69,6 +72,20 @@ def load(run: context.Run) -> HeldOut:
     share=share / share.sum(),
   )
   return HeldOut(data, about, names)
+
+
+def say_sparse(held: HeldOut) -> None:
+  """Warns of domains of which too few held-out prompts judge."""
+  few = []
+  for number, name in enumerate(held.names):
+    own = len(np.unique(held.about.group[held.about.domain == number]))
+    few += [f"{name} ({own})"] if own < _FEW_PROMPTS else []
+  if few:
+    progress.say(
+      f"  warning: fewer than {_FEW_PROMPTS} held-out prompts judge "
+      f"{', '.join(few[:5])}{' and others' if len(few) > 5 else ''}: macro "
+      "and pool loss lean on them, or leave out those with none"
+    )
 
 
 def _of_names(own: epath.PathLike, names: list[str]) -> Int[np.ndarray, " n"]:

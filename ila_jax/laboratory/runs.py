@@ -1,7 +1,7 @@
 """The runs of the laboratory: which arm, what is equal, budget and draw."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ila_jax.laboratory import budgets
 from ila_jax.sections import laboratory
@@ -62,3 +62,28 @@ def planned(
         for equal in settings.equal:
           runs[Planned(name, equal, budget, draw)] = None
   return list(runs)
+
+
+def groups(todo: Iterable[Planned], size: int) -> Iterator[list[Planned]]:
+  """Splits runs into groups that can be trained side by side, in order.
+
+  A run that takes as many steps as its random subset waits for that one.
+
+  Args:
+    todo: the runs.
+    size: of a group, at most.
+
+  >>> chance = Planned("random", "tokens", 9, 0)
+  >>> todo = [chance] + [Planned("ila", one, 9, 0) for one in budgets.EQUAL]
+  >>> [[run.equal for run in group] for group in groups(todo, 3)]
+  [['tokens', 'tokens', 'examples'], ['steps', 'lengths']]
+  """
+  group: list[Planned] = []
+  for one in todo:
+    waits = one.equal == budgets.STEPS and one.chance in group
+    if group and (waits or len(group) == size):
+      yield group
+      group = []
+    group.append(one)
+  if group:
+    yield group

@@ -11,7 +11,7 @@ from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.landscape.duplicates import write
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.passes import dev_loss, token_set, windows
+from ila_jax.passes import dev_loss, token_set
 from ila_jax.pool import index, shards
 from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files
@@ -24,7 +24,7 @@ from ila_jax.scaling import (
 )
 from ila_jax.score import losses
 from ila_jax.selection import filters, needs, scored_pool
-from ila_jax.training import base, loop, together, trial
+from ila_jax.training import base, together, trial
 
 
 def run(run: context.Run) -> None:
@@ -103,7 +103,7 @@ def _train(
   _write_subsets(workdir, pool, subsets)
   decoder = base.load(run, stage.account)
   dev = trial.dev_set(workdir)
-  size = (config.scaling.runs_a_device or 0) * run.mesh.size or 1
+  size = (config.train.runs_a_device or 0) * run.mesh.size or 1
   with progress.counter(len(todo), desc="scaling", unit="subsets") as advance:
     for at in range(0, len(todo), size):
       group = todo[at : at + size]
@@ -171,7 +171,7 @@ def _tune(
 ) -> list[trial.Tuned]:
   """Trains on each subset of a group, side by side where that is asked for."""
   recipe = trial.tuning(run.config)
-  if run.config.scaling.runs_a_device is None:
+  if run.config.train.runs_a_device is None:
     return [
       trial.fit(
         decoder,
@@ -184,28 +184,14 @@ def _tune(
       )
       for subset, one in zip(group, data, strict=True)
     ]
-  data = [windows.split(one, max_tokens=recipe.width).data for one in data]
-  with progress.counter(
-    None, desc=f"train {len(group)} side by side", unit="steps"
-  ) as advance:
-
-    def count(told: list[loop.Metrics | None]) -> None:
-      advance(1, total=max(m["total_steps"] for m in told if m is not None))
-      at_work = sum(one is not None for one in told)
-      stage.account.add(cells=at_work * recipe.rows * recipe.width)
-
-    found = together.train(
-      *(decoder, data, [recipe] * len(data)), mesh=run.mesh, on_step=count
-    )
-  for one in data:
-    flops = trial.training_flops(decoder.config, one, recipe.lora)
-    stage.account.add(
-      flops=recipe.epochs * flops,
-      tokens=round(recipe.epochs * one.lengths.sum()),
-    )
-  if recipe.lora is None:
-    return [trial.Tuned(trained) for trained, _ in found]
-  return [trial.Tuned(decoder, recipe.lora, trained) for trained, _ in found]
+  found = together.tune(
+    decoder,
+    data,
+    [recipe] * len(data),
+    mesh=run.mesh,
+    account=stage.account,
+  )
+  return [tuned for tuned, _ in found]
 
 
 def _write_subsets(

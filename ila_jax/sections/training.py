@@ -21,6 +21,14 @@ class Train(checked.Checked):
     **ranges.BATCH_TOKENS,
     changes=checked.NOTHING,
   )
+  runs_a_device: int | None = checked.field(
+    None,
+    "runs of the law and of the laboratory side by side on each device, which "
+    "holds that many models; None: one after the other, each on all devices",
+    low=1,
+    high=2**12,
+    changes=checked.NOTHING,
+  )
   schedule: str = checked.field(
     "cosine",
     "what the learning rate does once it has risen",
@@ -200,14 +208,6 @@ class Scaling(checked.Checked):
   )
   depth_band: float = checked.field(
     0.34, "width of the band of relative depths of a subset", **ranges.PART
-  )
-  runs_a_device: int | None = checked.field(
-    None,
-    "subsets trained side by side on each device, which hold that many models; "
-    "None: one after the other, each on all devices",
-    low=1,
-    high=2**12,
-    changes=checked.NOTHING,
   )
   resamples: int = checked.field(
     2000, "resamples of the bootstrap, and permutations", low=100, high=10**6

@@ -21,8 +21,10 @@ from jaxtyping import Array, Float, PyTree
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
-from ila_jax.passes import collate, token_set
-from ila_jax.training import batches, loop
+from ila_jax.passes import collate, token_set, windows
+from ila_jax.run import account as account_lib
+from ila_jax.run import progress
+from ila_jax.training import batches, loop, trial
 from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import step as step_lib
 
@@ -123,6 +125,50 @@ def train(
   return [
     (_of_run(at, trained, starts[at], graphdef, first.lora, mesh), history)
     for at, history in enumerate(histories)
+  ]
+
+
+def tune(
+  decoder: decoder_lib.Decoder,
+  data: Sequence[token_set.TokenSet],
+  recipes: Sequence[recipe_lib.Recipe],
+  *,
+  mesh: Mesh,
+  account: account_lib.Account,
+) -> list[tuple[trial.Tuned, int]]:
+  """Tunes a base on several sets for a stage, which accounts for it.
+
+  A long example is trained on in windows. Arguments and errors are those of
+  `train`.
+
+  Returns:
+    Of each run what it has made, and its steps.
+  """
+  cut = [
+    windows.split(one, max_tokens=recipe.width).data
+    for one, recipe in zip(data, recipes, strict=True)
+  ]
+  desc = f"train {len(cut)} side by side"
+  with progress.counter(None, desc=desc, unit="steps") as advance:
+
+    def count(told: list[loop.Metrics | None]) -> None:
+      at_work = [one for one in told if one is not None]
+      advance(1, total=max(one["total_steps"] for one in at_work))
+      cells = recipes[0].rows * recipes[0].width
+      account.add(cells=len(at_work) * cells)
+
+    found = train(decoder, cut, recipes, mesh=mesh, on_step=count)
+  for one, recipe in zip(cut, recipes, strict=True):
+    epochs = recipe.epochs_over(one.lengths)
+    flops = trial.training_flops(decoder.config, one, recipe.lora)
+    account.add(flops=epochs * flops, tokens=round(epochs * one.lengths.sum()))
+  lora = recipes[0].lora
+  return [
+    (
+      trial.Tuned(made) if lora is None else trial.Tuned(decoder, lora, made),
+      len(history),
+    )
+    for made, history in found
   ]
 
 

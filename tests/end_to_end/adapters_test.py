@@ -66,11 +66,10 @@ def _check_side_by_side(config, workdir):
   """Subsets of the laboratory are tuned side by side as one by one."""
   found = {}
   for count in (None, 1):
-    settings = dataclasses.replace(
-      config.scaling, subsets=2, held_out=0, runs_a_device=count
-    )
+    scaling = dataclasses.replace(config.scaling, subsets=2, held_out=0)
+    train = dataclasses.replace(config.train, runs_a_device=count)
     pipeline.run(
-      dataclasses.replace(config, scaling=settings),
+      dataclasses.replace(config, scaling=scaling, train=train),
       workdir,
       stages=("scaling",),
       redo="scaling" if count else None,

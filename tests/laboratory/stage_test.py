@@ -12,7 +12,7 @@ from ila_jax.run import account
 from ila_jax.run.disk import files
 from ila_jax.score import dev_set
 from ila_jax.selection import scored_pool
-from ila_jax.training import base, trial
+from ila_jax.training import base, together, trial
 from tests.support import tiny
 
 _ARMS = {"ours": {"strategy": "ila"}}
@@ -89,6 +89,33 @@ def test_the_base_is_measured_before_any_tuning(made, capsys):
   loss = np.mean([x["macro"] for x in at if x["budget"] == 300])
   gain = f"{loss:.3f} nats a token, {before['macro'] - loss:.3f} below"
   assert gain in capsys.readouterr().err
+
+
+def test_runs_side_by_side_are_as_alone(made, tmp_path, monkeypatch):
+  source, workdir = made
+  shutil.copytree(workdir, tmp_path / "run")
+  tune, groups = together.tune, []
+
+  def noted(decoder, data, *args, **given):
+    groups.append(len(data))
+    if len(groups) == 1:  # Of a group that fails, each is tuned alone.
+      raise errors.NotFiniteError("a loss is nan")
+    return tune(decoder, data, *args, **given)
+
+  monkeypatch.setattr(together, "tune", noted)
+  pipeline.run(
+    _config(source, train__runs_a_device=1),
+    tmp_path / "run",
+    stages=("laboratory",),
+    redo="laboratory",
+  )
+  # Eight devices; a run of equal steps waits for its random subset.
+  assert groups == [4, 1, 1, 1, 1, 6, 2]
+  alone, found = _lines(workdir), _lines(tmp_path / "run")
+  assert list(found) == list(alone)
+  for name, line in found.items():
+    for field in ("micro", "macro", "pool", "steps", "examples"):
+      assert line[field] == pytest.approx(alone[name][field], rel=1e-4)
 
 
 def test_the_other_half_is_held_back(made):
