@@ -83,7 +83,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.select.budget = 400.0
   config.select.compare = ("random",)
   config.finetune.epochs = 2.0
-  config.finetune.learning_rate = 1e-3
+  config.finetune.learning_rate = 1.25e-4  # The best of sweep_rate.
   config.scaling.subsets = 0
   config.scaling.held_out = 0
   config.laboratory.dev = "pools/dev-P2.jsonl"
@@ -105,7 +105,8 @@ def _pool(name: str) -> dict[str, Any]:
 
 def sweep_rate() -> Iterator[dict[str, Any]]:
   """The learning rate, by random subsets alone."""
-  for rate in (2.5e-4, 5e-4, 1e-3, 2e-3):
+  # Registered from 2.5e-4 to 2e-3; made longer, for the lower end won.
+  for rate in (6.25e-5, 1.25e-4, 2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3):
     yield {
       **_pool("P2"),
       "finetune.learning_rate": rate,

@@ -12,12 +12,7 @@ import numpy as np
 import pytest
 
 from tests import conftest
-from tests.benchmarks import (
-  device_check,
-  laboratory_study,
-  placing,
-  swapped_answers,
-)
+from tests.benchmarks import device_check, placing, swapped_answers
 from tests.support import forked
 
 _CHECKOUT = conftest.__file__.rpartition("/tests/")[0]
@@ -297,54 +292,3 @@ def test_the_area_is_that_of_sklearn():
   score, is_good = rng.integers(0, 9, 60) / 4, rng.random(60) < 0.6
   wanted = sklearn.roc_auc_score(is_good, score)
   assert swapped_answers.auc(score, is_good) == pytest.approx(wanted)
-
-
-def _studied(gap, *, domain=0.0):
-  """A pool of the study, in which `trim` is better by a gap everywhere."""
-  told = {"value": gap, "low": gap - 0.01, "high": gap + 0.01}
-  told["p"] = 0.001 if gap < 0 else 0.9
-  runs, contrasts = [], []
-  for arm in ("random", "coverage_050", "trim"):
-    own = domain if arm == "trim" else 0.0
-    line = {"arm": arm, "budget": 32_000, "domains": {"code": 2.0 + own}}
-    kinds = ("tokens",) if arm == "random" else ("tokens", "examples")
-    for equal in kinds:
-      runs += [line | {"equal": equal, "draw": draw} for draw in range(8)]
-      for rival in (
-        {"random", "coverage_050"} - {arm} if arm != "random" else ()
-      ):
-        one = {"arm": arm, "rival": rival, "equal": equal, "budget": 32_000}
-        same = dict.fromkeys(("micro", "macro", "pool"), told)
-        contrasts.append(one | same | {"draws": 8, "multiple": None})
-  return laboratory_study.Pool(runs, contrasts)
-
-
-@pytest.mark.parametrize(
-  ("gaps", "domain", "expected"),
-  [
-    ((-0.02, -0.05, -0.05), 0.0, "success"),
-    ((0.02, -0.05, -0.05), 0.0, "open"),  # Worse on the control.
-    ((-0.02, -0.05, -0.05), 0.06, "open"),  # One domain lost.
-    ((-0.02, 0.05, -0.05), 0.0, "open"),
-    ((-0.02, 0.05, 0.05), 0.0, "refuted"),
-  ],
-)
-def test_the_study_is_judged_by_its_registered_rules(gaps, domain, expected):
-  pools = {
-    name: _studied(gap, domain=domain)
-    for name, gap in zip(("P1", "P3", "P4b"), gaps, strict=True)
-  }
-  found = laboratory_study.shown(pools, "coverage_050")
-  verdicts = {one["arm"]: one["verdict"] for one in found}
-  assert verdicts["trim"] == expected
-  table = laboratory_study.confirm(pools, "coverage_050")
-  assert f"({'code, equal'}" in table and table.count("\n") == 3
-
-
-def test_the_first_stage_of_the_study_lets_go_on_what_is_ahead():
-  pools = {name: _studied(-0.03) for name in ("P2", "P4")}
-  assert laboratory_study.score(pools, "trim") == pytest.approx(-0.03)
-  # Both are as good: an arm has to be ahead of coverage.
-  assert "Goes on: coverage_050; chosen: none." in laboratory_study.choose(
-    pools
-  )

@@ -27,10 +27,12 @@ class Chosen(NamedTuple):
   Attributes:
     rows: int64 [k], best first.
     missing: examples that it should have and its order does not hold.
+    warning: why the method did not do what it is for; "" where it did.
   """
 
   rows: Int[np.ndarray, " k"]
   missing: int = 0
+  warning: str = ""
 
 
 def choose(

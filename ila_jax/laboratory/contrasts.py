@@ -180,7 +180,7 @@ def _multiples(
       loss, np.tile(curve, (3, 1)), multiples
     )
     found[name] = {"value": value, "low": low, "high": high}
-  ends = [float(multiples[0]), float(multiples[-1])]
+  ends = [round(float(multiples[at]), _DIGITS) for at in (0, -1)]
   return {
     name: {
       **{end: round(float(one), _DIGITS) for end, one in told.items()},

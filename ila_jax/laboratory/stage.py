@@ -1,7 +1,7 @@
 """Stage `laboratory`: arms beside each other, over budgets and draws."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -167,18 +167,23 @@ def _compare(run: context.Run, names: list[str]) -> None:
   files.write_json(
     tables.CONTRASTS.path(workdir), {"contrasts": found, "verdict": judged}
   )
-  _say_learned(workdir, kept)
+  _say_learned(workdir, kept, config.laboratory.budgets)
   for one in judged:
     progress.say(f"  {verdict.sentence(one)}")
   progress.say(f"  all contrasts: {tables.CONTRASTS.path(workdir)}")
 
 
-def _say_learned(workdir: epath.Path, kept: list[dict[str, Any]]) -> None:
+def _say_learned(
+  workdir: epath.Path, kept: list[dict[str, Any]], budgets: Sequence[int]
+) -> None:
   """Tells what tuning on chance has gained: little, and no arm can differ."""
   before = files.read_json(tables.LABORATORY_BASE.path(workdir))["macro"]
   chance = [line for line in kept if line["arm"] == laboratory.CHANCE]
-  for size in sorted({line["budget"] for line in chance}):
-    loss = np.mean([x["macro"] for x in chance if x["budget"] == size])
+  for size in budgets:
+    losses = [line["macro"] for line in chance if line["budget"] == size]
+    if not losses:
+      continue
+    loss = float(np.mean(losses))
     progress.say(
       f"  {laboratory.CHANCE}, {size:,} tokens: macro loss {loss:.3f} nats a "
       f"token, {before - loss:.3f} below that of the base"

@@ -72,14 +72,20 @@ def _one(
 ) -> dict[str, Any]:
   ours = [line for line in lines if line["arm"] == arm]
   there = {
-    (line["rival"], line["equal"]) for line in ours if line["draws"] >= draws
+    (line["rival"], line["equal"], line["budget"])
+    for line in ours
+    if line["draws"] >= draws
   }
+  sizes = sorted({line["budget"] for line in lines})
   missing = [
-    f"{rival} at equal {equal}"
+    f"{rival} at equal {equal} and {size:,} tokens"
     for rival in rivals
     for equal in AT
-    if (rival, equal) not in there
+    for size in sizes
+    if (rival, equal, size) not in there
   ]
+  if not (rivals and sizes):
+    missing = ["a rival" if sizes else "a run"]
   judged = [
     (line[measure]["p"], line, measure)
     for line in ours

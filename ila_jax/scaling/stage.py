@@ -1,6 +1,7 @@
 """Stage `scaling`: many small subsets, and the law fitted to them."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -168,7 +169,7 @@ def _tune(
   decoder: decoder_lib.Decoder,
   group: list[design.Subset],
   data: list[token_set.TokenSet],
-) -> list[trial.Tuned]:
+) -> Iterable[trial.Tuned]:
   """Trains on each subset of a group, side by side where that is asked for."""
   recipe = trial.tuning(run.config)
   if run.config.train.runs_a_device is None:
@@ -191,7 +192,7 @@ def _tune(
     mesh=run.mesh,
     account=stage.account,
   )
-  return [tuned for tuned, _ in found]
+  return (tuned for tuned, _ in found)
 
 
 def _write_subsets(

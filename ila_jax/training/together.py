@@ -7,7 +7,7 @@ devices exchange nothing: a pod trains hundreds at once.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -73,6 +73,18 @@ def train(
   >>> [len(history) for _, history in runs]
   [2, 3]
   """
+  place, histories = _trained(decoder, data, recipes, mesh, on_step)
+  return [(place(at), history) for at, history in enumerate(histories)]
+
+
+def _trained(
+  decoder: decoder_lib.Decoder,
+  data: Sequence[token_set.TokenSet],
+  recipes: Sequence[recipe_lib.Recipe],
+  mesh: Mesh,
+  on_step: Callable[[list[loop.Metrics | None]], None],
+) -> tuple[Callable[[int], Any], list[list[loop.Metrics]]]:
+  """As `train`; each model is put on the mesh when it is asked for."""
   _check(data, recipes)
   first = recipes[0]
   plans = [
@@ -122,10 +134,11 @@ def train(
       pending = step, metrics
   report(*pending)
   trained = mesh_lib.fetch(states["params"])
-  return [
-    (_of_run(at, trained, starts[at], graphdef, first.lora, mesh), history)
-    for at, history in enumerate(histories)
-  ]
+
+  def place(at: int) -> Any:
+    return _of_run(at, trained, starts[at], graphdef, first.lora, mesh)
+
+  return place, histories
 
 
 def tune(
@@ -135,14 +148,25 @@ def tune(
   *,
   mesh: Mesh,
   account: account_lib.Account,
-) -> list[tuple[trial.Tuned, int]]:
+) -> Iterator[tuple[trial.Tuned, int]]:
   """Tunes a base on several sets for a stage, which accounts for it.
 
-  A long example is trained on in windows. Arguments and errors are those of
-  `train`.
+  A long example is trained on in windows. All are trained when it returns;
+  the models are held by the host, and are put on the mesh one by one.
+
+  Args:
+    decoder: where all runs start; left as it is.
+    data: what each run learns.
+    recipes: how, as for `train`.
+    mesh: its devices share the runs.
+    account: of the stage, to which FLOPs, tokens and cells are added.
 
   Returns:
     Of each run what it has made, and its steps.
+
+  Raises:
+    errors.NotFiniteError: a loss of one of them is not finite.
+    errors.InputError, ValueError: as `train`.
   """
   cut = [
     windows.split(one, max_tokens=recipe.width).data
@@ -157,19 +181,20 @@ def tune(
       cells = recipes[0].rows * recipes[0].width
       account.add(cells=len(at_work) * cells)
 
-    found = train(decoder, cut, recipes, mesh=mesh, on_step=count)
+    place, histories = _trained(decoder, cut, recipes, mesh, count)
   for one, recipe in zip(cut, recipes, strict=True):
     epochs = recipe.epochs_over(one.lengths)
     flops = trial.training_flops(decoder.config, one, recipe.lora)
     account.add(flops=epochs * flops, tokens=round(epochs * one.lengths.sum()))
   lora = recipes[0].lora
-  return [
-    (
-      trial.Tuned(made) if lora is None else trial.Tuned(decoder, lora, made),
-      len(history),
+
+  def tuned(at: int) -> trial.Tuned:
+    made = place(at)
+    return (
+      trial.Tuned(made) if lora is None else trial.Tuned(decoder, lora, made)
     )
-    for made, history in found
-  ]
+
+  return ((tuned(at), len(one)) for at, one in enumerate(histories))
 
 
 def _check(

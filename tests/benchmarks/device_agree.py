@@ -6,7 +6,9 @@ Against the CPU of the same machine, in float32: the loss in vocabulary blocks
 and its gradient, P of t-SNE and the force on a map, distances of k-means.
 Against float32 on the device: the losses of a decoder of 100 million weights in
 bfloat16, by the fused kernel and by "blocked". Each is computed twice, and the
-bits are compared.
+bits are compared: where they differ, it exits with 1. Five AdamW steps are made
+twice, too, with and without the compiler's deterministic operations; what comes
+of that is told, and fails nothing.
 """
 
 import argparse
@@ -191,7 +193,8 @@ def main() -> None:
   wrong = [
     name
     for name, value in quality.items()
-    if (value is False)
+    # Whether training has equal bits is what is asked, and no fault.
+    if (value is False and not name.startswith("five steps"))
     or (name.endswith("the CPU's") and not value <= _BOUNDS["cpu"])
     or (name.endswith("worst example") and not value <= _BOUNDS["bfloat16"])
   ]

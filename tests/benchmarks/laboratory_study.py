@@ -1,12 +1,14 @@
 """Tells what the study of docs/study.md has found, by its registered rules.
 
+    python -m tests.benchmarks.laboratory_study rate docs/study/rate
     python -m tests.benchmarks.laboratory_study choose docs/study/choose
     python -m tests.benchmarks.laboratory_study confirm docs/study/confirm
 
 The folder has a folder of each pool, with `runs.jsonl` and `contrasts.json` of
 the stage `laboratory`, or the workdirs of `ila sweep --config laboratory`.
-`choose` prints the score of each arm, and what goes on to stage B;
-`confirm` what each arm has shown there.
+That of `rate` has a folder of each learning rate, named by it.
+`rate` prints the losses of random subsets, `choose` the score of each arm and
+what goes on to stage B, `confirm` what each arm has shown there.
 """
 
 import argparse
@@ -17,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from configs import laboratory as study
 from ila_jax.laboratory import budgets, estimates, verdict
 from ila_jax.sections import laboratory
 
@@ -27,6 +30,9 @@ MOST = 2
 MAIN, CONTROL = ("P3", "P4b"), "P1"
 CONTROL_LOSS, DOMAIN_LOSS = 0.01, 0.05
 FIRST_BUDGET = 32_000
+CHOOSING = ("P2", "P4")
+CHOOSING_DRAWS, DRAWS = 2, 8
+RATE_BUDGETS = (FIRST_BUDGET, 4 * FIRST_BUDGET)
 
 
 class Pool(NamedTuple):
@@ -36,18 +42,25 @@ class Pool(NamedTuple):
   contrasts: list[dict[str, Any]]
 
 
-def read(folder: pathlib.Path) -> dict[str, Pool]:
-  """All pools of a folder, by their names."""
-  found = {}
-  for path in sorted(folder.rglob("runs.jsonl")):
-    if (path.parent / "contrasts.json").exists():
-      lines = [json.loads(line) for line in path.read_text().splitlines()]
-      made = json.loads((path.parent / "contrasts.json").read_text())
-      inner = path.parent
-      at = inner.parent if inner.name == "laboratory" else inner
-      found[_pool(at)] = Pool(lines, made["contrasts"])
+def read(folder: pathlib.Path, names: Sequence[str]) -> dict[str, Pool]:
+  """The pools of a stage, by their names; says which of them are not there."""
+  found: dict[str, Pool] = {}
+  for path in sorted(folder.rglob("contrasts.json")):
+    inner = path.parent
+    name = _pool(inner.parent if inner.name == "laboratory" else inner)
+    if name not in names or name in found:
+      raise SystemExit(
+        f"{inner} is of {name}; allowed: one folder for each of "
+        f"{', '.join(names)}"
+      )
+    text = (inner / "runs.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    found[name] = Pool(lines, json.loads(path.read_text())["contrasts"])
+  missing = [name for name in names if name not in found]
+  if missing:
+    print(f"Not there yet, so nothing is decided: {', '.join(missing)}.\n")
   if not found:
-    raise SystemExit(f"{folder} has no pool: no runs.jsonl and contrasts.json")
+    raise SystemExit(f"{folder} has no contrasts.json")
   return found
 
 
@@ -111,7 +124,8 @@ def worst_domain(pool: Pool, arm: str) -> tuple[float, str]:
   }
   for run in pool.runs:
     rival = chance.get((run["budget"], run["draw"]))
-    if run["arm"] != arm or run["equal"] not in verdict.AT or not rival:
+    is_asked = run["arm"] == arm and run["equal"] in verdict.AT
+    if not is_asked or not rival or run["missing"]:
       continue
     for domain, loss in run.get("domains", {}).items():
       if loss is not None:
@@ -133,7 +147,6 @@ def shown(pools: Mapping[str, Pool], coverage: str) -> list[dict[str, Any]]:
     For each arm: p and worst contrast on each main pool, its greatest loss on
     the control, its worst domain, and `verdict`.
   """
-  draws = 1 + max(run["draw"] for pool in pools.values() for run in pool.runs)
   arms = dict.fromkeys(
     run["arm"]
     for pool in pools.values()
@@ -144,7 +157,7 @@ def shown(pools: Mapping[str, Pool], coverage: str) -> list[dict[str, Any]]:
     {name: pools[name].contrasts for name in MAIN},
     arms=list(arms),
     rivals=(laboratory.CHANCE, coverage),
-    draws=draws,
+    draws=DRAWS,
   )
   return [
     _shown(pools, arm, [one for one in judged if one["arm"] == arm], coverage)
@@ -164,8 +177,15 @@ def _shown(
     for measure in estimates.MEASURES
   )
   domain, where = max(worst_domain(pool, arm) for pool in pools.values())
+  (beside_control,) = verdict.verdicts(
+    {CONTROL: pools[CONTROL].contrasts},
+    arms=[arm],
+    rivals=(laboratory.CHANCE,),
+    draws=DRAWS,
+  )
   succeeds = (
     all(one["succeeds"] for one in judged)
+    and not beside_control["missing"]
     and control <= CONTROL_LOSS
     and domain <= DOMAIN_LOSS
   )
@@ -176,7 +196,8 @@ def _shown(
     if line["budget"] == FIRST_BUDGET
     for measure in SCORED
   ]
-  refuted = bool(beside) and not succeeds
+  # Of both pools, macro and pool loss.
+  refuted = len(beside) == len(MAIN) * len(SCORED) and not succeeds
   refuted = refuted and all(one["high"] >= 0 for one in beside)
   strong = succeeds and all(one["is_strong"] for one in judged)
   told = {True: "refuted", False: "open"}[refuted]
@@ -191,14 +212,44 @@ def _shown(
   }
 
 
-def _gap(told: Mapping[str, float]) -> str:
-  return f"{told['value']:+.3f} ({told['low']:+.3f} to {told['high']:+.3f})"
-
-
 def _table(rows: Sequence[Sequence[str]]) -> str:
   """Rows as a table of Markdown, the first of them its head."""
   lines = ["| " + " | ".join(row) + " |" for row in rows]
   return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
+
+
+def rate(folder: pathlib.Path) -> str:
+  """Losses of random subsets by learning rate as a table, and the best."""
+  found: dict[float, list[float]] = {}
+  for path in folder.rglob("runs.jsonl"):
+    at = path.parent
+    at = at.parent if at.name == "laboratory" else at
+    runs = [json.loads(line) for line in path.read_text().splitlines()]
+    losses = [
+      [run[m] for m in SCORED]
+      for size in RATE_BUDGETS
+      for run in runs
+      if (run["arm"], run["budget"]) == (laboratory.CHANCE, size)
+      and "failed" not in run
+    ]
+    if len(losses) != CHOOSING_DRAWS * len(RATE_BUDGETS):
+      print(f"{at.name} is left out: of its random runs {len(losses)} are done")
+      continue
+    sizes = np.reshape(losses, (len(RATE_BUDGETS), -1)).mean(axis=1)
+    found[float(at.name.rpartition("=")[2])] = [*sizes, sizes.mean()]
+  if not found:
+    raise SystemExit(f"{folder} has no runs.jsonl")
+  sizes = [f"{size:,} tokens" for size in RATE_BUDGETS]
+  rows = [["learning rate", *sizes, "mean"]]
+  rows += [
+    [f"{one:g}", *(f"{loss:.4f}" for loss in found[one])]
+    for one in sorted(found)
+  ]
+  best = min(found, key=lambda one: found[one][-1])
+  end = (
+    " It is the end of the grid." if best in (min(found), max(found)) else ""
+  )
+  return f"{_table(rows)}\n\nMacro and pool loss, mean. Best: {best:g}.{end}"
 
 
 def choose(pools: Mapping[str, Pool]) -> str:
@@ -220,11 +271,18 @@ def choose(pools: Mapping[str, Pool]) -> str:
       (line,) = gaps(pools[name], arm, laboratory.CHANCE, (equal,))
       row.append(" / ".join(f"{line[m]['value']:+.3f}" for m in SCORED))
     rows.append(row)
-  coverage, others = chosen(scores)
-  return (
-    f"{_table(rows)}\n\nMacro / pool loss less that of chance, nats a token. "
-    f"Goes on: {coverage}; chosen: {', '.join(others) or 'none'}."
+  told = (
+    f"{_table(rows)}\n\nMacro / pool loss less that of chance, nats a token."
   )
+  whole = all(
+    line["draws"] == CHOOSING_DRAWS and line["budget"] == FIRST_BUDGET
+    for pool in pools.values()
+    for line in pool.contrasts
+  )
+  if set(pools) != set(CHOOSING) or not whole:
+    return told
+  coverage, others = chosen(scores)
+  return f"{told} Goes on: {coverage}; chosen: {', '.join(others) or 'none'}."
 
 
 def confirm(pools: Mapping[str, Pool], coverage: str) -> str:
@@ -232,16 +290,21 @@ def confirm(pools: Mapping[str, Pool], coverage: str) -> str:
   weakest = [f"{name}: weakest contrast" for name in MAIN]
   rows = [["arm", *weakest, CONTROL, "worst domain", "verdict"]]
   for one in shown(pools, coverage):
-    row = [f"`{one['arm']}`"]
-    for name in MAIN:
-      worst = one["pools"][name]["worst"]
-      row.append(
-        f"{worst['rival']}, {worst['equal']}, {worst['budget']:,}, "
-        f"{worst['measure']}: {_gap(worst)}"
-      )
+    row = [f"`{one['arm']}`", *(_weakest(one["pools"][name]) for name in MAIN)]
     row += [f"{one['control']:+.3f}", f"{one['domain']:+.3f} ({one['where']})"]
     rows.append([*row, one["verdict"]])
   return _table(rows)
+
+
+def _weakest(judged: Mapping[str, Any]) -> str:
+  if judged["missing"]:
+    return f"no verdict without {', '.join(judged['missing'])}"
+  worst = judged["worst"]
+  return (
+    f"{worst['rival']}, {worst['equal']}, {worst['budget']:,}, "
+    f"{worst['measure']}: {worst['value']:+.3f} ({worst['low']:+.3f} to "
+    f"{worst['high']:+.3f})"
+  )
 
 
 def main() -> None:
@@ -249,15 +312,17 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("stage", choices=("choose", "confirm"))
+  parser.add_argument("stage", choices=("rate", "choose", "confirm"))
   parser.add_argument("folder", type=pathlib.Path)
-  parser.add_argument("--coverage", default="coverage_050", help="the rival")
   options = parser.parse_args()
-  pools = read(options.folder)
-  if options.stage == "choose":
-    print(choose(pools))
+  if options.stage == "rate":
+    print(rate(options.folder))
+  elif options.stage == "choose":
+    print(choose(read(options.folder, CHOOSING)))
   else:
-    print(confirm(pools, options.coverage))
+    pools = read(options.folder, (*MAIN, CONTROL))
+    if len(pools) == len(MAIN) + 1:
+      print(confirm(pools, study.COVERAGE))
 
 
 if __name__ == "__main__":

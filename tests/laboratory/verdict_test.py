@@ -54,12 +54,14 @@ def test_what_is_missing_fails():
   ours, _ = _verdicts({"P": lines}, arms=("ours", "covered"))
   assert not ours["succeeds"] and ours["p"] == 1
   assert ours["missing"] == [
-    "random at equal examples",
-    "covered at equal examples",
+    "random at equal examples and 9 tokens",
+    "covered at equal examples and 9 tokens",
   ]
 
 
-@pytest.mark.parametrize("change", ["no rival", "few draws", "no line"])
+@pytest.mark.parametrize(
+  "change", ["no rival", "few draws", "budget", "no line"]
+)
 def test_what_was_asked_for_and_did_not_run_is_missing(change):
   """Also where no line tells that there is such a rival, draw or arm."""
   lines = _lines("ours")
@@ -67,6 +69,9 @@ def test_what_was_asked_for_and_did_not_run_is_missing(change):
     lines = [one for one in lines if one["rival"] == "random"]
   elif change == "few draws":
     lines[0]["draws"] = 7
+  elif change == "budget":
+    # At another budget there is one rival alone.
+    lines.append(lines[0] | {"budget": 18})
   else:
     lines = []
   (found,) = _verdicts({"P": lines})
@@ -86,3 +91,11 @@ def test_strong_wants_twice_the_data():
   lines[0]["multiple"] = lines[0]["multiple"] | {"pool": weak}
   (found,) = _verdicts({"P": lines})
   assert found["succeeds"] and not found["is_strong"]
+
+
+def test_an_arm_whose_only_rival_is_itself_has_no_verdict():
+  found = verdict.verdicts(
+    {"P": _lines("ours")}, arms=("ours",), rivals=("ours",), draws=8
+  )
+  assert found[0]["missing"] == ["a rival"] and not found[0]["succeeds"]
+  assert verdict.sentence(found[0]) == "ours: no verdict without a rival"

@@ -1,0 +1,133 @@
+"""The registered rules of docs/study.md, on pools whose answer is known."""
+
+import copy
+import json
+
+import pytest
+
+from tests.benchmarks import laboratory_study
+
+_MEASURES = ("micro", "macro", "pool")
+
+
+def _studied(gap, *, domain=0.0, multiple=None):
+  """A pool of the study, in which `trim` is better by a gap everywhere."""
+  told = {"value": gap, "low": gap - 0.01, "high": gap + 0.01}
+  told["p"] = 0.001 if gap < 0 else 0.9
+  worth = {"value": multiple, "low": 1.1, "high": 9.0}
+  runs, contrasts = [], []
+  for size in (32_000, 64_000):
+    for arm in ("random", "coverage_050", "trim"):
+      loss = 2.0 + (domain if arm == "trim" else 0.0)
+      line = {"arm": arm, "budget": size, "domains": {"code": loss}}
+      for equal in ("tokens", "examples")[: 1 if arm == "random" else 2]:
+        line |= {"equal": equal, "missing": 0}
+        runs += [line | {"draw": draw} for draw in range(8)]
+        for rival in ("random", "coverage_050"):
+          if arm not in ("random", rival):
+            one = {"arm": arm, "rival": rival, "equal": equal, "draws": 8}
+            one |= {"budget": size, **dict.fromkeys(_MEASURES, told)}
+            has_multiple = multiple and rival == "random"
+            one["multiple"] = (
+              dict.fromkeys(_MEASURES, worth) if has_multiple else None
+            )
+            contrasts.append(one)
+  return laboratory_study.Pool(runs, contrasts)
+
+
+def _verdict(pools):
+  found = laboratory_study.shown(pools, "coverage_050")
+  return {one["arm"]: one["verdict"] for one in found}["trim"]
+
+
+def _pools(gaps, **given):
+  return {
+    name: _studied(gap, **given)
+    for name, gap in zip(("P1", "P3", "P4b"), gaps, strict=True)
+  }
+
+
+@pytest.mark.parametrize(
+  ("gaps", "domain", "multiple", "expected"),
+  [
+    ((-0.02, -0.05, -0.05), 0.0, None, "success"),
+    ((-0.02, -0.05, -0.05), 0.0, 2.5, "strong success"),
+    ((0.02, -0.05, -0.05), 0.0, None, "open"),  # Worse on the control.
+    ((-0.02, -0.05, -0.05), 0.06, None, "open"),  # One domain lost.
+    ((-0.02, 0.05, -0.05), 0.0, None, "open"),
+    ((-0.02, 0.05, 0.05), 0.0, None, "refuted"),
+  ],
+)
+def test_an_arm_is_judged_by_the_registered_rules(
+  gaps, domain, multiple, expected
+):
+  pools = _pools(gaps, domain=domain, multiple=multiple)
+  assert _verdict(pools) == expected
+  table = laboratory_study.confirm(pools, "coverage_050")
+  assert table.count("\n") == 3 and "(code, equal" in table
+
+
+@pytest.mark.parametrize("pool", ["P1", "P3"])
+@pytest.mark.parametrize("missing", ["a draw", "a budget"])
+def test_nothing_succeeds_on_a_part_of_the_evidence(pool, missing):
+  pools = copy.deepcopy(_pools((-0.02, -0.05, -0.05)))
+  lines = pools[pool].contrasts
+  ours = [one for one in lines if one["arm"] == "trim"]
+  if missing == "a draw":
+    ours[0]["draws"] = 7
+  else:
+    for one in ours:
+      if one["budget"] == 64_000:
+        lines.remove(one)
+  assert _verdict(pools) == "open"
+
+
+def test_what_is_ahead_of_coverage_goes_on_two_arms_at_most():
+  ahead = {"a": -0.05, "b": -0.04, "c": -0.06, "coverage_050": -0.02}
+  found = laboratory_study.chosen(ahead | {"coverage_000": -0.01})
+  assert found == ("coverage_050", ["c", "a"])
+  pools = {name: _studied(-0.03) for name in ("P2", "P4")}
+  assert laboratory_study.score(pools, "trim") == pytest.approx(-0.03)
+
+
+def test_a_stage_without_its_pools_decides_nothing(tmp_path, capsys):
+  folder = tmp_path / "P2"
+  folder.mkdir()
+  made = _studied(-0.03)
+  own = [one for one in made.contrasts if one["budget"] == 32_000]
+  own = [one | {"draws": 2} for one in own]
+  (folder / "contrasts.json").write_text(json.dumps({"contrasts": own}))
+  lines = [json.dumps(run) for run in made.runs]
+  (folder / "runs.jsonl").write_text("\n".join(lines))
+  pools = laboratory_study.read(tmp_path, ("P2", "P4"))
+  assert "Not there yet, so nothing is decided: P4" in capsys.readouterr().out
+  assert "Goes on" not in laboratory_study.choose(pools)
+  both = {"P2": pools["P2"], "P4": pools["P2"]}
+  assert "Goes on: coverage_050; chosen: none." in laboratory_study.choose(both)
+  with pytest.raises(
+    SystemExit, match="P2; allowed: one folder for each of P1"
+  ):
+    laboratory_study.read(tmp_path, ("P1",))
+
+
+def _rate(folder, loss, *, sizes=(32_000, 128_000), failed=False):
+  folder.mkdir()
+  run = {"arm": "random", "macro": loss, "pool": loss}
+  lines = [
+    run | {"budget": size, "draw": draw} for size in sizes for draw in (0, 1)
+  ]
+  if failed:
+    lines[0]["failed"] = "loss is nan"
+  text = "\n".join(map(json.dumps, lines))
+  (folder / "runs.jsonl").write_text(text)
+
+
+def test_the_best_rate_is_found_and_an_end_of_the_grid_told(tmp_path, capsys):
+  _rate(tmp_path / "learning_rate=0.001", 3.0)
+  _rate(tmp_path / "0.002", 2.0)
+  _rate(tmp_path / "0.004", 1.0, failed=True)
+  found = laboratory_study.rate(tmp_path)
+  assert "Best: 0.002. It is the end of the grid." in found
+  assert "0.004 is left out" in capsys.readouterr().out
+  _rate(tmp_path / "0.008", 2.5)
+  assert laboratory_study.rate(tmp_path).endswith("Best: 0.002.")
