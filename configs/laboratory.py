@@ -11,7 +11,9 @@ base by a run whose pool is its text:
 
 Command: ila --config laboratory --workdir runs/P2
 Its sweeps: ila sweep --config laboratory --sweep choose --workdir runs/choose
-Hardware, time, expected numbers: not measured.
+Hardware, time, expected numbers: docs/results.md, "The study, begun", has what
+was run so far (the rate, and `choose` on P2 with the reference tuned at 1e-3);
+the time of a sweep on an idle machine is not measured.
 """
 
 from collections.abc import Iterator
