@@ -122,22 +122,22 @@ class Rows:
 
   def _reader(self, lines: list[str]) -> Iterator[list[str]]:
     """The cells of the next row; `lines` gets what it is made of."""
-
-    def some() -> Iterator[str]:
-      size = 0
-      for line in self._look():
-        size += len(line)
-        if size > json_text.MAX_RECORD_BYTES:
-          return
-        lines.append(line)
-        yield line
-
     return csv.reader(
-      some(),
+      self._kept(lines),
       delimiter=self._dialect.delimiter,
       skipinitialspace=self._dialect.skips_spaces,
       strict=True,
     )
+
+  def _kept(self, lines: list[str]) -> Iterator[str]:
+    """Yields lines into `lines`, as many as a record may be long."""
+    size = 0
+    for line in self._look():
+      size += len(line)
+      if size > json_text.MAX_RECORD_BYTES:
+        return
+      lines.append(line)
+      yield line
 
   def _are_rows(self, lines: Sequence[str], cells: list[str]) -> bool:
     """Whether lines that quotes join could be rows by themselves.
