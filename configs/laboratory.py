@@ -81,7 +81,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.score.reference_examples = 1000
   config.score.reference_seeds = (0, 1, 2)
   config.score.epochs = 2.0
-  config.score.learning_rate = 1.25e-4  # That of the tuning: see docs/results.md.
+  config.score.learning_rate = 1.25e-4  # That of the tunings, below.
   config.select.budget = 400.0
   config.select.compare = ("random",)
   config.finetune.epochs = 2.0
