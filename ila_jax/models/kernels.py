@@ -62,12 +62,17 @@ def _see(
   softcap: float | None,
 ) -> Float[Array, "b k g q e"]:
   """Computes what queries see of the keys that are visible to them."""
-  scores = layers.dot("bkgqe,bkse->bkgqs", query, key, dtype=jnp.float32)
-  scores = layers.softcap(scores * scale, softcap)
+  b, k, g, q, e = query.shape
+  # The queries of a group are rows of one product: of five axes, XLA would
+  # copy the transposes that the backward pass multiplies.
+  rows = query.reshape(b, k, g * q, e)
+  scores = layers.dot("bkqe,bkse->bkqs", rows, key, dtype=jnp.float32)
+  scores = layers.softcap(scores * scale, softcap).reshape(b, k, g, q, -1)
   # Finite, so that a query that sees nothing (padding) has no NaN.
   scores = jnp.where(visible[:, None, None], scores, -1e30)
   weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
-  return layers.dot("bkgqs,bkse->bkgqe", weights, value)
+  seen = layers.dot("bkqs,bkse->bkqe", weights.reshape(b, k, g * q, -1), value)
+  return seen.reshape(query.shape)
 
 
 def _group(
