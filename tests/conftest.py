@@ -21,6 +21,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.fsync = lambda descriptor: None
 # The tests are of a CPU, also where there is a GPU, in all their processes.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of a first run is LLVM's work at its best on programs that run for
+# milliseconds. What XLA fuses and how it adds up stays as it is.
+os.environ["XLA_FLAGS"] = (
+  "--xla_backend_optimization_level=0 "
+  "--xla_llvm_disable_expensive_passes=true " + os.environ.get("XLA_FLAGS", "")
+)
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -14,6 +14,7 @@ from ila_jax.score.sae import published
 # Of 100 million these were 5e-6 (docs/results.md); each rival sorts, too.
 _SECONDS, _SECONDS_EACH = 2.0, 1e-5
 _RANKING = 22  # Bytes of an example in the ranking, of thousands.
+_COMPARED = 2_000  # Bytes of a strategy in coverage.json.
 
 
 def cost(run: work.PlannedRun) -> costs.Cost:
@@ -57,4 +58,6 @@ def need(known: sizes.Sizes) -> costs.Need:
   """Bytes of the ranking, and of the records that are selected."""
   selected = min(known.selected, known.examples)
   kept = known.examples * _RANKING + selected * known.record
-  return costs.Need(kept + 4 * costs.TABLE)
+  strategies = {known.config.select.strategy, *known.config.select.compare}
+  kept += _COMPARED * len(strategies)
+  return costs.Need(kept + 2 * costs.TABLE)
