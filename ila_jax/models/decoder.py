@@ -278,11 +278,7 @@ def _linear(
   adapters: PyTree,
 ) -> Float[Array, "b t f"]:
   """Computes x·W + bias, and x·A·B of the adapter that each row is under."""
-  # Rows of one product: with two axes of them, XLA would copy the transposes
-  # that the weights' gradients are made of.
-  rows = x.reshape(-1, x.shape[-1])
-  out = layers.dot("nd,df->nf", rows, layers.matrix(weights, name, x.dtype))
-  out = out.reshape(*x.shape[:-1], -1)
+  out = layers.project(x, layers.matrix(weights, name, x.dtype))
   if f"{name}_bias" in weights:
     out = out + weights[f"{name}_bias"].astype(out.dtype)[None, None, :]
   if name in adapters:

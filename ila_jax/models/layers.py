@@ -59,6 +59,20 @@ def dot(
   )
 
 
+def project(
+  x: Float[Array, "b t d"], weight: Float[Array, "d f"]
+) -> Float[Array, "b t f"]:
+  """Multiplies each token by a matrix, as `dot`.
+
+  >>> project(jnp.ones((1, 2, 3)), jnp.ones((3, 4))).shape
+  (1, 2, 4)
+  """
+  # All tokens are rows of one product: of batch and time as two axes, XLA on a
+  # CPU would copy the transposes that the matrix' gradient is made of.
+  out = dot("nd,df->nf", x.reshape(-1, x.shape[-1]), weight)
+  return out.reshape(*x.shape[:-1], -1)
+
+
 def constrain(
   x: Shaped[Array, "..."], *axes: str | tuple[str, ...] | None
 ) -> Shaped[Array, "..."]:
