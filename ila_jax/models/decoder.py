@@ -278,7 +278,7 @@ def _linear(
   adapters: PyTree,
 ) -> Float[Array, "b t f"]:
   """Computes x·W + bias, and x·A·B of the adapter that each row is under."""
-  out = layers.project(x, layers.matrix(weights, name, x.dtype))
+  out = layers.project(x, name, weights)
   if f"{name}_bias" in weights:
     out = out + weights[f"{name}_bias"].astype(out.dtype)[None, None, :]
   if name in adapters:

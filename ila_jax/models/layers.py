@@ -59,20 +59,6 @@ def dot(
   )
 
 
-def project(
-  x: Float[Array, "b t d"], weight: Float[Array, "d f"]
-) -> Float[Array, "b t f"]:
-  """Multiplies each token by a matrix, as `dot`.
-
-  >>> project(jnp.ones((1, 2, 3)), jnp.ones((3, 4))).shape
-  (1, 2, 4)
-  """
-  # All tokens are rows of one product: of batch and time as two axes, XLA on a
-  # CPU would copy the transposes that the matrix' gradient is made of.
-  out = dot("nd,df->nf", x.reshape(-1, x.shape[-1]), weight)
-  return out.reshape(*x.shape[:-1], -1)
-
-
 def constrain(
   x: Shaped[Array, "..."], *axes: str | tuple[str, ...] | None
 ) -> Shaped[Array, "..."]:
@@ -177,6 +163,21 @@ def matrix(
   (2, 3)
   """
   return gather(weights[name], *split_axes(name), dtype=dtype)
+
+
+def project(
+  x: Float[Array, "b t d"], name: str, weights: Mapping[str, Array]
+) -> Float[Array, "b t f"]:
+  """Multiplies each token by a matrix of one layer (`matrix`), as `dot`.
+
+  >>> project(jnp.ones((1, 2, 3)), "up", {"up": jnp.ones((3, 4))}).shape
+  (1, 2, 4)
+  """
+  # All tokens are rows of one product: of batch and time as two axes, XLA on a
+  # CPU would copy the transposes that the matrix' gradient is made of.
+  rows = x.reshape(-1, x.shape[-1])
+  out = dot("nd,df->nf", rows, matrix(weights, name, x.dtype))
+  return out.reshape(*x.shape[:-1], -1)
 
 
 def adapted(
