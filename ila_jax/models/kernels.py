@@ -62,16 +62,16 @@ def _see(
   softcap: float | None,
 ) -> Float[Array, "b k g q e"]:
   """Computes what queries see of the keys that are visible to them."""
-  b, k, g, q, e = query.shape
+  (b, k, g, q, e), s = query.shape, key.shape[2]
   # The queries of a group are rows of one product: of five axes, XLA would
   # copy the transposes that the backward pass multiplies.
   rows = query.reshape(b, k, g * q, e)
   scores = layers.dot("bkqe,bkse->bkqs", rows, key, dtype=jnp.float32)
-  scores = layers.softcap(scores * scale, softcap).reshape(b, k, g, q, -1)
+  scores = layers.softcap(scores * scale, softcap).reshape(b, k, g, q, s)
   # Finite, so that a query that sees nothing (padding) has no NaN.
   scores = jnp.where(visible[:, None, None], scores, -1e30)
   weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
-  seen = layers.dot("bkqs,bkse->bkqe", weights.reshape(b, k, g * q, -1), value)
+  seen = layers.dot("bkqs,bkse->bkqe", weights.reshape(b, k, g * q, s), value)
   return seen.reshape(query.shape)
 
 
@@ -162,13 +162,15 @@ def blocked(
     done = jax.lax.map(see, parts)
     # Blocks [n, b, k, g, q, e] to rows [b, n · q, k, g, e].
     done = done.transpose(1, 0, 4, 2, 3, 5)
-    seen.append(done.reshape(done.shape[0], -1, *done.shape[3:]))
+    b, n, q = done.shape[:3]
+    seen.append(done.reshape(b, n * q, *done.shape[3:]))
   return jnp.concatenate(seen, axis=1)[:, :t]
 
 
 def _split(x: Array, size: int, *, axis: int) -> Array:
   """Stacks blocks of a size along an axis on a new first one."""
-  x = x.reshape(*x.shape[:axis], -1, size, *x.shape[axis + 1 :])
+  blocks = x.shape[axis] // size
+  x = x.reshape(*x.shape[:axis], blocks, size, *x.shape[axis + 1 :])
   return jnp.moveaxis(x, axis, 0)
 
 

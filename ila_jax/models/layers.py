@@ -177,7 +177,7 @@ def project(
   # CPU would copy the transposes that the matrix' gradient is made of.
   rows = x.reshape(-1, x.shape[-1])
   out = dot("nd,df->nf", rows, matrix(weights, name, x.dtype))
-  return out.reshape(*x.shape[:-1], -1)
+  return out.reshape(*x.shape[:-1], out.shape[-1])
 
 
 def adapted(

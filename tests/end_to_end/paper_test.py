@@ -4,6 +4,7 @@ The folders of the models hold what is published but for the weights. The pools
 are as those of the paper are written; no budget of theirs fits such small ones.
 """
 
+import dataclasses
 import json
 import shutil
 
@@ -124,6 +125,9 @@ def test_each_base_has_its_shapes(name, folder):
   config = _preset(name, folder, "infinity.jsonl")
   values = published.DECODERS[_MODELS[name]][0]
   sizes = causal_configs.read(json_fields.Fields("config.json", values))
+  sizes = dataclasses.replace(
+    sizes, dtype=config.model.dtype, remat=config.train.remat
+  )
   model = decoder_lib.abstract(sizes)
   length = config.tokens.max_tokens
   rows = config.score.batch_tokens // length
@@ -137,9 +141,10 @@ def test_each_base_has_its_shapes(name, folder):
     nll = losses.token_nll(hidden, model.head_weights(), tokens, targets)
     return nll.sum(), (hidden, nll)
 
-  of_weights = jax.grad(loss, has_aux=True, allow_int=True)
+  of_weights = jax.grad(loss, has_aux=True)
   grads, (hidden, nll) = jax.eval_shape(of_weights, model, tokens)
   assert hidden.shape == (rows, length, sizes.width)
+  assert hidden.dtype == jnp.bfloat16
   assert nll.shape == (rows, length) and nll.dtype == jnp.float32
   shapes = [leaf.shape for leaf in jax.tree.leaves(grads)]
   assert shapes == [leaf.shape for leaf in jax.tree.leaves(model)]

@@ -10,7 +10,7 @@ import pytest
 
 from ila_jax import errors
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.models import attention, kernels
+from ila_jax.models import attention, kernels, layers
 
 HEADS = {"as many": (4, 4), "half": (4, 2), "one": (3, 1)}
 SIGHTS = (
@@ -132,6 +132,16 @@ def small_blocks(monkeypatch):
 def test_kernels_equal_dense_numpy(kernel, sight, small_blocks):
   attend = functools.partial(_attend, kernel=kernel)
   _equals_dense(attend, _rows(), **sight)
+
+
+@pytest.mark.parametrize("kernel", ["plain", "blocked"])
+def test_no_rows_see_nothing(kernel):
+  query, key, value, _, segments = _rows(b=0)
+  seen = attention.attend(query, key, value, segments, kernel=kernel)
+  assert seen.shape == (0, 37, 4 * 8)
+  assert layers.project(seen, "up", {"up": jnp.ones((32, 3))}).shape == (
+    (0, 37, 3)
+  )
 
 
 @pytest.mark.parametrize("heads", HEADS.values(), ids=HEADS)
