@@ -159,6 +159,8 @@ class Training(NamedTuple):
     data: the sample.
     recipe: of each.
     runs: how many.
+    beside: of them on each device, side by side, as `together.train` has them;
+      None: one after the other on all devices.
     steps: of each.
     tokens: of all examples of all runs, each as often as it is learned.
     flops: of them all.
@@ -168,6 +170,7 @@ class Training(NamedTuple):
   data: token_set.TokenSet
   recipe: recipe_lib.Recipe
   runs: int
+  beside: int | None
   steps: float | int
   tokens: float
   flops: float

@@ -101,23 +101,32 @@ class Elsewhere:
 
   def training(self, work: costs.Training) -> costs.Cost:
     """Cost of steps of training."""
-    recipe, decoder = work.recipe, work.decoder
+    recipe, decoder, beside = work.recipe, work.decoder, work.beside
     found = shapes.of(decoder)
-    parts, rows = recipe.micro_batches(self.axes.shards)
-    at_once = rows // self.axes.shards * recipe.width
+    # Side by side, each chip has whole runs of its own.
+    axes = self.axes if beside is None else shapes.Axes(1, 1, 1)
+    parts, rows = recipe.micro_batches(axes.shards)
+    at_once = rows // axes.shards * recipe.width
     tokens, adapter = parts * at_once, recipe.lora is not None
-    step = roofline.training(found, self.axes, tokens=at_once, adapter=adapter)
+    step = roofline.training(found, axes, tokens=at_once, adapter=adapter)
     step = step.times(parts)  # Weights are read again for each.
-    flops = work.flops / work.tokens * tokens * self.axes.shards
-    rate = self.rate(decoder.dtype) * roofline.TRAINING_SHARE
-    step = step._replace(compute=flops / rate)
-    count = work.runs * work.steps
+    flops = work.flops / work.tokens * tokens * axes.shards
+    rate = axes.count * self.chip.flops(decoder.dtype)
+    step = step._replace(compute=flops / (rate * roofline.TRAINING_SHARE))
+    runs = work.runs
+    if beside is not None:  # Of the chip that has the most.
+      runs = beside * -(-runs // (beside * self.axes.count))
+    count = runs * work.steps
     seconds = count * roofline.limits(step, self.chip).seconds
 
     def by_shapes() -> float | int:
       needed = shapes.training_bytes(
-        found, self.axes, tokens=at_once, adapter=adapter
+        found, axes, tokens=at_once, adapter=adapter
       )
+      if beside is not None:
+        # Runs of adapters share one base on a chip.
+        base = found.itemsize * found.total if adapter else 0
+        return beside * (needed - base) + base + self._weights(found)
       if parts > 1 and not adapter:  # The sum of gradients, in float32.
         needed += 4 * found.total / (self.axes.fsdp * self.axes.tensor)
       # A whole model is trained beside the base, which is kept.
@@ -125,10 +134,14 @@ class Elsewhere:
 
     def compiled() -> float | int:
       self._say("a step of training")
+      if beside is not None:
+        return self._weights(found) + memory_lib.together_bytes(
+          decoder, recipe, self._mesh, beside=beside
+        )
       needed = memory_lib.training_bytes(decoder, recipe, self._mesh)
       return needed + (0 if adapter else self._weights(found))
 
-    key = decoder, recipe.lora, parts, rows, recipe.width
+    key = decoder, recipe.lora, beside, parts, rows, recipe.width
     memory = self._kept(key, by_shapes, compiled)
     if recipe.early_stop is not None and not adapter:  # Its best weights.
       memory += round(4 * found.total / (self.axes.fsdp * self.axes.tensor))

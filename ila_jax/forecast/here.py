@@ -38,9 +38,11 @@ class Here:
     self.mesh = mesh
     self.axes = shapes.Axes(*(mesh.shape[axis] for axis in mesh_lib.AXES))
     self.name = mesh.devices.flat[0].device_kind
-    # By what is trained: the whole base, which is None, or an adapter.
+    # By what is trained, the whole base, which is None, or an adapter; and by
+    # the runs side by side.
     self._trainings: dict[
-      lora_lib.LoraConfig | None, tuple[trials.Training | None, int]
+      tuple[lora_lib.LoraConfig | None, int | None],
+      tuple[trials.Training | None, int],
     ] = {}
 
   @property
@@ -84,22 +86,28 @@ class Here:
   def training(self, work: costs.Training) -> costs.Cost:
     """Cost of training runs, by a trial where the machine bears one."""
     recipe, flops = work.recipe, work.flops
-    decoder, runs = work.decoder, work.runs
+    decoder, runs, beside = work.decoder, work.runs, work.beside
     rate = self.rate(decoder.dtype) * roofline.TRAINING_SHARE
     assumed = flops / rate
-    first = recipe.lora not in self._trainings
+    at_once = 1 if beside is None else beside * self.mesh.size
+    key = recipe.lora, beside
+    first = key not in self._trainings
     if first:
       trial = None
-      if self._affords(decoder, 8 * assumed / (runs * work.steps)):
-        trial = trials.training(decoder, work.data, recipe, mesh=self.mesh)
-      memory = self._training_bytes(decoder, recipe)
-      self._trainings[recipe.lora] = trial, memory
-    trial, memory = self._trainings[recipe.lora]
+      seconds = 8 * at_once * assumed / (runs * work.steps)
+      if self._affords(decoder, seconds, beside or 1):
+        trial = trials.training(
+          decoder, work.data, recipe, mesh=self.mesh, beside=beside
+        )
+      memory = self._training_bytes(decoder, recipe, beside)
+      self._trainings[key] = trial, memory
+    trial, memory = self._trainings[key]
     memory += memory_lib.best_bytes(decoder, recipe, self.mesh)
     if trial is None:
       return costs.Cost(assumed, 0.0, flops, memory, tried=False)
     compiling = trial.compile_seconds if first else 0.0
-    seconds = compiling + runs * (trial.start + work.steps * trial.step)
+    groups = -(-runs // at_once)
+    seconds = compiling + groups * (trial.start + work.steps * trial.step)
     return costs.Cost(seconds, compiling, flops, memory)
 
   def products(self, flops: float, dtype: str) -> costs.Cost:
@@ -111,16 +119,28 @@ class Here:
     """Cost of bytes that all devices read, each row multiplied once."""
     return costs.Cost(size / hardware.row_rate(self.mesh)) if size else _NONE
 
-  def _affords(self, model: costs.Model, seconds: float) -> bool:
+  def _affords(
+    self, model: costs.Model, seconds: float, models: int = 1
+  ) -> bool:
     """Whether a trial may be begun: in time, and training within memory."""
     held = _HELD_IN_TRAINING * memory_lib.weight_bytes(model, self.mesh)
+    held *= models
     return bool(seconds < _MOST_SECONDS and held < self.device_bytes)
 
   def _training_bytes(
-    self, decoder: architecture.DecoderConfig, recipe: recipe_lib.Recipe
+    self,
+    decoder: architecture.DecoderConfig,
+    recipe: recipe_lib.Recipe,
+    beside: int | None,
   ) -> int:
     """Bytes of a step; a whole model is trained beside the kept base."""
-    needed = memory_lib.training_bytes(decoder, recipe, self.mesh)
-    if recipe.lora is None:
+    if beside is None:
+      needed = memory_lib.training_bytes(decoder, recipe, self.mesh)
+    else:
+      needed = memory_lib.together_bytes(
+        decoder, recipe, self.mesh, beside=beside
+      )
+    # Side by side, each device has a base of its own for adapters.
+    if recipe.lora is None or beside is not None:
       needed += memory_lib.weight_bytes(decoder, self.mesh)
     return needed

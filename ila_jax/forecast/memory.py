@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from ila_jax.compute import mesh as mesh_lib
@@ -25,12 +25,19 @@ from ila_jax.models import lora as lora_lib
 from ila_jax.passes import example_loss, layouts
 from ila_jax.run.disk import files
 from ila_jax.training import recipe as recipe_lib
-from ila_jax.training import step
+from ila_jax.training import step, together
 
 # "... total memory required for HLO temporaries (66.19G) exceeds ...", "Used
 # 17.05G of 15.75G hbm".
 _TOO_LARGE = re.compile(r"(?:\(|Used )([\d.]+)([KMGT])")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# Arrays of a batch.
+_DTYPES = {
+  "tokens": np.int32,
+  "positions": np.int32,
+  "segment_ids": np.int32,
+  "targets": np.bool_,
+}
 
 
 def weight_bytes(
@@ -107,6 +114,54 @@ def training_bytes(
   """
   arguments = training_arguments(config, recipe, mesh)
   return program_bytes(step.train_step, *arguments, mesh=mesh)
+
+
+def together_bytes(
+  config: architecture.DecoderConfig,
+  recipe: recipe_lib.Recipe,
+  mesh: Mesh,
+  *,
+  beside: int,
+) -> int:
+  """Bytes on each device while runs are trained side by side.
+
+  Args:
+    config: of the decoder.
+    recipe: of each run.
+    mesh: the devices.
+    beside: runs on each of them.
+  """
+  devices = together.one_axis(mesh)
+  runs = beside * devices.size
+  graphdef, shapes = nnx.split(decoder.abstract(config))
+  base = nnx.to_pure_dict(shapes)
+  lora = recipe.lora
+  start = base if lora is None else _adapter(config, lora)
+  state = jax.eval_shape(
+    lambda start: step.first_state(recipe.optimizer, start), start
+  )
+  rows = {
+    name: jax.ShapeDtypeStruct((recipe.rows, recipe.width), dtype)
+    for name, dtype in _DTYPES.items()
+  }
+  rate = jax.ShapeDtypeStruct((), jnp.float32)
+
+  def stacked(shapes: PyTree) -> PyTree:
+    place = NamedSharding(devices, together.RUNS)
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct((runs, *x.shape), x.dtype, sharding=place),
+      shapes,
+    )
+
+  whole = NamedSharding(devices, PartitionSpec())
+  frozen = {} if lora is None else base
+  frozen = _on(frozen, jax.tree.map(lambda _: whole, frozen))
+  return program_bytes(
+    together.step,
+    *(graphdef, recipe.optimizer, devices, lora),
+    *(stacked(state), frozen, stacked(rows), stacked(rate)),
+    mesh=devices,
+  )
 
 
 def best_bytes(
@@ -205,10 +260,9 @@ def _shapes(
   shape: tuple[int, ...], mesh: Mesh
 ) -> dict[str, jax.ShapeDtypeStruct]:
   place = NamedSharding(mesh, mesh_lib.BATCH)
-  dtypes = dict.fromkeys(("tokens", "positions", "segment_ids"), np.int32)
   return {
     name: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
-    for name, dtype in (dtypes | {"targets": np.bool_}).items()
+    for name, dtype in _DTYPES.items()
   }
 
 

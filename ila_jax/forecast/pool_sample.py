@@ -18,6 +18,7 @@ from ila_jax import errors
 from ila_jax.passes import token_set
 from ila_jax.pool import base_tokenizer, index, reading, records, shards
 from ila_jax.pool import examples as examples_lib
+from ila_jax.pool.contamination import evaluation
 from ila_jax.pool.conversations import conversation
 from ila_jax.pool.scores import names, sought
 from ila_jax.pool.splits import shares, workers
@@ -46,6 +47,8 @@ class Sample:
     source: how the tokens were counted, in words.
     stored: bytes of an example in a shard of the pool, in the mean.
     record: bytes of its record, in the mean.
+    judges: examples that judge the laboratory, where a config names them; else
+      None: some are held out of the pool.
   """
 
   examples: int
@@ -56,6 +59,7 @@ class Sample:
   source: str
   stored: float
   record: float
+  judges: int | None = None
 
   @property
   def response(self) -> Int[np.ndarray, " s"]:
@@ -74,8 +78,9 @@ def draw(config: config_lib.Config, workdir: epath.Path) -> Sample:
   Raises:
     errors.InputError: sources or a tokenizer that cannot be read.
   """
+  judges = _judges(config)
   if stage_record.read_record(workdir / "pool").get("done"):
-    return _of_stage(config, workdir)
+    return dataclasses.replace(_of_stage(config, workdir), judges=judges)
   begin = time.monotonic()
   texts: list[str] = []
   examples = progress.progress(
@@ -99,7 +104,17 @@ def draw(config: config_lib.Config, workdir: epath.Path) -> Sample:
   # Workers share the reading; here all threads have shared the tokenizing.
   several = workers.count(shares.splits_of(config), config.pool.workers)
   whole = read_seconds / several + tokenizer_seconds + tokenized.seconds
-  return dataclasses.replace(tokenized, seconds=whole)
+  return dataclasses.replace(tokenized, seconds=whole, judges=judges)
+
+
+def _judges(config: config_lib.Config) -> int | None:
+  """Counts the examples of config.laboratory.dev."""
+  specs = config.laboratory.dev_sources
+  if not specs:
+    return None
+  with evaluation.names_field("config.laboratory.dev"):
+    own = reading.beside(config, specs)
+    return sum(1 for _ in reading.examples(own))
 
 
 def _of_stage(config: config_lib.Config, workdir: epath.Path) -> Sample:

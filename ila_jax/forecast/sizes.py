@@ -31,6 +31,7 @@ class Sizes:
     stored: bytes of an example in a shard of the pool, in the mean.
     record: bytes of its record, as it was read, in the mean.
     response: tokens of its response, in the mean.
+    judges: examples that judge the laboratory; None: as many as are held out.
   """
 
   config: config_lib.Config
@@ -39,6 +40,7 @@ class Sizes:
   stored: float | int
   record: float | int
   response: float | int
+  judges: int | None = None
 
   @property
   def candidates(self) -> int:
@@ -47,6 +49,12 @@ class Sizes:
     drawn = len(settings.reference_seeds) * settings.reference_examples
     taken = self.config.pool.dev_examples + drawn * settings.exclude_reference
     return max(self.examples - taken, 0)
+
+  @property
+  def judged(self) -> int:
+    """Examples whose losses judge an arm of the laboratory: one half."""
+    judges = self.judges
+    return (self.config.pool.dev_examples if judges is None else judges) // 2
 
   @property
   def selected(self) -> float | int:

@@ -20,7 +20,7 @@ from ila_jax.forecast import memory
 from ila_jax.models import architecture, encoder
 from ila_jax.models import lora as lora_lib
 from ila_jax.passes import example_loss, layouts, token_set
-from ila_jax.training import loop
+from ila_jax.training import loop, together
 from ila_jax.training import recipe as recipe_lib
 
 _STEPS = 5  # Of a trial of training.
@@ -166,27 +166,41 @@ def training(
   recipe: recipe_lib.Recipe,
   *,
   mesh: Mesh,
+  beside: int | None = None,
 ) -> Training:
-  """What a step takes, and a start: by two short runs of training."""
+  """What a step takes, and a start: by two short trainings.
+
+  Args:
+    config: of the decoder.
+    data: the sample, which each run learns.
+    recipe: of a run.
+    mesh: the devices.
+    beside: runs on each device, whose steps are one; None: one run on all.
+  """
   decoder = zeros(config, mesh)
 
   def run(steps: int) -> tuple[float, list[float]]:
     ends = []
-    begin = time.monotonic()
-    loop.train(
-      decoder,
-      data,
-      # The rate is no part of the program, and weights of zeros bear few.
-      dataclasses.replace(
-        recipe,
-        epochs=None,
-        total_steps=steps,
-        learning_rate=1e-3,
-        early_stop=None,
-      ),
-      mesh=mesh,
-      on_step=lambda step: ends.append(time.monotonic()),
+
+    def ended(_: object) -> None:
+      ends.append(time.monotonic())
+
+    # The rate is no part of the program, and weights of zeros bear few.
+    short = dataclasses.replace(
+      recipe,
+      epochs=None,
+      total_steps=steps,
+      learning_rate=1e-3,
+      early_stop=None,
     )
+    begin = time.monotonic()
+    if beside is None:
+      loop.train(decoder, data, short, mesh=mesh, on_step=ended)
+    else:
+      several = beside * mesh.size
+      together.train(
+        decoder, [data] * several, [short] * several, mesh=mesh, on_step=ended
+      )
     return time.monotonic() - begin, ends
 
   first, ends = run(_STEPS)

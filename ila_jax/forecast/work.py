@@ -98,6 +98,7 @@ class PlannedRun:
       stored=self.sample.stored,
       record=self.sample.record,
       response=float(self.sample.response.mean()),
+      judges=self.sample.judges,
     )
 
   def passes(
@@ -151,8 +152,18 @@ class PlannedRun:
     *,
     examples: float | int,
     runs: int = 1,
+    beside: int | None = None,
   ) -> costs.Cost:
-    """Cost of several training runs, each on examples like these."""
+    """Cost of several training runs, each on examples like these.
+
+    Args:
+      data: the examples that are known.
+      recipe: of each run.
+      examples: that a run learns from.
+      runs: how many.
+      beside: of them on each device, side by side; None: one after the other
+        on all devices.
+    """
     data, several = self._windows(data)
     examples *= several
     flops = recipe_lib.passes(recipe.lora) * self._pass_flops(
@@ -175,6 +186,7 @@ class PlannedRun:
         data,
         recipe,
         runs=runs,
+        beside=beside,
         steps=steps,
         tokens=runs * recipe.epochs * examples * float(data.lengths.mean()),
         flops=flops,
@@ -182,15 +194,33 @@ class PlannedRun:
     )
 
   def tuning(
-    self, *, examples: float | int, runs: int, evaluations: int
+    self,
+    *,
+    examples: float | int,
+    runs: int,
+    evaluations: int,
+    judged: int | None = None,
+    beside: int | None = None,
   ) -> costs.Cost:
-    """Cost of tuning the base on subsets of the pool, and of dev losses."""
+    """Cost of tuning the base on subsets of the pool, and of dev losses.
+
+    Args:
+      examples: that a run learns from.
+      runs: how many.
+      evaluations: passes over held-out examples.
+      judged: of them in a pass; None: all that the pool holds out.
+      beside: runs on each device, as `training` has it.
+    """
+    if judged is None:
+      judged = self.config.pool.dev_examples
     data, recipe = self.sample.data, trial_lib.tuning(self.config)
     stop = recipe.early_stop
     held_out = stop.share * examples if stop else 0.0
     trained = examples - held_out
-    tuned = self.training(data, recipe, examples=trained, runs=runs)
-    dev = self.scoring(data, examples=self.config.pool.dev_examples)
+    tuned = self.training(
+      data, recipe, examples=trained, runs=runs, beside=beside
+    )
+    dev = self.scoring(data, examples=judged)
     cost = dev.times(evaluations).and_also(tuned)
     if stop is None:
       return cost

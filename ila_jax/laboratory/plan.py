@@ -16,9 +16,12 @@ def cost(run: work.PlannedRun) -> costs.Cost:
   planned = runs.planned(arms, run.config.laboratory)
   response = run.sizes.response
   mean = sum(one.budget for one in planned) / len(planned) / response
-  # Half of the held-out examples judge.
   return run.tuning(
-    examples=mean, runs=len(planned), evaluations=-(-len(planned) // 2)
+    examples=mean,
+    runs=len(planned),
+    evaluations=len(planned) + 1,  # And one of the base.
+    judged=run.sizes.judged,
+    beside=run.config.train.runs_a_device,
   )
 
 
@@ -28,5 +31,5 @@ def need(known: sizes.Sizes) -> costs.Need:
   if not arms:
     return costs.Need(_RECORD)
   count = len(runs.planned(arms, known.config.laboratory))
-  losses = 4 * known.config.pool.dev_examples // 2
-  return costs.Need(_RECORD + costs.TABLE + count * (_LINE + losses))
+  each = _LINE + 4 * known.judged
+  return costs.Need(_RECORD + costs.TABLE + count * each)

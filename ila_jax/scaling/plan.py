@@ -19,7 +19,12 @@ def cost(run: work.PlannedRun) -> costs.Cost:
   kinds = bool(settings.subsets) + bool(settings.mixtures)
   kinds += min(settings.held_out, len(design.HELD_OUT_KINDS))
   runs = subsets + kinds * settings.repeats
-  tuned = run.tuning(examples=size, runs=runs, evaluations=runs)
+  tuned = run.tuning(
+    examples=size,
+    runs=runs,
+    evaluations=runs,
+    beside=run.config.train.runs_a_device,
+  )
   return tuned.plus(_SECONDS)
 
 

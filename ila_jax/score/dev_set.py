@@ -99,6 +99,5 @@ def cost(run: work.PlannedRun) -> costs.Cost:
 
 
 def need(known: sizes.Sizes) -> costs.Need:
-  """Bytes of their records, taken to be as many as are held out of the pool."""
-  count = known.config.pool.dev_examples
-  return costs.Need(2 * count * known.record + 4 * costs.TABLE)
+  """Bytes of their records, taken to be as long as those of the pool."""
+  return costs.Need(4 * known.judged * known.record + 4 * costs.TABLE)

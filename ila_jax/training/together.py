@@ -28,7 +28,8 @@ from ila_jax.training import batches, loop, trial
 from ila_jax.training import recipe as recipe_lib
 from ila_jax.training import step as step_lib
 
-_RUNS = PartitionSpec("runs")
+# Each device has whole runs.
+RUNS = PartitionSpec("runs")
 
 
 def train(
@@ -91,7 +92,7 @@ def _trained(
     recipe.plan(one.lengths) for one, recipe in zip(data, recipes, strict=True)
   ]
   rates = [r.rates(len(p)) for r, p in zip(recipes, plans, strict=True)]
-  devices = Mesh(mesh.devices.ravel(), ("runs",), axis_types=(AxisType.Auto,))
+  devices = one_axis(mesh)
   graphdef, base = nnx.split(decoder)
   base = mesh_lib.fetch(nnx.to_pure_dict(base))
   starts = [_start(decoder, base, recipe) for recipe in recipes]
@@ -117,21 +118,21 @@ def _trained(
   with jax.set_mesh(devices):
     begin = functools.partial(step_lib.first_state, first.optimizer)
     begin = jax.shard_map(
-      jax.vmap(begin), mesh=devices, in_specs=_RUNS, out_specs=_RUNS
+      jax.vmap(begin), mesh=devices, in_specs=RUNS, out_specs=RUNS
     )
     states = jax.jit(begin)(_put(stacked, devices))
     pending = None
-    for step in range(max(map(len, plans))):
-      batch = _batch(step, data, plans, count, first)
-      rate = [r[step] if step < len(r) else 0.0 for r in rates]
+    for at in range(max(map(len, plans))):
+      batch = _batch(at, data, plans, count, first)
+      rate = [r[at] if at < len(r) else 0.0 for r in rates]
       rate = np.array([*rate, *[0.0] * (count - len(rate))], np.float32)
-      states, metrics = _step(
+      states, metrics = step(
         *(graphdef, first.optimizer, devices, first.lora),
         *(states, frozen, _put(batch, devices), _put(rate, devices)),
       )
       if pending is not None:
         report(*pending)
-      pending = step, metrics
+      pending = at, metrics
   report(*pending)
   trained = mesh_lib.fetch(states["params"])
 
@@ -139,6 +140,15 @@ def _trained(
     return _of_run(at, trained, starts[at], graphdef, first.lora, mesh)
 
   return place, histories
+
+
+def one_axis(mesh: Mesh) -> Mesh:
+  """The devices of a mesh in a row, along which runs are laid.
+
+  >>> one_axis(mesh_lib.make()).axis_names
+  ('runs',)
+  """
+  return Mesh(mesh.devices.ravel(), ("runs",), axis_types=(AxisType.Auto,))
 
 
 def tune(
@@ -223,7 +233,7 @@ def _start(
 
 
 def _put(tree: PyTree, devices: Mesh) -> PyTree:
-  return mesh_lib.put(tree, devices, _RUNS)
+  return mesh_lib.put(tree, devices, RUNS)
 
 
 def _batch(
@@ -251,7 +261,7 @@ def _batch(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
-def _step(
+def step(
   graphdef: nnx.GraphDef,
   optimizer: optax.GradientTransformationExtraArgs,
   devices: Mesh,
@@ -277,8 +287,8 @@ def _step(
   return jax.shard_map(
     jax.vmap(one, in_axes=(0, 0, 0, None)),
     mesh=devices,
-    in_specs=(_RUNS, _RUNS, _RUNS, PartitionSpec()),
-    out_specs=_RUNS,
+    in_specs=(RUNS, RUNS, RUNS, PartitionSpec()),
+    out_specs=RUNS,
     check_vma=False,
   )(states, batch, learning_rate, base)
 

@@ -4,11 +4,13 @@ import json
 import shutil
 
 import pytest
+from etils import epath
 
 from ila_jax import errors
 from ila_jax.dry_run import dry_run
 from ila_jax.forecast import here, pool_sample
 from ila_jax.models import decoder
+from ila_jax.pool import reading
 from tests.support import model_folders, tiny
 
 _BERT = {
@@ -152,6 +154,23 @@ def test_the_map_of_an_encoder_has_its_width(folder, capsys):
   }
   # 120 embeddings of 24 numbers, and what was read of them.
   assert lines["embed"][1] == "kB" and 11 < float(lines["embed"][0]) < 25
+
+
+def test_a_dev_set_of_its_own_is_counted(folder, tmp_path):
+  tiny.write(tmp_path / "dev.jsonl", tiny.records(30))
+  own = {"laboratory__dev": str(tmp_path / "dev.jsonl")}
+  wanted = sum(1 for _ in reading.examples(tiny.config(tmp_path / "dev.jsonl")))
+  for fields, judges in (({}, None), (own, wanted)):
+    config = tiny.config(
+      folder / "pool.jsonl", model__path=str(folder / "llama"), **fields
+    )
+    found = pool_sample.draw(config, epath.Path(tmp_path / "work"))
+    assert found.judges == judges
+  missing = tiny.config(
+    folder / "pool.jsonl", laboratory__dev=str(tmp_path / "none.jsonl")
+  )
+  with pytest.raises(errors.InputError, match=r"config\.laboratory\.dev"):
+    pool_sample.draw(missing, epath.Path(tmp_path / "work"))
 
 
 def test_what_was_read_as_what_is_told(folder, capsys, untried):

@@ -10,6 +10,7 @@ from ila_jax import errors
 from ila_jax.dry_run import dry_run, meshes, plans, printed
 from ila_jax.forecast import elsewhere, shapes
 from ila_jax.models import architecture
+from ila_jax.training import trial
 from tests.compute import topologies_test
 from tests.support import model_folders, planned, tiny
 
@@ -74,6 +75,25 @@ def test_a_larger_mesh_costs_less_time_and_no_trial_runs(monkeypatch):
   floor = cost[1].flops / (0.5 * 989e12)
   assert floor < cost[1].seconds < 2 * floor
   assert not cost[1].tried
+
+
+def test_side_by_side_each_chip_has_whole_runs():
+  run = _run(decoder=planned.SMALL)
+  recipe = trial.tuning(run.config)
+  about = {"examples": 500, "runs": 33}
+
+  def cost(beside, axes):
+    machine = run.machine.with_axes(shapes.Axes(*axes), compiles=False)
+    one = dataclasses.replace(run, machine=machine)
+    return one.training(run.sample.data, recipe, beside=beside, **about)
+
+  four, one = cost(4, (1, 8, 1)), cost(1, (1, 8, 1))
+  # Two groups of 32, and five of eight.
+  assert four.seconds / one.seconds == pytest.approx(8 / 5)
+  weights = run.machine._weights(shapes.of(run.decoder))
+  held = [c.device_bytes - weights for c in (four, one)]
+  assert held[0] == pytest.approx(4 * held[1], rel=1e-3)
+  assert one.flops == four.flops == cost(None, (1, 8, 1)).flops
 
 
 def test_axes_of_the_config_are_kept_or_refused():

@@ -9,6 +9,7 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.dry_run import meshes
 from ila_jax.forecast import memory, shapes
 from ila_jax.models import architecture, decoder
+from ila_jax.models import lora as lora_lib
 from ila_jax.passes import example_loss
 from ila_jax.training import recipe as recipe_lib
 from tests.support import published, tpu_programs
@@ -23,6 +24,7 @@ _SMALL = architecture.DecoderConfig(
 _SCORING = {16_384: 3.03, 32_768: 3.70}
 _TRAINING = {2_048: 11.05, 8_192: 13.50}
 _AXES = shapes.Axes(1, 16, 1)
+_ADAPTER = lora_lib.LoraConfig(rank=4, alpha=8.0, targets=("query",))
 
 
 def _near(found: float, witness: float) -> None:
@@ -66,6 +68,28 @@ def test_training_is_as_xla_says_on_a_cpu():
     shapes.of(_SMALL), shapes.Axes(2, 4, 1), tokens=256, adapter=False
   )
   _near(found, memory.training_bytes(_SMALL, recipe, mesh))
+
+
+@pytest.mark.parametrize("lora", [None, _ADAPTER])
+def test_each_run_side_by_side_holds_a_model_or_an_adapter(lora):
+  recipe = recipe_lib.Recipe(
+    **{"learning_rate": 1e-5, "batch_tokens": 256, "width": 256, "seed": 0},
+    **{"total_steps": 1, "lora": lora},
+  )
+  mesh = mesh_lib.make()
+  found = [
+    memory.together_bytes(_SMALL, recipe, mesh, beside=count)
+    for count in (1, 3)
+  ]
+  each = (found[1] - found[0]) / 2
+  weights = decoder.count_parameters(_SMALL)
+  if lora is None:
+    _near(found[0], each)
+    alone = mesh_lib.make(devices=jax.devices()[:1])
+    _near(each, memory.training_bytes(_SMALL, recipe, alone))
+    assert each > 12 * weights  # In float32, with two moments.
+  else:
+    assert found[0] - each >= 4 * weights  # The base that they share.
 
 
 def test_flops_are_those_that_xla_counts():

@@ -82,7 +82,8 @@ def test_what_is_read_in_windows_costs_its_windows(untried):
 def test_a_program_is_tried_once_and_compiled_once(monkeypatch):
   tried = []
 
-  def training(config, data, recipe, *, mesh):
+  def training(config, data, recipe, *, mesh, beside):
+    assert beside is None
     tried.append(recipe)
     return trials.Training(step=2.0, start=3.0, compile_seconds=10.0)
 
@@ -107,6 +108,32 @@ def test_a_program_is_tried_once_and_compiled_once(monkeypatch):
   assert (first.compile_seconds, second.compile_seconds) == (10.0, 0.0)
   # Beside the base, which is kept.
   assert first.device_bytes == 1000 + weights
+
+
+def test_runs_side_by_side_are_tried_and_held_in_groups(monkeypatch):
+  tried = []
+
+  def training(config, data, recipe, *, mesh, beside):
+    tried.append(beside)
+    return trials.Training(step=2.0, start=3.0, compile_seconds=10.0)
+
+  monkeypatch.setattr(trials, "training", training)
+  monkeypatch.setattr(
+    here.memory_lib, "together_bytes", lambda *_, beside, **__: 500 * beside
+  )
+  run = planned.run(
+    tokens__max_tokens=64, train__batch_tokens=64, finetune__epochs=1.0
+  )
+  recipe, data = trial.tuning(run.config), run.sample.data
+  steps = len(
+    work.batches.plan(data.lengths, width=64, rows=1, seed=0, epochs=1.0)
+  )
+  count = 2 * run.mesh.size + 1  # More than a group on all devices.
+  found = run.training(data, recipe, examples=40, runs=count, beside=2)
+  assert tried == [2]
+  assert found.seconds == 10 + 2 * (3 + 2 * steps)
+  weights = 4 * here.memory_lib.decoder.count_parameters(run.decoder)
+  assert found.device_bytes == 1000 + weights
 
 
 def test_costs_add_up():

@@ -1,5 +1,7 @@
 """What stage `laboratory` takes, by hand."""
 
+import dataclasses
+
 from ila_jax.forecast import costs, work
 from ila_jax.laboratory import plan
 from tests.support import planned
@@ -24,11 +26,17 @@ def test_every_run_is_tuned_and_half_of_the_dev_set_read(monkeypatch):
   run = planned.run(**_SETTINGS)
   assert plan.cost(run) == costs.Cost(10.0)
   # Of each draw: chance with 100 and 200 tokens, the arm with 100.
-  assert (asked["runs"], asked["evaluations"]) == (9, 5)
+  assert (asked["runs"], asked["evaluations"]) == (9, 10)
+  assert asked["judged"] == run.config.pool.dev_examples // 2
+  assert asked["beside"] is None
   assert asked["examples"] * run.sizes.response * 3 == 100 + 200 + 100
   assert plan.cost(planned.run()) == costs.Cost(0.0)
   some, none = planned.known(**_SETTINGS), planned.known()
   each = plan.need(some).kept - plan.need(none).kept
   assert each - costs.TABLE == 9 * (
-    1000 + 4 * some.config.pool.dev_examples // 2
+    1000 + 4 * (some.config.pool.dev_examples // 2)
   )
+  # A dev set of its own judges in place of what the pool holds out.
+  own = dataclasses.replace(some, judges=7001)
+  more = plan.need(own).kept - plan.need(some).kept
+  assert more == 9 * 4 * (3500 - some.judged)
