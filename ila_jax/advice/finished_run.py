@@ -284,18 +284,22 @@ def _calibration(
   """Predictions beside the gaps that the laboratory of the run has measured.
 
   Where its lines tell the tokens of each domain, of all arms, by what they were
-  tuned on; else of those that choose as the run does, by the run's order.
+  tuned on; else of those that choose as the run does, by the run's order. Both
+  weigh the domains as the examples do that have judged.
   """
   path = tables.CONTRASTS.path(run.workdir)
   record = stage_record.read_record(run.workdir / "laboratory")
   if not record.get("done") or not path.exists() or foretells.why_not():
     return None
+  names = foretells.places.names
+  held = held_out.load(run, half=record["inputs"].get("dev_half"))
+  dev = held.by_domain(names)
   ours = _like_the_run(run, record["scope"].get("arms", {}))
   tuned_on: dict[tuple[str, str, int], list[list[int]]] = {}
   for made in files.read_jsonl(tables.LABORATORY.path(run.workdir)):
     if "tokens_of" in made and "failed" not in made:
       key = made["arm"], made["equal"], made["budget"]
-      tokens = [made["tokens_of"].get(n, 0) for n in foretells.places.names]
+      tokens = [made["tokens_of"].get(name, 0) for name in names]
       tuned_on.setdefault(key, []).append(tokens)
   contrasts = files.read_json(path)["contrasts"]
   foretold = {}
@@ -305,9 +309,9 @@ def _calibration(
       continue
     found = None
     if key in tuned_on:
-      found = foretells.of_tokens(np.mean(tuned_on[key], axis=0))
+      found = foretells.of_tokens(np.mean(tuned_on[key], axis=0), dev=dev)
     elif one["arm"] in ours:
-      found = foretells.of_head(one["budget"])
+      found = foretells.of_head(one["budget"], dev=dev)
     foretold |= {key: found} if found else {}
   cases = calibration.cases(contrasts, foretold, rival=laboratory.CHANCE)
   return calibration.told(cases)

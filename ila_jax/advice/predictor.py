@@ -108,8 +108,14 @@ class Predictor:
       spread=self.spread,
     )
 
-  def of_head(self, budget: int) -> dict[str, float] | None:
+  def of_head(
+    self, budget: int, *, dev: Float[np.ndarray, " d"] | None = None
+  ) -> dict[str, float] | None:
     """The gain of the first of the order, of so many response tokens.
+
+    Args:
+      budget: the tokens.
+      dev: as `of_tokens` has it.
 
     Returns:
       value, low, high, and the threshold of its lower end; None where the
@@ -120,18 +126,27 @@ class Predictor:
     head = order[: int(np.searchsorted(spent, budget, side="right"))]
     if not len(head):
       return None
-    return self.of_tokens(self.places.by_domain(head))
+    return self.of_tokens(self.places.by_domain(head), dev=dev)
 
-  def of_tokens(self, chosen: Float[np.ndarray, " d"]) -> dict[str, float]:
+  def of_tokens(
+    self,
+    chosen: Float[np.ndarray, " d"],
+    *,
+    dev: Float[np.ndarray, " d"] | None = None,
+  ) -> dict[str, float]:
     """The gain of any subset over a random one of as many tokens.
 
     Args:
       chosen: its response tokens by domain, not all 0 [d].
+      dev: those of the examples that judge; None: of the pool's dev set.
 
     Returns:
       As `of_head`.
     """
-    found = self._predict(self.places.shares()._replace(chosen=chosen))
+    shares = self.places.shares()._replace(chosen=chosen)
+    if dev is not None:
+      shares = shares._replace(dev=dev)
+    found = self._predict(shares)
     threshold = max(gain.LEAST_GAIN, self.spread or 0.0)
     ends = {"low": found.low, "high": found.high}
     return {"value": found.value, "threshold": threshold} | ends

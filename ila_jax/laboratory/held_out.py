@@ -1,10 +1,11 @@
 """The held-out examples by which the laboratory judges."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from etils import epath
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from ila_jax import errors
 from ila_jax.laboratory import estimates
@@ -32,9 +33,20 @@ class HeldOut(NamedTuple):
   about: estimates.Dev
   names: list[str]
 
+  def by_domain(self, names: Sequence[str]) -> Float[np.ndarray, " d"] | None:
+    """Its response tokens by domain; None where it has other domains."""
+    if self.names != list(names):
+      return None
+    about = self.about
+    return np.bincount(about.domain, about.n_tokens, minlength=len(names))
 
-def load(run: context.Run) -> HeldOut:
-  """Loads the half that config.laboratory.dev_half names.
+
+def load(run: context.Run, *, half: str | None = None) -> HeldOut:
+  """Loads one half.
+
+  Args:
+    run: the run.
+    half: which; None: that which config.laboratory.dev_half names.
 
   Raises:
     errors.InputError: config.laboratory.dev has a domain that the pool has not.
@@ -60,7 +72,8 @@ def load(run: context.Run) -> HeldOut:
     order = np.argsort(cells["row"])
     code = domain[order[np.searchsorted(cells["row"], rows, sorter=order)]]
   prompt = index.column(own, "prompt_id")[rows]
-  inside = estimates.half(prompt, seed=run.config.seed, which=settings.dev_half)
+  half = half or settings.dev_half
+  inside = estimates.half(prompt, seed=run.config.seed, which=half)
   data = token_set.tokens_of(
     shards.gather(own, rows[inside], ["tokens", "is_response"])
   )

@@ -11,6 +11,7 @@ from etils import epath
 from ila_jax import errors, pipeline
 from ila_jax.advice import finished_run, gain, line
 from ila_jax.command_line import words
+from ila_jax.laboratory import held_out
 from ila_jax.pool import index
 from ila_jax.report import gather
 from ila_jax.run import interrupts, stage_record
@@ -163,6 +164,11 @@ def test_measured_gaps_of_the_same_selection_calibrate(made, workdir):
   also = finished_run.advise(run).calibration.detail["each"]
   assert also[0] == each and len(also) == 2
   domains = {one["domain"]: one for one in advice.lines[0].detail["domains"]}
+  # Domains weigh as in the half of the dev set that judges.
+  held = held_out.load(run)
+  judges = np.bincount(held.about.domain, weights=held.about.n_tokens)
+  judges = dict(zip(held.names, judges / judges.sum(), strict=True))
+  assert judges["even"] != domains["even"]["dev_share"]
   value = 0.0
   for name, tokens in (("even", 175), ("odd", 25)):
     seen = [
@@ -170,7 +176,7 @@ def test_measured_gaps_of_the_same_selection_calibrate(made, workdir):
       for t in (tokens, 200 * domains[name]["pool_share"])
     ]
     more = math.log(seen[0] / seen[1])
-    value += domains[name]["dev_share"] * domains[name]["marginal"] * more
+    value += judges[name] * domains[name]["marginal"] * more
   assert also[1]["predicted"]["value"] == pytest.approx(value)
 
 
