@@ -1,10 +1,18 @@
 """The runs of the laboratory: which arm, what is equal, budget and draw."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import statistics
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from ila_jax.laboratory import budgets
 from ila_jax.sections import laboratory
+
+# What `had` takes the mean of.
+MEANS = (
+  *("examples", "tokens", "steps", "coverage", "depth"),
+  *("micro", "macro", "pool"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +70,36 @@ def planned(
         for equal in settings.equal:
           runs[Planned(name, equal, budget, draw)] = None
   return list(runs)
+
+
+def had(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """What each arm was given and came to, in the mean over its draws.
+
+  Args:
+    lines: of `laboratory/runs.jsonl`, none of a run that failed.
+
+  Returns:
+    Of each arm, budget and equality, in the order of the lines: `arm`,
+    `equal`, `budget`, `draws`, and the means of `MEANS`.
+
+  >>> about = {"arm": "ila", "equal": "tokens", "budget": 100, "steps": 3}
+  >>> both = [about | {"tokens": 90}, about | {"tokens": 100}]
+  >>> others = dict.fromkeys(set(MEANS) - {"tokens", "steps"}, 1.0)
+  >>> (found,) = had([line | others for line in both])
+  >>> found["draws"], found["tokens"], found["steps"]
+  (2, 95.0, 3.0)
+  """
+  of_arm: dict[tuple[str, int, str], list[Mapping[str, Any]]] = {}
+  for line in lines:
+    key = line["arm"], line["budget"], line["equal"]
+    of_arm.setdefault(key, []).append(line)
+  return [
+    {
+      **{"arm": arm, "equal": equal, "budget": budget, "draws": len(own)},
+      **{name: statistics.fmean(one[name] for one in own) for name in MEANS},
+    }
+    for (arm, budget, equal), own in of_arm.items()
+  ]
 
 
 def groups(todo: Iterable[Planned], size: int) -> Iterator[list[Planned]]:

@@ -9,6 +9,7 @@ from etils import epath
 from ila_jax import errors
 from ila_jax.advice import finished_run, gain, line, told
 from ila_jax.embed import inputs
+from ila_jax.laboratory import runs as laboratory_runs
 from ila_jax.landscape import depth
 from ila_jax.pool import index
 from ila_jax.report import beside, map_points, others, page, sentences
@@ -62,11 +63,13 @@ def gather(run: context.Run) -> page.ReportData:
     parts["fits"] = files.read_json(tables.FITS.path(workdir))
     parts["axes"] = others.axes(workdir, parts["runs"])
   if "laboratory" in done and records["laboratory"].get("runs"):
-    runs = files.read_jsonl(tables.LABORATORY.path(workdir))
+    lines = files.read_jsonl(tables.LABORATORY.path(workdir))
+    whole = [line for line in lines if "failed" not in line]
     parts["laboratory"] = {
       **files.read_json(tables.CONTRASTS.path(workdir)),
-      "runs": [run for run in runs if "failed" not in run],
-      "failed": sum("failed" in run for run in runs),
+      "runs": whole,
+      "had": laboratory_runs.had(whole),
+      "failed": len(lines) - len(whole),
     }
   parts["advice"] = advice(run)
   warnings = sentences.warnings(records)

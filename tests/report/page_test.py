@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ila_jax.advice import line, told
+from ila_jax.laboratory import runs
 from ila_jax.landscape import depth
 from ila_jax.methods import table
 from ila_jax.pool import records
@@ -537,6 +538,10 @@ def test_the_laboratory_is_shown_with_rivals_that_have_no_multiple():
         "contrasts": [line | {"rival": "random", "multiple": worth}, line],
         "verdict": [verdict | {"is_strong": False}],
         "runs": [one | {"draw": 0, "micro": 3.0}],
+        "had": runs.had(
+          one | dict.fromkeys(runs.MEANS, 3.0) | {"tokens": tokens}
+          for tokens in (31_990, 32_011)
+        ),
         "failed": 1,
       },
     )
@@ -544,4 +549,5 @@ def test_the_laboratory_is_shown_with_rivals_that_have_no_multiple():
   text = files["index.html"].decode()
   assert "not shown to be better than its rivals (p 0.020)" in text
   assert "<td>covered</td>" in text and "1.30 (" in text
+  assert "<td>2</td><td>3</td><td>32,000</td><td>3</td>" in text
   assert {"gaps.png", "multiples.png"} <= set(files)
