@@ -72,7 +72,7 @@ class Bench:
       measured = self._measured(trial.Tuned(decoder))[1]
       if mesh_lib.is_writer():
         files.write_json(base_losses, measured)
-    size = (self.run.config.train.runs_a_device or 0) * self.run.mesh.size or 1
+    size = self.run.config.train.runs_at_once(self.run.mesh.size)
     with progress.counter(len(todo), desc="laboratory", unit="runs") as advance:
       for group in runs_lib.groups(todo, size):
         for line in self._lines(decoder, group, done):

@@ -104,7 +104,7 @@ def _train(
   _write_subsets(workdir, pool, subsets)
   decoder = base.load(run, stage.account)
   dev = trial.dev_set(workdir)
-  size = (config.train.runs_a_device or 0) * run.mesh.size or 1
+  size = config.train.runs_at_once(run.mesh.size)
   with progress.counter(len(todo), desc="scaling", unit="subsets") as advance:
     for at in range(0, len(todo), size):
       group = todo[at : at + size]

@@ -97,6 +97,14 @@ class Train(checked.Checked):
     changes=checked.NOTHING,
   )
 
+  def runs_at_once(self, devices: int) -> int:
+    """How many runs of the law or the laboratory are trained at once.
+
+    >>> Train().runs_at_once(8), Train(runs_a_device=4).runs_at_once(8)
+    (1, 32)
+    """
+    return 1 if self.runs_a_device is None else self.runs_a_device * devices
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Score(checked.Checked):
