@@ -4,7 +4,8 @@
 
 takes the embeddings of a run, or without them makes some up. Each prints a
 table and a JSON line: seconds, peak memory, and the same quality for all, the
-value that the method makes great or small. `--methods` names some of them.
+value that the method makes great or small. `--methods` names some of them,
+`--width` and `--copies` say what is made up.
 """
 
 import argparse
@@ -19,16 +20,19 @@ _MOST, _EPS, _CLUSTER = 0.9, 0.05, 1000
 PACKAGES = "apricot-select", "faiss-cpu", "scikit-learn", "submodlib-py"
 
 
-def _rows(folder, examples, seed):
+def _rows(folder, examples, seed, width, copies):
   rng = np.random.default_rng(seed)
   if folder:
     files = sorted(pathlib.Path(folder).glob("*.npy"))
     x = np.concatenate([np.load(file) for file in files])
     x = x[rng.permutation(len(x))[:examples]]
   else:
-    topics = rng.normal(size=(200, 64))
+    topics = rng.normal(size=(200, width))
     x = topics[rng.integers(0, 200, examples)]
-    x = x + rng.normal(size=(examples, 64))
+    x = x + rng.normal(size=(examples, width))
+    count = round(copies * examples)  # At a cosine of about 0.98 to another.
+    like = x[rng.integers(0, examples - count, count)]
+    x[examples - count :] = like + 0.3 * rng.normal(size=(count, width))
   return np.float32(x / np.linalg.norm(x, axis=1, keepdims=True))
 
 
@@ -224,6 +228,8 @@ def _compare(method: str, options: argparse.Namespace) -> None:
     "folder": options.embeddings,
     "examples": options.examples,
     "seed": options.seed,
+    "width": options.width,
+    "copies": options.copies,
   }
   x = _rows(**work)
   arguments = {**work, "budget": options.budget}
@@ -281,6 +287,10 @@ def main() -> None:
   )
   flags.add_argument("--examples", type=int, default=20_000)
   flags.add_argument("--budget", type=int, default=1_000)
+  flags.add_argument("--width", type=int, default=64, help="of made-up ones")
+  flags.add_argument(
+    "--copies", type=float, default=0.0, help="share that resembles another"
+  )
   flags.add_argument(
     "--methods", nargs="*", choices=[*RIVALS], default=[*RIVALS]
   )
