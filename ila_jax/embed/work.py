@@ -33,6 +33,7 @@ def cost(run: work.PlannedRun, *, fitted: int | None = None) -> costs.Cost:
   waiting = (time.monotonic() - begin) / len(prompts)
   waiting *= min(run.sample.examples, config.pool.shard_examples)
   each = costs.Pass(
+    "embeds",
     model,
     read.tokens,
     forward.flops(model, read.tokens),
@@ -59,6 +60,7 @@ def of_base(
   model = run.decoder
   lengths = np.array([len(ids) for ids in tokens], np.int32)
   each = costs.Pass(
+    "embeds",
     model,
     lengths,
     forward.flops(model, lengths),

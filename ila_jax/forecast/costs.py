@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from ila_jax.forecast import roofline
+from ila_jax.forecast import roofline, shapes
 from ila_jax.models import architecture, encoder
 from ila_jax.passes import layouts, token_set
 from ila_jax.training import recipe as recipe_lib
@@ -110,23 +110,30 @@ class Need(NamedTuple):
 
 
 class Pass(NamedTuple):
-  """A forward pass over a sample of examples.
+  """A pass over a sample of examples.
 
   Attributes:
+    does: what it does, such as "scores".
     model: its sizes.
     lengths: tokens of each example [s].
     flops: of them all.
     layout: of examples of these lengths.
     device_bytes: memory on each device of a mesh, under a layout.
     trial: returns the function that `trials.passes` times.
+    by_shapes: `device_bytes` by arithmetic, of chips in a mesh; None: those of
+      a forward pass.
   """
 
+  does: str
   model: Model
   lengths: np.ndarray
   flops: float | int
   layout: Callable[[np.ndarray], layouts.Layout]
   device_bytes: Callable[[layouts.Layout, Mesh], int]
   trial: Callable[[], Callable]
+  by_shapes: (
+    Callable[[shapes.Shapes, shapes.Axes, layouts.Layout], float] | None
+  ) = None
 
 
 class Passes(NamedTuple):

@@ -174,16 +174,20 @@ class Elsewhere:
     width = layout.widths[-1]
     tokens = models * max(layout.batch_tokens // width, 1) * width
 
+    each = work.each
+
+    def by_shapes() -> float:
+      if each.by_shapes is not None:
+        return each.by_shapes(found, self.axes, layout)
+      return shapes.pass_bytes(found, self.axes, tokens=tokens)
+
     def compiled() -> float | int:
-      self._say("a pass")
-      return work.each.device_bytes(layout, self._mesh)
+      self._say(f"a pass that {each.does}")
+      return each.device_bytes(layout, self._mesh)
 
     # Another room for examples in a row is another program of like memory.
-    return self._kept(
-      (work.each.model, models, width, layout.batch_tokens),
-      lambda: shapes.pass_bytes(found, self.axes, tokens=tokens),
-      compiled,
-    )
+    key = each.does, each.model, models, width, layout.batch_tokens
+    return self._kept(key, by_shapes, compiled)
 
   def _kept(
     self,

@@ -130,6 +130,7 @@ class PlannedRun:
     data, several = self._windows(data)
     examples, lengths = round(examples * several), data.lengths
     each = costs.Pass(
+      "scores",
       self.decoder,
       lengths,
       models * self._pass_flops(data, len(data)),

@@ -10,6 +10,7 @@ from ila_jax import errors
 from ila_jax.dry_run import dry_run, meshes, plans, printed
 from ila_jax.forecast import elsewhere, shapes
 from ila_jax.models import architecture
+from ila_jax.score.gradients import features
 from ila_jax.training import trial
 from tests.compute import topologies_test
 from tests.support import model_folders, planned, tiny
@@ -96,6 +97,16 @@ def test_side_by_side_each_chip_has_whole_runs():
   assert one.flops == four.flops == cost(None, (1, 8, 1)).flops
 
 
+def test_passes_of_one_model_that_do_other_things_have_their_own_memory():
+  """Gradients hold more than losses do, at the same width of a batch."""
+  run = _run(decoder=planned.SMALL, score__batch_tokens=4096)
+  scored = run.scoring(run.sample.data, examples=1000)
+  with run.machine.target():
+    gradients = features.cost(run)
+  assert gradients.device_bytes > scored.device_bytes > 0
+  assert run.scoring(run.sample.data, examples=1000) == scored
+
+
 def test_axes_of_the_config_are_kept_or_refused():
   run = _run(mesh__fsdp=4)
   assert meshes.axes_of(run.config, 8) == shapes.Axes(2, 4, 1)
@@ -152,7 +163,7 @@ def test_a_dry_run_for_tpus_asks_their_compiler_once(
 
   first = memory()
   said = capsys.readouterr().err
-  assert "compiling a pass for v5e:2x2 as 2 × 2 × 1" in said
+  assert "compiling a pass that embeds for v5e:2x2 as 2 × 2 × 1" in said
   assert "by its compiler" in said
   monkeypatch.setattr(
     "ila_jax.compute.topologies.uncached", lambda: pytest.fail("compiled")

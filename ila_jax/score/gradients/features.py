@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from ila_jax import config as config_lib
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.forecast import costs, memory, trials, work
+from ila_jax.forecast import costs, memory, shapes, trials, work
 from ila_jax.models import architecture
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.models import lora as lora_lib
@@ -147,6 +147,7 @@ def _cost(run: work.PlannedRun) -> costs.Cost:
   parts = windows.split(run.sample.data, max_tokens=config.tokens.max_tokens)
   data = parts.data
   each = costs.Pass(
+    "takes gradients",
     model,
     data.lengths,
     _flops(config, model, data),
@@ -155,6 +156,9 @@ def _cost(run: work.PlannedRun) -> costs.Cost:
       model, _recipe(config), layout, mesh
     ),
     trial=lambda: _trial(model, _recipe(config), data, run.mesh),
+    by_shapes=lambda found, axes, layout: _by_shapes(
+      found, axes, layout, adapter=warmup.adapter_size(config, model)
+    ),
   )
   several = len(data) / max(len(run.sample.data), 1)
   count = round(run.sample.examples * several)
@@ -188,6 +192,22 @@ def _device_bytes(
     memory.batch(layout.widths[-1], layout.batch_tokens, mesh),
     mesh=mesh,
   )
+
+
+def _by_shapes(
+  found: shapes.Shapes,
+  axes: shapes.Axes,
+  layout: layouts.Layout,
+  *,
+  adapter: int,
+) -> float:
+  """The same by arithmetic: each row has copies of one layer's adapter."""
+  rows = max(layout.batch_tokens // layout.widths[-1], 1)
+  held = shapes.training_bytes(
+    found, axes, tokens=rows * layout.widths[-1], adapter=True
+  )
+  # The adapter and its moments; a row's copy, its gradient and its direction.
+  return held + 4 * 3 * adapter * (1 + rows / found.layers)
 
 
 def _trial(
