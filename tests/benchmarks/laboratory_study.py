@@ -265,12 +265,18 @@ def choose(pools: Mapping[str, Pool]) -> str:
     *(f"{name}, equal {equal}" for name, equal in columns),
   ]
   rows = [head]
+  everywhere = []
   for arm in sorted(scores, key=lambda one: scores[one]):
-    row = [f"`{arm}`", f"{scores[arm]:+.3f}"]
-    for name, equal in columns:
-      (line,) = gaps(pools[name], arm, laboratory.CHANCE, (equal,))
-      row.append(" / ".join(f"{line[m]['value']:+.3f}" for m in SCORED))
+    own = [
+      gaps(pools[name], arm, laboratory.CHANCE, (equal,))
+      for name, equal in columns
+    ]
+    row = [f"`{arm}`", f"{scores[arm]:+.3f}" + (" *" if [] in own else "")]
+    for lines in own:
+      told = [f"{line[m]['value']:+.3f}" for line in lines for m in SCORED]
+      row.append(" / ".join(told) or "not run")
     rows.append(row)
+    everywhere += [] if [] in own else [arm]
   told = (
     f"{_table(rows)}\n\nMacro / pool loss less that of chance, nats a token."
   )
@@ -281,7 +287,9 @@ def choose(pools: Mapping[str, Pool]) -> str:
   )
   if set(pools) != set(CHOOSING) or not whole:
     return told
-  coverage, others = chosen(scores)
+  if len(everywhere) < len(scores):
+    told += " *: of one pool; not compared."
+  coverage, others = chosen({arm: scores[arm] for arm in everywhere})
   return f"{told} Goes on: {coverage}; chosen: {', '.join(others) or 'none'}."
 
 

@@ -47,6 +47,19 @@ main._run_stages = lambda: pipeline.run(
 sys.argv = ["ila_jax", "--workdir=w"]
 sys.exit(main.main())
 """
+# Methods that read signals of their own.
+_WITH_SIGNALS = (
+  *("ila_contrastive", "ila_marginal", "ila_neyman", "less", "paser"),
+  *("rds_plus", "rho_token", "sae_greedy", "superfiltering", "tshirt"),
+)
+_SMALL = {
+  "select__options": {"less": {"share": 0.4, "epochs": 1, "width": 64}},
+  "signals__early_examples": 60,
+  "sae__latents": 64,
+  "sae__k": 4,
+  "sae__tokens": 2000,
+  "sae__batch_tokens": 256,
+}
 _ALL = "pool,embed,score,landscape,select,finetune,scaling,report"
 _SELECTION = "pool,embed,score,landscape,select"
 _OVERRIDES = {
@@ -220,6 +233,48 @@ def test_two_hosts_equal_one(folder, alone):
   paths += [again / "landscape" / name for name in _LANDSCAPE_FILES]
   for path in paths:
     assert path.read_bytes() == (two / path.relative_to(again)).read_bytes()
+
+
+def test_signals_and_the_laboratory_of_two_hosts_equal_those_of_one(
+  folder, alone
+):
+  """What methods beyond the published one read, each by its share."""
+  fields = {
+    "select__compare": [*_WITH_SIGNALS],
+    **_SMALL,
+    "laboratory__arms": {"ours": {"strategy": "ila"}},
+    "laboratory__budgets": [300],
+    "laboratory__curve": [1.0],
+    "laboratory__draws": 2,
+    "laboratory__equal": ["tokens"],
+    "laboratory__resamples": 100,
+  }
+  one, two = folder / "one-signals", folder / "two-signals"
+  for place in (one, two):
+    shutil.copytree(alone, place)
+    for name in ("select", "finetune", "scaling", "report"):
+      shutil.rmtree(place / name)
+  for count, place in ((1, one), (2, two)):
+    found = _run(count, folder, place.name, "select,laboratory", **fields)
+    assert [status for status, _ in found] == [0] * count, found
+  signals = sorted((one / "signals").rglob("*.npy"))
+  assert len({path.parent for path in signals}) >= 8
+  for path in signals:
+    theirs = files.read_array(two / path.relative_to(one))
+    ours = files.read_array(path)
+    if ours.dtype.kind in "iub":
+      np.testing.assert_array_equal(theirs, ours, str(path))
+    else:
+      np.testing.assert_allclose(
+        theirs, ours, rtol=1e-2, atol=1e-3, err_msg=str(path)
+      )
+  lines = [
+    files.read_jsonl(place / "laboratory/runs.jsonl") for place in (one, two)
+  ]
+  assert [len(own) for own in lines] == [4, 4]
+  for ours, theirs in zip(*lines, strict=True):
+    assert (ours["name"], ours["tokens"]) == (theirs["name"], theirs["tokens"])
+    assert theirs["micro"] == pytest.approx(ours["micro"], rel=1e-4)
 
 
 @pytest.mark.parametrize(
