@@ -218,7 +218,10 @@ def test_several_choices_may_stand_in_one_text():
     values["select"]["compare"] = given
     found = config_parsing.build(values)
     assert found.select.compare == ("random", "longest")
-  # Where texts are free, a comma is a part of one.
+  values["laboratory"]["rivals"] = ("random,ours",)
+  values["laboratory"]["arms"] = {"ours": {"strategy": "ila"}}
+  assert config_parsing.build(values).laboratory.rivals == ("random", "ours")
+  # A comma may be a part of a path.
   values["pool"]["source"] = ("docstrings:json,csv",)
   assert config_parsing.build(values).pool.source == ("docstrings:json,csv",)
 
