@@ -51,8 +51,8 @@ _DEPTH = {
   },
 }
 ARMS = _COVERAGE | _DEPTH
-# Names of arms that stage A has chosen, and the coverage of its best score. None
-# was ahead of that by 0.01 nats (docs/results.md, "The study").
+# Names of arms that stage A has chosen, and the coverage of its best score.
+# None was ahead of that by 0.01 nats (docs/results.md, "The study").
 CHOSEN: tuple[str, ...] = ()
 COVERAGE = "coverage_050"
 
