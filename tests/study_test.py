@@ -137,3 +137,20 @@ def test_the_best_rate_is_found_and_an_end_of_the_grid_told(tmp_path, capsys):
   assert "0.004 is left out" in capsys.readouterr().out
   _rate(tmp_path / "0.008", 2.5)
   assert laboratory_study.rate(tmp_path).endswith("Best: 0.002.")
+
+
+def test_a_ceiling_is_a_difference_over_draws(tmp_path):
+  losses = {"all": (3.0, 3.1, 3.2), "clean": (2.9, 3.0, 3.1)}
+  for name, each in losses.items():
+    (tmp_path / name).mkdir()
+    lines = [
+      {"arm": arm, "budget": 32_000}
+      | dict.fromkeys(("micro", "macro", "pool"), value + more)
+      for value in each
+      for arm, more in (("random", 0.0), ("coverage_050", 9.0))
+    ]
+    text = "\n".join(map(json.dumps, lines))
+    (tmp_path / name / "runs.jsonl").write_text(text)
+  said = laboratory_study.ceiling(tmp_path)
+  # By a table: 2.776 · sqrt(0.01 / 3 + 0.01 / 3) around -0.1.
+  assert said.count("-0.1000 (-0.3267 to +0.1267)") == 3

@@ -267,10 +267,7 @@ def none_or(kind: type) -> type:
 
 
 def _split(one: dataclasses.Field, value: Any) -> Any:
-  """Several names in one text, as a command line has them: 'a,b'.
-
-  A path may have a comma.
-  """
+  """Several names in one text, as a command line has them; no paths: 'a,b'."""
   if isinstance(value, list | tuple) and not one.metadata.get("path"):
     texts = (v.split(",") if isinstance(v, str) else [v] for v in value)
     return tuple(part for several in texts for part in several)

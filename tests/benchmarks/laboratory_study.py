@@ -3,12 +3,15 @@
     python -m tests.benchmarks.laboratory_study rate docs/study/rate
     python -m tests.benchmarks.laboratory_study choose docs/study/choose
     python -m tests.benchmarks.laboratory_study confirm docs/study/confirm
+    python -m tests.benchmarks.laboratory_study ceiling docs/study/ceiling
 
 The folder has a folder of each pool, with `runs.jsonl` and `contrasts.json` of
 the stage `laboratory`, or the workdirs of `ila sweep --config laboratory`.
 That of `rate` has a folder of each learning rate, named by it.
 `rate` prints the losses of random subsets, `choose` the score of each arm and
-what goes on to stage B, `confirm` what each arm has shown there.
+what goes on to stage B, `confirm` what each arm has shown there. `ceiling` sets
+random subsets of records without planted junk beside those of all: what could
+be gained by seeing it.
 """
 
 import argparse
@@ -18,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from configs import laboratory as study
 from ila_jax.laboratory import budgets, estimates, verdict
@@ -252,6 +256,41 @@ def rate(folder: pathlib.Path) -> str:
   return f"{_table(rows)}\n\nMacro and pool loss, mean. Best: {best:g}.{end}"
 
 
+def ceiling(folder: pathlib.Path) -> str:
+  """Random subsets of all records beside those of the clean ones, as a table.
+
+  The interval is Welch's, over draws.
+  """
+  found = {}
+  for name in ("all", "clean"):
+    text = (folder / name / "runs.jsonl").read_text()
+    runs = [json.loads(line) for line in text.splitlines()]
+    found[name] = {
+      measure: [
+        run[measure]
+        for run in runs
+        if (run["arm"], run["budget"]) == (laboratory.CHANCE, FIRST_BUDGET)
+      ]
+      for measure in estimates.MEASURES
+    }
+  rows = [["loss", "all", "clean", "clean less all (95 %)"]]
+  for measure in estimates.MEASURES:
+    ours, theirs = found["clean"][measure], found["all"][measure]
+    test = stats.ttest_ind(ours, theirs, equal_var=False)
+    low, high = test.confidence_interval(0.95)
+    means = np.mean(ours), np.mean(theirs)
+    gap = means[0] - means[1]
+    rows.append(
+      [
+        measure,
+        f"{means[1]:.4f} ({len(theirs)} draws)",
+        f"{means[0]:.4f} ({len(ours)} draws)",
+        f"{gap:+.4f} ({low:+.4f} to {high:+.4f})",
+      ]
+    )
+  return _table(rows)
+
+
 def choose(pools: Mapping[str, Pool]) -> str:
   """Stage A as a table, and what goes on."""
   arms = dict.fromkeys(
@@ -320,11 +359,13 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("stage", choices=("rate", "choose", "confirm"))
+  parser.add_argument("stage", choices=("rate", "choose", "confirm", "ceiling"))
   parser.add_argument("folder", type=pathlib.Path)
   options = parser.parse_args()
   if options.stage == "rate":
     print(rate(options.folder))
+  elif options.stage == "ceiling":
+    print(ceiling(options.folder))
   elif options.stage == "choose":
     print(choose(read(options.folder, CHOOSING)))
   else:
