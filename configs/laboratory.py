@@ -12,8 +12,8 @@ base by a run whose pool is its text:
 Command: ila --config laboratory --workdir runs/P2
 Its sweeps: ila sweep --config laboratory --sweep choose --workdir runs/choose
 Hardware, time, expected numbers: docs/results.md, "The study". `choose` on P4
-took 53 minutes on two CPU cores, after 31 that made its pool ready. It has
-ended the study: nothing goes on to `confirm`, which was not run.
+took 53 minutes on two CPU cores (64 runs, without equal lengths), after 31 that
+made its pool ready. It has ended the study: `confirm` was not run.
 """
 
 from collections.abc import Iterator
@@ -51,8 +51,8 @@ _DEPTH = {
   },
 }
 ARMS = _COVERAGE | _DEPTH
-# Names of arms that stage A has chosen, and the coverage of its best score.
-# None was ahead of that by 0.01 nats (docs/results.md, "The study").
+# Names of arms that stage A has chosen, and the coverage that it knows on both
+# pools. None was ahead of it by 0.01 nats (docs/results.md, "The study").
 CHOSEN: tuple[str, ...] = ()
 COVERAGE = "coverage_050"
 

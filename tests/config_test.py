@@ -218,7 +218,7 @@ def test_several_choices_may_stand_in_one_text():
     values["select"]["compare"] = given
     found = config_parsing.build(values)
     assert found.select.compare == ("random", "longest")
-  values["laboratory"]["rivals"] = ("random,ours",)
+  values["laboratory"]["rivals"] = ("random, ours",)
   values["laboratory"]["arms"] = {"ours": {"strategy": "ila"}}
   assert config_parsing.build(values).laboratory.rivals == ("random", "ours")
   # A comma may be a part of a path.

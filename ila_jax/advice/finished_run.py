@@ -285,7 +285,7 @@ def _calibration(
 
   Where its lines tell the tokens of each domain, of all arms, by what they were
   tuned on; else of those that choose as the run does, by the run's order. Both
-  weigh the domains as the examples do that have judged.
+  weigh the domains as the examples do that have judged, if it has their names.
   """
   path = tables.CONTRASTS.path(run.workdir)
   record = stage_record.read_record(run.workdir / "laboratory")

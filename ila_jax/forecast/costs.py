@@ -166,9 +166,10 @@ class Training(NamedTuple):
     data: the sample.
     recipe: of each.
     runs: how many.
-    beside: of them on each device, side by side, as `together.train` has them;
-      None: one after the other on all devices.
-    steps: of each.
+    turns: groups of them that are trained side by side, as `together.train`
+      does: how many there are on a device, and the steps of the longest. ():
+      one after the other, each on all devices.
+    steps: of each, in the mean.
     tokens: of all examples of all runs, each as often as it is learned.
     flops: of them all.
   """
@@ -177,7 +178,12 @@ class Training(NamedTuple):
   data: token_set.TokenSet
   recipe: recipe_lib.Recipe
   runs: int
-  beside: int | None
+  turns: tuple[tuple[int, float], ...]
   steps: float | int
   tokens: float
   flops: float
+
+  @property
+  def beside(self) -> int:
+    """Runs that a device holds at once; 0: each run is on all devices."""
+    return max((count for count, _ in self.turns), default=0)

@@ -104,7 +104,7 @@ class Elsewhere:
     recipe, decoder, beside = work.recipe, work.decoder, work.beside
     found = shapes.of(decoder)
     # Side by side, each chip has whole runs of its own.
-    axes = self.axes if beside is None else shapes.Axes(1, 1, 1)
+    axes = shapes.Axes(1, 1, 1) if beside else self.axes
     parts, rows = recipe.micro_batches(axes.shards)
     at_once = rows // axes.shards * recipe.width
     tokens, adapter = parts * at_once, recipe.lora is not None
@@ -113,20 +113,20 @@ class Elsewhere:
     flops = work.flops / work.tokens * tokens * axes.shards
     rate = axes.count * self.chip.flops(decoder.dtype)
     step = step._replace(compute=flops / (rate * roofline.TRAINING_SHARE))
-    runs = work.runs
-    if beside is not None:  # Of the chip that has the most.
-      runs = beside * -(-runs // (beside * self.axes.count))
-    count = runs * work.steps
+    count = work.runs * work.steps
+    if work.turns:
+      count = sum(runs * steps for runs, steps in work.turns)
     seconds = count * roofline.limits(step, self.chip).seconds
 
     def by_shapes() -> float | int:
       needed = shapes.training_bytes(
         found, axes, tokens=at_once, adapter=adapter
       )
-      if beside is not None:
+      if beside:
         # Runs of adapters share one base on a chip.
         base = found.itemsize * found.total if adapter else 0
-        return beside * (needed - base) + base + self._weights(found)
+        own = needed - base + shapes.adapter_bytes(decoder, recipe.lora)
+        return beside * own + base + self._weights(found)
       if parts > 1 and not adapter:  # The sum of gradients, in float32.
         needed += 4 * found.total / (self.axes.fsdp * self.axes.tensor)
       # A whole model is trained beside the base, which is kept.
@@ -134,7 +134,7 @@ class Elsewhere:
 
     def compiled() -> float | int:
       self._say("a step of training")
-      if beside is not None:
+      if beside:
         return self._weights(found) + memory_lib.together_bytes(
           decoder, recipe, self._mesh, beside=beside
         )

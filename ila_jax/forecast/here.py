@@ -41,7 +41,7 @@ class Here:
     # By what is trained, the whole base, which is None, or an adapter; and by
     # the runs side by side.
     self._trainings: dict[
-      tuple[lora_lib.LoraConfig | None, int | None],
+      tuple[lora_lib.LoraConfig | None, int],
       tuple[trials.Training | None, int],
     ] = {}
 
@@ -89,13 +89,13 @@ class Here:
     decoder, runs, beside = work.decoder, work.runs, work.beside
     rate = self.rate(decoder.dtype) * roofline.TRAINING_SHARE
     assumed = flops / rate
-    at_once = 1 if beside is None else beside * self.mesh.size
+    at_once = beside * self.mesh.size or 1
     key = recipe.lora, beside
     first = key not in self._trainings
     if first:
       trial = None
       seconds = 8 * at_once * assumed / (runs * work.steps)
-      if self._affords(decoder, seconds, beside or 1):
+      if self._affords(decoder, seconds, beside):
         trial = trials.training(
           decoder, work.data, recipe, mesh=self.mesh, beside=beside
         )
@@ -106,8 +106,10 @@ class Here:
     if trial is None:
       return costs.Cost(assumed, 0.0, flops, memory, tried=False)
     compiling = trial.compile_seconds if first else 0.0
-    groups = -(-runs // at_once)
-    seconds = compiling + groups * (trial.start + work.steps * trial.step)
+    steps, groups = runs * work.steps, runs
+    if work.turns:
+      steps, groups = sum(n for _, n in work.turns), len(work.turns)
+    seconds = compiling + groups * trial.start + steps * trial.step
     return costs.Cost(seconds, compiling, flops, memory)
 
   def products(self, flops: float, dtype: str) -> costs.Cost:
@@ -120,27 +122,29 @@ class Here:
     return costs.Cost(size / hardware.row_rate(self.mesh)) if size else _NONE
 
   def _affords(
-    self, model: costs.Model, seconds: float, models: int = 1
+    self, model: costs.Model, seconds: float, beside: int = 0
   ) -> bool:
     """Whether a trial may be begun: in time, and training within memory."""
-    held = _HELD_IN_TRAINING * memory_lib.weight_bytes(model, self.mesh)
-    held *= models
+    held = memory_lib.weight_bytes(model, self.mesh)
+    if beside:  # Whole models.
+      held *= beside * self.axes.fsdp * self.axes.tensor
+    held *= _HELD_IN_TRAINING
     return bool(seconds < _MOST_SECONDS and held < self.device_bytes)
 
   def _training_bytes(
     self,
     decoder: architecture.DecoderConfig,
     recipe: recipe_lib.Recipe,
-    beside: int | None,
+    beside: int,
   ) -> int:
     """Bytes of a step; a whole model is trained beside the kept base."""
-    if beside is None:
+    if not beside:
       needed = memory_lib.training_bytes(decoder, recipe, self.mesh)
     else:
       needed = memory_lib.together_bytes(
         decoder, recipe, self.mesh, beside=beside
       )
     # Side by side, each device has a base of its own for adapters.
-    if recipe.lora is None or beside is not None:
+    if recipe.lora is None or beside:
       needed += memory_lib.weight_bytes(decoder, self.mesh)
     return needed

@@ -6,10 +6,12 @@ optimizer and activations by arithmetic.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from ila_jax.models import architecture, encoder
 from ila_jax.models import decoder as decoder_lib
+from ila_jax.models import lora as lora_lib
 
 # Weights and two moments of AdamW, in float32.
 _STATE_BYTES = 12
@@ -141,6 +143,23 @@ def pass_bytes(shapes: Shapes, axes: Axes, *, tokens: int) -> float:
     layer += (1 + shapes.halves) * shapes.width * shapes.mlp / axes.tensor
   head = 2 * shapes.head / axes.tensor
   return held + shapes.itemsize * max(layer, head)
+
+
+def adapter_bytes(
+  config: architecture.DecoderConfig, lora: lora_lib.LoraConfig | None
+) -> int:
+  """Bytes of an adapter while it is trained: in float32, with two moments.
+
+  >>> sizes = dict(vocab=32, layers=2, width=8, heads=2, kv_heads=1)
+  >>> config = architecture.DecoderConfig(**sizes, head_dim=4, mlp_width=16)
+  >>> lora = lora_lib.LoraConfig(rank=4, alpha=8.0, targets=("query",))
+  >>> adapter_bytes(config, lora), adapter_bytes(config, None)
+  (1536, 0)
+  """
+  if lora is None:
+    return 0
+  made = jax.eval_shape(lambda: lora_lib.init(config, lora, jax.random.key(0)))
+  return _STATE_BYTES * sum(leaf.size for leaf in jax.tree.leaves(made))
 
 
 def training_bytes(

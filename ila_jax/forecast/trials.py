@@ -166,7 +166,7 @@ def training(
   recipe: recipe_lib.Recipe,
   *,
   mesh: Mesh,
-  beside: int | None = None,
+  beside: int = 0,
 ) -> Training:
   """What a step takes, and a start: by two short trainings.
 
@@ -175,7 +175,7 @@ def training(
     data: the sample, which each run learns.
     recipe: of a run.
     mesh: the devices.
-    beside: runs on each device, whose steps are one; None: one run on all.
+    beside: runs on each device, whose steps are one; 0: one run on all.
   """
   decoder = zeros(config, mesh)
 
@@ -194,13 +194,13 @@ def training(
       early_stop=None,
     )
     begin = time.monotonic()
-    if beside is None:
-      loop.train(decoder, data, short, mesh=mesh, on_step=ended)
-    else:
+    if beside:
       several = beside * mesh.size
-      together.train(
+      together.trained(  # And not put on the mesh, one and all.
         decoder, [data] * several, [short] * several, mesh=mesh, on_step=ended
       )
+    else:
+      loop.train(decoder, data, short, mesh=mesh, on_step=ended)
     return time.monotonic() - begin, ends
 
   first, ends = run(_STEPS)

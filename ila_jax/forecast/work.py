@@ -6,7 +6,7 @@ to says what that takes there.
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -153,17 +153,18 @@ class PlannedRun:
     *,
     examples: float | int,
     runs: int = 1,
-    beside: int | None = None,
+    turns: Sequence[tuple[int, float]] = (),
   ) -> costs.Cost:
     """Cost of several training runs, each on examples like these.
 
     Args:
       data: the examples that are known.
       recipe: of each run.
-      examples: that a run learns from.
+      examples: that a run learns from, in the mean.
       runs: how many.
-      beside: of them on each device, side by side; None: one after the other
-        on all devices.
+      turns: groups of runs that are trained side by side: how many there are on
+        a device, and the examples of the longest, which all wait for. ():
+        they are trained one after the other, each on all devices.
     """
     data, several = self._windows(data)
     examples *= several
@@ -181,13 +182,16 @@ class PlannedRun:
       )
     )
     steps *= max(examples / some, 1)
+    if turns:
+      each = steps / max(examples, 1)
+      turns = [(count, longest * several * each) for count, longest in turns]
     return self.machine.training(
       costs.Training(
         self.decoder,
         data,
         recipe,
         runs=runs,
-        beside=beside,
+        turns=tuple(turns),
         steps=steps,
         tokens=runs * recipe.epochs * examples * float(data.lengths.mean()),
         flops=flops,
@@ -201,7 +205,7 @@ class PlannedRun:
     runs: int,
     evaluations: int,
     judged: int | None = None,
-    beside: int | None = None,
+    turns: Sequence[tuple[int, float]] = (),
   ) -> costs.Cost:
     """Cost of tuning the base on subsets of the pool, and of dev losses.
 
@@ -210,7 +214,7 @@ class PlannedRun:
       runs: how many.
       evaluations: passes over held-out examples.
       judged: of them in a pass; None: all that the pool holds out.
-      beside: runs on each device, as `training` has it.
+      turns: of runs side by side, as `training` has them.
     """
     if judged is None:
       judged = self.config.pool.dev_examples
@@ -219,7 +223,7 @@ class PlannedRun:
     held_out = stop.share * examples if stop else 0.0
     trained = examples - held_out
     tuned = self.training(
-      data, recipe, examples=trained, runs=runs, beside=beside
+      data, recipe, examples=trained, runs=runs, turns=turns
     )
     dev = self.scoring(data, examples=judged)
     cost = dev.times(evaluations).and_also(tuned)

@@ -21,8 +21,24 @@ def cost(run: work.PlannedRun) -> costs.Cost:
     runs=len(planned),
     evaluations=len(planned) + 1,  # And one of the base.
     judged=run.sizes.judged,
-    beside=run.config.train.runs_a_device,
+    turns=_turns(run, planned),
   )
+
+
+def _turns(
+  run: work.PlannedRun, planned: list[runs.Planned]
+) -> list[tuple[int, float]]:
+  """Runs on a device and examples of the longest, by group; []: no groups."""
+  train, devices = run.config.train, run.machine.axes.count
+  if train.runs_a_device is None:
+    return []
+  return [
+    (
+      -(-len(group) // devices),
+      max(one.budget for one in group) / run.sizes.response,
+    )
+    for group in runs.groups(planned, train.runs_at_once(devices))
+  ]
 
 
 def need(known: sizes.Sizes) -> costs.Need:

@@ -10,8 +10,14 @@ from ila_jax.sections import laboratory
 
 # What `had` takes the mean of.
 MEANS = (
-  *("examples", "tokens", "steps", "coverage", "depth"),
-  *("micro", "macro", "pool"),
+  "examples",
+  "tokens",
+  "steps",
+  "coverage",
+  "depth",
+  "micro",
+  "macro",
+  "pool",
 )
 
 

@@ -68,7 +68,7 @@ def gather(run: context.Run) -> page.ReportData:
     parts["laboratory"] = {
       **files.read_json(tables.CONTRASTS.path(workdir)),
       "runs": whole,
-      "had": laboratory_runs.had(whole),
+      "had": laboratory_runs.had(x for x in whole if not x["missing"]),
       "failed": len(lines) - len(whole),
     }
   parts["advice"] = advice(run)

@@ -23,9 +23,23 @@ def cost(run: work.PlannedRun) -> costs.Cost:
     examples=size,
     runs=runs,
     evaluations=runs,
-    beside=run.config.train.runs_a_device,
+    turns=_turns(run, runs),
   )
   return tuned.plus(_SECONDS)
+
+
+def _turns(run: work.PlannedRun, runs: int) -> list[tuple[int, float]]:
+  """Runs on a device and examples of the longest, by group; []: no groups."""
+  train, devices = run.config.train, run.machine.axes.count
+  if train.runs_a_device is None:
+    return []
+  settings = run.config.scaling
+  longest = float(max(settings.sizes))
+  if settings.mixtures:
+    longest = max(longest, settings.mixture_tokens[1] / run.sizes.response)
+  size = train.runs_at_once(devices)
+  groups = [min(size, runs - at) for at in range(0, runs, size)]
+  return [(-(-count // devices), longest) for count in groups]
 
 
 def _mean_size(run: work.PlannedRun) -> float:

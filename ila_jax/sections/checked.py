@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import importlib
 import math
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,11 +23,10 @@ from typing import Any, NamedTuple
 
 from ila_jax import errors
 
-# What a field changes: what its section's stages write; nothing, for it is a
-# matter of speed, or of what is let pass; or what stages name on their own.
+# What a field changes: what its section's stages write; nothing (it is a matter
+# of speed, or of what is let pass); or what stages name on their own.
 RESULTS, NOTHING, ELSEWHERE = "results", "nothing", "elsewhere"
-# What a path names: a pool; sets beside it, of which there may be none; a
-# folder; or a model, which may lie on the Hub.
+# A path names a pool, sets beside it, a folder, or a model (or one of the Hub).
 SOURCE, BESIDE, FOLDER, MODEL = "source", "beside", "folder", "model"
 
 
@@ -267,9 +267,9 @@ def none_or(kind: type) -> type:
 
 
 def _split(one: dataclasses.Field, value: Any) -> Any:
-  """Several names in one text, as a command line has them; no paths: 'a,b'."""
+  """Several names in one text, such as 'a,b'; not of fields that hold paths."""
   if isinstance(value, list | tuple) and not one.metadata.get("path"):
-    texts = (v.split(",") if isinstance(v, str) else [v] for v in value)
+    texts = (re.split(" *, *", v) if isinstance(v, str) else [v] for v in value)
     return tuple(part for several in texts for part in several)
   return value
 

@@ -282,7 +282,10 @@ def _agreed(fault: str) -> str:
 
 def _checksum(state: PyTree, record: dict[str, Any]) -> str:
   """Checksum of all bits of the arrays, however sharded, and of the record."""
-  sums = mesh.fetch([_sum(leaf) for leaf in jax.tree.leaves(state)])
+  # One after the other, once the arrays are there: on a CPU the devices share a
+  # few threads, and exchanges of several programs can wait for each other.
+  leaves = jax.block_until_ready(jax.tree.leaves(state))
+  sums = mesh.fetch([jax.block_until_ready(_sum(leaf)) for leaf in leaves])
   content = np.array(sums, np.uint32).tobytes()
   return f"{zlib.crc32(content):08x}-{stage_record.fingerprint(record)}"
 

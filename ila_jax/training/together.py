@@ -74,18 +74,26 @@ def train(
   >>> [len(history) for _, history in runs]
   [2, 3]
   """
-  place, histories = _trained(decoder, data, recipes, mesh, on_step)
+  place, histories = trained(decoder, data, recipes, mesh=mesh, on_step=on_step)
   return [(place(at), history) for at, history in enumerate(histories)]
 
 
-def _trained(
+def trained(
   decoder: decoder_lib.Decoder,
   data: Sequence[token_set.TokenSet],
   recipes: Sequence[recipe_lib.Recipe],
+  *,
   mesh: Mesh,
   on_step: Callable[[list[loop.Metrics | None]], None],
 ) -> tuple[Callable[[int], Any], list[list[loop.Metrics]]]:
-  """As `train`; each model is put on the mesh when it is asked for."""
+  """As `train`; each model is put on the mesh when it is asked for.
+
+  Returns:
+    What gives the model of a run, by its place; and the metrics of each run.
+
+  Raises:
+    errors.InputError, ValueError: as `train`.
+  """
   _check(data, recipes)
   first = recipes[0]
   plans = [
@@ -191,7 +199,7 @@ def tune(
       cells = recipes[0].rows * recipes[0].width
       account.add(cells=len(at_work) * cells)
 
-    place, histories = _trained(decoder, cut, recipes, mesh, count)
+    place, histories = trained(decoder, cut, recipes, mesh=mesh, on_step=count)
   for one, recipe in zip(cut, recipes, strict=True):
     epochs = recipe.epochs_over(one.lengths)
     flops = trial.training_flops(decoder.config, one, recipe.lora)
@@ -271,7 +279,21 @@ def step(
   batch: dict[str, Array],
   learning_rate: Float[Array, " runs"],
 ) -> tuple[PyTree, dict[str, Array]]:
-  """One update of each run; arguments as of `step.train_step`, stacked."""
+  """One update of each run; arguments as of `step.train_step`, stacked.
+
+  Args:
+    graphdef: of the decoder.
+    optimizer: of all runs.
+    devices: of `one_axis`; each has as many runs as the others.
+    lora: recipe of the adapters, or None.
+    states: of the runs, [runs, ...]; donated.
+    base: the decoder's parameters beside adapters, on every device; else {}.
+    batch: of the runs, [runs, b, t].
+    learning_rate: of each run.
+
+  Returns:
+    New states and metrics, [runs, ...]. A run without targets stays as it is.
+  """
 
   def one(
     state: PyTree, rows: dict[str, Array], rate: Array, base: PyTree

@@ -124,7 +124,9 @@ def test_without_a_sample_the_command_that_makes_it_is_told(made, workdir):
 
 
 def test_measured_gaps_of_the_same_selection_calibrate(made, workdir):
-  run = tiny.run(_config(made[0]), workdir)
+  # The half that judged counts, and not that of the command.
+  config = _config(made[0], laboratory__dev_half="second")
+  run = tiny.run(config, workdir)
   select = run.config.select
   arm = {
     "strategy": select.strategy,
@@ -133,7 +135,10 @@ def test_measured_gaps_of_the_same_selection_calibrate(made, workdir):
   }
   others = {"other": arm | {"strategy": "longest"}}
   stage = stage_record.Stage(
-    workdir, "laboratory", {}, scope={"arms": {"ours": arm} | others}
+    workdir,
+    "laboratory",
+    {"dev_half": "first"},
+    scope={"arms": {"ours": arm} | others},
   )
   stage.begin()
   gap = {"value": -0.1, "low": -0.2, "high": 0.0}
@@ -165,7 +170,8 @@ def test_measured_gaps_of_the_same_selection_calibrate(made, workdir):
   assert also[0] == each and len(also) == 2
   domains = {one["domain"]: one for one in advice.lines[0].detail["domains"]}
   # Domains weigh as in the half of the dev set that judges.
-  held = held_out.load(run)
+  held = held_out.load(run, half="first")
+  assert held.by_domain(["all"]) is None
   judges = np.bincount(held.about.domain, weights=held.about.n_tokens)
   judges = dict(zip(held.names, judges / judges.sum(), strict=True))
   assert judges["even"] != domains["even"]["dev_share"]

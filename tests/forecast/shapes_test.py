@@ -7,12 +7,12 @@ import pytest
 
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.dry_run import meshes
-from ila_jax.forecast import memory, shapes
+from ila_jax.forecast import elsewhere, memory, shapes
 from ila_jax.models import architecture, decoder
 from ila_jax.models import lora as lora_lib
 from ila_jax.passes import example_loss
 from ila_jax.training import recipe as recipe_lib
-from tests.support import published, tpu_programs
+from tests.support import planned, published, tpu_programs
 
 _SMALL = architecture.DecoderConfig(
   **{"vocab": 4096, "layers": 4, "width": 256, "heads": 4, "kv_heads": 2},
@@ -82,6 +82,18 @@ def test_each_run_side_by_side_holds_a_model_or_an_adapter(lora):
     for count in (1, 3)
   ]
   each = (found[1] - found[0]) / 2
+  run = planned.run(_SMALL)
+  chips = elsewhere.Elsewhere("h100:1", shapes.Axes(1, 1, 1), compiles=False)
+  run = dataclasses.replace(run, machine=chips)
+  told = run.training(
+    run.sample.data,
+    dataclasses.replace(recipe, epochs=1.0, total_steps=None),
+    examples=9,
+    runs=24,
+    turns=[(3, 9.0)],
+  ).device_bytes
+  # The base lies there, too, for the runs to come.
+  _near(told, found[1] + shapes.of(_SMALL).itemsize * shapes.of(_SMALL).total)
   weights = decoder.count_parameters(_SMALL)
   if lora is None:
     _near(found[0], each)

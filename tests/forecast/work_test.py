@@ -83,7 +83,7 @@ def test_a_program_is_tried_once_and_compiled_once(monkeypatch):
   tried = []
 
   def training(config, data, recipe, *, mesh, beside):
-    assert beside is None
+    assert beside == 0
     tried.append(recipe)
     return trials.Training(step=2.0, start=3.0, compile_seconds=10.0)
 
@@ -129,9 +129,11 @@ def test_runs_side_by_side_are_tried_and_held_in_groups(monkeypatch):
     work.batches.plan(data.lengths, width=64, rows=1, seed=0, epochs=1.0)
   )
   count = 2 * run.mesh.size + 1  # More than a group on all devices.
-  found = run.training(data, recipe, examples=40, runs=count, beside=2)
+  turns = [(2, 80.0), (1, 20.0)]
+  found = run.training(data, recipe, examples=40, runs=count, turns=turns)
   assert tried == [2]
-  assert found.seconds == 10 + 2 * (3 + 2 * steps)
+  # A group takes as long as its longest run.
+  assert found.seconds == 10 + 2 * 3 + 2 * (2 * steps + steps / 2)
   weights = 4 * here.memory_lib.decoder.count_parameters(run.decoder)
   assert found.device_bytes == 1000 + weights
 

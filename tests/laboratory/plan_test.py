@@ -28,8 +28,15 @@ def test_every_run_is_tuned_and_half_of_the_dev_set_read(monkeypatch):
   # Of each draw: chance with 100 and 200 tokens, the arm with 100.
   assert (asked["runs"], asked["evaluations"]) == (9, 10)
   assert asked["judged"] == run.config.pool.dev_examples // 2
-  assert asked["beside"] is None
+  assert asked["turns"] == []
   assert asked["examples"] * run.sizes.response * 3 == 100 + 200 + 100
+  # Side by side, a group waits for its longest: two draws are in the first.
+  some = planned.run(**_SETTINGS, train__runs_a_device=1)
+  devices = some.machine.axes.count
+  assert devices == 8
+  plan.cost(some)
+  longest = 200 / some.sizes.response
+  assert asked["turns"] == [(1, longest), (1, 100 / some.sizes.response)]
   assert plan.cost(planned.run()) == costs.Cost(0.0)
   some, none = planned.known(**_SETTINGS), planned.known()
   each = plan.need(some).kept - plan.need(none).kept

@@ -16,8 +16,12 @@ def test_every_subset_is_tuned_on_and_evaluated(monkeypatch):
   fields = {"scaling__subsets": 6, "scaling__held_out": 2}
   run = planned.run(**fields, scaling__sizes=(20, 40))
   assert plan.cost(run) == costs.Cost(13.0)
-  wanted = {"examples": 30.0, "runs": 8, "evaluations": 8, "beside": None}
-  assert asked == wanted
+  wanted = {"examples": 30.0, "runs": 8, "evaluations": 8}
+  assert asked == wanted | {"turns": []}
+  plan.cost(
+    planned.run(**fields, scaling__sizes=(20, 40), train__runs_a_device=1)
+  )
+  assert asked == wanted | {"turns": [(1, 40.0)]}
   none = {"scaling__subsets": 0, "scaling__held_out": 0}
   assert plan.cost(planned.run(**none)) == costs.Cost(0.0)
   lines = plan.need(planned.known(**fields)), plan.need(planned.known(**none))
