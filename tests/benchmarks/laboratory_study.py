@@ -329,7 +329,9 @@ def choose(pools: Mapping[str, Pool]) -> str:
   if len(everywhere) < len(scores):
     told += " *: of one pool; not compared."
   coverage, others = chosen({arm: scores[arm] for arm in everywhere})
-  return f"{told} Goes on: {coverage}; chosen: {', '.join(others) or 'none'}."
+  if not others:
+    return f"{told} None is ahead of {coverage} by {AHEAD}: the study ends."
+  return f"{told} Goes on: {coverage}; chosen: {', '.join(others)}."
 
 
 def confirm(pools: Mapping[str, Pool], coverage: str) -> str:
