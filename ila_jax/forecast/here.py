@@ -103,12 +103,13 @@ class Here:
       self._trainings[key] = trial, memory
     trial, memory = self._trainings[key]
     memory += memory_lib.best_bytes(decoder, recipe, self.mesh)
-    if trial is None:
-      return costs.Cost(assumed, 0.0, flops, memory, tried=False)
-    compiling = trial.compile_seconds if first else 0.0
     steps, groups = runs * work.steps, runs
     if work.turns:
       steps, groups = sum(n for _, n in work.turns), len(work.turns)
+    if trial is None:  # All wait for the longest of a group, here too.
+      assumed *= at_once * steps / (runs * work.steps)
+      return costs.Cost(assumed, 0.0, flops, memory, tried=False)
+    compiling = trial.compile_seconds if first else 0.0
     seconds = compiling + groups * trial.start + steps * trial.step
     return costs.Cost(seconds, compiling, flops, memory)
 

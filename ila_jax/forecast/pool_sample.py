@@ -108,9 +108,9 @@ def draw(config: config_lib.Config, workdir: epath.Path) -> Sample:
 
 
 def _judges(config: config_lib.Config) -> int | None:
-  """Counts the examples of config.laboratory.dev."""
+  """Counts the examples of config.laboratory.dev, if they will judge an arm."""
   specs = config.laboratory.dev_sources
-  if not specs:
+  if not specs or not config.laboratory.arms:
     return None
   with evaluation.names_field("config.laboratory.dev"):
     own = reading.beside(config, specs)

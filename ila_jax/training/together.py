@@ -142,10 +142,10 @@ def trained(
         report(*pending)
       pending = at, metrics
   report(*pending)
-  trained = mesh_lib.fetch(states["params"])
+  weights = mesh_lib.fetch(states["params"])
 
   def place(at: int) -> Any:
-    return _of_run(at, trained, starts[at], graphdef, first.lora, mesh)
+    return _of_run(at, weights, starts[at], graphdef, first.lora, mesh)
 
   return place, histories
 

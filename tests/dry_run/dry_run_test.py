@@ -158,7 +158,8 @@ def test_the_map_of_an_encoder_has_its_width(folder, capsys):
 def test_a_dev_set_of_its_own_is_counted(folder, tmp_path):
   # One of them has no answer.
   tiny.write(tmp_path / "dev.jsonl", [*tiny.records(30), {"instruction": "?"}])
-  own = {"laboratory__dev": str(tmp_path / "dev.jsonl")}
+  arms = {"laboratory__arms": {"ours": {"strategy": "ila"}}}
+  own = arms | {"laboratory__dev": str(tmp_path / "dev.jsonl")}
   for fields, judges in (({}, None), (own, 30)):
     config = tiny.config(
       folder / "pool.jsonl", model__path=str(folder / "llama"), **fields
@@ -166,7 +167,8 @@ def test_a_dev_set_of_its_own_is_counted(folder, tmp_path):
     found = pool_sample.draw(config, epath.Path(tmp_path / "work"))
     assert found.judges == judges
   missing = tiny.config(
-    folder / "pool.jsonl", laboratory__dev=str(tmp_path / "none.jsonl")
+    folder / "pool.jsonl",
+    **own | {"laboratory__dev": str(tmp_path / "none.jsonl")},
   )
   with pytest.raises(errors.InputError, match=r"config\.laboratory\.dev"):
     pool_sample.draw(missing, epath.Path(tmp_path / "work"))

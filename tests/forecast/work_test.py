@@ -13,7 +13,7 @@ def untried(monkeypatch):
   """Shares of 1 GFLOP/s are assumed; nothing is compiled."""
   monkeypatch.setattr(here, "_MOST_SECONDS", 0.0)
   monkeypatch.setattr(here.hardware, "matrix_rate", lambda mesh, dtype: 1e9)
-  for name in ("scoring_bytes", "training_bytes"):
+  for name in ("scoring_bytes", "training_bytes", "together_bytes"):
     monkeypatch.setattr(here.memory_lib, name, lambda *_, **__: 7)
 
 
@@ -136,6 +136,19 @@ def test_runs_side_by_side_are_tried_and_held_in_groups(monkeypatch):
   assert found.seconds == 10 + 2 * 3 + 2 * (2 * steps + steps / 2)
   weights = 4 * here.memory_lib.decoder.count_parameters(run.decoder)
   assert found.device_bytes == 1000 + weights
+
+
+def test_what_is_not_tried_waits_for_the_longest_of_a_group(untried):
+  run = planned.run(finetune__epochs=1.0)
+  recipe, data = trial.tuning(run.config), run.sample.data
+  devices = run.mesh.size
+  asked = {"examples": 40, "runs": devices}
+  even, uneven = (
+    run.training(data, recipe, turns=[(1, longest)], **asked)
+    for longest in (40.0, 80.0)
+  )
+  assert uneven.seconds == pytest.approx(2 * even.seconds)
+  assert even.seconds == pytest.approx(even.flops / (0.35 * 1e9))
 
 
 def test_costs_add_up():
