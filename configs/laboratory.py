@@ -51,6 +51,26 @@ _DEPTH = {
   },
 }
 ARMS = _COVERAGE | _DEPTH
+# The others, by name. Left out is what the pools have no field for: `deita`
+# (scores of quality), `instag` (labels), `grape` (several answers to a prompt);
+# and `ila_two_round`, whose reference set no other arm may choose from.
+_RIVALS = (
+  *("longest", "depth_only", "stratified", "ila_consensus"),
+  *("delta_loss", "davir", "tshirt", "superfiltering", "paser"),
+  *("kcenter", "facility_location", "repr_filter", "semdedup", "novelselect"),
+  *("sae_greedy", "sae_simscale"),
+  *("target_nearest", "rds_plus", "dsir", "zip_fit", "less"),
+)
+_VARIANTS = {
+  "ifd": ("variant", ("plain", "cherry", "superfiltering", "data_juicer")),
+  "ppl": ("part", ("low", "middle", "high")),
+  "mig": ("labels", ("cells",)),
+}
+METHODS = {name: {"strategy": name} for name in _RIVALS} | {
+  f"{name}_{value}": {"strategy": name, "options": {name: {option: value}}}
+  for name, (option, values) in _VARIANTS.items()
+  for value in values
+}
 # Names of arms that stage A has chosen, and the coverage that it knows on both
 # pools. None was ahead of it by 0.01 nats (docs/results.md, "The study").
 CHOSEN: tuple[str, ...] = ()
@@ -165,6 +185,19 @@ def sweep_pretrained() -> Iterator[dict[str, Any]]:
       "laboratory.curve": (0.5, 1.0),
       "laboratory.draws": 3,
     }
+
+
+def sweep_methods() -> Iterator[dict[str, Any]]:
+  """Every method once, at equal tokens, on a pool by which one may choose."""
+  yield {
+    **_pool("P4"),
+    "select.target": "pools/target.jsonl",
+    "landscape.consensus_maps": 3,
+    "laboratory.arms": ARMS | METHODS,
+    "laboratory.rivals": ("random",),
+    "laboratory.equal": ("tokens",),
+    "laboratory.curve": (1.0, 2.0),
+  }
 
 
 def sweep_law() -> Iterator[dict[str, Any]]:

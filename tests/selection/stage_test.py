@@ -317,6 +317,29 @@ def test_novelsum_is_of_the_pool_that_stands_for_all(workdir, tmp_path):
   assert table[1]["novelsum"] != table[0]["novelsum"]
 
 
+def test_members_of_the_lowest_ids_stand_for_a_large_selection(
+  workdir, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(compare, "_NOVELSUM_EXAMPLES", 59)
+  monkeypatch.setattr(compare, "_NOVELSUM_MEMBERS", 20)
+  asked = []
+
+  def novelsum(x, rows, members):
+    asked.append((len(rows), members))
+    return 0.5
+
+  monkeypatch.setattr(novelselect, "novelsum", novelsum)
+  ranking, _, table = _run(workdir, tmp_path)
+  assert [row["novelsum"] for row in table] == [0.5, 0.5]
+  ids = np.sort(ranking["id"][:60])[:20]
+  assert asked[0][0] == 60
+  assert set(ranking["id"][:60][asked[0][1]]) == set(ids)
+  monkeypatch.setattr(compare, "_NOVELSUM_MOST", 59)
+  (tmp_path / "again").mkdir()
+  again = _run(workdir, tmp_path / "again")[2]
+  assert again[0]["novelsum"] is None
+
+
 def test_distances_of_a_large_pool_are_those_of_the_lowest_ids(
   workdir, tmp_path, monkeypatch, capsys
 ):

@@ -406,12 +406,13 @@ def occupied(mesh: Mesh, *, size: int | None) -> Any:
 
 
 def near_pairs(mesh: Mesh) -> Any:
-  return pair_search._count.lower(
+  places = _array(mesh, POINTS, "int32", _ROWS)
+  return pair_search._greatest_products.lower(
     _array(mesh, (POINTS, WIDTH), spec=_ROWS),
-    _array(mesh, POINTS, "int32", _ROWS),
+    places,
+    places,
     _array(mesh, (8192, WIDTH)),
     _array(mesh, 8192, "int32"),
-    _array(mesh, ()),
     mesh=mesh,
   )
 

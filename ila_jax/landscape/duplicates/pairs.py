@@ -131,7 +131,13 @@ def recall(
   # x is read once for each tile.
   tile_rows = _TILE_ROWS[1]
   tiles = (
-    pair_search.Tile(part, np.full(len(part), -1), everything, everything)
+    pair_search.Tile(
+      part,
+      np.full(len(part), -1),
+      np.full(len(part), len(cell)),
+      everything,
+      everything,
+    )
     for part in np.split(rows, range(tile_rows, len(rows), tile_rows))
     if len(part)
   )
@@ -294,5 +300,9 @@ def _tiles(touches: cell_neighbours.Adjacency) -> Iterator[pair_search.Tile]:
     ranges = zip(begins, touches.ends[around], strict=True)
     places = np.concatenate([np.arange(low, high) for low, high in ranges])
     yield pair_search.Tile(
-      rows[start:end], np.arange(start, end), rows[places], places
+      rows[start:end],
+      np.arange(start, end),
+      np.full(end - start, n),
+      rows[places],
+      places,
     )

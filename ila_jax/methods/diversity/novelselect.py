@@ -62,12 +62,19 @@ def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
   return candidates.Ranking(rows[chosen], np.ones(len(chosen), np.int32), rest)
 
 
-def novelsum(x: Float[np.ndarray, "n d"], rows: Int[np.ndarray, " k"]) -> float:
+def novelsum(
+  x: Float[np.ndarray, "n d"],
+  rows: Int[np.ndarray, " k"],
+  *,
+  members: Int[np.ndarray, " m"] | None = None,
+) -> float:
   """NovelSum of a subset: how far apart it is, its crowded parts more so.
 
   Args:
     x: embeddings of the pool, of unit norm; 11 rows or more.
     rows: of the subset, 2 or more.
+    members: places in `rows` of a sample that the mean is taken over, each with
+      its distances to the whole subset; None: all. It costs m k (d + log k).
 
   >>> eleven = np.repeat(np.eye(2, dtype=np.float32), 12, axis=0)
   >>> novelsum(eleven, np.array([0, 12])), novelsum(eleven, np.array([0, 1]))
@@ -76,11 +83,12 @@ def novelsum(x: Float[np.ndarray, "n d"], rows: Int[np.ndarray, " k"]) -> float:
   if len(rows) < 2 or len(x) <= NEIGHBOURS:
     raise ValueError("NovelSum is of 2 rows or more of 11 or more")
   chosen = np.float32(x[rows])
-  near = neighbours.nearest(chosen, np.float32(x), k=NEIGHBOURS + 1)
+  place = np.arange(len(rows)) if members is None else members
+  some = chosen[place]
+  near = neighbours.nearest(some, np.float32(x), k=NEIGHBOURS + 1)
   # The nearest is the row itself, or a copy.
   density = _density(np.asarray(near.squared)[:, 1:] / 2)
-  place = np.arange(len(rows), dtype=np.int32)
-  value = row_blocks.apply(_spread, (chosen, place), chosen)
+  value = row_blocks.apply(_spread, (some, place.astype(np.int32)), chosen)
   return float(np.mean(np.asarray(value) * density, dtype=np.float64))
 
 

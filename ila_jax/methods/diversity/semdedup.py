@@ -20,6 +20,7 @@ are pairs of 1,000 at a time. Embeddings are read in parts.
 """
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -29,7 +30,7 @@ from jaxtyping import Bool, Float, Int
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.landscape import centers as centers_lib
 from ila_jax.landscape import clusters
-from ila_jax.landscape.duplicates import pairs
+from ila_jax.landscape.duplicates import pair_search, pairs
 from ila_jax.methods import candidates, method
 from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import options as options_lib
@@ -40,6 +41,7 @@ ANY, KEPT = "any", "kept"
 _ITERATIONS = 100
 # Examples that the centres are fitted on, and that are assigned at once.
 _FITTED, _PART = 262_144, 65_536
+_TILE = 1024  # Rows that are compared at once with the rest of their clusters.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,10 +102,10 @@ def _kept(
   mesh = mesh_lib.make() if mesh.empty else mesh
   x = _Part(c.inputs["embeddings"], rows)
   cell, squared = _clusters(c, x, options.cluster_examples, mesh)
-  place = np.empty(len(rows), np.int64)
-  place[np.argsort(-squared, kind="stable")] = np.arange(len(rows))
-  total, desc = len(rows), "SemDeDup: pairs"
-  with progress.counter(total, desc=desc, unit="examples") as advance:
+  desc = "SemDeDup: pairs"
+  with progress.counter(len(rows), desc=desc, unit="examples") as advance:
+    if options.rule == ANY:
+      return _alone(x, cell, squared, 1 - options.eps, mesh, advance)
     near = pairs.pairs(
       x,
       cell=cell,
@@ -113,11 +115,51 @@ def _kept(
       on_rows=advance,
       remedy="lower config.select.options.semdedup.eps",
     )
-  if options.rule == KEPT:
-    return pairs.leaders(near, place) == np.arange(len(rows))
-  kept = np.ones(len(rows), np.bool_)
-  kept[np.where(place[near.a] < place[near.b], near.b, near.a)] = False
-  return kept
+  place = np.empty(len(rows), np.int64)
+  place[np.argsort(-squared, kind="stable")] = np.arange(len(rows))
+  return pairs.leaders(near, place) == np.arange(len(rows))
+
+
+def _alone(
+  x: _Part,
+  cell: Int[np.ndarray, " m"],
+  squared: Float[np.ndarray, " m"],
+  threshold: float,
+  mesh: jax.sharding.Mesh,
+  on_rows: Callable[[int], None],
+) -> Bool[np.ndarray, " m"]:
+  """Which rows have no product as great with one further out in their cell.
+
+  No pair is kept, and a row that has many is done by the first.
+  """
+  # In a cell from its centre outwards; of equally far rows the first is out.
+  order = np.lexsort((-np.arange(len(cell)), squared, cell))
+  ends = np.searchsorted(cell[order], cell[order], side="right")
+  alone = np.ones(len(cell), np.bool_)
+  for rows in pair_search.with_partner(
+    x, _tiles(order, ends), threshold=threshold, mesh=mesh, on_rows=on_rows
+  ):
+    alone[rows] = False
+  return alone
+
+
+def _tiles(
+  order: Int[np.ndarray, " m"], ends: Int[np.ndarray, " m"]
+) -> Iterator[pair_search.Tile]:
+  """Cells one after the other, whole ones together where they are small."""
+  start = 0
+  while start < len(order):
+    end = min(start + _TILE, len(order))
+    # A cell that goes on behind the tile comes with the next, if it may.
+    begins = np.searchsorted(ends, ends[end - 1])
+    if ends[end - 1] > end and begins > start:
+      end = begins
+    places = np.arange(start, ends[end - 1])
+    tile = slice(start, end)
+    yield pair_search.Tile(
+      order[tile], places[: end - start], ends[tile], order[places], places
+    )
+    start = end
 
 
 def _clusters(

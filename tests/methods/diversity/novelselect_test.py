@@ -57,6 +57,12 @@ def test_novelsum_is_that_of_numpy():
       ]
     )
     assert novelselect.novelsum(x, rows) == pytest.approx(want, rel=1e-5)
+    # Members one by one make up the mean; a few stand for it.
+    alone = [
+      novelselect.novelsum(x, rows, members=np.array([place]))
+      for place in range(20)
+    ]
+    assert np.mean(alone) == pytest.approx(want, rel=1e-5)
 
 
 def test_what_novelselect_chooses_has_a_greater_novelsum_than_chance():
