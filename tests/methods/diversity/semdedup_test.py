@@ -9,6 +9,7 @@ from sklearn import cluster
 
 from ila_jax.compute import mesh
 from ila_jax.landscape import clusters
+from ila_jax.landscape.duplicates import pair_search
 from ila_jax.methods import candidates, table
 from ila_jax.methods.diversity import semdedup
 from tests.support import reference_selection as reference
@@ -66,6 +67,37 @@ def test_it_is_a_walk_in_each_cluster(rule):
   got = METHOD(_pool(x), rule=rule, eps=0.15, cluster_examples=30)
   assert 3 < len(want) < 87
   assert sorted(got.order) == sorted(want)
+
+
+@pytest.mark.parametrize("tile", [1, 7, 16, 45, 1000])
+def test_tiles_of_any_size_drop_the_same(tile, monkeypatch):
+  """Cells of 1 to 20 rows, some longer than a tile, some of two in one."""
+  random = np.random.default_rng(8)
+  x = np.float32(_unit(random.normal(size=(60, 3))))
+  cell = np.repeat(np.arange(7), [1, 20, 3, 16, 2, 2, 16])
+  # Of equally far rows the first is visited first.
+  squared = np.float32(random.integers(0, 5, 60))
+  mixed = random.permutation(60)
+  want = np.ones(60, bool)
+  for row in range(60):
+    for other in np.flatnonzero(cell == cell[row]):
+      further = (squared[other], -other) > (squared[row], -row)
+      if further and x[row].astype(float) @ x[other] >= 0.9:
+        want[row] = False
+  assert 10 < want.sum() < 50
+  monkeypatch.setattr(semdedup, "_TILE", tile)
+  monkeypatch.setattr(pair_search, "_BLOCK_ROWS", (4, 8))
+  one = mesh.make(devices=jax.devices()[:1])
+  rows = semdedup._Part(x, np.arange(60))
+  got = semdedup._alone(rows, cell, squared, 0.9, one, lambda rows: None)
+  assert got.tolist() == want.tolist()
+  # Cells need not stand together; here no two rows are equally far.
+  squared = random.permutation(60).astype(np.float32)
+  all_devices = mesh.make(), lambda rows: None
+  whole = semdedup._alone(rows, cell, squared, 0.9, *all_devices)
+  parts = semdedup._Part(x, mixed), cell[mixed], squared[mixed]
+  moved = semdedup._alone(*parts, 0.9, *all_devices)
+  assert moved.tolist() == whole[mixed].tolist()
 
 
 def test_many_clusters_are_the_same_on_any_mesh_and_in_any_order():
