@@ -19,10 +19,10 @@ fi
 # Without bytecode each worker compiles all modules anew and rewrites all
 # assertions, and each program that a test starts compiles the package.
 unset PYTHONDONTWRITEBYTECODE
-# A worker a core and one more, for now and then one waits for a process that it
-# has started; four at most, since each holds eight devices and their programs.
+# Two workers more than cores, for the first files wait for processes that they
+# have started; four at most, since each holds eight devices and their programs.
 # Files keep the order of tests/conftest.py, the longest first.
 cores="$("$venv/bin/python" -c 'import os; print(os.cpu_count() or 1)')"
-exec "$venv/bin/python" -m pytest -n "$((cores < 3 ? cores + 1 : 4))" \
+exec "$venv/bin/python" -m pytest -n "$((cores < 2 ? 3 : 4))" \
   --dist loadfile \
   --no-loadscope-reorder --durations=10 --durations-min=1 "${oldest[@]}" "$@"

@@ -127,6 +127,8 @@ class _Handler(server.BaseHTTPRequestHandler):
   """One request at a time of one connection."""
 
   protocol_version = "HTTP/1.1"
+  # Headers and body are two packets: the second would wait for the first.
+  disable_nagle_algorithm = True
   bucket: Bucket
 
   def do_GET(self) -> None:
