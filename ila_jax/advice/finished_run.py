@@ -275,7 +275,7 @@ def _pilot(known: _Known) -> line.Line:
   count = known.pool.n_candidates
   mean = float(known.places.n_tokens[known.places.candidate].mean())
   plan = pilot.plan(arm, mean_tokens=mean, candidates=count)
-  return pilot.told(plan, candidates=count)
+  return pilot.told(plan, candidates=count, strategy=select.strategy)
 
 
 def _calibration(

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from ila_jax.advice import line
+from ila_jax.sections import laboratory
 
 EXAMPLES = 250
 DRAWS = 3
@@ -60,9 +61,21 @@ def plan(
   return Pilot(settings=settings, examples=EXAMPLES)
 
 
-def told(pilot: Pilot | None, *, candidates: int) -> line.Line:
-  """The line of a pilot: what it would tell, and how it is run."""
+def told(pilot: Pilot | None, *, candidates: int, strategy: str) -> line.Line:
+  """The line of a pilot: what it would tell, and how it is run.
+
+  Args:
+    pilot: from `plan`.
+    candidates: how many there are.
+    strategy: that the run selects by.
+  """
   name = "pilot"
+  if strategy == laboratory.CHANCE:
+    return line.unknown(
+      name,
+      "this run selects by chance, which a pilot would compare with. Name "
+      "another `--config.select.strategy`.",
+    )
   if pilot is None:
     return line.unknown(
       name,

@@ -33,7 +33,8 @@ _DISTANCE_EXAMPLES = 2**16
 # Examples whose distances are measured together.
 _PART_ROWS = 2**14
 # Of a selection, where all its distances are sorted; of a larger one so many
-# members, of the lowest ids, stand for all, up to a size that memory holds.
+# members, of the lowest ids, stand for all. Of more than the last none is told:
+# a block of members would have distances of over half a GB.
 _NOVELSUM_EXAMPLES, _NOVELSUM_MEMBERS, _NOVELSUM_MOST = 2**13, 2**11, 2**17
 # Examples of a disagreement that are named on each side.
 _SHOWN = 8
@@ -271,7 +272,7 @@ def _add_novelsum(
   table: list[dict[str, Any]],
   chosen: dict[str, np.ndarray],
 ) -> None:
-  """Adds NovelSum of each selection that is small enough to be sorted."""
+  """Adds NovelSum of each selection; of a large one by some of its members."""
   x = rows_lib.Rows(run.workdir, pool.row)
   sample = _distance_places(pool)
   for row in progress.progress(table, desc="NovelSum", unit="methods"):

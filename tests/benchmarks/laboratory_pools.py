@@ -14,7 +14,8 @@ in pools, judges, or is text for the base. Written, as JSON lines:
   which are 1 where junk was planted.
 * `dev-P1.jsonl` ...: those that judge, as many of each domain, none planted.
 * `target.jsonl`: 30 of each domain with their answers, for methods that want a
-  target set. They are of the base's role: the base has seen their prompts.
+  target set. They are of the base's role: it has seen their prompts and their
+  answers, but never together.
 """
 
 import argparse

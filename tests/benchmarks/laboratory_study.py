@@ -36,6 +36,7 @@ CONTROL_LOSS, DOMAIN_LOSS = 0.01, 0.05
 FIRST_BUDGET = 32_000
 CHOOSING = ("P2", "P4")
 CHOOSING_DRAWS, DRAWS = 2, 8
+WORTH = 0.32  # Doublings: 1.25 times the data.
 RATE_BUDGETS = (FIRST_BUDGET, 4 * FIRST_BUDGET)
 
 
@@ -259,36 +260,68 @@ def rate(folder: pathlib.Path) -> str:
 def ceiling(folder: pathlib.Path) -> str:
   """Random subsets of all records beside those of the clean ones, as a table.
 
-  The interval is Welch's, over draws.
+  Intervals are Welch's, over draws. Where there are subsets of half the budget,
+  the gap is told in doublings of random data, too, and what the rule of the
+  pretrained base says of it.
   """
-  found = {}
-  for name in ("all", "clean"):
-    text = (folder / name / "runs.jsonl").read_text()
-    runs = [json.loads(line) for line in text.splitlines()]
-    found[name] = {
-      measure: [
-        run[measure]
-        for run in runs
-        if (run["arm"], run["budget"]) == (laboratory.CHANCE, FIRST_BUDGET)
-      ]
-      for measure in estimates.MEASURES
-    }
+  found = {name: _random_losses(folder / name) for name in ("all", "clean")}
+  budget = max(found["clean"])
+  halves = found["all"].get(budget // 2)
   rows = [["loss", "all", "clean", "clean less all (95 %)"]]
+  rows[0] += ["half of all", "doublings"] if halves else []
+  told = f"{budget:,} response tokens."
   for measure in estimates.MEASURES:
-    ours, theirs = found["clean"][measure], found["all"][measure]
+    ours, theirs = (found[name][budget][measure] for name in ("clean", "all"))
     test = stats.ttest_ind(ours, theirs, equal_var=False)
     low, high = test.confidence_interval(0.95)
-    means = np.mean(ours), np.mean(theirs)
-    gap = means[0] - means[1]
+    gap = float(np.mean(ours) - np.mean(theirs))
     rows.append(
       [
         measure,
-        f"{means[1]:.4f} ({len(theirs)} draws)",
-        f"{means[0]:.4f} ({len(ours)} draws)",
+        f"{np.mean(theirs):.4f} ({len(theirs)} draws)",
+        f"{np.mean(ours):.4f} ({len(ours)} draws)",
         f"{gap:+.4f} ({low:+.4f} to {high:+.4f})",
       ]
     )
-  return _table(rows)
+    if halves:
+      doubling = float(np.mean(halves[measure]) - np.mean(theirs))
+      rows[-1] += [f"{np.mean(halves[measure]):.4f}", f"{-gap / doubling:+.2f}"]
+      if measure == "macro":
+        told += f" {junk(gap, (low, high), doubling)}"
+  return f"{_table(rows)}\n\n{told}"
+
+
+def junk(gap: float, interval: tuple[float, float], doubling: float) -> str:
+  """What the rule of the pretrained base says of junk.
+
+  Args:
+    gap: macro loss of clean subsets less that of all.
+    interval: of the gap, 95 %.
+    doubling: g, what twice the random data takes from the loss.
+
+  >>> junk(-0.05, (-0.07, -0.03), 0.1), junk(-0.01, (-0.02, 0.0), 0.1)
+  ('Junk costs something.', 'Junk costs nothing here either.')
+  """
+  if doubling <= 0:
+    return "Nothing is decided: more random data has not helped."
+  bar = -WORTH * doubling
+  if gap <= bar and interval[1] < 0:
+    return "Junk costs something."
+  if interval[0] > bar:
+    return "Junk costs nothing here either."
+  return "Open."
+
+
+def _random_losses(folder: pathlib.Path) -> dict[int, dict[str, list[float]]]:
+  """Losses of the random subsets of a laboratory, by budget and measure."""
+  found: dict[int, dict[str, list[float]]] = {}
+  for text in (folder / "runs.jsonl").read_text().splitlines():
+    run = json.loads(text)
+    if run["arm"] == laboratory.CHANCE and "failed" not in run:
+      losses = found.setdefault(run["budget"], {})
+      for measure in estimates.MEASURES:
+        losses.setdefault(measure, []).append(run[measure])
+  return found
 
 
 def choose(pools: Mapping[str, Pool]) -> str:

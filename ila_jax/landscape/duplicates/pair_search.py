@@ -1,8 +1,8 @@
 """Pairs of rows with a large product, tile by tile, beyond what memory holds.
 
-Devices only propose, with a little slack; which pairs count is decided by
-products in float64, so that neither the size of blocks nor the number of
-devices changes the answer.
+Devices only propose, with a little slack; a product that is within rounding of
+the threshold is taken again in float64. So neither the size of blocks nor the
+number of devices changes the answer.
 """
 
 import collections
@@ -68,7 +68,7 @@ def sweep(
 
   Args:
     x: float32 [n, d] of unit norm; anything of which x[rows] is an array.
-    tiles: the first is the largest.
+    tiles: rows, each with what it is compared with.
     threshold: of the product.
     mesh: the devices; the rows of a tile are split over them.
     on_rows: called with the share of a tile's rows that each block finishes.
@@ -93,8 +93,19 @@ def with_partner(
 ) -> Iterator[Int[np.ndarray, " r"]]:
   """Yields the rows of tiles that are the first of a pair that `sweep` yields.
 
-  The host looks only at rows whose greatest product is within rounding of the
-  threshold. A row may come more than once.
+  No pair is kept, and the host looks only at rows whose greatest product in a
+  block is within rounding of the threshold.
+
+  Args:
+    x: as for `sweep`.
+    tiles: as for `sweep`.
+    threshold: of the product. From 1 - 1e-5 on all copies are within rounding,
+      and the host looks at each pair of them.
+    mesh: as for `sweep`.
+    on_rows: as for `sweep`.
+
+  Yields:
+    Rows (int64), block by block; one may come more than once.
 
   >>> x, both = np.ones((2, 1), np.float32), np.arange(2)
   >>> tile = Tile(both, both, np.full(2, 2), both, both)
@@ -156,7 +167,8 @@ def _products(
 
   for work in prefetch.ahead(_read(x, tiles)):
     if work.tile is not tile:
-      tile, width = work.tile, max(width, len(work.queries))
+      tile = work.tile
+      width = max(width, 1 << (len(work.queries) - 1).bit_length())
       places = tile.after.astype(np.int32), tile.before.astype(np.int32)
       rows = (
         _padded(work.queries, width),
@@ -197,7 +209,7 @@ def _greatest_products(
 ) -> Float[Array, " q"]:
   """For each query, its greatest product with the points between its places.
 
-  -inf where there is none. A maximum costs a quarter of what counting does.
+  -inf where there is none. On a CPU a maximum costs less than a count.
   """
 
   def of_device(

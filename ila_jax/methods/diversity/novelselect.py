@@ -74,7 +74,8 @@ def novelsum(
     x: embeddings of the pool, of unit norm; 11 rows or more.
     rows: of the subset, 2 or more.
     members: places in `rows` of a sample that the mean is taken over, each with
-      its distances to the whole subset; None: all. It costs m k (d + log k).
+      its distances to the whole subset; None: all. It costs m d (n + k) for
+      the distances and m k log k to sort them.
 
   >>> eleven = np.repeat(np.eye(2, dtype=np.float32), 12, axis=0)
   >>> novelsum(eleven, np.array([0, 12])), novelsum(eleven, np.array([0, 1]))

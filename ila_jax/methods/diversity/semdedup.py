@@ -15,8 +15,8 @@ of clusters follows from the pool, where the paper has 11,000 and 50,000 for
 millions; the centres are fitted on at most 262,144 examples, drawn by id.
 
 The clusters of n examples cost at most 100 passes of 2 n (n / s) d operations
-for s examples a cluster, and the pairs n s d; a million examples with s = 1000
-are pairs of 1,000 at a time. Embeddings are read in parts.
+for s examples a cluster, and the pairs n s d, in tiles of 1,024 rows and more.
+Embeddings are read in parts.
 """
 
 import dataclasses
@@ -41,7 +41,8 @@ ANY, KEPT = "any", "kept"
 _ITERATIONS = 100
 # Examples that the centres are fitted on, and that are assigned at once.
 _FITTED, _PART = 262_144, 65_536
-_TILE = 1024  # Rows that are compared at once with the rest of their clusters.
+# Rows that are compared at once with the rest of their clusters.
+_TILE_ROWS = 1024, 16_384
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,11 +129,9 @@ def _alone(
   mesh: jax.sharding.Mesh,
   on_rows: Callable[[int], None],
 ) -> Bool[np.ndarray, " m"]:
-  """Which rows have no product as great with one further out in their cell.
-
-  No pair is kept, and a row that has many is done by the first.
-  """
-  # In a cell from its centre outwards; of equally far rows the first is out.
+  """Which rows are below the threshold with all further out in their cell."""
+  # In a cell from its centre outwards; of equally far rows the first comes
+  # last, for it is visited first.
   order = np.lexsort((-np.arange(len(cell)), squared, cell))
   ends = np.searchsorted(cell[order], cell[order], side="right")
   alone = np.ones(len(cell), np.bool_)
@@ -147,11 +146,14 @@ def _tiles(
   order: Int[np.ndarray, " m"], ends: Int[np.ndarray, " m"]
 ) -> Iterator[pair_search.Tile]:
   """Cells one after the other, whole ones together where they are small."""
-  start = 0
+  start, starts = 0, np.searchsorted(ends, ends)
+  # A tile is small beside a cell: most of its products are then wanted.
+  usual = int((ends - starts).mean()) // 8 if len(order) else 0
+  size = int(np.clip(1 << usual.bit_length(), *_TILE_ROWS))
   while start < len(order):
-    end = min(start + _TILE, len(order))
-    # A cell that goes on behind the tile comes with the next, if it may.
-    begins = np.searchsorted(ends, ends[end - 1])
+    end = min(start + size, len(order))
+    # A cell that the tile would cut begins the next, unless it fills this one.
+    begins = starts[end - 1]
     if ends[end - 1] > end and begins > start:
       end = begins
     places = np.arange(start, ends[end - 1])

@@ -99,6 +99,21 @@ def test_a_crowded_cell_takes_several_tiles_and_blocks(mesh, monkeypatch):
   )
 
 
+@pytest.mark.parametrize(
+  ("threshold", "counts"), [(0.75, True), (np.nextafter(0.75, 1), False)]
+)
+def test_at_the_threshold_float64_decides(mesh, threshold, counts):
+  """The third row is nearer, but at a place that does not count."""
+  x = np.float32([[1, 0], [0.75, 0.6614378], [1, 0]])
+  first = np.arange(1)
+  tile = pair_search.Tile(first, first, first + 2, np.arange(3), np.arange(3))
+  asked = {"threshold": threshold, "mesh": mesh}
+  (found,) = pair_search.sweep(x, iter([tile]), **asked)
+  assert found.b.tolist() == [1] * counts
+  rows = list(pair_search.with_partner(x, iter([tile]), **asked))
+  assert np.concatenate(rows).tolist() == [0] * counts
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 257])
 def test_edge_sizes(mesh, n):
   x = np.ones((n, 1), np.float32)

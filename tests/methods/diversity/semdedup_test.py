@@ -85,12 +85,13 @@ def test_tiles_of_any_size_drop_the_same(tile, monkeypatch):
       if further and x[row].astype(float) @ x[other] >= 0.9:
         want[row] = False
   assert 10 < want.sum() < 50
-  monkeypatch.setattr(semdedup, "_TILE", tile)
+  monkeypatch.setattr(semdedup, "_TILE_ROWS", (tile, tile))
   monkeypatch.setattr(pair_search, "_BLOCK_ROWS", (4, 8))
   one = mesh.make(devices=jax.devices()[:1])
-  rows = semdedup._Part(x, np.arange(60))
-  got = semdedup._alone(rows, cell, squared, 0.9, one, lambda rows: None)
+  rows, done = semdedup._Part(x, np.arange(60)), []
+  got = semdedup._alone(rows, cell, squared, 0.9, one, done.append)
   assert got.tolist() == want.tolist()
+  assert sum(done) == 60
   # Cells need not stand together; here no two rows are equally far.
   squared = random.permutation(60).astype(np.float32)
   all_devices = mesh.make(), lambda rows: None
@@ -98,6 +99,13 @@ def test_tiles_of_any_size_drop_the_same(tile, monkeypatch):
   parts = semdedup._Part(x, mixed), cell[mixed], squared[mixed]
   moved = semdedup._alone(*parts, 0.9, *all_devices)
   assert moved.tolist() == whole[mixed].tolist()
+
+
+@pytest.mark.parametrize("n", [0, 1, 40])
+def test_of_copies_one_is_kept(n):
+  x = np.tile(np.float32([[0.6, 0.8]]), (n, 1))
+  got = METHOD(_pool(x), eps=1e-6)
+  assert len(got.order) == min(n, 1)
 
 
 def test_many_clusters_are_the_same_on_any_mesh_and_in_any_order():
