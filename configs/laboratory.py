@@ -195,16 +195,20 @@ def sweep_pretrained() -> Iterator[dict[str, Any]]:
 def sweep_methods() -> Iterator[dict[str, Any]]:
   """Every method once, at equal tokens, on a pool by which one may choose.
 
-  Not run yet: 43 arms in two draws.
+  The pools are those of `laboratory_pools --records 6000`, in a folder `half`.
   """
+  weights = _COVERAGE.keys() - {COVERAGE}  # These are one method.
+  arms = ARMS | METHODS
   yield {
-    **_pool("P4"),
-    "select.target": "pools/target.jsonl",
+    "pool.source": "half/P4.jsonl",
+    "laboratory.dev": "half/dev-P4.jsonl",
+    "select.target": "half/target.jsonl",
+    "score.reference_examples": 500,
     "landscape.consensus_maps": 3,
-    "laboratory.arms": ARMS | METHODS,
+    "laboratory.arms": {n: arms[n] for n in arms if n not in weights},
     "laboratory.rivals": ("random",),
     "laboratory.equal": ("tokens",),
-    "laboratory.curve": (1.0, 2.0),
+    "laboratory.curve": (0.5, 1.0, 2.0),
   }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from configs import laboratory as study
 from ila_jax.methods import table
-from tests.benchmarks import laboratory_study
+from tests.benchmarks import laboratory_methods, laboratory_study
 
 _MEASURES = ("micro", "macro", "pool")
 
@@ -190,3 +190,55 @@ def test_every_method_is_tried_or_left_out_by_name():
   left_out = {"random", "deita", "instag", "grape", "ila_two_round"}
   assert tried | left_out == set(table.METHODS)
   assert not tried & left_out
+
+
+def _of_all(gaps_of):
+  """Runs of two draws by their gaps to chance, and contrasts of no prompt."""
+  runs, told = [], []
+  for arm, gaps in ({"random": (0.0, 0.0)} | gaps_of).items():
+    for draw, gap in enumerate(gaps):
+      line = {"arm": arm, "budget": 9, "draw": draw, "missing": 0}
+      line |= {"examples": 5, "coverage": 0.5, "depth": 0.5}
+      line["scores"] = {"swapped": 0.1, "salad": 0.05}
+      runs.append(line | dict.fromkeys(_MEASURES, 3.0 + gap))
+    if arm == "random":
+      continue
+    mean, half = sum(gaps) / 2, abs(gaps[0] - gaps[1]) / 2
+    error = (half**2 + 0.01**2) ** 0.5  # 0.01 is of the prompts.
+    ends = {"value": mean, "high": mean + 12.7062047 * error}
+    one = {"arm": arm, "rival": "random", "budget": 9}
+    told.append(one | dict.fromkeys(_MEASURES, ends))
+  return runs, told
+
+
+def test_the_draws_of_all_arms_make_the_interval_of_each():
+  gaps_of = {"a": (-0.5, -0.5), "b": (0.02, -0.02), "c": (0.3, 0.34)}
+  found = laboratory_methods.gaps(*_of_all(gaps_of))
+  # 0.01² of the prompts, and (0 + 0.02² + 0.02²) / 3 of the draws.
+  error = (0.0001 + 0.0008 / 3) ** 0.5
+  for arm, mean in {"a": -0.5, "b": 0.0, "c": 0.32}.items():
+    gap = found[arm]["macro"]
+    assert gap.value == pytest.approx(mean)
+    assert gap.high - mean == pytest.approx(3.182446 * error, rel=1e-5)
+    assert gap.low + gap.high == pytest.approx(2 * mean)
+  named = laboratory_methods.outstanding(found)
+  assert named == {"a": "better", "c": "worse"}
+
+
+def test_the_table_of_all_methods_has_the_best_first(tmp_path):
+  runs, told = _of_all({"a": (-0.5, -0.5), "b": (0.02, -0.02)})
+  runs += [runs[-1] | {"arm": "short", "missing": 3}]
+  alike = {"random": {"a": 0.1, "b": 0.2}, "a": {"random": 0.1, "b": 0.4}}
+  alike["b"] = {"random": 0.2, "a": 0.4}
+  made = {"seconds": dict.fromkeys(alike, 1.5), "alike": alike}
+  text = "\n".join(map(json.dumps, runs))
+  (tmp_path / "runs.jsonl").write_text(text)
+  (tmp_path / "contrasts.json").write_text(json.dumps({"contrasts": told}))
+  (tmp_path / "choices.json").write_text(json.dumps(made))
+  said = laboratory_methods.table(tmp_path)
+  rows = said.splitlines()
+  assert rows[2].startswith("| `random` | 3.000 itself | 3.000 itself | 5 |")
+  assert rows[3].startswith("| `a` (better) | -0.500 (")
+  assert rows[3].endswith("| 15% | 0.10 | `b` 0.40 | 1.50 |")
+  assert rows[4].startswith("| `b` |")
+  assert rows[-1] == "Not judged, for they order too few: short."
