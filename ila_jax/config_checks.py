@@ -131,6 +131,8 @@ def _check_laboratory(config: Any) -> None:
         f"{errors.did_you_mean(arm.strategy, table.METHODS)}"
       )
     _check_options(arm.options)
+    if "cell_weight" in settings.arms.get(name, {}):  # One of its own.
+      _check_cell_weight(arm, f"config.laboratory.arms.{name}")
   others = [name for name in settings.rivals if name not in arms]
   if others and settings.arms:
     raise errors.InputError(
@@ -209,7 +211,7 @@ def _check_duplicates(config: Any) -> None:
     )
 
 
-def _check_cell_weight(select: Any) -> None:
+def _check_cell_weight(select: Any, place: str = "config.select") -> None:
   """Cells that are weighed must be weighed by the method."""
   if select.cell_weight == 0:
     return
@@ -217,10 +219,10 @@ def _check_cell_weight(select: Any) -> None:
   weighs = [n for n, m in table.METHODS.items() if m.weighs(by_target)]
   if select.strategy not in weighs:
     raise errors.InputError(
-      f"config.select.cell_weight is {select.cell_weight!r}, and "
-      f"config.select.strategy is {select.strategy!r}, which does not weigh "
-      f"cells so; allowed with it: {', '.join(weighs)}. Choose one of them, or "
-      "set --config.select.cell_weight=0."
+      f"{place}.cell_weight is {select.cell_weight!r}, and the strategy is "
+      f"{select.strategy!r}, which does not weigh cells so; allowed with it: "
+      f"{', '.join(weighs)}. Choose one of them, or set {place}.cell_weight to "
+      "0."
     )
 
 
@@ -258,8 +260,7 @@ def _check_beside(config: Any) -> None:
   """What wants a target set or an evaluation set must have one."""
   select, arms = config.select, needs.laboratory_of(config)
   weights = [select.cell_weight, *(arm.cell_weight for arm in arms.values())]
-  by_target = ordering.TARGET in weights
-  wanting = ["config.select.cell_weight"] if by_target else []
+  wanting = ["config.select.cell_weight"] * (ordering.TARGET in weights)
   chosen = [name for name, _ in needs.choices(config)]
   wanting += [
     f"the method {name!r}"
@@ -287,9 +288,8 @@ def _check_scores(config: Any) -> None:
   named = names_lib.parse(config.pool.fields.scores)
   score = depth.score_name(config.landscape.depth)
   select = config.select
-  asked = filters.asked(select)
   if named or not config.pool.score_files:
-    for field, names in asked.items():
+    for field, names in filters.asked(select).items():
       where.check_names(names, named, field)
     for field, name in needs.method_scores(config).items():
       where.check_names([name], named, field, columns=())

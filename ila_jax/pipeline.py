@@ -120,11 +120,18 @@ def _check_names(
 
 
 def _check_unread(workdir: epath.Path, stage: str, name: str) -> None:
-  """Refuses a signal or a set for a stage that is done without it."""
-  record = _record(workdir, stage)
+  """Refuses a signal or a set for a stage that is done without it.
+
+  Stage `laboratory` is none of them: it goes on where arms are added. What
+  config.select.strategy reads is told by `select` for `finetune`, too.
+  """
+  if stage == "laboratory":
+    return
+  readers = (stage, "select") if stage == "finetune" else (stage,)
+  inputs = [_record(workdir, reader).get("inputs") for reader in readers]
   # What was read and is lost is made again.
-  was_read = f'"{name}"' in json.dumps(record.get("inputs"))
-  late = bool(record.get("done")) and not was_read
+  was_read = f'"{name}"' in json.dumps(inputs)
+  late = bool(_record(workdir, stage).get("done")) and not was_read
   if mesh_lib.first_host_says([late])[0]:
     raise errors.InputError(
       f"--stages: {stage!r} in {workdir} was made without {name!r}, and "

@@ -137,6 +137,11 @@ def test_docstring_tells_the_command(name):
     ("model__dtype", "float16", "'float16'; allowed: float32, bfloat16"),
     ("scaling__sizes", (), "config.scaling.sizes"),
     ("seed", -1, "config.seed is -1"),
+    (
+      "laboratory__arms",
+      {"far": {"strategy": "kcenter", "cell_weight": 0.5}},
+      r"arms\.far\.cell_weight is 0\.5, and the strategy is 'kcenter', which",
+    ),
   ],
 )
 def test_wrong_values_are_named(field, value, message):

@@ -50,6 +50,10 @@ def test_nothing_is_made_of_the_map_yet(tmp_path):
   """A budget that was refused leaves `select` begun, and no more."""
   workdir = _made(tmp_path, _config(20.0), begun=["select"])
   assert _is_widened(_config(30.0), workdir)
+  # A map that is joined has the cells of another run.
+  joined = {"landscape__map": "old"}
+  workdir = _made(tmp_path / "joined", _config(20.0, **joined))
+  assert not _is_widened(_config(30.0, **joined), workdir)
   kmeans = {"landscape__cells": "kmeans"}
   workdir = _made(tmp_path / "kmeans", _config(20.0, **kmeans))
   assert _is_widened(_config(30.0, **kmeans), workdir)

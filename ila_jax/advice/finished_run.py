@@ -38,7 +38,6 @@ from ila_jax.training import recipe as recipe_lib
 NEEDED = stages.leading_to("select")
 # What shares the budget among cells by config.select.cell_weight.
 _WEIGHT = "cell_weight"
-_EQUAL = "equal"  # As 0 is called in older runs.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,6 +185,9 @@ def _predictor(known: _Known) -> predictor.Predictor:
 def _sample(known: _Known) -> gain.Sample:
   run, at = known.run, known.places
   held = files.read_table(tables.EARLY_LOSSES.path(run.workdir))
+  # One without the score that is depth has no place in the pool that is scored.
+  is_placed = np.isin(held["row"], known.pool.row)
+  held = {name: values[is_placed] for name, values in held.items()}
   rows = held["row"]
   place = np.searchsorted(known.pool.row, rows)
   tuned = np.stack([*losses.read(run, rows)[1].values()])
@@ -205,8 +207,6 @@ def _power(config: config_lib.Config) -> float | None:
   weight: Any = select.cell_weight
   if _WEIGHT not in table.METHODS[select.strategy].needed(options):
     return None
-  if weight == _EQUAL:
-    return 0.0
   return None if isinstance(weight, str) else float(weight)
 
 

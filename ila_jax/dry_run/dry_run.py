@@ -26,6 +26,7 @@ from ila_jax.models import decoder as decoder_lib
 from ila_jax.pool import index
 from ila_jax.run import progress
 from ila_jax.run import stages as stages_lib
+from ila_jax.selection import budget
 from ila_jax.selection import needs as needs_lib
 from ila_jax.training import base
 
@@ -67,7 +68,7 @@ def run(
   needs_lib.check_beside(config, workdir, stages)
   begun = _begun(config, workdir, mesh, machine)
   if "select" in stages:
-    needs_lib.check_shares(config, begun.sizes.candidates)
+    budget.check_shares(config.select, begun.sizes.candidates)
   # Of a pool that is there nothing is left to do.
   is_read = begun.sample.seconds is None
   todo = [name for name in stages if not (is_read and name == "pool")]

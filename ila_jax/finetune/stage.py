@@ -11,7 +11,7 @@ from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.finetune import arms as arms_lib
 from ila_jax.finetune import comparison
-from ila_jax.methods import candidates
+from ila_jax.methods import candidates, table
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.passes import dev_loss, token_set
 from ila_jax.pool import base_tokenizer, index, shards
@@ -80,10 +80,14 @@ def _rows(run: context.Run) -> dict[arms_lib.Arm, np.ndarray]:
   n_tokens = pool.candidates.n_tokens
   tokens = int(n_tokens[ours.order[:k]].sum(dtype=np.int64))
   budgets = {"examples": k, "tokens": tokens}
-  pool = _wanting(pool, k, tokens)
   for rival, equals in itertools.groupby(others, lambda arm: arm.strategy):
-    ranking = scored_pool.rank(config, pool, rival)
+    is_nested, ranking = table.METHODS[rival].is_nested, None
     for arm in equals:
+      if ranking is None or not is_nested:
+        # One order of the most that is asked for, if its heads are the others.
+        more = is_nested or arm.equal == "tokens"
+        wanting = _wanting(pool, k, tokens if more else 0)
+        ranking = scored_pool.rank(config, wanting, rival)
       wants, size = f"config.finetune.compare: {rival!r}", budgets[arm.equal]
       scored_pool.check_held(
         config,
@@ -108,7 +112,7 @@ def _rows(run: context.Run) -> dict[arms_lib.Arm, np.ndarray]:
 def _wanting(
   pool: scored_pool.ScoredPool, examples: int, tokens: int
 ) -> scored_pool.ScoredPool:
-  """The pool for rivals, which may need more examples for as many tokens."""
+  """The pool for a rival, which may need more examples for as many tokens."""
   c = pool.candidates
   most = budget.most_rows(c.n_tokens[c.candidate], budget=tokens, unit="tokens")
   wanting = candidates.with_inputs(c, c.inputs, wanted=max(examples, most))
@@ -124,8 +128,9 @@ def _tune(
   rows: np.ndarray,
 ) -> None:
   config, workdir = run.config, run.workdir
-  table = shards.gather(workdir, rows, ["tokens", "is_response"])
-  data = token_set.tokens_of(table)
+  data = token_set.tokens_of(
+    shards.gather(workdir, rows, ["tokens", "is_response"])
+  )
   with trial.recording(run, "finetune", arm.name) as recorder:
     tuned = trial.fit(
       decoder,

@@ -129,9 +129,10 @@ class Choices:
     chance: Int[np.ndarray, " r"],
   ) -> int:
     """Rows that an arm needs at most, of a method that cannot order all."""
-    count = int(drawn.candidate.sum())
+    if one.equal == budgets.EXAMPLES:
+      return len(chance)
     if one.equal == budgets.LENGTHS:
-      return count
+      return int(drawn.candidate.sum())
     n_tokens = drawn.n_tokens[drawn.candidate]
     most = budget.most_rows(n_tokens, budget=one.budget, unit="tokens")
     return max(most, len(chance))

@@ -69,8 +69,13 @@ def load(run: context.Run, *, half: str | None = None) -> HeldOut:
       code = np.zeros(len(rows), np.int64)
   else:
     own, rows = workdir, trial.dev_rows(workdir)
-    order = np.argsort(cells["row"])
-    code = domain[order[np.searchsorted(cells["row"], rows, sorter=order)]]
+    known, every = index.names(workdir, "domain")
+    if len(known) > 1:
+      code = every[rows]
+    else:  # One without the score that is depth has no cell, so no block.
+      rows = np.intersect1d(rows, cells["row"])
+      order = np.argsort(cells["row"])
+      code = domain[order[np.searchsorted(cells["row"], rows, sorter=order)]]
   prompt = index.column(own, "prompt_id")[rows]
   half = half or settings.dev_half
   inside = estimates.half(prompt, seed=run.config.seed, which=half)

@@ -12,7 +12,6 @@ from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.laboratory import bench, contrasts, held_out, verdict
 from ila_jax.laboratory import runs as runs_lib
-from ila_jax.landscape import ordering
 from ila_jax.landscape.duplicates import write
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
@@ -72,7 +71,9 @@ def _inputs(
   """What every run follows from, whatever its arm."""
   config, workdir = run.config, run.workdir
   settings = config.laboratory
-  made = {
+  if not arms:
+    return stage_record.parents(workdir, "laboratory")
+  return {
     "draw_share": settings.draw_share,
     "dev_half": settings.dev_half,
     "config": config.section("model", "train"),
@@ -89,9 +90,6 @@ def _inputs(
     **filters.made_from(workdir, config.select),
     "seed": config.seed,
   }
-  if any(arm.cell_weight == ordering.TARGET for arm in arms.values()):
-    made["select"] = stage_record.output(workdir, "select")
-  return made if arms else stage_record.parents(workdir, "laboratory")
 
 
 def _identity(run: context.Run, arm: selection.Select) -> dict[str, Any]:
@@ -102,6 +100,7 @@ def _identity(run: context.Run, arm: selection.Select) -> dict[str, Any]:
     "strategy": arm.strategy,
     "cell_weight": arm.cell_weight,
     "made_from": scored_pool.made_from(mine, [arm.strategy]),
+    **needs.of_arm(mine),
   }
 
 

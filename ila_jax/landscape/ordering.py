@@ -235,6 +235,9 @@ def reaches_quantile(
   ...   np.ones(4, bool), quantile=0.5)
   array([False,  True,  True,  True])
   """
+  # Of the cells that are occupied: a fine grid has far more than rows.
+  _, cell = np.unique(cell, return_inverse=True)
+  cell = cell.astype(np.int32)
   num_cells = cell.max(initial=-1) + 1
   place = np.asarray(place_in_cell(cell, (-depth,), id_rank, candidate))
   size = np.bincount(cell[candidate], minlength=num_cells)

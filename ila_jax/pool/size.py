@@ -72,9 +72,8 @@ def _caution(config: config_lib.Config, n_tokens: np.ndarray) -> str:
   budget = config.select.budget
   chosen = {"fraction": budget * left, "tokens": budget / mean}
   chosen = round(chosen.get(config.select.unit, budget))
-  size = max(config.scaling.sizes)
-  has_law = config.scaling.runs > 0
-  if chosen >= _FEW_CHOSEN and (size <= left or not has_law):
+  size = config.scaling.longest
+  if chosen >= _FEW_CHOSEN and size <= left:
     return ""
   part = max(n // 10 // _sets(config), 1)
   flags = [
@@ -86,7 +85,7 @@ def _caution(config: config_lib.Config, n_tokens: np.ndarray) -> str:
     f"of {n:,} usable examples {dev:,} are held out and {reference:,} are the "
     f"reference: {chosen:,} are chosen from {left:,}"
   )
-  if has_law and size > left:
+  if size > left:
     told += f", and no scaling law is fitted (config.scaling.sizes is {size:,})"
     if size > 0.8 * n:
       flags.append(f'--config.scaling.sizes="({max(n // 5, 1)},)"')

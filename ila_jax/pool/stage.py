@@ -102,12 +102,15 @@ def _overrides(
 ) -> dict[str, Any]:
   """The overrides that decide what a pool is.
 
-  Those that name a target set or a file of scores alone count as they were
-  when the pool was made, with the overrides `before`.
+  Those that name a target set, a dev set or a file of scores alone count as
+  they were when the pool was made, with the overrides `before`.
   """
   overrides = config.pool.overrides
   of_pool = (*config.pool.sources, *config.pool.evaluations)
-  beside = (*config.select.targets, *config.pool.score_files)
+  beside = (
+    *(*config.select.targets, *config.pool.score_files),
+    *config.laboratory.dev_sources,
+  )
   free = sources.matched(overrides, beside) - sources.matched(
     overrides, of_pool
   )

@@ -161,7 +161,9 @@ def _parts(
     return {"done": done, "total": total, "parts": "runs"}
   total = None
   if pool_is_done:
-    total = _count_files(workdir, "pool", _SHARDS["pool"])
+    of_target = "target" in record["inputs"]  # A signal of its examples.
+    source = workdir / folders.BESIDE / "target" if of_target else workdir
+    total = _count_files(source, "pool", _SHARDS["pool"])
   if name == "score" and total is not None:
     # Adapters pass with the base; whole models one after the other.
     one_pass = settings.get("train", {}).get("method") == "lora"

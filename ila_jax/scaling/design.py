@@ -143,7 +143,8 @@ def _check(
 ) -> None:
   """Raises one InputError for the first setting that is out of range."""
   natural, share = "an integer of at least 0", "a number above 0, at most 1"
-  sized = len(sizes) > 0 and min(sizes) > 0 and max(sizes) <= count
+  most = max(sizes, default=0) if subsets + held_out > 0 else 0
+  sized = len(sizes) > 0 and min(sizes) > 0 and most <= count
   for field, fine, value, allowed in (
     ("subsets", subsets >= 0, subsets, natural),
     ("held_out", held_out >= 0, held_out, natural),

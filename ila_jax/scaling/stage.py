@@ -1,6 +1,7 @@
 """Stage `scaling`: many small subsets, and the law fitted to them."""
 
 import dataclasses
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -59,7 +60,7 @@ def run(run: context.Run) -> None:
     return
   if config.scaling.runs:
     pool = scored_pool.load(run)
-    if max(config.scaling.sizes) <= pool.candidates.candidate.sum():
+    if config.scaling.longest <= pool.candidates.candidate.sum():
       _train(run, stage, pool)
     else:
       progress.say(
@@ -98,7 +99,11 @@ def _train(
   """Trains and evaluates the subsets that have no line yet."""
   config, workdir = run.config, run.workdir
   runs = tables.RUNS.path(workdir)
-  done = {line["name"] for line in files.read_jsonl(runs)}
+  # The first host looks: what is to be done, all must do together.
+  lines = files.read_jsonl(runs) if mesh_lib.is_writer() else []
+  done = set(
+    json.loads(mesh_lib.tell(json.dumps([r["name"] for r in lines]))[0])
+  )
   subsets = _design(config, pool)
   todo = [subset for subset in subsets if subset.name not in done]
   _write_subsets(workdir, pool, subsets)

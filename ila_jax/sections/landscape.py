@@ -98,6 +98,8 @@ class Landscape(checked.Checked):
   @property
   def follows_budget(self) -> bool:
     """Whether there are as many cells as the budget bears."""
+    if self.map is not None:  # It has its own cells.
+      return False
     if self.cells == "kmeans":
       return self.clusters is None
     return self.grid == "auto"

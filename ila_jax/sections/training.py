@@ -229,3 +229,12 @@ class Scaling(checked.Checked):
     64
     """
     return self.subsets + self.held_out + self.mixtures
+
+  @property
+  def longest(self) -> int:
+    """Examples of the largest designed subset; 0: none is designed.
+
+    >>> Scaling(subsets=0, held_out=0, mixtures=40).longest
+    0
+    """
+    return max(self.sizes) if self.subsets + self.held_out else 0

@@ -1,9 +1,14 @@
 """Budgets: in examples, in response tokens, or a share of the candidates."""
 
+import math
+
 import numpy as np
 from jaxtyping import Int
 
 from ila_jax import errors
+from ila_jax.methods import table
+from ila_jax.run import progress
+from ila_jax.sections import selection
 
 UNITS = ("examples", "tokens", "fraction")
 
@@ -78,3 +83,39 @@ def most_rows(
     return int(min(budget, len(n_tokens)))
   spent = np.cumsum(np.sort(n_tokens), dtype=np.int64)
   return int(np.searchsorted(spent, budget, side="right"))
+
+
+def check_shares(select: selection.Select, candidates: int) -> None:
+  """Checks the budget by the share of the candidates that methods order.
+
+  Args:
+    select: what chooses.
+    candidates: how many may be selected, at most.
+
+  Raises:
+    errors.InputError: the budget is more than config.select.strategy orders.
+      Of a rival that is told, for it gives what it has.
+  """
+  if select.unit == "tokens":  # How long those are is not known yet.
+    return
+  asked = select.examples(candidates=candidates, response=1.0)
+  for name in dict.fromkeys((select.strategy, *select.compare)):
+    options = table.options(name, select.options)
+    share = table.METHODS[name].share(options)
+    most = math.ceil(share * candidates)
+    if asked <= most:
+      continue
+    said = (
+      f"config.select.budget is {select.budget:,.12g} {select.unit}, and "
+      f"{name} chooses from at most {most:,} of {candidates:,} candidates "
+      f"(config.select.options.{name}.share is {share:g})"
+    )
+    if name == select.strategy:
+      raise errors.InputError(
+        f"{said}. Lower the budget, or raise "
+        f"--config.select.options.{name}.share."
+      )
+    progress.say(
+      f"  warning: {said}: it is compared with fewer examples than the budget "
+      "buys"
+    )

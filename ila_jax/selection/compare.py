@@ -240,7 +240,7 @@ def _agreement(
       "strategies": list(chosen),
       "jaccard": overlap.jaccard(chosen),
       "by_chance": agreement.jaccard_by_chance(
-        len(next(iter(chosen.values()))), pool.n_candidates
+        max(map(len, chosen.values())), pool.n_candidates
       ),
     },
     "disagreement": {
@@ -278,12 +278,13 @@ def _add_novelsum(
   for row in progress.progress(table, desc="NovelSum", unit="methods"):
     rows, members = chosen[row["strategy"]], None
     row["novelsum"] = None
+    if not 2 <= len(rows) <= _NOVELSUM_MOST:
+      continue
     if len(rows) > _NOVELSUM_EXAMPLES:
       ids = pool.candidates.ids[rows]
       members = np.argpartition(ids, _NOVELSUM_MEMBERS)[:_NOVELSUM_MEMBERS]
     held = np.union1d(sample, rows)
-    enough = len(rows) >= 2 and len(held) > novelselect.NEIGHBOURS
-    if enough and len(rows) <= _NOVELSUM_MOST:
+    if len(held) > novelselect.NEIGHBOURS:
       row["novelsum"] = novelselect.novelsum(
         np.asarray(x[held]), np.searchsorted(held, rows), members=members
       )
@@ -302,27 +303,28 @@ def _distances(
   pool: scored_pool.ScoredPool,
   chosen: dict[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-  """Distance of what was scored to the nearest chosen, part by part."""
+  """Distance of what was scored to the nearest chosen, method by method."""
   x = rows_lib.Rows(run.workdir, pool.row)
-  nearest = {
-    strategy: mesh_lib.put(x[np.sort(rows)], run.mesh, mesh_lib.REPLICATED)
-    for strategy, rows in chosen.items()
-  }
   places = _distance_places(pool)
   if len(places) < len(pool.row):
     progress.say(
       f"  distances of {len(places):,} examples, drawn by id, stand for those "
       f"of all {len(pool.row):,}"
     )
-  distances: dict[str, list] = {strategy: [] for strategy in chosen}
-  parts = np.split(places, range(_PART_ROWS, len(places), _PART_ROWS))
-  size = len(parts[0])
-  for part in progress.progress(parts, desc="coverage", unit="parts"):
-    # The last part is filled up, so that one program serves all.
-    filled = np.pad(x[part], ((0, size - len(part)), (0, 0)))
-    queries = mesh_lib.put_rows(filled, run.mesh)
-    for strategy, points in nearest.items():
+  sample = np.asarray(x[places])
+  size = min(_PART_ROWS, len(sample))
+  found = {}
+  for strategy in progress.progress(chosen, desc="coverage", unit="methods"):
+    own = x[np.sort(chosen[strategy])]
+    points = mesh_lib.put(own, run.mesh, mesh_lib.REPLICATED)
+    distances = []
+    for at in range(0, len(sample), size):
+      part = sample[at : at + size]
+      # The last part is filled up, so that one program serves all.
+      filled = np.pad(part, ((0, size - len(part)), (0, 0)))
+      queries = mesh_lib.put_rows(filled, run.mesh)
       near = neighbours.nearest(queries, points, k=1)
       distance = mesh_lib.fetch(jnp.sqrt(near.squared[:, 0]))
-      distances[strategy].append(distance[: len(part)])
-  return {name: np.concatenate(parts) for name, parts in distances.items()}
+      distances.append(distance[: len(part)])
+    found[strategy] = np.concatenate(distances)
+  return found

@@ -3,15 +3,13 @@
 Both are made when a stage wants them, each in a folder with a record.
 """
 
-import math
 import types
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from etils import epath
 
 from ila_jax import config as config_lib
-from ila_jax import errors
 from ila_jax.landscape import depth, ordering
 from ila_jax.landscape.duplicates import near_evaluation
 from ila_jax.landscape.trust import other_maps
@@ -32,7 +30,7 @@ from ila_jax.score.gradients import of_target, warmup
 from ila_jax.score.signals import example_signal, gradients, scores, tags
 from ila_jax.score.signals import table as signals_table
 from ila_jax.sections import selection
-from ila_jax.selection import filters, where
+from ila_jax.selection import budget, filters, where
 
 # The input of methods that the losses of `early_losses` make.
 _EARLY_GAIN = "early_gain"
@@ -166,49 +164,12 @@ def check_choice(run: context.Run, stages: Iterable[str]) -> None:
       config.landscape.depth, index.column(workdir, "n_labels")
     )
   if "select" in todo:
-    check_shares(config, len(split.before_scores(run)))
+    budget.check_shares(config.select, len(split.before_scores(run)))
     if config.select.where.strip() or config.select.tie_break:
       score = depth.score_name(config.landscape.depth)
       row = split.before_scores(run)
       filters.check(workdir, config.select, row, depth=score)
     _say_unused(config)
-
-
-def check_shares(config: config_lib.Config, candidates: int) -> None:
-  """Checks the budget by the share of the candidates that methods order.
-
-  Args:
-    config: of the run.
-    candidates: how many may be selected, at most.
-
-  Raises:
-    errors.InputError: the budget is more than config.select.strategy orders.
-      Of a rival that is told, for it gives what it has.
-  """
-  select = config.select
-  if select.unit == "tokens":  # How long those are is not known yet.
-    return
-  asked = select.examples(candidates=candidates, response=1.0)
-  for name in dict.fromkeys((select.strategy, *select.compare)):
-    options = table.options(name, select.options)
-    share = table.METHODS[name].share(options)
-    most = math.ceil(share * candidates)
-    if asked <= most:
-      continue
-    said = (
-      f"config.select.budget is {select.budget:,.12g} {select.unit}, and "
-      f"{name} chooses from at most {most:,} of {candidates:,} candidates "
-      f"(config.select.options.{name}.share is {share:g})"
-    )
-    if name == select.strategy:
-      raise errors.InputError(
-        f"{said}. Lower the budget, or raise "
-        f"--config.select.options.{name}.share."
-      )
-    progress.say(
-      f"  warning: {said}: it is compared with fewer examples than the budget "
-      "buys"
-    )
 
 
 def _is_done(workdir: epath.PathLike, stage: str) -> bool:
@@ -250,31 +211,59 @@ def _say_unused(config: config_lib.Config) -> None:
 
 def sets(config: config_lib.Config, stage: str) -> list[str]:
   """Names of the sets beside the pool that a stage needs."""
-  needs = _needs(config, stage)
   wanted = {
     target.NAME: bool(config.select.targets) and stage != "scaling",
-    warmup.NAME: bool({gradients.NAME, of_target.NAME} & needs),
-    of_target.NAME: of_target.NAME in needs,
-    early_losses.NAME: _EARLY_GAIN in needs,
     near_evaluation.NAME: config.select.exclude_near_evaluation is not None,
     dev_set.NAME: stage == "laboratory"
     and bool(config.laboratory.arms and config.laboratory.dev_sources),
+    **_read(_needs(config, stage)),
+  }
+  return [name for name in _SETS if wanted[name] and stage in _CHOOSING]
+
+
+def _read(needs: Container[str]) -> dict[str, bool]:
+  """Whether methods with some needs read each of the sets of methods."""
+  by_gradients = gradients.NAME in needs or of_target.NAME in needs
+  return {
+    warmup.NAME: by_gradients,
+    of_target.NAME: of_target.NAME in needs,
+    early_losses.NAME: _EARLY_GAIN in needs,
     other_maps.NAME: "other_cells" in needs,
     tag_embeddings.NAME: tag_embeddings.NAME in needs,
   }
-  return [name for name in _SETS if wanted[name] and stage in _CHOOSING]
 
 
 def made_from(run: context.Run, stage: str) -> dict[str, Any]:
   """What made the sets that a stage needs, for its inputs; {}: it needs none.
 
+  Those that arms of the laboratory need are told by each arm (`of_arm`).
+
   Raises:
     errors.InputError: one of them has not been made.
   """
+  names = sets(run.config, stage)
+  if stage == "laboratory":
+    names = [n for n in names if n in (near_evaluation.NAME, dev_set.NAME)]
+  return _outputs(run, names)
+
+
+def of_arm(run: context.Run) -> dict[str, Any]:
+  """What made the sets by which config.select chooses; {}: it needs none.
+
+  Raises:
+    errors.InputError: one of them has not been made.
+  """
+  select = run.config.select
+  needs = table.needed(select.strategy, select.options)
+  wanted = _read(needs)
+  by_target = select.cell_weight == ordering.TARGET
+  wanted[target.NAME] = by_target or table.METHODS[select.strategy].wants_target
+  return _outputs(run, [name for name in _SETS if wanted.get(name)])
+
+
+def _outputs(run: context.Run, names: Iterable[str]) -> dict[str, Any]:
   beside = epath.Path(run.workdir) / folders.BESIDE
-  made = {
-    name: stage_record.output(beside, name) for name in sets(run.config, stage)
-  }
+  made = {name: stage_record.output(beside, name) for name in names}
   return {"beside": made} if made else {}
 
 

@@ -142,6 +142,16 @@ def test_a_kill_within_a_signal_is_resumed(source, workdir, monkeypatch):
   ]
 
 
+def test_what_is_chosen_by_a_signal_is_done_once(source, workdir, capsys):
+  """The tuning reads the signal by the selection: the next run skips both."""
+  config = _ifd(source, finetune__epochs=0.1)
+  stages = (*_STAGES, "finetune")
+  pipeline.run(config, workdir, stages=stages, redo="select")
+  capsys.readouterr()
+  pipeline.run(config, workdir, stages=stages)
+  assert capsys.readouterr().err.count("skipped: it is done") >= len(stages)
+
+
 def test_redo_of_a_signal_takes_what_was_made_from_it(source, workdir):
   config = _ifd(source)
   pipeline.run(config, workdir, stages=_STAGES, redo="select")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from ila_jax import errors, pipeline
-from ila_jax.laboratory import budgets, held_out
+from ila_jax.laboratory import budgets, choices, held_out, runs
 from ila_jax.pool import index
 from ila_jax.run import account
 from ila_jax.run.disk import files
 from ila_jax.score import dev_set
-from ila_jax.selection import scored_pool
+from ila_jax.selection import needs, scored_pool
 from ila_jax.training import base, together, trial
 from tests.support import tiny
 
@@ -147,21 +147,40 @@ def test_more_arms_are_added(made, capsys):
   """What was made stays, and what is done is done."""
   source, workdir = made
   before = _lines(workdir)
-  arms = _ARMS | {"covered": {"strategy": "coverage_only"}}
+  # The first wants nothing, the next a signal, and the last one model more.
+  more = {"covered": "coverage_only", "hard": "ifd", "late": "ila_marginal"}
+  arms = _ARMS | {name: {"strategy": more[name]} for name in more}
   pipeline.run(
     _config(source, laboratory__arms=arms), workdir, stages=("laboratory",)
   )
   after = _lines(workdir)
   assert {name: after[name] for name in before} == before
-  assert {line["arm"] for line in after.values()} == {
-    "random",
-    "ours",
-    "covered",
-  }
+  assert {line["arm"] for line in after.values()} == {"random", "ours", *more}
   pipeline.run(
     _config(source, laboratory__arms=arms), workdir, stages=("laboratory",)
   )
   assert "skipped: it is done" in capsys.readouterr().err
+
+
+def test_a_method_is_asked_for_as_many_as_its_arm_may_get(made, monkeypatch):
+  """Some methods order otherwise when asked for more."""
+  source, workdir = made
+  run, asked = tiny.run(_config(source), workdir), []
+  rank = scored_pool.rank
+
+  def counting(config, pool, strategy):
+    asked.append(pool.candidates.wanted)
+    return rank(config, pool, strategy)
+
+  monkeypatch.setattr(scored_pool, "rank", counting)
+  bench = choices.Choices(run, needs.laboratory_of(run.config))
+  for equal in ("examples", "tokens", "lengths"):
+    bench.of(runs.Planned("ours", equal, 300, 0))
+  chance = bench.of(runs.Planned("random", "tokens", 300, 0)).rows
+  drawn = bench._drawn(0)
+  tokens = np.sort(drawn.n_tokens[drawn.candidate])
+  most = int((np.cumsum(tokens) <= 300).sum())
+  assert asked == [len(chance), most, int(drawn.candidate.sum())]
 
 
 def test_a_run_that_fails_ends_no_other(made, monkeypatch, capsys):

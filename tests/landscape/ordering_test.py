@@ -24,6 +24,16 @@ def test_one_device_equals_eight():
     np.testing.assert_array_equal(one, eight)
 
 
+def test_a_quantile_takes_no_memory_for_empty_cells():
+  """The cells of a fine grid: two thousand million, and four rows."""
+  cell = np.array([0, 2**31 - 2, 0, 2**31 - 2], np.int32)
+  depth = np.array([1.0, 5.0, 2.0, 4.0], np.float32)
+  found = ordering.reaches_quantile(
+    cell, depth, np.arange(4), np.ones(4, bool), quantile=1.0
+  )
+  assert found.tolist() == [False, True, True, False]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_depth_that_is_not_finite_is_never_sorted(value):
   pool = reference.pool(24, 7) | {

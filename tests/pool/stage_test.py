@@ -253,11 +253,13 @@ def test_overrides_that_a_pool_is_made_from(tmp_path):
     ({"pool": asked, "p*": {}, "own": asked}, {}, {"pool": asked, "p*": {}}),
     ({"*": asked}, {}, {"*": asked}),
     ({"set": asked, "none": asked}, {}, {"set": asked, "none": asked}),
+    ({"judge": asked}, {}, {}),
   ):
     config = tiny.config(
       source,
       select__target=str(tmp_path / "own.jsonl"),
       pool__decontaminate=str(tmp_path / "set.jsonl"),
+      laboratory__dev=str(tmp_path / "judge.jsonl"),
       pool__overrides=overrides,
     )
     assert stage._overrides(config, before) == wanted

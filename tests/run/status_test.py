@@ -116,6 +116,13 @@ def test_signals_are_told_beside_the_stages(run):
   assert "  signals/nll begun" in status.told(found)
 
 
+def test_a_signal_of_target_examples_has_their_shards(run):
+  record = {"stage": "signals/near", "done": False, "inputs": {"target": "x"}}
+  _write(run / "signals/near" / tables.RECORD.file(), record)
+  _write(run / "beside/target/pool/records-00000.parquet")
+  assert status.find(run)["stages"]["signals/near"]["total"] == 1
+
+
 def test_a_dead_process_is_known(run):
   process = subprocess.Popen([sys.executable, "-c", ""])
   process.wait()

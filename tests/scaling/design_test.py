@@ -145,6 +145,10 @@ def test_bad_settings_are_named(changes, message):
     _design(_pool(), **changes)
 
 
+def test_sizes_that_nothing_is_designed_by_do_not_count():
+  assert _design(_pool(), subsets=0, held_out=0, sizes=(5000,)) == []
+
+
 def test_empty_pool_is_named():
   pool = {name: values[:0] for name, values in _pool().items()}
   with pytest.raises(errors.InputError, match=r"scaling\.sizes"):

@@ -3,7 +3,7 @@
 import pytest
 
 from ila_jax import errors
-from ila_jax.selection import needs
+from ila_jax.selection import budget, needs
 from tests.support import tiny
 
 
@@ -46,9 +46,9 @@ def test_a_share_of_the_candidates_is_told_before_the_run(capsys):
   rival = tiny.config(
     "pool.jsonl", select__compare=("superfiltering",), **fields
   )
-  needs.check_shares(rival, 150)
+  budget.check_shares(rival.select, 150)
   assert not capsys.readouterr().err
-  needs.check_shares(rival, 145)
+  budget.check_shares(rival.select, 145)
   said = capsys.readouterr().err
   assert "superfiltering chooses from at most 29 of 145 candidates" in said
   fields["select__strategy"] = "superfiltering"
@@ -56,7 +56,7 @@ def test_a_share_of_the_candidates_is_told_before_the_run(capsys):
   with pytest.raises(
     errors.InputError, match=r"raise --config\.select\.option"
   ):
-    needs.check_shares(ours, 145)
+    budget.check_shares(ours.select, 145)
   fields |= {"select__unit": "fraction", "select__budget": 0.25}
   with pytest.raises(errors.InputError, match=r"from at most 0\.2 of them"):
     tiny.config("pool.jsonl", **fields)

@@ -88,7 +88,7 @@ def head(
     desc=name,
   )
   share = (
-    f" They represent {len(drawn):,} of {len(rows):,}, a draw."
+    f" by how they represent {len(drawn):,} of {len(rows):,}, drawn by id"
     if len(drawn) < len(rows)
     else ""
   )
@@ -104,7 +104,7 @@ def _rest(
 ) -> str:
   if count == len(rows):
     return ""
-  return f"{name} orders {count:,}, as many as the budget may buy.{share}"
+  return f"{name} orders {count:,}{share}, as many as the budget may buy."
 
 
 def _effort(size: effort_lib.Size, options: Options) -> effort_lib.Effort:

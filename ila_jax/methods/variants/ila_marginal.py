@@ -19,7 +19,7 @@ or blocks of the map (config.landscape.domain_blocks) where there are none.
 import dataclasses
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from ila_jax.landscape import ordering
 from ila_jax.methods import candidates, method
@@ -93,7 +93,7 @@ def _of_rows(
   mean = float(gain[by_id].sum() / tokens.sum())
   total, held = (_sums(c.domain, v, by_id) for v in (gain, tokens))
   of_domain = (total + PSEUDO_TOKENS * mean) / (held + PSEUDO_TOKENS)
-  return _mean_of_cell(c.cell, of_domain, c.candidate, by_id), mean
+  return candidates.mean_within(c, c.cell, of_domain), mean
 
 
 def _sums(
@@ -104,18 +104,6 @@ def _sums(
   """The sum of each row's group."""
   _, number = np.unique(group, return_inverse=True)
   return np.bincount(number[by_id], weights=values[by_id])[number]
-
-
-def _mean_of_cell(
-  cell: Int[np.ndarray, " n"],
-  values: Float[np.ndarray, " n"],
-  candidate: Bool[np.ndarray, " n"],
-  by_id: Int[np.ndarray, " n"],
-) -> Float[np.ndarray, " n"]:
-  """The mean over the candidates of each row's cell; 0 where it has none."""
-  total = _sums(cell, np.where(candidate, values, 0), by_id)
-  count = _sums(cell, candidate.astype(np.float64), by_id)
-  return total / np.maximum(count, 1)
 
 
 METHOD = method.Method(

@@ -150,7 +150,8 @@ def overlap(found: dict[str, Any]) -> Any:
 
   Args:
     found: `strategies`, their names; `jaccard`, by the places of two of them;
-      `by_chance`, that of two random selections, below which nothing is shaded.
+      `by_chance`, that of two random selections of the largest size, below
+      which nothing is shaded.
   """
   from matplotlib import colors
 

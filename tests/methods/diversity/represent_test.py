@@ -140,8 +140,8 @@ def test_a_draw_stands_for_the_pool():
   )
   assert got.order.tolist() == by_id[want].tolist()
   assert got.rest == (
-    "facility location orders 9, as many as the budget may buy. They represent "
-    "40 of 90, a draw."
+    "facility location orders 9 by how they represent 40 of 90, drawn by id, "
+    "as many as the budget may buy."
   )
   assert "draw" not in method(c, represented=90).rest
   assert not method(dataclasses.replace(c, wanted=None)).rest
