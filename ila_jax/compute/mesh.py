@@ -89,6 +89,17 @@ def platform() -> str:
   return jax.default_backend() if device is None else device.platform
 
 
+def current() -> Mesh:
+  """The mesh that `jax.set_mesh` set; where none is set, all devices.
+
+  >>> with jax.set_mesh(make()) as mesh:
+  ...   current() == mesh
+  True
+  """
+  mesh = jax.sharding.get_mesh()
+  return make() if mesh.empty else mesh
+
+
 def batch_multiple(mesh: Mesh) -> int:
   """The number of shards of a batch: rows must be a multiple of it."""
   return mesh.shape["data"] * mesh.shape["fsdp"]

@@ -14,7 +14,7 @@ from ila_jax.finetune import comparison
 from ila_jax.methods import candidates, table
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.passes import dev_loss, token_set
-from ila_jax.pool import base_tokenizer, index, shards
+from ila_jax.pool import base_tokenizer, index
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.selection import budget, filters, needs, scored_pool
@@ -128,9 +128,7 @@ def _tune(
   rows: np.ndarray,
 ) -> None:
   config, workdir = run.config, run.workdir
-  data = token_set.tokens_of(
-    shards.gather(workdir, rows, ["tokens", "is_response"])
-  )
+  data = token_set.of_rows(workdir, rows)
   with trial.recording(run, "finetune", arm.name) as recorder:
     tuned = trial.fit(
       decoder,

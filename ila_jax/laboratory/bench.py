@@ -16,7 +16,6 @@ from ila_jax.laboratory import budgets, choices, estimates, held_out
 from ila_jax.laboratory import runs as runs_lib
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.passes import token_set
-from ila_jax.pool import shards
 from ila_jax.run import (
   context,
   interrupts,
@@ -188,12 +187,7 @@ class Bench:
     run = self.run
     recipes = [self._recipe(one, done) for one in group]
     data = [
-      token_set.tokens_of(
-        shards.gather(
-          run.workdir, self.choices.pool.row[own], ["tokens", "is_response"]
-        )
-      )
-      for own in rows
+      token_set.of_rows(run.workdir, self.choices.pool.row[own]) for own in rows
     ]
     if run.config.train.runs_a_device is not None:
       return together.tune(

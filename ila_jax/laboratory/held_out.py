@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from ila_jax import errors
 from ila_jax.laboratory import estimates
 from ila_jax.passes import token_set
-from ila_jax.pool import index, shards
+from ila_jax.pool import index
 from ila_jax.run import context, progress, tables
 from ila_jax.run.disk import files
 from ila_jax.score import dev_set
@@ -79,9 +79,7 @@ def load(run: context.Run, *, half: str | None = None) -> HeldOut:
   prompt = index.column(own, "prompt_id")[rows]
   half = half or settings.dev_half
   inside = estimates.half(prompt, seed=run.config.seed, which=half)
-  data = token_set.tokens_of(
-    shards.gather(own, rows[inside], ["tokens", "is_response"])
-  )
+  data = token_set.of_rows(own, rows[inside])
   about = estimates.Dev(
     # Nothing predicts the first token.
     n_tokens=np.array([m[1:].sum() for m in data.is_response], np.int32),

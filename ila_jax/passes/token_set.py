@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+from etils import epath
 from jaxtyping import Bool, Int
 
 from ila_jax.pool import shards
@@ -57,6 +58,16 @@ def tokens_of(table: pa.Table) -> TokenSet:
     shards.lists(table.column("tokens"), _arrays),
     shards.lists(table.column("is_response"), _arrays),
   )
+
+
+def of_rows(workdir: epath.PathLike, rows: Int[np.ndarray, " m"]) -> TokenSet:
+  """Rows of the pool of a run, in their order.
+
+  Args:
+    workdir: of the run, or the folder of a set beside its pool.
+    rows: of the pool.
+  """
+  return tokens_of(shards.gather(workdir, rows, ["tokens", "is_response"]))
 
 
 def _arrays(held: pa.Array) -> np.ndarray:

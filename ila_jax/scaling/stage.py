@@ -14,7 +14,7 @@ from ila_jax.compute import mesh as mesh_lib
 from ila_jax.landscape.duplicates import write
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.passes import dev_loss, token_set
-from ila_jax.pool import index, shards
+from ila_jax.pool import index
 from ila_jax.run import context, interrupts, progress, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.scaling import (
@@ -163,9 +163,7 @@ def _data(
   workdir: epath.Path, pool: scored_pool.ScoredPool, subset: design.Subset
 ) -> token_set.TokenSet:
   rows = pool.row[subset.rows]
-  return token_set.tokens_of(
-    shards.gather(workdir, rows, ["tokens", "is_response"])
-  )
+  return token_set.of_rows(workdir, rows)
 
 
 def _tune(

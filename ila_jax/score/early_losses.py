@@ -16,7 +16,7 @@ from ila_jax import config as config_lib
 from ila_jax.compute import hardware
 from ila_jax.forecast import costs, sizes, work
 from ila_jax.passes import token_set, windows
-from ila_jax.pool import index, shards
+from ila_jax.pool import index
 from ila_jax.run import context, draws, progress, stage_record, tables
 from ila_jax.run.disk import files, folders
 from ila_jax.score import losses, split
@@ -48,7 +48,7 @@ def run(run: context.Run) -> None:
   with trial.recording(run, folders.BESIDE, NAME) as recorder:
     tuned = trial.fit(
       base.load(run, stage.account),
-      _tokens(workdir, reference),
+      token_set.of_rows(workdir, reference),
       trial.reference(config, seed=seed),
       run=run,
       stage=stage,
@@ -62,7 +62,7 @@ def run(run: context.Run) -> None:
     lengths=index.lengths(workdir),
     adapters=tuned.adapters,
   )
-  data = _tokens(workdir, sample)
+  data = token_set.of_rows(workdir, sample)
   parts = windows.split(data, max_tokens=config.tokens.max_tokens)
   early = parts.total(nll(parts))
   files.write_table(
@@ -124,13 +124,6 @@ def _sample(run: context.Run) -> Int[np.ndarray, " k"]:
     purpose="early sample",
   )
   return np.sort(scored["row"][free][drawn])
-
-
-def _tokens(
-  workdir: epath.Path, rows: Int[np.ndarray, " k"]
-) -> token_set.TokenSet:
-  table = shards.gather(workdir, rows, ["tokens", "is_response"])
-  return token_set.tokens_of(table)
 
 
 def gain(

@@ -18,7 +18,7 @@ from ila_jax.passes import (
   token_set,
   windows,
 )
-from ila_jax.pool import index, shards
+from ila_jax.pool import index
 from ila_jax.run import context, progress
 from ila_jax.training import trial
 
@@ -68,8 +68,7 @@ def again(
     desc = f"{name} again"
     with progress.counter(len(rows), desc=desc, unit="examples") as advance:
       for part in parts:
-        table = shards.gather(run.workdir, part, ["tokens", "is_response"])
-        data = split(run, token_set.tokens_of(table))
+        data = split(run, token_set.of_rows(run.workdir, part))
         of_part = nll(
           run,
           decoder,

@@ -7,7 +7,7 @@ from ila_jax import config as config_lib
 from ila_jax.compute import hardware
 from ila_jax.models import decoder as decoder_lib
 from ila_jax.passes import forward, token_set, windows
-from ila_jax.pool import base_tokenizer, shards
+from ila_jax.pool import base_tokenizer
 from ila_jax.pool import index as index_lib
 from ila_jax.run import (
   context,
@@ -127,13 +127,10 @@ def _tuned(
   if trial.is_made(stage.folder, name):
     trial.drop_checkpoints(stage.folder, name)
     return trial.load(folder, config=config, mesh=mesh, base=decoder)
-  table = shards.gather(
-    workdir, np.flatnonzero(reference), ["tokens", "is_response"]
-  )
   with trial.recording(run, "score", name) as recorder:
     tuned = trial.fit(
       decoder,
-      token_set.tokens_of(table),
+      token_set.of_rows(workdir, np.flatnonzero(reference)),
       trial.reference(config, seed=seed),
       run=run,
       stage=stage,

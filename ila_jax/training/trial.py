@@ -19,7 +19,7 @@ from ila_jax.models import lora as lora_lib
 from ila_jax.models.folders import peft, safetensors_files, weights
 from ila_jax.passes import collate, forward, token_set, windows
 from ila_jax.passes import dev_loss as dev_loss_lib
-from ila_jax.pool import index, shards
+from ila_jax.pool import index
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, stage_record, tables
@@ -325,6 +325,4 @@ def dev_rows(workdir: epath.Path) -> Int[np.ndarray, " n"]:
 
 def dev_set(workdir: epath.Path) -> token_set.TokenSet:
   """The examples of `dev_rows`, as tokens."""
-  return token_set.tokens_of(
-    shards.gather(workdir, dev_rows(workdir), ["tokens", "is_response"])
-  )
+  return token_set.of_rows(workdir, dev_rows(workdir))

@@ -1,6 +1,5 @@
 """Likeness to a target: what is nearest to its examples."""
 
-import jax
 import numpy as np
 
 from ila_jax.compute import mesh as mesh_lib
@@ -15,12 +14,11 @@ def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
   Prompts are compared, as the run has embedded them. No depth and no cell
   counts, and one target example may draw all that is chosen.
   """
-  mesh = jax.sharding.get_mesh()
   _, cosine = pairs.closest(
     c.inputs["embeddings"],
     [np.asarray(c.inputs["target_embeddings"])],
     rows=len(c.ids),
-    mesh=mesh_lib.make() if mesh.empty else mesh,
+    mesh=mesh_lib.current(),
   )
   return candidates.ranking(c, (-cosine[0],))
 

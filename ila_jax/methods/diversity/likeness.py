@@ -116,8 +116,7 @@ def greedy(
     Places in m, in the order of the choice; fewer than `count` where no row is
     left.
   """
-  mesh = jax.sharding.get_mesh()
-  mesh = mesh_lib.make() if mesh.empty else mesh
+  mesh = mesh_lib.current()
   placed = mesh_lib.put_rows(x.astype(np.float32), mesh)
   filled = np.full(len(placed), CHOSEN, np.int32)
   filled[: len(state)] = state

@@ -117,8 +117,7 @@ def _greedy(
   x: Int[np.ndarray, "m d"], first: int, count: int
 ) -> Int[np.ndarray, " k"]:
   """Chooses `first`, and then rows by weighed distance; of equals the first."""
-  mesh = jax.sharding.get_mesh()
-  mesh = mesh_lib.make() if mesh.empty else mesh
+  mesh = mesh_lib.current()
   placed = mesh_lib.put_rows(x.astype(np.float32), mesh)
   score = np.full(len(placed), -np.inf, np.float32)
   score[: len(x)] = 0

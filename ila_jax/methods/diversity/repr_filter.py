@@ -106,8 +106,7 @@ def _visit(
   embeddings: Any, rows: Int[np.ndarray, " m"], count: int, most: int
 ) -> Int[np.ndarray, " k"]:
   """Places in `rows` of those that are taken, ascending, at most `count`."""
-  mesh = jax.sharding.get_mesh()
-  mesh = mesh_lib.make() if mesh.empty else mesh
+  mesh = mesh_lib.current()
   room = _ROOM * mesh_lib.batch_multiple(mesh)
   room *= -(-count // room)
   width = embeddings[rows[:1]].shape[1]

@@ -62,8 +62,7 @@ def greedy(
     return np.zeros(0, np.int32)
   if len(represented) > MOST:
     raise ValueError(f"{len(represented):,} are represented; at most {MOST:,}")
-  mesh = jax.sharding.get_mesh()
-  mesh = mesh_lib.make() if mesh.empty else mesh
+  mesh = mesh_lib.current()
   devices = _Devices(x, represented, similarity, mesh)
   chosen: list[int] = []
   if similarity == "cosine":

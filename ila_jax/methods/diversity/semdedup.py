@@ -99,8 +99,7 @@ def _kept(
   """Which rows are kept; they come in the order that decides ties."""
   if not len(rows):
     return np.zeros(0, np.bool_)
-  mesh = jax.sharding.get_mesh()
-  mesh = mesh_lib.make() if mesh.empty else mesh
+  mesh = mesh_lib.current()
   x = _Part(c.inputs["embeddings"], rows)
   cell, squared = _clusters(c, x, options.cluster_examples, mesh)
   desc = "SemDeDup: pairs"

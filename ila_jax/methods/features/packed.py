@@ -77,10 +77,7 @@ def words(
   >>> words(np.array([[1], [2], [4]], np.uint8), np.array([2, 0]))[:2].tolist()
   [[4], [1]]
   """
-  mesh = jax.sharding.get_mesh()
-  return mesh_lib.put_rows(
-    _Words(features, rows), mesh_lib.make() if mesh.empty else mesh
-  )
+  return mesh_lib.put_rows(_Words(features, rows), mesh_lib.current())
 
 
 def count_on(words: UInt32[Array, "*rows v"]) -> Int[Array, "*rows"]:

@@ -11,7 +11,6 @@ graph is the same on any number of devices.
 
 import dataclasses
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -113,8 +112,7 @@ def alike(
   """
   if not len(x):
     return apart(0)
-  mesh = jax.sharding.get_mesh()
-  mesh = mesh_lib.make() if mesh.empty else mesh
+  mesh = mesh_lib.current()
   with progress.counter(len(x), desc="labels", unit="labels") as advance:
     near = pairs.pairs(
       x,

@@ -98,8 +98,7 @@ def influence(
   """
   if not len(rows) or not len(means):
     return np.zeros(len(rows), np.float32)
-  mesh = jax.sharding.get_mesh()
-  mesh = mesh_lib.make() if mesh.empty else mesh
+  mesh = mesh_lib.current()
   placed = mesh_lib.put(means, mesh, mesh_lib.REPLICATED)
   size = max(_BLOCK_BYTES // (4 * means.shape[1]), 1)
   found = []

@@ -74,7 +74,7 @@ def greatest_by_task(
   Raises:
     errors.InputError: a vector that is not finite.
   """
-  mesh = _mesh()
+  mesh = mesh_lib.current()
   placed = [
     mesh_lib.put(_filled(_whole(targets)), mesh, mesh_lib.REPLICATED)
     for targets in tasks
@@ -199,7 +199,7 @@ def _nearest(
   known: int,
 ) -> Int[np.ndarray, "m k"]:
   """The nearest free candidates of each target example, nearest first."""
-  mesh = _mesh()
+  mesh = mesh_lib.current()
   placed = mesh_lib.put_rows(_filled(targets), mesh)
   best = (
     mesh_lib.put_rows(np.full((len(placed), known), -np.inf, np.float32), mesh),
@@ -250,11 +250,6 @@ def _block_rows(targets: int) -> int:
   """Rows of a block of products, a power of two."""
   wanted = max(_BLOCK_FLOATS // targets, 1)
   return int(np.clip(1 << (wanted.bit_length() - 1), *_BLOCK_ROWS))
-
-
-def _mesh() -> Mesh:
-  mesh = jax.sharding.get_mesh()
-  return mesh_lib.make() if mesh.empty else mesh
 
 
 @jax.jit

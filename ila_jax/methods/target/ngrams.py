@@ -14,6 +14,9 @@ from ila_jax.embed import lsa
 # a sentence, which no other text has.
 _WORD = re.compile(rf"[{lsa.CJK}]|[^\W{lsa.CJK}]+|[^\w\s]+")
 
+# Texts whose n-grams are added up at once.
+_TEXTS = 4096
+
 
 def bucket(ngram: str, buckets: int) -> int:
   """The bucket of a word, or of two with a blank between them.
@@ -101,5 +104,12 @@ def totals(
   >>> totals(np.array([0, 1, 1]), np.array([0, 2]), value).tolist()
   [0.0, 11.0]
   """
-  text = np.repeat(np.arange(len(words)), sizes(words))
-  return np.bincount(text, weights=value[found], minlength=len(words))
+  count = sizes(words)
+  total, begin = np.zeros(len(words)), 0
+  for at in range(0, len(words), _TEXTS):  # All at once take 20 bytes each.
+    own = count[at : at + _TEXTS]
+    text = np.repeat(np.arange(len(own)), own)
+    here = value[found[begin : begin + len(text)]]
+    total[at : at + _TEXTS] = np.bincount(text, here, minlength=len(own))
+    begin += len(text)
+  return total

@@ -27,7 +27,7 @@ from ila_jax.forecast import costs, sizes, work
 from ila_jax.models import architecture
 from ila_jax.models import lora as lora_lib
 from ila_jax.passes import example_gradients, token_set, windows
-from ila_jax.pool import index, shards
+from ila_jax.pool import index
 from ila_jax.run import context, draws, progress, stage_record, tables
 from ila_jax.run.disk import files, folders
 from ila_jax.score.signals import nll_without_prompt
@@ -167,10 +167,7 @@ def _drawn(run: context.Run) -> token_set.TokenSet:
     purpose="warm-up",
     allowed=~index.is_dev(workdir),
   )
-  table = shards.gather(
-    workdir, np.flatnonzero(drawn), ["tokens", "is_response"]
-  )
-  return token_set.tokens_of(table)
+  return token_set.of_rows(workdir, np.flatnonzero(drawn))
 
 
 def _epoch_ends(data: token_set.TokenSet, how: recipe_lib.Recipe) -> list[int]:

@@ -27,7 +27,7 @@ from jaxtyping import Float, Int
 
 from ila_jax.forecast import costs, work
 from ila_jax.passes import token_set, windows
-from ila_jax.pool import index, shards
+from ila_jax.pool import index
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress, stage_record
 from ila_jax.score import losses
@@ -60,8 +60,7 @@ def _prompts(run: context.Run) -> other_prompts.Prompts:
   rows, bank = other_prompts.drawn(ids, prompt, domain, seed=run.config.seed)
   each, place = np.unique(rows, return_inverse=True)
   with progress.if_slow(f"  {len(each):,} other prompts are read ..."):
-    table = shards.gather(workdir, each, ["tokens", "is_response"])
-    data = token_set.tokens_of(table).subset(place)
+    data = token_set.of_rows(workdir, each).subset(place)
   return other_prompts.prompts(data, prompt[rows], bank)
 
 
