@@ -28,6 +28,8 @@ NAME = "tags"
 NONE = -1
 # Float32 holds all whole numbers below.
 _MOST = 2**24
+# Of one record: all records take the room of the one that has most.
+_MOST_OF_ONE = 1024
 # Seconds for a record, whose JSON is read twice; assumed.
 _SECONDS_EACH = 1e-4
 
@@ -80,6 +82,11 @@ def _compute(
       f"config.pool.fields.labels: the pool has {len(seen):,} different "
       f"labels; allowed: less than {_MOST:,}. Name a field of tags, not one "
       "of text."
+    )
+  if width > _MOST_OF_ONE:
+    raise errors.InputError(
+      f"config.pool.fields.labels: a record has {width:,} different labels; "
+      f"allowed: up to {_MOST_OF_ONE:,}. Name a field of tags, not one of text."
     )
   # Sorted, so that the order of the pool changes no number.
   number = {name: place for place, name in enumerate(sorted(seen))}

@@ -25,9 +25,9 @@ def _records():
   return rows
 
 
-def _pool(folder, **fields):
+def _pool(folder, records=None, **fields):
   config = tiny.config(
-    tiny.write(folder / "pool.jsonl", _records()),
+    tiny.write(folder / "pool.jsonl", records or _records()),
     **{
       "pool__shard_examples": 25,
       "pool__dev_examples": 5,
@@ -69,3 +69,11 @@ def test_a_pool_without_tags_says_what_to_name(field, match, tmp_path):
   with pytest.raises(errors.InputError, match=match) as raised:
     example_signal.run(tags.SIGNAL, run)
   assert "--config.pool.fields.labels=FIELD" in str(raised.value)
+
+
+def test_one_record_does_not_size_all(tmp_path):
+  rows = _records()
+  rows[7]["tags"] = [f"word {number}" for number in range(1025)]
+  run = _pool(tmp_path, rows, pool__fields__labels="tags")
+  with pytest.raises(errors.InputError, match="a record has 1,025 different"):
+    example_signal.run(tags.SIGNAL, run)
