@@ -113,12 +113,23 @@ while :; do
     continue
   fi
   silent=0
+  before="$last"
   if [ "$now" != "$last" ]; then
     echo "$(program): $TPU ${now:-is not there}" >&2
     last="$now"
   fi
   case "$now" in
-    "") create ;;
+    "")
+      if [ "$before" = ACTIVE ]; then  # A preempted slice leaves its request.
+        sleep "$pause"
+        if now="$(state)" && [ -z "$now" ]; then
+          echo "$(program): $TPU was deleted, and is not asked for again" >&2
+          exit 143
+        fi
+        continue
+      fi
+      create
+      ;;
     FAILED)
       failed "the request for $TPU failed" 1
       delete
@@ -135,7 +146,7 @@ while :; do
       fi
       if [ "$vm:$now" != READY:ACTIVE ]; then
         echo "$(program): $TPU was preempted" >&2
-        failures=0
+        failures=0 last=none
         delete
         continue
       fi

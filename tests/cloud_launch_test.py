@@ -43,6 +43,7 @@ case "$*" in
     case "$how" in
       suspended) echo SUSPENDING > state; exit 255 ;;
       preempted) echo PREEMPTED > vm; exit 1 ;;
+      deleted) rm state vm; exit 255 ;;
       # So does the way to gcloud's servers, once.
       broken) touch unknown; exit 255 ;;
       waits) exec sleep 30 ;;
@@ -104,6 +105,8 @@ def test_a_slice_is_asked_for_used_and_given_back(queue):
   [
     # Lost in both ways, one after the other: two more are asked for.
     ("suspended preempted 0", 0, ["create", "scp", "ssh", "delete"] * 3),
+    # Somebody gave it back: it costs nothing from then on.
+    ("deleted", 143, ["create", "scp", "ssh"]),
     # A connection broke: the same slice is joined again.
     ("255 75 0", 0, ["create", *["scp", "ssh"] * 3, "delete"]),
     # Nothing is deleted while nobody knows.

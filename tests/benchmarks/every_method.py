@@ -10,6 +10,7 @@ counts, for the first compiles. `forecast` is what a dry run would say.
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -111,8 +112,6 @@ def _seconds(name: str, c: candidates.Candidates) -> float:
 
 
 def _forecast(name: str, size: effort_lib.Size, machine: here.Here) -> float:
-  import os
-
   method = table.METHODS[name]
   effort = method.effort(size, method.options())
   cost = machine.products(effort.flops, "float32")
