@@ -44,6 +44,12 @@ for _name in ("instruction", "prompt", "question", "query", "problem"):
   RESPONSES[_name] += ("targets", "target", *CHOSEN, "completions", "summary")
   RESPONSES[_name] += BEST
 RESPONSES["source"] = ("target",)
+# What is preferred to what: both together are the answer, whatever else is one.
+PREFERRED = {
+  "chosen": "rejected",
+  "chosen_response": "rejected_response",
+  "preferred_output": "non_preferred_output",
+}
 # What goes on with a conversation that ends without an answer.
 CONTINUED = (
   *("chosen", "completion", "response", "output", "answer"),

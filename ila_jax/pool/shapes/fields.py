@@ -119,6 +119,21 @@ def _conversation(
   )
 
 
+def _response(
+  names: tuple[str, ...], there: dict[str, str], kinds: dict[str, str]
+) -> str:
+  """The field of the answer, or several fields of which another names one."""
+  for chosen, rejected in field_names.PREFERRED.items():
+    held = [kinds[there[n]] for n in (chosen, rejected) if n in there]
+    are_answers = len(held) == 2 and all(held) and "number" not in held
+    if chosen in names and are_answers:
+      return there[chosen]
+  response = kinds_lib.first(names, there)
+  if not response and any(kinds[n] and pointers.names_one(n) for n in kinds):
+    response = kinds_lib.family(kinds, field_names.ANSWER)
+  return response
+
+
 def _pair(
   there: dict[str, str], every: dict[str, str], shape: _Shape
 ) -> Fields | None:
@@ -128,15 +143,9 @@ def _pair(
     field_names.CHOICES, every, kinds
   )
   for prompt, responses in field_names.RESPONSES.items():
-    response = kinds_lib.first(responses, there)
-    if choice and not response:
-      response = kinds_lib.first(
-        (*field_names.ANSWERS, *field_names.INDICES), there
-      )
-    if not response and any(
-      n for n in kinds if kinds[n] and pointers.names_one(n)
-    ):
-      response = kinds_lib.family(kinds, field_names.ANSWER)
+    if choice:
+      responses += (*field_names.ANSWERS, *field_names.INDICES)
+    response = _response(responses, there, kinds)
     instances = prompt == "instruction" and there.get("instances")
     if prompt not in there or not (response or instances):
       continue

@@ -236,6 +236,33 @@ def test_detect(record, expected):
 
 
 @pytest.mark.parametrize(
+  "gold",
+  [
+    {"answer": "4"},
+    {"solution": "It is 4.", "answer": "4"},
+    {"output": "4"},
+    {"response": ["4", "four"]},
+    {"completion": "4", "response": "4"},
+    {"question": "2 + 2?", "response": "4"},
+  ],
+)
+@pytest.mark.parametrize("prompt", ["instruction", "prompt", "question"])
+@pytest.mark.parametrize("end", ["", "_response"])
+def test_what_is_chosen_goes_before_a_gold_answer(prompt, gold, end):
+  both = {f"chosen{end}": "It is 4, for ...", f"rejected{end}": "5 ..."}
+  record = {prompt: "2 + 2?"} | gold
+  assert fields.detect(record | both).response == f"chosen{end}"
+  # Without what is rejected, and as marks, they may be anything.
+  alone = fields.detect(record).response
+  assert alone in gold
+  for marks in (f"chosen{end}", True), ("rejected", 0):
+    assert fields.detect(record | dict([marks])).response == alone
+  flags = dict.fromkeys(both, 1)
+  assert fields.detect(record | flags).response == alone
+  assert fields.detect(record | dict.fromkeys(both, "")).response == alone
+
+
+@pytest.mark.parametrize(
   "record",
   [
     {},
