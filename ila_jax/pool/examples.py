@@ -84,13 +84,11 @@ def _example(
   raw: records.RawRecord,
   read: fields_lib.Fields,
   answers: str,
-  is_named: bool,
+  named: fields_lib.Fields,
   notes: unread.Notes,
 ) -> Example:
   record = raw.record
-  said = turns.to_turns(
-    record, read, answers=answers, replaces=is_named, notes=notes
-  )
+  said = turns.to_turns(record, read, answers=answers, named=named, notes=notes)
   n_labels = labels.count(record, read.labels)
   domain = labels.domain(record, read.domain)
   text, bad = json_text.repaired(raw.text)
@@ -207,10 +205,10 @@ class Reader:
     configured = self._configured[key]
     read = _resolved(raw, configured)
     notes, rule = unread.Notes(), self._rules.answers
-    is_named = bool(configured.response)
-    made = _example(raw, read, rule, is_named, notes)
-    if read.conversation and read.response in notes.unread:
-      read = read._replace(response="")
+    made = _example(raw, read, rule, configured, notes)
+    for name in ("response", "thought"):
+      if notes.unread & {*records.paths(raw.record, getattr(read, name))}:
+        read = read._replace(**{name: ""})
     return made, self._names(read), notes
 
   def finish(self) -> None:

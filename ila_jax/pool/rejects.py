@@ -65,11 +65,9 @@ REMEDIES = {
   "a cell cannot be read": "Mend the cell, or drop its column",
   "text is not Unicode": "Mend the half characters, such as \\ud800",
   # Fields.
-  "no known record shape": _MAP,
-  "prompt field missing": _MAP,
-  "response field missing": _MAP,
+  **dict.fromkeys(("no known record shape", "prompt is not text"), _MAP),
+  **dict.fromkeys(("prompt field missing", "response field missing"), _MAP),
   "conversation field missing": "Set config.pool.fields.conversation",
-  "prompt is not text": _MAP,
   "prompt is a list of texts": "Join the texts, or write them as messages",
   "prompt is a list of numbers": (
     "They seem to be token ids, and text is needed: name the fields that hold "
@@ -98,8 +96,7 @@ REMEDIES = {
   "several answers": "Set --config.pool.answers=first or longest",
   "empty prompt": f"{_MAP}, or drop records that ask nothing",
   "empty response": f"{_MAP}, or drop records without an answer",
-  "input is not text": _JOINED,
-  "context is not text": _JOINED,
+  **dict.fromkeys(("input is not text", "context is not text"), _JOINED),
   "choices is not text": _JOINED,
   "choices are no list of texts": _JOINED,
   "answer is none of the choices": (
@@ -123,6 +120,9 @@ REMEDIES = {
   ),
   "domain is not text": "Set --config.pool.fields.domain to a text or a number",
   # Conversations.
+  "a named field belongs to no conversation": (
+    "Set it to '' for these sources, in config.pool.overrides"
+  ),
   "conversation is not a list": (
     "Write it as a list of messages, or set config.pool.fields.conversation"
   ),
@@ -186,7 +186,7 @@ REMEDIES = {
     "`label` is a class and no verdict, set --config.pool.fields.domain=label. "
     "Else give an answer a weight of 1"
   ),
-  "no response": "Drop conversations without an answer of the assistant",
+  "no response": "Name the field of the answer, or drop such conversations",
   "no prompt before the first response": (
     "Put what was asked before the first answer, or drop the greeting"
   ),

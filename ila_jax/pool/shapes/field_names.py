@@ -52,8 +52,10 @@ PREFERRED = {
 }
 # What goes on with a conversation that ends without an answer.
 CONTINUED = (
-  *("chosen", "completion", "response", "output", "answer"),
-  *("preferred_output", "completions"),
+  *("chosen", "chosen_response", "preferred_output", "completion", "response"),
+  *("output", "solution", "answer", "target", "targets"),
+  *("completions", "answers", "responses", "best_response", "best_answer"),
+  "correct_answer",
 )
 SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
 TOOLS = ("tools", "functions")
@@ -86,6 +88,12 @@ ANSWER_WORDS = (
   "solution"
 )
 ANSWER = re.compile(rf"({ANSWER_WORDS})_?(\d{{1,2}})|({ANSWER_WORDS})_([a-j])")
+# Whatever may answer a conversation, by its name; counts and switches may not.
+MAY_ANSWER = re.compile(
+  r"(?!(?:n|num|max|min|total|is|has)_)(?:\w+_)?"
+  rf"(?:(?:{ANSWER_WORDS}|chosen|preferred|target|ground_truth)s?"
+  r"|replies|summaries|(?:assistant|bot|ai)_message)(?:_?\d{1,2}|_[a-j])?"
+)
 TURN = re.compile(r"(turn|message)_?(\d+)")
 
 

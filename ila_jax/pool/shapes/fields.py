@@ -89,31 +89,38 @@ def _detect(shape: _Shape) -> Fields | None:
   for there in (filled, every):
     # A conversation in one text may be a note beside a prompt and a response.
     lists = {n: field for n, field in there.items() if kinds[field] != "text"}
+    listed = kinds_lib.first(_CONVERSATIONS, lists)
+    any_kind = kinds_lib.first(_CONVERSATIONS, there)
     detected = (
-      _conversation(lists, there, every, kinds)
+      _conversation(listed, there, every, kinds)
       or _pair(there, every, shape)
-      or _conversation(there, there, every, kinds)
+      or _conversation(any_kind, there, every, kinds)
     )
     if detected is None and there is filled:
-      detected = _other_list(shape, every) or _preference(shape, every)
+      other = _other_list(shape, every)
+      detected = _conversation(other, there, every, kinds)
+      detected = detected or _preference(shape, every)
     if detected:
       return detected
   return None
 
 
 def _conversation(
-  able: dict[str, str],
+  path: str,
   there: dict[str, str],
   every: dict[str, str],
   kinds: dict[str, str],
 ) -> Fields | None:
-  """A conversation among the fields that are able to hold one."""
-  conversation = kinds_lib.first(_CONVERSATIONS, able)
-  if not conversation:
+  """A conversation, with what goes on with it and what stands beside it."""
+  if not path:
     return None
+  others = {name: field for name, field in there.items() if field != path}
+  texts = {n: field for n, field in others.items() if kinds[field] == "text"}
+  response = _response(field_names.CONTINUED, others, kinds)
   return Fields(
-    conversation=conversation,
-    response=kinds_lib.first(field_names.CONTINUED, there),
+    conversation=path,
+    response=response,
+    thought=kinds_lib.first(_THOUGHTS, texts) if response else "",
     system=kinds_lib.first(field_names.SYSTEMS, every, kinds),
     tools=kinds_lib.first(field_names.TOOLS, every, kinds),
   )
@@ -181,7 +188,7 @@ def _pair(
   return None
 
 
-def _other_list(shape: _Shape, every: dict[str, str]) -> Fields | None:
+def _other_list(shape: _Shape, every: dict[str, str]) -> str:
   """A conversation under a name that is often used for other things."""
   kinds = dict(shape)
   names = [n for n in (*_MESSAGES, *_EITHER, *_WITH_ROLES) if n in every]
@@ -192,16 +199,7 @@ def _other_list(shape: _Shape, every: dict[str, str]) -> Fields | None:
     or (kinds[every[n]] in ("list", "object") and n not in _WITH_ROLES)
     or (kinds[every[n]] == "texts" and n in _EITHER)
   ]
-  conversation = (
-    names[0] if names else kinds_lib.family(dict(shape), field_names.TURN)
-  )
-  if not conversation:
-    return None
-  return Fields(
-    conversation=conversation,
-    system=kinds_lib.first(field_names.SYSTEMS, every, kinds),
-    tools=kinds_lib.first(field_names.TOOLS, every, kinds),
-  )
+  return names[0] if names else kinds_lib.family(kinds, field_names.TURN)
 
 
 def _preference(shape: _Shape, every: dict[str, str]) -> Fields | None:
@@ -219,22 +217,15 @@ def _preference(shape: _Shape, every: dict[str, str]) -> Fields | None:
 def _transcript(record: Mapping[str, Any]) -> Fields | None:
   """A conversation in one text, with what goes on with it or goes before."""
   there = {unread.plain_name(name): name for name in reversed(record)}
-  kinds = {name: kinds_lib.of(value) for name, value in record.items()}
+  kinds = {n: kinds_lib.of_field(n, value) for n, value in record.items()}
   filled = {unread.plain_name(n): n for n in reversed(record) if kinds[n]}
   there |= filled
   for plain, name in reversed(filled.items()):
     text = record[name]
     if plain not in _TRANSCRIPTS or not isinstance(text, str):
       continue
-    if not transcripts.is_one(text):
-      continue
-    answers = {n: field for n, field in filled.items() if n != plain}
-    return Fields(
-      conversation=name,
-      response=kinds_lib.first(field_names.CONTINUED, answers),
-      system=kinds_lib.first(field_names.SYSTEMS, there, kinds),
-      tools=kinds_lib.first(field_names.TOOLS, there, kinds),
-    )
+    if transcripts.is_one(text):
+      return _conversation(name, filled, there, kinds)
   return None
 
 
@@ -277,8 +268,6 @@ def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
     resolved = Fields(
       response="" if configured.conversation else resolved.response
     )
-  elif configured.response:
-    resolved = resolved._replace(conversation="")
   if any(configured):
     resolved = Fields(
       *(c or f for c, f in zip(configured, resolved, strict=True))
@@ -305,7 +294,7 @@ def _with_nested(record: Mapping[str, Any], read: Fields) -> Fields:
     found = {}
     if shape & {read.conversation, read.prompt, read.input}:
       found |= {"system": field_names.SYSTEMS, "tools": field_names.TOOLS}
-    if shape & {read.prompt, read.input}:
+    if shape & {read.prompt, read.input} and not read.conversation:
       found |= {"input": field_names.INPUTS, "choices": field_names.CHOICES}
       found |= {"history": field_names.HISTORIES}
     if read.response in shape:

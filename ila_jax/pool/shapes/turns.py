@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
+from ila_jax.pool.answers import continued
 from ila_jax.pool.conversations import (
   contents,
   dialogues,
@@ -29,6 +30,7 @@ from ila_jax.pool.shapes import (
   verdicts,
 )
 
+_NOTHING = fields.Fields()
 _INDEXED = re.compile(r"(.+)\.0\.[^.]+")
 
 
@@ -43,20 +45,20 @@ def _conversation(
   path: str,
   lists: Sequence[weights.Listed],
   notes: unread.Notes,
-) -> tuple[list[records.Turn], bool]:
-  """The turns, and whether they stood in one text."""
+) -> tuple[list[records.Turn], str]:
+  """The turns, and the text in which they stood, if it was one."""
   paths = records.paths(record, path)
   if len(paths) > 1:
     held = {p: records.lookup(record, p) for p in paths}
-    return weights.masked(numbered.read(held, notes), lists), False
+    return weights.masked(numbered.read(held, notes), lists), ""
   value = records.lookup(record, path)
   if value is records.MISSING:
     raise records.Reject("conversation field missing", path)
   value = _parsed(value)
   turns = transcripts.split(value) if isinstance(value, str) else None
   if turns:
-    return weights.masked(turns, lists), True
-  return dialogues.read(value, notes, lists=lists), False
+    return weights.masked(turns, lists), value
+  return dialogues.read(value, notes, lists=lists), ""
 
 
 def _history(value: Any, notes: unread.Notes) -> list[records.Turn]:
@@ -216,7 +218,7 @@ def to_turns(
   read: fields.Fields,
   *,
   answers: str = "first",
-  replaces: bool = False,
+  named: fields.Fields = _NOTHING,
   notes: unread.Notes | None = None,
 ) -> tuple[records.Turn, ...]:
   r"""The turns of a record; the last is the assistant's.
@@ -230,8 +232,8 @@ def to_turns(
     record: as it was read.
     read: where it keeps what.
     answers: which of a list of answers is the response (`responses.RULES`).
-    replaces: whether the response replaces an answer with which a conversation
-      ends; else it goes unread there.
+    named: what the user has named of that. A response then replaces the answer
+      with which a conversation ends; else it goes unread there.
     notes: gets what nothing of this reads.
 
   Raises:
@@ -248,23 +250,22 @@ def to_turns(
   lists = verdicts.of_record(record, read, notes)
   head = _head(record, read)
   if read.conversation:
-    said, is_text = _conversation(record, read.conversation, lists, notes)
-    if is_text:
+    said, text = _conversation(record, read.conversation, lists, notes)
+    if text:
       head = [transcripts.unmarked(turn) for turn in head]
-      if read.response and said[-1][:2] == ("assistant", ""):
-        said.pop()  # The format asks for the response.
-    if read.response:
-      while replaces and said and said[-1].role == "assistant":
-        said.pop()
-        notes.unread.add(f"the answer that `{read.response}` replaces")
-      if said and said[-1].role == "assistant":
-        notes.leave(record, [n for n in (read.response,) if n in record])
-      else:
-        value, more = responses.of(record, read.response, answers, notes)
-        if is_text and isinstance(value, str):
-          text = records.lookup(record, read.conversation)
-          value = transcripts.answer(text, value)
-        said = responses.join(said, more or [_answer(value)])
+    said = continued.answered(
+      record,
+      read,
+      said,
+      named=named,
+      text=text,
+      answers=answers,
+      notes=notes,
+    )
+    asked = "\n\n".join(t.text for t in said if t.role in ("system", "user"))
+    more, _ = _beside(record, read._replace(choices=""), asked, notes)
+    past = _history(records.lookup(record, read.history), notes)
+    said = continued.joined(record, read, said, past=past, more=more)
     return _checked(_merged(head, said), notes)
   asked = []
   if read.history:
@@ -279,13 +280,10 @@ def to_turns(
   is_text = isinstance(text, str) and isinstance(value, str)
   if is_text and not request[0].text.startswith(text):  # It was a transcript.
     value = transcripts.answer(text, value)
-  thought = records.lookup(record, read.thought)
-  if more:
-    notes.leave(record, [n for n in (read.thought,) if n in record])
   value = choices.answer(
     value, offered, field=read.response, fields=read.choices
   )
-  last = more or [_answer(value, thought)]
+  last = continued.reply(record, read, value, more, notes)
   said = _repeated(asked, value) or responses.join(asked, last)
   return _checked(_merged(head, said), notes)
 
@@ -298,10 +296,3 @@ def _repeated(asked: list[records.Turn], value: Any) -> list[records.Turn]:
     return responses.join(asked, turns) if repeats else []
   except records.Reject:
     return []  # An answer may quote a transcript.
-
-
-def _answer(value: Any, thought: Any = None) -> records.Turn:
-  text = contents.text_of(value, "response")
-  thought = contents.text_of(thought, "thought")
-  text = contents.beside_thought(text, thought)
-  return records.Turn("assistant", text, thought=thought)

@@ -14,10 +14,11 @@ ASKED = {"prompt": "data.question", "response": "data.answer"}
 DATA = {"question": "q", "answer": "a"}
 
 
-def read(record, *, replaces=False, **configured):
+def read(record, **configured):
   notes = unread.Notes()
-  read_as = fields.resolve(record, fields.Fields(**configured))
-  said = turns.to_turns(record, read_as, replaces=replaces, notes=notes)
+  named = fields.Fields(**configured)
+  read_as = fields.resolve(record, named)
+  said = turns.to_turns(record, read_as, named=named, notes=notes)
   return [turn[:2] for turn in said], notes
 
 
@@ -185,7 +186,7 @@ def test_holders_of_any_path(path):
 def test_a_named_response_replaces_the_last_answer(messages, said):
   record = {"messages": messages, "better": "new"}
   named = {"conversation": "messages", "response": "better"}
-  found, notes = read(record, replaces=True, **named)
+  found, notes = read(record, **named)
   assert found == said
   was_answered = said != [(U, "q"), (A, "new")] or messages != ASK
   is_told = "the answer that `better` replaces" in notes.unread

@@ -1,0 +1,1 @@
+"""Answers that stand beside what they answer."""
