@@ -7,7 +7,7 @@ text, and texts in turn.
 
 import functools
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
@@ -26,11 +26,11 @@ _PAIR_KEYS = (
   ("user", "bot"),
   ("human", "bot"),
   ("human", "gpt"),
-  ("input", "output"),
+  ("instruction", "output"),
   ("prompt", "response"),
   ("prompt", "completion"),
-  ("instruction", "output"),
   ("question", "answer"),
+  ("input", "output"),
   ("query", "response"),
   ("request", "response"),
   ("user_message", "assistant_message"),
@@ -41,6 +41,7 @@ _PAIR_KEYS = (
   ("customer", "agent"),
 )
 _SYSTEMS = ("system", "system_prompt")
+ReadPair = Callable[[Mapping[str, Any], unread.Notes], list[records.Turn]]
 # Names under which an object may hold the list of messages.
 _LISTS = ("messages", "conversations", "conversation", "turns")
 # Roles that LangChain has as the type of a message.
@@ -65,25 +66,40 @@ def is_pair(item: Mapping[str, Any]) -> bool:
   >>> is_pair({"Human": "Hi", "Assistant": "Hello"}), is_pair({"output": "Hi"})
   (True, False)
   """
-  return _names(item) is not None
+  return sides(item) is not None
 
 
-def _names(item: Mapping[str, Any]) -> tuple[str, str] | None:
-  """The two names of a pair: those that are filled, where both are."""
+def sides(item: Mapping[str, Any]) -> tuple[str, str] | None:
+  """The names of question and answer: those that are filled, where both are.
+
+  >>> sides({"Human": "Hi", "human": "", "Assistant": "Hello"})
+  ('Human', 'Assistant')
+  """
   filled = (name for name, held in item.items() if not values.is_blank(held))
   return _sides(tuple(filled)) or _sides(tuple(item))
 
 
-def _pair(item: Mapping[str, Any], notes: unread.Notes) -> list[records.Turn]:
-  """An object with a question and its answer, and perhaps a system text."""
-  sides = _names(item)
-  if sides is None and isinstance(item.get("type"), str):
+def of_pair(item: Mapping[str, Any], notes: unread.Notes) -> list[records.Turn]:
+  """The turns of an object with a question and its answer, and nothing more.
+
+  It may also hold a system text.
+
+  Raises:
+    records.Reject: it holds no such sides, or one of them is no text.
+
+  >>> [turn.text for turn in of_pair({"user": "Hi", "bot": "Hello"},
+  ...                                unread.Notes())]
+  ['Hi', 'Hello']
+  """
+  item = {unread.plain_name(key): held for key, held in item.items()}
+  names = sides(item)
+  if names is None and isinstance(item.get("type"), str):
     raise records.Reject("item of a type that is not read", item["type"][:80])
-  if sides is None:
+  if names is None:
     raise records.Reject(
       "message has no role", f"fields: {', '.join(item)}"[:200]
     )
-  question, answer = sides
+  question, answer = names
   turns = []
   system = values.name(item, _SYSTEMS)
   if not values.is_blank(item.get(system)):
@@ -91,8 +107,8 @@ def _pair(item: Mapping[str, Any], notes: unread.Notes) -> list[records.Turn]:
     turns.append(records.Turn("system", text))
   turns.append(records.Turn("user", contents.plain(item[question], "content")))
   read = (question, answer, system, *weights.WEIGHTS, *weights.MASKS)
-  names = [n for n in item if n not in read and not unread.is_ignored(n)]
-  notes.leave(item, names, "messages.")
+  left = [n for n in item if n not in read and not unread.is_ignored(n)]
+  notes.leave(item, left, "messages.")
   if item[answer] is not None:
     text = contents.plain(item[answer], "content")
     learnt = weights.is_learnt(item, notes)
@@ -101,9 +117,13 @@ def _pair(item: Mapping[str, Any], notes: unread.Notes) -> list[records.Turn]:
 
 
 def _of_object(
-  item: Mapping[str, Any], notes: unread.Notes, ids: Collection[str]
+  item: Mapping[str, Any],
+  notes: unread.Notes,
+  ids: Collection[str],
+  read_pair: ReadPair,
 ) -> list[records.Turn]:
   """A message, a pair, or a call or its result that stands by itself."""
+  whole = item
   if not any(key in item for key in messages.ROLE_KEYS):
     item = {unread.plain_name(key): held for key, held in item.items()}
   item = _with_role(item)
@@ -119,7 +139,7 @@ def _of_object(
     ]
   if any(key in item for key in messages.ROLE_KEYS):
     return messages.read(item, notes, ids=ids)
-  return _pair(item, notes)
+  return read_pair(whole, notes)
 
 
 def _with_role(item: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -234,6 +254,7 @@ def read(
   notes: unread.Notes,
   *,
   lists: Sequence[weights.Listed] = (),
+  read_pair: ReadPair = of_pair,
 ) -> list[records.Turn]:
   """The turns of a conversation, in order and none left out.
 
@@ -245,6 +266,7 @@ def read(
     value: what the record holds.
     notes: gets what nobody reads.
     lists: of weights beside it, one a message.
+    read_pair: reads an object that names no speaker.
 
   Raises:
     records.Reject: it is none of these, or an item of it cannot be read, or
@@ -266,7 +288,7 @@ def read(
   for place, item in enumerate(items):
     try:
       if isinstance(item, Mapping):
-        more = _of_object(item, notes, ids)
+        more = _of_object(item, notes, ids, read_pair)
       elif isinstance(item, list) and len(item) == 2:
         more = _of_pair(item, by_role=by_role)
       else:

@@ -10,7 +10,11 @@ from ila_jax.pool.conversations import contents, dialogues, values
 _NUMBERED = re.compile(r"(.*?)(\d{1,9})")
 
 
-def read(held: Mapping[str, Any], notes: unread.Notes) -> list[records.Turn]:
+def read(
+  held: Mapping[str, Any],
+  notes: unread.Notes,
+  read_pair: dialogues.ReadPair = dialogues.of_pair,
+) -> list[records.Turn]:
   """The turns of a conversation whose fields hold one each.
 
   Texts are the user's and the assistant's in turn: by the numbers at the end of
@@ -34,7 +38,7 @@ def read(held: Mapping[str, Any], notes: unread.Notes) -> list[records.Turn]:
   filled = {n: v for n, v in held.items() if not values.is_blank(v)}
   items = list(filled.values())
   if any(isinstance(item, Mapping | list) for item in items):
-    return dialogues.read(items, notes)
+    return dialogues.read(items, notes, read_pair=read_pair)
   texts = [contents.text_of(item, "content") for item in items]
   turns = dialogues.of_texts(texts, [places[n] for n in filled])
   heard = {places[name] for name in filled}

@@ -12,16 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
-from ila_jax.pool.answers import continued
 from ila_jax.pool.conversations import (
   contents,
   dialogues,
   messages,
-  numbered,
   tool_calls,
   transcripts,
-  weights,
 )
+from ila_jax.pool.exchanges import continued, pairs
 from ila_jax.pool.shapes import (
   choices,
   fields,
@@ -32,48 +30,6 @@ from ila_jax.pool.shapes import (
 
 _NOTHING = fields.Fields()
 _INDEXED = re.compile(r"(.+)\.0\.[^.]+")
-
-
-def _parsed(value: Any) -> Any:
-  """What a text of a list or an object holds; all else as it is."""
-  parsed = records.literal(value) if isinstance(value, str) else None
-  return value if parsed is None else parsed  # Llama 2 begins with [INST].
-
-
-def _conversation(
-  record: Mapping[str, Any],
-  path: str,
-  lists: Sequence[weights.Listed],
-  notes: unread.Notes,
-) -> tuple[list[records.Turn], str]:
-  """The turns, and the text in which they stood, if it was one."""
-  paths = records.paths(record, path)
-  if len(paths) > 1:
-    held = {p: records.lookup(record, p) for p in paths}
-    return weights.masked(numbered.read(held, notes), lists), ""
-  value = records.lookup(record, path)
-  if value is records.MISSING:
-    raise records.Reject("conversation field missing", path)
-  value = _parsed(value)
-  turns = transcripts.split(value) if isinstance(value, str) else None
-  if turns:
-    return weights.masked(turns, lists), value
-  return dialogues.read(value, notes, lists=lists), ""
-
-
-def _history(value: Any, notes: unread.Notes) -> list[records.Turn]:
-  if value is None or value is records.MISSING or value == "":
-    return []
-  value = _parsed(value)
-  turns = transcripts.split(value) if isinstance(value, str) else None
-  if turns:
-    return turns
-  if isinstance(value, list) and all(
-    isinstance(item, Mapping) or (isinstance(item, list) and len(item) == 2)
-    for item in value
-  ):
-    return dialogues.read(value, notes)
-  raise records.Reject("history is not a list of pairs", type(value).__name__)
 
 
 def _is_no_input(text: str) -> bool:
@@ -248,9 +204,9 @@ def to_turns(
   notes = unread.Notes() if notes is None else notes
   record = structures.opened(record)
   lists = verdicts.of_record(record, read, notes)
-  head = _head(record, read)
   if read.conversation:
-    said, text = _conversation(record, read.conversation, lists, notes)
+    head, reader = _head(record, read), pairs.Reader(answers, _of_prompt)
+    said, text = continued.held(record, read, lists, notes, reader)
     if text:
       head = [transcripts.unmarked(turn) for turn in head]
     said = continued.answered(
@@ -264,12 +220,21 @@ def to_turns(
     )
     asked = "\n\n".join(t.text for t in said if t.role in ("system", "user"))
     more, _ = _beside(record, read._replace(choices=""), asked, notes)
-    past = _history(records.lookup(record, read.history), notes)
+    past = continued.history(record, read, notes, reader)
     said = continued.joined(record, read, said, past=past, more=more)
     return _checked(_merged(head, said), notes)
-  asked = []
-  if read.history:
-    asked = _history(records.lookup(record, read.history), notes)
+  return _checked(_of_prompt(record, read, answers, notes), notes)
+
+
+def _of_prompt(
+  record: Mapping[str, Any],
+  read: fields.Fields,
+  answers: str,
+  notes: unread.Notes,
+) -> Sequence[records.Turn]:
+  """The turns of a record with a prompt and its response."""
+  head, reader = _head(record, read), pairs.Reader(answers, _of_prompt)
+  asked = continued.history(record, read, notes, reader)
   request, offered = _request(record, read, notes)
   asked += request
   value, more = responses.of(record, read.response, answers, notes)
@@ -284,15 +249,5 @@ def to_turns(
     value, offered, field=read.response, fields=read.choices
   )
   last = continued.reply(record, read, value, more, notes)
-  said = _repeated(asked, value) or responses.join(asked, last)
-  return _checked(_merged(head, said), notes)
-
-
-def _repeated(asked: list[records.Turn], value: Any) -> list[records.Turn]:
-  """The turns of an answer in one text that repeats the prompt before it."""
-  try:
-    turns = transcripts.split(value) if isinstance(value, str) else None
-    repeats = turns and any(turn.role == "user" for turn in turns)
-    return responses.join(asked, turns) if repeats else []
-  except records.Reject:
-    return []  # An answer may quote a transcript.
+  said = continued.repeated(asked, value) or responses.join(asked, last)
+  return _merged(head, said)

@@ -65,6 +65,26 @@ def of_record(
   >>> of_record(record, read, unread.Notes())
   [Listed(name='weights', learnt=(True,))]
   """
+  is_learnt, lists = found(record, read, notes)
+  if not is_learnt:
+    raise records.Reject(
+      "no answer is learnt", ", ".join(sorted(notes.weights))
+    )
+  return lists
+
+
+def found(
+  record: Mapping[str, Any], read: fields.Fields, notes: unread.Notes
+) -> tuple[bool, list[weights.Listed]]:
+  """Whether a record lets its answer be learnt, and its lists of weights.
+
+  It takes the same as `of_record`.
+
+  >>> record = {"prompt": "q", "response": "a", "is_correct": False}
+  >>> read = fields.Fields(prompt="prompt", response="response")
+  >>> found(record, read, unread.Notes())
+  (False, [])
+  """
   holders = beside.holders(record, read)
   answers = records.lookup(record, read.response)
   is_one_of = isinstance(answers, list) and len(answers) > 1
@@ -78,14 +98,10 @@ def of_record(
       lists += weights.listed(holder.fields, notes, prefix=holder.prefix)
   if not read.conversation:
     out |= any(not any(learnt) for _, learnt in lists)
-  if out:
-    raise records.Reject(
-      "no answer is learnt", ", ".join(sorted(notes.weights))
-    )
-  for name, learnt in () if read.conversation else lists:
+  for name, learnt in () if read.conversation or out else lists:
     if not all(learnt):
       raise records.Reject("weights and messages differ in number", name)
-  return lists
+  return not out, lists
 
 
 def check(holder: beside.Holder, notes: unread.Notes) -> None:

@@ -1,4 +1,4 @@
-"""Continued conversations: what a record holds beside its messages.
+"""Continued conversations: the turns of a record, and what stands beside them.
 
 The answer may stand in a field of its own, and so may its thought; so may
 earlier turns, and a passage that is asked about, where somebody names them.
@@ -9,11 +9,105 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ila_jax.pool import records, unread
-from ila_jax.pool.conversations import beside, contents, transcripts, values
+from ila_jax.pool.conversations import (
+  beside,
+  contents,
+  dialogues,
+  numbered,
+  transcripts,
+  values,
+  weights,
+)
+from ila_jax.pool.exchanges import pairs
 from ila_jax.pool.shapes import field_names, fields, responses
 
 # What is part of one question, and says nothing of a conversation.
 _OF_A_QUESTION = ("prompt", "choices")
+
+
+def held(
+  record: Mapping[str, Any],
+  read: fields.Fields,
+  lists: Sequence[weights.Listed],
+  notes: unread.Notes,
+  reader: pairs.Reader,
+) -> tuple[list[records.Turn], str]:
+  """The turns of a conversation, and the text in which they stood, if one.
+
+  Args:
+    record: with structures as such.
+    read: where it keeps the conversation, and its own tools.
+    lists: of weights beside it.
+    notes: gets what is not read.
+    reader: of objects that name no speaker.
+
+  Raises:
+    records.Reject: it is none, or cannot be read.
+
+  >>> reader = pairs.Reader("first", lambda *record: [])
+  >>> read = fields.Fields(conversation="chat")
+  >>> turns, text = held({"chat": ["a", "b"]}, read, [], unread.Notes(), reader)
+  >>> [turn.text for turn in turns], text
+  (['a', 'b'], '')
+  """
+  path = read.conversation
+  paths = records.paths(record, path)
+  if len(paths) > 1:
+    numbers = {p: records.lookup(record, p) for p in paths}
+    return weights.masked(numbered.read(numbers, notes, reader.pair), lists), ""
+  value = records.lookup(record, path)
+  if value is records.MISSING:
+    raise records.Reject("conversation field missing", path)
+  value = _parsed(value)
+  if pairs.is_record(value):
+    # What stands in the record itself goes before.
+    own = reader.pair if read.tools else reader.whole
+    turns = own(value, notes)
+    return weights.masked(turns, lists, [0] * len(turns)), ""
+  turns = transcripts.split(value) if isinstance(value, str) else None
+  if turns:
+    return weights.masked(turns, lists), value
+  said = dialogues.read(value, notes, lists=lists, read_pair=reader.pair)
+  return said, ""
+
+
+def history(
+  record: Mapping[str, Any],
+  read: fields.Fields,
+  notes: unread.Notes,
+  reader: pairs.Reader,
+) -> list[records.Turn]:
+  """The earlier turns that stand in a field of their own.
+
+  Raises:
+    records.Reject: they are no list of pairs or messages, and no transcript.
+
+  >>> record = {"past": [["a", "b"]]}
+  >>> reader = pairs.Reader("first", lambda *record: [])
+  >>> read = fields.Fields(history="past")
+  >>> turns = history(record, read, unread.Notes(), reader)
+  >>> [turn.text for turn in turns]
+  ['a', 'b']
+  """
+  value = records.lookup(record, read.history)
+  if value is None or value is records.MISSING or value == "":
+    return []
+  value = _parsed(value)
+  turns = transcripts.split(value) if isinstance(value, str) else None
+  if turns:
+    return turns
+  if isinstance(value, list) and all(
+    isinstance(item, Mapping) or (isinstance(item, list) and len(item) == 2)
+    for item in value
+  ):
+    return dialogues.read(value, notes, read_pair=reader.pair)
+  raise records.Reject("history is not a list of pairs", type(value).__name__)
+
+
+def _parsed(value: Any) -> Any:
+  """What a text of a list or an object holds; all else as it is."""
+  parsed = records.literal(value) if isinstance(value, str) else None
+  return value if parsed is None else parsed  # Llama 2 begins with [INST].
 
 
 def thoughtful(turn: records.Turn, thought: Any) -> records.Turn:
@@ -124,6 +218,22 @@ def answered(
   else:
     _leave(record, read.thought, notes)
   return said
+
+
+def repeated(asked: Sequence[records.Turn], value: Any) -> list[records.Turn]:
+  r"""The turns of an answer in one text that repeats the prompt before it.
+
+  >>> asked = [records.Turn("user", "1 + 1?")]
+  >>> said = repeated(asked, "\n\nHuman: 1 + 1?\n\nAssistant: 2")
+  >>> [turn.text for turn in said], repeated(asked, "2")
+  (['1 + 1?', '2'], [])
+  """
+  try:
+    turns = transcripts.split(value) if isinstance(value, str) else None
+    repeats = turns and any(turn.role == "user" for turn in turns)
+    return responses.join([*asked], turns) if repeats else []
+  except records.Reject:
+    return []  # An answer may quote a transcript.
 
 
 def _leave(record: Mapping[str, Any], path: str, notes: unread.Notes) -> None:

@@ -1,1 +1,0 @@
-"""Answers that stand beside what they answer."""

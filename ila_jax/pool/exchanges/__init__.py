@@ -1,0 +1,1 @@
+"""Exchanges: questions and answers in a conversation, and beside one."""
