@@ -24,7 +24,14 @@ MASKS = (
 )
 # Fields that say of an answer, as preference data do, whether it is good.
 LABELS = ("label", "kto_tag", "desirable", "is_desirable")
-BAD = ("undesirable", "rejected")
+# Some hold classes or scales as often: of these no number is a verdict.
+_SCALES = ("label", "correctness")
+# Words that can be nothing but a verdict.
+WORDS = {
+  **dict.fromkeys(("true", "correct", "desirable", "chosen", "accepted"), True),
+  **dict.fromkeys(("false", "incorrect", "undesirable", "rejected"), False),
+  "wrong": False,
+}
 _CORRECT = re.compile(
   r"correct(?:ness)?|accepted|is_(?:correct|right|best|better|chosen|preferred"
   r"|accepted|selected)(?:_answer|_response)?"
@@ -132,17 +139,20 @@ def is_verdict(name: str) -> bool:
 def verdict(name: str, value: Any) -> bool | None:
   """Whether a field lets an answer be learnt; None: it does not tell.
 
-  Other numbers than 0 and 1 may be classes, losses or shares.
+  Other numbers than 0 and 1 may be classes, losses or shares; and these two may
+  be of a scale that has more, which one record does not show.
 
-  >>> verdict("label", "0"), verdict("label", 3), verdict("ignore_loss", True)
+  >>> verdict("kto_tag", "0"), verdict("label", 0), verdict("label", "wrong")
   (False, None, False)
   """
-  if name in LABELS and isinstance(value, str):
+  if is_label(name) and isinstance(value, str):
     word = value.strip().lower()
-    if word in BAD:
-      return False
-    if word not in ("true", "false") and values.number(word) is None:
+    if word in WORDS:
+      return WORDS[word]
+    if name in LABELS and values.number(word) is None:
       return None  # Yes and no may be classes.
+  if name in _SCALES and values.number(value) is not None:
+    return None
   said = number(value)
   if said not in (0, 1) or (name == "loss" and value == 1):
     return None

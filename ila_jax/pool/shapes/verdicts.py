@@ -41,7 +41,9 @@ def _is_left_out(
       notes.unread.discard(says)
       notes.weights.add(says)
       out |= not verdict
-    elif not isinstance(value, str | list | dict) and says in notes.unread:
+    elif says in notes.unread and not (
+      weights.is_label(name) or isinstance(value, str | list | dict)
+    ):
       notes.unread.discard(says)  # It is told as what it is.
       notes.unread.add(f"`{says}` of the whole record")
   return out
@@ -122,7 +124,7 @@ def check(holder: beside.Holder, notes: unread.Notes) -> None:
 def _may_name_one(name: str, value: Any) -> bool:
   """Whether a value may name one of several choices or answers."""
   if name in weights.LABELS and isinstance(value, str):
-    return value.strip().lower() not in ("true", "false", *weights.BAD)
+    return value.strip().lower() not in weights.WORDS
   return weights.is_label(name) and not isinstance(value, bool)
 
 

@@ -127,7 +127,7 @@ def test_what_stands_beside(record, configured, said, told):
     ({"data": DATA | {"weight": 0}}, ASKED),
     ({"data": DATA | {"is_correct": "false"}}, ASKED),
     (
-      {"prompt": "q", "out": {"text": "a", "label": 0}},
+      {"prompt": "q", "out": {"text": "a", "label": False}},
       {"prompt": "prompt", "response": "out.text"},
     ),
     ({"conversation": {"train": False, "messages": PAIR}}, TALK),

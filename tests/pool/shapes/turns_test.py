@@ -887,7 +887,7 @@ UNREAD = {
   ),
   "a class": (
     {"prompt": "a", "response": "b", "label": 3},
-    {"`label` of the whole record"},
+    {"label"},
   ),
   "a switch of thoughts": (
     {"input": [message("user", "a")], "output": "b", "reasoning": "off"},

@@ -21,7 +21,9 @@ ONE = {"prompt": "q", "response": "a"}
     *({"weight": "0.0"}, {"weight": 0.0}, {"should_train": "no"}),
     *({"should_train": 0}, {"trainable": False}, {"learn": "false"}),
     *({"is_masked": True}, {"ignoreLoss": 1}, {"loss_mask": 0}, {"mask": True}),
-    *({"label": "0"}, {"label": 0}, {"label": "0.0"}, {"Label": "False"}),
+    *({"label": False}, {"label": "Incorrect"}, {"Label": "False"}),
+    *({"kto_tag": "0.0"}, {"correctness": "incorrect"}, {"desirable": "wrong"}),
+    *({"correctness": False}, {"correctness": "no"}),
     *({"label": "undesirable"}, {"desirable": False}, {"kto_tag": "0"}),
     *({"is_correct": False}, {"is_correct": 0}, {"correct": "false"}),
     *({"is_accepted": "no"}, {"loss": 0}, {"weights": [0, 0]}),
@@ -44,7 +46,8 @@ def test_a_record_that_is_not_to_be_learnt_is_rejected(verdict):
 @pytest.mark.parametrize(
   "verdict",
   [
-    *({"weight": "1.0"}, {"label": 1}, {"label": "1"}, {"should_train": "yes"}),
+    *({"weight": "1.0"}, {"label": True}, {"label": "chosen"}),
+    *({"kto_tag": 1}, {"should_train": "yes"}, {"correctness": "correct"}),
     *({"is_correct": True}, {"correct": 1}, {"ignore_loss": False}),
     *({"loss_mask": 1}, {"weights": [1, 1]}),
   ],
@@ -60,6 +63,9 @@ def test_a_record_that_is_to_be_learnt_says_so_without_a_word(verdict):
   [
     *({"label": 3}, {"label": "no"}, {"weight": 0.5}, {"loss": 1.25}),
     *({"correct": 4}, {"mask": False}, {"weight": -1}, {"loss": 1}),
+    # Of a scale or a class: 0 of one record is not "false".
+    *({"label": 0}, {"label": "0.0"}, {"label": 1}, {"label": "1"}),
+    *({"correctness": 0}, {"correctness": "0"}, {"correctness": 1.0}),
   ],
 )
 def test_what_may_be_no_verdict_is_told(field):
