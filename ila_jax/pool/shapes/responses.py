@@ -12,7 +12,13 @@ from ila_jax.pool.conversations import (
   tool_calls,
   values,
 )
-from ila_jax.pool.shapes import pointers, preferences, verdicts
+from ila_jax.pool.shapes import (
+  field_names,
+  fields,
+  pointers,
+  preferences,
+  verdicts,
+)
 
 # Which of a list of answers is the response.
 ANSWERS: dict[str, Callable[[Sequence[str]], str]] = {
@@ -191,6 +197,67 @@ def _beside(value: Mapping[str, Any], read: str) -> list[str]:
   return [
     n for n in names if isinstance(value[n], list) or not preferences.is_mark(n)
   ]
+
+
+def in_turn(
+  record: Mapping[str, Any], read: fields.Fields, answer: Any
+) -> list[records.Turn]:
+  """The turns of a prompt and an answer that each write a list of texts.
+
+  So a table keeps conversations for which there are several answers: all that
+  is asked in one cell, and all that each of them says in another.
+
+  Args:
+    record: what holds both.
+    read: where.
+    answer: what is read there.
+
+  Returns:
+    Questions and answers; none where they are texts like any other.
+
+  Raises:
+    records.Reject: they differ in number, or may be one question and its answer
+      that happen to be lists.
+
+  >>> record = {"prompt": '["a", "b"]', "chosen": '["c", "d"]', "rejected": "e"}
+  >>> read = fields.Fields(prompt="prompt", response="chosen")
+  >>> [turn.text for turn in in_turn(record, read, record["chosen"])]
+  ['a', 'c', 'b', 'd']
+  """
+  more = (read.input, read.context, read.choices)
+  paths = (path for named in more for path in records.paths(record, named))
+  is_alone = all(values.is_blank(records.lookup(record, p)) for p in paths)
+  if not is_alone or unread.plain_name(read.prompt) in field_names.INPUTS:
+    return []
+  asked = _written(records.lookup(record, read.prompt))
+  said = _written(answer) if asked else []
+  is_one_of = "rejected" in record or pointers.has_several(
+    record, read.response
+  )
+  is_even = len(asked) == len(said)
+  if is_one_of and is_even:
+    return [
+      records.Turn(role, text)
+      for pair in zip(asked, said, strict=True)
+      for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+  is_told = not values.is_blank(records.lookup(record, read.system))
+  if said and (is_one_of or (is_even and not is_told)):
+    raise records.Reject(
+      "prompt is a list of texts",
+      f"{read.prompt}: {len(asked)} of them, and {len(said)} in the answer",
+    )
+  return []
+
+
+def _written(text: Any) -> list[str]:
+  """The texts of a list that a text writes; none where it writes no such."""
+  is_list = isinstance(text, str) and text.lstrip()[:1] == "["
+  held = records.literal(text) if is_list else None
+  if not isinstance(held, list) or not any(isinstance(v, str) for v in held):
+    return []
+  is_of_texts = all(v is None or isinstance(v, str) for v in held)
+  return [v or "" for v in held] if is_of_texts else []
 
 
 def join(

@@ -238,6 +238,8 @@ def _of_prompt(
   request, offered = _request(record, read, notes)
   asked += request
   value, more = responses.of(record, read.response, answers, notes)
+  if turns := responses.in_turn(record, read, value):
+    return _checked(_merged(head, [*asked[: -len(request)], *turns]), notes)
   beyond = _INDEXED.fullmatch(read.response)
   if beyond and len(records.lookup(record, beyond[1])) > 1:
     notes.unread.add(f"all of `{beyond[1]}` but one")

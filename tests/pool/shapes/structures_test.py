@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from ila_jax.pool import records
 from ila_jax.pool.shapes import fields, turns
 
 ASKED = {"content": 'it\'s "P"', "role": "user"}
@@ -64,3 +65,47 @@ def test_messages_that_are_part_of_a_prompt_stay_text():
   record = {"instruction": "Sum up.", "input": text, "output": "y"}
   assert read(record) == [f"Sum up.\n\n{text}", "y"]
   assert read({"question": "Q", "context": text, "answer": "y"})[1] == "y"
+
+
+def beside(form, asked, *answers):
+  names = ("prompt", "response_a", "response_b")
+  held = zip(names, map(form, (asked, *answers)), strict=False)
+  return {**dict(held), "winner_model_a": 0, "winner_model_b": 1}
+
+
+@pytest.mark.parametrize("form", [json.dumps, str])
+@pytest.mark.parametrize("size", [1, 2])
+def test_questions_in_one_cell_and_answers_in_others(form, size):
+  asked, bad, good = (["q", "r"][:size], ["x", "y"][:size], ["a", "b"][:size])
+  expected = ["q", "a", "r", "b"][: 2 * size]
+  assert read(beside(form, asked, bad, good)) == expected
+  pair = {"chosen": form(good), "rejected": form(bad), "history": [["p", "o"]]}
+  assert read({"question": form(asked)} | pair) == ["p", "o", *expected]
+
+
+@pytest.mark.parametrize(
+  "record",
+  [
+    beside(json.dumps, ["q", "r"], ["x", "y"], ["a"]),
+    {"prompt": '["q", "r"]', "response": '["a", "b"]'},
+    {"prompt": ["q", "r"], "chosen": ["a", "b"], "rejected": ["x", "y"]},
+  ],
+)
+def test_lists_of_questions_that_may_be_something_else_are_refused(record):
+  with pytest.raises(records.Reject, match="prompt is a list of texts"):
+    read(record)
+
+
+@pytest.mark.parametrize(
+  "beside",
+  [
+    *({"system": "Sort."}, {"instruction": "Sort.", "prompt": None}),
+    *({"context": "A list."}, {"prompt": "Sort b, a."}, {"output": "a, b"}),
+  ],
+)
+def test_a_task_about_lists_stays_text(beside):
+  record = {"input": None, "prompt": '["b", "a"]', "output": '["a", "b"]'}
+  record |= {"input": '["b", "a"]'} if "instruction" in beside else {}
+  assert read(record | beside)[-1] == (record | beside)["output"]
+  inputs = {"input": '["b", "a"]', "output": '["a", "b"]'}
+  assert read(inputs) == [*inputs.values()]
