@@ -35,6 +35,8 @@ _POINTER = re.compile(
 # Fields of an answer that say whether it is the right one.
 _MARKS = re.compile(rf"(?:is_)?(?:{BEST})(?:_answer|_response)?")
 _RANKS = ("rank", "ranking")
+# Numbers of which the highest is the best.
+_SCORES = re.compile(r"(?:overall_)?(?:score|reward|rating|vote|upvote)s?")
 _INDEX = re.compile(r"_(?:idx|index)$")
 _IDS = re.compile(r"id|(?:answer|response|completion)_id")
 
@@ -89,6 +91,32 @@ def is_mark(name: str) -> bool:
   """
   plain = unread.plain_name(name)
   return plain in _RANKS or bool(_MARKS.fullmatch(plain))
+
+
+def is_score(name: str) -> bool:
+  """Whether numbers under a name may say how good each answer is.
+
+  >>> is_score("overall_score"), is_score("votes"), is_score("length")
+  (True, True, False)
+  """
+  return bool(_SCORES.fullmatch(unread.plain_name(name)))
+
+
+def scored(answers: Sequence[Any]) -> dict[str, list[int | float]]:
+  """The scores of several answers, by field, where each of them has one.
+
+  >>> scored([{"text": "a", "score": "1"}, {"text": "b", "score": 9}])
+  {'score': [1, 9]}
+  >>> scored([{"text": "a", "score": 1}, {"text": "b"}])
+  {}
+  """
+  found = {}
+  if len(answers) > 1 and all(isinstance(a, Mapping) for a in answers):
+    for name in filter(is_score, answers[0]):
+      numbers = [values.number(answer.get(name)) for answer in answers]
+      if None not in numbers:
+        found[name] = numbers
+  return found
 
 
 def is_name(plain: str) -> bool:
@@ -201,11 +229,11 @@ def right(
 
 
 def marked(answers: list[Any], path: str, notes: unread.Notes) -> list[Any]:
-  """The answers that are marked as right, or have the best rank; else all.
+  """The answers that are marked as right, or else have the best rank or score.
 
   Raises:
     records.Reject: a mark that cannot be read; no answer is right by the marks
-      of one name, or by those of all names.
+      of one name, or by those of all names; scores of two names disagree.
 
   >>> marked([{"text": "a", "is_correct": "false"},
   ...         {"text": "b", "is_correct": "true"}], "answers", unread.Notes())
@@ -230,7 +258,13 @@ def marked(answers: list[Any], path: str, notes: unread.Notes) -> list[Any]:
       _check_read(name, marks, ranks, whole=True)
       best = min(ranks)
       return [a for a, rank in zip(left, ranks, strict=True) if rank == best]
-  return left
+  best = set(range(len(left)))
+  scores = scored(left)
+  for numbers in scores.values():
+    best &= {n for n, score in enumerate(numbers) if score == max(numbers)}
+  if not best:
+    raise records.Reject("fields name different answers", ", ".join(scores))
+  return [left[place] for place in sorted(best)]
 
 
 def _check_read(

@@ -83,6 +83,7 @@ def of(
   if path not in record and "." in path:
     prefix = path.rpartition(".")[0]
     holder, prefix = records.lookup(record, prefix), f"{prefix}."
+  value = _unsigned(value, path, notes)
   while isinstance(value, Mapping) and not _is_message(value):
     inner = _text_key(value)
     if inner is None:
@@ -105,6 +106,11 @@ def of(
         right = _in_both(right, best, path)
       if len(right) < len(value):
         notes.unread.add(f"all of `{path}` but one")
+      if scores := preferences.scored(value):  # They count as read.
+        right = [
+          {n: v for n, v in answer.items() if n not in scores}
+          for answer in right
+        ]
       value = right
     if all(isinstance(v, Mapping) and _is_call(v) for v in value):
       return None, [
@@ -131,6 +137,28 @@ def of(
       turns = [turn for turn in turns if turn.text == text][:1]
     return None, turns
   return value, []
+
+
+def _unsigned(value: Any, path: str, notes: unread.Notes) -> Any:
+  """An answer, or several, without the names of authors that are no roles."""
+  answers = value if isinstance(value, list) else [value]
+  if answers is value and unread.plain_name(path) not in _SEVERAL:
+    return value  # It may be what several people say to each other.
+  if not all(isinstance(a, Mapping) and "role" not in a for a in answers):
+    return value
+  names = [values.first(answer, messages.ROLE_KEYS) for answer in answers]
+  plain = [unread.plain_name(n) if isinstance(n, str) else "" for n in names]
+  roles = [messages.ROLES.get(name, "") for name in plain]
+  if "" not in roles or not {"", "assistant"}.issuperset(roles):
+    return value
+  for answer in answers:
+    signed = [name for name in answer if name in messages.ROLE_KEYS]
+    notes.leave(answer, signed, f"{path}.")
+  answers = [
+    {k: v for k, v in answer.items() if k not in messages.ROLE_KEYS}
+    for answer in answers
+  ]
+  return answers if isinstance(value, list) else answers[0]
 
 
 def _in_both(named: list[Any], best: list[Any], path: str) -> list[Any]:

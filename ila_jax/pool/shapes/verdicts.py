@@ -12,8 +12,7 @@ from ila_jax.pool import records, unread
 from ila_jax.pool.conversations import beside, values, weights
 from ila_jax.pool.shapes import fields, pointers, preferences
 
-# Lists beside answers: the highest is the best, or the lowest.
-_SCORES = re.compile(r"(?:overall_)?(?:score|reward|rating|vote|upvote)s?")
+# Lists beside answers of which the lowest is the best.
 _RANKS = re.compile(r"rank(?:ing)?s?")
 
 
@@ -200,7 +199,7 @@ def _best(
     if "ranking" in name and said[0] - min(said) != best:
       raise records.Reject("fields name different answers", name)
     return {place for place, rank in enumerate(said) if rank == min(said)}
-  if _SCORES.fullmatch(name):
+  if preferences.is_score(name):
     return {place for place, score in enumerate(said) if score == max(said)}
   if not set(said) <= {0, 1}:
     return None

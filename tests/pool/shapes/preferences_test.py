@@ -189,3 +189,63 @@ def test_lists_of_words_beside_answers_mark_none():
   record = of_answers(["a", "b"], correct_answers=["a", "c"])
   assert answered(record, notes).text == "a"
   assert notes.unread == {"all of `answers` but one", "correct_answers"}
+
+
+@pytest.mark.parametrize("key", ["author", "from", "speaker", "sender"])
+@pytest.mark.parametrize("who", ["x", "gpt4", {"name": "x"}])
+def test_answers_with_authors_are_no_conversation(key, who):
+  answers = [
+    {key: "gpt", "text": "bad", "selected": False},
+    {key: who, "text": "good", "selected": True},
+  ]
+  notes = unread.Notes()
+  record = {"question": "q", "answers": answers}
+  assert answered(record, notes).text == "good"
+  assert notes.unread == {"all of `answers` but one", f"answers.{key}"}
+  assert answered({"question": "q", "answer": answers[1]}).text == "good"
+  for talk in (
+    {"response": answers},
+    {"answers": [{key: "user", "text": "a"}]},
+  ):
+    with pytest.raises(records.Reject):
+      answered({"question": "q"} | talk)
+
+
+@pytest.mark.parametrize(
+  "name", ["score", "rating", "reward", "votes", "overall_score", "Score"]
+)
+@pytest.mark.parametrize("worst", [1, "1", -0.5])
+def test_the_answer_with_the_highest_score_is_learnt(name, worst):
+  for as_answer in (
+    lambda text: {"text": text},
+    lambda text: {"role": "assistant", "content": text},
+  ):
+    answers = [as_answer("bad") | {name: worst}, as_answer("good") | {name: 9}]
+    notes = unread.Notes()
+    record = {"prompt": "q", "responses": answers}
+    assert answered(record, notes).text == "good"
+    assert notes.unread == {"all of `responses` but one"}
+
+
+@pytest.mark.parametrize(
+  ("first", "second", "expected"),
+  [
+    ({"score": 1}, {"score": None}, "a"),
+    ({"score": 1}, {"score": "high"}, "a"),
+    ({"score": 2}, {"score": 2}, "a"),
+    ({"score": 9, "rank": 2}, {"score": 1, "rank": 1}, "b"),
+    ({"score": 9, "is_correct": False}, {"score": 1, "is_correct": True}, "b"),
+  ],
+)
+def test_scores_that_do_not_decide(first, second, expected):
+  answers = [{"text": "a"} | first, {"text": "b"} | second]
+  assert answered({"prompt": "q", "responses": answers}).text == expected
+
+
+def test_scores_that_disagree_are_refused():
+  answers = [
+    {"text": "a", "score": 1, "rating": 5},
+    {"text": "b", "score": 2, "rating": 4},
+  ]
+  with pytest.raises(records.Reject, match="fields name different answers"):
+    answered({"prompt": "q", "responses": answers})

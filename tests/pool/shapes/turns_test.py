@@ -555,10 +555,10 @@ SHAPES |= {
       "instruction": "a",
       "completions": [
         {"model": "m", "response": "b", "overall_score": 7.0},
-        {"model": "n", "response": "longer", "overall_score": 8.0},
+        {"model": "n", "response": "better", "overall_score": 8.0},
       ],
     },
-    [(U, "a"), (A, "b")],
+    [(U, "a"), (A, "better")],
   ),
   "messages as prompt and completion with a system text": (
     {
@@ -812,10 +812,10 @@ def test_the_rule_for_several_answers():
   record = {"question": "Who?", "answers": ["", "Ada", "Ada Byron"]}
   assert read(record)[-1] == (A, "Ada")
   assert read(record, answers="longest")[-1] == (A, "Ada Byron")
-  ultra = SHAPES["ultrafeedback"][0]
-  assert read(ultra, answers="longest")[-1] == (A, "longer")
+  objects = record | {"answers": [{"text": "Ada"}, {"text": "Ada Byron"}]}
+  assert read(objects, answers="longest")[-1] == (A, "Ada Byron")
   with pytest.raises(records.Reject, match="several answers"):
-    read(ultra, answers="reject")
+    read(objects, answers="reject")
   with pytest.raises(records.Reject, match="several answers"):
     read(record, answers="reject")
   assert (
