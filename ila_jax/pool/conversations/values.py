@@ -22,6 +22,39 @@ _SWITCHES = {
   **dict.fromkeys(("false", "no", "off", "f", "n"), False),
 }
 
+# What annotators wrote where there was nothing, in whatever marks.
+_NO_INPUT = re.compile(
+  r"no ?inputs?(?: (?:is )?(?:required|needed|necessary|provided|given))?"
+  r"|none|n/a|not applicable",
+  re.IGNORECASE,
+)
+_NO_RESPONSE = re.compile(
+  r"<\s*no[\s_-]?(?:output|input|response|answer)\b[^<>]*>[\s.,!]*"
+  r"|nooutput|noinput",
+  re.IGNORECASE,
+)
+
+
+def is_no_input(text: str) -> bool:
+  """Whether a text stands for an input that is not there.
+
+  >>> is_no_input("<noinput>"), is_no_input("N/A"), is_no_input("No entry")
+  (True, True, False)
+  """
+  words = re.sub(r"[^\w/]+|_", " ", text[:40]).strip()
+  return len(text) < 40 and bool(_NO_INPUT.fullmatch(words))
+
+
+def is_no_response(text: str) -> bool:
+  """Whether a text stands for an answer that is not there.
+
+  `None` and `N/A` may be answers.
+
+  >>> is_no_response("<no output>"), is_no_response("None")
+  (True, False)
+  """
+  return bool(_NO_RESPONSE.fullmatch(text.strip()))
+
 
 def is_blank(value: Any, depth: int = _DEPTH) -> bool:
   """Whether a value is null, a blank text or NaN, or holds nothing but such.

@@ -18,6 +18,7 @@ from ila_jax.pool.conversations import (
   messages,
   tool_calls,
   transcripts,
+  values,
 )
 from ila_jax.pool.exchanges import continued, pairs
 from ila_jax.pool.shapes import (
@@ -32,9 +33,14 @@ _NOTHING = fields.Fields()
 _INDEXED = re.compile(r"(.+)\.0\.[^.]+")
 
 
-def _is_no_input(text: str) -> bool:
-  """Alpaca's annotators wrote `<noinput>`, `No input.` and the like."""
-  return len(text) < 20 and re.sub(r"[\W_]", "", text).lower() == "noinput"
+def _input(value: Any) -> str:
+  """The text of an input; "" for `<noinput>`, `No input required.` and such."""
+  if values.is_blank(value):
+    return ""
+  if isinstance(value, list) and [*map(type, value)] == [str]:
+    [value] = value
+  text = contents.text_of(value, "input")
+  return "" if values.is_no_input(text) else text
 
 
 def _prompt(value: Any, notes: unread.Notes) -> list[records.Turn]:
@@ -66,9 +72,7 @@ def _beside(
 
   Input always does; context and choices where the prompt does not hold them.
   """
-  parts = [contents.text_of(records.lookup(record, read.input), "input")]
-  if _is_no_input(parts[0]):
-    parts = []
+  parts = [_input(records.lookup(record, read.input))]
   for path in records.paths(record, read.context) if read.context else ():
     value = records.lookup(record, path)
     texts = contents.passages(value, "context")
@@ -162,6 +166,9 @@ def _checked(
     if not turn.text.strip() and not silent:
       what = "response" if turn.role == "assistant" else "prompt"
       raise records.Reject(f"empty {what}", records.where(turns, position))
+    if turn.role == "assistant" and values.is_no_response(turn.text):
+      detail = f"{records.where(turns, position)}: {turn.text.strip()}"
+      raise records.Reject("empty response", detail)
   if not any(t.is_learnt and t.role == "assistant" for t in turns):
     raise records.Reject(
       "no answer is learnt", ", ".join(sorted(notes.weights))
@@ -239,7 +246,7 @@ def _of_prompt(
   asked += request
   value, more = responses.of(record, read.response, answers, notes)
   if turns := responses.in_turn(record, read, value):
-    return _checked(_merged(head, [*asked[: -len(request)], *turns]), notes)
+    return _merged(head, [*asked[: -len(request)], *turns])
   beyond = _INDEXED.fullmatch(read.response)
   if beyond and len(records.lookup(record, beyond[1])) > 1:
     notes.unread.add(f"all of `{beyond[1]}` but one")

@@ -613,17 +613,49 @@ def test_shapes(name):
 
 
 @pytest.mark.parametrize(
-  "text", ["<noinput>", "No Input", "No input.", '"<noinput>"', "< no_input >"]
+  "text",
+  [
+    *("<noinput>", "No Input", "No input.", '"<noinput>"', "< no_input >"),
+    *("No input required.", "no input needed", "<none>", "None", "N/A"),
+    *("<noinputs>", "Not applicable.", None, "", [], {}, [""], ["<noinput>"]),
+  ],
 )
 def test_no_input_is_no_input(text):
   record = {"instruction": "Hi", "input": text, "output": "hello"}
   assert read(record) == [(U, "Hi"), (A, "hello")]
 
 
-@pytest.mark.parametrize("text", ["no", "input", "no input was given at all"])
+@pytest.mark.parametrize(
+  "text",
+  [
+    *("no", "input", "no input was given at all", "Na", "None of them", "<br>"),
+    *("null", ["a text"], 0),
+  ],
+)
 def test_input_is_kept(text):
   record = {"instruction": "Hi", "input": text, "output": "hello"}
+  text = "a text" if text == ["a text"] else text
   assert read(record)[0] == (U, f"Hi\n\n{text}")
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    *("<nooutput>", "<noinput>", "< No output >.", "<no_output>", "nooutput"),
+    "<No Output - this is a visual task.>",
+  ],
+)
+def test_a_placeholder_is_no_answer(text):
+  with pytest.raises(records.Reject, match="empty response") as caught:
+    read({"instruction": "a", "output": text})
+  assert caught.value.detail == f"assistant turn 1: {text}"
+
+
+@pytest.mark.parametrize(
+  "text", ["None", "N/A", "No output", "no input", "<br>", "<not output>", "No"]
+)
+def test_what_may_be_an_answer_is_one(text):
+  assert read({"instruction": "a", "output": text})[-1] == (A, text)
 
 
 @pytest.mark.parametrize(
