@@ -283,6 +283,7 @@ def read(
   pairs = [item for item in items if isinstance(item, list) and len(item) == 2]
   by_role = any(_is_role(first) for first, _ in pairs)
   turns: list[records.Turn] = []
+  tools: list[records.Turn] = []
   places: list[int] = []
   ids: set[str] = set()
   for place, item in enumerate(items):
@@ -304,7 +305,14 @@ def read(
       places.pop()
       calls = tool_calls.joined([before.calls, more[0].calls])
       more = [before._replace(calls=calls)]
+    if more[0].role == "tools":
+      if any(turn.role == "assistant" for turn in turns):
+        notes.unread.add("tools of a message after an answer")
+      else:
+        tools.append(more[0])
+      more = more[1:]
     turns += more
     places += [place] * len(more)
     ids.update(i for turn in more for i in tool_calls.ids(turn.calls))
-  return weights.masked(turns, lists, places) if lists else turns
+  turns = weights.masked(turns, lists, places) if lists else turns
+  return [*tools, *turns]

@@ -41,6 +41,8 @@ _READ = {
   *(*ROLE_KEYS, *_CONTENT_KEYS, *_THOUGHT_KEYS, *tool_calls.KEYS),
   *(*weights.WEIGHTS, *weights.MASKS, *_PART_WEIGHTS),
 }
+# Where a message keeps the tools that may be called.
+_TOOL_KEYS = ("tools", "functions")
 # What is read of a tool's turn beside.
 _READ_OF_TOOLS = {
   *(*tool_calls.ID_KEYS, *tool_calls.NAME_KEYS, *tool_calls.ANSWER_KEYS),
@@ -134,11 +136,16 @@ def read(
   filled = {k: v for k, v in item.items() if not values.is_blank(v)}
   named: dict[str, Any] = {unread.plain_name(k): v for k, v in item.items()}
   named |= {unread.plain_name(key): held for key, held in filled.items()}
-  others = [k for k in filled if named[unread.plain_name(k)] != filled[k]]
+  flags = [k for k in tool_calls.KEYS if isinstance(named.get(k), bool)]
+  notes.leave(named, flags, "messages.")
+  named = {key: held for key, held in named.items() if key not in flags}
+  others = [k for k in filled if named.get(unread.plain_name(k)) != filled[k]]
   notes.leave(item, others, "messages.")
   role, name = _role(named)
   unknown = _unknown_keys(tuple(item), role)
   unknown = [key for key in unknown if item[key] != "message"]  # Its `type`.
+  head, told = _tools(named, role)
+  unknown = [key for key in unknown if unread.plain_name(key) != told]
   notes.leave(item, unknown, "messages.")
   content = _content(named, role, notes)
   if role == "assistant":
@@ -146,10 +153,20 @@ def read(
   others = [k for k in (*tool_calls.KEYS, *_THOUGHT_KEYS) if k in named]
   notes.leave(named, others, "messages.")
   if role == "system":
-    return [records.Turn(role, contents.plain(content, "content"))]
+    return [*head, records.Turn(role, contents.plain(content, "content"))]
   if role == "user":
-    return _spoken(contents.parts(content), role) or [records.Turn(role, "")]
+    spoken = _spoken(contents.parts(content), role)
+    return [*head, *(spoken or [records.Turn(role, "")])]
   return _result(named, content, ids)
+
+
+def _tools(
+  named: Mapping[str, Any], role: str
+) -> tuple[list[records.Turn], str]:
+  """The tools that a question or a system text brings, and their field."""
+  key = values.name(named, _TOOL_KEYS) if role in ("system", "user") else None
+  tools = tool_calls.json_list(named[key]) if key else ""
+  return ([records.Turn("tools", tools)], str(key)) if tools else ([], "")
 
 
 def _spoken(parts: Sequence[contents.Part], role: str) -> list[records.Turn]:

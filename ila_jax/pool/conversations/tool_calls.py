@@ -8,7 +8,7 @@ from ila_jax.pool import records, unread
 from ila_jax.pool.conversations import values
 
 # Where a message keeps its calls; the second is OpenAI's older form.
-KEYS = ("tool_calls", "function_call")
+KEYS = ("tool_calls", "function_call", "function_calls", "tool_call")
 # Parts and items that are a call, and those that are what a tool answers; they
 # stand as `type`, or name the field that holds the rest.
 _CALLS = ("tool_use", "tool_call", "function_call", "tool_invocation")
@@ -61,8 +61,8 @@ def json_list(value: Any) -> str | None:
     try:
       value = json.loads(text)
     except (ValueError, RecursionError):
-      return "" if not text.strip() else None
-  if value is None or value in ([], {}):
+      return "" if text.strip() in ("", "None") else None
+  if value is None or value in ([], {}, [None]):
     return ""
   items = value if isinstance(value, list) else [value]
   if all(isinstance(item, str) for item in items):
@@ -90,9 +90,11 @@ def of_message(item: Mapping[str, Any]) -> str:
   lists = []
   for key in KEYS:
     calls = json_list(item.get(key))
+    if calls is None and isinstance(item[key], str):
+      calls = json_list(values.calls(item[key]) or 0)
     if calls is None:
       raise records.Reject("tool call is no JSON object", repr(item[key])[:80])
-    if calls:
+    if calls and calls not in lists:
       lists.append(calls)
   return joined(lists)
 

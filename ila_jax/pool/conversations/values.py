@@ -4,8 +4,11 @@ Tables write numbers and switches as texts, and a union of data sets has null
 or blank fields beside those that are filled.
 """
 
+import ast
+import json
 import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -33,6 +36,11 @@ _NO_RESPONSE = re.compile(
   r"|nooutput|noinput",
   re.IGNORECASE,
 )
+
+
+# Longer calls are not read as Python, which takes much memory.
+_CALL_CHARACTERS = 1 << 16
+_JSON_NAMES = {"true": True, "false": False, "null": None}
 
 
 def is_no_input(text: str) -> bool:
@@ -141,3 +149,54 @@ def switch(value: Any) -> bool | None:
     return value
   held = number(value)
   return bool(held) if held in (0, 1) else None
+
+
+def calls(text: str) -> list[Any] | None:
+  """The calls that a text writes as Python does; None: it writes no such.
+
+  Each stands in its own line, or all in a list; their arguments have names.
+
+  >>> calls('get(city="Paris", days=[1, 2])')
+  [{'name': 'get', 'arguments': {'city': 'Paris', 'days': [1, 2]}}]
+  >>> calls("get the weather"), calls("get('Paris')")
+  (None, None)
+  """
+  if len(text) > _CALL_CHARACTERS:
+    return None
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # Of backslashes, in what is no Python.
+      body = ast.parse(text.strip()).body
+    lines = [line.value for line in body if isinstance(line, ast.Expr)]
+    nodes = [node for held in lines for node in getattr(held, "elts", [held])]
+    made = [*map(_call, nodes)] if len(lines) == len(body) else []
+    json.dumps(made, allow_nan=False)
+  except (SyntaxError, ValueError, TypeError, AttributeError):
+    return None
+  except (MemoryError, RecursionError):
+    return None
+  return made or None
+
+
+def _call(node: Any) -> dict[str, Any]:
+  """A call as an object; of anything else an error."""
+  if isinstance(node, ast.Dict):  # It is an object already.
+    return ast.literal_eval(node)
+  name = ast.unparse(node.func)
+  if node.args or not re.fullmatch(r"[\w.]+", name):
+    raise ValueError(name)
+  given = {k.arg: _JsonNames().visit(k.value) for k in node.keywords}
+  if None in given:
+    raise ValueError("**")
+  return {
+    "name": name,
+    "arguments": {k: ast.literal_eval(held) for k, held in given.items()},
+  }
+
+
+class _JsonNames(ast.NodeTransformer):
+  """Reads the names that JSON has as what they mean."""
+
+  def visit_Name(self, node: ast.Name) -> ast.AST:
+    known = node.id in _JSON_NAMES
+    return ast.Constant(_JSON_NAMES[node.id]) if known else node

@@ -17,6 +17,7 @@ from ila_jax.pool.shapes import (
   fields,
   pointers,
   preferences,
+  structures,
   verdicts,
 )
 
@@ -100,18 +101,7 @@ def of(
     if not any(map(_is_turns, value)) or (
       unread.plain_name(path) in _SEVERAL and all(map(_is_answer, value))
     ):
-      right = preferences.named(record, path, value, notes)
-      if isinstance(holder, Mapping):
-        best = verdicts.kept(holder, value, notes, path=path, prefix=prefix)
-        right = _in_both(right, best, path)
-      if len(right) < len(value):
-        notes.unread.add(f"all of `{path}` but one")
-      if scores := preferences.scored(value):  # They count as read.
-        right = [
-          {n: v for n, v in answer.items() if n not in scores}
-          for answer in right
-        ]
-      value = right
+      value = _best(record, value, path, notes, holder=(prefix, holder))
     if all(isinstance(v, Mapping) and _is_call(v) for v in value):
       return None, [
         records.Turn("assistant", "", calls=tool_calls.json_list(value))
@@ -161,12 +151,27 @@ def _unsigned(value: Any, path: str, notes: unread.Notes) -> Any:
   return answers if isinstance(value, list) else answers[0]
 
 
-def _in_both(named: list[Any], best: list[Any], path: str) -> list[Any]:
-  """The answers that a record names, and that lists beside them prefer."""
-  right = [answer for answer in named if answer in best]
-  if not right:
+def _best(
+  record: Mapping[str, Any],
+  answers: list[Any],
+  path: str,
+  notes: unread.Notes,
+  *,
+  holder: tuple[str, Any],
+) -> list[Any]:
+  """The answers that a record names, and that marks and scores prefer."""
+  best, (prefix, held) = preferences.named(record, path, answers, notes), holder
+  if isinstance(held, Mapping):
+    kept = verdicts.kept(held, answers, notes, path=path, prefix=prefix)
+    best = [answer for answer in best if answer in kept]
+  if not best:
     raise records.Reject("fields name different answers", path)
-  return right
+  if len(best) < len(answers):
+    notes.unread.add(f"all of `{path}` but one")
+  scores = preferences.scored(answers)  # They count as read.
+  if not scores:
+    return best
+  return [{n: v for n, v in a.items() if n not in scores} for a in best]
 
 
 def _check_kinds(answers: list[Any]) -> None:
@@ -257,8 +262,8 @@ def in_turn(
   is_alone = all(values.is_blank(records.lookup(record, p)) for p in paths)
   if not is_alone or unread.plain_name(read.prompt) in field_names.INPUTS:
     return []
-  asked = _written(records.lookup(record, read.prompt))
-  said = _written(answer) if asked else []
+  asked = structures.texts(records.lookup(record, read.prompt))
+  said = structures.texts(answer) if asked else []
   is_one_of = "rejected" in record or pointers.has_several(
     record, read.response
   )
@@ -276,16 +281,6 @@ def in_turn(
       f"{read.prompt}: {len(asked)} of them, and {len(said)} in the answer",
     )
   return []
-
-
-def _written(text: Any) -> list[str]:
-  """The texts of a list that a text writes; none where it writes no such."""
-  is_list = isinstance(text, str) and text.lstrip()[:1] == "["
-  held = records.literal(text) if is_list else None
-  if not isinstance(held, list) or not any(isinstance(v, str) for v in held):
-    return []
-  is_of_texts = all(v is None or isinstance(v, str) for v in held)
-  return [v or "" for v in held] if is_of_texts else []
 
 
 def join(

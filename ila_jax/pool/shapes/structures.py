@@ -70,6 +70,20 @@ def _structure(name: str, text: str) -> list[Any] | dict[str, Any] | None:
   return value if is_of_texts else None
 
 
+def texts(text: Any) -> list[str]:
+  """The texts of a list that a text writes; none where it writes no such.
+
+  >>> texts('["a", null]'), texts("[1, 2]"), texts(["a"])
+  (['a', ''], [], [])
+  """
+  is_list = isinstance(text, str) and text.lstrip()[:1] == "["
+  held = records.literal(text) if is_list else None
+  if not isinstance(held, list) or not any(isinstance(v, str) for v in held):
+    return []
+  is_of_texts = all(v is None or isinstance(v, str) for v in held)
+  return [v or "" for v in held] if is_of_texts else []
+
+
 def is_message(item: Any) -> bool:
   """Whether an item says who speaks, and what.
 

@@ -132,13 +132,24 @@ def _merged(
   head: list[records.Turn], said: list[records.Turn]
 ) -> list[records.Turn]:
   """The conversation after its head; a system text stands in one of them."""
+  tools = [turn for turn in (*head, *said) if turn.role == "tools"]
+  head, said = ([t for t in part if t not in tools] for part in (head, said))
   if said and head and said[0].role == head[-1].role == "system":
     ours, theirs = head[-1].text.strip(), said[0].text.strip()
     if ours in ("", theirs):
       head = head[:-1]
     elif not theirs:
       said = said[1:]
-  return [*head, *said]
+  return [*_joined(tools), *head, *said]
+
+
+def _joined(tools: list[records.Turn]) -> list[records.Turn]:
+  """Tools in one turn; those that stand in two places count once."""
+  if len(tools) < 2:
+    return tools
+  lists = {json.dumps(json.loads(t.text), sort_keys=True): t for t in tools}
+  text = tool_calls.joined([turn.text for turn in lists.values()])
+  return [records.Turn("tools", text)]
 
 
 def _checked(

@@ -306,3 +306,92 @@ def test_ids_are_part_of_what_makes_a_record():
     )
   }
   assert len(several) == 4
+
+
+SEE = {"name": "see", "arguments": {"x": 1}}
+SEES = f"[{json.dumps(SEE)}]"
+
+
+@pytest.mark.parametrize("text", [None, "", "I look."])
+@pytest.mark.parametrize(
+  "calls",
+  [
+    *({"function_calls": "see(x=1)"}, {"function_calls": "[see(x=1)]"}),
+    *({"function_calls": [SEE]}, {"function_calls": SEES}),
+    *({"tool_call": SEE}, {"toolCall": json.dumps(SEE)}),
+    *({"tool_calls": [], "function_calls": str([SEE])}, {"tool_calls": [SEE]}),
+    {"tool_calls": [SEE], "function_calls": SEES, "tool_call": None},
+  ],
+)
+def test_the_calls_of_a_message_under_any_name(text, calls):
+  items = [
+    {"role": "user", "content": "q", "function_calls": None},
+    {"role": "assistant", "content": text} | calls,
+    {"role": "environment", "content": "1"},
+    {"role": "assistant", "content": "a", "function_calls": "None"},
+  ]
+  notes = unread.Notes()
+  found = dialogues.read(items, notes)
+  assert found[1] == records.Turn("assistant", text or "", calls=SEES)
+  assert [t.calls for t in found[2:]] == ["", ""] and not notes.unread
+  answered = tool_calls.answered(found)[2]
+  assert answered["function"] == {"name": "see", "arguments": {"x": 1}}
+
+
+@pytest.mark.parametrize("calls", ["look", "see(1)", "see(x=y)", "x = see()"])
+def test_calls_that_are_none_are_refused_as_such(calls):
+  item = {"role": "assistant", "content": "", "function_calls": calls}
+  with pytest.raises(records.Reject, match="tool call is no JSON object"):
+    dialogues.read([item], unread.Notes())
+
+
+def test_a_switch_is_no_call():
+  item = {"role": "assistant", "content": "a", "tool_call": True}
+  notes = unread.Notes()
+  assert dialogues.read([item], notes) == [records.Turn("assistant", "a")]
+  assert notes.unread == {"messages.tool_call"}
+
+
+def with_tools(**beside):
+  """Tools of a conversation by the fields of its messages; and what is told."""
+  roles = ("system", "user", "assistant", "user", "assistant")
+  messages_ = [{"role": role, "content": role} for role in roles]
+  for name, held in beside.items():
+    role, _, key = name.partition("_")
+    place = 3 if role == "later" else roles.index(role)
+    messages_[place][key] = held
+  record = {"messages": messages_}
+  read = fields.resolve(record, fields.Fields())
+  notes = unread.Notes()
+  turns_ = turns.to_turns(record, read, notes=notes)
+  found = [turn.text for turn in turns_ if turn.role == "tools"]
+  assert [turn.role for turn in turns_] == ["tools"] * len(found) + [*roles]
+  return found, notes.unread
+
+
+@pytest.mark.parametrize(
+  "beside",
+  [
+    *({"system_tools": [F]}, {"system_functions": json.dumps([F])}),
+    *({"user_functions": F}, {"user_tools": [F], "system_tools": [F]}),
+  ],
+)
+def test_tools_in_messages_are_tools(beside):
+  [text], told = with_tools(**beside)
+  assert json.loads(text) == [F] and not told
+
+
+def test_tools_of_several_messages_are_one_list():
+  [text], told = with_tools(system_tools=[F], user_functions=[G])
+  assert json.loads(text) == [F, G] and not told
+  found, told = with_tools(later_tools=[F])
+  assert not found and told == {"tools of a message after an answer"}
+  found, told = with_tools(system_tools="f(x) adds", user_tools="None")
+  assert not found and told == {"messages.tools"}
+
+
+@pytest.mark.parametrize("none", ["None", "null", "[]", "", "{}", None, [None]])
+def test_tools_that_are_none(none):
+  record = {"tools": none, "messages": [{"user": "q", "assistant": "a"}]}
+  read = fields.resolve(record, fields.Fields())
+  assert [t.text for t in turns.to_turns(record, read)] == ["q", "a"]
