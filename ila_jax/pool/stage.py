@@ -216,7 +216,7 @@ def _write(
   _say_what_was_read(config, parts.reading, left_out, limited)
   rejects.check(n_used=used + removed)
   _check_left(config, used, removed)
-  is_dev = _dev(config, columns)
+  is_dev = _dev(run, columns, parts)
   columns.write(workdir, is_dev, shard_rows=config.pool.shard_examples)
   if counts["truncated"]:
     cut = pa.concat_tables(merged.cut)
@@ -294,9 +294,16 @@ def _say_what_was_read(
     )
 
 
-def _dev(config: config_lib.Config, columns: index.Columns) -> np.ndarray:
+def _dev(
+  run: context.Run, columns: index.Columns, parts: merge_lib.Counts
+) -> np.ndarray:
   """Draws the dev split; refuses a pool too small for the rest."""
-  size_lib.check(config, columns["n_response_tokens"])
+  config = run.config
+  [(how, _)] = parts.reading.shapes.most_common(1)
+  again = size_lib.of_duplicates(parts.rejects, len(columns), how)
+  size_lib.check(config, columns["n_response_tokens"], why=again)
+  if again:
+    progress.say(f"  warning: {again}")
   dev = draws.draw(
     columns["prompt_id"],
     count=config.pool.dev_examples,
@@ -304,6 +311,7 @@ def _dev(config: config_lib.Config, columns: index.Columns) -> np.ndarray:
     purpose="dev",
     allowed=np.ones(len(columns), np.bool_),
   )
+  size_lib.check_prompts(config, run.workdir, columns, dev, how=how)
   warning = draws.overshoot(dev, count=config.pool.dev_examples)
   if warning:
     progress.say(f"  warning: config.pool.dev_examples: {warning}")

@@ -1,6 +1,7 @@
 """Random draws keyed by seed and id: the order of reading changes nothing."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
@@ -106,6 +107,34 @@ def draw(
   reached = np.zeros(len(names), bool)
   reached[walk] = drawn_before < count
   return allowed & reached[group]
+
+
+def references(
+  prompts: UInt64[np.ndarray, " n"],
+  is_dev: Bool[np.ndarray, " n"],
+  *,
+  count: int,
+  seeds: Sequence[int],
+) -> dict[int, Bool[np.ndarray, " n"]]:
+  """The rows of R for each seed: whole prompts, never of the dev split.
+
+  Args:
+    prompts: the id of each row's prompt, uint64 [n].
+    is_dev: rows that are held out, bool [n].
+    count: rows wanted of each set.
+    seeds: of the sets.
+
+  >>> prompts, is_dev = np.arange(4, dtype=np.uint64), np.arange(4) > 2
+  >>> {s: int(r.sum()) for s, r in
+  ...  references(prompts, is_dev, count=2, seeds=(0, 1)).items()}
+  {0: 2, 1: 2}
+  """
+  return {
+    seed: draw(
+      prompts, count=count, seed=seed, purpose="reference", allowed=~is_dev
+    )
+    for seed in seeds
+  }
 
 
 def choose(

@@ -13,16 +13,12 @@ def references(
   config: config_lib.Config, prompts: np.ndarray, is_dev: np.ndarray
 ) -> dict[int, np.ndarray]:
   """The rows of R for each seed: whole prompts, never of the dev split."""
-  return {
-    seed: draws.draw(
-      prompts,
-      count=config.score.reference_examples,
-      seed=seed,
-      purpose="reference",
-      allowed=~is_dev,
-    )
-    for seed in config.score.reference_seeds
-  }
+  return draws.references(
+    prompts,
+    is_dev,
+    count=config.score.reference_examples,
+    seeds=config.score.reference_seeds,
+  )
 
 
 def reference_rows(workdir: epath.Path) -> np.ndarray:

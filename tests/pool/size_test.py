@@ -8,8 +8,10 @@ import pytest
 from etils import epath
 
 from ila_jax import config_parsing, errors, pipeline
+from ila_jax.pool import index
 from ila_jax.pool import size as size_lib
 from ila_jax.pool.tokens import encode, tokenizer
+from ila_jax.run.disk import files
 from tests.support import tiny
 
 
@@ -133,6 +135,21 @@ def test_the_offered_flags_run(tmp_path, unit):
   assert re.search(r"pool\.dev_examples=6 ", message)
 
 
+def check(config, prompts, is_dev):
+  """What a stage does when it has read the pool."""
+  columns = index.Columns()
+  numbers = ("n_labels", "n_prompt_tokens", "truncated")
+  columns.extend(
+    {"id": prompts, "prompt_id": prompts}
+    | {name: np.ones(len(prompts)) for name in numbers}
+    | {name: ["a"] * len(prompts) for name in ("source", "domain")}
+    | {"n_response_tokens": np.full(len(prompts), 20)}
+  )
+  size_lib.check(config, columns["n_response_tokens"])
+  nowhere = epath.Path("/")
+  size_lib.check_prompts(config, nowhere, columns, is_dev, how="prompt = q")
+
+
 @pytest.mark.parametrize(
   ("size", "changes", "expected"),
   [
@@ -155,6 +172,8 @@ def test_the_offered_flags_run(tmp_path, unit):
       "29 are chosen from 80. More is left with a higher --config.pool.limit",
     ),
     (100, {"select__unit": "examples", "select__budget": 30}, ""),
+    # Flags that change nothing are not offered.
+    (100, {"select__unit": "examples", "select__budget": 29}, "from 80\n"),
   ],
 )
 def test_a_pool_that_leaves_little_is_told_of(capsys, size, changes, expected):
@@ -170,6 +189,95 @@ def test_a_pool_that_leaves_little_is_told_of(capsys, size, changes, expected):
     "scaling__held_out": 3 * has_law,
   }
   config = tiny.config("a.jsonl", **settings | changes)
-  size_lib.check(config, np.full(size, 20))
+  check(config, np.arange(size), np.arange(size) < config.pool.dev_examples)
   said = capsys.readouterr().err
   assert expected in said and bool(said) == bool(expected)
+
+
+def test_what_prompts_hold_out_is_what_is_told(capsys):
+  """Thirty prompts of ten examples: of five asked for ten are held out."""
+  config = tiny.config(
+    "a.jsonl",
+    pool__dev_examples=5,
+    score__reference_examples=5,
+    score__reference_seeds=(0,),
+    select__unit="examples",
+    select__budget=20.0,
+  )
+  prompts = np.repeat(np.arange(30), 10)
+  check(config, prompts, prompts == 3)
+  said = capsys.readouterr().err
+  assert "10 are held out and 5 are the reference: 20 are chosen from" in said
+
+
+@pytest.mark.parametrize(
+  ("prompts", "shown"),
+  [
+    (["-"] * 80, "80 of 80 usable examples share the prompt '-'"),
+    (["-"] * 60 + ["+"] * 20, "60 of 80 usable examples share the prompt '-'"),
+    (["long " * 50] * 80, "'" + "long " * 12 + "'"),
+  ],
+)
+def test_a_pool_of_too_few_prompts_is_refused(tmp_path, prompts, shown):
+  rows = [
+    {"question": prompt, "r1_generation": f"Think of {n}.", "solution": f"{n}"}
+    for n, prompt in enumerate(prompts)
+  ]
+  source = tiny.write(tmp_path / "pool.jsonl", rows)
+  config = tiny.config(
+    source,
+    pool__dev_examples=5,
+    pool__fields__labels="",
+    score__reference_examples=5,
+    score__reference_seeds=(0,),
+    select__budget=0.1,
+  )
+  with pytest.raises(errors.InputError) as told:
+    pipeline.run(config, tmp_path / "run", stages=["pool"])
+  assert shown in str(told.value)
+  assert "(prompt = question, response = solution)" in str(told.value)
+  assert not (tmp_path / "run/pool/index.parquet").exists()
+
+
+CLASSES = "prompt = definition, response = output"
+
+
+def of_classes(count, **more):
+  """Records of which the fields that are read hold two texts."""
+  return [
+    {"definition": "flan", "output": f"{n % 2}", "hint": f"{n}"} | more
+    for n in range(count)
+  ]
+
+
+def test_a_pool_that_duplicates_make_too_small_names_them(tmp_path, capsys):
+  source = tiny.write(tmp_path / "pool.jsonl", of_classes(40))
+  with pytest.raises(errors.InputError) as told:
+    pipeline.run(
+      tiny.config(source, pool__fields__labels=""),
+      tmp_path / "run",
+      stages=["pool"],
+    )
+  assert (
+    f"38 of 40 records are duplicates: in the fields that are read ({CLASSES})"
+    in str(told.value)
+  )
+  assert "larger config.pool.source" not in str(told.value)
+  assert "read 40, used 2, rejected 38 (38 duplicate" in capsys.readouterr().err
+  rejects = (tmp_path / "run/pool/rejects.jsonl").read_text()
+  assert len(rejects.splitlines()) == 38
+
+
+@pytest.mark.parametrize(("copies", "warns"), [(1, False), (2, True)])
+def test_a_pool_of_which_most_are_duplicates_is_told(
+  tmp_path, capsys, copies, warns
+):
+  rows = tiny.records(60) * (1 + copies) + tiny.records(60)[:1] * warns
+  source = tiny.write(tmp_path / "pool.jsonl", rows)
+  changes = {"pool__dev_examples": 10, "score__reference_examples": 5}
+  config = tiny.config(source, select__budget=0.3, **changes)
+  pipeline.run(config, tmp_path / "run", stages=["pool"])
+  counts = files.read_json(tmp_path / "run/pool/counts.json")
+  assert counts["used"] == 60
+  told = f"warning: {counts['rejected']} of {counts['read']} records are dupl"
+  assert (told in capsys.readouterr().err) == warns

@@ -55,6 +55,11 @@ _EITHER = ("dialogue", "dialog", "data")
 _TRANSCRIPTS = (
   *("text", "chosen", "dialogue", "dialog", "chat", "transcript", "content"),
 )
+# Texts beside which a `source` is no text itself.
+_BODIES = (
+  *("text", "sentence", "content", "translation", "utterance", "body"),
+  *("review", "comment", "tweet", "input_text", "sentence1", "premise"),
+)
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 # Kinds of what stands under the name of a context, and is none.
 _NO_CONTEXT = ("", "object", "aside")
@@ -161,8 +166,8 @@ def _pair(
       continue
     if prompt == "text" and "test_list" not in there:
       continue  # A code may be that of a language or a product.
-    if prompt == "source" and "text" in there:
-      continue  # It may name where a text is from, and a class.
+    if prompt == "source" and any(name in there for name in _BODIES):
+      continue  # It may name where such a text is from, and a class.
     every = {name: field for name, field in every.items() if name != prompt}
     contexts = (
       field_names.QUESTIONS if prompt in ("instruction", "prompt") else ()

@@ -120,7 +120,10 @@ def test_shapes(record, asked, answered):
     ({**PIQA, "label": -1}, "answer is none of the choices"),
     ({"items": [{"price": 1}], "total": 1}, "no known record shape"),
     ({"source": "web", "target": 1}, "no known record shape"),
-    ({"text": "x", "source": "web", "target": "b"}, "no known record shape"),
+    *(
+      ({name: "x", "source": "web", "target": "b"}, "no known record shape")
+      for name in ("text", "sentence", "content", "Translation", "review")
+    ),
     ({"messages": MESSAGES, "loss_mask": [0, 1]}, "differ in number"),
     ({"messages": MESSAGES, "weights": [0, 0, 0, 0]}, "no answer is learnt"),
     ({"messages": MESSAGES, "weights": [0, "x", 0, 1]}, "weight is no number"),
