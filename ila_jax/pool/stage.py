@@ -107,13 +107,9 @@ def _overrides(
   """
   overrides = config.pool.overrides
   of_pool = (*config.pool.sources, *config.pool.evaluations)
-  beside = (
-    *(*config.select.targets, *config.pool.score_files),
-    *config.laboratory.dev_sources,
-  )
-  free = sources.matched(overrides, beside) - sources.matched(
-    overrides, of_pool
-  )
+  beside = (*config.select.targets, *config.laboratory.dev_sources)
+  free = sources.matched(overrides, (*beside, *config.pool.score_files))
+  free -= sources.matched(overrides, of_pool)
   found = {k: before.get(k) if k in free else v for k, v in overrides.items()}
   return {k: value for k, value in found.items() if value is not None}
 
