@@ -257,13 +257,16 @@ def in_turn(
   >>> [turn.text for turn in in_turn(record, read, record["chosen"])]
   ['a', 'c', 'b', 'd']
   """
+  asked = structures.texts(records.lookup(record, read.prompt))
+  said = structures.texts(answer) if asked else []
+  if not said:
+    return []
   more = (read.input, read.context, read.choices)
   paths = (path for named in more for path in records.paths(record, named))
   is_alone = all(values.is_blank(records.lookup(record, p)) for p in paths)
-  if not is_alone or unread.plain_name(read.prompt) in field_names.INPUTS:
+  is_input = unread.plain_name(read.prompt) in field_names.INPUTS
+  if not is_alone or is_input:
     return []
-  asked = structures.texts(records.lookup(record, read.prompt))
-  said = structures.texts(answer) if asked else []
   is_one_of = "rejected" in record or pointers.has_several(
     record, read.response
   )
@@ -275,7 +278,7 @@ def in_turn(
       for role, text in zip(("user", "assistant"), pair, strict=True)
     ]
   is_told = not values.is_blank(records.lookup(record, read.system))
-  if said and (is_one_of or (is_even and not is_told)):
+  if is_one_of or (is_even and not is_told):
     raise records.Reject(
       "prompt is a list of texts",
       f"{read.prompt}: {len(asked)} of them, and {len(said)} in the answer",
