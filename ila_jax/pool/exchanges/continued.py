@@ -296,7 +296,9 @@ def joined(
       raise records.Reject(
         "a named field belongs to no conversation", f"{name} = {path}"
       )
-  begins = (n for n, turn in enumerate(said) if turn.role != "system")
+  begins = (
+    n for n, turn in enumerate(said) if turn.role not in ("tools", "system")
+  )
   begin = next(begins, len(said))
   said = [*said[:begin], *past, *said[begin:]]
   asked = (n for n, turn in enumerate(said) if turn.role == "user")
