@@ -153,7 +153,7 @@ def _joined(tools: list[records.Turn]) -> list[records.Turn]:
 
 
 def _checked(
-  turns: list[records.Turn], notes: unread.Notes
+  turns: Sequence[records.Turn], notes: unread.Notes
 ) -> tuple[records.Turn, ...]:
   """Cuts what follows the last response; rejects what cannot be scored."""
   size = len(turns)
