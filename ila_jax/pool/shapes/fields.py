@@ -119,7 +119,10 @@ def _conversation(
   """A conversation, with what goes on with it and what stands beside it."""
   if not path:
     return None
-  others = {name: field for name, field in there.items() if field != path}
+  marks = {
+    n for n in field_names.PREFERRED if kinds.get(there.get(n)) == "number"
+  }
+  others = {n: f for n, f in there.items() if f != path and n not in marks}
   texts = {n: field for n, field in others.items() if kinds[field] == "text"}
   response = _response(field_names.CONTINUED, others, kinds)
   return Fields(

@@ -34,6 +34,9 @@ ANSWERS = (
   {"response_a": "BAD", "response_b": "GOOD", "winner": "model_b"},
   {"chosen_response": "GOOD", "rejected_response": "BAD", "answer": "42"},
   {"completions": [{"response": "GOOD"}]},
+  # What is chosen, by its place.
+  {"responses": ["BAD", "GOOD"], "chosen": 1},
+  {"response_0": "BAD", "response_1": "GOOD", "chosen": 1},
 )
 
 
@@ -42,6 +45,12 @@ ANSWERS = (
 def test_an_answer_beside_a_conversation_goes_on_with_it(name, answer):
   assert read({name: OPEN} | answer)[0] == GOOD
   assert read({name: FIRST} | answer)[0] == [(U, "q1"), (A, "GOOD")]
+
+
+def test_a_switch_is_no_answer_to_a_conversation():
+  for name in ("messages", "chat"):
+    record = {name: OPEN, "chosen": True, "completion": "GOOD"}
+    assert read(record)[0] == GOOD
 
 
 def test_numbered_turns_and_texts_in_turn_go_on_as_well():
