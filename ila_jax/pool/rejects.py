@@ -121,7 +121,8 @@ REMEDIES = {
   "domain is not text": "Set --config.pool.fields.domain to a text or a number",
   # Conversations.
   "a named field belongs to no conversation": (
-    "Set it to '' for these sources, in config.pool.overrides"
+    "Choices and a prompt go with a single question: set the field to '' for "
+    "these sources, in config.pool.overrides"
   ),
   "conversation is not a list": (
     "Write it as a list of messages, or set config.pool.fields.conversation"
