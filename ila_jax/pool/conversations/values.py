@@ -1,4 +1,6 @@
-"""Values: whether a field holds anything, and the number or switch it writes.
+"""Values: whether a field holds anything, and what its text writes.
+
+A text may write a number, a switch, a list or calls, or stand for nothing.
 
 Tables write numbers and switches as texts, and a union of data sets has null
 or blank fields beside those that are filled.
