@@ -37,7 +37,7 @@ def check_count(config: config_lib.Config) -> None:
     len(example.turns[-1].text) // 4
     for example in itertools.islice(examples, wanted)
   ]
-  if len(tokens) == wanted or rejects.reasons:
+  if len(tokens) == wanted or not tokens or rejects.reasons:
     return  # Reading says so too, and writes the rejects down.
   raise _too_small(config, np.array(tokens), wanted)
 
