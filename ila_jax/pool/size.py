@@ -123,7 +123,8 @@ def check_prompts(
       f"({config.score.reference_examples:,} by config.score."
       f"reference_examples) {left:,} are left, and config.select.budget asks "
       f"for {budget:,}. If another field holds what is asked, name it with "
-      "--config.pool.fields.prompt=...; else give sources with more prompts."
+      "--config.pool.fields.prompt=... or --config.pool.fields.input=...; else "
+      "give sources with more prompts."
     )
   if told := _caution(config, lengths, len(is_dev) - free, left):
     progress.say(f"  warning: {told}")

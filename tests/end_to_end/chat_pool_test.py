@@ -191,7 +191,8 @@ def test_few_prompts_are_refused_and_the_remedy_works(tmp_path):
     for i in range(90)
   ]
   path = tiny.write(tmp_path / "pool.jsonl", records)
-  with pytest.raises(errors.InputError, match=r"90 ex.* 3 distinct.*'Do 0\.'"):
+  match = r"30 of 90 .* share the prompt 'Do 0\.' .* different prompts: 3\."
+  with pytest.raises(errors.InputError, match=match):
     pipeline.run(_config(path), tmp_path / "run", stages=["pool", "embed"])
   config = _config(path, pool__fields__input="text")
   pipeline.run(config, tmp_path / "run", stages=["pool", "embed"], redo="pool")
