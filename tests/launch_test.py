@@ -371,15 +371,18 @@ def test_the_readme_s_command_for_a_model_takes_two_thousand_records(tmp_path):
   assert lines[1] == "[pool]"
 
 
-def test_the_quickstart_takes_as_few_records_as_the_readme_says(capsys):
+def test_the_quickstart_takes_as_few_records_as_the_readme_says():
   readme = (CHECKOUT / "README.md").read_text()
   (least,) = re.findall(r"of ([\d,]+) usable records or more", readme)
   least = int(least.replace(",", ""))
   config = config_parsing.parse(quickstart.get_config())
-  size.check(config, np.full(least, 50))
-  assert "warning" not in capsys.readouterr().err
-  size.check(config, np.full(900, 50))
-  assert "warning: of 900 usable examples" in capsys.readouterr().err
+  dev, apart = config.pool.dev_examples, size._references(config)
+  for count, is_told in ((least, False), (900, True)):
+    tokens = np.full(count, 50)
+    size.check(config, tokens)
+    told = size._caution(config, tokens, dev, count - dev - apart)
+    assert told.startswith(f"of {count} usable examples" * is_told)
+    assert bool(told) == is_told
   with pytest.raises(errors.InputError, match=r"804 usable"):
     size.check(config, np.full(804, 50))
 

@@ -92,7 +92,8 @@ def platform() -> str:
 def current() -> Mesh:
   """The mesh that `jax.set_mesh` set; where none is set, all devices.
 
-  >>> with jax.set_mesh(make()) as mesh:
+  >>> mesh = make(data=1, devices=jax.devices()[:1])
+  >>> with jax.set_mesh(mesh):
   ...   current() == mesh
   True
   """

@@ -168,7 +168,8 @@ def test_many_devices_equal_one(shape, kind, with_adapters):
   found = _placed(shape, kind, with_adapters)
   # Examples and models that were equal would hide a wrong order.
   assert len(np.unique(want.round(3))) == want.size
-  np.testing.assert_allclose(found, want, rtol=1e-6)
+  # Sums of float32 in another order; how far apart depends on the processor.
+  np.testing.assert_allclose(found, want, rtol=1e-5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -3,6 +3,8 @@
 import asyncio
 import re
 import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -77,18 +79,23 @@ files.write_bytes("gs://fake/run/file", bytes(10**6))
 def test_a_kill_leaves_the_former_file_or_the_new_one(bucket, name, nth):
   path = _RUN / "file"
   files.write_bytes(path, b"old")
-  asked = []
+  asked: list[str] = []
+  answering: list[threading.Thread] = []
 
   def kill(method, object_name):
     if method == "POST" and object_name.endswith(name):
       asked.append(object_name)
       if len(asked) == nth:
         process.end()
+        answering.append(threading.current_thread())
 
   bucket.fault = kill
   process = forked.start("-c", _WRITER)
   process.join(60)
   assert process.exitcode == -signal.SIGKILL
+  while not answering:
+    time.sleep(0.01)
+  answering[0].join(60)  # What was asked for before the kill may be done yet.
   bucket.fault = lambda method, object_name: None
   assert files.read_bytes(path) in (b"old", bytes(10**6))
   assert not checksums.find_damage(_RUN)
