@@ -220,12 +220,17 @@ def page(data: ReportData, images: dict[str, bytes]) -> str:
 
 
 def _code(sentence: str) -> str:
-  """The sentence as HTML, with what stands between ` marks as code."""
+  """The sentence as HTML, with what stands between ` marks as code.
+
+  Its flags are marked, too: a line may end before one, and not after its `--`.
+  """
   import markupsafe
 
-  text = re.sub(
-    "`([^`]*)`", r"<code>\1</code>", str(markupsafe.escape(sentence))
-  )
+  def marked(found: re.Match[str]) -> str:
+    flags = re.sub(r"(--[^ ]+)", r"<span>\1</span>", found[1])
+    return f"<code>{flags}</code>"
+
+  text = re.sub("`([^`]*)`", marked, str(markupsafe.escape(sentence)))
   return markupsafe.Markup(text)  # All else in it is escaped.
 
 

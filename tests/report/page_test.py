@@ -506,7 +506,7 @@ def test_advice_comes_first_until_something_was_tuned():
       **{"name": "predicted gain", "verdict": line.OK, "sentence": "<b>"},
       **{"number": 0.05, "low": 0.02, "high": 0.08, "threshold": 0.01},
     ),
-    line.unknown("junk", "run `this`."),
+    line.unknown("junk", "run `this`, or `that --a=1 --b`."),
   )
   advice = told.Advice(lines=lines, calibration=lines[1])
   asked = {"title": "x", "config": {}, "answer": ["Not known: why."]}
@@ -515,6 +515,7 @@ def test_advice_comes_first_until_something_was_tuned():
   assert verdict < text.index("2&nbsp;junk") < text.index("Not known: why.")
   assert "&lt;b&gt;" in text and "<b>" not in text
   assert "<code>this</code>" in text and "(threshold 0.01)" in text
+  assert "<code>that <span>--a=1</span> <span>--b</span></code>" in text
   row = {"name": "base", "micro": 1.0, "macro": 1.0}
   row |= {"n_examples": 3, "n_tokens": 9}
   tuned = page_lib.ReportData(**asked, advice=advice, evaluations=[row])
