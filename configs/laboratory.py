@@ -196,6 +196,7 @@ def sweep_methods() -> Iterator[dict[str, Any]]:
   """Every method once, at equal tokens, on a pool by which one may choose.
 
   The pools are those of `laboratory_pools --records 6000`, in a folder `half`.
+  Not run to an end yet: there are no results of it.
   """
   weights = _COVERAGE.keys() - {COVERAGE}  # These are one method.
   arms = ARMS | METHODS

@@ -68,7 +68,8 @@ def run(
   needs_lib.check_beside(config, workdir, stages)
   begun = _begun(config, workdir, mesh, machine)
   if "select" in stages:
-    budget.check_shares(config.select, begun.sizes.candidates)
+    for said in budget.check_shares(config.select, begun.sizes.candidates):
+      progress.say(f"  warning: {said}")
   # Of a pool that is there nothing is left to do.
   is_read = begun.sample.seconds is None
   todo = [name for name in stages if not (is_read and name == "pool")]

@@ -12,6 +12,7 @@ from ila_jax.compute import hardware
 from ila_jax.compute import mesh as mesh_lib
 from ila_jax.laboratory import bench, contrasts, held_out, verdict
 from ila_jax.laboratory import runs as runs_lib
+from ila_jax.landscape import ordering
 from ila_jax.landscape.duplicates import write
 from ila_jax.run import context, progress, stage_record, tables
 from ila_jax.run.disk import files
@@ -73,6 +74,8 @@ def _inputs(
   settings = config.laboratory
   if not arms:
     return stage_record.parents(workdir, "laboratory")
+  if any(arm.cell_weight == ordering.TARGET for arm in arms.values()):
+    stage_record.output(workdir, "select")  # It places the target examples.
   return {
     "draw_share": settings.draw_share,
     "dev_half": settings.dev_half,

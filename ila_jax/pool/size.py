@@ -106,17 +106,16 @@ def check_prompts(
     errors.InputError: names the prompt that most examples share.
   """
   lengths = columns["n_response_tokens"]
-  prompts, first, sizes = np.unique(
-    columns["prompt_id"], return_index=True, return_counts=True
-  )
+  prompts, sizes = np.unique(columns["prompt_id"], return_counts=True)
   budget = _budget(config, float(lengths.mean()))
   most, free = int(sizes.argmax()), int((~is_dev).sum())
   left = _left(config, columns["prompt_id"], is_dev, int(sizes[most]), budget)
   if left < budget:
     held_out = len(is_dev) - free
+    first = int((columns["prompt_id"] == prompts[most]).argmax())
     raise errors.InputError(
       f"{sizes[most]:,} of {len(is_dev):,} usable examples share the prompt "
-      f"{_shown(workdir, int(first[most]))} ({how}); different prompts: "
+      f"{_shown(workdir, first)} ({how}); different prompts: "
       f"{len(prompts):,}. Examples of one prompt are drawn together, so "
       f"config.pool.dev_examples ({config.pool.dev_examples:,}) holds out "
       f"{held_out:,}. Beside the reference sets "

@@ -7,7 +7,6 @@ from jaxtyping import Int
 
 from ila_jax import errors
 from ila_jax.methods import table
-from ila_jax.run import progress
 from ila_jax.sections import selection
 
 UNITS = ("examples", "tokens", "fraction")
@@ -85,19 +84,23 @@ def most_rows(
   return int(np.searchsorted(spent, budget, side="right"))
 
 
-def check_shares(select: selection.Select, candidates: int) -> None:
+def check_shares(select: selection.Select, candidates: int) -> list[str]:
   """Checks the budget by the share of the candidates that methods order.
 
   Args:
     select: what chooses.
     candidates: how many may be selected, at most.
 
+  Returns:
+    What is to be told of each rival that orders less than the budget buys; it
+    gives what it has.
+
   Raises:
     errors.InputError: the budget is more than config.select.strategy orders.
-      Of a rival that is told, for it gives what it has.
   """
   if select.unit == "tokens":  # How long those are is not known yet.
-    return
+    return []
+  found = []
   asked = select.examples(candidates=candidates, response=1.0)
   for name in dict.fromkeys((select.strategy, *select.compare)):
     options = table.options(name, select.options)
@@ -115,7 +118,7 @@ def check_shares(select: selection.Select, candidates: int) -> None:
         f"{said}. Lower the budget, or raise "
         f"--config.select.options.{name}.share."
       )
-    progress.say(
-      f"  warning: {said}: it is compared with fewer examples than the budget "
-      "buys"
+    found.append(
+      f"{said}: it is compared with fewer examples than the budget buys"
     )
+  return found

@@ -164,7 +164,9 @@ def check_choice(run: context.Run, stages: Iterable[str]) -> None:
       config.landscape.depth, index.column(workdir, "n_labels")
     )
   if "select" in todo:
-    budget.check_shares(config.select, len(split.before_scores(run)))
+    candidates = len(split.before_scores(run))
+    for said in budget.check_shares(config.select, candidates):
+      progress.say(f"  warning: {said}")
     if config.select.where.strip() or config.select.tie_break:
       score = depth.score_name(config.landscape.depth)
       row = split.before_scores(run)

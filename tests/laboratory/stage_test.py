@@ -13,6 +13,7 @@ from ila_jax.run.disk import files
 from ila_jax.score import dev_set
 from ila_jax.selection import needs, scored_pool
 from ila_jax.training import base, together, trial
+from tests.benchmarks import laboratory_methods
 from tests.support import tiny
 
 _ARMS = {"ours": {"strategy": "ila"}}
@@ -245,6 +246,27 @@ def test_examples_of_another_file_judge(made, tmp_path):
   config = _config(source, laboratory__dev=str(shared))
   with pytest.raises(errors.InputError, match="10 of 20 prompts stand"):
     dev_set.run(tiny.run(config, other))
+
+
+def test_an_arm_by_target_waits_for_the_selection(made, tmp_path):
+  """Stage `select` writes where the target examples lie."""
+  source, workdir = made
+  own = tiny.write(tmp_path / "target.jsonl", tiny.records(20))
+  arms = {"near": {"strategy": "ila", "cell_weight": "target"}}
+  config = _config(source, laboratory__arms=arms, select__target=str(own))
+  copy = shutil.copytree(workdir, tmp_path / "copy")
+  with pytest.raises(errors.InputError, match="stage 'select' is needed"):
+    pipeline.run(config, copy, stages=("laboratory",))
+
+
+def test_the_choices_of_a_laboratory_are_made_again(made):
+  """What the study tells beside losses: seconds, and who chooses alike."""
+  _, workdir = made
+  found = laboratory_methods.choices(str(workdir))
+  assert set(found["seconds"]) == set(found["alike"])
+  for arm, others in found["alike"].items():
+    assert all(found["alike"][one][arm] == others[one] for one in others)
+    assert others and all(0 <= value <= 1 for value in others.values())
 
 
 def test_a_budget_above_a_draw_is_refused(made):

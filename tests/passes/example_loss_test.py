@@ -168,8 +168,9 @@ def test_many_devices_equal_one(shape, kind, with_adapters):
   found = _placed(shape, kind, with_adapters)
   # Examples and models that were equal would hide a wrong order.
   assert len(np.unique(want.round(3))) == want.size
-  # Sums of float32 in another order; how far apart depends on the processor.
-  np.testing.assert_allclose(found, want, rtol=1e-5)
+  np.testing.assert_allclose(found[:, 0], want[:, 0], rtol=1e-6)
+  # Those of adapters round more, by how a processor orders its sums.
+  np.testing.assert_allclose(found, want, rtol=4e-6)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
