@@ -4,14 +4,17 @@
 
 The first line of its input is the folder and the job, each other one a split.
 It answers in lines of JSON: where it is, that a split is done, or what is
-wrong. It ends with its input. JAX is imported, but no device is touched.
+wrong. The end of its input ends it. JAX is imported, but no device is touched.
 """
 
 import json
 import os
+import queue
 import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from typing import IO
 
 from etils import epath
@@ -42,8 +45,26 @@ class _Answers:
       self.tell(at=[file, line, count])
 
 
+def _asked(file: IO[str]) -> Iterator[str]:
+  """Yields the lines of a file as they come; its end ends the process.
+
+  The end comes when the process that asks is gone, killed perhaps. The split
+  that is read is then given up at once: the next run may write it already.
+  """
+  lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+  def receive() -> None:
+    for line in file:
+      lines.put(line)
+    os._exit(0)
+
+  threading.Thread(target=receive, daemon=True).start()
+  while True:
+    yield lines.get()
+
+
 def main() -> None:
-  """Reads splits until there are no more to read."""
+  """Reads splits until the process that asks for them ends."""
   # The process that started it is signalled as well, and ends it.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -51,14 +72,12 @@ def main() -> None:
   # Whatever a library prints is no answer.
   os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
   try:
-    first = sys.stdin.readline()
-    if not first:
-      return
-    root, text = json.loads(first)
+    lines = _asked(sys.stdin)
+    root, text = json.loads(next(lines))
     job = job_lib.Job.from_text(text)
     tools = job_lib.tools(job)
     answers.tell(done=0)
-    for line in sys.stdin:
+    for line in lines:
       split = splits_lib.Split.from_plain(json.loads(line))
       count = task.run(job, tools, split, epath.Path(root), answers.beat)
       answers.tell(done=count)

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -120,6 +122,31 @@ def test_a_killed_worker_ends_the_run_with_file_and_line(
     monkeypatch.undo()
     found = list(workers.finished(job, cut, tmp_path / "work", asked=1))
     assert found == cut
+
+
+def test_a_worker_ends_with_the_process_that_asks(source, tmp_path):
+  work = tmp_path / "work"
+  with shares.opened(_config(source), work) as (job, cut):
+    # Its source is a pipe now that nobody writes to: it reads for ever.
+    os.unlink(source)
+    os.mkfifo(source)
+    worker = subprocess.Popen(
+      [sys.executable, "-m", "ila_jax.pool.splits.worker"],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    with worker:
+      for line in ([str(work), job.text()], cut[0]):
+        worker.stdin.write(json.dumps(line) + "\n")
+      worker.stdin.flush()
+      with open(source, "w"):  # Waits until it is opened for reading.
+        worker.stdin.close()
+        try:
+          assert worker.wait(20) == 0
+        finally:
+          worker.kill()
+  assert not tables.SPLIT.path(work, shard=0).exists()
 
 
 def test_the_place_of_a_worker_counts_the_lines_before(source):
