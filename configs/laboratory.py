@@ -206,6 +206,8 @@ def sweep_methods() -> Iterator[dict[str, Any]]:
     "select.target": "half/target.jsonl",
     "score.reference_examples": 500,
     "landscape.consensus_maps": 3,
+    # Each copy costs two passes over the pool: 30, the default, an hour.
+    "select.options": {"tshirt": {"neighbours": 5}},
     "laboratory.arms": {n: arms[n] for n in arms if n not in weights},
     "laboratory.rivals": ("random",),
     "laboratory.equal": ("tokens",),

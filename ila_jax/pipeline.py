@@ -157,6 +157,7 @@ def _run_claimed(
       "with another config.select.budget the map is made anew, too"
     )
     redo = "landscape"
+  mesh_lib.first_host_does(redo_lib.check_kept, config, workdir, stages)
   if redo:
     mesh_lib.first_host_does(_set_aside, config, workdir, redo)
   try:
@@ -188,8 +189,7 @@ def _after_pool(
 ) -> None:
   """Refuses what would end the run later, on all hosts; reads scores.
 
-  That is a disk that these stages will fill, a target set of no use, or a
-  condition that leaves too few candidates.
+  A disk that will be full, a target set of no use, a condition too narrow.
   """
 
   def check_room() -> None:

@@ -1,20 +1,27 @@
-"""What `--redo` throws away, and when the map goes without being named."""
+"""What `--redo` throws away, and what a run may keep and go on from."""
 
+import dataclasses
+import json
 from collections.abc import Iterable
+from typing import Any
 
 from etils import epath
 
 from ila_jax import config as config_lib
 from ila_jax import errors
+from ila_jax.methods import table
 from ila_jax.run import stage_record
 from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import differences
 from ila_jax.score.gradients import of_target, warmup
 from ila_jax.score.signals import gradients
+from ila_jax.sections import selection
 from ila_jax.selection import needs
 
 # Signals and sets that are made from another one, and go with it.
 _MADE_FROM = {warmup.NAME: (gradients.NAME, of_target.NAME)}
+# Fields that a record of a stage has in part only, or as another input.
+_ELSEWHERE = {"pool": ("overrides",), "select": ("options", "compare")}
 
 
 def readers(config: config_lib.Config, name: str) -> list[str]:
@@ -81,6 +88,70 @@ def has_cells_of_another_budget(
     f"{', '.join(kept)} anew and keeps embeddings and losses; or use another "
     "--workdir; nothing was changed."
   )
+
+
+def check_kept(
+  config: config_lib.Config, workdir: epath.Path, stages: Iterable[str]
+) -> None:
+  """Refuses to go on from a stage that another config made.
+
+  A stage that is run compares its inputs itself. Those before it that are not
+  in `stages` are not run: their settings are compared here. Files are not, for
+  they may have moved away since.
+
+  Raises:
+    errors.InputError: names the fields.
+  """
+  stages = {*stages}
+  leading = {name for one in stages for name in stages_lib.leading_to(one)}
+  for name in stages_lib.in_order(leading - stages):
+    record = stage_record.read_record(workdir / name)
+    if not record.get("done"):
+      continue  # Who needs it says so.
+    settings = _settings(config, name, record["inputs"])
+    # As the record has them: a tuple is a list there.
+    before, now = json.loads(json.dumps(settings))
+    changed = list(differences.find(before, now))
+    if changed:
+      raise errors.InputError(
+        f"--stages: {workdir / name} was made by another run: "
+        f"{differences.tell(changed)}. Give the settings that it was made "
+        f"with, or add {name} to --stages and --redo={name}, or use another "
+        "--workdir; nothing was changed."
+      )
+
+
+def _settings(
+  config: config_lib.Config, stage: str, inputs: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """What the record of a stage has of the settings, and what they are now."""
+  known = inputs.get("config", {})
+  others = {
+    "seed": config.seed,
+    "exclude_reference": config.score.exclude_reference,
+  }
+  others = {name: now for name, now in others.items() if name in inputs}
+  before = {name: inputs[name] for name in others}
+  sections = config.section(*(name for name in known if hasattr(config, name)))
+  for section, fields in sections.items():
+    held = dict(known[section])
+    if section == stage == "select":  # Of its own, defaults are not noted.
+      plain = dataclasses.asdict(selection.Select())
+      fields |= {n: getattr(config.select, n) for n in ("where", "tie_break")}
+      fields["where"] = fields["where"].strip()
+      held = {name: held.get(name, plain[name]) for name in fields}
+    kept = held.keys() & fields.keys() - {*_ELSEWHERE.get(section, ())}
+    before[section] = {name: held[name] for name in kept}
+    others[section] = {name: fields[name] for name in kept}
+  if stage == "select":
+    name = config.select.strategy
+    method = inputs.get("method", {}).get(name, {})
+    options = table.options(name, config.select.options)
+    before["options"] = method.get("options", {})
+    others["options"] = dataclasses.asdict(options)
+    if before["select"]["strategy"] != name:  # That is told alone.
+      others["options"] = before["options"]
+  return before, others
 
 
 def cells_by(config: config_lib.Config) -> str:

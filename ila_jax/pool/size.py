@@ -11,7 +11,7 @@ from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.pool import index, reading, shards
 from ila_jax.pool import rejects as rejects_lib
-from ila_jax.run import draws, progress
+from ila_jax.run import draws
 
 # Fewer say little of a map: its cells are as many as are chosen.
 _FEW_CHOSEN = 30
@@ -89,11 +89,10 @@ def check_prompts(
   is_dev: Bool[np.ndarray, " n"],
   *,
   how: str,
-) -> None:
+) -> str:
   """Refuses a pool of so few prompts that nothing is left to choose from.
 
-  Examples of one prompt are drawn together. Where something is left, but
-  little, the run says so, with flags.
+  Examples of one prompt are drawn together.
 
   Args:
     config: the run.
@@ -101,6 +100,9 @@ def check_prompts(
     columns: the index.
     is_dev: which examples are held out.
     how: the fields that were read, as most examples have them.
+
+  Returns:
+    Where something is left, but little: that, with flags; else "".
 
   Raises:
     errors.InputError: names the prompt that most examples share.
@@ -125,8 +127,7 @@ def check_prompts(
       "--config.pool.fields.prompt=... or --config.pool.fields.input=...; else "
       "give sources with more prompts."
     )
-  if told := _caution(config, lengths, len(is_dev) - free, left):
-    progress.say(f"  warning: {told}")
+  return _caution(config, lengths, len(is_dev) - free, left)
 
 
 def _left(

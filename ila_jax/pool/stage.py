@@ -212,13 +212,16 @@ def _write(
   _say_what_was_read(config, parts.reading, left_out, limited)
   rejects.check(n_used=used + removed)
   _check_left(config, used, removed)
-  is_dev = _dev(run, columns, parts)
+  is_dev, warned = _dev(run, columns, parts)
+  for one in warned:
+    progress.say(f"  warning: {one}")
   columns.write(workdir, is_dev, shard_rows=config.pool.shard_examples)
   if counts["truncated"]:
     cut = pa.concat_tables(merged.cut)
     files.write_table(tables.TRUNCATED.path(workdir), cut)
   with_domain = np.array([bool(name) for name in columns.names("domain")])
   counts |= {
+    "warnings": warned,
     "with_domain": int(with_domain[columns["domain"]].sum()),
     "tokens": sum(
       int(columns[name].sum(dtype=np.int64))
@@ -292,14 +295,12 @@ def _say_what_was_read(
 
 def _dev(
   run: context.Run, columns: index.Columns, parts: merge_lib.Counts
-) -> np.ndarray:
-  """Draws the dev split; refuses a pool too small for the rest."""
+) -> tuple[np.ndarray, list[str]]:
+  """Returns the dev split, and warnings; refuses a pool too small for it."""
   config = run.config
   [(how, _)] = parts.reading.shapes.most_common(1)
   again = size_lib.of_duplicates(parts.rejects, len(columns), how)
   size_lib.check(config, columns["n_response_tokens"], why=again)
-  if again:
-    progress.say(f"  warning: {again}")
   dev = draws.draw(
     columns["prompt_id"],
     count=config.pool.dev_examples,
@@ -307,11 +308,10 @@ def _dev(
     purpose="dev",
     allowed=np.ones(len(columns), np.bool_),
   )
-  size_lib.check_prompts(config, run.workdir, columns, dev, how=how)
-  warning = draws.overshoot(dev, count=config.pool.dev_examples)
-  if warning:
-    progress.say(f"  warning: config.pool.dev_examples: {warning}")
-  return dev
+  few = size_lib.check_prompts(config, run.workdir, columns, dev, how=how)
+  more = draws.overshoot(dev, count=config.pool.dev_examples)
+  more = f"config.pool.dev_examples: {more}" if more else ""
+  return dev, [one for one in (again, few, more) if one]
 
 
 def _say_counts(workdir: epath.Path, counts: dict[str, Any]) -> None:

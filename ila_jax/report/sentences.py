@@ -237,4 +237,5 @@ def warnings(records: dict[str, dict[str, Any]]) -> list[str]:
       "Reading stopped at config.pool.limit; what follows in the sources was "
       "not read."
     )
+  lines += [f"pool: {one}" for one in pool.get("warnings", [])]
   return lines + tally.warnings(pool)

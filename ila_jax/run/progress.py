@@ -156,6 +156,60 @@ def counter(
     work.finish()
 
 
+def every(
+  advance: Callable[[int], object], count: int
+) -> Callable[[int], None]:
+  """Returns an `advance` for work that goes over the same things several times.
+
+  >>> told = []
+  >>> one = every(told.append, 2)
+  >>> one(3), one(2), sum(told)
+  (None, None, 2)
+  """
+  done = 0
+
+  def advance_one(n: int) -> None:
+    nonlocal done
+    before, done = done // count, done + n
+    advance(done // count - before)
+
+  return advance_one
+
+
+class Shards:
+  """Counts work on one shard after the other.
+
+  Of a shard no more is counted than its rows, and at its end all of them,
+  whatever was told within.
+
+  >>> told = []
+  >>> shards = Shards(told.append)
+  >>> with shards.of(4):
+  ...   shards.advance(3), shards.advance(3)
+  (None, None)
+  >>> with shards.of(2):
+  ...   pass
+  >>> told
+  [3, 1, 0, 2]
+  """
+
+  def __init__(self, advance: Callable[[int], object]) -> None:
+    self._advance, self._left = advance, 0
+
+  def advance(self, n: int) -> None:
+    """Counts some rows of the shard that is at work."""
+    n = min(n, self._left)
+    self._left -= n
+    self._advance(n)
+
+  @contextlib.contextmanager
+  def of(self, rows: int) -> Iterator[None]:
+    """Is at work on a shard of so many rows."""
+    self._left = rows
+    yield
+    self.advance(self._left)
+
+
 class _Bar:
   """Progress on a terminal, whose clock stands still while JAX compiles."""
 

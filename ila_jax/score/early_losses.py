@@ -55,16 +55,18 @@ def run(run: context.Run) -> None:
       name=NAME,
       record=recorder.step,
     )
-  nll = nll_without_prompt.scorer(
-    run,
-    stage.account,
-    tuned.decoder,
-    lengths=index.lengths(workdir),
-    adapters=tuned.adapters,
-  )
   data = token_set.of_rows(workdir, sample)
   parts = windows.split(data, max_tokens=config.tokens.max_tokens)
-  early = parts.total(nll(parts))
+  with progress.counter(len(sample), desc=NAME, unit="examples") as advance:
+    nll = nll_without_prompt.scorer(
+      run,
+      stage.account,
+      tuned.decoder,
+      lengths=index.lengths(workdir),
+      adapters=tuned.adapters,
+      advance=advance,
+    )
+    early = parts.total(nll(parts))
   files.write_table(
     tables.EARLY_LOSSES.path(workdir),
     {

@@ -12,11 +12,12 @@ import pytest
 from etils import epath
 
 from ila_jax import config as config_lib
-from ila_jax import config_parsing, errors, pipeline
+from ila_jax import config_parsing, errors, pipeline, redo
 from ila_jax.pool import revisions
 from ila_jax.pool.sources import sources
-from ila_jax.run import stage_record
+from ila_jax.run import stage_record, tables
 from ila_jax.run import stages as stages_lib
+from ila_jax.run.disk import files
 from ila_jax.score.signals import scores
 from ila_jax.sections import checked
 from ila_jax.selection import needs
@@ -168,6 +169,9 @@ _WITH = {
   for name in FIELDS
   if name.startswith("laboratory.")
 }
+_LEADING = stages_lib.leading_to("select")
+# Files say what they are; rivals and sets beside are no settings of the stage.
+_BESIDE = ("pool.overrides", "select.compare", "landscape.consensus_maps")
 # Where an adapter is trained they change the model.
 _OF_ADAPTERS = {"train.lora_rank", "train.lora_alpha", "train.lora_targets"}
 _OF_SIGNALS = {"pool.scores"} | {
@@ -301,6 +305,17 @@ def test_a_field_changes_its_stage_first(folder, tmp_path, monkeypatch, name):
   assert before != after
   made = [_inputs(c, tmp_path, monkeypatch) for c in (before, after)]
   assert _first(*made) == stage
+  # Who goes on from a stage that is not asked for is told of it, too.
+  workdir = epath.Path(tmp_path)
+  for one, inputs in made[0].items():
+    record = {"stage": one, "done": True, "inputs": inputs}
+    files.write_json(tables.RECORD.path(workdir, stage=one), record)
+  redo.check_kept(before, workdir, ["finetune"])
+  if stage in _LEADING and name not in _BESIDE:
+    with pytest.raises(errors.InputError, match=f"/{stage} was made by anoth"):
+      redo.check_kept(after, workdir, ["finetune"])
+  else:
+    redo.check_kept(after, workdir, ["finetune"])
 
 
 @pytest.mark.parametrize(

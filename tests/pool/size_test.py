@@ -11,6 +11,7 @@ from ila_jax import config_parsing, errors, pipeline
 from ila_jax.pool import index
 from ila_jax.pool import size as size_lib
 from ila_jax.pool.tokens import encode, tokenizer
+from ila_jax.report import sentences
 from ila_jax.run.disk import files
 from tests.support import tiny
 
@@ -147,7 +148,9 @@ def check(config, prompts, is_dev):
   )
   size_lib.check(config, columns["n_response_tokens"])
   nowhere = epath.Path("/")
-  size_lib.check_prompts(config, nowhere, columns, is_dev, how="prompt = q")
+  return size_lib.check_prompts(
+    config, nowhere, columns, is_dev, how="prompt = q"
+  )
 
 
 @pytest.mark.parametrize(
@@ -176,7 +179,7 @@ def check(config, prompts, is_dev):
     (100, {"select__unit": "examples", "select__budget": 29}, "from 80\n"),
   ],
 )
-def test_a_pool_that_leaves_little_is_told_of(capsys, size, changes, expected):
+def test_a_pool_that_leaves_little_is_told_of(size, changes, expected):
   has_law = "score__reference_examples" in changes
   settings = {
     "pool__dev_examples": 10,
@@ -189,12 +192,12 @@ def test_a_pool_that_leaves_little_is_told_of(capsys, size, changes, expected):
     "scaling__held_out": 3 * has_law,
   }
   config = tiny.config("a.jsonl", **settings | changes)
-  check(config, np.arange(size), np.arange(size) < config.pool.dev_examples)
-  said = capsys.readouterr().err
-  assert expected in said and bool(said) == bool(expected)
+  is_dev = np.arange(size) < config.pool.dev_examples
+  said = check(config, np.arange(size), is_dev)
+  assert expected in said + "\n" and bool(said) == bool(expected)
 
 
-def test_what_prompts_hold_out_is_what_is_told(capsys):
+def test_what_prompts_hold_out_is_what_is_told():
   """Thirty prompts of ten examples: of five asked for ten are held out."""
   config = tiny.config(
     "a.jsonl",
@@ -205,8 +208,7 @@ def test_what_prompts_hold_out_is_what_is_told(capsys):
     select__budget=20.0,
   )
   prompts = np.repeat(np.arange(30), 10)
-  check(config, prompts, prompts == 3)
-  said = capsys.readouterr().err
+  said = check(config, prompts, prompts == 3)
   assert "10 are held out and 5 are the reference: 20 are chosen from" in said
 
 
@@ -279,5 +281,7 @@ def test_a_pool_of_which_most_are_duplicates_is_told(
   pipeline.run(config, tmp_path / "run", stages=["pool"])
   counts = files.read_json(tmp_path / "run/pool/counts.json")
   assert counts["used"] == 60
-  told = f"warning: {counts['rejected']} of {counts['read']} records are dupl"
-  assert (told in capsys.readouterr().err) == warns
+  told = f"{counts['rejected']} of {counts['read']} records are duplicates: in"
+  assert (f"warning: {told}" in capsys.readouterr().err) == warns
+  said = sentences.warnings({"pool": counts})
+  assert any(one.startswith(f"pool: {told}") for one in said) == warns

@@ -1,7 +1,7 @@
 """A pass over records: which latents each has, and who has most of each."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -76,6 +76,7 @@ class Pass(NamedTuple):
     threshold: what a latent must exceed at a token to be on for a record.
     layout: of the pool.
     mesh: the devices.
+    advance: called with the records whose first part is read.
   """
 
   decoder: decoder_lib.Decoder
@@ -85,6 +86,7 @@ class Pass(NamedTuple):
   threshold: float
   layout: layouts.Layout
   mesh: Mesh
+  advance: Callable[[int], object] = lambda records: None
 
   def over(self, parts: windows.Parts, row: Int[np.ndarray, " n"]) -> Found:
     """Reads records, each in one part or several.
@@ -146,6 +148,7 @@ class Pass(NamedTuple):
       with jax.set_mesh(self.mesh):
         flat = peaks.reshape(-1, self.latents)
         best = features.merge(best, flat, pool.reshape(-1).astype(np.int32))
+      self.advance(parts.begun(batch.examples))
     return best
 
 

@@ -22,12 +22,16 @@ _NOTHING = np.zeros(0, np.int32)
 
 
 def _compute(
-  run: context.Run, account: account_lib.Account
+  run: context.Run,
+  account: account_lib.Account,
+  advance: example_signal.Advance,
 ) -> Callable[[pa.Table], Float[np.ndarray, "n 4"]]:
   """Loss and predicted tokens of all answers, then of the last one alone."""
   responses = index.column(run.workdir, "n_response_tokens")
   decoder = base.load(run, account)
-  nll = nll_without_prompt.scorer(run, account, decoder, lengths=responses)
+  nll = nll_without_prompt.scorer(
+    run, account, decoder, lengths=responses, advance=advance
+  )
 
   def of_shard(table: pa.Table) -> np.ndarray:
     data = token_set.tokens_of(table)

@@ -29,6 +29,7 @@ from ila_jax.score import target as target_lib
 
 POOL, TARGET = "pool", target_lib.NAME
 OfShard = Callable[[pa.Table], np.ndarray]
+Advance = Callable[[int], object]
 # Numbers of an example that a plan takes some for.
 _SOME = 4
 
@@ -41,9 +42,10 @@ class Signal:
     name: of its folder below `DIR/signals`, and in a method's `needs`.
     made_from: from the run to the JSON value of all that it follows from,
       beside the pool.
-    compute: from the run and an account to a function that takes some columns
-      of a shard of the pool to [n] or [n, width]. It is called once, and only
-      if a shard is to be computed.
+    compute: from the run, an account and `advance` to a function that takes
+      some columns of a shard of the pool to [n] or [n, width]. It is called
+      once, and only if a shard is to be computed. Where a shard takes a while,
+      the function calls `advance` with the examples that it has done.
     cost: of that, before the run has begun: what a plan of a stage says.
     reads: these columns, of `pool.shards.SCHEMA`.
     width: numbers of an example, or from the config to how many; None: some,
@@ -61,7 +63,7 @@ class Signal:
 
   name: str
   made_from: Callable[[context.Run], dict[str, Any]]
-  compute: Callable[[context.Run, account_lib.Account], OfShard]
+  compute: Callable[[context.Run, account_lib.Account, Advance], OfShard]
   cost: Callable[[work.PlannedRun], costs.Cost]
   reads: tuple[str, ...] = ("tokens", "is_response")
   width: int | Callable[[config_lib.Config], int] | None = 1
@@ -135,15 +137,19 @@ def _compute(
   of_shard, width = None, signal.width_of(run.config)
   total = len(index.lengths(signal.source(run.workdir)))
   with progress.counter(total, desc=signal.name, unit="examples") as advance:
+    counted = progress.Shards(advance)
     for target, rows, table in prefetch.ahead(todo, depth=1):
-      if table is not None:
-        of_shard = of_shard or signal.compute(run, stage.account)
+      with counted.of(rows):
+        if table is None:
+          continue
+        of_shard = of_shard or signal.compute(
+          run, stage.account, counted.advance
+        )
         values = _checked(signal, of_shard(table), rows, width)
         files.write_array(target, values)
         stage.save_progress()
         if width is not None:  # Else the others are not here.
           interrupts.point()
-      advance(rows)
 
 
 def _todo(

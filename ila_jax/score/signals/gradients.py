@@ -19,7 +19,7 @@ from jaxtyping import Float
 from ila_jax.forecast import costs, work
 from ila_jax.passes import token_set
 from ila_jax.run import account as account_lib
-from ila_jax.run import context
+from ila_jax.run import context, progress
 from ila_jax.score.gradients import features, warmup
 from ila_jax.score.signals import example_signal
 from ila_jax.training import base
@@ -33,9 +33,20 @@ def _made_from(run: context.Run) -> dict[str, Any]:
 
 
 def _compute(
-  run: context.Run, account: account_lib.Account
+  run: context.Run,
+  account: account_lib.Account,
+  advance: example_signal.Advance,
 ) -> Callable[[pa.Table], Float[np.ndarray, "n w"]]:
-  of = features.reader(run, run, base.load(run, account), account, is_adam=True)
+  decoder, epochs = base.load(run, account), warmup.settings(run.config).epochs
+  told = progress.every(advance, epochs)
+  of = features.reader(
+    run,
+    run,
+    decoder,
+    account,
+    is_adam=True,
+    on_batch=lambda batch: told(len(batch.examples)),
+  )
   return lambda table: of(token_set.tokens_of(table))
 
 

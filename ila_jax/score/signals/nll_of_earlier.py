@@ -46,11 +46,17 @@ def earlier(
 
 
 def _compute(
-  run: context.Run, account: account_lib.Account
+  run: context.Run,
+  account: account_lib.Account,
+  advance: example_signal.Advance,
 ) -> Callable[[pa.Table], Float[np.ndarray, " n"]]:
   decoder = base.load(run, account)
   nll = nll_without_prompt.scorer(
-    run, account, decoder, lengths=index.lengths(run.workdir)
+    run,
+    account,
+    decoder,
+    lengths=index.lengths(run.workdir),
+    advance=advance,
   )
 
   def of_shard(table: pa.Table) -> np.ndarray:

@@ -17,7 +17,13 @@ from ila_jax import config as config_lib
 from ila_jax import errors
 from ila_jax.forecast import costs, work
 from ila_jax.models import decoder as decoder_lib
-from ila_jax.passes import example_loss, forward, token_set, windows
+from ila_jax.passes import (
+  collate,
+  example_loss,
+  forward,
+  token_set,
+  windows,
+)
 from ila_jax.pool import base_tokenizer, index
 from ila_jax.run import account as account_lib
 from ila_jax.run import context
@@ -118,6 +124,7 @@ def scorer(
   *,
   lengths: Int[np.ndarray, " n"],
   adapters: PyTree | None = None,
+  advance: example_signal.Advance = lambda examples: None,
 ) -> Nll:
   """A function from parts of a shard to their losses under one model.
 
@@ -127,6 +134,7 @@ def scorer(
     decoder: the model.
     lengths: tokens of what is scored of each example of the pool, at most.
     adapters: one low-rank model (`models.lora.stack`), or None.
+    advance: called with the examples whose first part is scored.
   """
   read = windows.lengths(
     lengths.astype(np.int32), max_tokens=run.config.tokens.max_tokens
@@ -134,6 +142,10 @@ def scorer(
   layout = forward.layout(decoder.config, read, run.config.score)
 
   def nll(parts: windows.Parts) -> Float[np.ndarray, " p"]:
+    def count(batch: collate.Batch) -> None:
+      account.add(cells=batch.cells)
+      advance(parts.begun(batch.examples))
+
     found = example_loss.example_nll(
       decoder,
       parts.data.tokens,
@@ -141,7 +153,7 @@ def scorer(
       layout=layout,
       mesh=run.mesh,
       adapters=adapters,
-      on_batch=lambda batch: account.add(cells=batch.cells),
+      on_batch=count,
     )[:, 0]
     lengths = parts.data.lengths
     flops = forward.flops(
@@ -154,13 +166,17 @@ def scorer(
 
 
 def _compute(
-  run: context.Run, account: account_lib.Account
+  run: context.Run,
+  account: account_lib.Account,
+  advance: example_signal.Advance,
 ) -> Callable[[pa.Table], Float[np.ndarray, " n"]]:
   config, workdir = run.config, run.workdir
   before = start_token(config, base_tokenizer.tokenizer(config, workdir))
   responses = index.column(workdir, "n_response_tokens")
   decoder = base.load(run, account)
-  nll = scorer(run, account, decoder, lengths=responses + len(before))
+  nll = scorer(
+    run, account, decoder, lengths=responses + len(before), advance=advance
+  )
 
   def of_shard(table: pa.Table) -> np.ndarray:
     data = token_set.tokens_of(table)

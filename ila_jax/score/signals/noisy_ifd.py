@@ -23,7 +23,7 @@ from ila_jax.models import decoder as decoder_lib
 from ila_jax.passes import collate, forward, noisy_loss, token_set, windows
 from ila_jax.pool import base_tokenizer, index
 from ila_jax.run import account as account_lib
-from ila_jax.run import context, progress
+from ila_jax.run import context
 from ila_jax.score.signals import example_signal, nll_without_prompt
 from ila_jax.sections import checked
 from ila_jax.training import base
@@ -94,7 +94,9 @@ def without_prompt(
 
 
 def _compute(
-  run: context.Run, account: account_lib.Account
+  run: context.Run,
+  account: account_lib.Account,
+  advance: example_signal.Advance,
 ) -> Callable[[pa.Table], Float[np.ndarray, "n w"]]:
   config, workdir = run.config, run.workdir
   longest = config.tokens.max_tokens
@@ -110,17 +112,15 @@ def _compute(
     ids = table.column("id").to_numpy()
     whole = token_set.tokens_of(table)
     found = [np.zeros((0, COLUMNS * len(THRESHOLDS)), np.float32)]
-    desc = f"{NAME} of a shard"
-    with progress.counter(len(ids), desc=desc, unit="examples") as advance:
-      for begin in range(0, len(ids), _BLOCK):
-        rows = np.arange(begin, min(begin + _BLOCK, len(ids)))
-        data, own = whole.subset(rows), ids[rows]
-        read = with_prompt(data, max_tokens=longest)
-        given = of_given(*read, own, data.lengths, advance)
-        read = without_prompt(data, before, max_tokens=longest)
-        alone = of_alone(*read, own, data.lengths)
-        changes = (a - b for a, b in zip(given, alone, strict=True))
-        found.append(np.stack([of_changes(change) for change in changes]))
+    for begin in range(0, len(ids), _BLOCK):
+      rows = np.arange(begin, min(begin + _BLOCK, len(ids)))
+      data, own = whole.subset(rows), ids[rows]
+      read = with_prompt(data, max_tokens=longest)
+      given = of_given(*read, own, data.lengths, advance)
+      read = without_prompt(data, before, max_tokens=longest)
+      alone = of_alone(*read, own, data.lengths)
+      changes = (a - b for a, b in zip(given, alone, strict=True))
+      found.append(np.stack([of_changes(change) for change in changes]))
     return np.concatenate(found)
 
   return of_shard

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from ila_jax.embed import encode
 from ila_jax.embed import work as embed_work
 from ila_jax.forecast import costs, work
-from ila_jax.passes import forward, token_set
+from ila_jax.passes import collate, forward, token_set
 from ila_jax.pool import index
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, progress
@@ -29,7 +29,11 @@ from ila_jax.training import base
 
 
 def _compute(
-  run: context.Run, account: account_lib.Account, *, of: str
+  run: context.Run,
+  account: account_lib.Account,
+  advance: example_signal.Advance,
+  *,
+  of: str,
 ) -> Callable[[pa.Table], Float[np.ndarray, "n d"]]:
   signal, longest = _OF[of], run.config.tokens.max_tokens
   decoder = base.load(run, account)
@@ -44,6 +48,10 @@ def _compute(
     decoder.config, np.minimum(lengths, longest), run.config.score
   )
 
+  def count(batch: collate.Batch) -> None:
+    account.add(cells=batch.cells)
+    advance(len(batch.examples))
+
   def of_shard(table: pa.Table) -> np.ndarray:
     tokens = [ids[:longest] for ids in token_set.tokens_of(table).tokens]
     vectors = encode.encode(
@@ -52,7 +60,7 @@ def _compute(
       pooling="weightedmean",
       layout=layout,
       mesh=run.mesh,
-      on_batch=lambda batch: account.add(cells=batch.cells),
+      on_batch=count,
     )
     lengths = np.array([len(ids) for ids in tokens], np.int32)
     flops = forward.flops(decoder.config, lengths)

@@ -65,7 +65,9 @@ def _width(config: config_lib.Config) -> int:
 
 
 def _compute(
-  run: context.Run, account: account_lib.Account
+  run: context.Run,
+  account: account_lib.Account,
+  advance: example_signal.Advance,
 ) -> Callable[[pa.Table], UInt8[np.ndarray, "n w"]]:
   decoder = base.load(run, account)
   made = ready.get(run, account, decoder)
@@ -77,6 +79,7 @@ def _compute(
     made.threshold,
     ready.layout(run, decoder.config),
     run.mesh,
+    advance,
   )
   shard_rows = files.count_rows(tables.RECORDS.path(run.workdir, shard=0))
   each = 2.0 * made.weights.latents * made.weights.width

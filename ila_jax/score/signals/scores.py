@@ -90,7 +90,9 @@ def _paths(run: context.Run) -> dict[str, str]:
 
 
 def _compute(
-  run: context.Run, account: account_lib.Account
+  run: context.Run,
+  account: account_lib.Account,
+  advance: example_signal.Advance,
 ) -> Callable[[pa.Table], Float[np.ndarray, "n k"]]:
   del account
   config, workdir = run.config, run.workdir
@@ -108,6 +110,7 @@ def _compute(
       ),
       announce=lambda message: progress.say(f"  {message}"),
     )
+  del advance  # A shard of numbers is read at once.
   own = [place for place in range(len(named)) if not has[place]]
   if has.any() and own:
     names = ", ".join(list(named)[place] for place in own)

@@ -65,9 +65,11 @@ def numbered(
 
 
 def _compute(
-  run: context.Run, account: account_lib.Account
+  run: context.Run,
+  account: account_lib.Account,
+  advance: example_signal.Advance,
 ) -> Callable[[pa.Table], Float[np.ndarray, "n w"]]:
-  del account
+  del account, advance
   workdir, paths = run.workdir, _paths(run)
   _, source = index.names(workdir, "source")
   seen: set[str] = set()

@@ -1,5 +1,7 @@
 """Signals: computed once, shard by shard, and gone on with after a kill."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from etils import epath
@@ -9,7 +11,7 @@ from ila_jax.compute import mesh
 from ila_jax.forecast import costs
 from ila_jax.pool import index as index_lib
 from ila_jax.pool import shards
-from ila_jax.run import context, status
+from ila_jax.run import context, progress, status
 from ila_jax.run.disk import files
 from ila_jax.score.signals import example_signal
 from tests.support import tiny
@@ -47,13 +49,14 @@ class _Toy:
       cost=lambda run: costs.Cost(0.0),
     )
 
-  def _compute(self, run, account):
+  def _compute(self, run, account, advance):
     self.loaded += 1
 
     def of_shard(table):
       if len(self.computed) == self._stop:
         raise KeyboardInterrupt
       self.computed.append(len(table))
+      advance(2)  # And not the others of the shard.
       counts = [
         [len(mask), sum(mask)] for mask in table["is_response"].to_pylist()
       ]
@@ -101,6 +104,23 @@ def test_a_killed_one_goes_on_where_it_was(pool, workdir):
   assert (
     names.index("score") < names.index("signals/toy") < (names.index("select"))
   )
+
+
+def test_how_far_it_is_is_told_within_a_shard(pool, workdir, monkeypatch):
+  first, told = _Toy(stop=1), []
+  with pytest.raises(KeyboardInterrupt):
+    _run(first, pool, workdir)
+
+  @contextlib.contextmanager
+  def counter(total, **_):
+    yield told.append
+    assert sum(told) == total
+
+  monkeypatch.setattr(progress, "counter", counter)
+  toy = _Toy()
+  _run(toy, pool, workdir)
+  within = [n for rows in toy.computed for n in (2, rows - 2)]
+  assert told == [*first.computed, *within]
 
 
 def test_a_damaged_shard_is_computed_again(pool, workdir):

@@ -144,12 +144,13 @@ def test_batches_windows_and_devices_change_no_noise(run, config):
     3, 9
   )
   fewer = context.Run(config, workdir, mesh.make(devices=jax.devices()[:2]))
-  account = account_lib.Account()
-  found = noisy_ifd.SIGNAL.compute(fewer, account)(table)
+  account, told = account_lib.Account(), []
+  found = noisy_ifd.SIGNAL.compute(fewer, account, told.append)(table)
   first = slice(0, noisy_ifd.COLUMNS)
   np.testing.assert_allclose(found[:, first], whole[3:12, first], rtol=1e-4)
   totals = account.totals(matrix_rate=1.0)
   assert totals["flops"] > 0 and totals["tokens"] > 0
+  assert sum(told) == len(table)
 
 
 def test_places_are_those_of_the_tokens_also_in_windows():

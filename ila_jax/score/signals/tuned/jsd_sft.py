@@ -11,6 +11,7 @@ are in memory at once.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,13 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from ila_jax.forecast import costs, work
-from ila_jax.passes import example_divergence, forward, token_set, windows
+from ila_jax.passes import (
+  collate,
+  example_divergence,
+  forward,
+  token_set,
+  windows,
+)
 from ila_jax.pool import index
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, stage_record
@@ -33,12 +40,18 @@ def _made_from(run: context.Run) -> dict[str, Any]:
 
 
 def _compute(
-  run: context.Run, account: account_lib.Account
+  run: context.Run,
+  account: account_lib.Account,
+  advance: example_signal.Advance,
 ) -> Callable[[pa.Table], Float[np.ndarray, " n"]]:
   longest = run.config.tokens.max_tokens
   base, tuned = first_seed.load(run, account)
   read = windows.lengths(index.lengths(run.workdir), max_tokens=longest)
   layout = forward.layout(base.config, read, run.config.score)
+
+  def count(parts: windows.Parts, batch: collate.Batch) -> None:
+    account.add(cells=2 * batch.cells)
+    advance(parts.begun(batch.examples))
 
   def of_shard(table: pa.Table) -> np.ndarray:
     data = token_set.tokens_of(table)
@@ -50,7 +63,7 @@ def _compute(
       layout=layout,
       mesh=run.mesh,
       adapters=tuned.adapters,
-      on_batch=lambda batch: account.add(cells=2 * batch.cells),
+      on_batch=functools.partial(count, parts),
     )
     lengths = parts.data.lengths
     flops = forward.flops(

@@ -25,9 +25,11 @@ def _made_from(run: context.Run) -> dict[str, Any]:
 
 
 def _compute(
-  run: context.Run, account: account_lib.Account
+  run: context.Run,
+  account: account_lib.Account,
+  advance: example_signal.Advance,
 ) -> Callable[[pa.Table], Float[np.ndarray, "n ..."]]:
-  del account  # No model is asked.
+  del account, advance  # No model is asked.
   total = len(index.column(run.workdir, "id"))
   by_seed = losses.read(run, np.arange(total))[1]
   every = np.stack([*by_seed.values()], axis=1)

@@ -41,7 +41,9 @@ def _made_from(run: context.Run) -> dict[str, Any]:
 
 
 def _compute(
-  run: context.Run, account: account_lib.Account
+  run: context.Run,
+  account: account_lib.Account,
+  advance: example_signal.Advance,
 ) -> Callable[[pa.Table], Float[np.ndarray, "n 2"]]:
   """The loss with the prompt, and that without."""
   config, workdir = run.config, run.workdir
@@ -55,6 +57,7 @@ def _compute(
     tuned.decoder,
     lengths=responses + len(before),
     adapters=tuned.adapters,
+    advance=advance,
   )
   given = losses.read(run, np.arange(len(responses)))[1][seed]
 

@@ -65,7 +65,9 @@ def _prompts(run: context.Run) -> other_prompts.Prompts:
 
 
 def _compute(
-  run: context.Run, account: account_lib.Account
+  run: context.Run,
+  account: account_lib.Account,
+  advance: example_signal.Advance,
 ) -> Callable[[pa.Table], Float[np.ndarray, "n w"]]:
   config, workdir = run.config, run.workdir
   have = _prompts(run)
@@ -75,9 +77,15 @@ def _compute(
   longest = int(have.length.max(initial=0)) + int(lengths.max(initial=0))
   base, tuned = first_seed.load(run, account)
   lengths = np.append(lengths, longest)
+  told = progress.every(advance, MODELS * config.signals.other_prompts)
   models = [
     nll_without_prompt.scorer(
-      run, account, decoder, lengths=lengths, adapters=adapters
+      run,
+      account,
+      decoder,
+      lengths=lengths,
+      adapters=adapters,
+      advance=told,
     )
     for decoder, adapters in ((base, None), (tuned.decoder, tuned.adapters))
   ]
@@ -85,14 +93,9 @@ def _compute(
   own, of_seed = losses.read(run, np.arange(len(prompt)))
   given = np.stack([own, of_seed[seed]], axis=1).astype(np.float64)
 
-  def nll(
-    data: token_set.TokenSet, advance: Callable[[int], None]
-  ) -> np.ndarray:
-    parts, found = windows.split(data, max_tokens=config.tokens.max_tokens), []
-    for model in models:
-      found.append(parts.total(model(parts)))
-      advance(1)
-    return np.stack(found, axis=1)
+  def nll(data: token_set.TokenSet) -> np.ndarray:
+    parts = windows.split(data, max_tokens=config.tokens.max_tokens)
+    return np.stack([parts.total(model(parts)) for model in models], axis=1)
 
   def of_shard(table: pa.Table) -> np.ndarray:
     data, rows = token_set.tokens_of(table), table.column("row").to_numpy()
@@ -107,13 +110,11 @@ def _compute(
     )
     known = np.flatnonzero(place[:, 0] != other_prompts.NONE)
     found = np.full((len(rows), *place.shape[1:], MODELS), np.nan)
-    draws, desc = place.shape[1] if len(known) else 0, f"{NAME} of a shard"
-    with progress.counter(draws * MODELS, desc=desc, unit="passes") as advance:
-      for number in range(draws):
-        swapped = other_prompts.behind(
-          have, data.subset(known), place[known, number]
-        )
-        found[known, number] = nll(swapped, advance) - given[rows[known]]
+    for number in range(place.shape[1] if len(known) else 0):
+      swapped = other_prompts.behind(
+        have, data.subset(known), place[known, number]
+      )
+      found[known, number] = nll(swapped) - given[rows[known]]
     return found.reshape(len(rows), -1)
 
   return of_shard

@@ -6,6 +6,7 @@ config.signals.token_clip nats at most, up or down. The first token of each
 answer and the last, which ends the turn, do not count. NaN where none is left.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,13 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from ila_jax.passes import example_divergence, forward, token_set, windows
+from ila_jax.passes import (
+  collate,
+  example_divergence,
+  forward,
+  token_set,
+  windows,
+)
 from ila_jax.pool import index
 from ila_jax.run import account as account_lib
 from ila_jax.run import context, stage_record
@@ -46,12 +53,18 @@ def _made_from(run: context.Run) -> dict[str, Any]:
 
 
 def _compute(
-  run: context.Run, account: account_lib.Account
+  run: context.Run,
+  account: account_lib.Account,
+  advance: example_signal.Advance,
 ) -> Callable[[pa.Table], Float[np.ndarray, " n"]]:
   longest = run.config.tokens.max_tokens
   base, tuned = first_seed.load(run, account)
   read = windows.lengths(index.lengths(run.workdir), max_tokens=longest)
   layout = forward.layout(base.config, read, run.config.score)
+
+  def count(parts: windows.Parts, batch: collate.Batch) -> None:
+    account.add(cells=2 * batch.cells)
+    advance(parts.begun(batch.examples))
 
   def of_shard(table: pa.Table) -> np.ndarray:
     data = inner(token_set.tokens_of(table))
@@ -64,7 +77,7 @@ def _compute(
       layout=layout,
       mesh=run.mesh,
       adapters=tuned.adapters,
-      on_batch=lambda batch: account.add(cells=2 * batch.cells),
+      on_batch=functools.partial(count, parts),
     )
     lengths = parts.data.lengths
     flops = forward.flops(

@@ -23,7 +23,7 @@ def test_their_mean_and_deviation_are_the_scores(tmp_path, method):
     "pool.jsonl", score__reference_seeds=(0, 1), train__method=method
   )
   here = tiny.run(config, workdir)
-  of_shard = nll_by_reference.SIGNAL.compute(here, account.Account())
+  of_shard = nll_by_reference.SIGNAL.compute(here, account.Account(), print)
   row = np.random.default_rng(0).permutation(write_test.N)[:50]
   found = of_shard(pa.table({"row": row}))
   np.testing.assert_array_equal(found, pool["sft"][:, row].T)
