@@ -4,8 +4,9 @@ import pytest
 from etils import epath
 
 from ila_jax import errors, redo
-from ila_jax.run import stage_record
+from ila_jax.run import stage_record, tables
 from ila_jax.run import stages as stages_lib
+from ila_jax.run.disk import files
 from tests.support import tiny
 
 _AFTER = ("select", "finetune", "scaling")
@@ -69,6 +70,15 @@ def test_nothing_is_made_of_the_map_yet(tmp_path):
 def test_cells_that_do_not_follow_the_budget_stay(tmp_path, fields):
   workdir = _made(tmp_path, _config(20.0, **fields))
   assert not _is_widened(_config(30.0, **fields), workdir)
+
+
+def test_scores_that_depth_is_made_of_do_not_hold_the_map(tmp_path):
+  fields = {"landscape__depth": "score:q", "pool__fields__scores": "q"}
+  workdir = _made(tmp_path, _config(20.0, **fields))
+  record = stage_record.read_record(workdir / "landscape")
+  record["inputs"]["config"]["scores"] = {"q": "0123"}
+  files.write_json(tables.RECORD.path(workdir, stage="landscape"), record)
+  assert _is_widened(_config(30.0, **fields), workdir)
 
 
 @pytest.mark.parametrize(

@@ -37,18 +37,17 @@ def run(run: context.Run) -> None:
   config, workdir = run.config, run.workdir
   arms = needs.laboratory_of(config)
   planned = runs_lib.planned(arms, config.laboratory) if arms else []
-  stage = stage_record.Stage(
-    workdir,
-    "laboratory",
-    _inputs(run, arms),
-    scope={
-      "runs": [one.name for one in planned],
-      "arms": {name: _identity(run, arm) for name, arm in arms.items()},
-      "rivals": config.laboratory.rivals,
-      "resamples": config.laboratory.resamples,
-    },
-  )
-  if stage.begin():
+  inputs = _inputs(run, arms)
+  scope = {
+    "runs": [one.name for one in planned],
+    "arms": {name: _identity(run, arm) for name, arm in arms.items()},
+    "rivals": config.laboratory.rivals,
+    "resamples": config.laboratory.resamples,
+  }
+  stage = stage_record.Stage(workdir, "laboratory", inputs, scope=scope)
+  # One that was done without arms has nothing that could be lost.
+  is_empty = stage_record.read_record(stage.folder).get("runs") == 0
+  if stage.begin(replace="all" if is_empty else "nothing"):
     return
   if arms:
     made_from = {
@@ -61,6 +60,7 @@ def run(run: context.Run) -> None:
   else:
     progress.say("  nothing is tried: config.laboratory.arms is empty")
   stage.finish(
+    output=[inputs, scope],  # The report is of all arms.
     matrix_rate=hardware.matrix_rate(run.mesh, config.model.dtype),
     runs=len(planned),
   )

@@ -86,7 +86,7 @@ class Stage:
     """Looks at the folder; makes it this run's if it is free."""
     folders.finish_removal(self.folder)
     record = read_record(self.folder) or finished.take(
-      self.folder, self._inputs, VERSIONS, read=read_record
+      self.folder, self._inputs, VERSIONS, self._scope, read=read_record
     )
     if record:
       changed = list(differences.find(record["inputs"], self._inputs))

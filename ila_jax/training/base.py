@@ -55,6 +55,8 @@ def name(run: context.Run) -> str:
 
 def made_from(config: config_lib.Config) -> dict[str, Any]:
   """The config that a base depends on: a scratch base is never an adapter."""
+  if config.model.path != config_lib.SCRATCH:
+    return config.section("model")
   sections = config.section("model", "tokens", "train")
   sections["train"] = {
     field: value
@@ -124,7 +126,8 @@ def _load(
       "seed": config.seed,
     },
   )
-  # All stages that use it have config.model in their inputs, and were asked.
+  # `score` has config.model and config.train in its inputs, and was asked, by
+  # the stage itself or by redo.check_kept.
   if not stage.begin(replace="all", quiet=True):
     _train_scratch(run, stage)
     stage.finish(matrix_rate=hardware.matrix_rate(mesh, config.model.dtype))

@@ -171,7 +171,10 @@ _WITH = {
 }
 _LEADING = stages_lib.leading_to("select")
 # Files say what they are; rivals and sets beside are no settings of the stage.
-_BESIDE = ("pool.overrides", "select.compare", "landscape.consensus_maps")
+_BESIDE = (
+  *("pool.overrides", "landscape.map"),
+  *("select.compare", "landscape.consensus_maps"),
+)
 # Where an adapter is trained they change the model.
 _OF_ADAPTERS = {"train.lora_rank", "train.lora_alpha", "train.lora_targets"}
 _OF_SIGNALS = {"pool.scores"} | {
@@ -207,6 +210,11 @@ OTHERWISE = {
   "model.scratch.layers": ({"encoder.path": "base"}, "embed"),
   "train.batch_tokens": ({"encoder.path": "base"}, "embed"),
   "train.lora_rank ": ({"encoder.path": "base"}, None),
+  # One that is given was not trained here.
+  "train.batch_tokens ": (
+    {"encoder.path": "base", "model.path": "llama"},
+    "score",
+  ),
 }
 
 
@@ -312,7 +320,9 @@ def test_a_field_changes_its_stage_first(folder, tmp_path, monkeypatch, name):
     files.write_json(tables.RECORD.path(workdir, stage=one), record)
   redo.check_kept(before, workdir, ["finetune"])
   if stage in _LEADING and name not in _BESIDE:
-    with pytest.raises(errors.InputError, match=f"/{stage} was made by anoth"):
+    # What makes a tokenizer is a setting of the base, and files of the pool.
+    said = "score" if name.startswith("model.") else stage
+    with pytest.raises(errors.InputError, match=f"/{said} was made by another"):
       redo.check_kept(after, workdir, ["finetune"])
   else:
     redo.check_kept(after, workdir, ["finetune"])

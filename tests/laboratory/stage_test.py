@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ila_jax import errors, pipeline
-from ila_jax.laboratory import budgets, choices, held_out, runs
+from ila_jax.laboratory import bench, budgets, choices, held_out, runs
 from ila_jax.pool import index
-from ila_jax.run import account
+from ila_jax.run import account, stage_record
 from ila_jax.run.disk import files
 from ila_jax.score import dev_set
 from ila_jax.selection import needs, scored_pool
@@ -147,7 +147,7 @@ def test_the_other_half_is_held_back(made):
 def test_more_arms_are_added(made, capsys):
   """What was made stays, and what is done is done."""
   source, workdir = made
-  before = _lines(workdir)
+  before, told = _lines(workdir), stage_record.output(workdir, "laboratory")
   # The first wants nothing, the next a signal, and the last one model more.
   more = {"covered": "coverage_only", "hard": "ifd", "late": "ila_marginal"}
   arms = _ARMS | {name: {"strategy": more[name]} for name in more}
@@ -157,6 +157,8 @@ def test_more_arms_are_added(made, capsys):
   after = _lines(workdir)
   assert {name: after[name] for name in before} == before
   assert {line["arm"] for line in after.values()} == {"random", "ours", *more}
+  # The report is made anew.
+  assert stage_record.output(workdir, "laboratory") != told
   pipeline.run(
     _config(source, laboratory__arms=arms), workdir, stages=("laboratory",)
   )
@@ -232,6 +234,21 @@ def test_an_arm_that_was_another_is_refused(made):
     pipeline.run(
       _config(source, laboratory__arms=arms), workdir, stages=("laboratory",)
     )
+
+
+def test_first_arms_are_added_to_a_run_without(made, tmp_path, monkeypatch):
+  source, workdir = made
+  copy = shutil.copytree(workdir, tmp_path / "copy")
+  shutil.rmtree(copy / "laboratory")
+  stages = ("laboratory",)
+  pipeline.run(_config(source, laboratory__arms={}), copy, stages=stages)
+
+  def begins(_, planned):
+    raise InterruptedError(len(planned))
+
+  monkeypatch.setattr(bench.Bench, "train", begins)
+  with pytest.raises(InterruptedError):
+    pipeline.run(_config(source), copy, stages=stages)
 
 
 def test_examples_of_another_file_judge(made, tmp_path):

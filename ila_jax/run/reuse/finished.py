@@ -58,6 +58,7 @@ def take(
   folder: epath.Path,
   inputs: dict[str, Any],
   versions: dict[str, str],
+  scope: Any,
   *,
   read: Callable[[epath.Path], dict[str, Any]],
 ) -> dict[str, Any]:
@@ -70,6 +71,8 @@ def take(
     folder: of a stage in the workdir of `from_runs`, which is not there yet.
     inputs: what the stage is made from.
     versions: of what makes it.
+    scope: how much of it is to be made. Where it says of a name, such as an
+      arm's, something else than the other run's, that has not the same.
     read: reads the record of a stage, as `stage_record.read_record`.
 
   Returns:
@@ -83,11 +86,30 @@ def take(
     except errors.InputError:
       continue  # What is damaged there is made here.
     is_same = record.get("done") and record["inputs"] == inputs
+    is_same = is_same and _agree(record.get("scope"), scope)
     if is_same and record.get("versions") == versions:
       progress.say(f"  copied from {theirs}, which was made of the same")
       _take_base(theirs, folder, read)
       return _copied(theirs, folder, record)
   return {}
+
+
+def _agree(theirs: Any, ours: Any) -> bool:
+  """Whether two scopes say the same of each name that stands in both.
+
+  >>> _agree({"arms": {"a": 1, "b": 2}}, {"arms": {"b": 2, "c": 3}})
+  True
+  >>> _agree({"arms": {"a": 1}}, {"arms": {"a": 2}})
+  False
+  """
+  if not (isinstance(theirs, dict) and isinstance(ours, dict)):
+    return True
+  return all(
+    theirs[part].get(name, value) == value
+    for part in theirs.keys() & ours.keys()
+    if isinstance(theirs[part], dict)
+    for name, value in ours[part].items()
+  )
 
 
 def _take_base(

@@ -108,10 +108,12 @@ def start_token(
 def made_from(run: context.Run) -> dict[str, Any]:
   """What a loss under the base follows from, beside the pool."""
   config = run.config
-  made = {"config": config.section("model"), "seed": None}
-  if config.model.path == config_lib.SCRATCH:  # It is trained by this run.
-    made = {"config": base.made_from(config), "seed": config.seed}
-  return made | {"model": base.signature(run)}
+  is_trained = config.model.path == config_lib.SCRATCH  # By this run.
+  return {
+    "config": base.made_from(config),
+    "seed": config.seed if is_trained else None,
+    "model": base.signature(run),
+  }
 
 
 Nll = Callable[[windows.Parts], Float[np.ndarray, " p"]]

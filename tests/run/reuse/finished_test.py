@@ -45,6 +45,25 @@ def test_a_stage_of_the_same_inputs_is_copied(first, tmp_path, capsys):
   assert _stage(second).begin()  # Also without the other run.
 
 
+def _laboratory(workdir, **arms):
+  scope = {"runs": [*arms], "arms": arms}
+  return stage_record.Stage(workdir, "laboratory", {"seed": 0}, scope=scope)
+
+
+def test_runs_of_arms_that_are_others_are_not_copied(tmp_path):
+  first = _laboratory(tmp_path / "first", ours="ila", far="kcenter")
+  first.begin()
+  files.write_json(first.folder / "runs.jsonl", {"arm": "ours"})
+  first.finish()
+  for name, arms, is_copied in (
+    ("more", {"ours": "ila", "late": "ila_marginal"}, True),
+    ("other", {"ours": "longest"}, False),
+  ):
+    with finished.from_runs(tmp_path / name, [tmp_path / "first"]):
+      _laboratory(tmp_path / name, **arms).begin()
+    assert (tmp_path / name / "laboratory/runs.jsonl").exists() == is_copied
+
+
 def test_what_a_base_has_made_brings_the_base(first, tmp_path):
   for name in ("model", "score"):
     stage = stage_record.Stage(first, name, {"of": name})
