@@ -77,6 +77,16 @@ def test_no_rows_at_all(name):
 
 
 @every_method
+def test_one_candidate_on_one_device(name):
+  pool, more = _pool(name, 0)
+  pool |= {"candidate": np.arange(_N) == 4, "depth": np.zeros(_N)}
+  with jax.set_mesh(mesh.make(devices=jax.devices()[:1])):
+    got = table.METHODS[name](_candidates(pool, more))
+  assert got.order.tolist() == [4] or got.rest
+  assert set(got.order) <= {4}
+
+
+@every_method
 def test_a_permuted_pool_selects_the_same_ids(name):
   for seed in range(25):
     pool, more = _pool(name, seed)

@@ -116,6 +116,8 @@ def greedy(
     Places in m, in the order of the choice; fewer than `count` where no row is
     left.
   """
+  if len(x) < 2:  # Nothing to look at together.
+    return np.flatnonzero(state < CHOSEN)[:count]
   mesh = mesh_lib.current()
   placed = mesh_lib.put_rows(x.astype(np.float32), mesh)
   filled = np.full(len(placed), CHOSEN, np.int32)
