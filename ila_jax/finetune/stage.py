@@ -115,7 +115,9 @@ def _wanting(
   """The pool for a rival, which may need more examples for as many tokens."""
   c = pool.candidates
   most = budget.most_rows(c.n_tokens[c.candidate], budget=tokens, unit="tokens")
-  wanting = candidates.with_inputs(c, c.inputs, wanted=max(examples, most))
+  wanting = candidates.with_inputs(
+    c, c.inputs, wanted=max(examples, most), tokens=tokens or None
+  )
   return dataclasses.replace(pool, candidates=wanting)
 
 

@@ -70,8 +70,7 @@ class Choices:
     if one.arm == laboratory.CHANCE:
       return budgets.Chosen(chance)
     arm = dataclasses.replace(config, select=self.arms[one.arm])
-    wanted = self._wanted(drawn, one, chance)
-    drawn = candidates.with_inputs(drawn, drawn.inputs, wanted=wanted)
+    drawn = self._wanting(drawn, one, chance)
     pool = dataclasses.replace(
       self.pool, candidates=drawn, n_candidates=int(drawn.candidate.sum())
     )
@@ -122,20 +121,24 @@ class Choices:
       )
     return order[:k]
 
-  def _wanted(
+  def _wanting(
     self,
     drawn: candidates.Candidates,
     one: runs.Planned,
     chance: Int[np.ndarray, " r"],
-  ) -> int:
-    """Rows that an arm needs at most, of a method that cannot order all."""
-    if one.equal == budgets.EXAMPLES:
-      return len(chance)
-    if one.equal == budgets.LENGTHS:
-      return int(drawn.candidate.sum())
+  ) -> candidates.Candidates:
+    """A draw for an arm: as many rows as it needs, and the tokens it gets."""
     n_tokens = drawn.n_tokens[drawn.candidate]
-    most = budget.most_rows(n_tokens, budget=one.budget, unit="tokens")
-    return max(most, len(chance))
+    wanted, tokens = len(chance), None
+    if one.equal != budgets.EXAMPLES:
+      tokens = int(drawn.n_tokens[chance].sum(dtype=np.int64))
+      most = budget.most_rows(n_tokens, budget=one.budget, unit="tokens")
+      wanted = max(most, wanted)
+    if one.equal == budgets.LENGTHS:
+      wanted = len(n_tokens)
+    return candidates.with_inputs(
+      drawn, drawn.inputs, wanted=wanted, tokens=tokens
+    )
 
   def about(self, chosen: budgets.Chosen) -> dict[str, Any]:
     """What a subset is like: of how much, of which domains, how deep."""

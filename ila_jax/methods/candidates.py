@@ -35,6 +35,7 @@ class Candidates:
   # Rows that the budget may buy at most: a method that cannot order all has to
   # order so many. None: all.
   wanted: int | None = None
+  wanted_tokens: int | None = None  # that it buys; None: it counts examples
   # What each row's cell shares the budget by, above 0; None: all are alike.
   cell_weight: Float[np.ndarray, " n"] | None = None
   # The power of their sizes by which cells have these weights, also those of
@@ -153,19 +154,29 @@ def candidates(
   )
 
 
+def _changed(c: Candidates, **values: Any) -> Candidates:
+  """The same candidates but for these; nothing is checked or drawn again."""
+  other = copy.copy(c)
+  vars(other).update(values)
+  return other
+
+
 def with_inputs(
-  c: Candidates, inputs: Mapping[str, Any], *, wanted: int | None
+  c: Candidates,
+  inputs: Mapping[str, Any],
+  *,
+  wanted: int | None,
+  tokens: int | None = None,
 ) -> Candidates:
-  """The same candidates with other inputs; nothing is checked or drawn again.
+  """The same candidates with other inputs, and for another budget.
 
   Args:
     c: the candidates.
     inputs: what methods may read beyond the columns, by name.
     wanted: rows that the budget may buy at most.
+    tokens: response tokens that it buys; None: it counts examples.
   """
-  other = copy.copy(c)
-  vars(other).update(inputs=inputs, wanted=wanted)
-  return other
+  return _changed(c, inputs=inputs, wanted=wanted, wanted_tokens=tokens)
 
 
 def with_power(c: Candidates, power: float) -> Candidates:
@@ -176,9 +187,7 @@ def with_power(c: Candidates, power: float) -> Candidates:
     power: 0 or more; with 0 all cells are alike.
   """
   weight = ordering.power_weights(c.cell, c.candidate, power)
-  other = copy.copy(with_weights(c, weight))
-  vars(other).update(cell_power=power)
-  return other
+  return _changed(with_weights(c, weight), cell_power=power)
 
 
 def with_weights(
@@ -199,9 +208,7 @@ def with_weights(
   """
   if weight is not None and not ((weight > 0) & np.isfinite(weight)).all():
     raise ValueError("the weights of cells are finite and above 0")
-  other = copy.copy(c)
-  vars(other).update(cell_weight=weight, cell_power=0.0, cell_mass=mass)
-  return other
+  return _changed(c, cell_weight=weight, cell_power=0.0, cell_mass=mass)
 
 
 def drawn(
@@ -222,8 +229,7 @@ def drawn(
   >>> other.candidate.tolist(), bool(c.uniform[0] == other.uniform[0])
   ([True, False], False)
   """
-  other = copy.copy(c)
-  vars(other).update(candidate=candidate & c.candidate, seed=seed)
+  other = _changed(c, candidate=candidate & c.candidate, seed=seed)
   for made in ("uniform", "uniform_across"):
     vars(other).pop(made, None)
   return other
@@ -244,11 +250,7 @@ def tied_by(c: Candidates, values: Float[np.ndarray, " n"]) -> Candidates:
   array([2, 1, 0], dtype=int32)
   """
   order = np.lexsort((c.id_rank, -np.nan_to_num(values, nan=-np.inf)))
-  rank = np.empty(len(order), np.int32)
-  rank[order] = np.arange(len(order), dtype=np.int32)
-  other = copy.copy(c)
-  vars(other).update(id_rank=rank)
-  return other
+  return _changed(c, id_rank=np.argsort(order).astype(np.int32))
 
 
 def ranking(
@@ -302,7 +304,8 @@ def mean_within(
 ) -> Float[np.ndarray, " n"]:
   """The mean of values over the candidates of each row's group, float64 [n].
 
-  Sums go by id, so they have the same bits in whatever order the rows come.
+  It is 0 where none of a group counts. Sums go by id, so they have the same
+  bits in whatever order the rows come.
 
   Args:
     c: the candidates.
@@ -310,9 +313,6 @@ def mean_within(
     values: finite where they count [n].
     weight: of each row in the mean, above 0 [n]; None: all are alike.
     among: the candidates that count [n]; None: all.
-
-  Returns:
-    The means; 0 where none of a group counts.
   """
   _, number = np.unique(group, return_inverse=True)
   rows = np.flatnonzero(c.candidate if among is None else among)

@@ -80,6 +80,7 @@ def load(run: context.Run) -> ScoredPool:
     made,
     inputs_lib.Inputs(epath.Path(workdir), cells["row"]),
     wanted=budget_lib.most_rows(n_tokens[candidate], budget=budget, unit=unit),
+    tokens=int(budget) if unit == "tokens" else None,
   )
   near = near_reference.is_near_evaluation(run, cells["row"])
   left_out = int((near & free).sum())

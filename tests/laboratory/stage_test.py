@@ -172,7 +172,8 @@ def test_a_method_is_asked_for_as_many_as_its_arm_may_get(made, monkeypatch):
   rank = scored_pool.rank
 
   def counting(config, pool, strategy):
-    asked.append(pool.candidates.wanted)
+    c = pool.candidates
+    asked.append((c.wanted, c.wanted_tokens))
     return rank(config, pool, strategy)
 
   monkeypatch.setattr(scored_pool, "rank", counting)
@@ -183,7 +184,9 @@ def test_a_method_is_asked_for_as_many_as_its_arm_may_get(made, monkeypatch):
   drawn = bench._drawn(0)
   tokens = np.sort(drawn.n_tokens[drawn.candidate])
   most = int((np.cumsum(tokens) <= 300).sum())
-  assert asked == [len(chance), most, int(drawn.candidate.sum())]
+  gets = int(drawn.n_tokens[chance].sum())
+  every = int(drawn.candidate.sum())
+  assert asked == [(len(chance), None), (most, gets), (every, gets)]
 
 
 def test_a_run_that_fails_ends_no_other(made, monkeypatch, capsys):

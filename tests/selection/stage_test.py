@@ -212,8 +212,9 @@ def test_a_method_is_told_how_many_rows_are_wanted(workdir, budget, unit):
     ranking = scored_pool.rank(config, pool, name)
     k = scored_pool.cut(config, pool, ranking, name)
     assert k <= pool.candidates.wanted <= len(ranking.order)
-    if unit != "tokens":
-      assert k == pool.candidates.wanted
+    by_tokens = unit == "tokens"
+    assert by_tokens or k == pool.candidates.wanted
+    assert pool.candidates.wanted_tokens == (budget if by_tokens else None)
 
 
 def test_curves_have_the_budget_of_their_own_strategy_alone(workdir, tmp_path):

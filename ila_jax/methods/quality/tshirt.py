@@ -11,6 +11,7 @@ follows one token that begins a text.
 import dataclasses
 
 import numpy as np
+from jaxtyping import Int
 
 from ila_jax.methods import candidates, method
 from ila_jax.methods import options as options_lib
@@ -28,12 +29,13 @@ class Options(options_lib.Options, noisy_ifd.Options):
 
 
 def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
-  """The steadiest first of the highest means, twice as many as are wanted.
+  """The steadiest first of the highest means, twice as many as the budget buys.
 
   A smaller budget gets other examples, and not the head of this order: twice
   its number are a smaller set, of which others vary least. Where the budget
-  counts tokens, as many are wanted as it may buy at most. Left out are examples
-  whose mean IFD is 1 or more. All in round 1.
+  counts tokens, the number is the one whose examples it pays for (`_bought`);
+  should more be asked for, the other means follow, the highest first. Left out
+  are examples whose mean IFD is 1 or more. All in round 1.
   """
   values = c.inputs["noisy_ifd"]
   shape = len(noisy_ifd.THRESHOLDS), noisy_ifd.COLUMNS
@@ -44,8 +46,11 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   mean, deviation = values[:, at, 0], values[:, at, 1]
   rows = np.flatnonzero(helped)
   count = len(rows) if c.wanted is None else min(c.wanted, len(rows))
-  rows = rows[np.lexsort((c.id_rank[rows], -mean[rows]))][: 2 * count]
-  rows = rows[np.lexsort((c.id_rank[rows], deviation[rows]))][:count]
+  rows = rows[np.lexsort((c.id_rank[rows], -mean[rows]))]
+  steady = np.lexsort((c.id_rank[rows], deviation[rows]))
+  k = _bought(c, rows, steady, count)
+  steady = steady[steady < 2 * k]
+  rows = np.concatenate([rows[steady], rows[2 * k :]])[:count]
   left_out = (
     (int((known & ~helped).sum()), "a mean IFD of 1 or more"),
     (int((c.candidate & ~known).sum()), "no finite IFD"),
@@ -53,7 +58,45 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   rest = [f"{lost:,} have {why}." for lost, why in left_out if lost]
   if count < helped.sum():
     rest.append(f"T-SHIRT orders {count:,}, as many as the budget may buy.")
-  return candidates.Ranking(rows, np.ones(len(rows), np.int32), " ".join(rest))
+  warning = ""
+  if k < helped.sum() <= 2 * k:
+    warning = (
+      f"twice the {k:,} that the budget buys reach all {helped.sum():,} that "
+      "can be chosen: their mean S-IFD decides nothing, and those that vary "
+      "least come first. Lower the budget."
+    )
+  ones = np.ones(len(rows), np.int32)
+  return candidates.Ranking(rows, ones, " ".join(rest), warning)
+
+
+def _bought(
+  c: candidates.Candidates,
+  rows: Int[np.ndarray, " m"],
+  steady: Int[np.ndarray, " m"],
+  most: int,
+) -> int:
+  """The k of T-SHIRT: how many examples the budget buys.
+
+  Of a budget in tokens it is a k whose examples it pays for while it does not
+  pay for those of k + 1: their tokens rise with k, but for few exceptions.
+
+  Args:
+    c: with the budget.
+    rows: the highest mean first.
+    steady: places in `rows`, the smallest deviation first.
+    most: rows that the budget may buy at most.
+  """
+  if c.wanted_tokens is None:
+    return most
+  n_tokens = c.n_tokens[rows[steady]].astype(np.int64)
+  low, high = 0, most
+  while low < high:
+    k = (low + high + 1) // 2
+    if n_tokens[steady < 2 * k][:k].sum() <= c.wanted_tokens:
+      low = k
+    else:
+      high = k - 1
+  return low
 
 
 def _threshold(counts: np.ndarray, ratio: float) -> int:
@@ -78,7 +121,7 @@ def _threshold(counts: np.ndarray, ratio: float) -> int:
 METHOD = method.Method(
   name="tshirt",
   rank=rank,
-  needs=("noisy_ifd",),
+  needs=("n_tokens", "noisy_ifd"),
   options=Options,
   is_nested=False,
   colour="#7570b3",

@@ -7,6 +7,7 @@ import pytest
 
 from ila_jax.methods import candidates, table
 from ila_jax.score.signals import noisy_ifd
+from ila_jax.selection import budget as budget_lib
 from tests.support import reference_selection as reference
 
 _TSHIRT = table.METHODS["tshirt"]
@@ -82,6 +83,42 @@ def test_it_is_the_rule_of_the_paper_for_the_share_it_tells(ratio, capsys):
       wanted = _pick(changes, k, noisy_ifd.THRESHOLDS[at])
       assert got.order.tolist() == wanted
     assert f"{shares[at]:.1%} of the tokens" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_a_budget_in_tokens_k_is_the_number_that_it_buys(seed):
+  """And not of how many of the shortest, twice which may be all."""
+  random = np.random.default_rng(seed)
+  changes = np.float32(random.normal(-0.2, 0.5, (60, 3, 4)))
+  n_tokens = random.integers(1, 40, 60).astype(np.int32)
+  c = dataclasses.replace(_pool(changes), n_tokens=n_tokens)
+  budget = int(0.15 * n_tokens.sum())
+  most = budget_lib.most_rows(n_tokens, budget=budget, unit="tokens")
+  c = dataclasses.replace(c, wanted=most, wanted_tokens=budget)
+  order = _TSHIRT(c, token_ratio=1.0).order.tolist()
+  picks = [_pick(changes, k, noisy_ifd.THRESHOLDS[0]) for k in range(61)]
+  pays = [n_tokens[pick].sum() <= budget for pick in picks]
+  ours = [k for k in range(60) if pays[k] and not pays[k + 1]]
+  assert sum(order[:k] == picks[k] for k in ours) == 1
+  assert len(order) == len({*order}) == min(most, len(picks[60]))
+
+
+def test_of_answers_of_one_length_tokens_are_examples():
+  random = np.random.default_rng(0)
+  c = _pool(np.float32(random.normal(-0.2, 0.5, (60, 3, 4))))
+  c = dataclasses.replace(c, n_tokens=np.full(60, 7, np.int32), wanted=9)
+  by_count = _TSHIRT(c)
+  by_tokens = _TSHIRT(dataclasses.replace(c, wanted_tokens=68))
+  assert by_tokens.order.tolist() == by_count.order.tolist()
+  more = dataclasses.replace(c, wanted=60, wanted_tokens=68)
+  assert _TSHIRT(more).order[:9].tolist() == by_count.order.tolist()
+
+
+@pytest.mark.parametrize(("k", "warns"), [(1, False), (2, True), (3, False)])
+def test_it_says_where_twice_the_budget_is_all(k, warns):
+  """Three can be chosen; a budget of all three leaves none out."""
+  got = _TSHIRT(dataclasses.replace(_pool(_CHANGES), wanted=k))
+  assert ("twice the 2 that the budget buys" in got.warning) == warns
 
 
 def test_what_is_not_finite_is_left_out_and_told():
