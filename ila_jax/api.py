@@ -30,13 +30,17 @@ _STAGES = ("pool", "embed", "score", "landscape", "select")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Selection:
-  """What was chosen, in rank order: any prefix is a smaller selection.
+  """What was chosen, in rank order: any prefix is a selection on this map.
+
+  Not with `tshirt`, which chooses others for a smaller budget. The cells of the
+  map are made for the budget, unless `landscape.grid` is a number.
 
   Attributes:
     ids: 16 hex digits for each, by which an example is known in all tables.
     records: the records as they came in.
-    scores: depth, Equation 5: by how much the loss per response token falls
-      when the base is tuned on a sample of the pool, times the labels.
+    scores: depth, as `landscape.depth` says. By default it is Equation 5: by
+      how much the loss per response token falls when the base is tuned on a
+      sample of the pool, times the labels.
     cells: number of the cell of the map in which each stands.
     workdir: the folder of the run, with all tables and `report/index.html`;
       None where none was given.

@@ -18,6 +18,8 @@ class Facts(NamedTuple):
     longest: tokens of the longest record, as far as the run has read it; None:
       not known.
     cut: records of which the run has read a part only.
+    is_nested: whether the first rows are what the method chooses for a smaller
+      budget (`Method.is_nested`).
     sentences: the findings of the run, with their numbers.
     made_by: versions, in words.
   """
@@ -30,6 +32,7 @@ class Facts(NamedTuple):
   made_by: str
   longest: int | None = None
   cut: int = 0
+  is_nested: bool = True
 
 
 class Export(NamedTuple):
@@ -103,10 +106,7 @@ def text(facts: Facts, export: Export) -> str:
       "\nLeft out, for this format cannot hold them as they are; "
       f"`left_out.jsonl` names each:\n\n{reasons}"
     )
-  columns = _filled(
-    f"{export.columns} The rows stand in the order in which they were chosen: "
-    "the first N are the selection of a smaller budget."
-  )
+  columns = _filled(f"{export.columns} {_order(facts)}")
   about_lengths = ""
   if export.has_length and facts.longest is not None:
     about_lengths = f"\n{_filled(' '.join(lengths(facts)))}\n"
@@ -143,6 +143,13 @@ Method: `{facts.method}`; budget: {facts.budget}. From:
 {sentences}
 {facts.made_by}. The licences of the records are those of their sources.
 """
+
+
+def _order(facts: Facts) -> str:
+  order = "The rows stand in the order in which they were chosen"
+  if facts.is_nested:
+    return f"{order}: the first N are a selection of N on this map."
+  return f"{order}. For a smaller budget `{facts.method}` chooses others."
 
 
 def _filled(text: str) -> str:

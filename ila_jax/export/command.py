@@ -49,10 +49,11 @@ DIR      the --workdir of a run that has selected
          empty, or that of an earlier export, which is replaced.
 --first  the first N of the selection alone; default: all
 
-The rows stand in the order of rank: a prefix is the selection of a smaller
-budget. The folder has a README.md, with the numbers of the run and the command
-that trains on it. DIR/select/selected.jsonl stays as it is: the chosen records,
-exactly as they were read. docs/export.md has a section for each trainer.
+The rows stand in the order of rank: the first N are a selection on this map
+(not with tshirt, which chooses others for a smaller budget). The folder has a
+README.md, with the numbers of the run and the command that trains on it.
+DIR/select/selected.jsonl stays as it is: the chosen records, exactly as they
+were read. docs/export.md has a section for each trainer.
 """
 
 

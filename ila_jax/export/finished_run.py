@@ -10,6 +10,7 @@ from jaxtyping import Int
 
 from ila_jax import errors
 from ila_jax.export import card, example
+from ila_jax.methods import table as table_lib
 from ila_jax.pool import shards
 from ila_jax.report import gather, sentences
 from ila_jax.run import stage_record, stages, tables
@@ -184,17 +185,20 @@ def facts(chosen: Selection) -> card.Facts:
   source = config["pool"]["source"]
   records = gather.stage_records(workdir)
   coverage = files.read_json(tables.COVERAGE.path(workdir))
+  name = coverage["table"][0]["strategy"]
+  method = table_lib.METHODS.get(name)
   return card.Facts(
     sources=[
       _name(one) for one in ([source] if isinstance(source, str) else source)
     ],
-    method=coverage["table"][0]["strategy"],
+    method=name,
     budget=f"{select['budget']:g} {_UNITS[select['unit']]}",
     selected=chosen.selected,
     sentences=sentences.headline(workdir, records),
     made_by=_made_by(manifest, records["select"]),
     longest=chosen.longest,
     cut=chosen.cut,
+    is_nested=method is None or method.is_nested,
   )
 
 

@@ -1,7 +1,8 @@
 """All methods: the modules of this folder, and of those in it, with a METHOD.
 
 A new method is a new file; nothing else names it. Every method returns one
-order of the candidates, so that any prefix is its answer for a smaller budget.
+order of the candidates. Unless `is_nested` says otherwise, any prefix is its
+answer for a smaller budget, in the same cells.
 
 >>> import numpy as np
 >>> from ila_jax.methods import candidates
