@@ -3,14 +3,14 @@
 Li et al., "Superfiltering: Weak-to-Strong Data Filtering", arXiv 2402.00530,
 whose diverse variant keeps a fifth of the pool by IFD, with GPT-2 as the model,
 and chooses a tenth of that by facility location. IFD is the ratio of
-perplexities with and without the prompt; from 1 on an example is out. The
+perplexities with and without the prompt, that of `ifd` with
+`variant=superfiltering` (docs/method.md 9); from 1 on an example is out. The
 authors measure likeness by Euclidean distance, as submodlib does.
 
 What differs: the model is the base of the run, with the run's tokens and chat
 template; likeness is that of prompts, by the encoder of the run, where theirs
-is of prompt and response by MiniLM; and where there is no token before a
-response without its prompt, they leave out its first token. A share is of the
-candidates, and not of a fixed 52,002.
+is of prompt and response by MiniLM. A share is of the candidates, and not of a
+fixed 52,002.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ from ila_jax.methods import candidates, method
 from ila_jax.methods import effort as effort_lib
 from ila_jax.methods import options as options_lib
 from ila_jax.methods.diversity import facility_location, gains, likeness
+from ila_jax.methods.quality import ifd
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,13 +44,12 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   No more than the budget may buy are ordered. All in round 1.
   """
   rows = likeness.rows_by_tie(c)
-  given, alone = c.inputs["nll_base"], c.inputs["nll_without_prompt"]
-  # Both losses are sums over the same tokens.
+  given, alone = ifd.losses(c, ifd.SUPERFILTERING)
   with np.errstate(invalid="ignore", over="ignore"):
-    ifd = np.exp((given - alone) / c.n_tokens)[rows].astype(np.float32)
-  helped = np.isfinite(given)[rows] & (ifd < 1)
+    ratio = np.exp(given - alone)[rows].astype(np.float32)
+  helped = np.isfinite(given)[rows] & (ratio < 1)
   most = int(np.ceil(options.share * len(rows)))
-  by_ifd = np.argsort(-np.where(helped, ifd, -np.inf), kind="stable")
+  by_ifd = np.argsort(-np.where(helped, ratio, -np.inf), kind="stable")
   kept = np.sort(by_ifd[: min(most, int(helped.sum()))])
   found = facility_location.head(
     c,
@@ -76,7 +76,7 @@ def _effort(size: effort_lib.Size, options: Options) -> effort_lib.Effort:
 METHOD = method.Method(
   name="superfiltering",
   rank=rank,
-  needs=("embeddings", "nll_base", "nll_without_prompt", "n_tokens"),
+  needs=("embeddings", "nll_base", "answers_alone", "n_tokens"),
   options=Options,
   share=lambda options: options.share,
   effort=_effort,

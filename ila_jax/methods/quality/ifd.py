@@ -27,7 +27,7 @@ SUPERFILTERING, DATA_JUICER = "superfiltering", "data_juicer"
 
 
 class _Variant(NamedTuple):
-  """What differs, beside the losses: see `_losses`.
+  """What differs, beside the losses: see `losses`.
 
   Attributes:
     needs: the losses.
@@ -85,7 +85,7 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   is not a number. All in round 1.
   """
   variant = _VARIANTS[options.variant]
-  given, alone = _losses(c, options.variant)
+  given, alone = losses(c, options.variant)
   kind = variant.ratio if options.ratio == "published" else options.ratio
   with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
     ratio = given / alone if kind == "loss" else np.exp(given - alone)
@@ -111,10 +111,15 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   return candidates.ranking(c, (-ratio,), among=kept, rest=" ".join(rest))
 
 
-def _losses(
+def losses(
   c: candidates.Candidates, variant: str
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-  """Mean losses of a token with the prompt and without it, in nats."""
+  """Mean losses of a token with the prompt and without it, in nats.
+
+  Args:
+    c: with the losses that the variant needs.
+    variant: which of the published scores is meant.
+  """
   if variant == CHERRY:
     given, alone = c.inputs["nll_warmed_up"].T
     return given / c.n_tokens, alone / c.n_tokens

@@ -19,7 +19,7 @@ def _pool(n, seed, wanted=None):
   inputs = {
     "embeddings": np.float32(x),
     "nll_base": np.float32(random.integers(5, 30, n)),
-    "nll_without_prompt": np.float32(random.integers(5, 30, n)),
+    "answers_alone": np.float32(random.integers(1, 9, (n, 4)) * [9, 1, 9, 1]),
   }
   return dataclasses.replace(c, inputs=inputs, wanted=wanted)
 
@@ -32,10 +32,12 @@ def test_by_hand():
   pool = reference.pool(5, 0) | {"ids": np.arange(5, dtype=np.uint64)}
   pool |= {"candidate": np.ones(5, bool), "depth": np.zeros(5)}
   c = candidates.candidates(**pool | {"n_tokens": np.full(5, 2)}, seed=0)
+  # Of two tokens, of which the second alone is predicted without the prompt.
+  alone = np.float32([[loss, 1, loss, 1] for loss in (4.5, 4.5, 4.5, 5, 4.5)])
   inputs = {
     "embeddings": np.float32(x),
     "nll_base": np.float32([8, 8, 8, 10, 2]),
-    "nll_without_prompt": np.float32([9, 9, 9, 10, 9]),
+    "answers_alone": alone,
   }
   got = METHOD(dataclasses.replace(c, inputs=inputs), share=0.6)
   assert got.order.tolist() == [1, 0, 2]
@@ -48,9 +50,8 @@ def test_by_hand():
 def test_it_is_facility_location_among_the_highest_ifd():
   for seed in range(5):
     c = _pool(80, seed, wanted=10)
-    ratio = np.exp(
-      (c.inputs["nll_base"] - c.inputs["nll_without_prompt"]) / c.n_tokens
-    )
+    total, predicted = c.inputs["answers_alone"].T[:2]
+    ratio = np.exp(c.inputs["nll_base"] / c.n_tokens - total / predicted)
     most = int(np.ceil(0.3 * c.candidate.sum()))
     walk = sorted(
       np.flatnonzero(c.candidate & (ratio < 1)),
@@ -62,6 +63,16 @@ def test_it_is_facility_location_among_the_highest_ifd():
     got = METHOD(c, share=0.3)
     assert got.order.tolist() == want.order.tolist()
     assert len(got.order) == 10
+
+
+def test_its_ifd_is_that_of_the_variant_of_its_name():
+  """With all kept for facility location, the same are left out."""
+  c = _pool(60, 3)
+  by_ifd = table.METHODS["ifd"](c, variant="superfiltering").order
+  assert {*METHOD(c, share=1.0).order} == {*by_ifd}
+  for count in (1, 5, 20):
+    share = float((count - 0.5) / c.candidate.sum())
+    assert {*METHOD(c, share=share).order} == {*by_ifd[:count]}
 
 
 def test_what_has_no_ifd_is_left_out():
