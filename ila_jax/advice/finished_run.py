@@ -102,9 +102,7 @@ def advise(run: context.Run) -> told.Advice:
   signal = _current(workdir, folders.SIGNALS, swapped_prompt.NAME)
   found = (
     foretells.line(),
-    shares.target(
-      of.dev, of.pool, at.n_tokens[at.is_dev], power=_power(config)
-    ),
+    shares.target(of.dev, of.pool, at.n_tokens[at.is_dev], **_weights(config)),
     shares.balance(known.pool.candidates.cell, at.candidate),
     _depth(known),
     trust.junk_line(
@@ -200,14 +198,15 @@ def _sample(known: _Known) -> gain.Sample:
   )
 
 
-def _power(config: config_lib.Config) -> float | None:
-  """α of the weights n_c^α of the cells, where the method heeds them."""
+def _weights(config: config_lib.Config) -> dict[str, Any]:
+  """α of the weights n_c^α of the cells, if heeded; what else they weigh by."""
   select = config.select
+  method = table.METHODS[select.strategy]
   options = table.options(select.strategy, select.options)
   weight: Any = select.cell_weight
-  if _WEIGHT not in table.METHODS[select.strategy].needed(options):
-    return None
-  return None if isinstance(weight, str) else float(weight)
+  is_power = _WEIGHT in method.needed(options) and not isinstance(weight, str)
+  power = float(weight) if is_power else None
+  return {"power": power, "factor": method.cell_factor}
 
 
 def _depth(known: _Known) -> line.Line:

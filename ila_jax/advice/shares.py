@@ -32,6 +32,7 @@ def target(
   dev_lengths: Int[np.ndarray, " n"],
   *,
   power: float | None,
+  factor: str = "",
 ) -> line.Line:
   """Whether the weights of the cells fit what the dev set asks for.
 
@@ -44,6 +45,7 @@ def target(
     dev_lengths: of each dev response; few and unlike ones tell little.
     power: α of the weights n_c^α of the cells; None: the method has others,
       or knows no cells.
+    factor: what else the method has cells share by (`Method.cell_factor`).
 
   >>> even, all_one = np.array([50.0, 50.0]), np.array([100.0, 0.0])
   >>> found = target(even, all_one, np.ones(100, int), power=0.0)
@@ -73,9 +75,11 @@ def target(
       "the target set"
     )
   elif is_bad:
-    then = f"cells share alike (power 0), and {_ADVISED[advised]}"
+    how = factor or "alike"
+    then = f"cells share {how} (power 0), and {_ADVISED[advised]}"
   else:
-    how = f"by their sizes to the power {power:g}" if power else "alike"
+    by_size = f"by their sizes to the power {power:g}" if power else ""
+    how = " and ".join(filter(None, (by_size, factor))) or "alike"
     then = f"cells share {how}, which fits"
   return line.Line(
     name=name,

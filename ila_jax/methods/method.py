@@ -31,6 +31,8 @@ class Method:
     options: dataclass of what config.select.options.NAME may set.
     share: of the candidates, that it orders at most, by its options; where that
       is less than 1 they have a field `share`.
+    cell_factor: what cells share the budget by beside the weights of
+      config.select.cell_weight, as in "by quotas of ..."; "": nothing.
     is_nested: whether a smaller budget gets the head of a larger one's order;
       else the order is that of `Candidates.wanted`.
     effort: what `rank` takes beside sorts, by the sizes of a run and the
@@ -49,6 +51,7 @@ class Method:
   also: Callable[[Any], tuple[str, ...]] = lambda _: ()
   scores: Callable[[Any], dict[str, str]] = lambda _: {}
   share: Callable[[Any], float] = lambda _: 1.0
+  cell_factor: str = ""
   is_nested: bool = True
   effort: Callable[[effort_lib.Size, Any], effort_lib.Effort] = (
     lambda size, options: effort_lib.Effort()

@@ -70,5 +70,6 @@ METHOD = method.Method(
   rank=rank,
   needs=("cell", "cell_weight", "depth", "relative_depth"),
   options=Options,
+  cell_factor="by the quotas of select.options.stratified",
   colour="#d55e00",
 )

@@ -148,14 +148,21 @@ def _shares(select: dict[str, Any]) -> list[str]:
   strategy = table.METHODS.get(asked.get("strategy"))
   if strategy is None or not strategy.weighs(weight == ordering.TARGET):
     return []
-  how = "alike"
+  how = ""
   if weight == ordering.TARGET:
     how = "by the target examples in them"
   elif weight == 1:
     how = "by the numbers of their candidates"
   elif weight:
     how = f"by n^{weight:g}, for n candidates in a cell"
-  return [f"The cells share the budget {how} (config.select.cell_weight)."]
+  own = strategy.cell_factor
+  if own and not how:
+    return [f"The cells share the budget {own}."]
+  also = f", and {own}" if own else ""
+  return [
+    f"The cells share the budget {how or 'alike'} (config.select.cell_weight)"
+    f"{also}."
+  ]
 
 
 def _tags(ours: dict[str, Any]) -> list[str]:

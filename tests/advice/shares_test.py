@@ -38,6 +38,20 @@ def test_what_the_dev_set_asks_for(dev, pool, advised):
     assert _target(dev, pool, power).verdict == line.OK
 
 
+def test_what_cells_share_by_beside_their_sizes_is_named():
+  even = np.array([80.0, 20.0])
+  for power, said in (
+    (0.0, "cells share by quotas (power 0), and what counts is as the pool is"),
+    (
+      1.0,
+      "cells share by their sizes to the power 1 and by quotas, which fits",
+    ),
+  ):
+    lengths = np.full(400, 10)
+    found = shares.target(even, even, lengths, power=power, factor="by quotas")
+    assert said in found.sentence
+
+
 def test_a_small_dev_set_differs_by_chance():
   assert _target((70, 30), (50, 50), count=400).detail["advised"] == "0.5"
   assert _target((70, 30), (50, 50), count=9).threshold > 0.2

@@ -131,6 +131,13 @@ def test_what_the_dev_examples_do_not_tell(tmp_path, select, named):
     ({"strategy": "trim", "cell_weight": 1.0}, "by the numbers of their candi"),
     ({"strategy": "ila", "cell_weight": "target"}, "by the target examples in"),
     ({"strategy": "ila_neyman", "cell_weight": "target"}, "by the target exam"),
+    ({"strategy": "ila_marginal"}, "by what the last part of the reference"),
+    ({"strategy": "stratified"}, "by the quotas of select.options.stratified."),
+    (
+      {"strategy": "stratified", "cell_weight": 1.0},
+      "by the numbers of their candidates (config.select.cell_weight), and by "
+      "the quotas",
+    ),
     ({"strategy": "ila_neyman"}, None),  # Its shares are its own.
     ({"strategy": "longest"}, None),
     ({}, None),

@@ -114,5 +114,6 @@ METHOD = method.Method(
     *("depth", "uniform", "uniform_across"),
   ),
   options=Options,
+  cell_factor="by what the last part of the reference set has taught in them",
   colour="#a16207",
 )
