@@ -283,10 +283,9 @@ def _add_novelsum(
     if len(rows) > _NOVELSUM_EXAMPLES:
       ids = pool.candidates.ids[rows]
       members = np.argpartition(ids, _NOVELSUM_MEMBERS)[:_NOVELSUM_MEMBERS]
-    held = np.union1d(sample, rows)
-    if len(held) > novelselect.NEIGHBOURS:
+    if len(sample) > novelselect.NEIGHBOURS:
       row["novelsum"] = novelselect.novelsum(
-        np.asarray(x[held]), np.searchsorted(held, rows), members=members
+        x, rows, sample=sample, members=members
       )
 
 

@@ -325,7 +325,7 @@ def test_members_of_the_lowest_ids_stand_for_a_large_selection(
   monkeypatch.setattr(compare, "_NOVELSUM_MEMBERS", 20)
   asked = []
 
-  def novelsum(x, rows, members):
+  def novelsum(x, rows, sample, members):
     asked.append((len(rows), members))
     return 0.5
 
@@ -360,6 +360,9 @@ def test_distances_of_a_large_pool_are_those_of_the_lowest_ids(
     vectors[lowest], vectors[ranking["row"][:60]]
   ).min(axis=1)
   assert ours["mean_distance"] == pytest.approx(near.mean(), rel=1e-5)
+  chosen = np.array(ranking["row"][:60])
+  want = novelselect.novelsum(vectors, chosen, sample=lowest)
+  assert ours["novelsum"] == pytest.approx(want, rel=1e-5)
 
 
 def test_a_ranking_is_written_part_by_part(workdir, tmp_path, monkeypatch):

@@ -63,32 +63,38 @@ def rank(c: candidates.Candidates, _: options.Options) -> candidates.Ranking:
 
 
 def novelsum(
-  x: Float[np.ndarray, "n d"],
+  x: Any,
   rows: Int[np.ndarray, " k"],
   *,
+  sample: Int[np.ndarray, " s"] | None = None,
   members: Int[np.ndarray, " m"] | None = None,
 ) -> float:
   """NovelSum of a subset: how far apart it is, its crowded parts more so.
 
   Args:
-    x: embeddings of the pool, of unit norm; 11 rows or more.
+    x: embeddings of the pool, of unit norm; x[rows] is an array of some.
     rows: of the subset, 2 or more.
+    sample: 11 rows or more, by which places are crowded, whatever is chosen; a
+      row does not crowd itself. None: all.
     members: places in `rows` of a sample that the mean is taken over, each with
-      its distances to the whole subset; None: all. It costs m d (n + k) for
+      its distances to the whole subset; None: all. It costs m d (s + k) for
       the distances and m k log k to sort them.
 
   >>> eleven = np.repeat(np.eye(2, dtype=np.float32), 12, axis=0)
   >>> novelsum(eleven, np.array([0, 12])), novelsum(eleven, np.array([0, 1]))
   (10.0, 0.0)
   """
-  if len(rows) < 2 or len(x) <= NEIGHBOURS:
+  sample = np.arange(len(x)) if sample is None else sample
+  if len(rows) < 2 or len(sample) <= NEIGHBOURS:
     raise ValueError("NovelSum is of 2 rows or more of 11 or more")
   chosen = np.float32(x[rows])
   place = np.arange(len(rows)) if members is None else members
   some = chosen[place]
-  near = neighbours.nearest(some, np.float32(x), k=NEIGHBOURS + 1)
-  # The nearest is the row itself, or a copy.
-  density = _density(np.asarray(near.squared)[:, 1:] / 2)
+  near = neighbours.nearest(some, np.float32(x[sample]), k=NEIGHBOURS + 1)
+  squared = np.asarray(near.squared)
+  # The nearest of a row of the sample is the row itself, or a copy.
+  is_there = np.isin(rows[place], sample)[:, None]
+  density = _density(np.where(is_there, squared[:, 1:], squared[:, :-1]) / 2)
   value = row_blocks.apply(_spread, (some, place.astype(np.int32)), chosen)
   return float(np.mean(np.asarray(value) * density, dtype=np.float64))
 

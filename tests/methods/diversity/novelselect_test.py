@@ -65,6 +65,23 @@ def test_novelsum_is_that_of_numpy():
     assert np.mean(alone) == pytest.approx(want, rel=1e-5)
 
 
+def test_how_crowded_a_place_is_follows_from_the_sample_alone():
+  """Rows of the sample and others are weighed alike, whatever is chosen."""
+  x = np.float32(_rows(4))
+  distance = np.maximum(1 - x.astype(float) @ x.T.astype(float), 0)
+  random = np.random.default_rng(4)
+  sample, rows = (random.permutation(70)[:30] for _ in range(2))
+  assert 0 < np.isin(rows, sample).sum() < 30
+  want = []
+  for row in rows:
+    near = np.sort(distance[row, sample[sample != row]])[:10].mean()
+    want.append(
+      _weighed(distance[row, rows[rows != row]]) * max(near, 0.01) ** -0.5
+    )
+  found = novelselect.novelsum(x, rows, sample=sample)
+  assert found == pytest.approx(np.mean(want), rel=1e-5)
+
+
 def test_what_novelselect_chooses_has_a_greater_novelsum_than_chance():
   x = np.float32(_rows(5))
   chosen = novelselect._greedy(likeness.rounded(x, np.arange(70)), 3, 12)
