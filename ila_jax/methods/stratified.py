@@ -39,8 +39,10 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   its 5 deepest, each of the next 1000 its 3 deepest, the others 1: one cycle.
   Inside a cycle the rows come in rounds as in `ila`, so that also a budget
   below the cycle covers the map first; the next cycle takes the next 5, 3
-  and 1. Quotas of 1 throughout are `ila`. That a cell gives its deepest,
-  and ranks by the deepest, is our reading of the description.
+  and 1. Quotas of 1 throughout are `ila`, and so is a budget of no more rows
+  than there are cells, which is what `landscape.grid=auto` makes: quotas need
+  far fewer cells than the budget. That a cell gives its deepest, and ranks by
+  the deepest, is our reading of the description.
   """
   depth = candidates.depth(c, options.rank_by)
   # Empty cells, of which a fine grid has millions, take no memory.
@@ -62,7 +64,18 @@ def rank(c: candidates.Candidates, options: Options) -> candidates.Ranking:
   cycle, turn = np.divmod(place, quota[cell])
   # A round of a cycle is a level; a cell of weight 2 goes up twice as fast.
   level = candidates.turns(c, cycle * quota.max(initial=1) + turn)
-  return candidates.ranking(c, (level, -depth), place)
+  order = candidates.ranking(c, (level, -depth), place)
+  rows = int((c.candidate & (cycle == 0)).sum())
+  if c.wanted is None or c.wanted >= rows:
+    return order
+  most = np.searchsorted(np.cumsum(by_rank), c.wanted, side="right")
+  return dataclasses.replace(
+    order,
+    warning="the budget is spent before all cells have given their quota once: "
+    f"{len(deepest_rows):,} cells give {rows:,} examples then. Choose at most "
+    f"{max(most, 1):,} cells: --config.landscape.grid=N --redo=landscape, for "
+    "N cells a side (of k-means cells --config.landscape.clusters=N).",
+  )
 
 
 METHOD = method.Method(
