@@ -13,7 +13,8 @@ mean of M_d over its candidates, M that of the whole sample, f `least`, γ
 (docs/method.md 18).
 
 Domains are those of the run: texts of the records (config.pool.fields.domain),
-or blocks of the map (config.landscape.domain_blocks) where there are none.
+or blocks of the map (config.landscape.domain_blocks) where there are none or
+fewer than 50 examples have one.
 """
 
 import dataclasses
