@@ -10,7 +10,10 @@ description and code:
 * The two models are the base and the model tuned on the reference set. So it is
   not what pruning has damaged that is sought, but what tuning changes.
 * Clusters are the cells of the run. Theirs are of a spectral embedding and a
-  factorisation of all n x n affinities, which no large pool has room for.
+  factorisation of all n x n affinities, which no large pool has room for. The
+  code has 10 of them, the paper a number by the error of the factorisation; a
+  grid has hundreds. Nearest to it are --config.landscape.cells=kmeans and
+  --config.landscape.clusters=10.
 * JSD is the mean over the tokens of the response alone. In the paper it is a
   mean, too; the code adds up what it finds at the tokens of the prompt.
 * A share is rounded down in theirs, for one budget. Here every prefix of one

@@ -7,9 +7,9 @@ mean over the examples of a subtask, the greatest over subtasks. It deviates:
 
 * The projection is by signs and Hadamard matrices instead of a dense matrix of
   signs: as exact, and much cheaper (`passes.projection`).
-* The rate falls by a cosine instead of a line; there is no dropout. Rank,
-  matrices and batches are those of config.train (published: rank 128, alpha
-  512, on query, key, value and output).
+* There is no dropout. Rank, matrices, batches and the fall of the rate are
+  those of config.train (published: rank 128, alpha 512, on query, key, value
+  and output, schedule "linear"; the default falls by a cosine).
 * A subtask is a domain of the target set, of any size. Published code wants
   subtasks of equal sizes, in order.
 """

@@ -4,7 +4,7 @@
 
 Of Gao et al. (arXiv 2406.04093), as Yang et al. (arXiv 2502.14050) use it: x is
 the hidden state of a token, and each row of W_dec has norm 1 (docs/method.md
-13).
+15).
 """
 
 from typing import NamedTuple

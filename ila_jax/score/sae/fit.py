@@ -66,8 +66,8 @@ def fit(
   Within a chunk tokens come in a random order, which follows from the seed,
   the epoch and the chunk; where batches do not divide it, some come twice. One
   chunk is held at a time, and read again in each epoch, unless there is one
-  alone. Hidden states are taken in units of the deviation of the first chunk,
-  so that one learning rate fits all models.
+  alone. Hidden states are taken less the mean of the first chunk and in units
+  of its deviation, so that one learning rate fits all models.
 
   Args:
     recipe: how.
