@@ -68,20 +68,25 @@ def budget_prefix(
 def most_rows(
   n_tokens: Int[np.ndarray, " m"], *, budget: float | int, unit: str
 ) -> int:
-  """The most rows that a budget can buy, whatever their order.
+  """The most rows that a budget can reach, whatever their order.
+
+  A budget in tokens may end within the last of them: who orders fewer does not
+  tell where it ends.
 
   Args:
     n_tokens: response tokens of the candidates [m].
     budget: in `unit`; above the pool it buys all.
     unit: "examples" or "tokens".
 
-  >>> most_rows(np.array([10, 10, 5]), budget=16, unit="tokens")
+  >>> most_rows(np.array([10, 10, 5]), budget=15, unit="tokens")
   2
+  >>> most_rows(np.array([10, 10, 5]), budget=16, unit="tokens")
+  3
   """
   if unit == "examples":
     return int(min(budget, len(n_tokens)))
   spent = np.cumsum(np.sort(n_tokens), dtype=np.int64)
-  return int(np.searchsorted(spent, budget, side="right"))
+  return min(int(np.searchsorted(spent, budget)) + 1, len(n_tokens))
 
 
 def check_shares(select: selection.Select, candidates: int) -> list[str]:
