@@ -4,6 +4,8 @@ Depth as published (Equation 5), 2-D t-SNE under a uniform grid, BGE embeddings.
 
 Command: ila --config llama3_8b --workdir gs://DIR \
   --config.pool.source=POOL --config.mesh.fsdp=8
+Labels are read as Infinity-Instruct has them; for a pool without them add
+--config.pool.fields.labels= to the command.
 Hardware: a TPU slice or GPUs. Time and expected numbers: not measured.
 """
 

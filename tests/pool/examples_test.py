@@ -183,7 +183,8 @@ def test_wrong_field_name_lists_the_fields(tmp_path):
   path = write_lines(tmp_path / "a.jsonl", lines)
   message = (
     r"config\.pool\.fields\.prompt is 'promt', but none of the first 1000 "
-    r"records of a has that field\. Allowed: prompt, response\."
+    r"records of a has that field\. Allowed: prompt, response\. Correct the "
+    r"name, name none with --config\.pool\.fields\.prompt=, or set it for one"
   )
   with pytest.raises(errors.InputError, match=message):
     read(path, fields={"prompt": "promt"})

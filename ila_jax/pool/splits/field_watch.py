@@ -85,6 +85,7 @@ class FieldWatch:
     raise errors.InputError(
       f"config.pool.fields.{name} is {path!r}, but none of the first "
       f"{self._n_seen} records of {self._source} has that field. Allowed: "
-      f"{', '.join(list(self.names)[:50])}. Correct the name, or set it for "
-      "one source only with config.pool.overrides."
+      f"{', '.join(list(self.names)[:50])}. Correct the name, name none with "
+      f"--config.pool.fields.{name}=, or set it for one source only with "
+      "config.pool.overrides."
     )
