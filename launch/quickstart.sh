@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The whole pipeline on this machine, offline once installed:
+# The whole pipeline on this machine, on its GPU if it has one; offline once
+# installed:
 #   bash launch/quickstart.sh [WORKDIR] [--config.pool.source=PATH ...]
 set -euo pipefail
 root="$(cd "$(dirname "$0")/.." && pwd)"
 source "$root/launch/venv.sh"
-(cd "$root" && ensure_venv)
+(cd "$root" && ensure_venv "$(machine_extra)")
 
 workdir="$root/runs/quickstart"
 if [ $# -gt 0 ] && [ "${1#--}" = "$1" ]; then

@@ -336,6 +336,33 @@ def test_the_driver_chooses_cuda(checkout, driver, extra):
     assert (done.returncode, done.stdout) == (0, found)
 
 
+@pytest.mark.parametrize(
+  ("smi", "installed"), [("echo 580.65.06", ".[cuda13]"), ("exit 9", ".")]
+)
+def test_the_quickstart_installs_what_the_machine_has(checkout, smi, installed):
+  folder, _ = checkout
+  (folder / "launch").mkdir()
+  for name in ("quickstart.sh", "venv.sh"):
+    shutil.copy(CHECKOUT / "launch" / name, folder / "launch")
+  (folder / "ila_jax.py").write_text("import sys; print(*sys.argv[1:])")
+  made = f"{sys.executable} -m venv --without-pip"
+  path = _tools(
+    *(folder / "tools", "bash", "cat", "dirname", "head"),
+    **{
+      "uv": f'echo "$*" >> uv.log; [ "$1" != venv ] || {made} "${{@: -1}}"',
+      "nvidia-smi": smi,
+    },
+  )
+  environment = {"PATH": path, "PYTHON": sys.executable, "RESOLUTION": ""}
+  start = f"cd {folder}; bash launch/quickstart.sh w"
+  done = _bash("-c", start, **environment, TPU_ACCELERATOR_TYPE="")
+  assert done.returncode == 0, done.stderr
+  words = ["--config", str(folder / "configs/quickstart.py"), "--workdir", "w"]
+  assert done.stdout.split() == words
+  (*_, last) = (folder / "uv.log").read_text().splitlines()
+  assert last.endswith(f"--editable {installed}")
+
+
 def test_setup_has_the_extras_that_are_asked_for(setup):
   extras = setup["extras_require"]
   for name in ("cuda12", "cuda13", "tpu"):
