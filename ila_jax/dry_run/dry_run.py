@@ -62,7 +62,7 @@ def run(
   machine, mesh = _machine(config, topology, by_shapes)
   index.check_version(workdir)
   with machine.target():
-    encoders.check(config, stages)
+    encoders.check(config, stages, with_weights=False)
   if "landscape" in stages:
     join.check(config, workdir)
   needs_lib.check_beside(config, workdir, stages)

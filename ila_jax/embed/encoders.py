@@ -11,7 +11,12 @@ from flax import nnx
 from ila_jax import config as config_lib
 from ila_jax.embed import inputs
 from ila_jax.models import architecture, encoder
-from ila_jax.models.folders import encoder_families, hub, weights
+from ila_jax.models.folders import (
+  encoder_families,
+  hub,
+  safetensors_files,
+  weights,
+)
 from ila_jax.pool import base_tokenizer, revisions
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 from ila_jax.run import account as account_lib
@@ -57,19 +62,33 @@ def width(
     return _sizes(config, hub.find(here, with_weights=False)).width
 
 
-def check(config: config_lib.Config, stages: Sequence[str]) -> None:
+def check(
+  config: config_lib.Config, stages: Sequence[str], *, with_weights: bool = True
+) -> None:
   """Looks at the models of a config before a pool is read for them.
 
+  Args:
+    config: of the run.
+    stages: that it is to make.
+    with_weights: False: only sizes and tokenizers will be read of the models.
+
   Raises:
-    errors.InputError: one is not there, or of a kind that is not implemented.
+    errors.InputError: one is not there, has no weights, or is of a kind that is
+      not implemented.
   """
-  if "pool" in stages or stages_lib.use_base(stages):
+  encodes = config.encoder.path if "embed" in stages else "lsa"
+  uses_base = stages_lib.use_base(stages) or encodes == "base"
+  if "pool" in stages or uses_base:
     base.sizes(config)
-  if "embed" in stages and config.encoder.path not in ("lsa", "base"):
-    with files.local(config.encoder.path) as here:
+  if with_weights and uses_base and config.model.path != config_lib.SCRATCH:
+    safetensors_files.check(config.model.path)
+  if encodes not in ("lsa", "base"):
+    with files.local(encodes) as here:
       folder = hub.find(here, with_weights=False)
       _sizes(config, folder)
       encoder_families.pooling(folder)
+    if with_weights:
+      safetensors_files.check(encodes)
 
 
 def load(

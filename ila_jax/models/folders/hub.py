@@ -54,8 +54,8 @@ def find(
     which is also what is used without a network.
 
   Raises:
-    errors.InputError: no such folder or file, several GGUF files in it, or the
-      Hub and the cache do not have it.
+    errors.InputError: no such folder or file, a file that is no GGUF, several
+      GGUF files in a folder, or the Hub and the cache do not have it.
 
   >>> find("./nowhere")
   Traceback (most recent call last):
@@ -66,6 +66,12 @@ def find(
     return container.find(folder) or folder
   if container.is_gguf(path):
     return container.check(pathlib.Path(path))
+  if os.path.isfile(path):
+    raise errors.InputError(
+      f"the model folder {path} is a file; give its folder, "
+      f"{os.path.dirname(path) or '.'}, or a file that ends in "
+      f"{container.SUFFIX}."
+    )
   allowed = "give a Hugging Face folder, or a name on the Hub (hf:ORG/NAME)."
   match = _NAME.fullmatch(os.fspath(path))
   if not match:

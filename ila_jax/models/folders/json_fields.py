@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from etils import epath
+
 from ila_jax import errors
 from ila_jax.models.folders.gguf import container
 
@@ -113,18 +115,18 @@ class Fields:
     return None if self.get(name) is None else self.number(name)
 
 
-def read_json(file: pathlib.Path, kind: type) -> Any:
+def read_json(file: epath.PathLike, kind: type) -> Any:
   """Reads a JSON file of the kind `dict` or `list`.
 
   Raises:
     errors.InputError: it cannot be read, or holds something else.
 
-  >>> read_json(pathlib.Path("nowhere.json"), dict)
+  >>> read_json("nowhere.json", dict)
   Traceback (most recent call last):
   ila_jax.errors.InputError: nowhere.json cannot be read as JSON (...
   """
   try:
-    values = json.loads(file.read_text())
+    values = json.loads(epath.Path(file).read_text())
   except (OSError, ValueError, RecursionError) as error:
     raise errors.InputError(
       f"{file} cannot be read as JSON ({error}). Fetch it again."
@@ -145,7 +147,7 @@ def read_config(folder: pathlib.Path) -> Fields:
 
   >>> read_config(pathlib.Path("nowhere"))
   Traceback (most recent call last):
-  ila_jax.errors.InputError: nowhere/config.json cannot be read as JSON (...
+  ila_jax.errors.InputError: nowhere has no config.json: it is not a model's ...
   """
   if container.is_gguf(folder):
     raise errors.InputError(
@@ -159,5 +161,10 @@ def read_config(folder: pathlib.Path) -> Fields:
       f"{folder} holds an adapter and no model (adapter_config.json, but no "
       "config.json). Merge it into its base with peft's merge_and_unload and "
       "save_pretrained, and give that folder."
+    )
+  if not file.exists():
+    raise errors.InputError(
+      f"{folder} has no config.json: it is not a model's folder. Give the "
+      "folder that holds config.json, tokenizer and weights."
     )
   return Fields(file, read_json(file, dict))

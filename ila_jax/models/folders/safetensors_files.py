@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +19,8 @@ from etils import epath
 
 from ila_jax import errors
 from ila_jax.compute import mesh
-from ila_jax.models.folders import json_fields
+from ila_jax.models.folders import hub, json_fields
+from ila_jax.models.folders.gguf import container
 from ila_jax.run.disk import files as files_lib
 
 WHOLE = "model.safetensors"
@@ -41,10 +43,10 @@ def open_tensors(
     errors.InputError: no safetensors, or a file that is cut or missing.
   """
   slices = {}
-  for file in _files(folder):
+  for file in _files(epath.Path(folder)):
     try:
       opened = stack.enter_context(
-        safetensors.safe_open(file, framework="numpy")
+        safetensors.safe_open(os.fspath(file), framework="numpy")
       )
     except (OSError, safetensors.SafetensorError) as error:
       raise errors.InputError(
@@ -55,7 +57,33 @@ def open_tensors(
   return slices
 
 
-def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+def check(folder: epath.PathLike) -> None:
+  """Refuses a model's folder without all of its weights, and opens none.
+
+  Args:
+    folder: here or gs://; a GGUF file, or a folder that is read as one, is no
+      matter of this, and the weights of a name on the Hub are fetched later.
+
+  Raises:
+    errors.InputError: no safetensors, or a file that their index names is not
+      there.
+
+  >>> check("/")
+  Traceback (most recent call last):
+  ila_jax.errors.InputError: / has no weights; allowed: model.safetensors, or...
+  """
+  folder = epath.Path(folder)
+  if not folder.is_dir() or container.holds(hub.files(folder, ("*",))):
+    return
+  for file in _files(folder):
+    if not file.exists():
+      raise errors.InputError(
+        f"{file} does not exist, and {INDEX} beside it names it. Fetch the "
+        "whole model."
+      )
+
+
+def _files(folder: epath.Path) -> list[epath.Path]:
   # As transformers: an index beside the whole file is what an older save left.
   file = folder / WHOLE
   if file.exists():

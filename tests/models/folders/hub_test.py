@@ -72,6 +72,20 @@ def test_what_is_neither_folder_nor_name(asked, name):
   assert not asked
 
 
+def test_a_file_is_no_folder(asked, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  pathlib.Path("model.safetensors").touch()
+  for name, folder in (
+    ("model.safetensors", "."),
+    ("./model.safetensors", "."),
+  ):
+    with pytest.raises(
+      errors.InputError, match=rf"{name} is a file; give its folder, \{folder},"
+    ):
+      hub.find(name)
+  assert not asked
+
+
 def test_a_folder_goes_before_a_name(asked, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   (tmp_path / "org" / "model").mkdir(parents=True)

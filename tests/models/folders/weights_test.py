@@ -1,3 +1,4 @@
+import contextlib
 import json
 import pathlib
 import shutil
@@ -178,6 +179,32 @@ def test_a_saved_folder_is_of_one_model(tmp_path, monkeypatch):
   with pytest.raises(errors.InputError, match="has no weights"):
     weights.load_decoder(tmp_path)
   assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+  ("names", "message"),
+  [
+    ([], "has no weights; allowed: model.safetensors, or"),
+    (["pytorch_model.bin"], r"\(pytorch_model.bin is a pickle, and is never"),
+    (["model-1-of-2.safetensors"], "has no weights"),
+    (["a.gguf", "model-1-of-2.safetensors"], "has no weights"),
+    ([_INDEX, "model-1-of-2.safetensors"], "model-2-of-2.safetensors does not"),
+    ([_INDEX, "model-1-of-2.safetensors", "model-2-of-2.safetensors"], None),
+    (["model.safetensors"], None),
+    (["a.gguf"], None),
+  ],
+)
+def test_a_folder_without_weights_is_refused_unopened(tmp_path, names, message):
+  for name in names:
+    (tmp_path / name).touch()
+  if _INDEX in names:
+    parts = {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}
+    (tmp_path / _INDEX).write_text(json.dumps({"weight_map": parts}))
+  refused = pytest.raises(errors.InputError, match=message)
+  with refused if message else contextlib.nullcontext():
+    safetensors_files.check(tmp_path)
+  # What a name stands for is fetched later.
+  safetensors_files.check("org/name")
 
 
 def test_other_hosts_gather_and_write_nothing(tmp_path, monkeypatch):
@@ -540,7 +567,7 @@ def test_folders_that_hold_no_model(folder, tmp_path):
   with pytest.raises(errors.InputError, match=r"config.json is no JSON dict"):
     weights.load_decoder(folder)
   (folder / "config.json").unlink()
-  with pytest.raises(errors.InputError, match=r"config.json cannot be read"):
+  with pytest.raises(errors.InputError, match=r"has no config.json: it is not"):
     weights.load_decoder(folder)
   for missing in (tmp_path / "none", "./none", "a/b/c"):
     with pytest.raises(errors.InputError, match="does not exist"):

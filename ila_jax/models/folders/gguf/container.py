@@ -5,7 +5,7 @@ import functools
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,17 @@ def is_gguf(path: str | os.PathLike[str]) -> bool:
   return os.fspath(path).lower().endswith(SUFFIX)
 
 
+def holds(names: Iterable[str]) -> bool:
+  """Says whether a folder of these files is read as GGUF.
+
+  >>> holds(["config.json", "a.gguf"]), holds(["a.gguf", "model.safetensors"])
+  (True, False)
+  """
+  names = [*names]
+  has_others = any(".safetensors" in name for name in names)
+  return not has_others and any(map(is_gguf, names))
+
+
 def find(folder: pathlib.Path) -> pathlib.Path | None:
   """Finds the GGUF file of a folder that has no safetensors.
 
@@ -50,9 +61,9 @@ def find(folder: pathlib.Path) -> pathlib.Path | None:
     errors.InputError: several files.
   """
   names = sorted(os.listdir(folder))
-  files = [name for name in names if is_gguf(name)]
-  if not files or any(".safetensors" in name for name in names):
+  if not holds(names):
     return None
+  files = [name for name in names if is_gguf(name)]
   if _PART.search(files[0]):
     raise _split(folder / files[0])
   if len(files) > 1:
