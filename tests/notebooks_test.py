@@ -71,7 +71,7 @@ def test_a_first_selection_runs():
   assert "coverage_only" in printed
   assert "JAX" in printed and "skipped" not in printed
   (page,) = [o["data"]["text/html"] for o in outputs if "data" in o]
-  assert page.startswith("<iframe srcdoc=") and "Near-duplicates" in page
+  assert page.startswith("<div><iframe srcdoc=") and "Near-duplicates" in page
 
 
 def test_ablations_run():
@@ -142,6 +142,9 @@ def installs(monkeypatch):
 
   def start(address="", *, plugins=(), driver="", pip=(0, ""), sessions=None):
     asked = []
+    found = {name: types.SimpleNamespace(origin="x.py") for name in plugins}
+    # As Python finds the folder of a clone.
+    found.setdefault("ila_jax", types.SimpleNamespace(origin=None))
 
     def run(command, **_):
       if command[0] == "nvidia-smi":
@@ -163,9 +166,7 @@ def installs(monkeypatch):
         patch.setenv(name, value) if sessions else patch.delenv(name, False)
       patch.setattr(subprocess, "run", run)
       patch.setattr(urllib.request, "urlopen", urlopen)
-      patch.setattr(
-        importlib.util, "find_spec", lambda n: n if n in plugins else None
-      )
+      patch.setattr(importlib.util, "find_spec", found.get)
       program = _install_cell().replace(
         'address = ""', f"address = {address!r}", 1
       )
