@@ -9,7 +9,7 @@ import numbers
 import os
 import shlex
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -23,8 +23,14 @@ from ila_jax.run import progress, tables
 from ila_jax.run import stages as stages_lib
 from ila_jax.run.disk import files, paths, run_folder
 
+_Path = str | os.PathLike[str]
+
 # Of the usable examples at most so many are held out, or are the reference.
 _SHARE = 10
+# Fields that are dicts, and no sections.
+_DICTS = {
+  one.name for one in config_fields.every() if isinstance(one.default, dict)
+}
 _STAGES = ("pool", "embed", "score", "landscape", "select")
 
 
@@ -58,7 +64,7 @@ class Selection:
 
 
 def select(
-  pool: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
+  pool: _Path | Sequence[_Path] | Iterable[Mapping[str, Any]],
   *,
   model: str | os.PathLike[str] | None = None,
   encoder: str | os.PathLike[str] | None = None,
@@ -75,8 +81,9 @@ def select(
 
   Args:
     pool: a file, a folder, a URL or another source that `--config.pool.source`
-      takes; or records, such as a list of dicts.
-    model: folder or name of the base on the Hugging Face Hub, or "scratch".
+      takes, or a list of such; or records, such as a list of dicts.
+    model: folder or name of the base on the Hugging Face Hub, or "scratch". A
+      model of your own needs an encoder, too.
     encoder: folder or name of the encoder, or "lsa" or "base".
     budget: a float up to 1 is a fraction of the candidates, 1.0 all of them; an
       int is a number of examples. None: that of the config, a tenth in
@@ -87,8 +94,8 @@ def select(
     config: a preset or a config file, whose values count where no argument
       says otherwise. None: "notebook", or "ila" with a model of your own.
     settings: more fields by their names, such as {"landscape.cells": "kmeans"}.
-      Unless they are set, at most a tenth of the usable examples is held out,
-      and at most a tenth is the reference.
+      Unless they or a config file of yours tell how many, at most a tenth of
+      the usable examples is held out, and at most a tenth is the reference.
 
   Raises:
     errors.InputError: a pool, a model or a value that cannot be used. Messages
@@ -101,6 +108,10 @@ def select(
   >>> len(chosen.ids), chosen.records[0] in pool, chosen.scores.shape
   (10, True, (10,))
   """
+  settings = {
+    str(name).removeprefix("config."): value
+    for name, value in (settings or {}).items()
+  }
   name = config or ("notebook" if model in (None, "scratch") else "ila")
   fields = presets.load(name)
   chosen: dict[str, Any] = {
@@ -113,18 +124,18 @@ def select(
   chosen = {name: value for name, value in chosen.items() if value is not None}
   if config is None:
     chosen["pool.limit"] = None  # A preset's may be there for a first try.
-  _set(fields, chosen | dict(settings or {}))
+  _set(fields, chosen | settings)
   with contextlib.ExitStack() as stack:
     if workdir is None:
-      made = tempfile.TemporaryDirectory(prefix="ila_jax-")
-      folder = epath.Path(stack.enter_context(made)) / "run"
+      folder = stack.enter_context(_temporary())
     else:
       folder = paths.of_folder(
         os.fspath(workdir), name="workdir", schemes=("gs",)
       )
       folder = epath.Path(folder)
     fields.pool.source = _source(pool, folder)
-    _fit_to_pool(fields, settings or {})
+    if name in presets.names():
+      _fit_to_pool(fields, settings)
     stages = _STAGES if workdir is None else (*_STAGES, "report")
     pipeline.run(config_parsing.parse(fields), folder, stages=stages)
     command = _command(name, fields, folder)
@@ -139,6 +150,21 @@ def select(
     cells=ranking["cell"],
     workdir=None if workdir is None else folder,
   )
+
+
+@contextlib.contextmanager
+def _temporary() -> Iterator[epath.Path]:
+  """A folder of a run; who is then sent to its files hears how to keep it."""
+  with tempfile.TemporaryDirectory(prefix="ila_jax-") as made:
+    try:
+      yield epath.Path(made) / "run"
+    except errors.InputError as error:
+      if made not in str(error):
+        raise
+      raise type(error)(
+        f"{error} ({made} was temporary, and is gone: call `select` with "
+        "workdir=FOLDER to keep it.)"
+      ) from error
 
 
 def _budget(budget: float | int) -> dict[str, Any]:
@@ -165,9 +191,11 @@ def _set(fields: ml_collections.ConfigDict, values: Mapping[str, Any]) -> None:
     try:
       fields.update_from_flattened_dict({name: value})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
+      is_there = not isinstance(error, AttributeError | KeyError)
+      said = config_fields.remedy(name, is_there=is_there)
       raise errors.InputError(
-        f"settings has {name!r}: {value!r}; {config_fields.remedy(name)}. "
-        "`ila --fields` lists all fields."
+        f"settings has {name!r}: {value!r}; {said} `ila --fields` lists all "
+        "fields."
       ) from error
 
 
@@ -178,18 +206,18 @@ def _command(
 ) -> str:
   """The command line of this run, for what a call from Python cannot ask.
 
-  "": a config file alone can hold the overrides of its pool.
+  "": a config file alone can hold what differs, a field that is a dict.
   """
-  before = presets.load(name)
-  if fields.pool.overrides != before.pool.overrides:
-    return ""
-  preset = _leaves(before.to_dict())
-  words = ["ila", f"--config={os.fspath(name)}", f"--workdir={workdir}"]
-  words += [
-    f"--config.{field}={value}"
+  preset = _leaves(presets.load(name).to_dict())
+  changed = {
+    field: value
     for field, value in _leaves(fields.to_dict()).items()
-    if value != preset[field]
-  ]
+    if (field, value) not in preset.items()
+  }
+  if any(isinstance(value, Mapping) for value in changed.values()):
+    return ""
+  words = ["ila", f"--config={os.fspath(name)}", f"--workdir={workdir}"]
+  words += [f"--config.{field}={value}" for field, value in changed.items()]
   return shlex.join(words)
 
 
@@ -197,14 +225,12 @@ def _leaves(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
   """The fields of a config by their dotted names, as flags have them.
 
   >>> _leaves({"select": {"unit": "tokens"}, "pool": {"overrides": {"a": {}}}})
-  {'select.unit': 'tokens'}
+  {'select.unit': 'tokens', 'pool.overrides': {'a': {}}}
   """
   found: dict[str, Any] = {}
   for name, value in tree.items():
     field = f"{before}{name}"
-    if field == "pool.overrides":
-      continue  # Only a config file can hold them.
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and field not in _DICTS:
       found |= _leaves(value, f"{field}.")
     else:
       found[field] = value
@@ -212,12 +238,15 @@ def _leaves(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def _source(
-  pool: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
+  pool: _Path | Sequence[_Path] | Iterable[Mapping[str, Any]],
   workdir: epath.Path,
-) -> str:
+) -> str | tuple[str, ...]:
   """A pool as `pool.source` has it; records are written into the workdir."""
   if isinstance(pool, str | os.PathLike):
     return os.fspath(pool)
+  is_list = isinstance(pool, list | tuple) and len(pool) > 0
+  if is_list and all(isinstance(one, str | os.PathLike) for one in pool):
+    return tuple(map(os.fspath, pool))
   if not isinstance(pool, Iterable):
     raise errors.InputError(
       f"pool is {pool!r}; allowed: a path or another source, or records, such "

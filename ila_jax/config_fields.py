@@ -141,26 +141,57 @@ def _short(value: Any) -> str:
   return f"{text[: _DEFAULT_CHARACTERS - 4]} ..."
 
 
-def remedy(name: str) -> str:
-  """Returns what to write in place of a field that a config has refused.
+def remedy(name: str, *, is_there: bool) -> str:
+  """Returns what to write where a config has refused a field or its value.
 
   Args:
     name: of the field, or the last part of it.
+    is_there: the config has the field, and refused its value.
 
-  >>> remedy("score.epochs")
-  'allowed for config.score.epochs: a number above 0, up to 10000'
-  >>> remedy("gird")
+  Returns:
+    A sentence or two.
+
+  >>> remedy("score.epochs", is_there=True)
+  'allowed for config.score.epochs: a number above 0, up to 10000.'
+  >>> remedy("budget", is_there=False)
+  "config has no such field; the field is 'select.budget'."
+  >>> remedy("gird", is_there=False)
   "config has no such field. Did you mean 'grid'?"
   """
   fields = every()
-  same = [one for one in fields if f".{one.name}".endswith(f".{name}")]
-  if same:
-    return "; ".join(
-      f"allowed for config.{one.name}: {allowed(one)}" for one in same
+  if is_there:
+    said = "; ".join(
+      f"allowed for config.{one.name}: {allowed(one)}"
+      for one in fields
+      if f".{one.name}".endswith(f".{name}")
     )
-  parts = {part for one in fields for part in one.name.split(".")}
-  near = errors.did_you_mean(name.rpartition(".")[2], parts)
+    return f"{said or 'it is a section: set one of its fields'}."
+  # In another section than that which was named.
+  last = name.rpartition(".")[2]
+  same = [one.name for one in fields if one.name.rpartition(".")[2] == last]
+  if same:
+    found = " or ".join(map(repr, same[:3]))
+    return f"config has no such field; the field is {found}."
+  known = {one.name for one in fields}
+  if "." not in name:
+    known = {part for whole in known for part in whole.split(".")}
+  near = errors.did_you_mean(name, known)
   return f"config has no such field.{near}"
+
+
+def options_of(name: str) -> str:
+  """Tells the options of the method in a name that no option has.
+
+  >>> options_of("select.options.ila.rank")
+  'ila has rank_by'
+  >>> options_of("select.options.rank")
+  'they stand by method, as select.options.METHOD.FIELD'
+  """
+  method = name.removeprefix(f"{_OPTIONS}.").partition(".")[0]
+  if method not in table.METHODS:
+    return f"they stand by method, as {_OPTIONS}.METHOD.FIELD"
+  own = checked.walk(table.METHODS[method].options)
+  return f"{method} has {', '.join(one.name for one in own) or 'none'}"
 
 
 def lines(

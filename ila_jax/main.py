@@ -265,9 +265,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
       "runs/first"
     )
   if rest and not takes_words:
-    raise errors.InputError(
-      f"command line: {rest[0]!r} is no flag; flags begin with --."
-    )
+    raise errors.InputError(words.stray(rest[0], argv))
   return rest
 
 

@@ -211,11 +211,11 @@ def of_field(error: BaseException, name: str = "") -> str | None:
   if wrong is None and missing is None:
     return None
   last = (wrong or missing)[1]
-  said = config_fields.remedy(name or last)
+  said = config_fields.remedy(name or last, is_there=missing is None)
   if missing is not None:
     return f"{last!r}: {said}"
   value = text[wrong.end() :].partition(" is of original type")[0]
-  return f"{last!r} is {value!r}; {said}."
+  return f"{last!r} is {value!r}; {said}"
 
 
 def first_line(error: BaseException) -> str:

@@ -7,10 +7,11 @@ import shlex
 import numpy as np
 import pytest
 from absl import flags
+from etils import epath
 from ml_collections import config_flags
 
 import ila_jax
-from ila_jax import config_parsing
+from ila_jax import api, config_parsing, presets
 from ila_jax.command_line import words as words_lib
 from ila_jax.run.disk import files
 from tests.support import tiny
@@ -118,6 +119,25 @@ def test_without_a_workdir_nothing_is_left(kept, tmp_path, monkeypatch):
       {"settings": {"seed": "x"}},
       "settings has 'seed': 'x'; allowed for config.seed: a whole number, 0 to",
     ),
+    (
+      {"settings": {"config.budget": 3}},
+      r"'budget': 3; config has no such field; the field is 'select.budget'\.",
+    ),
+    (
+      {"settings": {"lanscape.grid": 4}},
+      r"config has no such field; the field is 'landscape.grid'\. `",
+    ),
+    (
+      {"settings": {"select.options.ila.rank": "depth"}},
+      r"no such field\. Did you mean 'select.options.ila.rank_by'\? `",
+    ),
+    (
+      {"settings": {"select": 4}},
+      "'select': 4; it is a section: set one of its fields. `ila --fields`",
+    ),
+    ({"settings": {"config.seed": -1}}, "config.seed is -1"),
+    ({"pool": ["no/such.jsonl", "no/other.jsonl"]}, "'no/such.jsonl'"),
+    ({"pool": []}, "all its files are empty"),
     ({"config": "quikstart"}, r"neither a preset \(did you mean quickstart"),
     ({"model": "no/such"}, "config.encoder.path is not set"),
     ({"budget": 2.5}, "budget is 2.5; allowed: a float up to 1"),
@@ -138,6 +158,65 @@ def test_what_is_wrong_is_named(tmp_path, arguments, message):
   given |= arguments
   with pytest.raises(ila_jax.InputError, match=message):
     ila_jax.select(given.pop("pool"), **given)
+
+
+@pytest.fixture
+def configs(monkeypatch):
+  """The configs that the pipeline would run; it fails instead."""
+  ran = []
+
+  def run(config, workdir, **_):
+    ran.append(config)
+    raise ila_jax.InputError(f"{workdir}/pool/rejects.jsonl says why.")
+
+  monkeypatch.setattr("ila_jax.pipeline.run", run)
+  return ran
+
+
+def test_a_config_file_of_one_s_own_is_not_overruled(tmp_path, configs):
+  (tmp_path / "my.py").write_text(
+    "from ila_jax.configs import notebook\n\n\ndef get_config():\n"
+    "  config = notebook.get_config()\n  config.pool.dev_examples = 70\n"
+    "  return config\n"
+  )
+  for config in (tmp_path / "my.py", "notebook"):
+    with pytest.raises(ila_jax.InputError):
+      ila_jax.select(tiny.records(240), config=config)
+  assert [config.pool.dev_examples for config in configs] == [70, 24]
+
+
+def test_files_are_a_pool(tmp_path, configs):
+  paths = [tmp_path / "a.jsonl", str(tmp_path / "b.jsonl")]
+  for path in paths:
+    tiny.write(pathlib.Path(path), tiny.records(120))
+  with pytest.raises(ila_jax.InputError):
+    ila_jax.select(paths)
+  assert configs[0].pool.sources == tuple(map(str, paths))
+
+
+def test_a_folder_that_is_gone_is_said_to_be(tmp_path, configs):
+  gone = r"rejects.jsonl says why. \(\S+ was temporary, and is gone: call"
+  with pytest.raises(ila_jax.InputError, match=gone):
+    ila_jax.select(tiny.records(240))
+  with pytest.raises(ila_jax.InputError, match=r"says why\.$"):
+    ila_jax.select(tiny.records(240), workdir=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"laboratory.arms": {"mine": {"strategy": "ila"}}},
+    {"pool.overrides": {"a": {"prompt": "q"}}},
+    {"select.options": {"trim": {"quantile": 0.2}}},
+  ],
+)
+def test_a_command_holds_all_that_was_set_or_is_not_told(tmp_path, changes):
+  fields = presets.load("notebook")
+  fields.update_from_flattened_dict(changes)
+  command = api._command("notebook", fields, epath.Path("w"))
+  option = "--config.select.options.trim.quantile=0.2"
+  told = f"ila --config=notebook --workdir=w {option}"
+  assert command == (told if "select.options" in changes else "")
 
 
 def test_the_citation_is_that_of_the_readme():

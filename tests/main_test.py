@@ -143,6 +143,9 @@ FLAGS = {
   "--config.score.epochs=a": "--config.score.epochs is 'a'; allowed: a number",
   "--config.train.remat=maybe": "is 'maybe'; allowed: true or false",
   "--stage=pool": "--stage is no flag; did you mean --stages?",
+  "--config.select.options.ila.rank=depth": "--config.select.options.ila.rank: "
+  "no such field: ila has rank_by. ila --help",
+  "--config.pool.source my.jsonl": "write --config.pool.source=my.jsonl.",
   "--nothing": "--nothing is no flag. ila --help has the flags",
   "--workdir": "--workdir has no value",
   "--redo=pool --stages=embed,score": "Add pool to --stages, or leave --redo",

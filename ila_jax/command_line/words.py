@@ -1,7 +1,9 @@
 """Words of the command line: how they are read, and what is wrong with them."""
 
 import contextlib
+import itertools
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -177,8 +179,24 @@ def _of_flag(error: BaseException, argv: Sequence[str]) -> str:
     return f"command line: {presets.first_line(error)}. {_SEE}."
   hint = f"; did you mean {near[1]}?" if near else "."
   if not near and wrong[0].startswith("--config.select.options."):
-    hint = ": they stand by method, as select.options.METHOD.FIELD."
+    from ila_jax import config_fields
+
+    named = wrong[0].removeprefix("--config.")
+    hint = f": {config_fields.options_of(named)}."
   return f"{wrong[0]}: no such field{hint} {_SEE}."
+
+
+def stray(word: str, argv: Sequence[str]) -> str:
+  """Says what is wrong with a word that belongs to no flag.
+
+  >>> stray("8", ["ila", "--config.landscape.grid", "8"])
+  "command line: '8' is no flag; write --config.landscape.grid=8."
+  """
+  remedy = "flags begin with --"
+  for before, behind in itertools.pairwise(argv):
+    if behind == word and before.startswith("--config.") and "=" not in before:
+      remedy = f"write {before}={shlex.quote(word)}"
+  return f"command line: {word!r} is no flag; {remedy}."
 
 
 def command(words: Sequence[str]) -> Callable[[list[str]], int] | None:
