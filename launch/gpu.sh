@@ -3,8 +3,8 @@
 #   bash launch/gpu.sh [--dry-run] --config configs/ila.py --workdir DIR ...
 # Installs JAX for CUDA into .venv once, then runs on all GPUs.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-source launch/venv.sh
+root="$(cd "$(dirname "$0")/.." && pwd)"
+source "$root/launch/venv.sh"
 
 run=""
 if [ "${1:-}" = --dry-run ]; then
@@ -22,6 +22,8 @@ if [ -z "$run" ]; then
     exit 2
   }
   extra="$(cuda_extra)"
-  ensure_venv "$extra"
+  (cd "$root" && ensure_venv "$extra")
 fi
-exec $run "$venv/bin/python" -m ila_jax "$@"
+# Run where the caller is, so that relative paths mean what they say.
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+exec $run "$root/$venv/bin/python" -m ila_jax "$@"

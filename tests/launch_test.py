@@ -337,14 +337,24 @@ def test_the_driver_chooses_cuda(checkout, driver, extra):
 
 
 @pytest.mark.parametrize(
-  ("smi", "installed"), [("echo 580.65.06", ".[cuda13]"), ("exit 9", ".")]
+  ("script", "smi", "installed"),
+  [
+    ("quickstart.sh", "echo 580.65.06", ".[cuda13]"),
+    ("quickstart.sh", "exit 9", "."),
+    ("gpu.sh", "echo 570.124", ".[cuda12]"),
+  ],
 )
-def test_the_quickstart_installs_what_the_machine_has(checkout, smi, installed):
+def test_it_installs_what_the_machine_has_and_runs_where_the_caller_is(
+  checkout, script, smi, installed
+):
   folder, _ = checkout
-  (folder / "launch").mkdir()
-  for name in ("quickstart.sh", "venv.sh"):
+  for name in ("launch", "elsewhere"):
+    (folder / name).mkdir()
+  for name in (script, "venv.sh"):
     shutil.copy(CHECKOUT / "launch" / name, folder / "launch")
-  (folder / "ila_jax.py").write_text("import sys; print(*sys.argv[1:])")
+  (folder / "ila_jax.py").write_text(
+    "import os, sys; print(os.getcwd(), *sys.argv[-2:])"
+  )
   made = f"{sys.executable} -m venv --without-pip"
   path = _tools(
     *(folder / "tools", "bash", "cat", "dirname", "head"),
@@ -354,11 +364,10 @@ def test_the_quickstart_installs_what_the_machine_has(checkout, smi, installed):
     },
   )
   environment = {"PATH": path, "PYTHON": sys.executable, "RESOLUTION": ""}
-  start = f"cd {folder}; bash launch/quickstart.sh w"
+  start = f"cd {folder}/elsewhere; bash ../launch/{script} --workdir w"
   done = _bash("-c", start, **environment, TPU_ACCELERATOR_TYPE="")
   assert done.returncode == 0, done.stderr
-  words = ["--config", str(folder / "configs/quickstart.py"), "--workdir", "w"]
-  assert done.stdout.split() == words
+  assert done.stdout == f"{folder}/elsewhere --workdir w\n"
   (*_, last) = (folder / "uv.log").read_text().splitlines()
   assert last.endswith(f"--editable {installed}")
 
