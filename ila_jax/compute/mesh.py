@@ -49,13 +49,14 @@ def make(
   """
   devices = jax.devices() if devices is None else devices
   count = len(devices)
+  or_none = "" if data is None else ", or leave config.mesh.data at None"
   if data is None:
     data = max(count // (fsdp * tensor), 1)
   if data * fsdp * tensor != count:
     raise errors.InputError(
       f"config.mesh asks for data={data} × fsdp={fsdp} × tensor={tensor} = "
       f"{data * fsdp * tensor} devices, but there are {count}. Choose axes "
-      f"whose product is {count}, or leave config.mesh.data at None."
+      f"whose product is {count}{or_none}."
     )
   slices = len({getattr(device, "slice_index", 0) for device in devices})
   if data % slices and fsdp % slices:

@@ -79,9 +79,12 @@ def test_axes_take_all_devices():
 
 def test_axes_that_do_not_multiply_are_refused():
   with pytest.raises(
-    errors.InputError, match=r"data=3 × fsdp=1 .* there are 8"
+    errors.InputError, match=r"data=3 × fsdp=1 .* there are 8.*data at None"
   ):
     mesh.make(data=3)
+  # It is None: to leave it so does not help.
+  with pytest.raises(errors.InputError, match=r"whose product is 8\.$"):
+    mesh.make(fsdp=64)
 
 
 def test_put_and_fetch_are_inverse():
