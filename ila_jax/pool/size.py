@@ -196,7 +196,10 @@ def _caution(
     f"reference: {chosen:,} are chosen from {left:,}"
   )
   if size > left:
-    told += f", and no scaling law is fitted (config.scaling.sizes is {size:,})"
+    told += (
+      ", and no scaling law is fitted (the largest of config.scaling.sizes is "
+      f"{size:,})"
+    )
     if size > 0.8 * n:
       flags.append(f'--config.scaling.sizes="({max(n // 5, 1)},)"')
   if n == config.pool.limit:

@@ -160,7 +160,7 @@ def check(config, prompts, is_dev):
       900,
       {"pool__dev_examples": 300, "score__reference_examples": 500},
       "10 are chosen from 100, and no scaling law is fitted "
-      "(config.scaling.sizes is 150). More is left with "
+      "(the largest of config.scaling.sizes is 150). More is left with "
       "--config.pool.dev_examples=90 --config.score.reference_examples=90",
     ),
     (2000, {"pool__dev_examples": 300, "score__reference_examples": 500}, ""),
