@@ -9,6 +9,7 @@ import dataclasses
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -171,7 +172,18 @@ def _refusal(
     return f"has no soft cap of scores, and the model's is {softcap}"
   if kernel == "cudnn" and (head_dim > 128 or head_dim % 8):
     return f"takes heads of a multiple of 8 up to 128, not {head_dim}"
+  if kernel == "cudnn" and (capability := _older_gpu()):
+    return f"needs compute capability 8.0, and this GPU has {capability}"
   return None
+
+
+def _older_gpu() -> str:
+  """The compute capability of a GPU before Ampere; "": there is none here."""
+  if jax.default_backend() != "gpu":
+    return ""
+  capability = str(getattr(jax.local_devices()[0], "compute_capability", ""))
+  major = capability.partition(".")[0]
+  return capability if major.isdigit() and int(major) < 8 else ""
 
 
 def _check(kernel: str, platform: str, **asked: Any) -> None:

@@ -1,6 +1,7 @@
 """Every kernel of attention against NumPy's float64, and against the mesh."""
 
 import functools
+import types
 
 import jax
 import jax.extend
@@ -322,6 +323,28 @@ def test_auto_is_the_fastest_kernel_that_can(platform, asked, want):
 def test_a_kernel_that_cannot_says_so(kernel, platform, asked, words):
   with pytest.raises(errors.InputError, match=f"config.model.atten.*{words}"):
     attention.choose(kernel, platform=platform, **asked)
+
+
+@pytest.mark.parametrize(
+  ("capability", "want"),
+  [
+    ("7.5", "blocked"),
+    ("8.0", "cudnn"),
+    ("12.0", "cudnn"),
+    ("gfx90a", "cudnn"),
+  ],
+)
+def test_fused_attention_needs_a_gpu_from_ampere_on(
+  monkeypatch, capability, want
+):
+  gpu = types.SimpleNamespace(compute_capability=capability)
+  here = {"default_backend": lambda: "gpu", "local_devices": lambda: [gpu]}
+  monkeypatch.setattr(attention, "jax", types.SimpleNamespace(**here))
+  asked = {"platform": "gpu", "dtype": "bfloat16"}
+  assert attention.choose("auto", **asked) == want
+  if want == "blocked":
+    with pytest.raises(errors.InputError, match=r"8\.0, and this GPU has 7\.5"):
+      attention.choose("cudnn", **asked)
 
 
 def test_what_cannot_be_seen_is_refused_before_compiling():
