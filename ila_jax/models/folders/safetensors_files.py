@@ -21,6 +21,7 @@ from ila_jax import errors
 from ila_jax.compute import mesh
 from ila_jax.models.folders import hub, json_fields
 from ila_jax.models.folders.gguf import container
+from ila_jax.run.disk import buckets
 from ila_jax.run.disk import files as files_lib
 
 WHOLE = "model.safetensors"
@@ -102,7 +103,7 @@ def _files(folder: epath.Path) -> list[epath.Path]:
       folder / pathlib.PurePath(name).name
       for name in sorted(set(names.values()))
     ]
-  pickles = sorted(p.name for p in folder.iterdir() if p.suffix == ".bin")
+  pickles = sorted(p.name for p in buckets.inside(folder) if p.suffix == ".bin")
   hint = f" ({pickles[0]} is a pickle, and is never read)" if pickles else ""
   raise errors.InputError(
     f"{folder} has no weights{hint}; allowed: {WHOLE}, or {INDEX} and its "

@@ -207,6 +207,17 @@ def test_a_folder_without_weights_is_refused_unopened(tmp_path, names, message):
   safetensors_files.check("org/name")
 
 
+def test_weights_in_a_bucket_are_looked_for_there(bucket):
+  for name in ("", "config.json", "pytorch_model.bin"):
+    bucket.put(f"model/{name}", b"{}"[: 2 * bool(name)])
+  with pytest.raises(
+    errors.InputError, match=r"model has no weights \(pytorch"
+  ):
+    safetensors_files.check("gs://fake/model")
+  bucket.put("model/model.safetensors", b"not opened")
+  safetensors_files.check("gs://fake/model")
+
+
 def test_other_hosts_gather_and_write_nothing(tmp_path, monkeypatch):
   fetched = []
   monkeypatch.setattr(mesh_lib, "is_writer", lambda: False)
