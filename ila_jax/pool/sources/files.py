@@ -26,12 +26,6 @@ _ABOUT_DATA = {
   *("dataset_info.json", "dataset_infos.json", "dataset_dict.json"),
   *("_metadata", "_common_metadata", "_SUCCESS"),
 }
-# Splits by words in a path, as the Hugging Face Hub knows them.
-_SPLITS = {
-  **dict.fromkeys(("train", "training"), "train"),
-  **dict.fromkeys(("validation", "valid", "dev", "val"), "validation"),
-  **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
-}
 _NAMES_TOLD = 5
 _UNKNOWN = "of no known format"
 
@@ -229,42 +223,29 @@ def _check_regular(path: str) -> None:
     )
 
 
-def _split(path: str) -> tuple[str, str]:
-  """What a path is a split of, and which; ("", ""): it names none.
-
-  >>> _split("data/test-00000-of-00002.parquet")
-  ('data/*', 'test')
-  """
-  *folders, name = path.lower().split("/")
-  for depth, folder in enumerate(folders):
-    folder = folder.removeprefix("split=")
-    if folder in _SPLITS:
-      return "/".join([*folders[:depth], "*"]), _SPLITS[folder]
-  source = formats.source_name(name)
-  words = [w for w in re.split(r"[-._ 0-9]+", source) if w]
-  for place, word in enumerate(words):
-    if word in _SPLITS:
-      words[place] = "*"
-      return "/".join([*folders, "_".join(words)]), _SPLITS[word]
-  return "", ""
-
-
 def _without_held_out(entries: list[_Entry]) -> list[_Entry]:
-  """Leaves out the other splits of what has a train split."""
+  """Leaves out the other splits of what has a train split.
+
+  Folders above all files are no matter: they are the same split for each.
+  """
   splits = {
-    path: _split(path)
+    path: paths_lib.splits(path)
     for path, what in entries
     if isinstance(what, formats.DataFile)
   }
-  trained = {whole for whole, split in splits.values() if split == "train"}
-  return [
-    (path, f"of the split {splits[path][1]}, beside one to train on")
-    if path in splits
-    and splits[path][0] in trained
-    and splits[path][1] != "train"
-    else (path, what)
-    for path, what in entries
-  ]
+  trained = {
+    whole
+    for found in splits.values()
+    for whole, split in found.items()
+    if split == "train"
+  }
+  kept = []
+  for path, what in entries:
+    for whole, split in splits.get(path, {}).items():
+      if whole in trained and split != "train":
+        what = f"of the split {split}, beside one to train on"
+    kept.append((path, what))
+  return kept
 
 
 def _file_system(url: str) -> tuple[Any, str]:

@@ -10,6 +10,12 @@ from ila_jax.run.disk import paths
 
 _NUMBERED = re.compile(r"(.*?)(?<!\d)(\d+)-of-(\d+)(\D.*|)")
 _MOST_SHARDS = 100_000
+# Splits by words in a path, as the Hugging Face Hub knows them.
+_SPLITS = {
+  **dict.fromkeys(("train", "training"), "train"),
+  **dict.fromkeys(("validation", "valid", "dev", "val"), "validation"),
+  **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
 
 
 def of(spec: str) -> str:
@@ -83,6 +89,26 @@ def absent(names: Iterable[str]) -> list[str]:
       if number not in there:
         gone.append(f"{before}{number:0{digits}d}{after}")
   return gone
+
+
+def splits(path: str) -> dict[str, str]:
+  """What a path is a split of, by each word of it that names one, and which.
+
+  >>> splits("data/dev/test-00000-of-00002.parquet")
+  {'data/*': 'validation', 'data/dev/*': 'test'}
+  """
+  *folders, name = path.lower().split("/")
+  found = {}
+  for depth, folder in enumerate(folders):
+    if split := _SPLITS.get(folder.removeprefix("split=")):
+      found["/".join([*folders[:depth], "*"])] = split
+  words = re.split(r"[-._ 0-9]+", formats.source_name(name))
+  words = [word for word in words if word]
+  for place, word in enumerate(words):
+    if word in _SPLITS:
+      others = "_".join([*words[:place], "*", *words[place + 1 :]])
+      found["/".join([*folders, others])] = _SPLITS[word]
+  return found
 
 
 def incomplete(spec: str, names: str) -> errors.InputError:

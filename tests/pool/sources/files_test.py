@@ -123,6 +123,28 @@ def test_held_out_splits_are_left_out(tmp_path, train, held_out):
   assert len(find(tmp_path / "**" / "*.*")[0]) == 3
 
 
+@pytest.mark.parametrize("above", ["dev", "test", "eval/x", "training"])
+def test_where_a_folder_lies_is_no_matter(tmp_path, monkeypatch, above):
+  pool = tmp_path / above / "pool"
+  make(pool, "a.jsonl", "train.jsonl", "test.jsonl", "dev/b.jsonl")
+  assert find(pool)[0] == ["a.jsonl", "train.jsonl"]
+  monkeypatch.chdir(tmp_path / above)
+  found = files_lib.find("pool")
+  assert [file.path for file in found] == ["pool/a.jsonl", "pool/train.jsonl"]
+
+
+def test_words_of_a_file_and_of_its_folders_tell_its_split(tmp_path):
+  files = ("gsm8k/train.jsonl", "gsm8k/test.jsonl", "mmlu/test.jsonl")
+  make(tmp_path / "eval", *files)
+  kept = sorted(find(tmp_path / "eval")[0])
+  assert kept == ["gsm8k/train.jsonl", "mmlu/test.jsonl"]
+  assert sorted(find(tmp_path)[0]) == [f"eval/{name}" for name in kept]
+  make(tmp_path, "train/train-0.jsonl", "test/test-0.jsonl")
+  assert find(tmp_path)[0] == ["train/train-0.jsonl"]
+  # Who names it means it.
+  assert find(tmp_path / "test")[0] == ["test-0.jsonl"]
+
+
 @pytest.mark.parametrize(
   ("one", "other"),
   [
