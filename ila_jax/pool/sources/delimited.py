@@ -107,7 +107,7 @@ def _read(
   try:
     for row in rows:
       is_open = row.trouble and not dialect.is_lenient
-      if is_open or dialects.is_open(row):
+      if is_open or dialects.is_open(row, len(header)):
         raise _open_quote(name, row)
       if not header:
         header = told.header(row.cells)
@@ -168,7 +168,11 @@ class _Told:
   ) -> list[str | None]:
     """The cells of a row that is as wide as the header; counts what is odd."""
     if row.trouble:
-      self._count("rows whose quotes are text, for they do not close", row)
+      self._count(
+        "rows whose quotes are text, for they join lines that could be rows, "
+        "or do not close",
+        row,
+      )
     if row.is_doubtful:
       self._count(
         "rows of several lines by their quotes, each line of which could be a "

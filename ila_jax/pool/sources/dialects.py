@@ -16,6 +16,7 @@ from ila_jax.pool.sources import json_text
 
 NATIVE = {"csv": ",", "tsv": "\t"}
 CALLED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_QUOTED = re.compile(r'\s*".*"\s*', re.DOTALL)
 _SPACED_QUOTE = re.compile(r'\s+".*"\s*', re.DOTALL)
 # So many lines, each a row by itself, are not one row with an open quote.
 _MANY_ROWS = 10
@@ -167,14 +168,22 @@ def _fit(lines: list[str], dialect: Dialect) -> tuple[float, int, list[str]]:
     if row.trouble and row.line + row.lines > len(lines):
       break  # Open where the beginning of the file ends.
     total += 1
-    fits = len(cut(row.cells, rows.width)) == rows.width
-    good += fits and not row.trouble and not is_open(row)
+    good += not row.trouble and fits(row, rows.width)
   return (good / total if total else 1.0), rows.width, sample
 
 
-def is_open(row: TextRow) -> bool:
-  """Whether a row has so many lines that a quote of it did not close."""
-  return row.is_doubtful and row.lines >= _MANY_ROWS
+def fits(row: TextRow, width: int) -> bool:
+  """Whether a row has a cell for each column."""
+  return len(cut(row.cells, width)) == width
+
+
+def is_open(row: TextRow, width: int) -> bool:
+  """Whether a quote of a row did not close, and joins lines that are rows.
+
+  Where the row that it makes fits, it did.
+  """
+  is_long = row.is_doubtful and row.lines >= _MANY_ROWS
+  return is_long and not fits(row, width)
 
 
 def cut(cells: list[str], width: int) -> list[str]:
@@ -204,11 +213,13 @@ def detect(lines: list[str], kind: str) -> Dialect:
     quoted = Dialect(delimiter, is_lenient=delimiter == "\t")
     spaced = quoted._replace(skips_spaces=True)
     plain = quoted._replace(is_quoted=False)
+    # Quotes around each name of a column are none of the names.
+    wraps = bool(lines) and all(map(_QUOTED.fullmatch, plain.split(lines[0])))
     for dialect in (quoted, spaced, plain) if has_quotes else (quoted,):
       share, width, cells = _fit(lines, dialect)
       if dialect is quoted and any(map(_SPACED_QUOTE.fullmatch, cells)):
         share -= 1e-9  # The next one takes these quotes off.
-      is_able = dialect is not plain or share >= _PLAIN_SHARE
+      is_able = dialect is not plain or (share >= _PLAIN_SHARE and not wraps)
       if width > 1 and share > most and is_able:
         best, most = dialect, share
   return best or Dialect(native, is_lenient=native == "\t")

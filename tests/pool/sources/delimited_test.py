@@ -130,8 +130,8 @@ def test_bare_quotes_in_tsv_beyond_the_head(monkeypatch):
   ]
   assert found[0][1]["b"] == "two\nlines"
   assert said == [
-    "a: rows whose quotes are text, for they do not close: 2, the first in "
-    "line 6"
+    "a: rows whose quotes are text, for they join lines that could be rows, "
+    "or do not close: 2, the first in line 6"
   ]
 
 
@@ -150,16 +150,37 @@ def test_open_quotes_in_csv():
   found, said = read("\n".join(naive))
   assert len(found) == 21 and found[0][1]["a"] == '"hi" he said'
   assert said == ["a: quotes are text; they wrap no cells"]
-  opened = ["a,b", '"open,x', *lines, 'shut",y']
-  assert len(read("\n".join(opened))[0]) == 22
+  opened = ["a,b", '"open,x', *lines, 'shut" it,y', "z,z"]
+  assert len(read("\n".join(opened))[0]) == 23
+  # Quotes around names wrap the other cells, too.
+  with pytest.raises(errors.InputError, match=r"a line 2: .* expected after"):
+    read("\n".join(['"a","b"', *opened[1:]]))
   # Where cells are quoted, what an open quote ends is not known.
   quoted = ['"q, r","s, t"'] * 20
   with pytest.raises(errors.InputError, match=r"a line 22: a quote stays open"):
-    read("\n".join(["a,b", *quoted, *opened[1:]]))
+    read("\n".join(["a,b", *quoted, *opened[1:-2], 'shut"']))
   with pytest.raises(errors.InputError, match=r"a line 22: .* expected after"):
     read("\n".join(["a,b", *quoted, '"hi, there" he said,x']))
   with pytest.raises(errors.InputError, match=r"a line 3: unexpected end"):
     read('a,b\n1,2\n"1,2\n')
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+@pytest.mark.parametrize("other", ["a{}", 'a{}, "b"'])
+@pytest.mark.parametrize("place", [3, 30, 2500])
+def test_a_cell_may_hold_lines_that_could_be_rows(quoting, other, place):
+  rows = [
+    {"prompt": f"q{i}", "response": other.format(i)}
+    for i in range(max(place + 1, 60))
+  ]
+  table = "".join(f"\nFrance{i},Paris{i}" for i in range(12))
+  rows[place] = {"prompt": "List capitals", "response": f"Here it is:{table}"}
+  found, said = read(pd.DataFrame(rows).to_csv(quoting=quoting, index=False))
+  assert [record for _, record in found] == rows
+  assert said == [
+    "a: rows of several lines by their quotes, each line of which could be a "
+    f"row: 1, the first in line {place + 2}"
+  ]
 
 
 def test_a_row_of_lines_that_could_be_rows_is_told():
