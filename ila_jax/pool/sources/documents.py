@@ -6,6 +6,7 @@ could be either is named, and never guessed.
 """
 
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,6 +30,7 @@ _SPOKEN = frozenset(
   )
 )
 _SAID = ("content", "value", "text", "parts", "message", "tool_calls")
+_ID = re.compile(r"(^|_)(uu)?id$", re.IGNORECASE)
 _DEPTH = 3
 
 
@@ -87,15 +89,20 @@ def _path(
   document: dict[str, Any], name: str, depth: int = _DEPTH
 ) -> tuple[str, ...]:
   """The names that lead to a table; () where the document is a record."""
-  if any(_is_said(part) for part in document.values()):
+  if any(is_said(part) for part in document.values()):
     return ()
   lists = [key for key, part in document.items() if _is_table(part)]
   known = [k for word in _TABLES for k in lists if k.lower() == word]
   if known or (len(document) == 1 and lists):
     return ((known or lists)[0],)
-  is_record = fields.detect(document) is not None
-  if lists and not is_record:
-    if len(lists) == 1 and not any(_is_big(p) for p in document.values()):
+  record = fields.detect(document)
+  said = record.conversation if record else ""
+  if said in lists and _are_records(document, said):
+    return (said,)
+  if lists and not record:
+    length = len(document[lists[0]])
+    others = [part for key, part in document.items() if key not in lists]
+    if len(lists) == 1 and not any(_is_table_too(p, length) for p in others):
       return tuple(lists)
     if len(lists) > 1 and all(key.lower() in _SPLITS for key in lists):
       raise errors.InputError(
@@ -115,33 +122,65 @@ def _path(
 
 
 def _is_table(part: Any) -> bool:
-  """Whether a value is a list of objects, and no conversation."""
-  return (
-    isinstance(part, list)
-    and bool(part)
-    and all(isinstance(item, dict) for item in part)
-    and not _is_said(part)
+  """Whether a value is a list of objects and no conversation, or of many."""
+  if not isinstance(part, list) or not part:
+    return False
+  are_objects = all(isinstance(item, dict) for item in part)
+  return all(map(_is_whole, part)) or (are_objects and not is_said(part))
+
+
+def _is_whole(part: Any) -> bool:
+  """Whether a value is a list of messages, and of more than one."""
+  return is_said(part) and len(part) > 1 and json_text.is_conversation(part)
+
+
+def _are_records(document: dict[str, Any], key: str) -> bool:
+  """Whether the items below the name of a conversation are records each.
+
+  They hold a conversation of their own; or questions and answers, which are
+  turns of one where the name speaks of one, or the document has an id.
+  """
+  items = [] if _are_columns(document) else document[key]
+  if any(isinstance(item, list) or _holds_turns(item) for item in items):
+    return True
+  is_one = key.lower() != "conversations" or any(map(_ID.search, document))
+  return bool(items) and not is_one and all(map(fields.detect, items))
+
+
+def _holds_turns(item: dict[str, Any]) -> bool:
+  """Whether an item is no message itself, and has a list of turns."""
+  found = None if is_said([item]) else fields.detect(item)
+  return bool(found) and isinstance(item.get(found.conversation), list)
+
+
+def _is_table_too(part: Any, length: int) -> bool:
+  """Whether what stands beside a table of a length may be one as well."""
+  if isinstance(part, list):
+    are_rows = any(isinstance(item, list | dict) for item in part)
+    return len(part) > 1 and (are_rows or len(part) == length)
+  if not isinstance(part, dict):
+    return False
+  tables = filter(_is_table, part.values())
+  rows = itertools.chain(_by_columns(part) or [], *tables)
+  return any(
+    fields.detect(row) if isinstance(row, dict) else isinstance(row, list)
+    for row in rows
   )
 
 
-def _is_said(part: Any) -> bool:
-  """Whether a value is a list of messages, which tell who speaks."""
-  return (
-    isinstance(part, list)
-    and bool(part)
-    and all(
-      isinstance(item, dict)
-      and any(isinstance(item.get(k), str) for k in messages.ROLE_KEYS)
-      and any(key in item for key in _SAID)
-      for item in part
-    )
-  )
+def is_said(part: Any) -> bool:
+  """Whether a value is a list of messages, which tell who speaks.
 
-
-def _is_big(part: Any) -> bool:
-  """Whether a value may be a table that is not a list of objects."""
-  return isinstance(part, dict) or (
-    isinstance(part, list) and not _is_table(part) and len(part) > 1
+  >>> is_said([{"role": "user", "content": "Hi"}]), is_said(["Hi"])
+  (True, False)
+  """
+  if not isinstance(part, list) or not part:
+    return False
+  return all(
+    isinstance(item, dict)
+    and any(isinstance(item.get(k), str) for k in messages.ROLE_KEYS)
+    and any(key in item for key in _SAID)
+    for item in part
   )
 
 
@@ -209,14 +248,18 @@ def _is_squad(record: dict[str, Any]) -> bool:
   )
 
 
+def _are_columns(document: dict[str, Any]) -> bool:
+  """Whether all values, of more than one, are lists of one length."""
+  parts = document.values()
+  lengths = {len(p) if isinstance(p, list) else 0 for p in parts}
+  return len(parts) > 1 and len(lengths) == 1 and 0 not in lengths
+
+
 def _may_be_either(document: dict[str, Any]) -> bool:
   """Whether lists of one length are columns, or a conversation and others."""
-  parts = list(document.values())
   return (
-    len(parts) > 1
-    and all(isinstance(part, list) and part for part in parts)
-    and len({len(part) for part in parts}) == 1
-    and not any(map(_is_said, parts))
+    _are_columns(document)
+    and not any(map(is_said, document.values()))
     and any(
       name.lower() in _SPOKEN and all(isinstance(item, str) for item in part)
       for name, part in document.items()
@@ -233,11 +276,15 @@ def _by_columns(document: dict[str, Any]) -> list[dict[str, Any] | str] | None:
   if isinstance(names, list) and isinstance(data, list):
     return [_row(list(map(str, names)), row) for row in data]
   parts = list(document.values())
-  if not parts or any(map(_is_said, parts)):
+  if len(parts) > 1 and all(map(_is_whole, parts)):
+    by_id = all(re.search(r"\d", key) for key in document)
+    is_table = by_id and not fields.detect(document)
+    return [{"messages": part} for part in parts] if is_table else None
+  if not parts or any(map(is_said, parts)):
     return None
   if all(isinstance(part, list) for part in parts):
     (name, part), *_ = document.items()
-    is_spoken = name.lower() in _SPOKEN and not all(map(_is_said, part))
+    is_spoken = name.lower() in _SPOKEN and not all(map(is_said, part))
     if (len(parts) == 1 and is_spoken) or len(
       {len(part) for part in parts}
     ) > 1:

@@ -9,14 +9,22 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from ila_jax import errors
+from ila_jax.pool import unread
+from ila_jax.pool.shapes import fields
 from ila_jax.pool.sources import documents, json_text
 
 # Where lines, an array or objects that span lines are told apart.
 HEAD_BYTES = 1 << 20
 Entry = documents.Entry
 _SPACES = b" \t\r\n\x1e"
+# Names of ids that say which conversation a message is of, or what it answers.
+_WHOLE_ID = re.compile(
+  r"^parent|(^|_)(conv|conversation|dialog|dialogue|thread|session|chat|tree|"
+  r"sample|example)_?(id|idx|index|hash)$"
+)
 
 
 def read(
@@ -130,31 +138,50 @@ def bounded(entry: Entry) -> Entry:
 
 
 def _layout(head: bytes) -> str:
-  """`lines`, `array`, or `values`: objects that span lines or share one."""
+  """`lines`, `array`, or `values`: such as span lines or share one."""
   text = head.removeprefix(b"\xef\xbb\xbf").strip(_SPACES)
-  first, line_end, rest = text.partition(b"\n")
+  first, _, rest = text.partition(b"\n")
   parser = json_text.Parser()
-  if text.startswith(b"["):
-    # Lists on lines of their own are records, each for itself; so is one
-    # list of messages.
-    record, _, problem = json_text.parse_line(parser, first)
-    is_lists = line_end and rest.lstrip(_SPACES).startswith(b"[")
-    is_json = (problem or ("", ""))[0] != "not JSON"
-    return "lines" if record or (is_json and is_lists) else "array"
+  is_list = text.startswith(b"[")
   shown = text.decode(errors="surrogateescape")
   try:
-    _, end = parser.parse(shown)
+    value, end = parser.parse(shown)
   except json.JSONDecodeError as error:
+    if is_list:
+      return "array"
     # An object of several lines goes on after its first; where a line is
     # only damaged, the next record begins.
     opens = re.match(rb'\{\s*$|\{\s*"[^"]*"\s*:.*[,{[]\s*$', first)
     goes_on = error.pos >= len(first) and not rest.lstrip().startswith(b"{")
     return "values" if opens and goes_on else "lines"
   except RecursionError:
-    return "lines"
+    return "array" if is_list else "lines"
   used = len(shown[:end].encode(errors="surrogateescape"))
-  shares = re.match(rb"[ \t\r\x1e,]*\{", text[used:])
+  after = text[used:]
+  # Lists that follow each other are records, each for itself; so is one list
+  # of messages.
+  follows = after.lstrip(_SPACES).startswith((b"[", b"{"))
+  if is_list and not (follows or _is_one(value)):
+    return "array"
+  shares = re.match(rb"[ \t\r\x1e,]*[\[{]", after)
   return "values" if used > len(first) or shares else "lines"
+
+
+def _is_one(value: list[Any]) -> bool:
+  """Whether a list is one record, messages in turn, and no table of records.
+
+  Rows of a tree of messages, and those of several conversations, are a table.
+  """
+  if not json_text.is_conversation(value):
+    return False
+  if not any(documents.is_said([turn]) for turn in value):
+    return False
+  names = {name for turn in value for name in turn}
+  ids = [n for n in names if _WHOLE_ID.search(unread.plain_name(n))]
+  are_several = any(
+    len({str(turn.get(name)) for turn in value}) > 1 for name in ids
+  )
+  return not are_several and not all(map(fields.detect, value))
 
 
 def _lines(
@@ -267,7 +294,7 @@ def _only(
   entry: Entry, name: str, announce: Callable[[str], object]
 ) -> Iterator[Entry]:
   """The records of a file that has one value."""
-  if entry[1] is None:
+  if entry[1] is None or entry[2].startswith("["):  # A list of messages.
     yield entry
     return
   for row in documents.rows(entry, name=name, announce=announce):

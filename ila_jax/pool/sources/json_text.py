@@ -130,7 +130,7 @@ def check_object(
     return None, text, parser.problem
   if _is_deep(value, text):
     return None, "", ("not JSON", "nested too deep")
-  if isinstance(value, list) and _is_conversation(value):
+  if isinstance(value, list) and is_conversation(value):
     value = {"messages": value}
   if not isinstance(value, dict):
     return None, text, ("not a JSON object", type(value).__name__)
@@ -153,8 +153,12 @@ def repaired(text: str) -> tuple[str, str]:
   return _BAD_BYTE.sub("\ufffd", text), f"byte 0x{byte:02x} at column {first}"
 
 
-def _is_conversation(value: list[Any]) -> bool:
-  """Whether a list is a record by itself: turns that tell who speaks."""
+def is_conversation(value: list[Any]) -> bool:
+  """Whether a list may be a record by itself: turns that tell who speaks.
+
+  >>> is_conversation([{"role": "user"}]), is_conversation([{"text": "a"}])
+  (True, False)
+  """
   return bool(value) and all(
     isinstance(turn, dict) and ("role" in turn or "from" in turn)
     for turn in value

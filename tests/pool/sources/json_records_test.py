@@ -136,6 +136,13 @@ SAID = [
     {"prompt": SAID[:1], "chosen": SAID[1:], "rejected": SAID[1:]},
     {"prompt": "q", "response": "a", "data": {"x": [1, 2]}},
     {"prompt": ["q", "r"], "response": ["a"]},
+    {"source": "x", "conversation": [{"input": "q", "output": "a"}] * 2},
+    {"id": 1, "conversations": [{"question": "q", "answer": "a"}] * 2},
+    {"id": 1, "messages": [{"type": "human", "data": {"content": "q"}}] * 2},
+    {"chosen_a": SAID, "chosen_b": SAID},
+    {"response_1": SAID, "response_2": SAID, "prompt": "q"},
+    {"samples": RECORDS, "by_id": {"1": RECORDS[0], "2": RECORDS[1]}},
+    {"samples": RECORDS, "splits": {"a": RECORDS, "b": RECORDS}},
     {},
   ],
 )
@@ -162,6 +169,7 @@ def test_one_record_is_no_table(record):
       [{"prompt": "q", "answer": "a"}, {"prompt": "r", "output": "b"}],
     ),
     ({"messages": [SAID, SAID]}, [{"messages": SAID}, {"messages": SAID}]),
+    ({"c0": SAID, "c1": SAID}, [{"messages": SAID}, {"messages": SAID}]),
     (
       {"chosen": [SAID, SAID], "score": [1, 2]},
       [{"chosen": SAID, "score": 1}, {"chosen": SAID, "score": 2}],
@@ -170,6 +178,33 @@ def test_one_record_is_no_table(record):
 )
 def test_tables_as_pandas_writes_them(document, expected):
   assert [record for _, record, _, _ in read(json.dumps(document))] == expected
+
+
+CHATS = [{"id": i, "messages": SAID} for i in range(3)]
+PAIRS = [{"question": "q", "answer": "a"}] * 3
+
+
+@pytest.mark.parametrize(
+  ("about", "name", "items"),
+  [
+    ({"metadata": {"n": 3, "by": ["x", "y"]}}, "samples", PAIRS),
+    ({"metadata": {"annotators": [{"name": "x"}]}}, "samples", PAIRS),
+    ({"labels": ["yes", "no"]}, "samples", PAIRS),
+    ({"version": "1.0"}, "conversations", CHATS),
+    ({"metadata": {"n": 3}}, "conversations", CHATS),
+    ({"version": "1.0"}, "conversations", PAIRS),
+    ({"version": "1.0"}, "conversations", [SAID] * 3),
+    ({"version": "1.0"}, "dialogs", [SAID] * 3),
+    ({}, "dialogues", [SAID] * 3),
+  ],
+)
+def test_the_only_list_may_have_other_things_beside(about, name, items):
+  said = []
+  found = read(json.dumps(about | {name: items}), announce=said.append)
+  expected = [{"messages": i} if isinstance(i, list) else i for i in items]
+  assert [record for _, record, _, _ in found] == expected
+  beside = "".join(f", and not {key!r}" for key in about)
+  assert said == [f"a.json: the records are those of {name!r}{beside}"]
 
 
 def test_tables_that_are_not_sure_are_named():
@@ -235,6 +270,37 @@ def test_lists_of_turns_are_records():
   assert found[0] == (1, {"messages": turns}, text, None)
   assert len(found) == 2
   assert read("[1]\n[2]\n")[0][3] == ("not a JSON object", "list")
+
+
+CALLED = [SAID[0], {"role": "assistant", "function_call": {"name": "f"}}]
+
+
+@pytest.mark.parametrize("turns", [SAID, CALLED, [*SAID, *SAID]])
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("between", ["\n", " "])
+def test_the_layout_of_a_list_of_turns_is_no_matter(turns, count, between):
+  for indent in (None, 1):
+    text = json.dumps(turns, indent=indent)
+    found = read(between.join([text] * count))
+    assert [f[:2] for f in found] == [
+      (number, {"messages": turns}) for number in range(1, count + 1)
+    ]
+    assert [json.loads(f[2]) for f in found] == [turns] * count
+
+
+@pytest.mark.parametrize(
+  "rows",
+  [
+    [{"role": "pirate", "question": "q", "answer": "a"}] * 2,
+    [{"parent_id": i, "role": "user", "content": "q"} for i in (None, 1)],
+    [turn | {"conversation_id": i} for i in (1, 2) for turn in SAID],
+    [{"from": "Rome", "to": "Bonn"}] * 2,
+  ],
+)
+def test_rows_that_name_a_role_are_no_conversation(rows):
+  for indent in (None, 1):
+    found = read(json.dumps(rows, indent=indent))
+    assert [record for _, record, _, _ in found] == rows
 
 
 @pytest.mark.parametrize(
