@@ -14,12 +14,13 @@ from ila_jax.run import tables
 
 # Names that say nothing of what is asked or answered, whatever they hold: ids,
 # addresses, times, licences, languages, lengths, and the like. As `plain_name`
-# spells them; those that end in one of `_ENDINGS` count as well.
+# spells them; those that end in one of `_ENDINGS` count as well. `file_name` is
+# none of them: folders of images and sounds call their files so.
 IGNORED = frozenset(
   (
     *("id", "idx", "index", "uid", "uuid", "guid", "__index_level_0__"),
     *("url", "uri", "link", "links", "href", "filename", "filepath"),
-    *("file_name", "file_path", "data_source", "dataset", "dataset_name"),
+    *("file_path", "data_source", "dataset", "dataset_name"),
     *("origin_dataset", "subset", "split", "date", "time", "datetime"),
     *("timestamp", "created", "created_at", "updated", "updated_at"),
     *("create_time", "update_time", "version", "license", "licence"),
@@ -35,6 +36,11 @@ IGNORED = frozenset(
 _ENDINGS = re.compile(
   r"_(id|ids|idx|index|url|urls|uri|hash|date|timestamp|tokens|count|length|"
   r"version)$|^unnamed:_\d+$"
+)
+# ... unless they name what is seen or heard with a question, or the row before.
+_TOLD = re.compile(
+  r"(^|_)(image|img|picture|photo|audio|video)s?(_|$)|"
+  r"^(parent|previous|prev|reply_to|in_reply_to)(_|$)"
 )
 # A record nested deeper than that is looked at no further.
 _DEPTH = 8
@@ -61,11 +67,12 @@ def plain_name(name: str) -> str:
 def is_ignored(name: str) -> bool:
   """Whether a field of that name may go unread without a word.
 
-  >>> is_ignored("prompt_id"), is_ignored("context")
-  (True, False)
+  >>> is_ignored("prompt_id"), is_ignored("context"), is_ignored("image_url")
+  (True, False, False)
   """
   name = plain_name(name)
-  return name in IGNORED or bool(_ENDINGS.search(name))
+  is_known = name in IGNORED or bool(_ENDINGS.search(name))
+  return is_known and not _TOLD.search(name)
 
 
 def says(value: Any, depth: int = _DEPTH) -> bool:

@@ -156,6 +156,8 @@ def test_what_is_written_has_one_schema():
     *(("Complex_CoT", "Final"), ("reasoning", "reply"), ("ask", "rationale")),
     *(("prompt", "response_0", "response_1"), ("user", "text")),
     *(("user_question_type", "answer_type"), ("task_name", "answer")),
+    *(("worker", "batch"), ("text", "domain"), ("prompt", "prefix")),
+    *(("text", "dataset"), ("prompt", "annotator")),
   ],
 )
 def test_no_pair_is_suggested_that_is_none(names):

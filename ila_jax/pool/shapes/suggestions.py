@@ -18,6 +18,7 @@ _NO_SIDES = frozenset(
     *("context", "passage", "document", "article", "paragraph", "rejected"),
     *("cot", "thought", "thoughts", "thinking", "reasoning", "rationale"),
     *("explanation", "knowledge", "critique", "feedback", "score", "final"),
+    *("worker", "annotator", "batch", "dataset", "domain", "split", "prefix"),
   )
 )
 # ... that are no response, and no prompt.
