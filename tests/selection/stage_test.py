@@ -37,6 +37,7 @@ def workdir(tmp_path_factory):
       "id": ids,
       "split": split,
       "n_response_tokens": rng.integers(1, 90, _POOL),
+      "domain": [""] * _POOL,
     },
   )
   reference = np.sort(rng.choice(np.flatnonzero(split == "pool"), 40, False))
