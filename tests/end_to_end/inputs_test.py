@@ -360,6 +360,82 @@ def test_a_field_counts_where_it_is_read(folder, tmp_path, monkeypatch, name):
   assert _first(*made) == stage
 
 
+# What else a field changes by itself: the stages after its first are made anew
+# for their parents, but other stages may have been made by other fields.
+_TUNE = ("finetune", "scaling", "laboratory")
+_CHOOSE = ("select", *_TUNE)
+_OWN = {
+  "seed": STAGES,
+  "model.path": ("pool", "score", *_TUNE),
+  "model.dtype": ("score", *_TUNE),
+  "model.scratch.source": ("score", *_TUNE),
+  "train.schedule": ("score", *_TUNE),
+  "score.epochs": ("score",),
+  # The check has no other pool than that of the selection.
+  "score.exclude_reference": ("landscape", "select", "scaling", "laboratory"),
+  "select.drop_duplicates": ("select", "scaling", "laboratory"),
+  "select.exclude_near_reference": ("select", "scaling", "laboratory"),
+  "select.exclude_near_evaluation": _CHOOSE,
+  "select.target": ("select", "finetune"),
+  "select.cell_weight": ("select", "laboratory"),
+  "select.options": ("select", "laboratory"),
+  "select.where": _CHOOSE,
+  "select.tie_break": _CHOOSE,
+  "select.compare": ("select",),
+  "finetune.epochs": _TUNE,
+  "finetune.learning_rate": _TUNE,
+  "finetune.stop_share": _TUNE,
+  "finetune.compare": ("finetune",),
+  "laboratory.dev": ("laboratory",),
+}
+_ARM = {"laboratory.arms": {"ours": {"strategy": "ila"}}}
+
+
+def _own(asked: dict[str, dict]) -> dict[str, dict]:
+  """The same without what tells of parents; of sets beside their names."""
+  found = {}
+  for stage in STAGES:
+    parents = set(stages_lib.GRAPH[stage].made_from) & set(STAGES)
+    found[stage] = {k: v for k, v in asked[stage].items() if k not in parents}
+    if "beside" in asked[stage]:
+      found[stage]["beside"] = sorted(asked[stage]["beside"])
+  return found
+
+
+@pytest.mark.parametrize("name", _OWN)
+def test_a_field_changes_all_stages_that_read_it(
+  folder, tmp_path, monkeypatch, name
+):
+  base = _ARM | _WITH.get(name, {})
+  before = _config(folder, base)
+  after = _config(folder, base | {name: FIELDS[name][0]})
+  one, two = (_own(_inputs(c, tmp_path, monkeypatch)) for c in (before, after))
+  assert (
+    tuple(stage for stage in STAGES if one[stage] != two[stage]) == (_OWN[name])
+  )
+
+
+def test_the_sets_beside_are_told_by_all_stages_that_read_them(
+  folder, tmp_path, monkeypatch
+):
+  changes = _ARM | {
+    "pool.decontaminate": "scratch.jsonl",
+    "select.exclude_near_evaluation": 0.5,
+    "select.target": "en/train.jsonl",
+    "laboratory.dev": "en/train.jsonl",
+  }
+  made = _own(_inputs(_config(folder, changes), tmp_path, monkeypatch))
+  told = {
+    stage: own["beside"] for stage, own in made.items() if "beside" in own
+  }
+  assert told == {
+    "select": ["evaluation", "target"],
+    "finetune": ["evaluation", "target"],
+    "scaling": ["evaluation"],
+    "laboratory": ["dev", "evaluation"],
+  }
+
+
 # file -> (config, the first stage that it changes).
 FILES = [
   ("zh/train.jsonl", {}, "pool"),
