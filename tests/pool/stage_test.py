@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ila_jax import errors, pipeline
-from ila_jax.pool import shards, stage
-from ila_jax.run import tables
+from ila_jax.pool import index, shards, stage
+from ila_jax.run import draws, tables
 from ila_jax.run.disk import files
 from tests.support import tiny
 
@@ -63,6 +63,19 @@ def test_what_is_read_stands_in_the_run_the_counts_and_the_report(
   table = shards.read_records(work, 0, ["turns"])
   responses = [turns[-1].text for turns in shards.turns_of(table)]
   assert "two words" in responses
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_dev_split_goes_by_the_seed_of_the_run(tmp_path, seed):
+  source = tiny.write(tmp_path / "pool.jsonl", tiny.records(60))
+  config = _config(source, seed=seed)
+  pipeline.run(config, tmp_path / "work", stages=["pool"])
+  prompts = index.column(tmp_path / "work", "prompt_id")
+  uniform = draws.keyed_uniform(prompts, seed=seed, purpose="dev")
+  assert len(np.unique(prompts)) == 60
+  lowest = np.sort(np.argsort(uniform)[: config.pool.dev_examples])
+  is_dev = index.is_dev(tmp_path / "work")
+  assert np.flatnonzero(is_dev).tolist() == lowest.tolist()
 
 
 def test_records_that_are_too_long_name_the_fields_to_set(tmp_path):

@@ -15,7 +15,7 @@ from ila_jax.methods import candidates, method
 from ila_jax.methods import table as table_lib
 from ila_jax.methods.diversity import novelselect
 from ila_jax.pool import shards
-from ila_jax.run import context, stage_record, tables
+from ila_jax.run import context, draws, stage_record, tables
 from ila_jax.run.disk import files
 from ila_jax.selection import compare, scored_pool
 from ila_jax.selection import stage as selection_stage
@@ -109,6 +109,20 @@ def test_options_reach_the_method(workdir, tmp_path):
   relative = cells["relative_depth"][place][first]
   assert (np.diff(relative) <= 0).all() and len(relative) > 20
   assert (np.diff(ranking["depth"][first]) > 0).any()
+
+
+def test_chance_goes_by_the_seed_of_the_run(workdir):
+  orders = []
+  for seed in (0, 5):
+    config = dataclasses.replace(_config(), seed=seed)
+    pool = scored_pool.load(tiny.run(config, workdir))
+    order = scored_pool.rank(config, pool, "random").order
+    uniform = draws.keyed_uniform(
+      pool.candidates.ids[order], seed=seed, purpose="select"
+    )
+    orders.append(order.tolist())
+    assert (np.diff(uniform.astype(np.float32)) >= 0).all()
+  assert orders[0] != orders[1] and set(orders[0]) == set(orders[1])
 
 
 def test_the_seconds_of_each_order_are_told(workdir, tmp_path):
