@@ -80,6 +80,19 @@ def _run(folder, config, mesh=None):
   return files.read_table(folder / "landscape/cells.parquet"), about
 
 
+def test_a_score_that_is_depth_is_an_input_by_its_values(tmp_path):
+  """Of one name, other values make another map."""
+  folder, seen = _write(tmp_path), []
+  config = _config(landscape__depth="score:worth", pool__fields__scores="worth")
+  run = context.Run(config, folder, mesh_lib.make())
+  for number, value in enumerate(("1a", "2b")):
+    stage = stage_record.Stage(folder / "signals", "scores", {"of": number})
+    stage.begin(replace="all")
+    stage.finish(scores=[{"name": "worth", "hash": value}])
+    seen.append(landscape_stage._inputs(run)["config"].pop("scores"))
+  assert seen == [{"worth": "1a"}, {"worth": "2b"}]
+
+
 @pytest.fixture
 def small_parts(monkeypatch):
   monkeypatch.setattr(place_lib, "_PART_ROWS", 64)
