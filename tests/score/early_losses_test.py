@@ -7,6 +7,7 @@ import pytest
 
 from ila_jax.forecast import costs
 from ila_jax.pool import index
+from ila_jax.run import stage_record
 from ila_jax.run.disk import files
 from ila_jax.score import early_losses, split
 from tests.support import conversations, planned, tiny
@@ -52,7 +53,11 @@ def test_a_part_is_of_the_first_set_and_a_larger_one_has_it(run):
     return set(np.flatnonzero(early_losses._part(config, run.workdir)).tolist())
 
   held = files.read_table(run.workdir / "score/reference.parquet")
-  assert part(0.2) < part(0.6) < part(1.0) == set(held["row"].tolist())
+  first, other = (
+    set(held["row"][held["seed"] == seed].tolist())
+    for seed in run.config.score.reference_seeds
+  )
+  assert part(0.2) < part(0.6) < part(1.0) == first != other
   assert len(part(0.6)) == 3 and len(part(0.001)) == 1
 
 
@@ -65,6 +70,23 @@ def test_a_larger_sample_has_the_smaller_one(run):
   n = len(index.is_dev(run.workdir))
   taken = int(index.is_dev(run.workdir).sum())
   assert len(all_) == n - taken - len(split.reference_rows(run.workdir))
+
+
+@pytest.mark.parametrize(
+  ("field", "value"),
+  [
+    ("seed", 3),
+    ("signals__early_share", 0.7),
+    ("signals__early_examples", 7),
+  ],
+)
+def test_each_field_makes_others(monkeypatch, field, value):
+  monkeypatch.setattr(stage_record, "output", lambda *_: "scored")
+  before, after = (
+    early_losses._made_from(tiny.run(tiny.config("x", **fields), "work"))
+    for fields in ({}, {field: value})
+  )
+  assert before["score"] == "scored" and before != after
 
 
 def test_its_cost_is_a_training_on_a_part_and_a_sample(monkeypatch):

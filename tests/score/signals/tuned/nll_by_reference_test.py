@@ -34,12 +34,28 @@ def test_their_mean_and_deviation_are_the_scores(tmp_path, method):
   )
 
 
-def test_that_of_one_set_is_one_column(run):
+def test_that_of_one_set_is_one_column(tmp_path):
+  workdir = epath.Path(tmp_path)
+  pool = write_test.write_pool(workdir)
+  config = tiny.config("pool.jsonl", score__reference_seeds=(1,))
+  here = tiny.run(config, workdir)
+  of_shard = nll_by_reference.SIGNAL.compute(here, account.Account(), print)
+  row = np.arange(write_test.N)
+  found = of_shard(pa.table({"row": row}))
+  np.testing.assert_array_equal(found, pool["sft"][1])
+
+
+def test_they_come_in_the_order_of_the_seeds(run):
   _, config, workdir = run
   example_signal.run(nll_by_reference.SIGNAL, tiny.run(config, workdir))
-  scores = files.read_table(tables.SCORES.path(workdir))
-  found = example_signal.read(workdir, "nll_by_reference", scores["row"])
-  np.testing.assert_array_equal(found, scores["nll_sft"])
+  row = np.arange(60)
+  found = example_signal.read(workdir, "nll_by_reference", row)
+  assert config.score.reference_seeds == (1, 0)
+  for place, seed in enumerate(config.score.reference_seeds):
+    of_seed = f"score/sft-{seed}-*.parquet"
+    held = [files.read_table(p) for p in sorted(workdir.glob(of_seed))]
+    own = np.concatenate([table["nll_0"] for table in held])
+    np.testing.assert_array_equal(found[:, place], own)
 
 
 def test_it_asks_no_model():

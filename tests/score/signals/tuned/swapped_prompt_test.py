@@ -100,6 +100,18 @@ def test_its_record_tells_what_it_is_worth(run, values):
   assert record["without"] == 0 and record["borrow"] == 0
 
 
+@pytest.mark.parametrize(
+  ("field", "value"), [("seed", 3), ("signals__other_prompts", 7)]
+)
+def test_each_field_makes_another_signal(monkeypatch, field, value):
+  monkeypatch.setattr(stage_record, "output", lambda *_: "scored")
+  before, after = (
+    swapped_prompt.SIGNAL.made_from(tiny.run(tiny.config("x", **f), "work"))
+    for f in ({}, {field: value})
+  )
+  assert before["score"] == "scored" and before != after
+
+
 def test_what_is_said_of_it():
   found = {
     "specificity_reliability": 0.9,

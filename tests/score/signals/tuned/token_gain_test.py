@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ila_jax.pool import shards
+from ila_jax.run import stage_record
 from ila_jax.score.signals import example_signal
 from ila_jax.score.signals.tuned import token_gain
 from tests.support import conversations, tiny, torch_models
@@ -48,6 +49,15 @@ def test_it_is_that_of_torch(run, tmp_path):
   wanted = [np.clip(own, -clip, clip).mean() for own in gains]
   np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=2e-6)
   assert min(counted) > 0
+
+
+def test_another_clip_makes_another_signal(monkeypatch):
+  monkeypatch.setattr(stage_record, "output", lambda *_: "scored")
+  before, after = (
+    token_gain.SIGNAL.made_from(tiny.run(tiny.config("x", **fields), "work"))
+    for fields in ({}, {"signals__token_clip": 7.0})
+  )
+  assert before["score"] == "scored" and before != after
 
 
 def test_an_answer_of_two_tokens_has_none():
