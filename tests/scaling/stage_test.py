@@ -77,14 +77,11 @@ def test_the_laws_are_resampled_with_the_seed_of_the_run(
 def test_a_subset_is_tuned_on_again_with_other_seeds(monkeypatch):
   seeds = []
 
-  def fit(*_, **given):
-    assert not given["keep"]
-
-  def note(decoder, data, recipe, **given):
+  def fit(decoder, data, recipe, *, keep, **_):
+    assert not keep
     seeds.append(recipe.seed)
-    fit(**given)
 
-  monkeypatch.setattr(scaling_stage.trial, "fit", note)
+  monkeypatch.setattr(scaling_stage.trial, "fit", fit)
   losses = iter([3.0, 1.0, 2.0])
   monkeypatch.setattr(
     scaling_stage, "_evaluated", lambda *_: {"micro": next(losses)}
