@@ -154,6 +154,28 @@ def test_what_it_tells(run):
   assert artifacts.faults(workdir) == []
 
 
+def test_the_nearest_candidate_is_that_of_brute_force(run):
+  """Neither a dev example nor a reference, which the target repeats, too."""
+  config, workdir = run
+  pool = scored_pool.load(tiny.run(config, workdir))
+  split = files.read_table(workdir / "pool/index.parquet", ["split"])["split"]
+  x = rows.load(workdir, pool.row).astype(np.float64)
+  candidate = pool.candidates.candidate
+  target = inputs.Inputs(workdir, pool.row)["target_embeddings"]
+  cosine = target.astype(np.float64) @ x[candidate].T
+  placed = files.read_table(workdir / "select/target.parquet")
+  np.testing.assert_allclose(placed["cosine"], cosine.max(axis=1), atol=1e-6)
+  assert np.isin(placed["nearest_row"], pool.row[candidate]).all()
+  at = np.searchsorted(pool.row, placed["nearest_row"])
+  own = (target.astype(np.float64) * x[at]).sum(axis=1)
+  np.testing.assert_allclose(own, cosine.max(axis=1), atol=1e-6)
+  told = files.read_json(workdir / "select/stage.json")["target"]
+  assert told["cosine"] == pytest.approx(cosine.max(axis=1).mean(), abs=1e-6)
+  of_dev = (x[split[pool.row] == "dev"] @ x[candidate].T).max(axis=1)
+  assert len(of_dev) == 20
+  assert told["dev_cosine"] == pytest.approx(of_dev.mean(), abs=1e-6)
+
+
 def test_the_selection_follows_the_weights(run):
   config, workdir = run
   here = tiny.run(config, workdir)

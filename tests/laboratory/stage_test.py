@@ -230,9 +230,17 @@ def test_losses_that_are_damaged_are_made_anew(made):
   assert len(lines) == len(after)
 
 
-def test_an_arm_that_was_another_is_refused(made):
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {"strategy": "longest"},
+    {"cell_weight": 0.5},
+    {"options": {"ila": {"rank_by": "relative_depth"}}},
+  ],
+)
+def test_an_arm_that_was_another_is_refused(made, fields):
   source, workdir = made
-  arms = {"ours": {"strategy": "longest"}}
+  arms = {"ours": _ARMS["ours"] | fields}
   with pytest.raises(errors.InputError, match=r"arms\.ours: .*another name"):
     pipeline.run(
       _config(source, laboratory__arms=arms), workdir, stages=("laboratory",)

@@ -1,5 +1,7 @@
 """The warm-up of LESS and what is made by it, killed and whole."""
 
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -7,11 +9,13 @@ from etils import epath
 
 from ila_jax import errors, pipeline
 from ila_jax.compute import mesh as mesh_lib
-from ila_jax.passes import token_set, windows
+from ila_jax.passes import example_gradients, token_set, windows
 from ila_jax.pool import index, shards
+from ila_jax.run import account as account_lib
 from ila_jax.run import interrupts, stage_record, tables
 from ila_jax.run.disk import files
-from ila_jax.score.gradients import warmup
+from ila_jax.score import target
+from ila_jax.score.gradients import features, of_target, warmup
 from ila_jax.score.signals import example_signal, gradients
 from ila_jax.training import base, loop
 from tests.support import planned, tiny
@@ -118,6 +122,54 @@ def test_a_shard_is_the_unit_of_resuming_and_is_made_to_the_bit(run):
   for path, values in zip(_paths(run), before, strict=True):
     np.testing.assert_array_equal(files.read_array(path), values)
   assert _paths(run)[0].stat().mtime == kept
+
+
+def _directions(run, data, *, with_moments):
+  """Unit vectors of each epoch, from a pass over one example a row."""
+  decoder = base.load(run, account_lib.Account())
+  lengths = index.lengths(run.workdir)  # As the stages, to share programs.
+  layout = features._layout(run.config, decoder.config, lengths)
+  found = []
+  for adapter, moments in warmup.states(run):
+    adapter, moments = mesh_lib.put(
+      (adapter, moments if with_moments else None),
+      run.mesh,
+      mesh_lib.REPLICATED,
+    )
+    each = example_gradients.example_gradients(
+      decoder,
+      data,
+      features._recipe(run.config),
+      adapter=adapter,
+      moments=moments,
+      layout=layout,
+      mesh=run.mesh,
+    )
+    found.append(each / np.linalg.norm(each, axis=1, keepdims=True))
+  return np.concatenate(found, axis=1)
+
+
+def test_the_target_has_plain_gradients_and_the_pool_those_of_adam(run):
+  """The target set is the pool itself, so that one reading tells of both."""
+  workdir = run.workdir
+  own = stage_record.Stage(workdir / "beside", target.NAME, {})
+  own.begin()
+  own.finish()
+  os.symlink(workdir / "pool", own.folder / "pool")
+  of_target.run(run)
+  example_signal.run(gradients.SIGNAL, run)
+  # Of examples that no window cuts.
+  rows = np.flatnonzero(index.lengths(workdir) <= 64)[:16]
+  assert len(rows) == 16
+  data = token_set.of_rows(workdir, rows)
+  plain, adam = (
+    _directions(run, data, with_moments=is_adam) for is_adam in (False, True)
+  )
+  assert np.abs(plain - adam).max() > 0.05
+  found = files.read_array(tables.TARGET_GRADIENTS.path(workdir))[rows]
+  np.testing.assert_allclose(found, plain, atol=2e-3)
+  found = example_signal.read(workdir, gradients.NAME, rows)
+  np.testing.assert_allclose(found, adam, atol=2e-3)
 
 
 def test_it_is_read_row_by_row(run):
