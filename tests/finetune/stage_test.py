@@ -1,4 +1,4 @@
-"""What the check tunes on: the selection's own examples, and those of rivals."""
+"""What the check tunes on: the selection, and examples of its rivals."""
 
 import numpy as np
 import pytest
