@@ -18,7 +18,8 @@ _JOINED = (
   "other field unless that is named too"
 )
 _NAMED = (
-  "Name the right answer by its index from 0 or its text, in one field; or set "
+  "Name the right answer in one field: by its text, the name of its field, or "
+  "its letter, and in a list by its index from 0; or set "
   "--config.pool.fields.response to one answer, such as answers.0"
 )
 _FILE = "Mend the lines, or leave the file out of config.pool.source"
@@ -70,10 +71,7 @@ REMEDIES = {
   "conversation field missing": "Set config.pool.fields.conversation",
   "prompt is a list of texts": "Join the texts, or write them as messages",
   "prompt is a list of numbers": (
-    "They seem to be token ids, and text is needed: name the fields that hold "
-    "it, as P3 has inputs_pretokenized and targets_pretokenized, with "
-    "--config.pool.fields.prompt=... and --config.pool.fields.response=..., or "
-    "decode them with the tokenizer that made them"
+    f"They seem to be token ids. {_MAP}; or decode them with their tokenizer"
   ),
   "response is not text": (
     "Set --config.pool.fields.response to the text, such as answers.0.text"
@@ -102,6 +100,7 @@ REMEDIES = {
   "answer is none of the choices": (
     "Write the choice's label or text as the answer, or its index from 0"
   ),
+  "answer names several choices": "Keep one, or write a text: `A and C`",
   "answer is an empty choice": "Fill the choice, or mend the answer",
   "choices are missing before the answer": (
     "Write the choice's label as the answer, or give each choice a field or an "
@@ -113,7 +112,8 @@ REMEDIES = {
   "system is not text": "Set config.pool.fields.system to a text",
   "thought is not text": "Set config.pool.fields.thought to a text",
   "history is not a list of pairs": (
-    'Write it as [["question", "answer"], ...], or as messages'
+    'Write it as [["question", "answer"], ...] or as messages; or name it as a '
+    "context, --config.pool.fields.context=history"
   ),
   "labels are neither a list nor a count": (
     "Set --config.pool.fields.labels to a list, a text or a number"

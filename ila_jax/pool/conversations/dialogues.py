@@ -244,6 +244,7 @@ def _items(value: Any) -> list[Any]:
       value = [value]
   if not isinstance(value, list):
     raise records.Reject("conversation is not a list", type(value).__name__)
+  value = values.objects(value) or value
   if len({isinstance(item, str) for item in value}) > 1:
     raise records.Reject("conversation mixes texts and messages")
   return value

@@ -33,12 +33,12 @@ ROLES = {
   ),
 }
 ROLE_KEYS = ("role", "from", "speaker", "author", "sender")
-_CONTENT_KEYS = ("content", "value", "text", "parts", "message", "utterance")
+CONTENT_KEYS = ("content", "value", "text", "parts", "message", "utterance")
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
 # Weights of parts of an answer: nothing here can follow them.
 _PART_WEIGHTS = ("train_detail", "training_detail", "token_weights")
 _READ = {
-  *(*ROLE_KEYS, *_CONTENT_KEYS, *_THOUGHT_KEYS, *tool_calls.KEYS),
+  *(*ROLE_KEYS, *CONTENT_KEYS, *_THOUGHT_KEYS, *tool_calls.KEYS),
   *(*weights.WEIGHTS, *weights.MASKS, *_PART_WEIGHTS),
 }
 # Where a message keeps the tools that may be called.
@@ -103,7 +103,7 @@ def _role(named: Mapping[str, Any]) -> tuple[str, str]:
 
 def _content(named: Mapping[str, Any], role: str, notes: unread.Notes) -> Any:
   """What a message holds: the first of its fields that holds something."""
-  keys = _CONTENT_KEYS + (tool_calls.ANSWER_KEYS if role == "tool" else ())
+  keys = CONTENT_KEYS + (tool_calls.ANSWER_KEYS if role == "tool" else ())
   keys = [key for key in dict.fromkeys(keys) if key in named]
   if not keys and not any(named.get(key) for key in tool_calls.KEYS):
     raise records.Reject(

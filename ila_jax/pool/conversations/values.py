@@ -30,7 +30,7 @@ _SWITCHES = {
 # What annotators wrote where there was nothing, in whatever marks.
 _NO_INPUT = re.compile(
   r"no ?inputs?(?: (?:is )?(?:required|needed|necessary|provided|given))?"
-  r"|none|n/a|not applicable",
+  r"|none|n/a|nan|not applicable",
   re.IGNORECASE,
 )
 _NO_RESPONSE = re.compile(
@@ -120,6 +120,18 @@ def items(text: str) -> list[Any] | None:
     words = _BETWEEN.sub(" ", text).split()
     held = words if len(words) > 1 else None
   return held if isinstance(held, list) else None
+
+
+def objects(texts: list[Any]) -> list[Any] | None:
+  """The objects that the texts of a list write; None: not all of them do.
+
+  >>> objects(['{"role": "user"}', "{'role': 'bot'}"]), objects(["{a}"])
+  ([{'role': 'user'}, {'role': 'bot'}], None)
+  """
+  if not all(isinstance(t, str) and t.lstrip()[:1] == "{" for t in texts):
+    return None
+  held = [records.literal(text) for text in texts]
+  return held if all(isinstance(item, Mapping) for item in held) else None
 
 
 def number(value: Any) -> int | float | None:

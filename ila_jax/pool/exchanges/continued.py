@@ -92,6 +92,8 @@ def history(
   value = records.lookup(record, read.history)
   if value is None or value is records.MISSING or value == "":
     return []
+  if isinstance(value, str) and values.is_no_input(value):
+    return []
   value = _parsed(value)
   turns = transcripts.split(value) if isinstance(value, str) else None
   if turns:
@@ -120,7 +122,7 @@ def thoughtful(turn: records.Turn, thought: Any) -> records.Turn:
   'Two and two.'
   """
   thought = contents.text_of(thought, "thought")
-  if not thought.strip():
+  if not thought.strip() or values.is_no_input(thought):
     return turn
   if turn.thought.strip() not in ("", thought.strip()):
     raise records.Reject("an answer has two thoughts", turn.thought[:80])

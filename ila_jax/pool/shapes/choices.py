@@ -15,6 +15,12 @@ _SOLUTIONS = {"sol1": "A", "sol2": "B"}
 _LABEL = re.compile(
   r"(?:^|[_\s.-]|^op|^option|^choice|^answer)([A-Z]|\d+)$", re.IGNORECASE
 )
+# ... in the text of a choice: `1. `, `(1)` or a number in a circle.
+_CIRCLED = "①②③④⑤⑥⑦⑧⑨⑩"
+_NUMBERED = re.compile(
+  r"\s*(?:[(\[（](\d{1,2})[)\]）]|(\d{1,2})\s?(?:[)）、]|[.:](?=\s))"
+  rf"|([{_CIRCLED}]))\s*(?=\S)"
+)
 _LETTER = re.compile(r"\W*([A-J])\W*", re.IGNORECASE)
 
 
@@ -25,8 +31,8 @@ def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
   object of two such lists, or an object of texts by label; or a text that
   writes one of these, or is a list in words, `A) cat B) dog`. Several fields,
   with commas between, hold a choice each, labelled by the end of its name. A
-  list without labels has A, B, C and so on. Empty choices keep their place: an
-  index counts them.
+  list without labels has A, B, C and so on, or the numbers with which its texts
+  begin. Empty choices keep their place: an index counts them.
 
   Raises:
     records.Reject: the field holds anything else.
@@ -46,6 +52,8 @@ def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
     pairs = zip(map(_label, paths), held, strict=True)
     return [(label, contents.text_of(v, "choices")) for label, v in pairs]
   value = held[0]
+  if isinstance(value, str) and values.is_no_input(value):
+    return []
   if isinstance(value, str):
     value = records.literal(value) or _in_words(value)
   if isinstance(value, Mapping) and isinstance(value.get("text"), list):
@@ -64,8 +72,8 @@ def of(record: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
   elif isinstance(value, list):
     letters = list(string.ascii_uppercase)
     letters += [str(n) for n in range(len(letters) + 1, len(value) + 1)]
-    value = _unlabelled(value, letters)
-    value = [_labelled(*pair) for pair in zip(letters, value, strict=False)]
+    labels, value = _numbered(value) or (letters, _unlabelled(value, letters))
+    value = [_labelled(*pair) for pair in zip(labels, value, strict=False)]
   else:
     raise records.Reject("choices are no list of texts", type(held[0]).__name__)
   return [
@@ -89,8 +97,11 @@ def _labelled(letter: str, item: Any) -> tuple[Any, Any]:
   if not isinstance(item, Mapping):
     return letter, item
   label = values.first(item, ("label", "key"))
-  text = values.first(item, ("text", "value", "content"))
-  return letter if values.is_blank(label) else label, text
+  key = values.name(item, ("text", "value", "content"))
+  if key is None:
+    fields = f"fields: {', '.join(item)}"
+    raise records.Reject("choices are no list of texts", fields[:200])
+  return letter if values.is_blank(label) else label, item[key]
 
 
 def _unlabelled(texts: list[Any], labels: list[str]) -> list[Any]:
@@ -108,6 +119,25 @@ def _unlabelled(texts: list[Any], labels: list[str]) -> list[Any]:
     re.sub(f"^{mark}{space}", "", text) if isinstance(text, str) else text
     for text, mark in zip(texts, marks, strict=False)
   ]
+
+
+def _numbered(texts: list[Any]) -> tuple[list[str], list[Any]] | None:
+  """Labels and texts of choices that each begin with their number, in order."""
+  marks = [_NUMBERED.match(t) if isinstance(t, str) else None for t in texts]
+  said = [_digits(m[1] or m[2] or m[3]) if m else "" for m in marks]
+  for first in (0, 1):
+    labels = [str(first + place) for place in range(len(texts))]
+    rows = zip(said, labels, texts, strict=True)
+    fits = all(n == label or values.is_blank(text) for n, label, text in rows)
+    if fits and sum(map(bool, said)) > 1:
+      rest = zip(texts, marks, strict=True)
+      return labels, [t[m.end() :] if m else t for t, m in rest]
+  return None
+
+
+def _digits(said: str) -> str:
+  """A number in a circle in digits; any other text as it is."""
+  return str(1 + _CIRCLED.index(said)) if said in {*_CIRCLED} else said
 
 
 def _in_words(text: str) -> dict[str, str] | None:
@@ -178,6 +208,8 @@ def answer(
     return value
   if isinstance(value, bool):
     return _switched(value, choices)
+  if isinstance(value, str) and _digits(value.strip()) in dict(choices):
+    value = _digits(value.strip())
   number = values.number(value)
   if isinstance(number, int):
     is_index = unread.plain_name(field) in field_names.INDICES
@@ -190,6 +222,23 @@ def answer(
     is_named = named and (is_label or place != number - first)
     return _as_written(value, named) if is_named else label
   return _of_words(value, choices, fields) if isinstance(value, str) else value
+
+
+def check_one(value: Any, choices: list[tuple[str, str]]) -> None:
+  """Checks that an answer is no list that names several choices.
+
+  Raises:
+    records.Reject: it is.
+
+  >>> check_one([1], [("A", "cat"), ("B", "dog")])
+  """
+  held = records.literal(value) if isinstance(value, str) else value
+  if not choices or not isinstance(held, list) or len(held) < 2:
+    return
+  said = {word.strip().lower() for choice in choices for word in choice}
+  said |= {"true", "false", *map(str, range(len(choices) + 1))}
+  if {str(item).strip().lower() for item in held} <= said:
+    raise records.Reject("answer names several choices", str(value)[:80])
 
 
 def _as_written(value: Any, named: list[str]) -> Any:

@@ -61,6 +61,7 @@ _BODIES = (
   *("review", "comment", "tweet", "input_text", "sentence1", "premise"),
 )
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_ASKED = ("instruction", "prompt", *field_names.QUESTIONS)
 # Kinds of what stands under the name of a context, and is none.
 _NO_CONTEXT = ("", "object", "aside")
 
@@ -154,9 +155,8 @@ def _pair(
 ) -> Fields | None:
   """A prompt and a response, with all that stands beside them."""
   kinds = dict(shape)
-  choice = kinds_lib.family(kinds, field_names.CHOICE) or kinds_lib.first(
-    field_names.CHOICES, every, kinds
-  )
+  choice = kinds_lib.choices(every, kinds)
+  is_asked = any(kinds.get(there.get(name)) for name in _ASKED)
   for prompt, responses in field_names.RESPONSES.items():
     if choice:
       responses += (*field_names.ANSWERS, *field_names.INDICES)
@@ -171,6 +171,8 @@ def _pair(
       continue  # A code may be that of a language or a product.
     if prompt == "source" and any(name in there for name in _BODIES):
       continue  # It may name where such a text is from, and a class.
+    if prompt == "human" and is_asked:
+      continue  # Both answer: which of them is a person's is the task.
     every = {name: field for name, field in every.items() if name != prompt}
     contexts = (
       field_names.QUESTIONS if prompt in ("instruction", "prompt") else ()
@@ -186,7 +188,7 @@ def _pair(
       if response
       else f"{instances}.0.input",
       context=", ".join(contexts),
-      choices=choice,
+      choices=pointers.offered(choice, response),
       response=response or f"{instances}.0.output",
       thought=kinds_lib.first(_THOUGHTS, texts),
       system=kinds_lib.first(field_names.SYSTEMS, every, kinds),
@@ -277,11 +279,17 @@ def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
       response="" if configured.conversation else resolved.response
     )
   if any(configured):
-    resolved = Fields(
-      *(c or f for c, f in zip(configured, resolved, strict=True))
-    )
+    # What is named for one purpose is not read for another.
+    named = {p for path in configured[:-2] for p in records.paths(record, path)}
+    found = ("" if path in named else path for path in resolved)
+    resolved = Fields(*(c or f for c, f in zip(configured, found, strict=True)))
   path = beside.opened(record, resolved.conversation)
   resolved = _with_nested(record, resolved._replace(conversation=path))
+  if not (
+    configured.choices
+    or kinds_lib.are_asked(record, resolved.choices, resolved.response)
+  ):
+    resolved = resolved._replace(choices="")
   if not (resolved.conversation or (resolved.prompt and resolved.response)):
     raise records.Reject(
       "no known record shape", f"fields: {', '.join(record)}"
@@ -296,7 +304,8 @@ def _with_nested(record: Mapping[str, Any], read: Fields) -> Fields:
   """
   for prefix, held, names in beside.holders(record, read)[1:]:
     kinds = {n: kinds_lib.of_field(n, held[n]) for n in reversed(held)}
-    there = {unread.plain_name(n): n for n, kind in kinds.items() if kind}
+    filled = (n for n in kinds if kinds[n] not in ("", "aside"))
+    there = {unread.plain_name(n): n for n in filled}
     shape = {prefix + name for name in names}
     contexts = [there[n] for n in field_names.CONTEXTS if n in there]
     found = {}

@@ -39,6 +39,18 @@ def names_one(name: str) -> bool:
   return preferences.is_name(plain) or bool(_ONE_HOT.fullmatch(plain))
 
 
+def offered(choice: str, response: str) -> str:
+  """The fields of choices; "" where they are answers, one of which is the best.
+
+  >>> offered("answerA, answerB", "answerA, answerB"), offered("A, B", "answer")
+  ('', 'A, B')
+  """
+  names = tuple(choice.split(", "))
+  is_named = choice == response or preferences.is_best(response)
+  are_answers = field_names.families(names, field_names.ANSWER)
+  return "" if is_named and are_answers else choice
+
+
 def among(
   record: Mapping[str, Any],
   paths: list[str],
@@ -229,7 +241,9 @@ def _beside(record: Mapping[str, Any], path: str) -> tuple[list[str], str]:
   """Finds the answers beside another field, or the field with a list."""
   for family in field_names.families(tuple(record), field_names.ANSWER):
     names = list(family.values())
-    if len(names) > 1 and path not in names and not _has_choices(record):
+    own = names if preferences.is_best(path) else ()
+    others = {name: None for name in record if name not in own}
+    if len(names) > 1 and path not in names and not _has_choices(others):
       return names, ""
   named = [n for n in record if n != path and unread.plain_name(n) in _LISTS]
   return [], next((n for n in named if _are_several(record[n])), "")

@@ -20,6 +20,10 @@ _NAMES = re.compile(
   r"|(?:answer|response|completion|target|label)_(?:idx|index)"
   r"|label|preference|choice|selection"
 )
+# ... and prefer it to others, as no key of a test does.
+_PREFERS = re.compile(
+  r"(?:best|better|chosen|prefer\w*|winner|winning)(?:_.+)?"
+)
 # ... only where they are numbers or letters: words may say something else.
 _NUMBERS = re.compile(r"label|gold|preference|choice|selection")
 # Fields that hold an answer as such, unless they name another field.
@@ -126,6 +130,15 @@ def is_name(plain: str) -> bool:
   (True, True, False)
   """
   return bool(_NAMES.fullmatch(plain))
+
+
+def is_best(name: str) -> bool:
+  """Whether a field of such a name prefers one of several answers to others.
+
+  >>> is_best("chosen"), is_best("correct")
+  (True, False)
+  """
+  return bool(_PREFERS.fullmatch(unread.plain_name(name)))
 
 
 def is_answer(plain: str) -> bool:

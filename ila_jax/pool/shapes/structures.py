@@ -23,7 +23,12 @@ _LISTS = (
 )
 
 # ... which a text that writes an empty list or object leaves empty.
-_EMPTIED = (*_LISTS, *field_names.TOOLS, *field_names.CHOICES)
+_EMPTIED = (
+  *(*_LISTS, *_ANSWERS, *field_names.TOOLS, *field_names.CHOICES),
+  *field_names.CONTEXTS,
+)
+# The longest text that writes nothing: `[null, null]`.
+_EMPTY_CHARACTERS = 80
 
 
 def opened(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -44,14 +49,23 @@ def opened(record: Mapping[str, Any]) -> Mapping[str, Any]:
     and text.lstrip()[:1] in ("[", "{")
     and (value := _structure(name, text)) is not None
   }
+  structures |= {
+    name: items
+    for name, held in record.items()
+    if isinstance(held, list)
+    and (items := values.objects(held))
+    and all(map(is_message, items))
+  }
   return {**record, **structures} if structures else record
 
 
 def _structure(name: str, text: str) -> list[Any] | dict[str, Any] | None:
   """What a text writes, where it is a structure."""
   plain = unread.plain_name(name)
-  if plain in _EMPTIED and text.strip() in ("[]", "{}"):
-    return []
+  if plain in _EMPTIED and len(text) < _EMPTY_CHARACTERS:
+    held = records.literal(text)
+    if held is not None and values.is_blank(held):
+      return []
   if plain in _TEXTS:
     return None
   if plain not in (*_ANSWERS, *_LISTS) and not _ROLE.search(text):
@@ -67,7 +81,15 @@ def _structure(name: str, text: str) -> list[Any] | dict[str, Any] | None:
     is_of_answers = plain in _ANSWERS and kinds in ({str}, {dict})
     return value if has_messages or is_of_answers else None
   is_of_texts = plain in _ANSWERS and isinstance(value.get("text"), list)
-  return value if is_of_texts else None
+  return value if is_of_texts or _is_said(plain, value) else None
+
+
+def _is_said(plain: str, value: Mapping[str, Any]) -> bool:
+  """Whether an object is a message of the side that its field is of."""
+  if not is_message(value) or values.name(value, messages.CONTENT_KEYS) is None:
+    return False
+  role = messages.role_of(values.first(value, messages.ROLE_KEYS))
+  return role == ("user" if plain in field_names.RESPONSES else "assistant")
 
 
 def texts(text: Any) -> list[str]:

@@ -83,6 +83,7 @@ def _beside(
         ]
         rest = [name for name in rest if not unread.is_ignored(name)]
         notes.leave(held, rest, f"{path}.")
+    texts = [text for text in texts if not values.is_no_input(text)]
     parts += [text for text in texts if text.strip() not in prompt]
   offered = choices.of(record, read.choices) if read.choices else []
   if offered and not choices.stand_in(prompt, offered):
@@ -113,6 +114,8 @@ def _head(record: Mapping[str, Any], read: fields.Fields) -> list[records.Turn]:
   """Tools, which come first, and the system text of a record."""
   turns = []
   tools = records.lookup(record, read.tools)
+  if isinstance(tools, str) and values.is_no_input(tools):
+    tools = records.MISSING
   text = "" if tools is records.MISSING else tool_calls.json_list(tools)
   if text:
     turns.append(records.Turn("tools", text))
@@ -120,6 +123,8 @@ def _head(record: Mapping[str, Any], read: fields.Fields) -> list[records.Turn]:
   if system is records.MISSING:
     system = None
   said = None if system is None else contents.plain(system, "system")
+  if said and values.is_no_input(said):
+    said = None
   if text is None:  # Tools in words stand where words are read.
     words = tools if isinstance(tools, str) else json.dumps(tools)
     said = f"{said}\n\n{words}" if said and said.strip() else words
@@ -255,6 +260,7 @@ def _of_prompt(
   asked = continued.history(record, read, notes, reader)
   request, offered = _request(record, read, notes)
   asked += request
+  choices.check_one(records.lookup(record, read.response), offered)
   value, more = responses.of(record, read.response, answers, notes)
   if turns := responses.in_turn(record, read, value):
     return _merged(head, [*asked[: -len(request)], *turns])

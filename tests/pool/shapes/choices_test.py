@@ -2,7 +2,8 @@
 
 import pytest
 
-from ila_jax.pool import records
+from ila_jax.pool import records, unread
+from ila_jax.pool.conversations import contents
 from ila_jax.pool.shapes import choices, fields, turns
 
 PETS = [("A", "dog"), ("B", "cat")]
@@ -227,3 +228,102 @@ def test_numbered_choices_reject_all_numbers_of_a_label_alike(label):
   # COPA counts from 0, others from 1: what is left would be of one choice.
   with pytest.raises(records.Reject, match="may be an index or a choice"):
     asked(label, "label", choice1="x", choice2="y")
+
+
+NUMBERED = "Q?\n\n1. x\n2. y\n3. z"
+
+
+@pytest.mark.parametrize(
+  "choices",
+  [
+    *(["1. x", "2. y", "3. z"], ["1) x", "2) y", "3) z"]),
+    *(["(1) x", "(2) y", "(3) z"], ["① x", "②y", "③ z"]),
+    *("['1. x', '2. y', '3. z']", {"text": ["[1] x", "[2] y", "[3] z"]}),
+  ],
+)
+@pytest.mark.parametrize("answer", ["2", "2.0", "②"])
+def test_numbers_in_the_texts_of_choices_are_their_labels(answer, choices):
+  assert asked(answer, choices=choices) == (NUMBERED, "2")
+  for number in (0, 1, 2):
+    with pytest.raises(records.Reject, match="may be an index or a choice"):
+      asked(number, choices=choices)
+
+
+def test_numbers_from_0_in_the_texts_of_choices_are_indices():
+  assert asked(1, choices=["0. x", "1. y"]) == ("Q?\n\n0. x\n1. y", "1")
+
+
+@pytest.mark.parametrize(
+  "choices",
+  [["1.5 m", "2.5 m"], ["1:30", "2:30"], ["1. x", "y"], ["2. x", "1. y"]],
+)
+def test_other_numbers_of_choices_are_their_texts(choices):
+  expected = "\n".join(map("{}. {}".format, "AB", choices))
+  assert asked(1, choices=choices) == (f"Q?\n\n{expected}", "B")
+
+
+SERVED = [{"index": 0, "text": "Nile", "finish_reason": "stop"}]
+
+
+@pytest.mark.parametrize(
+  "beside",
+  [
+    {"options": {"temperature": 0.7, "num_ctx": 4096}},
+    {"options": '{"temperature": 0.7, "stop": ["x"]}'},
+    {"options": {"stream": True}},
+    {"options": ["streaming"]},
+    {"choices": 4},
+    {"choices": SERVED},
+    {"choices": [{"index": n, "text": t} for n, t in enumerate("xy")]},
+    {"choices": [*SERVED, {"index": 1, "message": {"content": "Rhine"}}]},
+    {"choices": ["Nile"]},
+    {"A": 0.3, "B": 0.7},
+  ],
+)
+def test_what_is_no_choice_is_told(beside):
+  record = {"question": "Q?", "response": "Nile", **beside}
+  inner = {"data": record}
+  paths = fields.Fields(prompt="data.question", response="data.response")
+  for whole, named in ((record, fields.Fields()), (inner, paths)):
+    notes = unread.Notes()
+    read = fields.resolve(whole, named)
+    said = turns.to_turns(whole, read, notes=notes)
+    assert [turn.text for turn in said] == ["Q?", "Nile"]
+    assert {name.removeprefix("data.") for name in notes.unread} == {*beside}
+
+
+@pytest.mark.parametrize(
+  ("choices", "answer", "expected"),
+  [
+    ({"A": 3, "B": 4}, "B", "B"),
+    ({"A": 3, "B": 4}, 4, 4),
+    ({"A": 3, "B": 4}, 0, "A"),
+    ({"A": "3.5", "B": "4.5"}, "It is 3.5.", "It is 3.5."),
+    ({"options": [10, 20]}, 1, "B"),
+    ({"options": [True, False]}, False, "false"),
+    ({"options": ["x"]}, 0, "A"),
+    (
+      {"options": [{"index": n, "text": t} for n, t in enumerate("xy")]},
+      *(1, "B"),
+    ),
+  ],
+)
+def test_choices_that_the_answer_may_name_are_read(choices, answer, expected):
+  prompt, response = asked(answer, **choices)
+  assert response == contents.text_of(expected, "")
+  assert prompt.startswith("Q?\n\nA. ")
+
+
+def test_choices_without_a_text_are_no_choices():
+  with pytest.raises(records.Reject, match="choices are no list of texts"):
+    asked("x", choices=[{"option": "x"}, {"option": "y"}])
+
+
+@pytest.mark.parametrize(
+  "answer",
+  [[0, 2], "[0, 2]", ["A", "C"], ["x", "z"], [0, 1, 0], [True, False, True]],
+)
+def test_several_right_choices_are_a_reject(answer):
+  with pytest.raises(records.Reject, match="answer names several choices"):
+    asked(answer, "label", choices=["x", "y", "z"])
+  assert asked([1], choices=["x", "y", "z"])[1] == "B"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ila_jax.pool import unread
+from ila_jax.pool import records, unread
 from ila_jax.pool.shapes import fields, turns
 
 TOOLS = [{"name": "f"}]
@@ -123,3 +123,48 @@ def test_blank_keys_of_answers_and_choices_hide_nothing():
   choices = [{"label": None, "key": "A", "text": "", "value": "r"}]
   record = {"question": "q", "choices": choices, "answer": "A"}
   assert read(record)[0] == ("user", "q\n\nA. r")
+
+
+@pytest.mark.parametrize("words", ["None", "N/A", "nan", "<noinput>", "none."])
+@pytest.mark.parametrize(
+  "name", ["input", "context", "system", "tools", "history", "choices"]
+)
+def test_words_for_nothing_beside_a_prompt_are_blank(name, words):
+  thought = {"reasoning_content": words}
+  record = {**PAIR, **thought, name: words}
+  read_as = fields.resolve(record, fields.Fields())
+  said = turns.to_turns(record, read_as)
+  assert [(turn.role, turn.text) for turn in said] == [ASKED, ANSWERED]
+  assert not said[-1].thought
+
+
+@pytest.mark.parametrize("empty", ["[]", "{}", "[None]"])
+def test_a_context_that_writes_an_empty_list_is_blank(empty):
+  assert read({**PAIR, "context": empty}) == [ASKED, ANSWERED]
+
+
+def test_a_filled_field_goes_before_words_for_nothing():
+  record = {**PAIR, "system": "None", "system_prompt": "S"}
+  assert read(record)[0] == ("system", "S")
+
+
+def test_a_history_in_words_is_told_and_may_be_named_a_context():
+  notes, record = unread.Notes(), {**PAIR, "history": "Diabetes for 10 years."}
+  assert read(record, notes) == [ASKED, ANSWERED]
+  assert notes.unread == {"history"}
+  for history in (record["history"], ["Diabetes", "for 10 years."]):
+    record = {**PAIR, "history": history}
+    read_as = fields.resolve(record, fields.Fields(context="history"))
+    assert not read_as.history
+    assert turns.to_turns(record, read_as)[0].text.startswith("q\n\nDiabetes")
+
+
+@pytest.mark.parametrize("asked", ["prompt", "question", "instruction"])
+def test_two_answers_to_a_question_are_no_exchange(asked):
+  record = {asked: "q", "human": "one", "gpt": "other"}
+  with pytest.raises(records.Reject, match="no known record shape"):
+    read(record)
+  assert read({**record, asked: ""}) == [
+    ("user", "one"),
+    ("assistant", "other"),
+  ]

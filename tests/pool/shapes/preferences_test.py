@@ -249,3 +249,16 @@ def test_scores_that_disagree_are_refused():
   ]
   with pytest.raises(records.Reject, match="fields name different answers"):
     answered({"prompt": "q", "responses": answers})
+
+
+@pytest.mark.parametrize(
+  "named",
+  [
+    *({"better": "A"}, {"winner": "answerA"}, {"chosen": "A"}),
+    *({"preferred": "answer_a"}, {"best_answer": "a"}),
+  ],
+)
+def test_answers_that_are_compared_are_no_choices(named):
+  record = {"prompt": "Q", "answerA": "x", "answerB": "y", **named}
+  said = turns.to_turns(record, fields.resolve(record, fields.Fields()))
+  assert [turn.text for turn in said] == ["Q", "x"]

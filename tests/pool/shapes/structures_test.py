@@ -109,3 +109,35 @@ def test_a_task_about_lists_stays_text(beside):
   assert read(record | beside)[-1] == (record | beside)["output"]
   inputs = {"input": '["b", "a"]', "output": '["a", "b"]'}
   assert read(inputs) == [*inputs.values()]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "[None]", "[ null ]", "['']"])
+@pytest.mark.parametrize("name", ["answers", "completions", "responses"])
+def test_a_text_that_writes_no_answer_is_none(name, text):
+  with pytest.raises(records.Reject, match="empty response"):
+    read({"question": "q", name: text})
+
+
+@pytest.mark.parametrize("form", [json.dumps, str])
+def test_one_message_in_a_cell(form):
+  ask, reply = (
+    {"role": "user", "content": "q"},
+    {"from": "gpt", "value": "r"},
+  )
+  for name in ("chosen", "response"):
+    assert read({"prompt": form(ask), name: form(reply)}) == ["q", "r"]
+  said = {"messages": [ask], "chosen": form(reply), "rejected": form(reply)}
+  assert read(said) == ["q", "r"]
+  # A message of the other side is what was asked for.
+  assert read({"prompt": "q", "response": form(ask)}) == ["q", form(ask)]
+  assert read({"prompt": form(reply), "response": "r"}) == [form(reply), "r"]
+
+
+@pytest.mark.parametrize("form", [json.dumps, str])
+def test_messages_in_a_cell_each(form):
+  ask = form({"role": "user", "content": "q"})
+  reply = form({"role": "assistant", "content": "r"})
+  for whole in ([ask, reply], json.dumps([ask, reply])):
+    assert read({"messages": whole}) == ["q", "r"]
+  assert read({"data": {"messages": [ask, reply]}}) == ["q", "r"]
+  assert read({"prompt": "q", "completions": [reply, reply]}) == ["q", "r"]
