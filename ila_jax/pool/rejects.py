@@ -18,8 +18,8 @@ _JOINED = (
   "other field unless that is named too"
 )
 _NAMED = (
-  "Name the right answer in one field: by its text, the name of its field, or "
-  "its letter, and in a list by its index from 0; or set "
+  "Name the right answer in one field: by the name of its own field, such as "
+  "response_2, and in a list by its index from 0; or set "
   "--config.pool.fields.response to one answer, such as answers.0"
 )
 _FILE = "Mend the lines, or leave the file out of config.pool.source"

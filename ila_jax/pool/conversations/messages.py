@@ -34,11 +34,11 @@ ROLES = {
 }
 ROLE_KEYS = ("role", "from", "speaker", "author", "sender")
 CONTENT_KEYS = ("content", "value", "text", "parts", "message", "utterance")
-_THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
+THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
 # Weights of parts of an answer: nothing here can follow them.
 _PART_WEIGHTS = ("train_detail", "training_detail", "token_weights")
 _READ = {
-  *(*ROLE_KEYS, *CONTENT_KEYS, *_THOUGHT_KEYS, *tool_calls.KEYS),
+  *(*ROLE_KEYS, *CONTENT_KEYS, *THOUGHT_KEYS, *tool_calls.KEYS),
   *(*weights.WEIGHTS, *weights.MASKS, *_PART_WEIGHTS),
 }
 # Where a message keeps the tools that may be called.
@@ -150,7 +150,7 @@ def read(
   content = _content(named, role, notes)
   if role == "assistant":
     return [_answer(named, name, content, notes)]
-  others = [k for k in (*tool_calls.KEYS, *_THOUGHT_KEYS) if k in named]
+  others = [k for k in (*tool_calls.KEYS, *THOUGHT_KEYS) if k in named]
   notes.leave(named, others, "messages.")
   if role == "system":
     return [*head, records.Turn(role, contents.plain(content, "content"))]
@@ -209,7 +209,7 @@ def _thought(
   named: Mapping[str, Any], text: str, thought: str, notes: unread.Notes
 ) -> tuple[str, str]:
   """Text and thought of an answer, with the thought that stands beside."""
-  beside = [k for k in _THOUGHT_KEYS if not values.is_blank(named.get(k))]
+  beside = [k for k in THOUGHT_KEYS if not values.is_blank(named.get(k))]
   thoughts = [
     k
     for k in beside

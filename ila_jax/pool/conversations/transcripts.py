@@ -91,7 +91,7 @@ def asked(text: str) -> list[records.Turn]:
   Where tokens mark the turns, it may also end with the user's.
 
   Returns:
-    No turns for any other text, and where marks begin within a line.
+    No turns for any other text, and where marks begin within a sentence.
 
   Raises:
     records.Reject: as `split`.
@@ -100,12 +100,18 @@ def asked(text: str) -> list[records.Turn]:
   ['1 + 1?']
   """
   reading = _reading(text, is_prompt=True)
-  if reading is None or reading.problem or not reading.marks[0].is_edge:
+  if reading is None or reading.problem or not _is_begun(text, reading):
     return []
   if marks.bare(text[reading.marks[-1].end :]):
     return _asked_by_user(text, reading) if reading.is_of_tokens else []
   turns = _said(text, reading)
   return turns[:-1] if turns and turns[-1].role == "assistant" else []
+
+
+def _is_begun(text: str, reading: marks.Reading) -> bool:
+  """Whether marks begin a line, or words follow a sentence, as in Vicuna."""
+  is_told = text[: reading.begin].rstrip().endswith((".", "!", "。"))
+  return reading.marks[0].is_edge or (is_told and not reading.is_of_tokens)
 
 
 def _asked_by_user(text: str, reading: marks.Reading) -> list[records.Turn]:

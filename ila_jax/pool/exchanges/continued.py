@@ -14,6 +14,7 @@ from ila_jax.pool.conversations import (
   contents,
   dialogues,
   numbered,
+  tool_calls,
   transcripts,
   values,
   weights,
@@ -155,13 +156,27 @@ def reply(
   thought = records.lookup(record, read.thought)
   if not said:
     text = contents.text_of(value, "response")
-    return [thoughtful(records.Turn("assistant", text), thought)]
+    turn = records.Turn("assistant", text, calls=_calls(record, text, notes))
+    return [thoughtful(turn, thought)]
   *before, last = said
   answers = [turn for turn in said if turn.role == "assistant"]
   if answers == [last] and not last.thought.strip():
     return [*before, thoughtful(last, thought)]
   _leave(record, read.thought, notes)
   return list(said)
+
+
+def _calls(record: Mapping[str, Any], text: str, notes: unread.Notes) -> str:
+  """The calls beside an empty answer: they are all that it says."""
+  if text.strip():
+    return ""
+  held = {
+    name: value
+    for name, value in record.items()
+    if name in tool_calls.KEYS and isinstance(value, str | list | dict)
+  }
+  notes.unread -= held.keys()
+  return tool_calls.of_message(held)
 
 
 def answered(

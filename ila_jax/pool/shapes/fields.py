@@ -50,7 +50,7 @@ _CONVERSATIONS = ("messages", "conversations", "conversation")
 # list of texts under another name, such as `turns`, may hold questions alone.
 _MESSAGES = (*("contents", "turns", "chat", "chosen_messages", "chosen"),)
 # ... where each item has a role: other things are called so as well.
-_WITH_ROLES = ("items",)
+_WITH_ROLES = ("items", "context")
 _EITHER = ("dialogue", "dialog", "data")
 _TRANSCRIPTS = (
   *("text", "chosen", "dialogue", "dialog", "chat", "transcript", "content"),

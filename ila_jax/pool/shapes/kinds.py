@@ -10,7 +10,14 @@ from ila_jax.pool.conversations import contents, transcripts, values
 from ila_jax.pool.shapes import choices as choices_lib
 from ila_jax.pool.shapes import field_names, structures
 
-_ADDRESS = re.compile(r"\s*(?:https?|ftp|file|s3|gs|hf)://\S+\s*|www\.\S+\s*")
+# Where a passage is: an address, or the name of a file or a record.
+_ADDRESS = re.compile(
+  r"\s*(?:(?:https?|ftp|file|s3|gs|hf)://\S+|www\.\S+"
+  r"|(?=\S*[A-Za-z])[\w./\\-]{0,200}[._/\\-]\w{1,60})\s*",
+  re.ASCII,
+)
+# One word that says of what kind something is, or how much: `high`.
+_WORD = re.compile(r"\s*[a-z]{2,}\s*")
 # A choice by its key, in an object of choices.
 _CHOICE_KEY = re.compile(
   r"(?:(?:option|choice|answer)[_ ]?|op)?([A-Z]|\d{1,2})", re.IGNORECASE
@@ -76,7 +83,11 @@ def of_field(name: str, value: Any) -> str:
 
 
 def _is_passage(value: Any) -> bool:
-  """Whether a value may be asked about: no number, switch or address."""
+  """Whether a value may be asked about: no number, switch, address or word."""
+  if isinstance(value, str) and values.is_no_input(value):
+    return True  # It is left out where it is read.
+  if isinstance(value, str) and _WORD.fullmatch(value):
+    return False
   items = value if isinstance(value, list) else [value]
   if any(isinstance(item, list | dict) for item in items):
     return True  # Whatever it is, it is no single number.

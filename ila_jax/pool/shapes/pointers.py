@@ -75,9 +75,11 @@ def among(
   """
   labels = _labels(paths)
   named: dict[str, str] = {}
-  for name, value in record.items():
+  for name, value in preferences.by_certainty(record):
     plain = unread.plain_name(name)
     if name in paths or values.is_blank(value):
+      continue
+    if named and preferences.is_model(name, value):
       continue
     match, says = _ONE_HOT.fullmatch(plain), values.switch(value)
     if match and says is not None:

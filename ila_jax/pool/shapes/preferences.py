@@ -68,8 +68,10 @@ def named(
   if len(answers) < 2:
     return marked(answers, path, notes)
   places: dict[str, int] = {}
-  for name, value in record.items():
+  for name, value in by_certainty(record):
     plain = unread.plain_name(name)
+    if places and is_model(name, value):
+      continue
     if name != path and is_name(plain) and names_one(plain, value):
       places[name] = place(name, value, answers)
   if len(set(places.values())) > 1:
@@ -85,6 +87,25 @@ def named(
   if not any(answer is best for answer in left):
     raise records.Reject("fields name different answers", f"marks of {path}")
   return [best]
+
+
+def is_model(name: str, value: Any) -> bool:
+  """Whether a field says which model made the best answer, and names none.
+
+  >>> is_model("chosen_model", "gpt-4"), is_model("winner_model", "model_b")
+  (True, False)
+  """
+  is_of_model = unread.plain_name(name).endswith("_model")
+  return is_of_model and isinstance(value, str) and not pointer(value)
+
+
+def by_certainty(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
+  """The fields of a record, those last that only tell the model of an answer.
+
+  >>> by_certainty({"chosen_model": "gpt-4", "chosen": "A"})
+  [('chosen', 'A'), ('chosen_model', 'gpt-4')]
+  """
+  return sorted(record.items(), key=lambda field: is_model(*field))
 
 
 def is_mark(name: str) -> bool:

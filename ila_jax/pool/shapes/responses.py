@@ -13,8 +13,6 @@ from ila_jax.pool.conversations import (
   values,
 )
 from ila_jax.pool.shapes import (
-  field_names,
-  fields,
   pointers,
   preferences,
   structures,
@@ -32,6 +30,8 @@ _TEXT_KEYS = (
 )
 # Fields whose messages are answers to choose from, and no conversation.
 _SEVERAL = ("answers", "responses", "completions")
+# What an answer that is an object may have beside its text, as a message has.
+_OF_A_MESSAGE = (*tool_calls.KEYS, *messages.THOUGHT_KEYS)
 # What a call to a tool holds, where a list of them is the answer.
 _OF_A_CALL = {"name", "arguments", "id", "type"}
 _ONLY = "reject"  # Or none, unless there is only one.
@@ -84,7 +84,7 @@ def of(
   if path not in record and "." in path:
     prefix = path.rpartition(".")[0]
     holder, prefix = records.lookup(record, prefix), f"{prefix}."
-  value = _unsigned(value, path, notes)
+  value = _as_message(_unsigned(value, path, notes))
   while isinstance(value, Mapping) and not _is_message(value):
     inner = _text_key(value)
     if inner is None:
@@ -111,13 +111,18 @@ def of(
     _check_kinds(value)
     keys = [_text_key(v) if isinstance(v, Mapping) else None for v in value]
     texts = [v[k] if k else v for v, k in zip(value, keys, strict=True)]
-    if are_texts(texts):
+    are_said = any(keys) and all(map(_are_messages, texts))
+    if are_said or are_texts(texts):
       for item, key in zip(value, keys, strict=True):
         if key:
           notes.leave(item, _beside(item, key), f"{path}.")
       if len(texts) > 1:
         notes.unread.add(f"all of `{path}` but one")
-      return _one(texts, rule), []
+      if not are_said:
+        return _one(texts, rule), []
+      said = [dialogues.read(text, notes) for text in texts]
+      text = _one([turns[-1].text for turns in said], rule)
+      return None, next((t for t in said if t[-1].text == text), said[0])
   if isinstance(value, list | dict):
     turns = dialogues.read(value, notes)
     is_one_of = unread.plain_name(path) in _SEVERAL and len(turns) > 1
@@ -127,6 +132,27 @@ def of(
       turns = [turn for turn in turns if turn.text == text][:1]
     return None, turns
   return value, []
+
+
+def _as_message(value: Any) -> Any:
+  """An answer with a thought or calls beside its text is a message."""
+  if not isinstance(value, Mapping) or _is_message(value):
+    return value
+  if not {"content", "text"} & value.keys():
+    return value
+  more = [
+    name
+    for name in _OF_A_MESSAGE
+    if isinstance(value.get(name), str | list | dict)
+  ]
+  is_said = not all(values.is_blank(value[name]) for name in more)
+  return {"role": "assistant", **value} if is_said else value
+
+
+def _are_messages(held: Any) -> bool:
+  """Whether an answer is a message, or a list of messages."""
+  items = held if isinstance(held, list) else [held]
+  return bool(items) and all(map(structures.is_message, items))
 
 
 def _unsigned(value: Any, path: str, notes: unread.Notes) -> Any:
@@ -230,60 +256,6 @@ def _beside(value: Mapping[str, Any], read: str) -> list[str]:
   return [
     n for n in names if isinstance(value[n], list) or not preferences.is_mark(n)
   ]
-
-
-def in_turn(
-  record: Mapping[str, Any], read: fields.Fields, answer: Any
-) -> list[records.Turn]:
-  """The turns of a prompt and an answer that each write a list of texts.
-
-  So a table keeps conversations for which there are several answers: all that
-  is asked in one cell, and all that each of them says in another.
-
-  Args:
-    record: what holds both.
-    read: where.
-    answer: what is read there.
-
-  Returns:
-    Questions and answers; none where they are texts like any other.
-
-  Raises:
-    records.Reject: they differ in number, or may be one question and its answer
-      that happen to be lists.
-
-  >>> record = {"prompt": '["a", "b"]', "chosen": '["c", "d"]', "rejected": "e"}
-  >>> read = fields.Fields(prompt="prompt", response="chosen")
-  >>> [turn.text for turn in in_turn(record, read, record["chosen"])]
-  ['a', 'c', 'b', 'd']
-  """
-  asked = structures.texts(records.lookup(record, read.prompt))
-  said = structures.texts(answer) if asked else []
-  if not said:
-    return []
-  more = (read.input, read.context, read.choices)
-  paths = (path for named in more for path in records.paths(record, named))
-  is_alone = all(values.is_blank(records.lookup(record, p)) for p in paths)
-  is_input = unread.plain_name(read.prompt) in field_names.INPUTS
-  if not is_alone or is_input:
-    return []
-  is_one_of = "rejected" in record or pointers.has_several(
-    record, read.response
-  )
-  is_even = len(asked) == len(said)
-  if is_one_of and is_even:
-    return [
-      records.Turn(role, text)
-      for pair in zip(asked, said, strict=True)
-      for role, text in zip(("user", "assistant"), pair, strict=True)
-    ]
-  is_told = not values.is_blank(records.lookup(record, read.system))
-  if is_one_of or (is_even and not is_told):
-    raise records.Reject(
-      "prompt is a list of texts",
-      f"{read.prompt}: {len(asked)} of them, and {len(said)} in the answer",
-    )
-  return []
 
 
 def join(

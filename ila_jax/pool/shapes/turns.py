@@ -20,7 +20,7 @@ from ila_jax.pool.conversations import (
   transcripts,
   values,
 )
-from ila_jax.pool.exchanges import continued, pairs
+from ila_jax.pool.exchanges import continued, listed, pairs
 from ila_jax.pool.shapes import (
   choices,
   fields,
@@ -262,7 +262,7 @@ def _of_prompt(
   asked += request
   choices.check_one(records.lookup(record, read.response), offered)
   value, more = responses.of(record, read.response, answers, notes)
-  if turns := responses.in_turn(record, read, value):
+  if turns := listed.in_turn(record, read, value):
     return _merged(head, [*asked[: -len(request)], *turns])
   beyond = _INDEXED.fullmatch(read.response)
   if beyond and len(records.lookup(record, beyond[1])) > 1:

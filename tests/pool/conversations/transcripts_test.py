@@ -421,3 +421,22 @@ def test_long_transcripts_take_time_in_proportion(pair):
   turns = transcripts.split(pair * 16_000)
   assert len(turns) >= 32_000
   assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize(
+  ("prompt", "expected"),
+  [
+    ("A chat with a bot. USER: a ASSISTANT:", "sA chat with a bot. ua"),
+    (
+      "A chat. USER: a ASSISTANT: b</s>USER: c ASSISTANT:",
+      "sA chat. ua ab uc",
+    ),
+    ("A chat.### Human: a### Assistant:", "sA chat. ua"),
+    # Words about marks.
+    ("What is this? USER: a ASSISTANT:", None),
+    ("A chat. USER: a ASSISTANT: b", None),
+  ],
+)
+def test_a_prompt_with_a_system_text_before_its_marks(prompt, expected):
+  record = {"prompt": prompt, "output": "Nile"}
+  assert _read(record) == f"{expected or 'u' + prompt} aNile"

@@ -1,8 +1,11 @@
 """What stands beside a conversation is read with it, told, or a reject."""
 
+import json
+
 import pytest
 
-from ila_jax.pool import examples, records
+from ila_jax.pool import examples, records, unread
+from ila_jax.pool.shapes import fields, turns
 
 U, A, S = "user", "assistant", "system"
 
@@ -187,3 +190,39 @@ def test_a_response_that_is_named_alone_replaces_the_answer(talk):
     assert said == [(U, "q1"), (A, "GOOD")]
     assert shape == f"response = new, conversation = {name}"
     assert told == {"the answer that `new` replaces"}
+
+
+CALLS = [{"name": "f", "arguments": {"a": 1}}]
+
+
+@pytest.mark.parametrize(
+  "answer",
+  [
+    {"response": "", "tool_calls": CALLS},
+    {"response": None, "function_call": CALLS[0]},
+    {"response": {"content": None, "tool_calls": CALLS}},
+  ],
+)
+def test_calls_beside_an_empty_answer_are_the_answer(answer):
+  record, notes = {"prompt": "q", **answer}, unread.Notes()
+  read = fields.resolve(record, fields.Fields())
+  last = turns.to_turns(record, read, notes=notes)[-1]
+  assert (last.text, json.loads(last.calls)) == ("", CALLS)
+  assert not notes.unread
+
+
+def test_calls_beside_an_answer_in_words_are_told():
+  record, notes = {"prompt": "q", "response": "r"}, unread.Notes()
+  record["tool_calls"] = CALLS
+  read = fields.resolve(record, fields.Fields())
+  assert turns.to_turns(record, read, notes=notes)[-1].calls == ""
+  assert notes.unread == {"tool_calls"}
+
+
+def test_a_thought_in_the_object_of_an_answer_is_read():
+  answer = {"content": "r", "reasoning_content": "It is."}
+  for asked in ({"prompt": "q"}, {"messages": [{"role": "user", "text": "q"}]}):
+    record = {**asked, "response": answer}
+    read = fields.resolve(record, fields.Fields())
+    last = turns.to_turns(record, read)[-1]
+    assert (last.text, last.thought) == ("r", "It is.")

@@ -168,3 +168,13 @@ def test_two_answers_to_a_question_are_no_exchange(asked):
     ("user", "one"),
     ("assistant", "other"),
   ]
+
+
+@pytest.mark.parametrize("name", ["context", "document", "support", "story"])
+@pytest.mark.parametrize("word", ["report_2020.pdf", "high", "ABC-12", ["x_1"]])
+def test_one_word_is_no_passage(name, word):
+  notes = unread.Notes()
+  assert read({**PAIR, name: word}, notes) == [ASKED, ANSWERED]
+  assert notes.unread == {name}
+  for passage in ("It is high.", "很高", "Paris", "17", ["x1", "y1"]):
+    assert read({**PAIR, name: passage})[0] != ASKED

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ila_jax.pool import records, unread
+from ila_jax.pool import records, rejects, unread
 from ila_jax.pool.shapes import fields, turns
 
 
@@ -262,3 +262,77 @@ def test_answers_that_are_compared_are_no_choices(named):
   record = {"prompt": "Q", "answerA": "x", "answerB": "y", **named}
   said = turns.to_turns(record, fields.resolve(record, fields.Fields()))
   assert [turn.text for turn in said] == ["Q", "x"]
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+@pytest.mark.parametrize(
+  "record",
+  [
+    {"chosen": "one", "rejected": "other", "generations": ["one", "other"]},
+    {"response_a": "one", "response_b": "other", "chosen": "a"},
+    {"answers": ["one", "other"], "best_index": 0},
+  ],
+)
+def test_the_model_of_the_best_answer_names_none(record, is_before):
+  notes, model = unread.Notes(), {"chosen_model": "gpt-4"}
+  record = {**model, **record} if is_before else {**record, **model}
+  assert answered({"prompt": "Q", **record}, notes).text == "one"
+  assert "chosen_model" in notes.unread
+
+
+def test_a_model_is_the_name_of_the_answer_that_has_it():
+  answers = [with_text("one", model="x"), with_text("other", model="gpt-4")]
+  assert answered(of_answers(answers, chosen_model="gpt-4")).text == "other"
+  with pytest.raises(records.Reject, match="none of the answers"):
+    answered(of_answers(["one", "other"], chosen_model="gpt-4"))
+
+
+def said(role, text):
+  return {"role": role, "content": text}
+
+
+@pytest.mark.parametrize(
+  "asked",
+  [
+    {"contents": [{"role": "user", "parts": [{"text": "Q"}]}]},
+    {"messages": [said("user", "Q")]},
+    {"context": [said("user", "Q")]},
+    {"prompt": "Q"},
+  ],
+)
+@pytest.mark.parametrize(
+  ("marks", "place"),
+  [(({"score": 0.0}, {"score": 1.0}), 1), (({"rank": 0}, {"rank": 1}), 0)],
+)
+def test_answers_to_choose_from_may_be_messages(asked, marks, place):
+  parts = {"role": "model", "parts": [{"text": "other"}]}
+  for each in (
+    [[said("assistant", "one")], [said("assistant", "other")]],
+    [said("assistant", "one"), parts],
+  ):
+    answers = [
+      {**mark, "completion": answer}
+      for mark, answer in zip(marks, each, strict=True)
+    ]
+    record = {**asked, "completions": answers}
+    turns_read = turns.to_turns(record, fields.resolve(record, fields.Fields()))
+    expected = ["Q", ("one", "other")[place]]
+    assert [turn.text for turn in turns_read] == expected
+
+
+def test_the_rule_chooses_among_answers_that_are_messages():
+  answers = [{"completion": said("assistant", text)} for text in ("a", "bb")]
+  record = {"prompt": "Q", "completions": answers}
+  assert answered(record).text == "a"
+  assert answered(record, answers="longest").text == "bb"
+  with pytest.raises(records.Reject, match="several answers"):
+    answered(record, answers="reject")
+
+
+def test_fields_that_count_from_1_are_named_by_their_names():
+  record = {"prompt": "Q", "response_1": "x", "response_2": "y"}
+  for number in (0, 1, 2):
+    with pytest.raises(records.Reject, match="named answer is") as reject:
+      answered({**record, "preference": number})
+    assert "such as response_2" in rejects.remedy(reject.value.reason)
+  assert answered({**record, "preference": "response_2"}).text == "y"
