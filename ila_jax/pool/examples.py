@@ -204,6 +204,7 @@ class Reader:
     self.watches[key].see(raw.record, may_end=is_first)
     configured = self._configured[key]
     read = _resolved(raw, configured)
+    self.watches[key].indices.see(raw.record, read)
     notes, rule = unread.Notes(), self._rules.answers
     made = _example(raw, read, rule, configured, notes)
     for name in ("response", "thought"):
@@ -212,9 +213,15 @@ class Reader:
     return made, self._names(read), notes
 
   def finish(self) -> None:
-    """Checks the fields of sources with few records."""
+    """Checks what only whole sources show.
+
+    Raises:
+      InputError: a configured field that no record has, or answers that count
+        their choices from 1.
+    """
     for watch in self.watches.values():
       watch.check()
+      watch.indices.check()
 
 
 def check_rules(
@@ -271,8 +278,8 @@ def read(
     data_dir: where TFDS keeps its data; None: its default.
 
   Raises:
-    InputError: a source that cannot be read, an unknown name of a field, or a
-      configured field that no record has.
+    InputError: a source that cannot be read, an unknown name of a field, a
+      configured field that no record has, or answers that count from 1.
 
   >>> examples = read(["docstrings:json"], rejects=print, limit=1)
   >>> next(examples).source

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from ila_jax import errors
 from ila_jax.pool import records
 from ila_jax.pool.shapes import fields as fields_lib
+from ila_jax.pool.splits import index_watch
 
 # Records of a source in which each configured field must be found.
 _PATIENCE_RECORDS = 1000
@@ -16,6 +17,7 @@ class FieldWatch:
   Attributes:
     found: configured field -> records of the source before the first with it.
     names: fields of the records that were looked at.
+    indices: the watch for answers that are numbers of choices.
 
   >>> watch = FieldWatch("a", fields_lib.Fields(prompt="q"))
   >>> watch.see({"question": "1 + 1?"})
@@ -31,6 +33,7 @@ class FieldWatch:
     self._missing = dict(self._paths)
     self.found: dict[str, int] = {}
     self.names: dict[str, None] = {}
+    self.indices = index_watch.IndexWatch(source)
 
   def see(self, record: Mapping, *, may_end: bool = True) -> None:
     """Looks at the next record.

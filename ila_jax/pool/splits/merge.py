@@ -123,13 +123,15 @@ class Merge:
     """Writes the last shard, and checks what is known at the end alone.
 
     Raises:
-      errors.InputError: a configured field that no record of a source has.
+      errors.InputError: a configured field that no record of a source has, or
+        answers that count their choices from 1.
     """
     self._cutter.finish()
     for message in columnar.told_lost(self._lost):
       self._announce(message)
     for watch in self._watches.values():
       watch.check()
+      watch.indices.check()
 
   def _say(self, message: str) -> None:
     if message not in self._said:
@@ -167,7 +169,7 @@ class Merge:
     places = np.array([specs.index(spec) for spec in specs])
     spec_of = places[parsed["span"].to_numpy()]
     source_of = parsed["source"].to_numpy()
-    for spec, source, found, names in part.told["watches"]:
+    for spec, source, found, names, counts in part.told["watches"]:
       key = spec, source
       if key not in self._watches:
         fields = examples_lib.source_fields(*key, self._rules)
@@ -175,6 +177,7 @@ class Merge:
       is_own = spec_of == specs.index(spec)
       is_own &= source_of == part.told["sources"].index(source)
       self._watches[key].follow(int(is_own.sum()), found, names)
+      self._watches[key].indices.follow(counts)
 
   def _read(self, part: "_Part") -> None:
     """Counts how examples were read, in the order of the first of each kind."""

@@ -253,7 +253,7 @@ class _Reading:
       "said": list(self._said),
       "lost": [[*cell, count] for cell, count in self._lost.items()],
       "watches": [
-        [*key, watch.found, list(watch.names)]
+        [*key, watch.found, list(watch.names), watch.indices.counts]
         for key, watch in self._reader.watches.items()
       ],
     }
