@@ -244,7 +244,9 @@ def _items(value: Any) -> list[Any]:
       value = [value]
   if not isinstance(value, list):
     raise records.Reject("conversation is not a list", type(value).__name__)
-  value = values.objects(value) or value
+  items = values.objects(value) or []
+  if items and all(_has_role(item) or is_pair(item) for item in items):
+    value = items
   if len({isinstance(item, str) for item in value}) > 1:
     raise records.Reject("conversation mixes texts and messages")
   return value

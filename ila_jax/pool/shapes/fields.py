@@ -61,6 +61,7 @@ _BODIES = (
   *("review", "comment", "tweet", "input_text", "sentence1", "premise"),
 )
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_BESIDE = ("input", "context", "choices", "thought", "system", "history")
 _ASKED = ("instruction", "prompt", *field_names.QUESTIONS)
 # Kinds of what stands under the name of a context, and is none.
 _NO_CONTEXT = ("", "object", "aside")
@@ -279,16 +280,15 @@ def resolve(record: Mapping[str, Any], configured: Fields) -> Fields:
       response="" if configured.conversation else resolved.response
     )
   if any(configured):
-    # What is named for one purpose is not read for another.
+    # What is named for one purpose does not stand beside the prompt as well.
     named = {p for path in configured[:-2] for p in records.paths(record, path)}
-    found = ("" if path in named else path for path in resolved)
+    again = {n: "" for n in _BESIDE if getattr(resolved, n) in named}
+    found = resolved._replace(**again)
     resolved = Fields(*(c or f for c, f in zip(configured, found, strict=True)))
   path = beside.opened(record, resolved.conversation)
   resolved = _with_nested(record, resolved._replace(conversation=path))
-  if not (
-    configured.choices
-    or kinds_lib.are_asked(record, resolved.choices, resolved.response)
-  ):
+  asked = resolved.choices, resolved.response
+  if not (configured.choices or kinds_lib.are_asked(record, *asked)):
     resolved = resolved._replace(choices="")
   if not (resolved.conversation or (resolved.prompt and resolved.response)):
     raise records.Reject(

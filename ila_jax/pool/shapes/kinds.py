@@ -145,15 +145,15 @@ def are_asked(record: Mapping[str, Any], path: str, response: str) -> bool:
     path: of the choices, as `choices.of` takes it; "" for none.
     response: where the answer stands.
 
-  Raises:
-    records.Reject: the choices cannot be read.
-
   >>> are_asked({"A": 0.3, "B": 0.7, "answer": "Nile"}, "A, B", "answer")
   False
   >>> are_asked({"A": 3, "B": 4, "answer": "4"}, "A, B", "answer")
   True
   """
-  offered = choices_lib.of(record, path) if path else []
+  try:
+    offered = choices_lib.of(record, path) if path else []
+  except records.Reject:
+    return True
   answer = records.lookup(record, response)
   is_index = unread.plain_name(response) in field_names.INDICES
   if not offered or is_index or not isinstance(answer, str | int | float):

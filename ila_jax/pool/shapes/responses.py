@@ -84,7 +84,7 @@ def of(
   if path not in record and "." in path:
     prefix = path.rpartition(".")[0]
     holder, prefix = records.lookup(record, prefix), f"{prefix}."
-  value = _as_message(_unsigned(value, path, notes))
+  value = _spoken(_unsigned(value, path, notes), path, notes)
   while isinstance(value, Mapping) and not _is_message(value):
     inner = _text_key(value)
     if inner is None:
@@ -118,11 +118,7 @@ def of(
           notes.leave(item, _beside(item, key), f"{path}.")
       if len(texts) > 1:
         notes.unread.add(f"all of `{path}` but one")
-      if not are_said:
-        return _one(texts, rule), []
-      said = [dialogues.read(text, notes) for text in texts]
-      text = _one([turns[-1].text for turns in said], rule)
-      return None, next((t for t in said if t[-1].text == text), said[0])
+      return _said(texts, rule, notes) if are_said else (_one(texts, rule), [])
   if isinstance(value, list | dict):
     turns = dialogues.read(value, notes)
     is_one_of = unread.plain_name(path) in _SEVERAL and len(turns) > 1
@@ -134,19 +130,29 @@ def of(
   return value, []
 
 
-def _as_message(value: Any) -> Any:
-  """An answer with a thought or calls beside its text is a message."""
+def _spoken(value: Any, path: str, notes: unread.Notes) -> Any:
+  """An answer with a thought or calls beside its text, as a message."""
   if not isinstance(value, Mapping) or _is_message(value):
     return value
-  if not {"content", "text"} & value.keys():
+  held = (value.get(name) for name in _OF_A_MESSAGE)
+  is_said = any(
+    isinstance(more, str | list | dict) and not values.is_blank(more)
+    for more in held
+  )
+  if not (is_said and {"content", "text"} & value.keys()):
     return value
-  more = [
-    name
-    for name in _OF_A_MESSAGE
-    if isinstance(value.get(name), str | list | dict)
-  ]
-  is_said = not all(values.is_blank(value[name]) for name in more)
-  return {"role": "assistant", **value} if is_said else value
+  read = frozenset(_OF_A_MESSAGE)
+  verdicts.check(beside.Holder(f"{path}.", value, read), notes)
+  return {"role": "assistant", **value}
+
+
+def _said(
+  answers: list[Any], rule: str, notes: unread.Notes
+) -> tuple[None, list[records.Turn]]:
+  """The turns of one of several answers that are messages."""
+  said = [dialogues.read(answer, notes) for answer in answers]
+  text = _one([turns[-1].text for turns in said], rule)
+  return None, next((t for t in said if t[-1].text == text), said[0])
 
 
 def _are_messages(held: Any) -> bool:

@@ -226,3 +226,11 @@ def test_a_thought_in_the_object_of_an_answer_is_read():
     read = fields.resolve(record, fields.Fields())
     last = turns.to_turns(record, read)[-1]
     assert (last.text, last.thought) == ("r", "It is.")
+
+
+def test_a_verdict_in_the_object_of_an_answer_counts():
+  answer = {"content": "r", "thinking": "It is so.", "is_correct": False}
+  record = {"prompt": "q", "response": answer}
+  read = fields.resolve(record, fields.Fields())
+  with pytest.raises(records.Reject, match="no answer is learnt"):
+    turns.to_turns(record, read)

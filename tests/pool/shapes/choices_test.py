@@ -327,3 +327,9 @@ def test_several_right_choices_are_a_reject(answer):
   with pytest.raises(records.Reject, match="answer names several choices"):
     asked(answer, "label", choices=["x", "y", "z"])
   assert asked([1], choices=["x", "y", "z"])[1] == "B"
+
+
+def test_choices_that_cannot_be_read_are_told_where_they_are_read():
+  # A cell that is lost is known by its column alone.
+  record = {"question": "Q?", "options": "options", "answer": "x"}
+  assert fields.resolve(record, fields.Fields()).choices == "options"

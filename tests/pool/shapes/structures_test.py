@@ -141,3 +141,8 @@ def test_messages_in_a_cell_each(form):
     assert read({"messages": whole}) == ["q", "r"]
   assert read({"data": {"messages": [ask, reply]}}) == ["q", "r"]
   assert read({"prompt": "q", "completions": [reply, reply]}) == ["q", "r"]
+
+
+def test_texts_in_turn_may_be_json():
+  said = ['{"a": 1}', '{"b": 2}']
+  assert read({"messages": said}) == said
