@@ -109,7 +109,7 @@ def _are_choices(value: Any) -> bool:
   if not isinstance(value, list | Mapping) or not value:
     return False
   if isinstance(value, Mapping):
-    labels = [_CHOICE_KEY.fullmatch(key) for key in value]
+    labels = [_CHOICE_KEY.fullmatch(str(key)) for key in value]
     has_labels = all(labels) and labels[0][1].upper() in ("A", "0", "1")
     return has_labels or all(
       isinstance(held, str) or values.is_blank(held) for held in value.values()
@@ -136,9 +136,9 @@ def choices(every: Mapping[str, str], kinds: Mapping[str, str]) -> str:
 def are_asked(record: Mapping[str, Any], path: str, response: str) -> bool:
   """Whether the choices of a record are those of its question.
 
-  Numbers may be scores or settings, a single choice a switch, and what has an
-  `index` the answers of a service: they are choices where the answer may be one
-  of them, by its label, its index or, of numbers, itself.
+  Numbers in fields of their own may be scores, a single choice a switch, and
+  what has an `index` the answers of a service: they are choices where the
+  answer may be one of them, by its label, its index or, of numbers, itself.
 
   Args:
     record: what holds all of them.
@@ -159,7 +159,7 @@ def are_asked(record: Mapping[str, Any], path: str, response: str) -> bool:
   if not offered or is_index or not isinstance(answer, str | int | float):
     return True
   texts = {text.strip().lower() for _, text in offered if text.strip()}
-  are_numbers = all(
+  are_numbers = len(records.paths(record, path)) > 1 and all(
     text in ("true", "false") or values.number(text) is not None
     for text in texts
   )

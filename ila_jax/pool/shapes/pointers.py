@@ -9,7 +9,7 @@ from typing import Any
 
 from ila_jax.pool import records, unread
 from ila_jax.pool.conversations import values
-from ila_jax.pool.shapes import field_names, preferences
+from ila_jax.pool.shapes import field_names, kinds, preferences
 
 # Fields whose items are answers to one prompt.
 _LISTS = (
@@ -222,8 +222,11 @@ def _fail(name: str, value: Any) -> str:
 
 def _has_choices(record: Mapping[str, Any]) -> bool:
   choices = field_names.families(tuple(record), field_names.CHOICE)
-  plain = {unread.plain_name(name) for name in record}
-  return bool(plain & {*field_names.CHOICES}) or any(map(_several, choices))
+  return any(map(_several, choices)) or any(
+    unread.plain_name(name) in field_names.CHOICES
+    and kinds.of_field(name, value) not in ("", "aside")
+    for name, value in record.items()
+  )
 
 
 def _several(family: Mapping[str, str]) -> bool:
@@ -244,7 +247,7 @@ def _beside(record: Mapping[str, Any], path: str) -> tuple[list[str], str]:
   for family in field_names.families(tuple(record), field_names.ANSWER):
     names = list(family.values())
     own = names if preferences.is_best(path) else ()
-    others = {name: None for name in record if name not in own}
+    others = {name: v for name, v in record.items() if name not in own}
     if len(names) > 1 and path not in names and not _has_choices(others):
       return names, ""
   named = [n for n in record if n != path and unread.plain_name(n) in _LISTS]

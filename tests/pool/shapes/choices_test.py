@@ -300,6 +300,8 @@ def test_what_is_no_choice_is_told(beside):
     ({"A": 3, "B": 4}, 0, "A"),
     ({"A": "3.5", "B": "4.5"}, "It is 3.5.", "It is 3.5."),
     ({"options": [10, 20]}, 1, "B"),
+    ({"options": ["10", "20"]}, "It is ten.", "It is ten."),
+    ({"options": {"A": 10, "B": 20}}, "It is ten.", "It is ten."),
     ({"options": [True, False]}, False, "false"),
     ({"options": ["x"]}, 0, "A"),
     (
@@ -333,3 +335,7 @@ def test_choices_that_cannot_be_read_are_told_where_they_are_read():
   # A cell that is lost is known by its column alone.
   record = {"question": "Q?", "options": "options", "answer": "x"}
   assert fields.resolve(record, fields.Fields()).choices == "options"
+
+
+def test_choices_that_are_numbers_may_have_numbers_as_their_labels():
+  assert asked(1, options={"0": 3, "1": 4}) == ("Q?\n\n0. 3\n1. 4", "1")

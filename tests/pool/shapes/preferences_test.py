@@ -336,3 +336,9 @@ def test_fields_that_count_from_1_are_named_by_their_names():
       answered({**record, "preference": number})
     assert "such as response_2" in rejects.remedy(reject.value.reason)
   assert answered({**record, "preference": "response_2"}).text == "y"
+
+
+def test_settings_beside_answers_are_no_choices():
+  record = {"prompt": "Q", "response_a": "x", "response_b": "y", "chosen": "b"}
+  settings = {"options": {"temperature": 1}}
+  assert answered({**record, **settings}).text == "y"
