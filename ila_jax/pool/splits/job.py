@@ -13,6 +13,9 @@ from ila_jax.pool.splits import outcomes, splits
 from ila_jax.pool.tokens import tokenizer as tokenizer_lib
 from ila_jax.run import stage_record
 
+# Of what `task` tells of a split: one in another form is read again.
+_FORM = 2
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
@@ -60,6 +63,7 @@ class Job:
     return stage_record.fingerprint(
       [
         ila_jax.__version__,
+        _FORM,
         shards.SCHEMA.names + outcomes.SCHEMA.names,
         known,
         [list(span) for span in split.spans],
