@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,14 +181,19 @@ def test_a_run_that_is_ended_goes_on_with_what_was_read(tmp_path, number):
     "score__reference_examples": 5,
   }
   words = [*tiny.flags(source, **settings), "--stages=pool"]
-  run = forked.start("-m", "ila_jax", *words, f"--workdir={work}")
   mark = tables.SPLIT.path(work, shard=1)
-  end = time.monotonic() + 120
-  while not mark.exists():
-    assert run.is_alive() and time.monotonic() < end
-    time.sleep(0.02)
-  run.send_signal(number)
-  run.join(30)
+  for _ in range(5):
+    run = forked.start("-m", "ila_jax", *words, f"--workdir={work}")
+    end = time.monotonic() + 120
+    while run.is_alive() and not mark.exists():
+      assert time.monotonic() < end
+      time.sleep(0.02)
+    if run.is_alive():
+      run.send_signal(number)
+    run.join(30)
+    if (work / "pool_splits").exists():
+      break
+    shutil.rmtree(work)  # On a busy machine it was done by then.
   assert run.exitcode == (143 if number == signal.SIGTERM else -number)
   there = list((work / "pool_splits").iterdir())
   assert len(there) >= 2
