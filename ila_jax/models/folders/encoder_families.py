@@ -89,7 +89,7 @@ def encoder_config(
 
   >>> encoder_config(pathlib.Path("nowhere"), dtype="float32")
   Traceback (most recent call last):
-  ila_jax.errors.InputError: nowhere/config.json cannot be read as JSON (...
+  ila_jax.errors.InputError: nowhere has no config.json: it is not a model's ...
   """
   raw = json_fields.read_config(folder)
   family = _family(raw)
