@@ -71,7 +71,7 @@ REMEDIES = {
   "conversation field missing": "Set config.pool.fields.conversation",
   "prompt is a list of texts": "Join the texts, or write them as messages",
   "prompt is a list of numbers": (
-    f"They seem to be token ids. {_MAP}; or decode them with their tokenizer"
+    f"They seem to be token ids, and text is needed. {_MAP}; or decode them"
   ),
   "response is not text": (
     "Set --config.pool.fields.response to the text, such as answers.0.text"
