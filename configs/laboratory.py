@@ -206,7 +206,7 @@ def sweep_methods() -> Iterator[dict[str, Any]]:
     "select.target": "half/target.jsonl",
     "score.reference_examples": 500,
     "landscape.consensus_maps": 3,
-    # Each copy costs two passes over the pool: 30, the default, an hour.
+    # Each noisy copy costs two passes over the pool; the default is 30.
     "select.options": {"tshirt": {"neighbours": 5}},
     "laboratory.arms": {n: arms[n] for n in arms if n not in weights},
     "laboratory.rivals": ("random",),

@@ -161,7 +161,7 @@ def _temporary() -> Iterator[epath.Path]:
     except errors.InputError as error:
       if made not in str(error):
         raise
-      raise type(error)(
+      raise errors.InputError(
         f"{error} ({made} was temporary, and is gone: call `select` with "
         "workdir=FOLDER to keep it.)"
       ) from error

@@ -128,32 +128,35 @@ def _settings(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
   """What the record of a stage has of the settings, and what they are now."""
   known = inputs.get("config", {})
-  others = {
+  now: dict[str, Any] = {
     "seed": config.seed,
     "exclude_reference": config.score.exclude_reference,
   }
-  others = {name: now for name, now in others.items() if name in inputs}
-  before = {name: inputs[name] for name in others}
-  sections = config.section(*(name for name in known if hasattr(config, name)))
-  for section, fields in sections.items():
-    held = dict(known[section])
-    if section == stage == "select":  # Of its own, defaults are not noted.
-      plain = dataclasses.asdict(selection.Select())
-      fields |= {n: getattr(config.select, n) for n in ("where", "tie_break")}
-      fields["where"] = fields["where"].strip()
-      held = {name: held.get(name, plain[name]) for name in fields}
-    kept = held.keys() & fields.keys() - {*_ELSEWHERE.get(section, ())}
-    before[section] = {name: held[name] for name in kept}
-    others[section] = {name: fields[name] for name in kept}
-  if stage == "select":
-    name = config.select.strategy
-    method = inputs.get("method", {}).get(name, {})
-    options = table.options(name, config.select.options)
+  now = {name: value for name, value in now.items() if name in inputs}
+  before = {name: inputs[name] for name in now}
+  for name in known:
+    if hasattr(config, name):  # Scores beside are files.
+      before[name], now[name] = _section(config, stage, name, known[name])
+  strategy = config.select.strategy
+  if stage == "select" and known["select"]["strategy"] == strategy:
+    method = inputs["method"].get(strategy, {})
+    options = table.options(strategy, config.select.options)
     before["options"] = method.get("options", {})
-    others["options"] = dataclasses.asdict(options)
-    if before["select"]["strategy"] != name:  # That is told alone.
-      others["options"] = before["options"]
-  return before, others
+    now["options"] = dataclasses.asdict(options)
+  return before, now
+
+
+def _section(
+  config: config_lib.Config, stage: str, name: str, held: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """The fields of a section that a record has, as they were and are now."""
+  now = config.section(name)[name]
+  if stage == name == "select":  # It notes no defaults of some of its own.
+    select = config.select
+    now |= {"where": select.where.strip(), "tie_break": select.tie_break}
+    held = dataclasses.asdict(selection.Select()) | held
+  kept = now.keys() & held.keys() - {*_ELSEWHERE.get(name, ())}
+  return {n: held[n] for n in kept}, {n: now[n] for n in kept}
 
 
 def cells_by(config: config_lib.Config) -> str:

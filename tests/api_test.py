@@ -13,7 +13,7 @@ from ml_collections import config_flags
 import ila_jax
 from ila_jax import api, config_parsing, presets
 from ila_jax.command_line import words as words_lib
-from ila_jax.run.disk import files
+from ila_jax.run.disk import checksums, files
 from tests.support import tiny
 
 # Small, but for what `select` chooses by the size of the pool.
@@ -200,6 +200,15 @@ def test_a_folder_that_is_gone_is_said_to_be(tmp_path, configs):
     ila_jax.select(tiny.records(240))
   with pytest.raises(ila_jax.InputError, match=r"says why\.$"):
     ila_jax.select(tiny.records(240), workdir=tmp_path / "run")
+
+
+def test_so_is_one_of_which_a_file_is_damaged(monkeypatch):
+  def run(config, workdir, **_):
+    raise checksums.Damaged(workdir / "pool/index.parquet", "it is missing")
+
+  monkeypatch.setattr("ila_jax.pipeline.run", run)
+  with pytest.raises(ila_jax.InputError, match=r"missing.* and is gone: call"):
+    ila_jax.select(tiny.records(240))
 
 
 @pytest.mark.parametrize(

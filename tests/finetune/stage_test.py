@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from ila_jax.finetune import stage as finetune_stage
-from ila_jax.methods import candidates
 from ila_jax.run import context
 from ila_jax.run.disk import files
 from ila_jax.selection import scored_pool
 from ila_jax.selection import stage as selection_stage
 from tests.selection import stage_test as selected
-from tests.support import tiny
+from tests.support import reference_selection, tiny
 
 workdir = selected.workdir
 
@@ -50,17 +49,6 @@ def test_the_first_arm_is_the_head_of_the_ranking(workdir, tmp_path, select):
 )
 def test_a_rival_is_told_how_many_tokens_it_is_to_match(tokens, wanted, told):
   """Of answers of 1 to 6 tokens; two examples at least."""
-  rows = np.arange(6)
-  c = candidates.candidates(
-    rows.astype(np.uint64),
-    cell=0 * rows,
-    depth=1.0 * rows,
-    relative_depth=1.0 * rows,
-    n_tokens=rows + 1,
-    domain=0 * rows,
-    candidate=rows >= 0,
-    seed=0,
-  )
-  pool = scored_pool.ScoredPool(rows, c, 6)
+  pool = scored_pool.ScoredPool(np.arange(6), reference_selection.rising(6), 6)
   asked = finetune_stage._wanting(pool, 2, tokens).candidates
   assert (asked.wanted, asked.wanted_tokens) == (wanted, told)

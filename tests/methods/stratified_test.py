@@ -1,9 +1,9 @@
 """What `stratified` says of a budget that its quotas do not bear."""
 
-import numpy as np
 import pytest
 
 from ila_jax.methods import candidates, table
+from tests.support import reference_selection
 
 
 @pytest.mark.parametrize(
@@ -11,17 +11,7 @@ from ila_jax.methods import candidates, table
 )
 def test_a_budget_below_one_cycle_of_quotas_is_told(wanted, warns):
   """Two cells give three, and eight give one: fourteen in all."""
-  rows = np.arange(30)
-  c = candidates.candidates(
-    rows.astype(np.uint64),
-    cell=rows % 10,
-    depth=1.0 * rows,
-    relative_depth=1.0 * rows,
-    n_tokens=rows + 1,
-    domain=0 * rows,
-    candidate=rows >= 0,
-    seed=0,
-  )
+  c = reference_selection.rising(30, cells=10)
   c = candidates.with_inputs(c, {}, wanted=wanted)
   got = table.METHODS["stratified"](c, tiers=((2, 3),))
   assert bool(got.warning) == warns

@@ -133,6 +133,21 @@ def pool(n, seed):
   }
 
 
+def rising(n, cells=1):
+  """Candidates of which each is deeper and longer than the one before."""
+  rows = np.arange(n)
+  return candidates.candidates(
+    rows.astype(np.uint64),
+    cell=rows % cells,
+    depth=1.0 * rows,
+    relative_depth=1.0 * rows,
+    n_tokens=rows + 1,
+    domain=0 * rows,
+    candidate=rows >= 0,
+    seed=0,
+  )
+
+
 def inputs(needs, n, seed):
   """What methods may need beside the columns, with ties."""
   rng = np.random.default_rng(seed)
